@@ -1,0 +1,243 @@
+"""The command line: the same calls as in a notebook, for a shell or a cluster queue."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from mgkit import __version__
+from mgkit.errors import MgkitError
+
+EXIT_USER_ERROR, EXIT_INTERRUPTED = 2, 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns its exit status: 0, 2 for something the user can put right, 130 for Ctrl-C."""
+    options = _parser().parse_args(arguments)
+    try:
+        options.command(options)
+    except MgkitError as error:
+        print(f"mgkit: {error}", file=sys.stderr)
+        return EXIT_USER_ERROR
+    except KeyboardInterrupt:
+        print("\nmgkit: interrupted. The same command goes on where this one stopped.", file=sys.stderr)
+        return EXIT_INTERRUPTED
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="mgkit", description="An interactive kit for micro-gesture classification."
+    )
+    parser.add_argument("--version", action="version", version=f"mgkit {__version__}")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    demo = commands.add_parser("demo", help="make the embedded dataset, train on it, test, draw figures")
+    demo.add_argument(
+        "--data", type=Path, default=Path("data/demo"), help="clip folder (default: %(default)s)"
+    )
+    demo.add_argument("--out", type=Path, default=Path("runs/demo"), help="run folder (default: %(default)s)")
+    demo.add_argument("--seed", type=int, default=0, help="of the training (default: %(default)s)")
+    demo.add_argument("--device", default="auto", help="auto, cpu or cuda (default: %(default)s)")
+    _changes(demo)
+    demo.set_defaults(command=_demo)
+
+    prepare = commands.add_parser("prepare", help="raw dataset to clip folder")
+    prepare.add_argument("reader", help="layout of the source: pyskl")
+    prepare.add_argument("source", type=Path, help="the dataset; for pyskl its pickle")
+    prepare.add_argument("out", type=Path, help="the clip folder to make")
+    prepare.add_argument(
+        "--videos", type=Path, help="folder of videos named after the clips; none = poses only"
+    )
+    prepare.add_argument("--skeleton", help="joint layout of the poses, a name or a .json file")
+    prepare.add_argument("--classes", type=Path, help="class names: .json, or one a line")
+    prepare.add_argument("--splits", help="named splits to take, with commas between (default: all)")
+    prepare.add_argument(
+        "--size", type=int, default=256, help="side of the prepared videos (default: %(default)s)"
+    )
+    prepare.add_argument("--workers", type=int, help="processes (default: one per core)")
+    prepare.set_defaults(command=_prepare)
+
+    train = commands.add_parser(
+        "train", help="clip folder and recipe to run folder; resumes an unfinished one"
+    )
+    train.add_argument("clips", type=Path, help="clip folder")
+    train.add_argument("out", type=Path, help="run folder")
+    train.add_argument(
+        "--recipe", default="paper", help="paper, fusion, rgb-only, pose-only, demo (default: %(default)s)"
+    )
+    train.add_argument("--seed", type=int, default=0, help="(default: %(default)s)")
+    train.add_argument("--train-split", default="train", help="(default: %(default)s)")
+    train.add_argument(
+        "--val-split", default="val", help='split to choose the best epoch on; "none" = the last epoch'
+    )
+    _hardware(train)
+    _changes(train)
+    train.set_defaults(command=_train)
+
+    test = commands.add_parser("test", help="test a run on a split; writes predictions and embeddings")
+    test.add_argument("run", type=Path, help="run folder")
+    test.add_argument("--split", default="test", help="(default: %(default)s)")
+    test.add_argument("--clips", type=Path, help="clip folder (default: the one it was trained on)")
+    test.add_argument(
+        "--views", type=int, default=1, help="clips a video; the paper uses 10 (default: %(default)s)"
+    )
+    test.add_argument("--flip", action="store_true", help="test the mirrored twin of each view too")
+    test.add_argument("--checkpoint", default="best", help="best or last (default: %(default)s)")
+    _hardware(test)
+    test.set_defaults(command=_test)
+
+    figures = commands.add_parser("figures", help="draw the figures of a tested run")
+    figures.add_argument("run", type=Path, help="run folder")
+    figures.add_argument("--split", default="test", help="(default: %(default)s)")
+    figures.set_defaults(command=_figures)
+
+    show = commands.add_parser("show", help="what a clip folder or a run folder holds")
+    show.add_argument("folder", type=Path)
+    show.set_defaults(command=_show)
+    return parser
+
+
+def _changes(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--set",
+        dest="changes",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="a setting of the recipe, e.g. epochs=12",
+    )
+
+
+def _hardware(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: %(default)s)")
+    parser.add_argument("--workers", type=int, help="loader processes (default: by the number of cores)")
+
+
+def _demo(options: Any) -> None:
+    from mgkit import demo, recipes
+    from mgkit.training.inference import test
+    from mgkit.training.loop import train
+
+    began = time.monotonic()
+    _say(f"1/4 the embedded dataset: {options.data}")
+    clips = demo.demo_clips(options.data)
+    print(clips, file=sys.stderr)
+    _say("2/4 training: RGB branch, pose branch, both with fusion and prototypes")
+    changes = recipes.parse_changes(options.changes)
+    run = train(clips, recipes.demo(**changes), options.out, seed=options.seed, device=options.device)
+    _say("3/4 test")
+    for part in (*(run.stage(name) for name in run.stages()), run):
+        test(part, "test", clips=clips, device=options.device)
+    _say("4/4 figures")
+    from mgkit.views.figures import draw_figures
+
+    draw_figures(run, clips, "test")
+    print(f"\n{_results(run, 'test')}\n")
+    print(f"run folder  {run.root}\nfigures     {run.figures}\nclip folder {clips.root}")
+    print(f"notebooks   make lab\n{(time.monotonic() - began) / 60:.1f} minutes")
+
+
+def _prepare(options: Any) -> None:
+    from mgkit.data.prepare import prepare, report_lines
+    from mgkit.data.readers.pyskl import read_classes
+
+    given: dict[str, Any] = {
+        "videos": options.videos,
+        "skeleton": options.skeleton,
+        "classes": None if options.classes is None else read_classes(options.classes),
+        "splits": None if options.splits is None else options.splits.split(","),
+    }
+    clips = prepare(options.reader, options.source, options.out, size=options.size, workers=options.workers,
+                    **{key: value for key, value in given.items() if value is not None})  # fmt: skip
+    print(clips)
+    for line in report_lines(clips):
+        print(f"  {line}")
+
+
+def _train(options: Any) -> None:
+    from mgkit import recipes
+    from mgkit.data.clips import load_clips
+    from mgkit.training.loop import train
+
+    if options.recipe not in recipes.RECIPES:
+        raise MgkitError(f"there is no recipe {options.recipe!r}; there are {', '.join(recipes.RECIPES)}.")
+    changes = recipes.parse_changes(options.changes)
+    if options.recipe == "paper" and changes:
+        options.recipe = "fusion"  # the paper's training with changes
+    run = train(
+        load_clips(options.clips), recipes.RECIPES[options.recipe](**changes), options.out, seed=options.seed,
+        train_split=options.train_split, val_split=None if options.val_split == "none" else options.val_split,
+        device=options.device, workers=options.workers,
+    )  # fmt: skip
+    print(f"run folder {run.root}; next: mgkit test {run.root}")
+
+
+def _test(options: Any) -> None:
+    from mgkit.data.clips import load_clips
+    from mgkit.results.runs import load_run
+    from mgkit.training.inference import test
+
+    run = load_run(options.run)
+    test(
+        run, options.split, clips=None if options.clips is None else load_clips(options.clips), views=options.views,
+        flip=options.flip, checkpoint=options.checkpoint, device=options.device, workers=options.workers,
+    )  # fmt: skip
+    print(_results(run, options.split))
+
+
+def _figures(options: Any) -> None:
+    from mgkit.results.runs import load_run
+    from mgkit.views.figures import draw_figures
+
+    for path in draw_figures(load_run(options.run), split=options.split):
+        print(path)
+
+
+def _show(options: Any) -> None:
+    from mgkit.data.clips import load_clips
+    from mgkit.data.prepare import report_lines
+    from mgkit.results.runs import load_run
+
+    if (options.folder / "config.json").is_file():
+        run = load_run(options.folder)
+        print(run)
+        for key, value in run.recipe.items():
+            if key != "stages":
+                print(f"  {key} = {value}")
+        for split in run.splits():
+            print(_results(run, split))
+        return
+    clips = load_clips(options.folder)
+    print(clips)
+    print(clips.summary().to_string())
+    for line in report_lines(clips):
+        print(f"  {line}")
+
+
+def _results(run: Any, split: str) -> str:
+    """The table of results of a run and of its branches, in per cent."""
+    import pandas as pd
+
+    from mgkit.results.metrics import evaluate
+
+    parts = {
+        f"{name} branch alone": run.stage(name) for name in run.stages() if split in run.stage(name).splits()
+    }
+    table = evaluate(run, split)
+    rows = {name: evaluate(stage, split).iloc[0] for name, stage in parts.items()}
+    names = {"rgb": "RGB", "pose": "pose"}
+    table.index = pd.Index([names.get(str(name), str(name)) for name in table.index])
+    table = pd.concat([pd.DataFrame(rows).T, table]) if rows else table
+    percent = table[["top1", "top1_low", "top1_high", "macro_f1", "mean_class_accuracy"]].astype(float) * 100
+    percent.columns = pd.Index(["Top-1", "95 % from", "to", "macro-F1", "mean class acc."])
+    count = int(table["clips"].iloc[0])
+    return f"{split}: {count} clips, per cent\n{percent.to_string(float_format=lambda v: f'{v:.1f}', na_rep='-')}"
+
+
+def _say(line: str) -> None:
+    print(f"\n== {line}", file=sys.stderr, flush=True)

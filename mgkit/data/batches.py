@@ -1,0 +1,332 @@
+"""Clip rows to batches: time sampling, one affine per clip, and the device side that makes network inputs of them.
+
+A worker ships uint8 frames and a few kilobytes of key-points. Resampling, normalisation and heatmaps happen on the
+device, for frames and key-points with the same matrix, so that both pathways see the same crop and the same mirror.
+Every random choice comes from a generator derived from (seed, epoch, clip position): the number of workers, an
+interruption or the order of loading changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torch.utils.data import Dataset, Sampler
+
+from mgkit.data.clips import Clips
+from mgkit.data.heatmaps import joint_heatmaps, limb_heatmaps
+from mgkit.data.skeletons import Skeleton
+from mgkit.data.video import read_frames
+from mgkit.errors import MgkitError
+
+# ImageNet statistics on the 0-255 scale, which every published RGB backbone of this family was trained with.
+RGB_MEAN = (123.675, 116.28, 103.53)
+RGB_STD = (58.395, 57.12, 57.375)
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """What the network is fed.
+
+    Attributes:
+        pathways: "rgb", "pose" or both.
+        rgb_frames, pose_frames: frames sampled from a clip; the second is a multiple of the first (method D10).
+        rgb_size, heatmap_size: side of the square inputs, pixels.
+        heatmap: "joint" or "limb".
+        sigma: of the Gaussians, in heatmap pixels.
+        time_sampling: "subset" takes the RGB frames from the pose frames of the same draw (D10), "independent" draws
+            twice.
+        crop_area: range of the random crop's share of the frame in training.
+        flip: probability of mirroring in training.
+    """
+
+    pathways: tuple[str, ...] = ("rgb", "pose")
+    rgb_frames: int = 8
+    pose_frames: int = 32
+    rgb_size: int = 224
+    heatmap_size: int = 56
+    heatmap: str = "joint"
+    sigma: float = 0.7
+    time_sampling: str = "subset"
+    crop_area: tuple[float, float] = (0.56, 1.0)
+    flip: float = 0.5
+
+    def __post_init__(self) -> None:
+        if self.pose_frames % self.rgb_frames and self.time_sampling == "subset":
+            raise MgkitError(
+                f"pose_frames ({self.pose_frames}) must be a multiple of rgb_frames ({self.rgb_frames})."
+            )
+        for name, value, known in (
+            ("heatmap", self.heatmap, ("joint", "limb")),
+            ("time_sampling", self.time_sampling, ("subset", "independent")),
+        ):
+            if value not in known:
+                raise MgkitError(f"{name} is {value!r}: use {' or '.join(map(repr, known))}.")
+
+    def channels(self, skeleton: Skeleton) -> int:
+        """Channels of the heatmap input for a layout."""
+        return len(skeleton.edges) if self.heatmap == "limb" else len(skeleton)
+
+
+class Sample(NamedTuple):
+    """One view of one clip, on the CPU."""
+
+    row: int  # position in the table of the clips
+    label: int
+    frames: npt.NDArray[np.uint8] | None  # (T, H, W, 3)
+    keypoints: npt.NDArray[np.float32] | None  # (M, T', V, 3), clip pixels
+    affine: npt.NDArray[np.float32]  # (2, 3), clip pixels to the unit square
+
+
+class Batch(NamedTuple):
+    """Samples stacked; `rows` says which clips they are."""
+
+    rows: Tensor  # (N,) int64
+    labels: Tensor  # (N,) int64
+    frames: Tensor | None  # (N, T, H, W, 3) uint8
+    keypoints: Tensor | None  # (N, M, T', V, 3) float32, clip pixels, NaN = not seen
+    affines: Tensor  # (N, 2, 3) float32
+
+    def to(self, device: torch.device) -> Batch:
+        def moved(value: Tensor | None) -> Tensor | None:
+            return None if value is None else value.to(device, non_blocking=True)
+
+        rows, labels, affines = (
+            t.to(device, non_blocking=True) for t in (self.rows, self.labels, self.affines)
+        )
+        return Batch(rows, labels, moved(self.frames), moved(self.keypoints), affines)
+
+
+# --- time -----------------------------------------------------------------------------------------------------------
+
+
+def uniform_times(
+    length: int, count: int, generator: np.random.Generator | None = None, shift: float = 0.5
+) -> npt.NDArray[np.int64]:
+    """`count` frame indices, one from each of `count` equal bins of a clip of `length` frames.
+
+    With a generator each is drawn at random inside its bin (training); without one it is the frame at the fraction
+    `shift` of the bin (testing; different shifts give the views of multi-clip testing). A clip shorter than `count`
+    repeats frames in order.
+    """
+    if length < 1 or count < 1:
+        raise MgkitError(f"cannot take {count} frames from a clip of {length}.")
+    inside = np.full(count, shift) if generator is None else generator.random(count)
+    return np.minimum(((np.arange(count) + inside) * length / count).astype(np.int64), length - 1)
+
+
+def rgb_times(
+    pose_times: npt.NDArray[np.int64], count: int, generator: np.random.Generator | None = None
+) -> npt.NDArray[np.int64]:
+    """`count` of the pose times: one from each group of consecutive ones, at random or the middle one (D10)."""
+    step = len(pose_times) // count
+    inside = np.full(count, step // 2) if generator is None else generator.integers(step, size=count)
+    return pose_times[np.arange(count) * step + inside]
+
+
+# --- space ----------------------------------------------------------------------------------------------------------
+
+
+def crop_affine(box: tuple[float, float, float, float], mirrored: bool) -> npt.NDArray[np.float32]:
+    """(2, 3) matrix that takes clip pixels to the unit square: `box` (x, y, w, h) fills it, mirrored or not."""
+    x, y, w, h = box
+    matrix = np.array([[1 / w, 0, -x / w], [0, 1 / h, -y / h]], dtype=np.float64)
+    if mirrored:
+        matrix[0] = [-1 / w, 0, 1 + x / w]
+    return matrix.astype(np.float32)
+
+
+def random_box(
+    width: int, height: int, area: tuple[float, float], generator: np.random.Generator
+) -> tuple[float, float, float, float]:
+    """A crop of random size (share of the frame's area in `area`), aspect (3/4 to 4/3) and place, inside the frame."""
+    share = generator.uniform(*area)
+    aspect = np.exp(generator.uniform(np.log(3 / 4), np.log(4 / 3)))
+    w = min(width, float(np.sqrt(share * width * height * aspect)))
+    h = min(height, float(np.sqrt(share * width * height / aspect)))
+    return float(generator.uniform(0, width - w)), float(generator.uniform(0, height - h)), w, h
+
+
+# --- samples --------------------------------------------------------------------------------------------------------
+
+
+class ClipDataset(Dataset[Sample]):
+    """Views of clips, addressed by (epoch, position, view).
+
+    Args:
+        clips: the clips, with what `spec.pathways` needs.
+        spec: sizes and sampling.
+        training: random times, crops and mirrors, or the whole frame at fixed times.
+        seed: of the random draws.
+        views: number of test views of a clip, spread over shifts of the time bins.
+        flip: in testing, add the mirrored twin of every view (2 x views in all).
+    """
+
+    def __init__(
+        self,
+        clips: Clips,
+        spec: InputSpec,
+        *,
+        training: bool,
+        seed: int = 0,
+        views: int = 1,
+        flip: bool = False,
+    ) -> None:
+        if "rgb" in spec.pathways and not clips.has_video:
+            lacking = clips.table.loc[clips.table["video"] == "", "clip_id"]
+            raise MgkitError(
+                f"{clips.root}: {len(lacking)} of {len(clips)} clips have no video (first: {lacking.iloc[0]}), which "
+                "the RGB pathway needs: prepare with videos, or train a pose-only recipe."
+            )
+        if "pose" in spec.pathways and not clips.has_pose:
+            lacking = clips.table.loc[clips.table["pose_offset"] < 0, "clip_id"]
+            raise MgkitError(
+                f"{clips.root}: {len(lacking)} of {len(clips)} clips have no pose (first: {lacking.iloc[0]}), which "
+                "the pose pathway needs: prepare with poses, or train an RGB-only recipe."
+            )
+        self.clips, self.spec, self.training, self.seed = clips, spec, training, seed
+        self.views, self.flip = views, flip
+        self._ids = clips.ids
+        self._rows = clips.table.to_dict("records")
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    @property
+    def views_per_clip(self) -> int:
+        return self.views * (2 if self.flip else 1)
+
+    def __getitem__(self, key: tuple[int, int, int]) -> Sample:
+        epoch, position, view = key
+        row, spec = self._rows[position], self.spec
+        length, width, height = row["frames"], row["width"], row["height"]
+        generator = np.random.default_rng([self.seed, epoch, position]) if self.training else None
+        if generator is None:
+            shift = (view % self.views + 0.5) / self.views
+            times = uniform_times(length, spec.pose_frames, shift=shift)
+            mirrored, box = view >= self.views, (0.0, 0.0, float(width), float(height))
+        else:
+            shift = 0.5
+            times = uniform_times(length, spec.pose_frames, generator)
+            mirrored = bool(generator.random() < spec.flip)
+            box = random_box(width, height, spec.crop_area, generator)
+        frames = keypoints = None
+        if "rgb" in spec.pathways:
+            if spec.time_sampling == "subset":
+                frame_times = rgb_times(times, spec.rgb_frames, generator)
+            else:
+                frame_times = uniform_times(length, spec.rgb_frames, generator, shift)
+            frames = read_frames(self.clips.root / row["video"], frame_times)
+        if "pose" in spec.pathways:
+            keypoints = self.clips.pose(self._ids[position])[:, times]  # (M, T', V, 3), a copy
+            if mirrored:
+                keypoints = keypoints[:, :, self.clips.skeleton.flip_index]
+        return Sample(position, row["label"], frames, keypoints, crop_affine(box, mirrored))
+
+
+class EpochSampler(Sampler[tuple[int, int, int]]):
+    """The keys of one epoch: every clip once in random order (training), or every view in order (testing)."""
+
+    def __init__(self, dataset: ClipDataset) -> None:
+        self.dataset, self.epoch = dataset, 0
+
+    def __len__(self) -> int:
+        return len(self.dataset) * (1 if self.dataset.training else self.dataset.views_per_clip)
+
+    def __iter__(self) -> Iterator[tuple[int, int, int]]:
+        count = len(self.dataset)
+        if self.dataset.training:
+            order = np.random.default_rng([self.dataset.seed, self.epoch]).permutation(count)
+            return iter([(self.epoch, int(position), 0) for position in order])
+        return iter([(0, p, view) for p in range(count) for view in range(self.dataset.views_per_clip)])
+
+
+def collate(samples: Sequence[Sample]) -> Batch:
+    """Stack samples; smaller frames are padded at the right and bottom, fewer persons with NaN."""
+    frames = keypoints = None
+    if samples[0].frames is not None:
+        height, width = (max(s.frames.shape[i] for s in samples if s.frames is not None) for i in (1, 2))
+        count = samples[0].frames.shape[0]
+        stacked = np.zeros((len(samples), count, height, width, 3), np.uint8)
+        for out, sample in zip(stacked, samples, strict=True):
+            assert sample.frames is not None
+            out[:, : sample.frames.shape[1], : sample.frames.shape[2]] = sample.frames
+        frames = torch.from_numpy(stacked)
+    if samples[0].keypoints is not None:
+        persons = max(s.keypoints.shape[0] for s in samples if s.keypoints is not None)
+        points = np.full((len(samples), persons, *samples[0].keypoints.shape[1:]), np.nan, np.float32)
+        for out, sample in zip(points, samples, strict=True):
+            assert sample.keypoints is not None
+            out[: sample.keypoints.shape[0]] = sample.keypoints
+        keypoints = torch.from_numpy(points)
+    return Batch(
+        torch.tensor([s.row for s in samples]),
+        torch.tensor([s.label for s in samples]),
+        frames,
+        keypoints,
+        torch.from_numpy(np.stack([s.affine for s in samples])),
+    )
+
+
+# --- on the device --------------------------------------------------------------------------------------------------
+
+
+def batch_inputs(batch: Batch, spec: InputSpec, skeleton: Skeleton) -> dict[str, Tensor]:
+    """Network inputs of a batch, on the batch's device.
+
+    Returns:
+        {"rgb": (N, 3, T, S, S) normalised, "pose": (N, V or E, T', S', S') in [0, 1]}, as far as the batch has them,
+        in the memory format channels_last_3d, which 3D convolutions want.
+    """
+    inputs: dict[str, Tensor] = {}
+    if batch.frames is not None:
+        inputs["rgb"] = resample_frames(batch.frames, batch.affines, spec.rgb_size)
+    if batch.keypoints is not None:
+        points = transform_keypoints(batch.keypoints, batch.affines, spec.heatmap_size)
+        size = (spec.heatmap_size, spec.heatmap_size)
+        if spec.heatmap == "joint":
+            inputs["pose"] = joint_heatmaps(points, size=size, sigma=spec.sigma)
+        else:
+            inputs["pose"] = limb_heatmaps(points, skeleton.edges, size=size, sigma=spec.sigma)
+    return {name: value.contiguous(memory_format=torch.channels_last_3d) for name, value in inputs.items()}
+
+
+def transform_keypoints(keypoints: Tensor, affines: Tensor, size: int) -> Tensor:
+    """Key-points (N, M, T, V, 3) in clip pixels to output pixels of a square of side `size`; scores are kept."""
+    matrix = affines * size  # (N, 2, 3)
+    xy = torch.einsum("nij,nmtvj->nmtvi", matrix[:, :, :2], keypoints[..., :2])
+    xy = xy + matrix[:, None, None, None, :, 2]
+    return torch.cat([xy, keypoints[..., 2:]], dim=-1)
+
+
+def resample_frames(frames: Tensor, affines: Tensor, size: int) -> Tensor:
+    """uint8 frames (N, T, H, W, 3) to normalised (N, 3, T, size, size), by the inverse of each clip's matrix."""
+    n, t, height, width, _ = frames.shape
+    images = frames.permute(0, 1, 4, 2, 3).reshape(n, t * 3, height, width).float()
+    # grid_sample wants, for each output pixel, where to read in the input, both on a scale of -1 to 1 over the edges.
+    inverse = torch.linalg.inv(affines[:, :, :2].double())  # unit square -> clip pixels
+    offset = -(inverse @ affines[:, :, 2:].double())[..., 0]  # (N, 2)
+    centres = (torch.arange(size, device=frames.device, dtype=torch.float64) + 0.5) / size
+    square = torch.stack(torch.meshgrid(centres, centres, indexing="xy"), dim=-1)  # (S, S, 2): x, y
+    pixels = torch.einsum("nij,hwj->nhwi", inverse, square) + offset[:, None, None]
+    scale = torch.tensor([2 / width, 2 / height], device=frames.device, dtype=torch.float64)
+    grid = (pixels * scale - 1).float()
+    warped = F.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
+    warped = warped.reshape(n, t, 3, size, size).transpose(1, 2)
+    mean = torch.tensor(RGB_MEAN, device=frames.device).view(3, 1, 1, 1)
+    std = torch.tensor(RGB_STD, device=frames.device).view(3, 1, 1, 1)
+    return (warped - mean) / std
+
+
+def worker_options(workers: int, device: torch.device) -> dict[str, Any]:
+    """Keyword arguments of a DataLoader for this many workers."""
+    options: dict[str, Any] = {"num_workers": workers, "pin_memory": device.type == "cuda"}
+    if workers:
+        options.update(persistent_workers=True, prefetch_factor=2)
+    return options

@@ -1,0 +1,447 @@
+"""How the made subjects of `mgkit.data.synthetic` move, and what a pose estimator would see of it.
+
+`move` animates one clip: every joint in body units (see `mgkit.data.synthetic_people`). `observe` turns true joints
+in pixels into key-points with the faults of a real estimator. Both are pure functions of their generator.
+
+The table `GESTURES` says what a class is; a place in `PLACES` says where its hand goes. A new class is a row in the
+first and, where no place fits, a row in the second. Four independent properties make a gesture:
+
+- place: where the hand goes, with its hand shape and elbow;
+- dynamics: "fast" (5 to 6 Hz), "slow" (about 1 Hz) or "free" (large wandering movement). Fast and slow are sines of
+  the same amplitude, so that no single frame tells them apart;
+- behind: the hand passes behind the body instead of in front: same joints, other picture;
+- thing: there is something in the hand: same joints, other picture.
+
+The generator is used in the same order for every class, so that two classes that differ in `behind` or `thing` have
+the very same joints for the same seed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from mgkit.data.skeletons import FINGERS, IMIGUE22
+from mgkit.data.synthetic_people import Subject
+
+Array = npt.NDArray[np.float64]
+
+FPS = 25.0
+FAST = (5.0, 6.0)  # Hz, below the 6.25 Hz that 32 frames of a 64-frame clip still resolve
+SLOW = (0.7, 1.3)  # Hz
+
+
+@dataclass(frozen=True)
+class Gesture:
+    """One class: see the module docstring for `place`, `dynamics`, `behind` and `thing`."""
+
+    name: str
+    group: str
+    place: str
+    dynamics: str
+    behind: bool = False
+    thing: bool = False
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a right hand goes (body units, x < 0 is the subject's right); a left hand is its mirror image.
+
+    Attributes:
+        wrist: target of the wrist.
+        fingers: direction in which the fingers point.
+        elbow: where the elbow would like to be.
+        via: a point that bends the way of the wrist from the table to its target.
+        curl: 0 = fingers straight, 1 = fist.
+        on_head: the target follows the head, else the torso.
+        both: both hands go there.
+        hidden: how often an estimator loses the finger tips there, as a factor.
+    """
+
+    wrist: tuple[float, float]
+    fingers: tuple[float, float]
+    elbow: tuple[float, float]
+    via: tuple[float, float]
+    curl: float
+    on_head: bool = False
+    both: bool = False
+    hidden: float = 1.0
+
+
+PLACES: dict[str, Place] = {
+    "table": Place((-14.0, 46.0), (0.8, 0.25), (-28.0, 33.0), (-14.0, 46.0), 0.25),
+    "chin": Place((-9.0, 3.5), (6.5, -12.5), (-27.0, 28.0), (-20.0, 24.0), 0.3, on_head=True, hidden=1.5),
+    "neck": Place((-19.0, 6.5), (13.0, -7.0), (-39.0, 13.0), (-37.0, 20.0), 0.15, hidden=2.5),
+    "front": Place((-9.5, 34.0), (8.5, -3.5), (-29.0, 31.0), (-12.0, 40.0), 0.3, both=True, hidden=1.5),
+    "air": Place((-17.0, 24.0), (-1.0, -8.0), (-31.0, 28.0), (-20.0, 34.0), 0.2),
+}
+
+GESTURES: dict[str, Gesture] = {
+    gesture.name: gesture
+    for gesture in (
+        Gesture("bite nails", "head and hand", "chin", "fast"),
+        Gesture("touch chin", "head and hand", "chin", "slow"),
+        Gesture("touch neck", "body and hand", "neck", "slow"),
+        Gesture("scratch back", "body and hand", "neck", "slow", behind=True),
+        Gesture("rub hands", "hands", "front", "fast"),
+        Gesture("cross fingers", "hands", "front", "slow"),
+        Gesture("play with things", "hands", "front", "fast", thing=True),
+        Gesture("illustrative", "no micro-gesture", "air", "free"),
+    )
+}
+
+# Finger roots and straight finger vectors of a hand of length 13 whose fingers point along the first axis; the
+# second axis points to the thumb. Order as in FINGERS.
+_ROOTS = np.array([[2.0, 2.6], [6.3, 2.5], [6.7, 0.9], [6.3, -0.8], [5.4, -2.4]])
+_FINGERS = np.array([[4.6, 3.2], [6.0, 0.9], [6.3, 0.25], [6.0, -0.5], [4.8, -1.2]])
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One arm over time, each (T, 2) in body units; tips and knuckles (T, 5, 2) in the order of `FINGERS`."""
+
+    shoulder: Array
+    elbow: Array
+    wrist: Array
+    palm: Array  # unit vector from the wrist to the fingers
+    knuckles: Array
+    tips: Array
+    behind: npt.NDArray[np.bool_]  # (T,) drawn behind the body
+
+
+@dataclass(frozen=True)
+class Motion:
+    """One animated clip of T frames in body units.
+
+    Attributes:
+        arms: the subject's right arm, then the left.
+        neck: (T, 2) pit of the neck.
+        head: (T, 2) centre of the head.
+        tilt: (T,) radians, positive turns the head clockwise in the picture.
+        breath: (T,) in [-1, 1].
+        eyes: (T,) 1 = open, 0 = shut.
+        gaze: (T, 2) of the pupils, in [-1, 1].
+        thing: (T,) there is something in the hand or hands.
+        active: (T,) 0 = idle, 1 = the gesture is on.
+        acting: index into `arms` of the hand that acts; both act where the place says so.
+        hidden: (T, 2) how easily the tips of the right and left hand get lost, 1 = as usual.
+    """
+
+    arms: tuple[Arm, Arm]
+    neck: Array
+    head: Array
+    tilt: Array
+    breath: Array
+    eyes: Array
+    gaze: Array
+    thing: npt.NDArray[np.bool_]
+    active: Array
+    acting: int
+    hidden: Array
+
+    def __len__(self) -> int:
+        return len(self.neck)
+
+
+def clip_length(rng: np.random.Generator) -> int:
+    """Frames of a clip: 24 to 64, about 44."""
+    return int(np.clip(round(rng.normal(44.0, 10.0)), 24, 64))
+
+
+def move(gesture: Gesture, subject: Subject, frames: int, rng: np.random.Generator) -> Motion:
+    """Animate one clip of a gesture.
+
+    Args:
+        gesture: what is done; `thing` and `behind` change nothing but the picture.
+        subject: who does it.
+        frames: T.
+        rng: source of everything that varies; used the same way for every gesture.
+    """
+    time = np.arange(frames) / FPS
+    lively, place = subject.liveliness, PLACES[gesture.place]
+    active = _envelope(frames, rng)
+    acting = int(rng.integers(2))
+    breath = np.sin(2 * np.pi * (rng.uniform(0.22, 0.32) * subject.tempo * time + rng.random()))
+    sway = _wander(time, 2, 0.1, 0.35, rng) * (1.1, 0.4) * lively
+    nod = _wander(time, 3, 0.15, 0.6, rng) * (1.0, 0.6, 0.05) * lively
+    gaze = _wander(time, 2, 0.1, 0.5, rng)
+    eyes = _blinks(frames, rng)
+    neck = sway + _columns(0.0, -0.45 * breath)
+    head = neck + nod[:, :2] + (0.0, -subject.neck)
+
+    # All draws below happen for both hands and all dynamics, whatever the gesture needs of them.
+    strength = float(rng.uniform(0.85, 1.15))
+    swing = strength * _oscillation(time, gesture.dynamics, subject.tempo, rng)
+    habits = [_habit(time, gesture.dynamics == "free", lively, rng) for _ in range(2)]
+    two_handed_talk = bool(rng.random() < 0.5)
+
+    arms, hidden = [], np.ones((frames, 2))
+    for i, side in enumerate((-1.0, 1.0)):
+        acts = i == acting or place.both or (gesture.dynamics == "free" and two_handed_talk)
+        reach = active if acts else np.zeros(frames)
+        hidden[:, i] += (place.hidden - 1.0) * reach
+        behind = (reach > 0.55) if gesture.behind and acts else np.zeros(frames, dtype=np.bool_)
+        # In two-handed places the hands work against each other, like hands that are rubbed.
+        push = swing * (side if place.both else 1.0)
+        anchor = head + (0.0, subject.neck) if place.on_head else neck
+        shoulder = neck * (1.0, 0.8) + _columns(side * subject.shoulder, 5.5 - 0.5 * breath)
+        arms.append(_arm(subject, place, side, reach, behind, anchor, shoulder, push, habits[i]))
+    tilt = nod[:, 2] + (0.03 * active * (-1.0, 1.0)[acting] if place.on_head else 0.0)
+    thing = (active > 0.4) if gesture.thing else np.zeros(frames, dtype=np.bool_)
+    return Motion((arms[0], arms[1]), neck, head, tilt, breath, eyes, gaze, thing, active, acting, hidden)
+
+
+@dataclass(frozen=True)
+class _Habit:
+    """What differs from clip to clip about one hand, in body units and radians."""
+
+    offset: Array  # (2,) from the place
+    rest: Array  # (2,) from the place on the table
+    turn: float
+    curl: float
+    drift: Array  # (T, 2) idle movement
+    free: Array  # (T, 4) large movement: x, y, turn, curl; zero unless the hand wanders
+
+
+def _habit(time: Array, free: bool, lively: float, rng: np.random.Generator) -> _Habit:
+    return _Habit(
+        offset=rng.normal(0.0, 1.0, 2) * (1.3, 1.1),
+        rest=rng.uniform(-1.0, 1.0, 2) * (3.5, 1.6),
+        turn=float(rng.normal(0.0, 0.13)),
+        curl=float(rng.normal(0.0, 0.06)),
+        drift=_wander(time, 2, 0.15, 0.5, rng) * 0.35 * lively,
+        free=_wander(time, 4, 0.35, 1.1, rng) * float(free),
+    )
+
+
+def _arm(
+    subject: Subject,
+    place: Place,
+    side: float,
+    reach: Array,
+    behind: npt.NDArray[np.bool_],
+    anchor: Array,
+    shoulder: Array,
+    swing: Array,
+    habit: _Habit,
+) -> Arm:
+    """Animate one arm; `side` is -1 for the subject's right and 1 for the left, which mirrors all places."""
+    table = PLACES["table"]
+    # Places are written for a right hand and an average build.
+    grow = np.array([-side * subject.shoulder / 21.0, 1.0])
+    flip = np.array([-side, 1.0])
+    fingers = np.array(place.fingers) / np.hypot(*place.fingers)
+    busy = reach[:, None] ** 3  # the small movement begins when the hand has arrived
+    rest = np.array(table.wrist) * grow + habit.rest * flip
+    target = anchor + np.array(place.wrist) * grow + habit.offset * flip
+    target = target + busy * (0.95 * swing[:, None] * fingers * flip + habit.free[:, :2] * (7.5, 8.5))
+    s = reach[:, None]
+    wrist = (1 - s) ** 2 * rest + 2 * s * (1 - s) * np.array(place.via) * grow + s**2 * target
+    wrist = wrist + habit.drift * (1 - 0.6 * s)
+    hint = (np.array(table.elbow) * (1 - s) + np.array(place.elbow) * s) * grow
+    hint = hint + 0.25 * habit.free[:, :2] * busy * 8.0 + 0.5 * (shoulder - shoulder.mean(axis=0))
+    elbow = _bend(shoulder, wrist, hint, subject.upper_arm, subject.forearm)
+
+    rest_angle = np.arctan2(table.fingers[1], table.fingers[0])
+    angle = rest_angle + (np.arctan2(fingers[1], fingers[0]) - rest_angle) * reach + habit.turn
+    angle = angle + (0.1 * swing + 0.35 * habit.free[:, 2]) * busy[:, 0]
+    palm = np.stack([np.cos(angle) * -side, np.sin(angle)], axis=1)
+    thumb = np.stack(
+        [np.sin(angle) * -side, -np.cos(angle)], axis=1
+    )  # the thumb is up when the fingers point inwards
+    closed = table.curl + (place.curl - table.curl) * reach + habit.curl
+    # Each finger follows the one before it a little later, as fingers do.
+    lag = np.stack(
+        [np.interp(np.arange(frames) - 0.12 * k, np.arange(frames), swing) for k in range(5)], axis=1
+    )
+    closed = closed[:, None] + 0.26 * lag * busy
+    if free is not None:
+        closed = closed + 0.2 * free[:, 3:] * busy
+    closed = np.clip(closed, -0.1, 0.85)
+    scale = subject.hand / 13.0
+    axes = np.stack([palm, thumb], axis=1) * scale  # (T, 2 axes, xy)
+    knuckles = wrist[:, None] + _ROOTS @ axes
+    straight = _FINGERS @ axes
+    tips = knuckles + straight * (1.0 - 0.75 * closed)[:, :, None]
+    return Arm(shoulder, elbow, wrist, palm, knuckles, tips, behind)
+
+
+def _bend(shoulder: Array, wrist: Array, hint: Array, upper: float, fore: float) -> Array:
+    """Elbows (T, 2): the point nearest to the hint that both bones reach.
+
+    A bone that points towards the camera looks shorter than it is, so lengths are upper bounds in the picture;
+    alternating projections on the two discs settle in a few rounds. A wrist out of reach stretches both bones.
+    """
+    far = np.linalg.norm(wrist - shoulder, axis=1, keepdims=True)
+    stretch = np.maximum(1.0, far / (0.995 * (upper + fore)))
+    elbow = hint
+    for _ in range(12):
+        for root, length in ((shoulder, upper), (wrist, fore)):
+            away = elbow - root
+            distance = np.linalg.norm(away, axis=1, keepdims=True)
+            elbow = root + away * np.minimum(1.0, length * stretch / np.maximum(distance, 1e-6))
+    return elbow
+
+
+def _envelope(frames: int, rng: np.random.Generator) -> Array:
+    """(T,) how far the gesture is on: a smooth rise and, in some clips, a fall within the clip."""
+    rise, fall = rng.uniform(5.0, 9.0, 2)
+    starts_in_place, stays = rng.random(2) < (0.3, 0.45)
+    start = -rise if starts_in_place else float(rng.uniform(0.0, 0.16)) * frames
+    end = frames + 1.0 if stays else frames * float(rng.uniform(0.9, 1.0)) - fall * 0.6
+    t = np.arange(frames)
+    return _smooth((t - start) / rise) * (1.0 - _smooth((t - end) / fall))
+
+
+def _columns(x: Array | float, y: Array | float) -> Array:
+    """(T, 2) from two columns, either of which may be one number."""
+    return np.stack(np.broadcast_arrays(x, y), axis=-1)
+
+
+def _smooth(x: Array) -> Array:
+    """Minimum-jerk step from 0 to 1."""
+    x = np.clip(x, 0.0, 1.0)
+    return x**3 * (10.0 - 15.0 * x + 6.0 * x**2)
+
+
+def _wander(time: Array, count: int, low: float, high: float, rng: np.random.Generator) -> Array:
+    """(T, count) smooth random movement in about [-1, 1]: three sines between `low` and `high` Hz each."""
+    frequency = rng.uniform(low, high, (3, 1, count))
+    phase = rng.random((3, 1, count))
+    weight = rng.uniform(0.3, 0.7, (3, 1, count))
+    return np.asarray((weight * np.sin(2 * np.pi * (frequency * time[None, :, None] + phase))).sum(axis=0))
+
+
+def _oscillation(time: Array, dynamics: str, tempo: float, rng: np.random.Generator) -> Array:
+    """(T,) in [-1, 1]: a sine whose frequency wavers a little; zero for free movement."""
+    share, phase = rng.random(2)
+    waver = _wander(time, 1, 0.3, 0.9, rng)[:, 0]
+    if dynamics == "free":
+        return np.zeros_like(time)
+    low, high = FAST if dynamics == "fast" else SLOW
+    frequency = (low + share * (high - low)) * tempo * (1.0 + 0.05 * waver)
+    return np.sin(2 * np.pi * (np.cumsum(frequency) / FPS + phase))
+
+
+def _blinks(frames: int, rng: np.random.Generator) -> Array:
+    """(T,) eyes: 1 = open; a blink of four frames every few seconds."""
+    eyes = np.ones(frames)
+    for start in np.flatnonzero(rng.random(frames) < 1 / 70):
+        for k, value in enumerate((0.5, 0.0, 0.1, 0.6)):
+            if start + k < frames:
+                eyes[start + k] = min(eyes[start + k], value)
+    return eyes
+
+
+def joints(motion: Motion, subject: Subject) -> Array:
+    """True joints (T, 22, 2) of the layout `imigue22`, in body units."""
+    right, left = motion.arms
+    cos, sin = np.cos(motion.tilt), np.sin(motion.tilt)
+
+    def on_head(x: float, y: float) -> Array:
+        turned = np.stack([cos * x - sin * y, sin * x + cos * y], axis=1)
+        return motion.head + subject.head * turned
+
+    places = {
+        "nose": on_head(0.0, 2.2),
+        "neck": motion.neck,
+        "right_eye": on_head(-3.7, -1.8),
+        "left_eye": on_head(3.7, -1.8),
+        "right_ear": on_head(-9.3, 0.5),
+        "left_ear": on_head(9.3, 0.5),
+    }
+    for side, arm in (("right", right), ("left", left)):
+        places |= {f"{side}_shoulder": arm.shoulder, f"{side}_elbow": arm.elbow, f"{side}_wrist": arm.wrist}
+        places |= {f"{side}_{finger}_tip": arm.tips[:, k] for k, finger in enumerate(FINGERS)}
+    return np.stack([places[joint] for joint in IMIGUE22.joints], axis=1)
+
+
+# --- what an estimator sees -----------------------------------------------------------------------------------------
+
+_TIPS = {
+    side: np.array([IMIGUE22.joints.index(f"{side}_{f}_tip") for f in FINGERS]) for side in ("right", "left")
+}
+
+
+def observe(
+    points: Array, hidden: Array, scale: float, rng: np.random.Generator
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Key-points as an estimator would give them: jitter, doubt, swaps, outliers and gaps.
+
+    The faults depend on the joints alone and never on what the picture shows, so that classes with the same joints
+    have key-points of the same distribution.
+
+    Args:
+        points: (T, 22, 2) true joints in pixels.
+        hidden: (T, 2) how easily the tips of the right and left hand get lost, 1 = as usual.
+        scale: pixels that count as one, for the size of jitter and outliers.
+        rng: source of the faults.
+
+    Returns:
+        (T, 22, 2) float32 pixels and (T, 22) float32 scores in [0, 1]; coordinates and score 0 = not seen.
+    """
+    frames, count = points.shape[:2]
+    tips = np.zeros(count, dtype=np.bool_)
+    tips[np.concatenate(list(_TIPS.values()))] = True
+    face = np.array(["eye" in j or "ear" in j or j == "nose" for j in IMIGUE22.joints])
+    sigma = np.where(tips, 0.75, np.where(face, 0.45, 0.65)) * scale * rng.lognormal(0.0, 0.2)
+    # Doubt comes and goes: a slow process per joint that raises jitter and lowers the score.
+    doubt = np.abs(_autoregressive(frames, count, 0.9, rng)) * np.where(tips, 1.3, 1.0)
+    jitter = _autoregressive(2 * count, frames, 0.0, rng).reshape(frames, count, 2)
+    jitter = _correlate(jitter, 0.65) * (sigma * (0.6 + 0.5 * doubt))[:, :, None]
+    seen = points + jitter
+    score = np.clip(
+        0.96 - 0.1 * doubt - 0.05 * np.abs(rng.normal(size=(frames, count))) - 0.05 * tips, 0.05, 1.0
+    )
+
+    # Hands that meet are mixed up now and then.
+    mixed = rng.random(frames) < 0.012
+    wrists = [IMIGUE22.joints.index("right_wrist"), IMIGUE22.joints.index("left_wrist")]
+    close = np.linalg.norm(points[:, wrists[0]] - points[:, wrists[1]], axis=1) < 30 * scale
+    rows = np.flatnonzero(mixed & close)
+    right, left = np.append(_TIPS["right"], wrists[0]), np.append(_TIPS["left"], wrists[1])
+    for row in rows:
+        for values in (seen, score):
+            values[row, right], values[row, left] = values[row, left].copy(), values[row, right].copy()
+        score[row, np.append(right, left)] *= 0.6
+
+    wild = rng.random((frames, count)) < np.where(tips, 0.006, 0.002)
+    jump = rng.normal(0.0, 9.0 * scale, (frames, count, 2))
+    seen = np.where(wild[:, :, None], seen + jump, seen)
+    score = np.where(wild, score * rng.uniform(0.2, 0.6, (frames, count)), score)
+
+    lost = rng.random((frames, count)) < np.where(tips, 0.02, 0.003)
+    lost[:, tips] |= _bursts((frames, int(tips.sum())), 0.006, 4, rng)
+    for i, side in enumerate(("right", "left")):
+        whole = _bursts((frames, 1), 0.006, 5, rng, hidden[:, i : i + 1])
+        single = _bursts((frames, 5), 0.012, 3, rng, hidden[:, i : i + 1] - 1.0)
+        lost[:, _TIPS[side]] |= whole | single
+    seen[lost], score[lost] = 0.0, 0.0
+    return seen.astype(np.float32), score.astype(np.float32)
+
+
+def _autoregressive(frames: int, count: int, memory: float, rng: np.random.Generator) -> Array:
+    """(T, count) unit-variance noise that keeps `memory` of itself from one frame to the next."""
+    return _correlate(rng.normal(size=(frames, count)), memory)
+
+
+def _correlate(noise: Array, memory: float) -> Array:
+    """White noise along the first axis turned into a first-order process of the same variance."""
+    out = noise.copy()
+    for t in range(1, len(out)):
+        out[t] = memory * out[t - 1] + np.sqrt(1.0 - memory**2) * noise[t]
+    return out
+
+
+def _bursts(
+    shape: tuple[int, int], rate: float, length: int, rng: np.random.Generator, factor: Array | float = 1.0
+) -> npt.NDArray[np.bool_]:
+    """(T, count) gaps that begin with probability `rate` x `factor` a frame and last about `length` frames."""
+    begins = rng.random(shape) < rate * factor
+    lasts = rng.geometric(1.0 / length, shape)
+    gaps = np.zeros(shape, dtype=np.bool_)
+    for t, column in np.argwhere(begins):
+        gaps[t : t + lasts[t, column], column] = True
+    return gaps

@@ -1,0 +1,25 @@
+"""The one error a user of mgkit is meant to read.
+
+A `MgkitError` says what is wrong, where (file, row, field) and what to do about it, in one or two sentences.
+The command line prints it without a traceback; anything else that escapes is a defect of mgkit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+
+class MgkitError(ValueError):
+    """Something of the user's is wrong and the message says how to put it right."""
+
+
+def some(names: Iterable[object], limit: int = 5) -> str:
+    """The first few names as one readable phrase: `a, b, c and 7 more`.
+
+    >>> some(["a", "b", "c"], limit=2)
+    'a, b and 1 more'
+    """
+    listed = [str(name) for name in names]
+    if len(listed) <= limit:
+        return ", ".join(listed)
+    return f"{', '.join(listed[:limit])} and {len(listed) - limit} more"

@@ -1,0 +1,66 @@
+"""Networks, losses and weights: plain modules and functions that work in anyone's loop.
+
+    model = two_pathway(num_classes=32, num_joints=22)
+    objective = Objective(model.pathways, num_classes=32, embedding_dim=256)
+    outputs = model({"rgb": frames, "pose": heatmaps})  # (N, 3, 8, 224, 224) and (N, 22, 32, 56, 56)
+    objective(outputs, labels).loss.backward()
+
+Nothing here reads or writes a file except `weights`, and nothing knows about datasets.
+"""
+
+from mgkit.models.fusion import CrossAttention, CrossModalFusion
+from mgkit.models.heads import PathwayHead, PathwayOutput, fuse_probabilities
+from mgkit.models.merging import merge_branches
+from mgkit.models.objective import Objective, ObjectiveOutput
+from mgkit.models.prototypes import (
+    ConfusionSets,
+    PrototypicalRefinement,
+    RefinementOutput,
+    RefinementTerms,
+    SetCentres,
+    confusion_sets,
+    rectify,
+    refinement_loss,
+    set_centres,
+    update_prototypes,
+)
+from mgkit.models.resnet3d import ResNet3d, pose_pathway, rgb_pathway
+from mgkit.models.similarity import cosine_similarity
+from mgkit.models.single_pathway import SinglePathway, pose_only, rgb_only
+from mgkit.models.two_pathway import TwoPathway, two_pathway
+from mgkit.models.weights import LoadReport, from_mmaction2, load_state, pcan_prototypes, to_mmaction2
+
+__all__ = [
+    "ConfusionSets",
+    "CrossAttention",
+    "CrossModalFusion",
+    "LoadReport",
+    "Objective",
+    "ObjectiveOutput",
+    "PathwayHead",
+    "PathwayOutput",
+    "PrototypicalRefinement",
+    "RefinementOutput",
+    "RefinementTerms",
+    "ResNet3d",
+    "SetCentres",
+    "SinglePathway",
+    "TwoPathway",
+    "confusion_sets",
+    "cosine_similarity",
+    "from_mmaction2",
+    "fuse_probabilities",
+    "load_state",
+    "merge_branches",
+    "pcan_prototypes",
+    "pose_only",
+    "pose_pathway",
+    "rectify",
+    "refinement_loss",
+    "rgb_only",
+    "rgb_pathway",
+    "set_centres",
+    "to_mmaction2",
+    "two_pathway",
+    "update_prototypes",
+]

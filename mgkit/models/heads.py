@@ -1,0 +1,109 @@
+"""What a pathway puts out, and how the pathways' predictions become one.
+
+Chen et al., IJCAI 2024 MiGA challenge, sections 2.1 (prediction: 1:1 mean of the two softmax outputs) and 2.3
+(embedding: pooling and a linear layer).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple, cast
+
+import torch
+from torch import Tensor, nn
+
+from mgkit.errors import MgkitError
+
+__all__ = ["PathwayHead", "PathwayOutput", "fuse_probabilities"]
+
+
+class PathwayOutput(NamedTuple):
+    """What one pathway says about N clips.
+
+    Attributes:
+        logits: (N, K) class scores before the softmax.
+        embedding: (N, D) for the prototypes, or None if the model was built with `embedding_dim=None`.
+        features: (N, C, T, H, W) last feature map, non-negative: what saliency maps start from.
+    """
+
+    logits: Tensor
+    embedding: Tensor | None
+    features: Tensor
+
+
+class PathwayHead(nn.Module):
+    """Classifier and embedding on a pathway's last feature map.
+
+    Logits: global average pool, dropout, linear. Embedding: mean over time, maximum over space, linear.
+
+    Args:
+        channels: channels of the feature map.
+        num_classes: K.
+        embedding_dim: D, or None for no embedding.
+        dropout: probability before the classifier.
+        generator: source of the initial weights; torch's own when omitted.
+
+    Shapes:
+        (N, channels, T, H, W) -> PathwayOutput.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        num_classes: int,
+        *,
+        embedding_dim: int | None = 256,
+        dropout: float = 0.5,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        self.dropout = nn.Dropout(dropout)
+        self.classifier = nn.Linear(channels, num_classes)
+        self.embedding = nn.Linear(channels, embedding_dim) if embedding_dim is not None else None
+        self.reset_parameters(generator)
+
+    def reset_parameters(self, generator: torch.Generator | None = None) -> None:
+        """Classifier N(0, 0.01), embedding Xavier uniform, biases 0."""
+        nn.init.normal_(self.classifier.weight, std=0.01, generator=generator)
+        nn.init.zeros_(self.classifier.bias)
+        if self.embedding is not None:
+            nn.init.xavier_uniform_(self.embedding.weight, generator=generator)
+            nn.init.zeros_(self.embedding.bias)
+
+    def forward(self, features: Tensor) -> PathwayOutput:
+        logits = self.classifier(self.dropout(features.mean(dim=(2, 3, 4))))  # (N, K)
+        embedding = None
+        if self.embedding is not None:
+            embedding = cast(Tensor, self.embedding(features.mean(dim=2).amax(dim=(2, 3))))  # (N, D)
+        return PathwayOutput(logits, embedding, features)
+
+
+def fuse_probabilities(
+    outputs: Mapping[str, PathwayOutput], weights: Mapping[str, float] | None = None
+) -> dict[str, Tensor]:
+    """Each pathway's softmax and their weighted mean under the key "fused".
+
+    Args:
+        outputs: a model's outputs by pathway.
+        weights: weight of each pathway, not negative, at least one positive; they are normalised to sum to 1.
+            Equal weights when omitted (1:1, the paper's section 2.1).
+
+    Returns:
+        {pathway: (N, K), ..., "fused": (N, K)}, float32 whatever the model computed in; rows sum to 1.
+
+    Raises:
+        MgkitError: if a pathway has no weight, or the weights are negative or all zero.
+    """
+    if weights is None:
+        weights = dict.fromkeys(outputs, 1.0)
+    missing = [name for name in outputs if name not in weights]
+    if missing:
+        raise MgkitError(f"No weight for {', '.join(missing)}: give one for each of {', '.join(outputs)}.")
+    total = sum(weights[name] for name in outputs)
+    if not total > 0 or min(weights[name] for name in outputs) < 0:
+        raise MgkitError(
+            f"Fusion weights must not be negative, and at least one positive; got {dict(weights)}."
+        )
+    probabilities = {name: output.logits.float().softmax(dim=1) for name, output in outputs.items()}
+    fused = torch.stack([p * (weights[name] / total) for name, p in probabilities.items()]).sum(dim=0)
+    return {**probabilities, "fused": fused}

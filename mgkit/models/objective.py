@@ -1,0 +1,153 @@
+"""The whole training objective: classification and prototypical refinement of every pathway.
+
+Chen et al., "Prototype Learning for Micro-gesture Classification", IJCAI 2024 MiGA challenge, equation 10.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from mgkit.errors import MgkitError
+from mgkit.models.distributed import sum_over_processes, world_size
+from mgkit.models.heads import PathwayOutput
+from mgkit.models.prototypes import PrototypicalRefinement, RefinementOutput, Shift
+
+__all__ = ["Objective", "ObjectiveOutput"]
+
+
+class ObjectiveOutput(NamedTuple):
+    """What one step's objective is made of. Only `loss` carries a gradient.
+
+    Attributes:
+        loss: (), sum of the cross-entropies plus alpha times the sum of the refinement losses.
+        terms: {"ce_rgb": (), "pr_rgb": (), ...}, each pathway's cross-entropy and (unweighted) refinement
+            loss.
+        refinement: {pathway: RefinementOutput}; empty without prototypes.
+    """
+
+    loss: Tensor
+    terms: dict[str, Tensor]
+    refinement: dict[str, RefinementOutput]
+
+
+class Objective(nn.Module):
+    """Cross-entropy of each pathway plus `alpha` times each pathway's prototypical refinement.
+
+    Like PrototypicalRefinement it has a training mode, in which the prototypes move, and in multi-process
+    training its loss is scaled so that the mean over the processes is that of the whole batch, however
+    unevenly it is split.
+
+    Args:
+        pathways: names of the model's outputs, `model.pathways`.
+        num_classes: K.
+        embedding_dim: D of the model's embeddings.
+        alpha: weight of the refinement, >= 0.
+        prototypes: leave the refinement out when False; the model then needs no embedding.
+        label_smoothing: of the cross-entropies, 0..1.
+        class_weights: K positive weights of the cross-entropies, or None.
+        momentum, temperature, margin, shift, detach_probability, generator: see PrototypicalRefinement.
+
+    Shapes:
+        forward: {pathway: PathwayOutput}, labels (N,) integers in 0..K-1 -> ObjectiveOutput.
+
+    Raises:
+        MgkitError: if the outputs lack a pathway or an embedding, or `class_weights` has not one value a
+            class.
+    """
+
+    class_weights: Tensor | None
+
+    def __init__(
+        self,
+        pathways: Sequence[str],
+        num_classes: int,
+        embedding_dim: int | None = 256,
+        *,
+        alpha: float = 0.2,
+        prototypes: bool = True,
+        label_smoothing: float = 0.0,
+        class_weights: Sequence[float] | Tensor | None = None,
+        momentum: float = 0.9,
+        temperature: float = 0.125,
+        margin: float = 1.0,
+        shift: Shift = "tp",
+        detach_probability: bool = True,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        if alpha < 0 or not 0 <= label_smoothing <= 1:
+            raise MgkitError(
+                f"alpha must not be negative and label_smoothing in 0..1; got {alpha} and {label_smoothing}."
+            )
+        self.pathways = tuple(pathways)
+        self.alpha = alpha
+        self.label_smoothing = label_smoothing
+        weights = None if class_weights is None else torch.as_tensor(class_weights, dtype=torch.float32)
+        if weights is not None and (weights.shape != (num_classes,) or not bool((weights > 0).all())):
+            raise MgkitError(
+                f"class_weights needs {num_classes} positive values; got {tuple(weights.tolist())}."
+            )
+        # Not saved: they come from the training clips, not from the training.
+        self.register_buffer("class_weights", weights, persistent=False)
+        self.refinement = nn.ModuleDict()
+        if prototypes:
+            if embedding_dim is None:
+                raise MgkitError("Prototypes need an embedding: give embedding_dim, or prototypes=False.")
+            for name in self.pathways:
+                self.refinement[name] = PrototypicalRefinement(
+                    num_classes,
+                    embedding_dim,
+                    momentum=momentum,
+                    temperature=temperature,
+                    margin=margin,
+                    shift=shift,
+                    detach_probability=detach_probability,
+                    generator=generator,
+                )
+
+    def forward(self, outputs: Mapping[str, PathwayOutput], labels: Tensor) -> ObjectiveOutput:
+        missing = [name for name in self.pathways if name not in outputs]
+        if missing:
+            raise MgkitError(
+                f"The objective expects an output for {', '.join(self.pathways)}, but the model gave none for "
+                f"{', '.join(missing)}. Build it with pathways=model.pathways."
+            )
+        terms: dict[str, Tensor] = {}
+        refinement: dict[str, RefinementOutput] = {}
+        total = outputs[self.pathways[0]].logits.new_zeros((), dtype=torch.float32)
+        for name in self.pathways:
+            output = outputs[name]
+            cross_entropy = self._cross_entropy(output.logits, labels)
+            terms[f"ce_{name}"] = cross_entropy.detach()
+            total = total + cross_entropy
+            if name in self.refinement:
+                if output.embedding is None:
+                    raise MgkitError(
+                        f"Prototypes need an embedding, but the {name} pathway has none: build the model with an "
+                        "embedding_dim, or the objective with prototypes=False."
+                    )
+                refined = self.refinement[name](output.embedding, labels, output.logits)
+                terms[f"pr_{name}"] = refined.loss.detach()
+                refinement[name] = cast(RefinementOutput, refined)
+                total = total + self.alpha * refined.loss
+        return ObjectiveOutput(total, terms, refinement)
+
+    def _cross_entropy(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """torch's mean cross-entropy, over the clips of all processes while training."""
+        per_clip = F.cross_entropy(
+            logits.float(),
+            labels,
+            weight=self.class_weights,
+            reduction="none",
+            label_smoothing=self.label_smoothing,
+        )
+        weights = torch.ones_like(per_clip) if self.class_weights is None else self.class_weights[labels]
+        total, scale = weights.sum().detach(), 1
+        if self.training and world_size() > 1:
+            total, scale = sum_over_processes(total), world_size()
+        return per_clip.sum() * scale / total.clamp(min=torch.finfo(total.dtype).tiny)

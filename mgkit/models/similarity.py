@@ -1,0 +1,41 @@
+"""Cosine similarity that stays finite, and so does its gradient, for vectors of length 0 and in half precision."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+__all__ = ["at_least_float32", "cosine_similarity", "no_autocast", "unit"]
+
+SHORTEST = 1e-6  # a vector shorter than this has no direction: similarity 0, no gradient
+
+
+def cosine_similarity(a: Tensor, b: Tensor) -> Tensor:
+    """Cosine similarity of every row of a to every row of b; 0, with zero gradient, for vectors of length 0.
+
+    Shapes:
+        a (N, D), b (K, D) -> (N, K) in -1..1.
+    """
+    with no_autocast(a):
+        a = at_least_float32(a)
+        return unit(a) @ unit(b.to(a.dtype)).T
+
+
+def at_least_float32(x: Tensor) -> Tensor:
+    """Half precision becomes float32; float64 stays."""
+    return x if x.dtype == torch.float64 else x.float()
+
+
+def no_autocast(x: Tensor) -> torch.autocast:
+    """A context in which autocast does not lower the precision of what is computed on the device of x."""
+    return torch.autocast(x.device.type, enabled=False)
+
+
+def unit(x: Tensor) -> Tensor:
+    """Vectors (..., D) scaled to length 1; those shorter than SHORTEST become 0.
+
+    Their gradient is 0 too, where dividing by a small constant would give a finite but huge one.
+    """
+    length = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+    directed = length > SHORTEST
+    return torch.where(directed, x / torch.where(directed, length, 1.0), 0.0)

@@ -1,0 +1,1 @@
+"""From clips to a run: recipes, the training loop and inference."""

@@ -1,0 +1,96 @@
+"""Where a training runs: the device, its precision, loader processes, and what is recorded about all that."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+
+from mgkit.errors import MgkitError
+
+
+def make_fabric(device: str = "auto", precision: str = "auto") -> Fabric:
+    """Lightning Fabric on one device: bf16 on a GPU that has it, float32 elsewhere."""
+    if device not in ("auto", "cpu", "cuda", "mps"):
+        raise MgkitError(f"device is {device!r}: use auto, cpu or cuda.")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise MgkitError(
+            "device is 'cuda', but PyTorch finds no GPU: use device='auto', or check the driver."
+        )
+    gpu = device == "cuda" or (device == "auto" and torch.cuda.is_available())
+    if precision == "auto":
+        precision = "bf16-mixed" if gpu and torch.cuda.is_bf16_supported() else "32-true"
+    accelerator = "cuda" if gpu else "mps" if device == "mps" else "cpu"
+    return Fabric(accelerator=accelerator, devices=1, precision=precision)  # type: ignore[arg-type]
+
+
+def default_workers() -> int:
+    """Loader processes: the cores but one, 8 at most. On two cores or fewer, one: decoding beside the training."""
+    return max(1, min(8, (os.cpu_count() or 1) - 1))
+
+
+@contextmanager
+def unwrapped_errors() -> Iterator[None]:
+    """Let a `MgkitError` of a loader process arrive as its sentence, without the worker's traceback around it."""
+    try:
+        yield
+    except MgkitError as error:
+        text = str(error)
+        if "Original Traceback" in text:
+            text = text.strip().rsplit("MgkitError: ", 1)[-1]
+            raise MgkitError(text) from None
+        raise
+
+
+def environment(fabric: Fabric, seed: int) -> dict[str, Any]:
+    """What a result depends on beside its settings: versions, revision, device, seed, command."""
+    return {
+        "mgkit": version_of("mgkit"),
+        "revision": _revision(),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "packages": {
+            name: version_of(name) for name in ("torch", "lightning-fabric", "numpy", "decord", "av")
+        },
+        "device": torch.cuda.get_device_name(fabric.device)
+        if fabric.device.type == "cuda"
+        else fabric.device.type,
+        "threads": torch.get_num_threads(),
+        "precision": str(fabric._precision.precision),
+        "seed": seed,
+        "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+    }
+
+
+def version_of(package: str) -> str | None:
+    """Installed version of a package, None if it is not installed."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _revision() -> str | None:
+    """Git revision of the code, with "+changes" if files differ from it; None outside a checkout."""
+    folder = Path(__file__).resolve().parent
+
+    def git(*words: str) -> str:
+        return subprocess.run(
+            ["git", "-C", str(folder), *words], capture_output=True, text=True, check=True
+        ).stdout.strip()
+
+    try:
+        return git("rev-parse", "HEAD") + (
+            "+changes" if git("status", "--porcelain", "--untracked-files=no") else ""
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None

@@ -1,0 +1,198 @@
+"""Testing: a network over every view of every clip, averaged, keyed by clip_id, into the run folder."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from mgkit.data.batches import ClipDataset, EpochSampler, batch_inputs, collate, worker_options
+from mgkit.data.clips import Clips
+from mgkit.errors import MgkitError
+from mgkit.models import (
+    Objective,
+    PrototypicalRefinement,
+    SinglePathway,
+    TwoPathway,
+    cosine_similarity,
+    fuse_probabilities,
+)
+from mgkit.results.runs import Embeddings, Predictions, Run, load_run, write_embeddings, write_predictions
+from mgkit.training.device import default_workers, make_fabric, unwrapped_errors
+from mgkit.training.progress import Progress
+from mgkit.training.recipes import Recipe, build_model, build_objective
+
+
+def test(
+    run: Run | str,
+    split: str = "test",
+    *,
+    clips: Clips | None = None,
+    checkpoint: str = "best",
+    views: int = 1,
+    flip: bool = False,
+    weights: Mapping[str, float] | None = None,
+    batch_size: int | None = None,
+    device: str = "auto",
+    workers: int | None = None,
+    progress: bool = True,
+) -> Predictions:
+    """Test a run on one split and write predictions and embeddings into its folder.
+
+    Args:
+        run: a run, or its folder.
+        split: the split to test on.
+        clips: the clip folder; the one the run was trained on by default.
+        checkpoint: "best" (what the recipe's `keep` chose) or "last".
+        views: clips drawn from each video at evenly spread time shifts; the paper tests with 10.
+        flip: test the mirrored twin of each view too.
+        weights: of the pathways in the fused probabilities, 1:1 by default.
+        batch_size: views a step; any value gives the same answer. The recipe's by default.
+        device: "auto", "cpu", "cuda".
+        workers: loader processes; chosen from the number of cores by default.
+        progress: show a bar.
+
+    Returns:
+        The predictions; probabilities are averaged over views, then read back with `run.predictions(split)`.
+
+    Raises:
+        MgkitError: no such split or checkpoint, clips of other classes or another skeleton than the run's, a video
+            that cannot be decoded.
+    """
+    run = load_run(run) if isinstance(run, str) else run
+    clips = run.clips() if clips is None else clips
+    if clips.classes.names != run.classes.names:
+        raise MgkitError(
+            f"{clips.root} has other classes than the run {run.root} was trained on: test on its own classes."
+        )
+    if clips.skeleton.joints != run.skeleton.joints:
+        raise MgkitError(
+            f"{clips.root} has the joints of {clips.skeleton.name}, the run those of {run.skeleton.name}."
+        )
+    chosen = clips.split(split)
+    recipe = Recipe.from_dict(run.recipe, where=str(run.root / "config.json"))
+    fabric = make_fabric(device)
+    model = build_model(recipe, len(clips.classes), recipe.input_spec().channels(clips.skeleton))
+    objective = build_objective(recipe, len(clips.classes))
+    state = load_checkpoint(run.checkpoint(checkpoint))
+    model.load_state_dict(state["model"])
+    objective.load_state_dict(state["objective"])
+    model.to(fabric.device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    objective.to(fabric.device)
+    workers = default_workers() if workers is None else workers
+    bar = Progress(f"test {split}", progress)
+    with bar:
+        predictions, embeddings = predict(
+            model,
+            objective,
+            ClipDataset(chosen, recipe.input_spec(), training=False, views=views, flip=flip),
+            device=fabric.device,
+            autocast=fabric.autocast,
+            weights=weights,
+            batch_size=batch_size or recipe.batch_size,
+            workers=workers,
+            progress=bar,
+        )
+    write_predictions(run.root, split, predictions)
+    if embeddings is not None:
+        write_embeddings(run.root, split, embeddings)
+    return predictions
+
+
+def load_checkpoint(path: Any) -> dict[str, Any]:
+    """A checkpoint of ours, read without running any code in it."""
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise MgkitError(
+            f"{path} cannot be read as a checkpoint ({type(error).__name__}): train again."
+        ) from None
+    if not isinstance(state, dict) or state.get("format") != 1:
+        raise MgkitError(f"{path} is not a checkpoint of this version of mgkit.")
+    return state
+
+
+def predict(
+    model: SinglePathway | TwoPathway,
+    objective: Objective,
+    dataset: ClipDataset,
+    *,
+    device: torch.device,
+    autocast: Callable[[], AbstractContextManager[Any]],
+    weights: Mapping[str, float] | None = None,
+    batch_size: int = 10,
+    workers: int = 0,
+    progress: Progress | None = None,
+) -> tuple[Predictions, Embeddings | None]:
+    """Probabilities, embeddings and prototype distances of every clip of a dataset, averaged over its views."""
+    sampler = EpochSampler(dataset)
+    loader = DataLoader(
+        dataset, batch_size=batch_size, sampler=sampler, collate_fn=collate, **worker_options(workers, device)
+    )
+    count, classes = len(dataset), len(dataset.clips.classes)
+    names = [*model.pathways, "fused"] if len(model.pathways) > 1 else list(model.pathways)
+    sums = {name: torch.zeros(count, classes, dtype=torch.float64) for name in names}
+    vectors: dict[str, Tensor] = {}
+    was_training = model.training
+    model.eval()
+    with unwrapped_errors(), torch.inference_mode():
+        for batch in loader:
+            batch = batch.to(device)
+            with autocast():
+                outputs = model(batch_inputs(batch, dataset.spec, dataset.clips.skeleton))
+            rows = batch.rows.cpu()
+            for name, probability in fuse_probabilities(outputs, weights).items():
+                if name in sums:
+                    sums[name].index_add_(0, rows, probability.double().cpu())
+            for name, output in outputs.items():
+                if output.embedding is not None:
+                    store = vectors.setdefault(
+                        name, torch.zeros(count, output.embedding.shape[1], dtype=torch.float64)
+                    )
+                    store.index_add_(0, rows, output.embedding.double().cpu())
+            if progress is not None:
+                progress.advance(len(rows), len(sampler))
+    model.train(was_training)
+    views = dataset.views_per_clip
+    embeddings = {name: (value / views).float().numpy() for name, value in vectors.items()}
+    labels = dataset.clips.labels
+    own, other = prototype_distances(objective, embeddings, labels)
+    predictions = Predictions(
+        clip_ids=dataset.clips.ids,
+        labels=labels,
+        probabilities={name: (value / views).float().numpy() for name, value in sums.items()},
+        own=own,
+        other=other,
+    )
+    return predictions, Embeddings(dataset.clips.ids, embeddings) if embeddings else None
+
+
+def prototype_distances(
+    objective: Objective, embeddings: Mapping[str, npt.NDArray[np.float32]], labels: npt.NDArray[np.int64]
+) -> tuple[dict[str, npt.NDArray[np.float32]], dict[str, npt.NDArray[np.float32]]]:
+    """Cosine distance (0 to 2) of each clip to the prototype of its own class and to the nearest other one.
+
+    NaN where that prototype has never been updated: a class never seen as a true positive has none.
+    """
+    own: dict[str, npt.NDArray[np.float32]] = {}
+    other: dict[str, npt.NDArray[np.float32]] = {}
+    for name, module in objective.refinement.items():
+        bank = cast(PrototypicalRefinement, module)
+        prototypes, seen = bank.prototypes.float().cpu(), bank.seen.cpu()
+        z = torch.from_numpy(embeddings[name])
+        distance = (
+            1 - nn.functional.normalize(z, dim=1) @ nn.functional.normalize(prototypes, dim=1).T
+        )  # (N, K)
+        distance[:, ~seen] = torch.nan
+        target = torch.tensor(labels)[:, None]
+        own[name] = distance.gather(1, target)[:, 0].numpy()
+        rest = distance.scatter(1, target, torch.inf).nan_to_num(nan=torch.inf).amin(dim=1)
+        rest[~torch.isfinite(rest)] = torch.nan
+        other[name] = rest.numpy()
+    return own, other

@@ -1,0 +1,51 @@
+"""Progress that a person likes to watch, and that stays quiet in a log file."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+from typing import Any
+
+from tqdm import tqdm
+
+
+class Progress:
+    """A text bar over clips; in a log (no terminal, no notebook) one line at the end of each epoch instead.
+
+    Use as a context manager; `advance` moves it, `say` writes a line above it.
+    """
+
+    def __init__(self, label: str, show: bool = True) -> None:
+        self.label, self.show = label, show
+        self.live = show and (sys.stderr.isatty() or "ipykernel" in sys.modules)
+        self._bar: Any = None
+        self._since = time.monotonic()
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def advance(self, clips: int, total: int, text: str = "") -> None:
+        """Move by some clips of a total; the bar is made at the first call."""
+        if not self.live:
+            return
+        if self._bar is None:
+            self._bar = tqdm(total=total, desc=self.label, unit="clip", mininterval=0.3, dynamic_ncols=True)
+        if text:
+            self._bar.set_postfix_str(text, refresh=False)
+        self._bar.update(clips)
+
+    def say(self, line: str) -> None:
+        """One line that stays, for a terminal and a log alike."""
+        if not self.show:
+            return
+        if self.live:
+            tqdm.write(line, file=sys.stderr)
+        else:
+            print(line, file=sys.stderr, flush=True)

@@ -1,0 +1,316 @@
+"""Recipes: every setting of a training in one frozen dataclass, printable, comparable, saved with the run.
+
+The defaults are the paper's (method pages D1 to D10). `paper()` is the staged training of the paper, `rgb_only()` and
+`pose_only()` its branches, `fusion()` the same staged training with whatever you change, `demo()` the same code made
+narrow enough for two CPU cores.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
+
+import torch
+
+from mgkit.data.batches import InputSpec
+from mgkit.errors import MgkitError
+from mgkit.models import Objective, SinglePathway, TwoPathway, two_pathway
+from mgkit.models import pose_only as pose_model
+from mgkit.models import rgb_only as rgb_model
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """All settings of one training.
+
+    Attributes:
+        pathways: ("rgb", "pose"), ("rgb",) or ("pose",).
+        rgb_frames, pose_frames, rgb_size, heatmap_size, heatmap, sigma, time_sampling, crop_area, flip: the network's
+            input, see `mgkit.data.batches.InputSpec`.
+        rgb_width, pose_width, rgb_blocks, pose_blocks: size of the pathways; the defaults are full size.
+        halve_time: let the last pose stage halve time.
+        laterals: connect the pathways by lateral convolutions.
+        fusion: attention axis of the cross-modal fusion, "channel" (D1), "time", or None for no fusion module.
+        fusion_sequential: pose attends to the already updated RGB tokens (D2).
+        zero_init_gates: the fusion begins as the identity (D3).
+        dropout: before each classifier.
+        prototypes: train with prototypical refinement.
+        embedding_dim: width of the embeddings (D4).
+        alpha: weight of the refinement loss (D8).
+        temperature, prototype_momentum, margin, shift, detach_probability: see `PrototypicalRefinement` (D5 to D7).
+        label_smoothing: of the cross-entropies.
+        epochs: passes over the training clips.
+        batch_size: clips a step.
+        learning_rate: for a batch of `learning_rate_batch` clips; scaled in proportion to `batch_size`.
+        schedule: "step" divides by 10 after each of the epochs `milestones`, "cosine" falls to 0.
+        warmup_epochs: linear rise from a tenth at the beginning.
+        momentum, weight_decay: of SGD.
+        gradient_clip: largest gradient norm (D9); None = off.
+        keep: "best" takes the weights of the epoch with the best validation Top-1 (ties: the later), "last" the last.
+        stages: recipes trained first, whose weights this one starts from.
+    """
+
+    pathways: tuple[str, ...] = ("rgb", "pose")
+    rgb_frames: int = 8
+    pose_frames: int = 32
+    rgb_size: int = 224
+    heatmap_size: int = 56
+    heatmap: str = "joint"
+    sigma: float = 0.7
+    time_sampling: str = "subset"
+    crop_area: tuple[float, float] = (0.56, 1.0)
+    flip: float = 0.5
+    rgb_width: int = 64
+    pose_width: int = 32
+    rgb_blocks: tuple[int, ...] = (3, 4, 6, 3)
+    pose_blocks: tuple[int, ...] = (4, 6, 3)
+    halve_time: bool = False
+    laterals: bool = True
+    fusion: str | None = "channel"
+    fusion_sequential: bool = False
+    zero_init_gates: bool = True
+    dropout: float = 0.5
+    prototypes: bool = True
+    embedding_dim: int = 256
+    alpha: float = 0.2
+    temperature: float = 0.125
+    prototype_momentum: float = 0.9
+    margin: float = 1.0
+    shift: str = "tp"
+    detach_probability: bool = True
+    label_smoothing: float = 0.0
+    epochs: int = 30
+    batch_size: int = 10
+    learning_rate: float = 0.0075
+    learning_rate_batch: int = 10
+    schedule: str = "step"
+    milestones: tuple[int, ...] = (8, 22)
+    warmup_epochs: int = 0
+    momentum: float = 0.9
+    weight_decay: float = 1e-4
+    gradient_clip: float | None = 40.0
+    keep: str = "best"
+    stages: tuple[Recipe, ...] = ()
+
+    def __post_init__(self) -> None:
+        def one_of(name: str, *known: Any) -> None:
+            value = getattr(self, name)
+            if value not in known:
+                raise MgkitError(f"recipe: {name} is {value!r}; use {' or '.join(map(repr, known))}.")
+
+        one_of("pathways", ("rgb", "pose"), ("rgb",), ("pose",))
+        one_of("fusion", "channel", "time", None)
+        one_of("shift", "tp", "all")
+        one_of("schedule", "step", "cosine")
+        one_of("keep", "best", "last")
+        for name in (
+            "epochs",
+            "batch_size",
+            "learning_rate_batch",
+            "rgb_width",
+            "pose_width",
+            "embedding_dim",
+        ):
+            if not (isinstance(getattr(self, name), int) and getattr(self, name) >= 1):
+                raise MgkitError(f"recipe: {name} is {getattr(self, name)!r}; use a whole number, 1 or more.")
+        if not self.learning_rate > 0:
+            raise MgkitError(f"recipe: learning_rate is {self.learning_rate!r}; use a number above 0.")
+        if self.two_pathway and self.pose_frames != 4 * self.rgb_frames:
+            raise MgkitError(
+                f"recipe: the two-pathway net takes 4 pose frames an RGB frame; got pose_frames={self.pose_frames}, "
+                f"rgb_frames={self.rgb_frames}."
+            )
+        if self.two_pathway and self.rgb_size != 4 * self.heatmap_size:
+            raise MgkitError(
+                f"recipe: the pathways meet only if rgb_size is 4 x heatmap_size; got {self.rgb_size} and "
+                f"{self.heatmap_size}."
+            )
+        if self.stages and [stage.pathways for stage in self.stages] != [(name,) for name in self.pathways]:
+            raise MgkitError(
+                'recipe: the stages of a two-pathway recipe are one "rgb" and one "pose" recipe, in order.'
+            )
+        self.input_spec()
+
+    @property
+    def two_pathway(self) -> bool:
+        return len(self.pathways) == 2
+
+    @property
+    def name(self) -> str:
+        """ "rgb", "pose" or "joint": how the stage is called in folders and bars."""
+        return "joint" if self.two_pathway else self.pathways[0]
+
+    def input_spec(self) -> InputSpec:
+        """The part of the recipe that says what the network is fed."""
+        return InputSpec(**{f.name: getattr(self, f.name) for f in fields(InputSpec)})
+
+    def learning_rate_at(self, epoch: int) -> float:
+        """Learning rate of an epoch (counted from 0), for this batch size."""
+        rate = self.learning_rate * self.batch_size / self.learning_rate_batch
+        if epoch < self.warmup_epochs:
+            return rate * (0.1 + 0.9 * epoch / self.warmup_epochs)
+        if self.schedule == "cosine":
+            share = (epoch - self.warmup_epochs) / max(1, self.epochs - self.warmup_epochs)
+            return float(rate * 0.5 * (1 + torch.cos(torch.tensor(torch.pi * share)).item()))
+        return rate / 10 ** sum(epoch >= milestone for milestone in self.milestones)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values only, as they are saved in a run; `from_dict` is the inverse."""
+        value = asdict(self)
+        value["stages"] = [stage.to_dict() for stage in self.stages]
+        return {key: list(item) if isinstance(item, tuple) else item for key, item in value.items()}
+
+    @classmethod
+    def from_dict(cls, value: Mapping[str, Any], where: str = "recipe") -> Recipe:
+        known = {f.name for f in fields(cls)}
+        unknown = sorted(set(value) - known)
+        if unknown:
+            raise MgkitError(
+                f"{where}: unknown setting {unknown[0]!r}: it was written by another version of mgkit."
+            )
+        plain: dict[str, Any] = {
+            key: tuple(item) if isinstance(item, list) else item for key, item in value.items()
+        }
+        plain["stages"] = tuple(cls.from_dict(stage, where) for stage in value.get("stages", ()))
+        return cls(**plain)
+
+
+def branch(recipe: Recipe, pathway: str, **changes: Any) -> Recipe:
+    """The single-pathway recipe with the same settings as a two-pathway one."""
+    return replace(recipe, pathways=(pathway,), stages=(), **changes)
+
+
+def _staged(joint: Recipe) -> Recipe:
+    return replace(joint, stages=(branch(joint, "rgb"), branch(joint, "pose")))
+
+
+def paper() -> Recipe:
+    """The paper's training: RGB branch, pose branch, merge, joint training; 30 epochs each (section 3.2)."""
+    return _staged(Recipe())
+
+
+def fusion(**changes: Any) -> Recipe:
+    """The paper's staged training with changes, which hold for all its stages.
+
+    >>> fusion(epochs=12).stages[0].epochs
+    12
+    """
+    return _staged(replace(Recipe(), **changes))
+
+
+def rgb_only(**changes: Any) -> Recipe:
+    """The paper's RGB branch alone, with changes."""
+    return replace(Recipe(pathways=("rgb",)), **changes)
+
+
+def pose_only(**changes: Any) -> Recipe:
+    """The paper's pose branch alone, with changes."""
+    return replace(Recipe(pathways=("pose",)), **changes)
+
+
+def demo(**changes: Any) -> Recipe:
+    """The staged training made narrow: same code, two CPU cores, a few minutes on the embedded dataset.
+
+    Changes hold for all stages.
+    """
+    joint = replace(
+        Recipe(
+            rgb_width=8,
+            pose_width=8,
+            rgb_blocks=(1, 1, 1, 1),
+            pose_blocks=(1, 1, 1),
+            rgb_size=96,
+            heatmap_size=24,
+            embedding_dim=64,
+            batch_size=16,
+            learning_rate=0.03,
+            learning_rate_batch=16,
+            schedule="cosine",
+            dropout=0.2,
+            epochs=20,
+        ),
+        **changes,
+    )
+    return _staged(joint)
+
+
+RECIPES = {"paper": paper, "fusion": fusion, "rgb-only": rgb_only, "pose-only": pose_only, "demo": demo}
+
+
+def build_model(
+    recipe: Recipe, num_classes: int, input_channels: int, generator: torch.Generator | None = None
+) -> SinglePathway | TwoPathway:
+    """The network of a recipe; `input_channels` are the heatmap channels (joints, or limbs)."""
+    heads: dict[str, Any] = {
+        "embedding_dim": recipe.embedding_dim,
+        "dropout": recipe.dropout,
+        "generator": generator,
+    }
+    if recipe.pathways == ("rgb",):
+        return rgb_model(num_classes, width=recipe.rgb_width, blocks=recipe.rgb_blocks, **heads)
+    pose: dict[str, Any] = {"halve_time": recipe.halve_time}
+    if recipe.pathways == ("pose",):
+        return pose_model(
+            num_classes, input_channels, width=recipe.pose_width, blocks=recipe.pose_blocks, **pose, **heads
+        )
+    return two_pathway(
+        num_classes,
+        input_channels,
+        rgb_width=recipe.rgb_width,
+        pose_width=recipe.pose_width,
+        rgb_blocks=recipe.rgb_blocks,
+        pose_blocks=recipe.pose_blocks,
+        laterals=recipe.laterals,
+        fusion=recipe.fusion,  # type: ignore[arg-type]
+        fusion_sequential=recipe.fusion_sequential,
+        zero_init_gates=recipe.zero_init_gates,
+        **pose,
+        **heads,
+    )
+
+
+def build_objective(recipe: Recipe, num_classes: int, generator: torch.Generator | None = None) -> Objective:
+    """The loss of a recipe, with its prototypes."""
+    return Objective(
+        recipe.pathways,
+        num_classes,
+        recipe.embedding_dim,
+        alpha=recipe.alpha,
+        prototypes=recipe.prototypes,
+        label_smoothing=recipe.label_smoothing,
+        momentum=recipe.prototype_momentum,
+        temperature=recipe.temperature,
+        margin=recipe.margin,
+        shift=recipe.shift,  # type: ignore[arg-type]
+        detach_probability=recipe.detach_probability,
+        generator=generator,
+    )
+
+
+def differences(one: Recipe, other: Recipe) -> list[str]:
+    """The settings in which two recipes differ, as `name: this -> that`."""
+    ours, theirs = one.to_dict(), other.to_dict()
+    return [
+        f"{key}: {theirs[key]} -> {ours[key]}" for key in ours if ours[key] != theirs[key] and key != "stages"
+    ]
+
+
+def parse_changes(pairs: Sequence[str]) -> dict[str, Any]:
+    """`["epochs=12", "fusion=none"]` as keyword arguments of a recipe, each value read as its field's type."""
+    import json
+
+    known = {f.name for f in fields(Recipe)} - {"stages"}
+    changes: dict[str, Any] = {}
+    for pair in pairs:
+        name, sign, text = pair.partition("=")
+        if not sign or name not in known:
+            raise MgkitError(
+                f"{pair!r} is not a setting: write name=value with one of {', '.join(sorted(known))}."
+            )
+        try:
+            value = json.loads(text.replace("none", "null") if text.lower() == "none" else text)
+        except json.JSONDecodeError:
+            value = {"None": None, "True": True, "False": False}.get(text, text)
+        changes[name] = tuple(value) if isinstance(value, list) else value
+    return changes

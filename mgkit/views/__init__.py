@@ -1,0 +1,1 @@
+"""What a person sees: analysis (numbers) and figures (drawings) over run folders."""

@@ -1,0 +1,7 @@
+"""Numbers behind what a person sees: maps of embeddings, ambiguous clips, confusions, prototype geometry."""
+
+from mgkit.views.analysis.ambiguity import ambiguous, confusions
+from mgkit.views.analysis.maps import EmbeddingMap, embedding_map
+from mgkit.views.analysis.prototypes import prototype_similarity
+
+__all__ = ["EmbeddingMap", "ambiguous", "confusions", "embedding_map", "prototype_similarity"]

@@ -1,0 +1,289 @@
+"""How every paper figure looks, and how it is saved.
+
+Widths are exact and fixed by the venue, text is 8 pt with nothing under 6 pt, fonts are embedded as Type 42 (IEEE and
+ACM refuse Type 3), and a figure drawn twice from the same run is the same file byte for byte. Only fonts that come
+with matplotlib are used, so this holds on every machine. Nothing touches pyplot: a notebook's own style is left alone.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import lru_cache, wraps
+from pathlib import Path
+from typing import Any, ParamSpec
+
+import matplotlib as mpl
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from matplotlib.backends.backend_agg import FigureCanvasAgg, RendererAgg
+from matplotlib.colors import ListedColormap
+from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties, fontManager
+
+from mgkit.errors import MgkitError
+from mgkit.files import atomic
+
+# Widths of one column and of the text, in inches, from the style files of the venues.
+VENUES: dict[str, tuple[float, float]] = {
+    "cvpr": (3.25, 6.875),
+    "ieee": (3.5, 7.16),
+    "acm": (3.33, 7.0),
+    "aaai": (3.3, 6.975),
+    "neurips": (5.5, 5.5),
+    "eccv": (4.8, 4.8),
+    "ceur": (5.79, 5.79),
+}
+LABEL, SMALL, LEAST = 8.0, 7.0, 6.0  # points
+POINT = 1 / 72  # inches
+DPI = 300
+
+# Okabe & Ito (2008): told apart by colour-blind readers; each role also has its own marker.
+KINDS = {"TP": "#0072B2", "FN": "#E69F00", "FP": "#D55E00"}
+KIND_MARKERS = {"TP": "o", "FN": "^", "FP": "s"}
+KIND_NAMES = {"TP": "true positive", "FN": "false negative", "FP": "false positive"}
+# Kept apart from the colours of TP, FN and FP, so that no colour means two things in a paper.
+OUTPUT_COLOURS = {"rgb": "#009E73", "pose": "#CC79A7", "fused": "#3B3B3B"}
+OUTPUT_NAMES = {"rgb": "RGB", "pose": "Pose", "fused": "Fused"}
+# Tol (2021), "muted", with black: the most classes that can still be told apart by colour.
+CLASS_COLOURS = (
+    "#332288", "#88CCEE", "#117733", "#DDCC77", "#CC6677",
+    "#AA4499", "#44AA99", "#999933", "#882255", "#000000",
+)  # fmt: skip
+GREY, FAINT = "#6E6E6E", "#C9C9C9"
+
+_WIDER = ("Noto Sans CJK SC", "Noto Sans CJK JP", "Microsoft YaHei", "PingFang SC", "Hiragino Sans")
+
+P = ParamSpec("P")
+
+
+def rc() -> dict[str, Any]:
+    """The matplotlib settings of every figure, on top of matplotlib's own defaults."""
+    return {
+        **{key: value for key, value in mpl.rcParamsDefault.items() if key not in _LEFT_ALONE},
+        "font.family": _fonts(),
+        "mathtext.fontset": "stix",
+        "text.parse_math": False,  # a dollar sign in a class name is a dollar sign
+        "font.size": LABEL,
+        "axes.labelsize": LABEL,
+        "axes.titlesize": LABEL,
+        "xtick.labelsize": SMALL,
+        "ytick.labelsize": SMALL,
+        "legend.fontsize": SMALL,
+        "figure.dpi": 100,
+        "savefig.dpi": DPI,
+        "pdf.fonttype": 42,
+        "ps.fonttype": 42,
+        "axes.linewidth": 0.6,
+        "axes.edgecolor": "#333333",
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.labelpad": 2.5,
+        "xtick.major.width": 0.6,
+        "ytick.major.width": 0.6,
+        "xtick.major.size": 2.5,
+        "ytick.major.size": 2.5,
+        "xtick.major.pad": 2,
+        "ytick.major.pad": 2,
+        "lines.linewidth": 1.1,
+        "patch.linewidth": 0.6,
+        "grid.color": "#E2E2E2",
+        "grid.linewidth": 0.5,
+        "legend.frameon": False,
+        "legend.handlelength": 1.6,
+        "legend.handletextpad": 0.5,
+        "legend.columnspacing": 1.2,
+        "legend.labelspacing": 0.3,
+        "legend.borderaxespad": 0.3,
+    }
+
+
+# Settings that belong to the session, not to a drawing; changing them would close or switch the user's own figures.
+_LEFT_ALONE = {"backend", "backend_fallback", "interactive", "toolbar", "timezone", "webagg.port", "datapath"}
+
+
+@lru_cache(maxsize=1)
+def _fonts() -> list[str]:
+    # Class names may be in any script: fonts of other scripts come last, where the machine has them.
+    there = {entry.name for entry in fontManager.ttflist}
+    return ["STIXGeneral", "DejaVu Sans", *(name for name in _WIDER if name in there)]
+
+
+@contextmanager
+def styled() -> Iterator[None]:
+    """Draw inside this: the user's own rcParams come back when it ends."""
+    settings: Any = rc()
+    with mpl.rc_context(settings):
+        yield
+
+
+@dataclass(frozen=True, eq=False)
+class PaperFigure:
+    """A figure, the numbers it shows, and what its caption must say.
+
+    Attributes:
+        figure: the matplotlib figure, to be changed at will before saving.
+        data: the table behind it.
+        note: what a reader must know; belongs in the caption.
+    """
+
+    figure: Figure
+    data: pd.DataFrame
+    note: str = field(default="")
+
+    def __repr__(self) -> str:
+        width, height = self.figure.get_size_inches()
+        return f"PaperFigure({width:g} x {height:.2f} in, {len(self.data)} rows{': ' if self.note else ''}{self.note})"
+
+    def save(self, path: str | Path) -> list[Path]:
+        """Write `<path>.pdf`, `<path>.png` (300 dpi) and `<path>.csv`, each whole or not at all.
+
+        Args:
+            path: with or without a suffix of .pdf, .png or .csv; folders are made.
+
+        Returns:
+            The three paths.
+        """
+        path = Path(path)
+        stem = path.with_suffix("") if path.suffix.lower() in (".pdf", ".png", ".csv") else path
+        written = [stem.with_name(stem.name + suffix) for suffix in (".pdf", ".png", ".csv")]
+        with atomic(written[0]) as temporary:
+            temporary.write_bytes(self.pdf())
+        with atomic(written[1]) as temporary:
+            temporary.write_bytes(self.png())
+        with atomic(written[2]) as temporary:
+            self.data.to_csv(temporary, index=False, float_format="%.6g", lineterminator="\n")
+        return written
+
+    def pdf(self) -> bytes:
+        """The figure as PDF: Type 42 fonts, no dates, exact width."""
+        metadata = {"Creator": "mgkit", "CreationDate": None, "ModDate": None}
+        return self._render("pdf", metadata)
+
+    def png(self, dpi: float = DPI) -> bytes:
+        """The figure as PNG."""
+        return self._render("png", {"Software": "mgkit"}, dpi=dpi)
+
+    def _render(self, kind: str, metadata: dict[str, Any], dpi: float = DPI) -> bytes:
+        stream = io.BytesIO()
+        with styled():
+            self.figure.savefig(stream, format=kind, dpi=dpi, metadata=metadata)
+        return stream.getvalue()
+
+    def _repr_png_(self) -> tuple[bytes, dict[str, int]]:
+        width, height = self.figure.get_size_inches()
+        # Twice the pixels, so that 6 pt stay readable on a screen of high density.
+        return self.png(dpi=220), {"width": round(width * 110), "height": round(height * 110)}
+
+
+def in_style(draw: Callable[P, PaperFigure]) -> Callable[P, PaperFigure]:
+    """Decorate a function that draws: it runs under `styled`."""
+
+    @wraps(draw)
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> PaperFigure:
+        with styled():
+            return draw(*args, **kwargs)
+
+    return wrapper
+
+
+def width_of(venue: str, columns: int) -> float:
+    """Width in inches of a figure over one column or the whole text (2) at a venue of `VENUES`."""
+    if venue not in VENUES:
+        raise MgkitError(f"there is no venue {venue!r}: use one of {', '.join(VENUES)}.")
+    if columns not in (1, 2):
+        raise MgkitError(f"columns is {columns}: a figure is 1 or 2 columns wide.")
+    return VENUES[venue][columns - 1]
+
+
+def new_figure(width: float, height: float, constrained: bool = True) -> Figure:
+    """A figure of exactly this size in inches, drawn by Agg and known to no global state."""
+    figure = Figure(figsize=(width, height), layout="constrained" if constrained else None)
+    FigureCanvasAgg(figure)
+    if constrained:
+        engine = figure.get_layout_engine()
+        assert engine is not None
+        engine.set(w_pad=0.02, h_pad=0.02, wspace=0.04, hspace=0.04)  # type: ignore[call-arg]
+    return figure
+
+
+@lru_cache(maxsize=4096)
+def text_width(text: str, size: float) -> float:
+    """Width of a text in points."""
+    width, _, _ = _measure().get_text_width_height_descent(text, _font(size), ismath=False)
+    return float(width) / 10
+
+
+@lru_cache(maxsize=1)
+def _measure() -> RendererAgg:
+    return RendererAgg(1, 1, 720)  # ten dots a point: fine enough that hinting does not matter
+
+
+@lru_cache(maxsize=16)
+def _font(size: float) -> FontProperties:
+    return FontProperties(family=_fonts(), size=size)
+
+
+def fit_text(text: str, limit: float, size: float) -> str:
+    """The text, or as much of it as is no wider than `limit` points with an ellipsis, cut between words if it can."""
+    if text_width(text, size) <= limit:
+        return text
+    keep = len(text)
+    while keep > 1 and text_width(text[:keep].rstrip() + "…", size) > limit:
+        keep -= 1
+    head = text[:keep].rstrip()
+    space = head.rfind(" ")
+    if space > 0.6 * len(head) and text[keep : keep + 1].strip():
+        head = head[:space]
+    return head.rstrip(" ,(-") + "…"
+
+
+def fit_names(names: Sequence[str], limit: float, size: float) -> list[str]:
+    """Names cut to `limit` points; where two would become the same, the middle is left out instead of the end."""
+    cut = [fit_text(name, limit, size) for name in names]
+    for i, name in enumerate(names):
+        if cut[i] == name or cut.count(cut[i]) == 1:
+            continue
+        for keep in range(len(name) - 1, 3, -1):
+            tail = keep // 2
+            short = name[: keep - tail].rstrip() + "…" + name[-tail:].lstrip()
+            if text_width(short, size) <= limit:
+                cut[i] = short
+                break
+    return cut
+
+
+def wrap_text(text: str, limit: float, size: float, lines: int = 2) -> str:
+    """The text broken between words into at most `lines` lines of `limit` points; what is left over is cut."""
+    words, out = text.split(), [""]
+    for i, word in enumerate(words):
+        longer = f"{out[-1]} {word}".strip()
+        if not out[-1] or text_width(longer, size) <= limit:
+            out[-1] = longer
+        elif len(out) < lines:
+            out.append(word)
+        else:
+            out[-1] = " ".join([out[-1], *words[i:]])
+            break
+    return "\n".join(fit_text(line, limit, size) for line in out)
+
+
+@lru_cache(maxsize=1)
+def ramp() -> ListedColormap:
+    """White to dark blue in equal perceptual steps: a straight line in CIELAB, lightness 99 to 20."""
+    share = np.linspace(0, 1, 256)[:, None]
+    lab = (1 - share) * np.array([99.0, 0.0, 0.0]) + share * np.array([20.0, 14.0, -44.0])
+    return ListedColormap(_lab_to_rgb(lab), name="mgkit")
+
+
+def _lab_to_rgb(lab: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """CIELAB (D65) (n, 3) to sRGB in [0, 1], after IEC 61966-2-1."""
+    fy = (lab[:, 0] + 16) / 116
+    f = np.stack([fy + lab[:, 1] / 500, fy, fy - lab[:, 2] / 200], 1)
+    xyz = np.where(f > 6 / 29, f**3, 3 * (6 / 29) ** 2 * (f - 4 / 29)) * np.array([0.95047, 1.0, 1.08883])
+    matrix = np.array([[3.2406, -1.5372, -0.4986], [-0.9689, 1.8758, 0.0415], [0.0557, -0.2040, 1.0570]])
+    linear = np.clip(xyz @ matrix.T, 0, 1)
+    return np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)

@@ -1,0 +1,32 @@
+"""Fixtures for every test: reference values and sample data kept beside the project, a small embedded dataset, a run.
+
+`shared/` is looked for beside the checkout. Where it is absent the tests that need it are skipped and say so; nothing
+under mgkit/ or notebooks/ may depend on it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+def _shared(name: str) -> Path:
+    folder = SHARED / name
+    if not folder.is_dir():
+        pytest.skip(f"needs shared/{name} beside the checkout, which is absent")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def reference_dir() -> Path:
+    """Random-weight reference values for numerical parity."""
+    return _shared("reference")
+
+
+@pytest.fixture(scope="session")
+def sample_dir() -> Path:
+    """Real recordings in the PYSKL layout."""
+    return _shared("data")

@@ -1,0 +1,64 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import distributed as dist
+
+SCRIPT = Path(__file__).with_name("one_process.py")
+ROOT = SCRIPT.parents[2]
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """What one process and each of two processes saw, for every split of the batch."""
+    if not (dist.is_available() and dist.is_gloo_available()):
+        pytest.skip("this torch has no gloo")
+    folder = tmp_path_factory.mktemp("processes")
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    outputs = [folder / "whole.pt", folder / "first.pt", folder / "second.pt"]
+    runs = [(0, 1, outputs[0]), (0, 2, outputs[1]), (1, 2, outputs[2])]
+    started = [
+        subprocess.Popen(
+            [sys.executable, str(SCRIPT), str(rank), str(processes), str(folder / "meeting"), str(output)],
+            env=environment,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank, processes, output in runs
+    ]
+    try:
+        for process in started:
+            _, errors = process.communicate(timeout=120)
+            assert process.returncode == 0, errors
+    finally:
+        for process in started:
+            process.kill()
+    return [torch.load(output, weights_only=True) for output in outputs]
+
+
+@pytest.mark.parametrize("shift", ["tp", "all"])
+@pytest.mark.parametrize("split", ["even", "uneven", "empty"])
+def test_two_processes_are_one_whole_batch(saved, split, shift):
+    whole, first, second = (x[f"{split}-{shift}"]["steps"] for x in saved)
+    close = {"atol": 1e-5, "rtol": 1e-5}
+    assert len(whole) == 2
+    for one, a, b in zip(whole, first, second, strict=True):
+        torch.testing.assert_close((a["loss"] + b["loss"]) / 2, one["loss"], **close)
+        for name, value in one["terms"].items():
+            torch.testing.assert_close((a["terms"][name] + b["terms"][name]) / 2, value, **close)
+        for process in (a, b):
+            assert torch.equal(process["tp"], one["tp"])
+            for kind in ("gradients", "state"):
+                for name, value in one[kind].items():
+                    torch.testing.assert_close(process[kind][name], value, **close)
+
+
+def test_the_batch_exercises_what_it_should(saved):
+    """Otherwise agreement would say little: true positives in some classes, and prototypes that moved."""
+    step = saved[0]["even-tp"]["steps"][0]
+    assert 0 < step["tp"].sum() < 12
+    assert step["terms"]["pr_rgb"] > 0.1
+    assert step["state"]["refinement.rgb.updates"].any()
