@@ -72,8 +72,8 @@ class Place:
 
 PLACES: dict[str, Place] = {
     "table": Place((-14.0, 46.0), (0.8, 0.25), (-28.0, 33.0), (-14.0, 46.0), 0.25),
-    "chin": Place((-9.0, 3.5), (6.5, -12.5), (-27.0, 28.0), (-20.0, 24.0), 0.3, on_head=True, hidden=1.5),
-    "neck": Place((-19.0, 6.5), (13.0, -7.0), (-39.0, 13.0), (-37.0, 20.0), 0.15, hidden=2.5),
+    "chin": Place((-8.5, 4.0), (6.0, -12.0), (-27.0, 28.0), (-20.0, 24.0), 0.3, on_head=True, hidden=1.5),
+    "neck": Place((-17.5, 5.0), (12.5, -7.0), (-38.0, 13.0), (-37.0, 20.0), 0.15, hidden=2.5),
     "front": Place((-9.5, 34.0), (8.5, -3.5), (-29.0, 31.0), (-12.0, 40.0), 0.3, both=True, hidden=1.5),
     "air": Place((-17.0, 24.0), (-1.0, -8.0), (-31.0, 28.0), (-20.0, 34.0), 0.2),
 }
@@ -253,13 +253,9 @@ def _arm(
     )  # the thumb is up when the fingers point inwards
     closed = table.curl + (place.curl - table.curl) * reach + habit.curl
     # Each finger follows the one before it a little later, as fingers do.
-    lag = np.stack(
-        [np.interp(np.arange(frames) - 0.12 * k, np.arange(frames), swing) for k in range(5)], axis=1
-    )
-    closed = closed[:, None] + 0.26 * lag * busy
-    if free is not None:
-        closed = closed + 0.2 * free[:, 3:] * busy
-    closed = np.clip(closed, -0.1, 0.85)
+    t = np.arange(len(swing))
+    lag = np.stack([np.interp(t - 0.12 * k, t, swing) for k in range(len(FINGERS))], axis=1)
+    closed = np.clip(closed[:, None] + (0.26 * lag + 0.2 * habit.free[:, 3:]) * busy, -0.1, 0.85)
     scale = subject.hand / 13.0
     axes = np.stack([palm, thumb], axis=1) * scale  # (T, 2 axes, xy)
     knuckles = wrist[:, None] + _ROOTS @ axes

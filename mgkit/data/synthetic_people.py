@@ -14,9 +14,9 @@ import numpy as np
 Colour = tuple[int, int, int]
 
 SKIN: tuple[Colour, ...] = (
-    (250, 219, 196),
-    (241, 200, 170),
-    (228, 180, 145),
+    (236, 198, 172),
+    (230, 186, 154),
+    (218, 170, 136),
     (208, 154, 116),
     (176, 122, 88),
     (139, 92, 64),
@@ -166,12 +166,12 @@ def make_subject(name: str, rng: np.random.Generator) -> Subject:
         hand=float(rng.uniform(12.6, 14.2)) * size,
         girth=float(rng.uniform(0.92, 1.12)),
         head=float(rng.uniform(0.96, 1.06)),
-        neck=float(rng.uniform(21.0, 23.0)) * size,
+        neck=float(rng.uniform(19.3, 20.8)) * size,
         tempo=float(rng.uniform(0.94, 1.06)),
         liveliness=float(rng.uniform(0.7, 1.3)),
-        zoom=float(rng.uniform(1.18, 1.36)),
+        zoom=float(rng.uniform(1.16, 1.31)),
         centre=float(rng.uniform(0.39, 0.61)),
-        brightness=float(rng.uniform(0.88, 1.1)),
+        brightness=float(rng.uniform(0.9, 1.06)),
         warmth=float(rng.uniform(0.95, 1.06)),
         wall=_pick(rng, WALLS),
         table=_pick(rng, TABLES),

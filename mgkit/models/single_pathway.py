@@ -1,8 +1,6 @@
-"""One pathway alone: the RGB-only and pose-only models, and the branches that a two-pathway model starts
-from.
+"""One pathway alone: the RGB-only and pose-only models, which are also a two-pathway model's branches.
 
-Duan et al., "Revisiting Skeleton-based Action Recognition", CVPR 2022 (PoseConv3D for pose; SlowOnly for
-RGB).
+Duan et al., "Revisiting Skeleton-based Action Recognition", CVPR 2022: PoseConv3D for pose, SlowOnly for RGB.
 """
 
 from __future__ import annotations

@@ -810,7 +810,7 @@ def _read_history(path: Path) -> pd.DataFrame:
     if not path.is_file():
         return pd.DataFrame({"epoch": pd.Series(dtype="int64")})
     try:
-        table = pd.read_csv(path, float_precision="round_trip")
+        table = pd.read_csv(path)
     except (OSError, ValueError) as error:  # pandas' own parser errors are ValueErrors
         raise MgkitError(
             f"{path} cannot be read ({error}): delete it; training goes on without it."

@@ -186,13 +186,11 @@ def prototype_distances(
         bank = cast(PrototypicalRefinement, module)
         prototypes, seen = bank.prototypes.float().cpu(), bank.seen.cpu()
         z = torch.from_numpy(embeddings[name])
-        distance = (
-            1 - nn.functional.normalize(z, dim=1) @ nn.functional.normalize(prototypes, dim=1).T
-        )  # (N, K)
+        distance = (1 - cosine_similarity(z, prototypes)).clamp(0, 2)  # (N, K); rounding may step outside
         distance[:, ~seen] = torch.nan
         target = torch.tensor(labels)[:, None]
         own[name] = distance.gather(1, target)[:, 0].numpy()
-        rest = distance.scatter(1, target, torch.inf).nan_to_num(nan=torch.inf).amin(dim=1)
-        rest[~torch.isfinite(rest)] = torch.nan
-        other[name] = rest.numpy()
+        rest = distance.scatter(1, target, torch.nan)
+        nearest = torch.where(rest.isnan(), torch.inf, rest).amin(dim=1)
+        other[name] = torch.where(nearest.isinf(), torch.nan, nearest).numpy()
     return own, other

@@ -6,6 +6,15 @@ from mgkit.errors import MgkitError
 from mgkit.models import Objective, PathwayOutput, pose_only, two_pathway
 
 
+@pytest.fixture(autouse=True, scope="module")
+def one_thread():
+    """Tiny tensors lose more time in waiting for a second thread than they gain."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 def seeded(seed=0):
     return torch.Generator().manual_seed(seed)
 
@@ -101,20 +110,20 @@ def test_it_trains_a_model(kind):
             generator=g,
         )
     inputs = {
-        "rgb": torch.randn(6, 3, 2, 32, 32, generator=g),
-        "pose": torch.randn(6, 5, 8, 8, 8, generator=g),
+        "rgb": torch.randn(6, 3, 1, 16, 16, generator=g),
+        "pose": torch.randn(6, 5, 4, 4, 4, generator=g),
     }
     labels = torch.tensor([0, 0, 1, 1, 2, 2])
     objective = Objective(model.pathways, 3, 8, generator=g)
     optimiser = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
     losses = []
-    for _ in range(12):
+    for _ in range(6):
         result = objective(model(inputs), labels)
         optimiser.zero_grad()
         result.loss.backward()
         optimiser.step()
         losses.append(result.loss.item())
-    assert losses[-1] < 0.7 * losses[0]
+    assert losses[-1] < 0.8 * losses[0]
     assert objective.refinement["pose"].seen.any()
 
 

@@ -47,6 +47,8 @@ KIND_MARKERS = {"TP": "o", "FN": "^", "FP": "s"}
 KIND_NAMES = {"TP": "true positive", "FN": "false negative", "FP": "false positive"}
 # Kept apart from the colours of TP, FN and FP, so that no colour means two things in a paper.
 OUTPUT_COLOURS = {"rgb": "#009E73", "pose": "#CC79A7", "fused": "#3B3B3B"}
+# As areas: black interval lines must be seen on every one of them.
+BAR_COLOURS = {**OUTPUT_COLOURS, "fused": "#8A8A8A"}
 OUTPUT_NAMES = {"rgb": "RGB", "pose": "Pose", "fused": "Fused"}
 # Tol (2021), "muted", with black: the most classes that can still be told apart by colour.
 CLASS_COLOURS = (
@@ -256,6 +258,15 @@ def fit_names(names: Sequence[str], limit: float, size: float) -> list[str]:
     return cut
 
 
+def balanced(text: str, size: float) -> str:
+    """The text broken between words into the two lines whose longer one is shortest; one word stays one line."""
+    words = text.split()
+    ways = [[" ".join(words[:i]), " ".join(words[i:])] for i in range(1, len(words))]
+    if not ways:
+        return text
+    return "\n".join(min(ways, key=lambda way: max(text_width(line, size) for line in way)))
+
+
 def wrap_text(text: str, limit: float, size: float, lines: int = 2) -> str:
     """The text broken between words into at most `lines` lines of `limit` points; what is left over is cut."""
     words, out = text.split(), [""]
@@ -273,9 +284,9 @@ def wrap_text(text: str, limit: float, size: float, lines: int = 2) -> str:
 
 @lru_cache(maxsize=1)
 def ramp() -> ListedColormap:
-    """White to dark blue in equal perceptual steps: a straight line in CIELAB, lightness 99 to 20."""
+    """White to dark blue in equal perceptual steps: a straight line in CIELAB, lightness 100 to 20."""
     share = np.linspace(0, 1, 256)[:, None]
-    lab = (1 - share) * np.array([99.0, 0.0, 0.0]) + share * np.array([20.0, 14.0, -44.0])
+    lab = (1 - share) * np.array([100.0, 0.0, 0.0]) + share * np.array([20.0, 14.0, -44.0])
     return ListedColormap(_lab_to_rgb(lab), name="mgkit")
 
 

@@ -1,0 +1,22 @@
+"""Paper figures of a run: each function returns a `PaperFigure`, which shows itself in a notebook and saves itself as
+PDF, PNG and the CSV behind it."""
+
+from mgkit.views.figures.bars import class_accuracy
+from mgkit.views.figures.curves import training_curves
+from mgkit.views.figures.maps import prototype_map
+from mgkit.views.figures.matrices import confusion
+from mgkit.views.figures.sets import draw_figures
+from mgkit.views.figures.strips import contact_sheet, film_strip
+from mgkit.views.figures.style import VENUES, PaperFigure
+
+__all__ = [
+    "VENUES",
+    "PaperFigure",
+    "class_accuracy",
+    "confusion",
+    "contact_sheet",
+    "draw_figures",
+    "film_strip",
+    "prototype_map",
+    "training_curves",
+]

@@ -1,0 +1,331 @@
+"""The confusion matrix, legible from 2 to 52 classes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import PowerNorm
+from matplotlib.figure import Figure
+
+from mgkit.data.clips import Classes
+from mgkit.errors import MgkitError
+from mgkit.results.metrics import confusion_matrix
+from mgkit.results.runs import Run
+from mgkit.views.figures.style import (
+    GREY,
+    LABEL,
+    LEAST,
+    OUTPUT_NAMES,
+    SMALL,
+    PaperFigure,
+    balanced,
+    fit_names,
+    fit_text,
+    in_style,
+    new_figure,
+    ramp,
+    text_width,
+    width_of,
+    wrap_text,
+)
+
+ORDERS = ("groups", "cluster", "given")
+POWER = 0.6  # of the colour scale: with a linear one, a class lost to ten others leaves a white row
+FEW = 12  # up to here every cell carries its number and one column is wide enough
+
+
+@in_style
+def confusion(
+    run: Run,
+    split: str = "test",
+    pathway: str | None = None,
+    *,
+    normalise: bool = True,
+    order: str = "groups",
+    venue: str = "cvpr",
+    columns: int | None = None,
+) -> PaperFigure:
+    """The confusion matrix of one output: rows are true classes, columns what they were taken for.
+
+    Args:
+        run: a run.
+        split: an evaluated split.
+        pathway: "rgb", "pose" or "fused"; by default fused, or the only one.
+        normalise: percent of the clips of the true class, or else clips.
+        order: "groups" keeps the groups of the classes together, "cluster" puts classes next to each other that are
+            taken for each other (average linkage), "given" keeps the label order.
+        venue: a key of `style.VENUES`.
+        columns: 1 or 2; by default 1 up to 12 classes.
+
+    Returns:
+        The figure; its data has one row a cell: `true`, `predicted`, `clips`, `support`, `share`.
+
+    Raises:
+        MgkitError: an unknown split, pathway, order or venue.
+    """
+    if order not in ORDERS:
+        raise MgkitError(f"there is no order {order!r}: use one of {', '.join(ORDERS)}.")
+    predictions = run.predictions(split)
+    output = predictions.best if pathway is None else pathway
+    classes, count = run.classes, len(run.classes)
+    matrix = confusion_matrix(predictions.labels, predictions.predicted(output), count)
+    support = matrix.sum(1)
+    share = matrix / np.maximum(support, 1)[:, None]
+    sequence = _sequence(classes, share, order)
+    grouped = order == "groups" and classes.groups is not None and 1 < len(set(classes.groups)) < count
+
+    width = 72 * width_of(venue, columns if columns is not None else (1 if count <= FEW else 2))
+    figure = _draw(matrix, share, sequence, classes, grouped, normalise, width)
+    names = np.array(classes.names, dtype=object)
+    true, said = np.repeat(sequence, count), np.tile(sequence, count)
+    data = pd.DataFrame(
+        {
+            "true": names[true],
+            "predicted": names[said],
+            "clips": matrix[true, said],
+            "support": support[true],
+            "share": np.where(support[true] > 0, share[true, said], np.nan),
+        }
+    )
+    what = OUTPUT_NAMES[output].lower() if output != "rgb" else "RGB"
+    empty = int((support == 0).sum())
+    note = f"{what} predictions on {len(predictions)} clips of {split}; n is the number of clips of the class"
+    note += f"; colour grows with the power {POWER} of the share" if normalise else ""
+    note += f"; {empty} grey rows have no clip" if empty else ""
+    return PaperFigure(figure, data, note)
+
+
+def _sequence(classes: Classes, share: npt.NDArray[np.float64], order: str) -> npt.NDArray[np.int64]:
+    count = len(classes)
+    if order == "groups" and classes.groups is not None:
+        first = {group: i for i, group in reversed(list(enumerate(classes.groups)))}
+        return np.array(sorted(range(count), key=lambda k: (first[classes.groups[k]], k)))  # type: ignore[index]
+    if order == "cluster" and count > 2:
+        from scipy.cluster.hierarchy import leaves_list, linkage
+        from scipy.spatial.distance import squareform
+
+        near = (share + share.T) / 2
+        distance = 1 - np.clip(near, 0, 1)
+        np.fill_diagonal(distance, 0)
+        return leaves_list(
+            linkage(squareform(distance, checks=False), "average", optimal_ordering=True)
+        ).astype(np.int64)
+    return np.arange(count)
+
+
+def _draw(
+    matrix: npt.NDArray[np.int64],
+    share: npt.NDArray[np.float64],
+    sequence: npt.NDArray[np.int64],
+    classes: Classes,
+    grouped: bool,
+    normalise: bool,
+    width: float,
+) -> Figure:
+    """Everything is placed in points: cells must be square, labels must fit, and the width is given."""
+    count = len(sequence)
+    support = matrix.sum(1)[sequence]
+    names = [classes.names[k] for k in sequence]
+    size = SMALL if count <= FEW else LEAST
+    groups = [classes.groups[k] for k in sequence] if grouped and classes.groups is not None else None
+
+    numbers = [f"{n:,}" for n in support]
+    counts_width = max(text_width(text, size) for text in [*numbers, "n"]) + 6
+    blocks = _blocks(groups) if groups else []
+    group_width = 0.0
+    if groups:
+        group_width = 9 + min(max(text_width(group, size) for group in groups), 0.13 * width)
+    title = LABEL + 4
+    room = width - title - counts_width - group_width - 4
+    folded = [balanced(name, size) for name in names] if count <= FEW else names
+    longest = max(_widest(name, size) for name in folded)
+    # Names get what they need, but never more than leaves the cells legible.
+    names_width = min(longest, 0.36 * room if count > FEW else 0.42 * room)
+    cell = min((room - names_width - 3) / count, 38.0 if count > 4 else 60.0)
+    row = max(cell, size + 0.4)
+    if row < 2.3 * size:  # no room for two lines in a row
+        folded, longest = names, max(text_width(name, size) for name in names)
+    names_width = min(longest, room - 3 - cell * count)
+    shown = _fit(folded, names_width, size)
+    upright = all(
+        _widest(wrap_text(name, cell - 2, size, 3), size) <= cell - 2
+        and "…" not in wrap_text(name, cell - 2, size, 3)
+        for name in names
+    )
+    across = (
+        [wrap_text(name, cell - 2, size, 3) for name in names]
+        if upright
+        else _fit(folded, max(names_width, 90), size)
+    )
+    if (
+        cell < size + 0.2
+    ):  # columns too narrow for names: they carry the numbers that stand before the row names
+        across = [str(i + 1) for i in range(count)]
+        shown = fit_names([f"{i + 1}  {name}" for i, name in enumerate(names)], names_width, size)
+    lines_below = max(text.count("\n") + 1 for text in across)
+    below = lines_below * size * 1.1 if upright else max(_widest(text, size) for text in across)
+
+    bar = 0.0 if _all_written(count, cell) else 22.0
+    height = 3 + title + below + 4 + row * count + 11 + bar
+    used = title + names_width + 3 + cell * count + counts_width + group_width
+    left = title + names_width + 3 + max(0.0, (width - 4 - used) / 2)
+    bottom = 3 + title + below + 4
+    figure = new_figure(width / 72, height / 72, constrained=False)
+    page = figure.add_axes((0, 0, 1, 1))
+    page.set(xlim=(0, width), ylim=(0, height))
+    page.axis("off")
+    axes = figure.add_axes((left / width, bottom / height, cell * count / width, row * count / height))
+
+    values = (
+        share[np.ix_(sequence, sequence)] if normalise else matrix[np.ix_(sequence, sequence)].astype(float)
+    )
+    top = 1.0 if normalise else max(1.0, float(values.max()))
+    colours = axes.pcolormesh(
+        values, cmap=ramp(), norm=PowerNorm(POWER, 0, top), edgecolors="#EDEDED", linewidth=0.25
+    )
+    axes.set(xlim=(0, count), ylim=(count, 0), xticks=[], yticks=[])
+    for spine in axes.spines.values():
+        spine.set(visible=True, linewidth=0.6)
+    for i in range(count):
+        if support[i] == 0:
+            axes.axhspan(i, i + 1, color="#E6E6E6", linewidth=0)
+    _write_cells(axes, values, top, normalise, cell, count)
+    for _, first, _ in blocks[1:]:
+        axes.axhline(first, color="#555555", linewidth=0.5)
+        axes.axvline(first, color="#555555", linewidth=0.5)
+
+    head = bottom + row * count
+    for i in range(count):
+        y = head - (i + 0.5) * row
+        tone = GREY if support[i] == 0 else "black"
+        page.text(
+            left - 3,
+            y,
+            shown[i],
+            ha="right",
+            va="center_baseline" if "\n" not in shown[i] else "center",
+            fontsize=size,
+            color=tone,
+            linespacing=1.0,
+        )
+        page.text(
+            left + cell * count + counts_width - 2,
+            y,
+            numbers[i],
+            ha="right",
+            va="center_baseline",
+            fontsize=size,
+            color=tone,
+        )
+        x = left + (i + 0.5) * cell
+        page.text(
+            x,
+            bottom - 3,
+            across[i],
+            ha="center",
+            va="top",
+            rotation=0 if upright else 90,
+            multialignment="center" if upright else "right",
+            fontsize=size,
+            color=tone,
+            linespacing=1.0,
+        )
+    page.text(
+        left + cell * count + counts_width - 2,
+        head + 2.5,
+        "n",
+        ha="right",
+        va="bottom",
+        fontsize=size,
+        style="italic",
+    )
+    middle = left + cell * count / 2
+    page.text(middle, 3, "predicted class", ha="center", va="bottom", fontsize=LABEL)
+    page.text(
+        left - names_width - 6, head - row * count / 2, "true class",
+        ha="right", va="center", rotation=90, fontsize=LABEL,
+    )  # fmt: skip
+    edge = left + cell * count + counts_width + 3
+    for group, first, last in blocks:
+        page.plot(
+            [edge, edge], [head - first * row - 1.2, head - (last + 1) * row + 1.2], color=GREY, linewidth=0.8
+        )
+        lines = max(1, int((last + 1 - first) * row / (size * 1.15)))
+        text = wrap_text(group, group_width - 7, size, min(lines, 2))
+        y = head - (first + last + 1) / 2 * row
+        page.text(edge + 3, y, text, ha="left", va="center", fontsize=size, linespacing=1.0)
+    if bar:
+        _colour_bar(
+            figure, colours, (left, head + 13, min(cell * count, 150.0), 5.0), (width, height), normalise
+        )
+    return figure
+
+
+def _widest(text: str, size: float) -> float:
+    return max(text_width(line, size) for line in text.split("\n"))
+
+
+def _fit(names: list[str], limit: float, size: float) -> list[str]:
+    """Names of one or two lines, each line cut to `limit` points."""
+    if any("\n" in name for name in names):
+        return ["\n".join(fit_text(line, limit, size) for line in name.split("\n")) for name in names]
+    return fit_names(names, limit, size)
+
+
+def _blocks(groups: Sequence[str]) -> list[tuple[str, int, int]]:
+    """Runs of the same group: (name, first row, last row)."""
+    blocks: list[tuple[str, int, int]] = []
+    for i, group in enumerate(groups):
+        if blocks and blocks[-1][0] == group:
+            blocks[-1] = (group, blocks[-1][1], i)
+        else:
+            blocks.append((group, i, i))
+    return blocks
+
+
+def _all_written(count: int, cell: float) -> bool:
+    return count <= FEW and cell >= 12
+
+
+def _write_cells(
+    axes: Axes, values: npt.NDArray[np.float64], top: float, normalise: bool, cell: float, count: int
+) -> None:
+    least = 0.005 if _all_written(count, cell) else 0.05
+    for i, k in zip(*np.nonzero(values), strict=True):
+        value = float(values[i, k])
+        if normalise and value < least:
+            continue
+        text = f"{100 * value:.0f}" if normalise else f"{value:.0f}"
+        size = next(
+            (s for s in (SMALL, LEAST) if text_width(text, s) <= cell - 1.5 and s <= cell - 3.5), None
+        )
+        if size is None:
+            continue
+        tone = "white" if (value / top) ** POWER > 0.55 else "black"
+        axes.text(k + 0.5, i + 0.5, text, ha="center", va="center_baseline", fontsize=size, color=tone)
+
+
+def _colour_bar(
+    figure: Figure,
+    colours: ScalarMappable,
+    box: tuple[float, float, float, float],
+    page: tuple[float, float],
+    normalise: bool,
+) -> None:
+    x, y, w, h = box
+    axes = figure.add_axes((x / page[0], y / page[1], w / page[0], h / page[1]))
+    bar = figure.colorbar(colours, cax=axes, orientation="horizontal")
+    bar.outline.set_linewidth(0.4)
+    bar.ax.tick_params(
+        labelsize=LEAST, length=1.5, pad=1, top=True, labeltop=True, bottom=False, labelbottom=False
+    )
+    label = "clips"
+    if normalise:
+        bar.set_ticks([0, 0.1, 0.25, 0.5, 0.75, 1], labels=["0", "10", "25", "50", "75", "100"])
+        label = "% of the true class"
+    axes.text(1.03, 0.4, label, transform=axes.transAxes, ha="left", va="center", fontsize=LEAST)

@@ -1,0 +1,66 @@
+"""All the figures of a run at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+from mgkit.data.clips import Clips
+from mgkit.errors import MgkitError
+from mgkit.results.runs import Run
+from mgkit.views.analysis.ambiguity import ambiguous
+from mgkit.views.figures.bars import class_accuracy
+from mgkit.views.figures.curves import training_curves
+from mgkit.views.figures.maps import prototype_map
+from mgkit.views.figures.matrices import confusion
+from mgkit.views.figures.strips import contact_sheet, film_strip
+from mgkit.views.figures.style import PaperFigure
+
+
+def draw_figures(
+    run: Run, clips: Clips | None = None, split: str = "test", *, venue: str = "cvpr"
+) -> list[Path]:
+    """Draw every figure that a run has the data for into `run.figures`.
+
+    Training curves, a confusion matrix an output, class accuracy, a prototype map a pathway; and, where the clips are
+    at hand, a contact sheet of the split and film strips of the three clips that are most ambiguous.
+
+    Args:
+        run: an evaluated run.
+        clips: the clips it was evaluated on; by default the folder that the run recorded. Without any, the figures
+            that need clips are left out.
+        split: an evaluated split.
+        venue: a key of `style.VENUES`, which fixes the widths.
+
+    Returns:
+        The files written: PDF, PNG and CSV of each figure.
+
+    Raises:
+        MgkitError: the split was not evaluated, or the folder cannot be written.
+    """
+    predictions = run.predictions(split)
+    draw: dict[str, Callable[[], PaperFigure]] = {}
+    if not run.history().empty:
+        draw["training_curves"] = partial(training_curves, run, venue=venue)
+    for output in predictions.outputs:
+        draw[f"confusion_{output}"] = partial(confusion, run, split, output, venue=venue)
+    draw["class_accuracy"] = partial(class_accuracy, run, split, venue=venue)
+    if (run.root / "splits" / split / "embeddings.npz").is_file():
+        for pathway in run.embeddings(split).vectors:
+            draw[f"prototype_map_{pathway}"] = partial(prototype_map, run, split, pathway, venue=venue)
+    if clips is None:
+        try:
+            clips = run.clips()
+        except MgkitError:  # moved or imported: the other figures do not need them
+            clips = None
+    if clips is not None:
+        table = clips.select(predictions.clip_ids).table
+        drawable = list(table.loc[(table["video"] != "") | (table["pose_offset"] >= 0), "clip_id"])
+        if drawable:
+            shown, there = clips.select(drawable), set(drawable)
+            draw["contact_sheet"] = partial(contact_sheet, shown, venue=venue)
+            hard = [clip_id for clip_id in ambiguous(run, split)["clip_id"] if clip_id in there][:3]
+            for number, clip_id in enumerate(hard, 1):
+                draw[f"ambiguous_{number}"] = partial(film_strip, shown, clip_id, venue=venue)
+    return [path for name, make in draw.items() for path in make().save(run.figures / name)]

@@ -1,0 +1,240 @@
+"""Clips on paper: the frames of one clip, or one frame of many, with the skeleton as the network gets it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
+from matplotlib.figure import Figure
+
+from mgkit.data.clips import Clips
+from mgkit.data.skeletons import Skeleton
+from mgkit.errors import MgkitError, some
+from mgkit.views.figures.style import (
+    LEAST,
+    SMALL,
+    PaperFigure,
+    fit_text,
+    in_style,
+    new_figure,
+    width_of,
+)
+
+# Left, right and middle joints. On a photograph a line needs a dark rim to be seen on light and dark alike.
+SIDES = {"left": "#56B4E9", "right": "#E69F00", "middle": "#F7F7F7"}
+BLANK = "#3A3A3A"  # behind a skeleton without video
+
+
+@in_style
+def film_strip(
+    clips: Clips,
+    clip_id: str,
+    frames: int = 8,
+    *,
+    skeleton: bool = True,
+    venue: str = "cvpr",
+    columns: int = 2,
+) -> PaperFigure:
+    """Frames of one clip, evenly spaced from the first to the last, with its skeleton.
+
+    Args:
+        clips: the clips that it is one of.
+        clip_id: which.
+        frames: how many frames; fewer when the clip is shorter.
+        skeleton: draw the key-points: left joints blue, right ones orange, others white; joints that were not seen,
+            and limbs that end in one, are not drawn.
+        venue: a key of `style.VENUES`.
+        columns: 1 or 2; in one column the strip breaks into rows of four.
+
+    Returns:
+        The figure; its data has one row a frame: `frame` (0-based, of the prepared clip), `seconds` (from its start;
+        NaN when the rate is not known) and `joints` (how many were seen, of all persons).
+
+    Raises:
+        MgkitError: an unknown clip, or neither a video nor a pose to draw.
+    """
+    if frames < 1:
+        raise MgkitError(f"a film strip of {frames} frames is empty: ask for at least one.")
+    row = clips.row(clip_id)
+    total = int(row["frames"])
+    indices = np.unique(np.linspace(0, total - 1, min(frames, total)).round().astype(int))
+    pictures, pose = _contents(clips, clip_id, indices, skeleton)
+
+    width = 72 * width_of(venue, columns)
+    across = min(len(indices), frames, 4 if columns == 1 else 10)
+    down = -(-len(indices) // across)
+    gap, text = 2.5, LEAST + 3
+    # A short strip keeps the size of pictures of a full one.
+    wide = (width - gap * (across - 1)) / max(across, 3)
+    tall = wide * row["height"] / row["width"]
+    figure = new_figure(width / 72, down * (tall + text + gap) / 72, constrained=False)
+    height = down * (tall + text + gap)
+    for i, index in enumerate(indices):
+        x, y = (i % across) * (wide + gap), height - (i // across + 1) * (tall + text + gap) + gap + text
+        axes = figure.add_axes((x / width, y / height, wide / width, tall / height))
+        _picture(axes, None if pictures is None else pictures[i], row["width"], row["height"])
+        if pose is not None:
+            draw_skeleton(axes, pose[:, i], clips.skeleton)
+        label = f"frame {index}" if not row["fps"] else f"{index / row['fps']:.2f} s"
+        figure.text((x + wide / 2) / width, (y - 2) / height, label, ha="center", va="top", fontsize=LEAST)
+    seen = np.zeros(len(indices), int) if pose is None else np.isfinite(pose[..., 0]).sum((0, 2))
+    seconds = indices / row["fps"] if row["fps"] else np.full(len(indices), np.nan)
+    data = pd.DataFrame({"clip_id": clip_id, "frame": indices, "seconds": seconds, "joints": seen})
+    name = clips.classes.names[int(row["label"])]
+    return PaperFigure(figure, data, f"{clip_id}: {name}, {len(indices)} of {total} frames")
+
+
+@in_style
+def contact_sheet(
+    clips: Clips,
+    n: int = 5,
+    *,
+    classes: Sequence[str] | None = None,
+    skeleton: bool = True,
+    seed: int = 0,
+    venue: str = "cvpr",
+    columns: int = 2,
+) -> PaperFigure:
+    """The middle frame of several clips of each class: what a data set looks like, and what odd clips are in it.
+
+    Args:
+        clips: clips, or a split of them.
+        n: clips a class, drawn at random; classes with fewer show what they have.
+        classes: class names; by default all that have clips, or the 16 with the most.
+        skeleton: draw the key-points, as in `film_strip`.
+        seed: seed of the draw.
+        venue: a key of `style.VENUES`.
+        columns: 1 or 2: classes stand in one or two columns.
+
+    Returns:
+        The figure; its data has one row a picture: `class`, `clip_id`, `frame`.
+    """
+    if n < 1:
+        raise MgkitError(f"n is {n}: show at least one clip a class.")
+    counts = np.bincount(clips.labels, minlength=len(clips.classes))
+    left_out = 0
+    if classes is None:
+        there = [int(k) for k in np.flatnonzero(counts)]
+        labels = sorted(sorted(there, key=lambda k: (-counts[k], k))[:16])
+        left_out = len(there) - len(labels)
+    else:
+        labels = [clips.classes.index(name) for name in classes]
+        empty = [clips.classes.names[k] for k in labels if not counts[k]]
+        if empty:
+            raise MgkitError(f"there is no clip of {some(empty)} in this selection of {clips.root}.")
+    if not labels:
+        raise MgkitError(f"there are no clips in this selection of {clips.root}.")
+    rng = np.random.default_rng(seed)
+    ids = np.array(clips.ids, dtype=object)
+    picked = {
+        k: sorted(str(i) for i in rng.choice(ids[clips.labels == k], min(n, int(counts[k])), replace=False))
+        for k in labels
+    }
+    rows = [clips.row(clip_id) for chosen in picked.values() for clip_id in chosen]
+    # One shape for all places, so that the sheet is even; each picture keeps its own proportions inside.
+    ratio = float(np.median([row["height"] / row["width"] for row in rows]))
+
+    width = 72 * width_of(venue, columns)
+    blocks = min(columns, len(labels))
+    space, gap, text = 10.0, 2.0, SMALL + 3.5
+    block = (width - space * (columns - 1)) / columns
+    wide = (block - gap * (n - 1)) / max(n, 3)
+    tall = min(wide * ratio, 1.6 * wide)
+    lines = -(-len(labels) // blocks)
+    height = lines * (tall + text + 4)
+    figure = new_figure(width / 72, height / 72, constrained=False)
+    table = []
+    for i, k in enumerate(labels):
+        left, top = (i // lines) * (block + space), height - (i % lines) * (tall + text + 4)
+        name = fit_text(clips.classes.names[k], block - 30, SMALL)
+        figure.text(left / width, (top - 1) / height, name, va="top", ha="left", fontsize=SMALL)
+        for j, clip_id in enumerate(picked[k]):
+            row = clips.row(clip_id)
+            index = int(row["frames"]) // 2
+            box = (left + j * (wide + gap), top - text - tall, wide, tall)
+            _place(figure, clips, clip_id, index, skeleton, box, (width, height))
+            table.append({"class": clips.classes.names[k], "clip_id": clip_id, "frame": index})
+    note = f"middle frame of up to {n} clips a class, drawn with seed {seed}"
+    note += f"; {left_out} rarer classes are left out" if left_out else ""
+    return PaperFigure(figure, pd.DataFrame(table), note)
+
+
+def draw_skeleton(axes: Axes, pose: npt.NDArray[np.float32], skeleton: Skeleton, line: float = 0.9) -> None:
+    """Draw (M, V, 3) key-points of one frame into axes whose units are pixels; NaN joints are left out."""
+    sides = np.full(len(skeleton), "middle", dtype=object)
+    for left, right in skeleton.pairs:
+        sides[left], sides[right] = "left", "right"
+    for person in pose:
+        seen = np.isfinite(person[:, :2]).all(1)
+        limbs = [(a, b) for a, b in skeleton.edges if seen[a] and seen[b]]
+        segments = [person[[a, b], :2] for a, b in limbs]
+        # A limb has the side of the joint that has one; between left and right it is in the middle.
+        tones = [SIDES[_side(str(sides[a]), str(sides[b]))] for a, b in limbs]
+        axes.add_collection(
+            LineCollection(segments, colors="#1A1A1A", linewidths=line + 0.7, capstyle="round", zorder=3)
+        )
+        axes.add_collection(
+            LineCollection(segments, colors=tones, linewidths=line, capstyle="round", zorder=4)
+        )
+        axes.scatter(
+            person[seen, 0], person[seen, 1], s=(2.2 * line) ** 2, c=[SIDES[side] for side in sides[seen]],
+            edgecolors="#1A1A1A", linewidths=0.35, zorder=5,
+        )  # fmt: skip
+
+
+def _side(a: str, b: str) -> str:
+    if a == b:
+        return a
+    return b if a == "middle" else a if b == "middle" else "middle"
+
+
+def _contents(
+    clips: Clips, clip_id: str, indices: npt.NDArray[np.int64], skeleton: bool
+) -> tuple[npt.NDArray[np.uint8] | None, npt.NDArray[np.float32] | None]:
+    """Frames (n, H, W, 3) and key-points (M, n, V, 3) at these frames, as far as the clip has them."""
+    from mgkit.data import video
+
+    path = clips.video(clip_id)
+    pose = None
+    if skeleton and clips.row(clip_id)["pose_offset"] >= 0:
+        pose = clips.pose(clip_id)[:, indices]
+    if path is None and pose is None:
+        raise MgkitError(f"clip {clip_id!r} of {clips.root} has neither a video nor a pose to draw.")
+    return None if path is None else video.read_frames(path, indices), pose
+
+
+def _picture(axes: Axes, picture: npt.NDArray[np.uint8] | None, width: int, height: int) -> None:
+    axes.set_facecolor(BLANK)
+    if picture is not None:
+        # Pixel i covers [i, i + 1): the extent is what makes key-points and picture agree.
+        axes.imshow(picture, extent=(0, width, height, 0), interpolation="lanczos", aspect="auto")
+    axes.set(xlim=(0, width), ylim=(height, 0), xticks=[], yticks=[])
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+
+
+def _place(
+    figure: Figure,
+    clips: Clips,
+    clip_id: str,
+    index: int,
+    skeleton: bool,
+    box: tuple[float, float, float, float],
+    page: tuple[float, float],
+) -> None:
+    """One frame of one clip, as large as fits into a box (x, y, width, height in points) without stretching."""
+    row = clips.row(clip_id)
+    pictures, pose = _contents(clips, clip_id, np.array([index]), skeleton)
+    x, y, wide, tall = box
+    scale = min(wide / row["width"], tall / row["height"])
+    w, h = scale * row["width"], scale * row["height"]
+    axes = figure.add_axes(
+        ((x + (wide - w) / 2) / page[0], (y + (tall - h) / 2) / page[1], w / page[0], h / page[1])
+    )
+    _picture(axes, None if pictures is None else pictures[0], row["width"], row["height"])
+    if pose is not None:
+        draw_skeleton(axes, pose[:, 0], clips.skeleton, line=0.7)

@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from mgkit.data.clips import Classes, load_clips, write_clip_folder
+from mgkit.errors import MgkitError
+from tests.tiny import CLASSES, TRIANGLE, tiny_clips, tiny_pose, tiny_row
+
+
+def test_what_is_written_is_what_is_read(tmp_path: Path) -> None:
+    rows = [tiny_row("b", 1, persons=2, frames=4), tiny_row("a", 0, persons=0), tiny_row("c", 3, frames=7)]
+    pose_b = np.concatenate([tiny_pose(1, 0, 4), tiny_pose(1, 1, 4)])
+    pose_b[1, 2, 0] = np.nan
+    pose_c = tiny_pose(3, 2, 7)
+    write_clip_folder(tmp_path, rows, iter([pose_b, None, pose_c]), CLASSES, TRIANGLE)
+    clips = load_clips(tmp_path)
+    assert clips.ids == ["a", "b", "c"]
+    assert clips.labels.tolist() == [0, 1, 3]
+    np.testing.assert_array_equal(clips.pose("b"), pose_b)
+    np.testing.assert_array_equal(clips.pose("c"), pose_c)
+    with pytest.raises(MgkitError, match="'a' .* has no pose"):
+        clips.pose("a")
+    assert not clips.has_pose
+    assert clips.video("a") is None
+    assert clips.skeleton == TRIANGLE
+    assert clips.classes == CLASSES
+
+
+def test_selections_keep_their_poses(tmp_path: Path) -> None:
+    clips = tiny_clips(tmp_path, videos=False)
+    part = clips.select(["val_2_0", "train_1_1"])
+    assert part.ids == ["val_2_0", "train_1_1"]
+    np.testing.assert_array_equal(part.pose("train_1_1"), clips.pose("train_1_1"))
+    assert set(clips.split("val").table["split"]) == {"val"}
+    assert len(pickle.dumps(clips)) < 100_000  # a worker gets the table, not the poses
+    with pytest.raises(MgkitError, match="has no clip nobody"):
+        clips.select(["nobody"])
+    with pytest.raises(MgkitError, match=r"no clip in split 'dev'; its splits are test, train, val"):
+        clips.split("dev")
+
+
+def test_fingerprint_follows_content_not_order(tmp_path: Path) -> None:
+    rows = [tiny_row("a", 0), tiny_row("b", 1)]
+    poses = [tiny_pose(0, 0), tiny_pose(1, 1)]
+    one = write_clip_folder(tmp_path / "1", rows, poses, CLASSES, TRIANGLE)
+    two = write_clip_folder(tmp_path / "2", rows[::-1], poses[::-1], CLASSES, TRIANGLE)
+    other = write_clip_folder(tmp_path / "3", [rows[0], tiny_row("b", 2)], poses, CLASSES, TRIANGLE)
+    assert one.fingerprint == two.fingerprint != other.fingerprint
+
+
+def test_summary_counts_every_class(tmp_path: Path) -> None:
+    table = tiny_clips(tmp_path, videos=False).summary()
+    assert table.loc["blue moving", "train"] == 3
+    assert table["all"].sum() == 20
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"clip_id": "a"}, "stand twice: a"),
+        ({"label": 9}, r"label 9 of clip 'b' is outside the 4 classes"),
+        ({"frames": 0}, "no frames"),
+        ({"split": None}, "split has an empty cell in row 1"),
+    ],
+)
+def test_bad_tables_are_refused(tmp_path: Path, change: dict[str, object], message: str) -> None:
+    clips = write_clip_folder(
+        tmp_path, [tiny_row("a", 0), tiny_row("b", 1)], [tiny_pose(0, 0), tiny_pose(1, 1)], CLASSES, TRIANGLE
+    )
+    table = clips.table.astype(object)
+    for column, value in change.items():
+        table.loc[1, column] = value
+    table = table.astype({c: t for c, t in clips.table.dtypes.items() if c not in change})
+    table.to_parquet(tmp_path / "clips.parquet", index=False)
+    with pytest.raises(MgkitError, match=message):
+        load_clips(tmp_path)
+
+
+def test_a_folder_with_faults_names_the_file(tmp_path: Path) -> None:
+    with pytest.raises(MgkitError, match="there is no clip folder"):
+        load_clips(tmp_path / "none")
+    with pytest.raises(MgkitError, match=r"not a clip folder \(no clips\.parquet\)"):
+        load_clips(tmp_path)
+    clips = tiny_clips(tmp_path / "x", counts={"train": 1})
+    victim = clips.table["video"].iloc[0]
+    (tmp_path / "x" / victim).unlink()
+    with pytest.raises(MgkitError, match=f"lacks 1 of its videos .*{victim}"):
+        load_clips(tmp_path / "x")
+    tiny_clips(tmp_path / "x", counts={"train": 1})
+    np.save(tmp_path / "x" / "poses.npy", np.zeros((5, 3, 3), np.float32))
+    with pytest.raises(MgkitError, match=r"poses\.npy has 5 rows, too few"):
+        load_clips(tmp_path / "x")
+    (tmp_path / "x" / "poses.npy").write_bytes(b"rubbish")
+    with pytest.raises(MgkitError, match=r"poses\.npy cannot be read"):
+        load_clips(tmp_path / "x")
+    (tmp_path / "x" / "clips.parquet").write_bytes(b"rubbish")
+    with pytest.raises(MgkitError, match=r"clips\.parquet cannot be read"):
+        load_clips(tmp_path / "x")
+
+
+def test_a_missing_column_is_named(tmp_path: Path) -> None:
+    tiny_clips(tmp_path, counts={"train": 1}, videos=False)
+    table = pd.read_parquet(tmp_path / "clips.parquet").drop(columns="fps")
+    table.to_parquet(tmp_path / "clips.parquet")
+    with pytest.raises(MgkitError, match="lacks the column fps"):
+        load_clips(tmp_path)
+
+
+def test_classes() -> None:
+    assert CLASSES.index("blue still") == 2
+    with pytest.raises(MgkitError, match="no class 'green'; the classes are red still"):
+        CLASSES.index("green")
+    with pytest.raises(MgkitError, match="not unique"):
+        Classes(("a", "a"))
+    with pytest.raises(MgkitError, match="1 class groups for 2 classes"):
+        Classes(("a", "b"), ("x",))
+    with pytest.raises(MgkitError, match="outside 0 to 1"):
+        Classes(("a", "b"), non_gesture=2)

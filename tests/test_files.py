@@ -1,0 +1,46 @@
+from pathlib import Path
+
+import pytest
+
+from mgkit.errors import MgkitError, some
+from mgkit.files import atomic, read_json, write_json
+
+
+def test_a_failed_writer_leaves_the_old_file_and_no_rubbish(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    write_json(path, {"a": 1})
+
+    def write_half() -> None:
+        with atomic(path) as temporary:
+            temporary.write_text("half")
+            raise RuntimeError("killed")
+
+    with pytest.raises(RuntimeError):
+        write_half()
+    assert read_json(path) == {"a": 1}
+    assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_written_files_are_as_readable_as_any_other(tmp_path: Path) -> None:
+    write_json(tmp_path / "a.json", 1)
+    (tmp_path / "plain").write_text("")
+    assert (tmp_path / "a.json").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
+def test_broken_or_missing_json_is_named(tmp_path: Path) -> None:
+    (tmp_path / "b.json").write_text('{"a": ')
+    with pytest.raises(MgkitError, match=r"b\.json is not valid JSON"):
+        read_json(tmp_path / "b.json")
+    with pytest.raises(MgkitError, match=r"c\.json is missing"):
+        read_json(tmp_path / "c.json")
+
+
+def test_a_folder_that_cannot_be_made_is_an_error_with_a_remedy(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(MgkitError, match="cannot be written"):
+        write_json(tmp_path / "file" / "a.json", 1)
+
+
+def test_some() -> None:
+    assert some("ab") == "a, b"
+    assert some(range(9), 3) == "0, 1, 2 and 6 more"
