@@ -39,6 +39,11 @@ def atomic(path: str | Path) -> Iterator[Path]:
         with temporary.open("rb") as written:
             os.fsync(written.fileno())
         temporary.replace(path)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise MgkitError(
+            f"{path} cannot be written ({reason}): free some space, or choose another folder."
+        ) from error
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -6,9 +6,14 @@ under mgkit/ or notebooks/ may depend on it.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
+
+# Before torch is imported, and for the processes that tests start: on few and busy cores the threads of small
+# convolutions wait for each other many times longer than they compute.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 

@@ -44,3 +44,17 @@ def test_a_folder_that_cannot_be_made_is_an_error_with_a_remedy(tmp_path: Path) 
 def test_some() -> None:
     assert some("ab") == "a, b"
     assert some(range(9), 3) == "0, 1, 2 and 6 more"
+
+
+def test_a_full_disk_is_said_and_leaves_the_old_file(tmp_path: Path) -> None:
+    write_json(tmp_path / "a.json", 1)
+
+    def write() -> None:
+        with atomic(tmp_path / "a.json"):
+            raise OSError(28, "No space left on device")
+
+    with pytest.raises(
+        MgkitError, match=r"a\.json cannot be written \(No space left on device\): free some space"
+    ):
+        write()
+    assert read_json(tmp_path / "a.json") == 1

@@ -326,7 +326,10 @@ def resample_frames(frames: Tensor, affines: Tensor, size: int) -> Tensor:
 
 def worker_options(workers: int, device: torch.device) -> dict[str, Any]:
     """Keyword arguments of a DataLoader for this many workers."""
-    options: dict[str, Any] = {"num_workers": workers, "pin_memory": device.type == "cuda"}
+    # A generator of its own: a loader otherwise takes numbers from torch's global one, which dropout uses.
+    options: dict[str, Any] = {
+        "num_workers": workers, "pin_memory": device.type == "cuda", "generator": torch.Generator()
+    }  # fmt: skip
     if workers:
         options.update(persistent_workers=True, prefetch_factor=2)
     return options

@@ -325,7 +325,9 @@ def _run(
     count = workers if workers is not None else min(_cores(), max(1, drawn // 16))
     if count < 1:
         raise MgkitError(f"{count} workers were asked for: give 1 or more, or None for one a core.")
-    with tqdm(total=len(jobs), desc="making clips", unit="clip", disable=not progress) as bar:
+    with tqdm(
+        total=len(jobs), desc="making clips", unit="clip", mininterval=0.5, disable=not progress
+    ) as bar:
         if count == 1:
             for job in jobs:
                 yield _make_and_write(*job)

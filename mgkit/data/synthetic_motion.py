@@ -236,7 +236,7 @@ def _arm(
     busy = reach[:, None] ** 3  # the small movement begins when the hand has arrived
     rest = np.array(table.wrist) * grow + habit.rest * flip
     target = anchor + np.array(place.wrist) * grow + habit.offset * flip
-    target = target + busy * (0.95 * swing[:, None] * fingers * flip + habit.free[:, :2] * (7.5, 8.5))
+    target = target + busy * (1.1 * swing[:, None] * fingers * flip + habit.free[:, :2] * (7.5, 8.5))
     s = reach[:, None]
     wrist = (1 - s) ** 2 * rest + 2 * s * (1 - s) * np.array(place.via) * grow + s**2 * target
     wrist = wrist + habit.drift * (1 - 0.6 * s)
@@ -246,7 +246,7 @@ def _arm(
 
     rest_angle = np.arctan2(table.fingers[1], table.fingers[0])
     angle = rest_angle + (np.arctan2(fingers[1], fingers[0]) - rest_angle) * reach + habit.turn
-    angle = angle + (0.1 * swing + 0.35 * habit.free[:, 2]) * busy[:, 0]
+    angle = angle + (0.12 * swing + 0.35 * habit.free[:, 2]) * busy[:, 0]
     palm = np.stack([np.cos(angle) * -side, np.sin(angle)], axis=1)
     thumb = np.stack(
         [np.sin(angle) * -side, -np.cos(angle)], axis=1
@@ -255,7 +255,7 @@ def _arm(
     # Each finger follows the one before it a little later, as fingers do.
     t = np.arange(len(swing))
     lag = np.stack([np.interp(t - 0.12 * k, t, swing) for k in range(len(FINGERS))], axis=1)
-    closed = np.clip(closed[:, None] + (0.26 * lag + 0.2 * habit.free[:, 3:]) * busy, -0.1, 0.85)
+    closed = np.clip(closed[:, None] + (0.32 * lag + 0.2 * habit.free[:, 3:]) * busy, -0.1, 0.85)
     scale = subject.hand / 13.0
     axes = np.stack([palm, thumb], axis=1) * scale  # (T, 2 axes, xy)
     knuckles = wrist[:, None] + _ROOTS @ axes

@@ -133,8 +133,8 @@ def evaluate(
     Args:
         run: a run, or predictions.
         split: the evaluated split of the run; not used with predictions.
-        train_labels: (N,) labels that the majority class is taken from. By default those of the split "train" that
-            the run recorded; where neither is known there is no majority row.
+        train_labels: (N,) labels that the majority class is taken from. By default those of the split that the
+            run was trained on; where neither is known there is no majority row.
 
     Returns:
         Index `output`; columns `clips`, `top1`, `top1_low`, `top1_high` (95 % Wilson), `top5` (with more than five
@@ -144,7 +144,9 @@ def evaluate(
     predictions = run.predictions(split) if isinstance(run, Run) else run
     labels, classes = predictions.labels, predictions.class_count
     scores = {name: predictions.scores(name) for name in predictions.outputs}
-    counts = run.class_counts("train") if isinstance(run, Run) else None
+    counts = None
+    if isinstance(run, Run):
+        counts = run.class_counts(run.config.get("settings", {}).get("train_split") or "train")
     if train_labels is not None:
         counts = np.bincount(np.asarray(train_labels, np.int64), minlength=classes)
         if len(counts) != classes:

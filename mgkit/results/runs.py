@@ -1,7 +1,8 @@
 """The run folder: everything one training produced, in one layout, whatever made it.
 
-    config.json             {"format": 1, "recipe": {...}, "data": {...}, "pathways": ["rgb", "pose"]}; data holds
-                            "root" (the clip folder, relative to the run folder), "fingerprint", "classes",
+    config.json             {"format": 1, "recipe": {...}, "settings": {...}, "data": {...},
+                            "pathways": ["rgb", "pose"]}; settings are what beside the recipe decides the result
+                            (seed, names of the train and val splits); data holds "root" (the clip folder, relative to the run folder), "fingerprint", "classes",
                             "skeleton" and "splits" (clips per class of each split)
     environment.json        versions, git revision, device, seed, command
     status.json             {"state", "epoch", "epochs", "message", "updated"}
@@ -692,10 +693,10 @@ def append_history(root: str | Path, row: Mapping[str, Any]) -> None:
     Args:
         row: "epoch" (a whole number; the first is 1) and numbers under these names, which figures and widgets
             look for:
-            `loss`, `loss_<term>` training losses; `val_loss` and `val_loss_<term>`;
-            `train_<output>`, `val_<output>` Top-1 accuracy in [0, 1] for output rgb, pose, fused;
-            `<pathway>_tp`, `<pathway>_fn`, `<pathway>_fp` clips counted over the epoch;
-            `learning_rate`, `clips_per_second`. Others are kept as they are.
+            `loss` and `loss_<term>`: training loss and its terms, `ce_<pathway>` and `pr_<pathway>` among them;
+            `train_top1_<output>`, `val_top1_<output>`: accuracy in [0, 1] of rgb, pose, fused; `val_macro_f1`;
+            `tp_<pathway>`, `fn_<pathway>`, `fp_<pathway>`: clips over the epoch;
+            `learning_rate`, `clips_per_second`, `seconds`. Others are kept as they are.
     """
     path = Path(root) / "history.csv"
     epoch = row.get("epoch")

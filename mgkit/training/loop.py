@@ -7,6 +7,7 @@ the epoch it was in ends as if it had never stopped.
 
 from __future__ import annotations
 
+import io
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -268,8 +269,11 @@ def _validate(
 
 
 def _save(path: Path, state: Mapping[str, Any]) -> None:
+    # Through memory: torch reports a full disk as an internal error, a plain write says what it is.
+    content = io.BytesIO()
+    torch.save(dict(state), content)
     with atomic(path) as temporary:
-        torch.save(dict(state), temporary)
+        temporary.write_bytes(content.getbuffer())
 
 
 def _line(recipe: Recipe, row: Mapping[str, Any]) -> str:

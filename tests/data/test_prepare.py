@@ -22,7 +22,9 @@ def raw(folder: Path, *, clips: int = 3, frames: int = 6, video_frames: int | No
         centre = np.stack([np.linspace(60, 66, frames) + i, np.full(frames, 30.0)], axis=1)
         points = np.zeros((1, frames, 3, 2), np.float32)
         points[0, :, 0], points[0, :, 1] = centre, centre
-        points[0, :, 1, 1] += np.where(np.arange(frames) % 2, 20, -20)  # so that the dot is well inside the crop
+        points[0, :, 1, 1] += np.where(
+            np.arange(frames) % 2, 20, -20
+        )  # so that the dot is well inside the crop
         scores = np.ones((1, frames, 3), np.float32)
         scores[..., 2] = 0
         annotations.append(

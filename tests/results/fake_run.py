@@ -230,19 +230,19 @@ def _history_row(
     for pathway, factor in (("rgb", 1.0), ("pose", 1.2)):
         if pathway not in pathways:
             continue
-        row[f"loss_{pathway}"] = 2.8 * factor * drop + 0.2 + rng.normal(0, 0.03)
-        row[f"loss_prototypes_{pathway}"] = 4.4 * factor * drop + 1.9 + rng.normal(0, 0.05)
-        total += row[f"loss_{pathway}"] + 0.2 * row[f"loss_prototypes_{pathway}"]
+        row[f"loss_ce_{pathway}"] = 2.8 * factor * drop + 0.2 + rng.normal(0, 0.03)
+        row[f"loss_pr_{pathway}"] = 4.4 * factor * drop + 1.9 + rng.normal(0, 0.05)
+        total += row[f"loss_ce_{pathway}"] + 0.2 * row[f"loss_pr_{pathway}"]
         row |= {
-            f"{pathway}_tp": 300 + 10 * epoch,
-            f"{pathway}_fn": 400 - 8 * epoch,
-            f"{pathway}_fp": 400 - 8 * epoch,
+            f"tp_{pathway}": 300 + 10 * epoch,
+            f"fn_{pathway}": 400 - 8 * epoch,
+            f"fp_{pathway}": 400 - 8 * epoch,
         }
     row["loss"] = total
     for name, best in (("rgb", 0.62), ("pose", 0.58), ("fused", 0.68)):
         if name in pathways or (name == "fused" and len(pathways) == 2):
-            row[f"train_{name}"] = float(
+            row[f"train_top1_{name}"] = float(
                 np.clip((best + 0.25) * (1 - 0.8 * drop) + rng.normal(0, 0.008), 0, 1)
             )
-            row[f"val_{name}"] = float(np.clip(best * (1 - 0.75 * drop) + rng.normal(0, 0.012), 0, 1))
+            row[f"val_top1_{name}"] = float(np.clip(best * (1 - 0.75 * drop) + rng.normal(0, 0.012), 0, 1))
     return row | {"learning_rate": rate, "clips_per_second": 40 + rng.normal()}

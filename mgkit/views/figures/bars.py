@@ -11,16 +11,18 @@ from mgkit.errors import MgkitError
 from mgkit.results.metrics import per_class
 from mgkit.results.runs import Run
 from mgkit.views.figures.style import (
+    BAR_COLOURS,
     GREY,
     LEAST,
-    BAR_COLOURS,
     OUTPUT_NAMES,
     SMALL,
     PaperFigure,
     fit_names,
     in_style,
     new_figure,
+    text_width,
     width_of,
+    wrap_text,
 )
 
 ORDERS = ("recall", "support", "groups", "given")
@@ -78,15 +80,21 @@ def class_accuracy(
         f"{name} ({support[k]})"
         for k, name in zip(sequence, fit_names([names[k] for k in sequence], 105, size), strict=True)
     ]
+    upright = False
     if standing:
-        figure = new_figure(width, 0.25 + 2.65 * rows)
+        slot = 72 * 0.92 * width / -(-count // rows) - 3
+        wrapped = [wrap_text(label, slot, size, 3) for label in labels]
+        upright = not any("…" in text for text in wrapped)
+        labels = wrapped if upright else labels
+        below = 3.3 * size if upright else max(text_width(label, size) for label in labels)
+        figure = new_figure(width, 0.35 + rows * (1.3 + below / 72))
     else:
         figure = new_figure(width, 0.42 + count * max(0.055 * len(tables) + 0.06, 0.125))
     parts = np.array_split(np.arange(count), rows)
     for axes, part in zip(figure.subplots(rows, 1, squeeze=False).ravel(), parts, strict=True):
         chosen = sequence[part]
         _draw_bars(axes, {output: table.iloc[chosen] for output, table in tables.items()}, standing)
-        ticks = _name_bars(axes, [labels[i] for i in part], len(parts[0]), standing, size)
+        ticks = _name_bars(axes, [labels[i] for i in part], len(parts[0]), standing, upright, size)
         for k, tick in zip(chosen, ticks, strict=True):
             if support[k] == 0:
                 tick.set_color(GREY)
@@ -120,12 +128,14 @@ def _draw_bars(axes: Axes, tables: dict[str, pd.DataFrame], standing: bool) -> N
         lines(at[there], low[there], high[there], color="black", linewidth=0.6)
 
 
-def _name_bars(axes: Axes, labels: list[str], room: int, standing: bool, size: float) -> list[Text]:
+def _name_bars(
+    axes: Axes, labels: list[str], room: int, standing: bool, upright: bool, size: float
+) -> list[Text]:
     """Axes for as many as `room` classes, so that the bars of all rows are equally wide; returns the names drawn."""
     places, edges = np.arange(len(labels)), (-0.6, room - 0.4)
     if standing:
         axes.set(xlim=edges, ylim=(0, 100), ylabel="recall (%)")
-        axes.set_xticks(places, labels, rotation=90, fontsize=size)
+        axes.set_xticks(places, labels, rotation=0 if upright else 90, fontsize=size)
         axes.tick_params(axis="x", length=0)
         axes.yaxis.grid(True)
     else:

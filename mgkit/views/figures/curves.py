@@ -91,12 +91,10 @@ def _loss_style(name: str, others: dict[str, str]) -> dict[str, Any]:
         return {"label": "total", "color": "black", "linewidth": 1.4}
     pathway = next((p for p in ("rgb", "pose") if p in term.split("_")), None)
     rest = " ".join(word for word in term.split("_") if word != pathway)
-    rest = {"ce": "", "cls": "", "classification": "", "proto": "prototypes", "prototype": "prototypes"}.get(
-        rest, rest
-    )
+    rest = {"ce": "CE", "pr": "prototypes"}.get(rest, rest)
     shown = " ".join(filter(None, [OUTPUT_NAMES.get(pathway or "", ""), rest])) or term
     colour = OUTPUT_COLOURS[pathway] if pathway else others.setdefault(term, OTHER_COLOURS[len(others) % 4])
-    return {"label": shown, "color": colour, "linestyle": "--" if rest and pathway else "-"}
+    return {"label": shown, "color": colour, "linestyle": "--" if rest != "CE" and pathway else "-"}
 
 
 def _draw_losses(axes: Axes, history: pd.DataFrame, losses: list[str]) -> None:
@@ -116,7 +114,7 @@ def _draw_losses(axes: Axes, history: pd.DataFrame, losses: list[str]) -> None:
 def _draw_accuracy(axes: Axes, history: pd.DataFrame, suffix: str = "") -> None:
     for output in OUTPUTS:
         for part, style in (("train", "--"), ("val", "-")):
-            name = f"{part}_{output}"
+            name = f"{part}_top1_{output}"
             if name not in history or history[name].isna().all():
                 continue
             there = history[history[name].notna()]
@@ -128,7 +126,7 @@ def _draw_accuracy(axes: Axes, history: pd.DataFrame, suffix: str = "") -> None:
                 linewidth=1.1 if part == "val" else 0.8,
                 alpha=1 if part == "val" else 0.75,
                 label=OUTPUT_NAMES[output] + suffix
-                if part == "val" or f"val_{output}" not in history
+                if part == "val" or f"val_top1_{output}" not in history
                 else None,
                 marker="o" if len(there) == 1 else None,
                 markersize=3,

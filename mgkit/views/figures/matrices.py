@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from mgkit.data.clips import Classes
 from mgkit.errors import MgkitError
@@ -36,6 +37,7 @@ from mgkit.views.figures.style import (
 
 ORDERS = ("groups", "cluster", "given")
 POWER = 0.6  # of the colour scale: with a linear one, a class lost to ten others leaves a white row
+LONG = 45.0  # points; a longer name is broken into two lines where there is room
 FEW = 12  # up to here every cell carries its number and one column is wide enough
 
 
@@ -131,42 +133,29 @@ def _draw(
     count = len(sequence)
     support = matrix.sum(1)[sequence]
     names = [classes.names[k] for k in sequence]
-    size = SMALL if count <= FEW else LEAST
+    size = SMALL if count <= 8 else LEAST
     groups = [classes.groups[k] for k in sequence] if grouped and classes.groups is not None else None
+    blocks = _blocks(groups) if groups else []
 
     numbers = [f"{n:,}" for n in support]
     counts_width = max(text_width(text, size) for text in [*numbers, "n"]) + 6
-    blocks = _blocks(groups) if groups else []
-    group_width = 0.0
-    if groups:
-        group_width = 9 + min(max(text_width(group, size) for group in groups), 0.13 * width)
+    group_width = 9 + min(max(text_width(group, size) for group in groups), 0.13 * width) if groups else 0.0
     title = LABEL + 4
-    room = width - title - counts_width - group_width - 4
-    folded = [balanced(name, size) for name in names] if count <= FEW else names
-    longest = max(_widest(name, size) for name in folded)
-    # Names get what they need, but never more than leaves the cells legible.
-    names_width = min(longest, 0.36 * room if count > FEW else 0.42 * room)
-    cell = min((room - names_width - 3) / count, 38.0 if count > 4 else 60.0)
+    room = width - title - counts_width - 4
+    folded, names_width, cell = _grid(names, size, room - group_width)
+    if groups and count <= FEW and cell < 11:  # the numbers in the cells matter more than the names of groups
+        group_width = 0.0
+        folded, names_width, cell = _grid(names, size, room)
     row = max(cell, size + 0.4)
-    if row < 2.3 * size:  # no room for two lines in a row
-        folded, longest = names, max(text_width(name, size) for name in names)
-    names_width = min(longest, room - 3 - cell * count)
     shown = _fit(folded, names_width, size)
-    upright = all(
-        _widest(wrap_text(name, cell - 2, size, 3), size) <= cell - 2
-        and "…" not in wrap_text(name, cell - 2, size, 3)
-        for name in names
-    )
-    across = (
-        [wrap_text(name, cell - 2, size, 3) for name in names]
-        if upright
-        else _fit(folded, max(names_width, 90), size)
-    )
-    if (
-        cell < size + 0.2
-    ):  # columns too narrow for names: they carry the numbers that stand before the row names
-        across = [str(i + 1) for i in range(count)]
+    flat = [wrap_text(name, cell - 2, size, 3) for name in names]
+    upright = all(_widest(text, size) <= cell - 2 and "…" not in text for text in flat)
+    across = flat if upright else _fit(folded, max(names_width, 90), size)
+    numbered = cell < size + 0.2
+    if numbered:  # too narrow for names: columns carry the numbers that stand before the row names
+        across = [str(i + 1) if i % 2 == 0 else f"\n{i + 1}" for i in range(count)]  # in two lines, by turns
         shown = fit_names([f"{i + 1}  {name}" for i, name in enumerate(names)], names_width, size)
+        upright = True
     lines_below = max(text.count("\n") + 1 for text in across)
     below = lines_below * size * 1.1 if upright else max(_widest(text, size) for text in across)
 
@@ -251,7 +240,7 @@ def _draw(
         ha="right", va="center", rotation=90, fontsize=LABEL,
     )  # fmt: skip
     edge = left + cell * count + counts_width + 3
-    for group, first, last in blocks:
+    for group, first, last in blocks if group_width else []:
         page.plot(
             [edge, edge], [head - first * row - 1.2, head - (last + 1) * row + 1.2], color=GREY, linewidth=0.8
         )
@@ -260,10 +249,24 @@ def _draw(
         y = head - (first + last + 1) / 2 * row
         page.text(edge + 3, y, text, ha="left", va="center", fontsize=size, linespacing=1.0)
     if bar:
-        _colour_bar(
-            figure, colours, (left, head + 13, min(cell * count, 150.0), 5.0), (width, height), normalise
-        )
+        label = "% of the true class" if normalise else "clips"
+        long = min(cell * count, 150.0, width - left - text_width(label, LEAST) - 9)
+        _colour_bar(figure, colours, label, (left, head + 13, long, 5.0), (width, height))
     return figure
+
+
+def _grid(names: list[str], size: float, room: float) -> tuple[list[str], float, float]:
+    """Share `room` points between names and cells: names of one or two lines, their width, and the cell."""
+    count = len(names)
+    broken = [balanced(name, size) if text_width(name, size) > LONG else name for name in names]
+    for folded in (broken, names) if count <= FEW else (names,):
+        longest = max(_widest(name, size) for name in folded)
+        # Names get what they need, but never more than leaves the cells legible.
+        width = min(longest, (0.36 if count > FEW else 0.46) * room)
+        cell = min((room - width - 3) / count, 38.0 if count > 4 else 60.0)
+        if cell >= 2 * size:  # two lines have room in a row
+            break
+    return list(folded), min(longest, room - 3 - cell * count), cell
 
 
 def _widest(text: str, size: float) -> float:
@@ -289,7 +292,7 @@ def _blocks(groups: Sequence[str]) -> list[tuple[str, int, int]]:
 
 
 def _all_written(count: int, cell: float) -> bool:
-    return count <= FEW and cell >= 12
+    return count <= FEW and cell >= 10
 
 
 def _write_cells(
@@ -301,9 +304,7 @@ def _write_cells(
         if normalise and value < least:
             continue
         text = f"{100 * value:.0f}" if normalise else f"{value:.0f}"
-        size = next(
-            (s for s in (SMALL, LEAST) if text_width(text, s) <= cell - 1.5 and s <= cell - 3.5), None
-        )
+        size = next((s for s in (SMALL, LEAST) if text_width(text, s) <= cell - 1 and s <= cell - 3.5), None)
         if size is None:
             continue
         tone = "white" if (value / top) ** POWER > 0.55 else "black"
@@ -313,9 +314,9 @@ def _write_cells(
 def _colour_bar(
     figure: Figure,
     colours: ScalarMappable,
+    label: str,
     box: tuple[float, float, float, float],
     page: tuple[float, float],
-    normalise: bool,
 ) -> None:
     x, y, w, h = box
     axes = figure.add_axes((x / page[0], y / page[1], w / page[0], h / page[1]))
@@ -324,8 +325,9 @@ def _colour_bar(
     bar.ax.tick_params(
         labelsize=LEAST, length=1.5, pad=1, top=True, labeltop=True, bottom=False, labelbottom=False
     )
-    label = "clips"
-    if normalise:
-        bar.set_ticks([0, 0.1, 0.25, 0.5, 0.75, 1], labels=["0", "10", "25", "50", "75", "100"])
-        label = "% of the true class"
-    axes.text(1.03, 0.4, label, transform=axes.transAxes, ha="left", va="center", fontsize=LEAST)
+    if "%" in label:
+        shares = [0, 10, 25, 50, 75, 100] if w > 90 else [0, 25, 100]
+        bar.set_ticks([share / 100 for share in shares], labels=[str(share) for share in shares])
+    else:
+        bar.ax.xaxis.set_major_locator(MaxNLocator(nbins=4, integer=True))
+    figure.text((x + w + 5) / page[0], (y + h / 2) / page[1], label, ha="left", va="center", fontsize=LEAST)

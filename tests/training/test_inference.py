@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mgkit.data.clips import Classes, Clips, write_clip_folder
+from mgkit.errors import MgkitError
+from mgkit.results.runs import Run
+from mgkit.training import recipes
+from mgkit.training.inference import load_checkpoint
+from mgkit.training.inference import test as run_test
+from mgkit.training.loop import train
+from tests.tiny import TRIANGLE, tiny_clips, tiny_pose, tiny_row
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> Clips:
+    return tiny_clips(tmp_path_factory.mktemp("clips"), counts={"train": 2, "val": 1, "test": 3})
+
+
+@pytest.fixture(scope="module")
+def run(clips: Clips, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    recipe = recipes.demo(
+        rgb_frames=2, pose_frames=8, rgb_size=32, heatmap_size=8, rgb_width=4, pose_width=4, embedding_dim=8,
+        batch_size=4, epochs=2, learning_rate=0.1,
+    )  # fmt: skip
+    out = tmp_path_factory.mktemp("runs") / "run"
+    return train(clips, recipe, out, workers=0, device="cpu", progress=False)
+
+
+def quiet(run: Run, **options: Any) -> Any:
+    return run_test(run, **{"workers": 0, "device": "cpu", "progress": False, **options})
+
+
+def test_predictions_do_not_depend_on_batches_or_workers(run: Run) -> None:
+    one = quiet(run, batch_size=1, views=2, flip=True)
+    for options in ({"batch_size": 5}, {"batch_size": 64, "workers": 2}):
+        two = quiet(run, views=2, flip=True, **options)
+        assert one.clip_ids == two.clip_ids
+        for name in ("rgb", "pose", "fused"):
+            np.testing.assert_allclose(one.probabilities[name], two.probabilities[name], atol=1e-5)
+    embeddings = run.embeddings("test")
+    assert embeddings.clip_ids == one.clip_ids
+    assert embeddings.vectors["rgb"].shape == (12, 8)
+
+
+def test_views_are_averaged(run: Run, clips: Clips) -> None:
+    plain = quiet(run, views=1)
+    both = quiet(run, views=1, flip=True)
+    assert not np.allclose(plain.probabilities["pose"], both.probabilities["pose"])
+    for p in (plain, both):
+        np.testing.assert_allclose(p.probabilities["fused"].sum(1), 1, atol=1e-5)
+        mean = (p.probabilities["rgb"] + p.probabilities["pose"]) / 2
+        np.testing.assert_allclose(p.probabilities["fused"], mean, atol=1e-6)
+    weighted = quiet(run, weights={"rgb": 3, "pose": 1})
+    mean = 0.75 * plain.probabilities["rgb"] + 0.25 * plain.probabilities["pose"]
+    np.testing.assert_allclose(weighted.probabilities["fused"], mean, atol=1e-6)
+
+
+def test_distances_to_prototypes_are_those_of_the_checkpoint(run: Run, clips: Clips) -> None:
+    predictions = quiet(run)
+    state = load_checkpoint(run.checkpoint("best"))["objective"]
+    for name in ("rgb", "pose"):
+        bank = state[f"refinement.{name}.prototypes"].numpy()
+        seen = state[f"refinement.{name}.updates"].numpy() > 0
+        vectors = run.embeddings("test").vectors[name]
+        for i, label in enumerate(predictions.labels):
+            cosine = bank @ vectors[i] / np.linalg.norm(bank, axis=1) / np.linalg.norm(vectors[i])
+            distance = np.where(seen, 1 - cosine, np.nan)
+            np.testing.assert_allclose(predictions.own[name][i], distance[label], atol=1e-5)
+            rest = np.delete(distance, label)
+            nearest = np.nan if np.isnan(rest).all() else np.nanmin(rest)
+            np.testing.assert_allclose(predictions.other[name][i], nearest, atol=1e-5)
+
+
+def test_what_does_not_fit_the_run_is_refused(run: Run, tmp_path: Path) -> None:
+    with pytest.raises(MgkitError, match="no clip in split 'dev'"):
+        quiet(run, split="dev")
+    other = write_clip_folder(
+        tmp_path, [tiny_row("a", 0, split="test")], [tiny_pose(0, 0)], Classes(("x", "y")), TRIANGLE
+    )
+    with pytest.raises(MgkitError, match="has other classes than the run"):
+        quiet(run, clips=other)
+    with pytest.raises(MgkitError, match="device is 'tpu'"):
+        quiet(run, device="tpu")
+
+
+def test_a_broken_video_is_one_sentence_from_a_worker_too(run: Run, tmp_path: Path) -> None:
+    clips = tiny_clips(tmp_path, counts={"test": 1})
+    (tmp_path / clips.table["video"].iloc[1]).write_bytes(b"rubbish")
+    for workers in (0, 1):
+        with pytest.raises(MgkitError) as error:
+            quiet(run, clips=clips, workers=workers)
+        assert "test_1_0.mp4" in str(error.value)
+        assert "Traceback" not in str(error.value)
+
+
+def test_a_checkpoint_that_runs_code_is_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    class Hostile:
+        def __reduce__(self) -> Any:
+            return (Path.touch, (Path("hostile-was-here"),))
+
+    monkeypatch.chdir(tmp_path)
+    torch.save({"format": 1, "model": Hostile()}, tmp_path / "x.pt")
+    with pytest.raises(MgkitError, match=r"x\.pt cannot be read as a checkpoint"):
+        load_checkpoint(tmp_path / "x.pt")
+    assert not (tmp_path / "hostile-was-here").exists()
+    torch.save({"format": 2}, tmp_path / "y.pt")
+    with pytest.raises(MgkitError, match="not a checkpoint of this version"):
+        load_checkpoint(tmp_path / "y.pt")

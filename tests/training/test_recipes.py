@@ -1,0 +1,104 @@
+from __future__ import annotations
+
+import json
+from dataclasses import fields, replace
+
+import pytest
+import torch
+
+from mgkit.errors import MgkitError
+from mgkit.training import recipes
+from mgkit.training.recipes import Recipe
+
+
+def test_the_default_is_the_papers_recipe() -> None:
+    paper = recipes.paper()
+    assert (paper.rgb_frames, paper.pose_frames, paper.rgb_size, paper.heatmap_size) == (8, 32, 224, 56)
+    assert (paper.epochs, paper.batch_size, paper.learning_rate) == (30, 10, 0.0075)
+    assert (paper.momentum, paper.weight_decay, paper.gradient_clip) == (0.9, 1e-4, 40.0)
+    assert (paper.alpha, paper.temperature, paper.prototype_momentum) == (0.2, 0.125, 0.9)
+    assert (paper.fusion, paper.fusion_sequential, paper.zero_init_gates, paper.shift) == (
+        "channel",
+        False,
+        True,
+        "tp",
+    )
+    rates = [paper.learning_rate_at(epoch) for epoch in range(30)]
+    assert rates[:8] == [0.0075] * 8
+    assert rates[8:22] == pytest.approx([0.00075] * 14)
+    assert rates[22:] == pytest.approx([0.000075] * 8)
+    assert [stage.pathways for stage in paper.stages] == [("rgb",), ("pose",)]
+    assert all(replace(stage, pathways=paper.pathways) == replace(paper, stages=()) for stage in paper.stages)
+
+
+def test_the_learning_rate_scales_with_the_batch() -> None:
+    assert Recipe(batch_size=40).learning_rate_at(0) == pytest.approx(0.03)
+
+
+def test_cosine_and_warm_up() -> None:
+    recipe = Recipe(schedule="cosine", warmup_epochs=2, epochs=12)
+    rates = [recipe.learning_rate_at(epoch) for epoch in range(12)]
+    assert rates[0] == pytest.approx(0.00075)
+    assert max(rates) == rates[2] == pytest.approx(0.0075)
+    assert rates[2:] == sorted(rates[2:], reverse=True)
+    assert 0 < rates[-1] < 0.0005
+
+
+@pytest.mark.parametrize("name", recipes.RECIPES)
+def test_recipes_survive_json(name: str) -> None:
+    recipe = recipes.RECIPES[name]()
+    assert Recipe.from_dict(json.loads(json.dumps(recipe.to_dict()))) == recipe
+
+
+def test_changes_hold_for_every_stage() -> None:
+    recipe = recipes.fusion(epochs=12, fusion=None)
+    assert [r.epochs for r in (recipe, *recipe.stages)] == [12] * 3
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"fusion": "space"}, "fusion is 'space'; use 'channel' or 'time' or None"),
+        ({"pose_frames": 48}, "takes 4 pose frames an RGB frame; got pose_frames=48, rgb_frames=8"),
+        ({"rgb_size": 112}, "rgb_size is 4 x heatmap_size; got 112 and 56"),
+        ({"epochs": 0}, "epochs is 0; use a whole number"),
+        ({"learning_rate": 0}, "learning_rate is 0"),
+        ({"pathways": ("pose", "rgb")}, "pathways is"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused(change: dict[str, object], message: str) -> None:
+    with pytest.raises(MgkitError, match=message):
+        Recipe(**change)  # type: ignore[arg-type]
+
+
+def test_settings_from_a_shell() -> None:
+    words = [
+        "epochs=12",
+        "fusion=none",
+        "milestones=[3, 5]",
+        "learning_rate=1e-2",
+        "laterals=false",
+        "keep=last",
+    ]
+    assert recipes.parse_changes(words) == {
+        "epochs": 12, "fusion": None, "milestones": (3, 5), "learning_rate": 0.01, "laterals": False, "keep": "last"
+    }  # fmt: skip
+    with pytest.raises(MgkitError, match="'epoch=12' is not a setting: write name=value with one of alpha"):
+        recipes.parse_changes(["epoch=12"])
+    with pytest.raises(MgkitError, match="unknown setting 'depth'"):
+        Recipe.from_dict({"depth": 1})
+
+
+def test_every_recipe_builds_its_model_and_objective() -> None:
+    with torch.device("meta"):
+        for recipe in (recipes.paper(), recipes.rgb_only(), recipes.pose_only()):
+            model = recipes.build_model(recipe, 32, 22)
+            assert model.pathways == recipe.pathways
+            assert set(recipes.build_objective(recipe, 32).refinement) == set(recipe.pathways)
+    assert not recipes.build_objective(Recipe(prototypes=False), 32).refinement
+
+
+def test_every_field_is_documented() -> None:
+    assert Recipe.__doc__ is not None
+    missing = [f.name for f in fields(Recipe) if f.name not in Recipe.__doc__]
+    assert not missing
