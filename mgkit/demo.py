@@ -11,7 +11,7 @@ from typing import Any
 from mgkit.data.clips import Clips, load_clips
 from mgkit.data.prepare import prepare
 from mgkit.data.synthetic import write_raw
-from mgkit.results.runs import Run
+from mgkit.results.runs import Run, load_run
 from mgkit.training import recipes
 from mgkit.training.inference import test
 from mgkit.training.loop import train
@@ -63,8 +63,14 @@ def demo_run(
         seed: of the training.
         **changes: of the demo recipe, for example `epochs=2`.
     """
+    root = Path(root)
+    if not changes and (root / "config.json").is_file():
+        run = load_run(root)
+        if run.status()["state"] == "finished" and "test" in run.splits():
+            return run
     found = clips if isinstance(clips, Clips) else demo_clips(clips)
     run = train(found, recipes.demo(**changes), root, seed=seed)
-    if "test" not in run.splits():
-        test(run, "test")
+    for part in (*(run.stage(name) for name in run.stages()), run):
+        if "test" not in part.splits():
+            test(part, "test", clips=found)
     return run

@@ -11,6 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from mgkit.data.clips import Clips
+from mgkit.results.runs import Run
+
 # Before torch is imported, and for the processes that tests start: on few and busy cores the threads of small
 # convolutions wait for each other many times longer than they compute.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -35,3 +38,21 @@ def reference_dir() -> Path:
 def sample_dir() -> Path:
     """Real recordings in the PYSKL layout."""
     return _shared("data")
+
+
+@pytest.fixture(scope="session")
+def demo_clips(tmp_path_factory: pytest.TempPathFactory) -> Clips:
+    """The embedded dataset, small."""
+    from mgkit.demo import demo_clips as make
+
+    return make(
+        tmp_path_factory.mktemp("demo") / "clips", train=32, val=8, test=24, workers=2, progress=False
+    )
+
+
+@pytest.fixture(scope="session")
+def demo_run(demo_clips: Clips, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A run of the demo recipe on it, one epoch a stage: whole, but hardly trained."""
+    from mgkit.demo import demo_run as make
+
+    return make(tmp_path_factory.mktemp("runs") / "demo", demo_clips, epochs=1)

@@ -2,8 +2,9 @@
 
     config.json             {"format": 1, "recipe": {...}, "settings": {...}, "data": {...},
                             "pathways": ["rgb", "pose"]}; settings are what beside the recipe decides the result
-                            (seed, names of the train and val splits); data holds "root" (the clip folder, relative to the run folder), "fingerprint", "classes",
-                            "skeleton" and "splits" (clips per class of each split)
+                            (seed, names of the train and val splits); data holds "root" (the clip folder, relative
+                            to the run folder), "fingerprint", "classes", "skeleton" and "splits" (clips per class
+                            of each split)
     environment.json        versions, git revision, device, seed, command
     status.json             {"state", "epoch", "epochs", "message", "updated"}
     history.csv             one row an epoch, see `append_history`

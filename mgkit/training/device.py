@@ -33,9 +33,25 @@ def make_fabric(device: str = "auto", precision: str = "auto") -> Fabric:
     return Fabric(accelerator=accelerator, devices=1, precision=precision)  # type: ignore[arg-type]
 
 
-def default_workers() -> int:
-    """Loader processes: the cores but one, 8 at most. On two cores or fewer, one: decoding beside the training."""
-    return max(1, min(8, (os.cpu_count() or 1) - 1))
+def default_workers(pathways: tuple[str, ...]) -> int:
+    """Loader processes: the cores but one, 8 at most, where videos are decoded; none where poses are only read."""
+    return max(1, min(8, (os.cpu_count() or 1) - 1)) if "rgb" in pathways else 0
+
+
+@contextmanager
+def cpu_threads(device: torch.device, workers: int) -> Iterator[None]:
+    """On a CPU, leave the loader processes their cores while the block runs.
+
+    Threads of a convolution wait for the slowest of them: on two cores, two threads beside a decoding process took
+    several times longer than one. The caller's setting is put back. `OMP_NUM_THREADS` is respected.
+    """
+    before = torch.get_num_threads()
+    if device.type == "cpu":
+        torch.set_num_threads(max(1, min(before, (os.cpu_count() or 1) - workers)))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 @contextmanager

@@ -24,7 +24,7 @@ from mgkit.models import (
     fuse_probabilities,
 )
 from mgkit.results.runs import Embeddings, Predictions, Run, load_run, write_embeddings, write_predictions
-from mgkit.training.device import default_workers, make_fabric, unwrapped_errors
+from mgkit.training.device import cpu_threads, default_workers, make_fabric, unwrapped_errors
 from mgkit.training.progress import Progress
 from mgkit.training.recipes import Recipe, build_model, build_objective
 
@@ -85,9 +85,9 @@ def test(
     objective.load_state_dict(state["objective"])
     model.to(fabric.device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     objective.to(fabric.device)
-    workers = default_workers() if workers is None else workers
+    workers = default_workers(recipe.pathways) if workers is None else workers
     bar = Progress(f"test {split}", progress)
-    with bar:
+    with bar, cpu_threads(fabric.device, workers):
         predictions, embeddings = predict(
             model,
             objective,

@@ -28,7 +28,7 @@ from mgkit.files import atomic
 from mgkit.models import Objective, SinglePathway, TwoPathway, fuse_probabilities, merge_branches
 from mgkit.results.metrics import macro_f1, top1
 from mgkit.results.runs import Run, append_history, create_run, load_run, write_prototypes, write_status
-from mgkit.training.device import default_workers, environment, make_fabric, unwrapped_errors
+from mgkit.training.device import cpu_threads, default_workers, environment, make_fabric, unwrapped_errors
 from mgkit.training.inference import load_checkpoint, predict
 from mgkit.training.progress import Progress
 from mgkit.training.recipes import Recipe, build_model, build_objective
@@ -70,7 +70,6 @@ def train(
         KeyboardInterrupt: passed on after the run folder says that it can be resumed by the same call.
     """
     out = Path(out)
-    workers = default_workers() if workers is None else workers
     fabric = make_fabric(device, precision)
     training_clips = clips.split(train_split)
     val_clips = None if val_split is None else clips.split(val_split)
@@ -101,9 +100,13 @@ def train(
                 device=device, precision=precision, workers=workers, progress=progress,
             )  # fmt: skip
             branches[stage.name] = load_checkpoint(stage_run.checkpoint("best"))
+        processes = default_workers(recipe.pathways) if workers is None else workers
         # The caller's random state is left as it was: inside, torch is seeded for each epoch.
-        with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-            _train(fabric, recipe, train_set, val_set, out, seed, branches, workers, progress)
+        with (
+            torch.random.fork_rng(devices=range(torch.cuda.device_count())),
+            cpu_threads(fabric.device, processes),
+        ):
+            _train(fabric, recipe, train_set, val_set, out, seed, branches, processes, progress)
     return load_run(out)
 
 

@@ -26,6 +26,7 @@ from mgkit.views.figures.style import (
 
 # Left, right and middle joints. On a photograph a line needs a dark rim to be seen on light and dark alike.
 SIDES = {"left": "#56B4E9", "right": "#E69F00", "middle": "#F7F7F7"}
+PAGE = 72 * 9.0  # points: no sheet is higher than the text of a page
 BLANK = "#3A3A3A"  # behind a skeleton without video
 
 
@@ -78,7 +79,7 @@ def film_strip(
         axes = figure.add_axes((x / width, y / height, wide / width, tall / height))
         _picture(axes, None if pictures is None else pictures[i], row["width"], row["height"])
         if pose is not None:
-            draw_skeleton(axes, pose[:, i], clips.skeleton)
+            draw_skeleton(axes, pose[:, i], clips.skeleton, line=_line(wide))
         label = f"frame {index}" if not row["fps"] else f"{index / row['fps']:.2f} s"
         figure.text((x + wide / 2) / width, (y - 2) / height, label, ha="center", va="top", fontsize=LEAST)
     seen = np.zeros(len(indices), int) if pose is None else np.isfinite(pose[..., 0]).sum((0, 2))
@@ -143,8 +144,9 @@ def contact_sheet(
     space, gap, text = 10.0, 2.0, SMALL + 3.5
     block = (width - space * (columns - 1)) / columns
     wide = (block - gap * (n - 1)) / max(n, 3)
-    tall = min(wide * ratio, 1.6 * wide)
     lines = -(-len(labels) // blocks)
+    tall = min(wide * ratio, 1.6 * wide, PAGE / lines - text - 4)
+    wide = min(wide, tall / min(ratio, 1.6))
     height = lines * (tall + text + 4)
     figure = new_figure(width / 72, height / 72, constrained=False)
     table = []
@@ -175,15 +177,20 @@ def draw_skeleton(axes: Axes, pose: npt.NDArray[np.float32], skeleton: Skeleton,
         # A limb has the side of the joint that has one; between left and right it is in the middle.
         tones = [SIDES[_side(str(sides[a]), str(sides[b]))] for a, b in limbs]
         axes.add_collection(
-            LineCollection(segments, colors="#1A1A1A", linewidths=line + 0.7, capstyle="round", zorder=3)
+            LineCollection(segments, colors="#1A1A1A", linewidths=1.8 * line, capstyle="round", zorder=3)
         )
         axes.add_collection(
             LineCollection(segments, colors=tones, linewidths=line, capstyle="round", zorder=4)
         )
         axes.scatter(
-            person[seen, 0], person[seen, 1], s=(2.2 * line) ** 2, c=[SIDES[side] for side in sides[seen]],
-            edgecolors="#1A1A1A", linewidths=0.35, zorder=5,
+            person[seen, 0], person[seen, 1], s=(2.0 * line) ** 2, c=[SIDES[side] for side in sides[seen]],
+            edgecolors="#1A1A1A", linewidths=0.35 * line, zorder=5,
         )  # fmt: skip
+
+
+def _line(width: float) -> float:
+    """Line width in points in a picture `width` points wide: thin enough in small ones to leave the fingers visible."""
+    return float(np.clip(width / 110, 0.4, 1.0))
 
 
 def _side(a: str, b: str) -> str:
@@ -237,4 +244,4 @@ def _place(
     )
     _picture(axes, None if pictures is None else pictures[0], row["width"], row["height"])
     if pose is not None:
-        draw_skeleton(axes, pose[:, 0], clips.skeleton, line=0.7)
+        draw_skeleton(axes, pose[:, 0], clips.skeleton, line=_line(w))

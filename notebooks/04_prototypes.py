@@ -1,0 +1,103 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # 4 · Prototypes and ambiguous samples
+#
+# Prototypical refinement keeps one prototype a class, the moving mean of the embeddings of its true positives (TP), and
+# calibrates the ambiguous ones against it: false negatives (FN, of the class but taken for another) and false positives
+# (FP, of another class but taken for it). This page shows where they lie and which clips they are.
+#
+# *Time:* under a minute with a trained run; the map is computed once and cached in the run folder.
+
+# %% tags=["parameters"]
+DATA = "../data/demo"
+RUN = "../runs/demo"
+CLASS = "rub hands"  # the class to look at
+
+# %%
+import pandas as pd
+
+import mgkit as mg
+
+clips = mg.demo_clips(DATA)
+run = mg.demo_run(RUN, clips)
+predictions = run.predictions("test")
+
+# %% [markdown]
+# ## The map
+# Left: embeddings of the test clips with the prototypes as stars. Right: TP, FN and FP of one class. The map keeps
+# neighbours together; distances between far clusters, and the size of clusters, mean little.
+
+# %%
+mg.figures.prototype_map(run, "test", "pose", highlight=CLASS)
+
+# %% [markdown]
+# The same class in the RGB pathway. Where one pathway has two classes in one cloud and the other has not, fusion has
+# something to add.
+
+# %%
+mg.figures.prototype_map(run, "test", "rgb", highlight=CLASS)
+
+# %% [markdown]
+# ## TP, FN and FP of every class, by pathway
+
+# %%
+names = run.classes.names
+kinds = {
+    (pathway, kind): [int((predictions.kinds(pathway, k) == kind).sum()) for k in range(len(names))]
+    for pathway in predictions.outputs
+    for kind in ("TP", "FN", "FP")
+}
+pd.DataFrame(kinds, index=names)
+
+# %% [markdown]
+# ## Which prototypes lie close
+# Cosine similarity of the pose prototypes. Classes whose prototypes are close are the ones to watch.
+
+# %%
+similarity = mg.analysis.prototype_similarity(run, "pose")[0]
+pd.DataFrame(similarity, index=names, columns=names).round(2).style.background_gradient(
+    "Blues", vmin=0, vmax=1
+).format("{:.2f}")
+
+# %% [markdown]
+# ## The most ambiguous clips
+# Sorted by the margin between the nearest other prototype and the own one: negative means that the clip lies closer to
+# another class.
+
+# %%
+ambiguous = mg.analysis.ambiguous(run, "test", "fused")
+ambiguous.head(8)
+
+# %% [markdown]
+# The most ambiguous one, frame by frame:
+
+# %%
+mg.figures.film_strip(clips, ambiguous["clip_id"].iloc[0])
+
+# %% [markdown]
+# ## How the prototypes moved
+# Similarity of each pose prototype to where it ended, by epoch of the joint stage: they settle when the branches are
+# good before the merge.
+
+# %%
+history = run.prototypes()
+final, seen = history.last("pose")
+vectors = history.vectors["pose"] / ((history.vectors["pose"] ** 2).sum(-1, keepdims=True) ** 0.5)
+pd.DataFrame(
+    (vectors * vectors[-1]).sum(-1), index=pd.Index(history.epochs, name="epoch"), columns=names
+).round(3)
+
+# %% [markdown]
+# Next: [5 · Figures](05_figures.ipynb).

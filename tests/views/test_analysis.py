@@ -1,0 +1,186 @@
+"""Maps, ambiguity, confusions and prototype geometry."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mgkit.data.clips import Classes
+from mgkit.errors import MgkitError
+from mgkit.results.runs import Embeddings, Predictions, Run, import_scores, write_embeddings
+from mgkit.views.analysis import ambiguous, confusions, embedding_map, prototype_similarity
+from mgkit.views.analysis.maps import NOTE
+from tests.results.fake_run import fake_clips, fake_run
+
+
+def test_umap_is_seeded_cached_and_keeps_classes_together(make_run: Callable[..., Run]) -> None:
+    run = make_run(6, 20, unseen=(1,), noise=0.8)
+    first = embedding_map(run, "test", "rgb", cache=False)
+    assert not (run.root / "cache").exists()
+    again = embedding_map(run, "test", "rgb")
+    np.testing.assert_array_equal(first.points, again.points)
+    assert (first.method, first.note) == ("UMAP", NOTE)
+    assert np.isfinite(first.points).all()
+    assert first.seen.tolist() == [True, False, True, True, True, True]
+    assert np.isnan(first.prototypes[1]).all()
+    assert first.clip_ids == run.predictions("test").clip_ids
+    np.testing.assert_array_equal(first.labels, run.predictions("test").labels)
+    middles = np.stack([first.points[first.labels == k].mean(0) for k in range(6)])
+    near = np.linalg.norm(middles[None] - first.prototypes[:, None], axis=-1)[first.seen].argmin(1)
+    assert near.tolist() == np.flatnonzero(first.seen).tolist(), (
+        "a prototype lies among the clips of its class"
+    )
+
+    (cached,) = (run.root / "cache").iterdir()
+    cached.write_bytes(cached.read_bytes()[:40])  # a broken cache is made again
+    np.testing.assert_array_equal(embedding_map(run, "test", "rgb").points, first.points)
+    table = first.frame(run.classes)
+    assert table["kind"].value_counts().to_dict() == {"clip": len(first.points), "prototype": 5}
+    assert table[["x", "y"]].notna().all().all()
+
+
+def test_the_cache_answers_for_the_same_data_and_seed_only(
+    make_run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    run = fake_run(tmp_path / "run", make_run(6, 20).clips(), epochs=2, splits=("test",))
+    calls: list[int] = []
+
+    def lay(vectors: np.ndarray, seed: int) -> np.ndarray:
+        calls.append(seed)
+        return vectors[:, :2]
+
+    monkeypatch.setattr("mgkit.views.analysis.maps._umap", lay)
+    for _ in range(2):
+        embedding_map(run, "test", "rgb")
+    assert calls == [0]
+    embedding_map(run, "test", "rgb", seed=1)
+    embedding_map(run, "test", "pose")
+    assert calls == [0, 1, 0]
+    there = run.embeddings("test")
+    changed = there.of("rgb").copy()
+    changed[0, 0] += 1
+    write_embeddings(run.root, "test", Embeddings(there.clip_ids, {"rgb": changed, "pose": there.of("pose")}))
+    embedding_map(run, "test", "rgb")
+    assert calls == [0, 1, 0, 0]
+
+
+@pytest.mark.parametrize("count", [1, 2, 5])
+def test_a_handful_of_clips_falls_back_to_pca(tmp_path: Path, count: int) -> None:
+    clips = fake_clips(tmp_path / "clips", 2, 20)
+    few = clips.select([*clips.split("train").ids, *clips.split("test").ids[:count]])
+    run = fake_run(tmp_path / "run", few, epochs=1, splits=("test",), pathways=("pose",))
+    found = embedding_map(run)
+    assert found.method == "PCA"
+    assert f"too few points for UMAP ({count + 2})" in found.note
+    assert found.points.shape == (count, 2)
+    assert np.isfinite(found.points).all()
+    assert np.isfinite(found.prototypes).all()
+
+
+def test_maps_without_prototypes_and_of_nothing(
+    make_run: Callable[..., Run], flat: None, tmp_path: Path
+) -> None:
+    found = embedding_map(make_run(4, prototypes=False))
+    assert not found.seen.any()
+    assert np.isnan(found.prototypes).all()
+    with pytest.raises(MgkitError, match="no 'audio' embeddings"):
+        embedding_map(make_run(4), "test", "audio")
+    given = import_scores(
+        tmp_path,
+        clip_ids=["a"],
+        labels=[0],
+        probabilities=[[1.0, 0.0]],
+        classes=Classes(("x", "y")),
+        name="x",
+    )
+    with pytest.raises(MgkitError, match="no pathway"):
+        embedding_map(given)
+
+
+def handmade() -> Predictions:
+    """Four clips of a: sure and right; between a and b; taken for c; of b, taken for a, far from its prototype."""
+    fused = np.array([[0.98, 0.01, 0.01], [0.45, 0.44, 0.11], [0.2, 0.1, 0.7], [0.9, 0.08, 0.02]])
+    own, other = np.array([0.1, 0.5, 0.8, 1.4]), np.array([1.0, 0.55, 0.4, np.nan])
+    return Predictions(
+        ["sure", "between", "taken", "far"],
+        np.array([0, 0, 0, 1]),
+        {"rgb": fused, "pose": fused[:, [1, 0, 2]], "fused": fused},
+        {"rgb": own, "pose": own},
+        {"rgb": other, "pose": other},
+        Classes(("a", "b", "c")),
+    )
+
+
+def test_the_most_ambiguous_clip_comes_first() -> None:
+    table = ambiguous(handmade()).set_index("clip_id")
+    assert table.index[0] == "between"
+    assert table.index[-1] in ("sure", "far")
+    assert (table["ambiguity"].diff().dropna() <= 0).all()
+    assert table["ambiguity"].between(0, 1).all()
+    assert table.loc["taken", ["true", "predicted", "role", "confused_with"]].tolist() == [
+        "a",
+        "c",
+        "FN",
+        "c",
+    ]
+    assert table.loc["sure", "confused_with"] == "b"
+    assert table.loc["taken", "margin"] == pytest.approx(-0.4)
+    assert np.isnan(table.loc["far", "margin"])
+    assert table.loc["far", "ambiguity"] == pytest.approx(1 - 0.82, abs=1e-6), "from probabilities alone"
+    assert table.loc["sure", "disagreement"] == pytest.approx(0.97)
+    assert table.loc["sure", "disagree"]
+    assert table["entropy"].idxmax() == "between"
+
+
+def test_roles_for_one_class() -> None:
+    roles = ambiguous(handmade(), class_name="a").set_index("clip_id")["role"]
+    assert roles.to_dict() == {"sure": "TP", "between": "TP", "taken": "FN", "far": "FP"}
+    with pytest.raises(MgkitError, match="there is no class 'z'"):
+        ambiguous(handmade(), class_name="z")
+
+
+def test_ambiguity_of_a_single_pathway_and_of_a_whole_run(make_run: Callable[..., Run]) -> None:
+    table = ambiguous(make_run(4, pathways=("pose",), prototypes=False), "test")
+    assert table["margin"].isna().all()
+    assert table["disagreement"].isna().all()
+    assert not table["disagree"].any()
+    run = make_run(6, 20)
+    table = ambiguous(run, "test", "rgb")
+    np.testing.assert_allclose(table["margin"], table["margin_rgb"])
+    assert set(table["clip_id"]) == set(run.predictions("test").clip_ids)
+
+
+def test_confusions_are_counted() -> None:
+    there = Predictions(
+        [str(i) for i in range(6)],
+        np.array([0, 0, 0, 1, 1, 2]),
+        {"rgb": np.eye(3)[[1, 1, 2, 0, 1, 2]]},
+        classes=Classes(("a", "b", "c")),
+    )
+    table = confusions(there, 2)
+    assert table["true"].tolist() == ["a", "b"], "of the same count, the larger share comes first"
+    assert table["predicted"].tolist() == ["b", "a"]
+    assert table["clips"].tolist() == [2, 1]
+    assert table["share"].tolist() == [2 / 3, 0.5]
+    assert table["reverse"].tolist() == [1, 2]
+    assert len(confusions(there, 99)) == 3
+    assert confusions(Predictions(["x"], np.array([0]), {"rgb": np.eye(2)[:1]})).empty
+
+
+def test_prototype_similarity(make_run: Callable[..., Run]) -> None:
+    run = make_run(6, 20, unseen=(1,), noise=0.8)
+    similarity, seen = prototype_similarity(run, "rgb")
+    assert seen.tolist() == [True, False, True, True, True, True]
+    assert np.isnan(similarity[1]).all()
+    assert np.isnan(similarity[:, 1]).all()
+    part = similarity[np.ix_(seen, seen)]
+    np.testing.assert_array_equal(part, part.T)
+    np.testing.assert_array_equal(np.diag(part), 1)
+    vectors = run.prototypes().last("rgb")[0]
+    expected = vectors[0] @ vectors[2] / np.linalg.norm(vectors[0]) / np.linalg.norm(vectors[2])
+    assert similarity[0, 2] == pytest.approx(expected, abs=1e-6)
+    with pytest.raises(MgkitError, match="no prototypes"):
+        prototype_similarity(make_run(4, prototypes=False))

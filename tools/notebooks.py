@@ -1,0 +1,85 @@
+"""Make the notebooks: each `notebooks/*.py` becomes an .ipynb with its outputs, run from top to bottom.
+
+python tools/notebooks.py            # run all and write them (some minutes)
+python tools/notebooks.py --check    # only say whether each .ipynb holds the cells of its .py
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import jupytext
+import nbformat
+from nbclient import NotebookClient
+from nbformat import NotebookNode
+
+NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
+KEPT = ("text/plain", "text/html", "text/markdown", "image/png")
+
+
+def sources(notebook: NotebookNode) -> list[tuple[str, str]]:
+    """(type, text) of every cell."""
+    return [(cell.cell_type, cell.source.strip()) for cell in notebook.cells]
+
+
+def in_step(script: Path) -> bool:
+    """Whether the .ipynb beside a script holds exactly its cells."""
+    path = script.with_suffix(".ipynb")
+    return path.is_file() and sources(nbformat.read(path, as_version=4)) == sources(jupytext.read(script))
+
+
+def run(script: Path, parameters: dict[str, object] | None = None, timeout: int = 900) -> NotebookNode:
+    """Execute a script as a notebook in the folder of the notebooks; an error in a cell is raised.
+
+    `parameters` take the place of the values in the cell tagged "parameters"; each must be assigned there.
+    """
+    notebook = jupytext.read(script)
+    for name, value in (parameters or {}).items():
+        cell = next(cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", ()))
+        lines = cell.source.splitlines()
+        at = [i for i, line in enumerate(lines) if line.startswith(f"{name} = ")]
+        if not at:
+            raise KeyError(f"{script.name} has no parameter {name}")
+        lines[at[0]] = f"{name} = {value!r}"
+        cell.source = "\n".join(lines)
+    NotebookClient(notebook, timeout=timeout, resources={"metadata": {"path": str(script.parent)}}).execute()
+    return notebook
+
+
+def tidy(notebook: NotebookNode) -> NotebookNode:
+    """Leave out what changes at every run: bars and messages, times, and outputs that no viewer of the file shows."""
+    for cell in notebook.cells:
+        cell.metadata.pop("execution", None)
+        if cell.cell_type != "code":
+            continue
+        cell.outputs = [out for out in cell.outputs if out.output_type != "stream" or out.name != "stderr"]
+        for out in cell.outputs:
+            if "data" in out:
+                out.data = {kind: value for kind, value in out.data.items() if kind in KEPT}
+    return notebook
+
+
+def main() -> int:
+    """Run or check all; 1 if a notebook is not in step with its script."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--check", action="store_true")
+    parser.add_argument("names", nargs="*", help="only these, e.g. 03_train")
+    options = parser.parse_args()
+    scripts = [s for s in sorted(NOTEBOOKS.glob("*.py")) if not options.names or s.stem in options.names]
+    if options.check:
+        stale = [script.name for script in scripts if not in_step(script)]
+        for name in stale:
+            print(f"{name} and its .ipynb differ: run make notebooks", file=sys.stderr)
+        return int(bool(stale))
+    for script in scripts:
+        print(script.stem, flush=True)
+        nbformat.write(tidy(run(script)), script.with_suffix(".ipynb"))
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
