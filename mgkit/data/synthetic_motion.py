@@ -6,8 +6,9 @@ The table `GESTURES` says what a class is; a place in `PLACES` says where its ha
 first and, where no place fits, a row in the second. Four independent properties make a gesture:
 
 - place: where the hand goes, with its hand shape and elbow;
-- dynamics: "fast" (5 to 6 Hz), "slow" (about 1 Hz) or "free" (large wandering movement). Fast and slow are sines of
-  the same amplitude, so that no single frame tells them apart;
+- dynamics: "fast" (3 to 4 Hz), "slow" (0.5 to 0.9 Hz) or "free" (large wandering movement). Fast and slow are sines
+  of the same amplitude, so that no single frame tells their tempo. They also spread the fingers differently, by
+  three pixels at the tips: plain to see in key-points, hardly in a picture of this size;
 - behind: the hand passes behind the body instead of in front: same joints, other picture;
 - thing: there is something in the hand: same joints, other picture.
 
@@ -28,8 +29,11 @@ from mgkit.data.synthetic_people import Subject
 Array = npt.NDArray[np.float64]
 
 FPS = 25.0
-FAST = (5.0, 6.0)  # Hz, below the 6.25 Hz that 32 frames of a 64-frame clip still resolve
-SLOW = (0.7, 1.3)  # Hz
+FAST = (3.0, 4.0)  # Hz, well below the 6.25 Hz that 32 frames of a 64-frame clip still resolve
+SLOW = (0.5, 0.9)  # Hz
+SWING = 3.0  # of the wrist, body units to each side
+# How much more the thumb, index, ... little finger are curled than the place says; the other tempo the other way round.
+SPREAD = {"fast": (0.0, -0.3, -0.1, 0.25, 0.4), "slow": (0.0, 0.4, 0.25, -0.1, -0.3), "free": (0.0,) * 5}
 
 
 @dataclass(frozen=True)
@@ -186,7 +190,8 @@ def move(gesture: Gesture, subject: Subject, frames: int, rng: np.random.Generat
         push = swing * (side if place.both else 1.0)
         anchor = head + (0.0, subject.neck) if place.on_head else neck
         shoulder = neck * (1.0, 0.8) + _columns(side * subject.shoulder, 5.5 - 0.5 * breath)
-        arms.append(_arm(subject, place, side, reach, behind, anchor, shoulder, push, habits[i]))
+        spread = np.array(SPREAD[gesture.dynamics])
+        arms.append(_arm(subject, place, side, reach, behind, anchor, shoulder, push, spread, habits[i]))
     tilt = nod[:, 2] + (0.03 * active * (-1.0, 1.0)[acting] if place.on_head else 0.0)
     thing = (active > 0.4) if gesture.thing else np.zeros(frames, dtype=np.bool_)
     return Motion((arms[0], arms[1]), neck, head, tilt, breath, eyes, gaze, thing, active, acting, hidden)
@@ -224,6 +229,7 @@ def _arm(
     anchor: Array,
     shoulder: Array,
     swing: Array,
+    spread: Array,
     habit: _Habit,
 ) -> Arm:
     """Animate one arm; `side` is -1 for the subject's right and 1 for the left, which mirrors all places."""
@@ -235,7 +241,7 @@ def _arm(
     busy = reach[:, None] ** 3  # the small movement begins when the hand has arrived
     rest = np.array(table.wrist) * grow + habit.rest * flip
     target = anchor + np.array(place.wrist) * grow + habit.offset * flip
-    target = target + busy * (1.7 * swing[:, None] * fingers * flip + habit.free[:, :2] * (7.5, 8.5))
+    target = target + busy * (SWING * swing[:, None] * fingers * flip + habit.free[:, :2] * (7.5, 8.5))
     s = reach[:, None]
     wrist = (1 - s) ** 2 * rest + 2 * s * (1 - s) * np.array(place.via) * grow + s**2 * target
     wrist = wrist + habit.drift * (1 - 0.6 * s)
@@ -254,7 +260,7 @@ def _arm(
     # Fingers stretch as the hand goes forward, each a little later than the one before it.
     t = np.arange(len(swing))
     lag = np.stack([np.interp(t - 0.12 * k, t, swing) for k in range(len(FINGERS))], axis=1)
-    closed = np.clip(closed[:, None] + (0.2 * habit.free[:, 3:] - 0.36 * lag) * busy, -0.1, 0.85)
+    closed = np.clip(closed[:, None] + (spread + 0.2 * habit.free[:, 3:] - 0.25 * lag) * busy, -0.1, 0.95)
     scale = subject.hand / 13.0
     axes = np.stack([palm, thumb], axis=1) * scale  # (T, 2 axes, xy)
     knuckles = wrist[:, None] + _ROOTS @ axes

@@ -24,7 +24,7 @@ from mgkit.models.prototypes import (
     set_centres,
     update_prototypes,
 )
-from mgkit.models.resnet3d import ResNet3d, pose_pathway, rgb_pathway
+from mgkit.models.resnet3d import ResNet3d, open_residual_blocks, pose_pathway, rgb_pathway
 from mgkit.models.similarity import cosine_similarity
 from mgkit.models.single_pathway import SinglePathway, pose_only, rgb_only
 from mgkit.models.two_pathway import TwoPathway, two_pathway
@@ -52,6 +52,7 @@ __all__ = [
     "fuse_probabilities",
     "load_state",
     "merge_branches",
+    "open_residual_blocks",
     "pcan_prototypes",
     "pose_only",
     "pose_pathway",

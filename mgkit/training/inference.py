@@ -85,7 +85,7 @@ def test(
     objective.load_state_dict(state["objective"])
     model.to(fabric.device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     objective.to(fabric.device)
-    workers = default_workers(recipe.pathways) if workers is None else workers
+    workers = default_workers(recipe.pathways, fabric.device) if workers is None else workers
     bar = Progress(f"test {split}", progress)
     with bar, cpu_threads(fabric.device, workers):
         predictions, embeddings = predict(

@@ -100,7 +100,7 @@ def train(
                 device=device, precision=precision, workers=workers, progress=progress,
             )  # fmt: skip
             branches[stage.name] = load_checkpoint(stage_run.checkpoint("best"))
-        processes = default_workers(recipe.pathways) if workers is None else workers
+        processes = default_workers(recipe.pathways, fabric.device) if workers is None else workers
         # The caller's random state is left as it was: inside, torch is seeded for each epoch.
         with (
             torch.random.fork_rng(devices=range(torch.cuda.device_count())),

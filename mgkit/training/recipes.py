@@ -15,7 +15,7 @@ import torch
 
 from mgkit.data.batches import InputSpec
 from mgkit.errors import MgkitError
-from mgkit.models import Objective, SinglePathway, TwoPathway, two_pathway
+from mgkit.models import Objective, SinglePathway, TwoPathway, open_residual_blocks, two_pathway
 from mgkit.models import pose_only as pose_model
 from mgkit.models import rgb_only as rgb_model
 
@@ -29,6 +29,8 @@ class Recipe:
         rgb_frames, pose_frames, rgb_size, heatmap_size, heatmap, sigma, time_sampling, crop_area, flip: the network's
             input, see `mgkit.data.batches.InputSpec`.
         rgb_width, pose_width, rgb_blocks, pose_blocks: size of the pathways; the defaults are full size.
+        zero_init_blocks: residual blocks begin as the identity (method section 2); turn it off for networks of one
+            block a stage, which learn several times slower with it.
         halve_time: let the last pose stage halve time.
         laterals: connect the pathways by lateral convolutions.
         fusion: attention axis of the cross-modal fusion, "channel" (D1), "time", or None for no fusion module.
@@ -65,6 +67,7 @@ class Recipe:
     pose_width: int = 32
     rgb_blocks: tuple[int, ...] = (3, 4, 6, 3)
     pose_blocks: tuple[int, ...] = (4, 6, 3)
+    zero_init_blocks: bool = True
     halve_time: bool = False
     laterals: bool = True
     fusion: str | None = "channel"
@@ -236,25 +239,31 @@ def demo(**changes: Any) -> Recipe:
 
     Changes hold for all stages.
     """
-    joint = replace(
-        Recipe(
-            rgb_width=8,
-            pose_width=8,
-            rgb_blocks=(1, 1, 1, 1),
-            pose_blocks=(1, 1, 1),
-            rgb_size=96,
-            heatmap_size=24,
-            embedding_dim=64,
-            batch_size=16,
-            learning_rate=0.03,
-            learning_rate_batch=16,
-            schedule="cosine",
-            dropout=0.2,
-            epochs=20,
-        ),
-        **changes,
+    joint = Recipe(
+        rgb_width=8,
+        pose_width=8,
+        rgb_blocks=(1, 1, 1, 1),
+        pose_blocks=(1, 1, 1),
+        zero_init_blocks=False,
+        rgb_size=80,
+        heatmap_size=20,
+        crop_area=(0.8, 1.0),
+        embedding_dim=64,
+        dropout=0.2,
+        alpha=0.05,
+        epochs=10,
+        batch_size=8,
+        learning_rate=0.02,
+        learning_rate_batch=8,
+        schedule="cosine",
     )
-    return _staged(joint)
+    # The branches start from nothing and need larger steps and more epochs than what is merged from them.
+    alone: dict[str, Any] = {"learning_rate": 0.05, "warmup_epochs": 1}
+    stages = (
+        branch(joint, "rgb", **{**alone, "epochs": 20, **changes}),
+        branch(joint, "pose", **{**alone, "epochs": 12, **changes}),
+    )
+    return replace(joint, **changes, stages=stages)
 
 
 RECIPES = {
@@ -276,27 +285,32 @@ def build_model(
         "dropout": recipe.dropout,
         "generator": generator,
     }
+    model: SinglePathway | TwoPathway
     if recipe.pathways == ("rgb",):
-        return rgb_model(num_classes, width=recipe.rgb_width, blocks=recipe.rgb_blocks, **heads)
-    pose: dict[str, Any] = {"halve_time": recipe.halve_time}
-    if recipe.pathways == ("pose",):
-        return pose_model(
-            num_classes, input_channels, width=recipe.pose_width, blocks=recipe.pose_blocks, **pose, **heads
+        model = rgb_model(num_classes, width=recipe.rgb_width, blocks=recipe.rgb_blocks, **heads)
+    elif recipe.pathways == ("pose",):
+        model = pose_model(
+            num_classes, input_channels, width=recipe.pose_width, blocks=recipe.pose_blocks,
+            halve_time=recipe.halve_time, **heads,
+        )  # fmt: skip
+    else:
+        model = two_pathway(
+            num_classes,
+            input_channels,
+            rgb_width=recipe.rgb_width,
+            pose_width=recipe.pose_width,
+            rgb_blocks=recipe.rgb_blocks,
+            pose_blocks=recipe.pose_blocks,
+            halve_time=recipe.halve_time,
+            laterals=recipe.laterals,
+            fusion=recipe.fusion,  # type: ignore[arg-type]
+            fusion_sequential=recipe.fusion_sequential,
+            zero_init_gates=recipe.zero_init_gates,
+            **heads,
         )
-    return two_pathway(
-        num_classes,
-        input_channels,
-        rgb_width=recipe.rgb_width,
-        pose_width=recipe.pose_width,
-        rgb_blocks=recipe.rgb_blocks,
-        pose_blocks=recipe.pose_blocks,
-        laterals=recipe.laterals,
-        fusion=recipe.fusion,  # type: ignore[arg-type]
-        fusion_sequential=recipe.fusion_sequential,
-        zero_init_gates=recipe.zero_init_gates,
-        **pose,
-        **heads,
-    )
+    if not recipe.zero_init_blocks:
+        open_residual_blocks(model)
+    return model
 
 
 def build_objective(recipe: Recipe, num_classes: int, generator: torch.Generator | None = None) -> Objective:
