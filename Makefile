@@ -20,7 +20,7 @@ RIGHT_PYTHON := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 
 # every cache is found by name, and never looked for in a person's data, runs or environment
 KEEP_OUT := -not \( -path ./data -prune \) -not \( -path ./runs -prune \) -not \( -path ./notebooks/runs -prune \) -not \( -path ./$(VENV) -prune \) -not \( -path ./.git -prune \)
 
-.PHONY: help env demo lab test format lock clean clean-env
+.PHONY: help env demo lab test notebooks format lock clean clean-env
 
 help: ## this page
 	@echo "make <target> [VARIABLE=value]"; echo
@@ -59,6 +59,9 @@ test: env ## what CI runs: ruff check, ruff format --check, mypy, pytest
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
 	$(PY) -m pytest $(ARGS)
+
+notebooks: env ## run every notebooks/*.py and write its .ipynb with outputs (after make demo: some minutes)
+	$(PY) tools/notebooks.py $(ARGS)
 
 format: env ## let ruff mend and format the code
 	$(PY) -m ruff check --fix-only --show-fixes .

@@ -183,10 +183,13 @@ def _test(options: Any) -> None:
     from mgkit.training.inference import test
 
     run = load_run(options.run)
-    test(
-        run, options.split, clips=None if options.clips is None else load_clips(options.clips), views=options.views,
-        flip=options.flip, checkpoint=options.checkpoint, device=options.device, workers=options.workers,
-    )  # fmt: skip
+    clips = None if options.clips is None else load_clips(options.clips)
+    # The branches too: a fusion is worth its cost only if it beats the parts it was made of.
+    for part in (*(run.stage(name) for name in run.stages()), run):
+        test(
+            part, options.split, clips=clips, views=options.views, flip=options.flip, checkpoint=options.checkpoint,
+            device=options.device, workers=options.workers,
+        )  # fmt: skip
     print(_results(run, options.split))
 
 

@@ -66,7 +66,7 @@ mg.figures.confusion(run, "test")
 # The five most frequent confusions by name:
 
 # %%
-mg.analysis.confusions(run.predictions("test"), 5, run.classes.names)
+mg.analysis.confusions(run.predictions("test"), 5)
 
 # %% [markdown]
 # **Next.** [2 · Look at the data](02_look_at_the_data.ipynb) before you trust any number,

@@ -7,6 +7,8 @@ python tools/notebooks.py --check    # only say whether each .ipynb holds the ce
 from __future__ import annotations
 
 import argparse
+import base64
+import io
 import sys
 from pathlib import Path
 
@@ -14,6 +16,7 @@ import jupytext
 import nbformat
 from nbclient import NotebookClient
 from nbformat import NotebookNode
+from PIL import Image
 
 NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
 KEPT = ("text/plain", "text/html", "text/markdown", "image/png")
@@ -58,7 +61,18 @@ def tidy(notebook: NotebookNode) -> NotebookNode:
         for out in cell.outputs:
             if "data" in out:
                 out.data = {kind: value for kind, value in out.data.items() if kind in KEPT}
+                if "image/png" in out.data:
+                    out.data["image/png"] = _small(out.data["image/png"])
     return notebook
+
+
+def _small(png: str) -> str:
+    """A figure for the committed file: 1,000 pixels wide at most, 128 colours."""
+    picture = Image.open(io.BytesIO(base64.b64decode(png))).convert("RGB")
+    picture.thumbnail((1000, 2000), Image.Resampling.LANCZOS)
+    content = io.BytesIO()
+    picture.quantize(128).save(content, "PNG", optimize=True)
+    return base64.b64encode(content.getvalue()).decode("ascii")
 
 
 def main() -> int:

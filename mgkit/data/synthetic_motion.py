@@ -91,7 +91,7 @@ GESTURES: dict[str, Gesture] = {
         Gesture("rub hands", "hands", "front", "fast"),
         Gesture("cross fingers", "hands", "front", "slow"),
         Gesture("play with things", "hands", "front", "fast", thing=True),
-        Gesture("illustrative", "no micro-gesture", "air", "free"),
+        Gesture("illustrative", "non-gesture", "air", "free"),
     )
 }
 

@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mgkit.cli import EXIT_INTERRUPTED, EXIT_USER_ERROR, main
+from mgkit.data.clips import Clips
+from mgkit.results.runs import Run, load_run
+from tests.tiny import tiny_clips
+
+
+def test_the_whole_chain_from_a_shell(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """prepare, train, test, figures, show on a made PYSKL file of poses."""
+    generator = np.random.default_rng(0)
+    annotations = [
+        {"frame_dir": f"c{i}", "label": i % 2, "total_frames": 12, "img_shape": (60, 80),
+         "keypoint": generator.uniform(5, 55, (1, 12, 13, 2)).astype(np.float32)}
+        for i in range(8)
+    ]  # fmt: skip
+    split = {"train": [f"c{i}" for i in range(6)], "test": ["c6", "c7"]}
+    (tmp_path / "a.pkl").write_bytes(pickle.dumps({"split": split, "annotations": annotations}))
+    (tmp_path / "classes.txt").write_text("jump\nrun\n")
+    data, out = str(tmp_path / "clips"), str(tmp_path / "run")
+    words = ["--skeleton", "penn13", "--classes", str(tmp_path / "classes.txt"), "--size", "64"]
+    assert main(["prepare", "pyskl", str(tmp_path / "a.pkl"), data, *words]) == 0
+    small = [
+        "epochs=2",
+        "pose_width=4",
+        "embedding_dim=8",
+        "heatmap_size=16",
+        "pose_frames=8",
+        "batch_size=4",
+    ]
+    sets = [word for change in small for word in ("--set", change)]
+    train = ["train", data, out, "--recipe", "pose-small", "--val-split", "none", "--device", "cpu", *sets]
+    assert main(train) == 0
+    assert main(["test", out, "--views", "2", "--flip", "--device", "cpu"]) == 0
+    printed = capsys.readouterr().out
+    assert "jump" not in printed
+    assert "test: 2 clips, per cent" in printed
+    assert "majority" in printed
+    assert main(["figures", out]) == 0
+    assert {p.suffix for p in (tmp_path / "run" / "figures").iterdir()} == {".pdf", ".png", ".csv"}
+    assert main(["show", out]) == 0
+    assert main(["show", data]) == 0
+    assert "jump" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["train", "nowhere", "run"], "there is no clip folder nowhere"),
+        (["test", "nowhere"], "nowhere"),
+        (["show", "nowhere"], "there is no clip folder nowhere"),
+        (["prepare", "imagenet", "a", "b"], "there is no reader 'imagenet'"),
+        (["prepare", "pyskl", "none.pkl", "b"], "none.pkl cannot be read"),
+    ],
+)
+def test_what_the_user_can_mend_is_one_sentence(
+    words: list[str],
+    message: str,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(words) == EXIT_USER_ERROR
+    error = capsys.readouterr().err
+    assert error.startswith("mgkit: ")
+    assert message in error
+    assert error.count("\n") == 1
+
+
+def test_unknown_recipes_and_settings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    clips = tiny_clips(tmp_path / "clips", videos=False)
+    assert main(["train", str(clips.root), str(tmp_path / "r"), "--recipe", "magic"]) == EXIT_USER_ERROR
+    assert "there is no recipe 'magic'; there are paper, fusion" in capsys.readouterr().err
+    assert main(["train", str(clips.root), str(tmp_path / "r"), "--set", "speed=9"]) == EXIT_USER_ERROR
+    assert "'speed=9' is not a setting" in capsys.readouterr().err
+    assert not (tmp_path / "r").exists()
+
+
+def test_ctrl_c_says_how_to_go_on(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(options: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("mgkit.cli._show", interrupted)
+    assert main(["show", "x"]) == EXIT_INTERRUPTED
+    assert "The same command goes on" in capsys.readouterr().err
+
+
+def test_help_is_quick_and_needs_nothing_heavy() -> None:
+    code = "import sys\nfrom mgkit.cli import main\ntry: main(['--help'])\nfinally: assert 'torch' not in sys.modules"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "prepare" in done.stdout
+
+
+def test_the_demo_data_and_run_are_whole(demo_clips: Clips, demo_run: Run) -> None:
+    assert demo_clips.has_video
+    assert demo_clips.has_pose
+    assert set(demo_clips.splits) == {"train", "val", "test"}
+    subjects = {s: set(demo_clips.split(s).table["subject"]) for s in demo_clips.splits}
+    assert not subjects["train"] & subjects["test"]
+    assert demo_run.status()["state"] == "finished"
+    assert demo_run.splits() == ["test"]
+    assert all("test" in demo_run.stage(name).splits() for name in ("rgb", "pose"))
+    assert load_run(demo_run.root).clips().fingerprint == demo_clips.fingerprint
