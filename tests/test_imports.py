@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "mgkit"
-BASE = {"errors", "files"}
+BASE = {"errors", "files", "progress"}
 ALLOWED = {
     "data": {"data"},
     "models": {"models"},

@@ -27,6 +27,7 @@ from mgkit.data.readers.pyskl import read_pyskl
 from mgkit.data.video import probe, read_frames, write_video
 from mgkit.errors import MgkitError
 from mgkit.files import read_json, write_json
+from mgkit.progress import live
 
 MARGIN = 0.25  # of the half side, added around the joints: the published setting
 READERS = {"pyskl": read_pyskl}
@@ -115,7 +116,7 @@ def _run(jobs: list[Any], workers: int | None, progress: bool) -> Iterator[Any]:
         "total": len(jobs),
         "desc": "prepare",
         "unit": "clip",
-        "disable": not progress,
+        "disable": not live(progress),
         "mininterval": 0.5,
     }
     if workers == 1 or not any(job[0].video for job in jobs):

@@ -53,6 +53,7 @@ from mgkit.data.synthetic_scene import Frames, make_camera, render
 from mgkit.data.video import write_video
 from mgkit.errors import MgkitError, some
 from mgkit.files import atomic, read_json, write_json
+from mgkit.progress import live
 
 # In the order of iMiGUE. The classes grow more frequent along the list, and those that are easily mixed up are
 # neighbours, so that being frequent does not give a pair away.
@@ -336,7 +337,7 @@ def _run(
     if count < 1:
         raise MgkitError(f"{count} workers were asked for: give 1 or more, or None for one a core.")
     with tqdm(
-        total=len(jobs), desc="making clips", unit="clip", mininterval=0.5, disable=not progress
+        total=len(jobs), desc="making clips", unit="clip", mininterval=0.5, disable=not live(progress)
     ) as bar:
         if count == 1:
             for job in jobs:

@@ -23,9 +23,9 @@ from mgkit.models import (
     cosine_similarity,
     fuse_probabilities,
 )
+from mgkit.progress import Progress
 from mgkit.results.runs import Embeddings, Predictions, Run, load_run, write_embeddings, write_predictions
 from mgkit.training.device import cpu_threads, default_workers, make_fabric, unwrapped_errors
-from mgkit.training.progress import Progress
 from mgkit.training.recipes import Recipe, build_model, build_objective
 
 

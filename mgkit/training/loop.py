@@ -26,11 +26,11 @@ from mgkit.data.video import probe
 from mgkit.errors import MgkitError, some
 from mgkit.files import atomic
 from mgkit.models import Objective, SinglePathway, TwoPathway, fuse_probabilities, merge_branches
+from mgkit.progress import Progress
 from mgkit.results.metrics import macro_f1, top1
 from mgkit.results.runs import Run, append_history, create_run, load_run, write_prototypes, write_status
 from mgkit.training.device import cpu_threads, default_workers, environment, make_fabric, unwrapped_errors
 from mgkit.training.inference import load_checkpoint, predict
-from mgkit.training.progress import Progress
 from mgkit.training.recipes import Recipe, build_model, build_objective
 
 

@@ -10,6 +10,11 @@ from typing import Any
 from tqdm import tqdm
 
 
+def live(show: bool = True) -> bool:
+    """Whether a moving bar makes sense: in a terminal or a notebook, not in a log file."""
+    return show and (sys.stderr.isatty() or "ipykernel" in sys.modules)
+
+
 class Progress:
     """A text bar over clips; in a log (no terminal, no notebook) one line at the end of each epoch instead.
 
@@ -18,7 +23,7 @@ class Progress:
 
     def __init__(self, label: str, show: bool = True) -> None:
         self.label, self.show = label, show
-        self.live = show and (sys.stderr.isatty() or "ipykernel" in sys.modules)
+        self.live = live(show)
         self._bar: Any = None
         self._since = time.monotonic()
 
