@@ -1,1 +1,1 @@
-"""What a run is: the run folder (`runs`, with `records` and `storage` behind it), and its numbers (`metrics`)."""
+"""What a run is: the run folder (`runs`, built on `records` and `storage`) and the numbers read off it (`metrics`)."""

@@ -1,0 +1,37 @@
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from mgkit.progress import Progress, live
+
+
+def test_a_log_gets_lines_and_no_bar(capsys: pytest.CaptureFixture[str]) -> None:
+    assert not live()
+    with Progress("train") as bar:
+        bar.advance(3, 10)
+        bar.say("epoch 1")
+    assert capsys.readouterr().err == "epoch 1\n"
+
+
+def test_a_terminal_gets_a_bar_and_lines_above_it(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    assert live()
+    with Progress("train") as bar:
+        bar.advance(3, 10, "loss 1.0")
+        bar.say("epoch 1")
+        bar.advance(7, 10)
+    said = capsys.readouterr().err
+    assert "train" in said
+    assert "10/10" in said
+    assert "epoch 1\n" in said
+
+
+def test_nothing_is_shown_where_nothing_is_wanted(capsys: pytest.CaptureFixture[str]) -> None:
+    with Progress("train", show=False) as bar:
+        bar.advance(1, 1)
+        bar.say("line")
+    assert capsys.readouterr().err == ""
