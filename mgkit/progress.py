@@ -41,7 +41,10 @@ class Progress:
         if not self.live:
             return
         if self._bar is None:
-            self._bar = tqdm(total=total, desc=self.label, unit="clip", mininterval=0.3, dynamic_ncols=True)
+            # Gone when it is full: the line that `say` leaves is what stays.
+            self._bar = tqdm(
+                total=total, desc=self.label, unit="clip", mininterval=0.3, dynamic_ncols=True, leave=False
+            )
         if text:
             self._bar.set_postfix_str(text, refresh=False)
         self._bar.update(clips)
