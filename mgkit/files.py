@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -46,6 +47,30 @@ def atomic(path: str | Path) -> Iterator[Path]:
         ) from error
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def exclusive(folder: str | Path) -> Iterator[None]:
+    """Hold a folder for this process; a second one that wants it is told so.
+
+    The lock belongs to the open file, so it ends with the process however that ends, `kill -9` included.
+    """
+    path = Path(folder) / ".lock"
+    with path.open("a+b") as handle:
+        try:
+            if sys.platform == "win32":
+                import msvcrt
+
+                msvcrt.locking(handle.fileno(), msvcrt.LK_NBLCK, 1)
+            else:
+                import fcntl
+
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise MgkitError(
+                f"another process is working in {folder}: wait for it or stop it, or choose another folder."
+            ) from None
+        yield
 
 
 def write_json(path: str | Path, value: Any) -> None:

@@ -5,9 +5,14 @@ from __future__ import annotations
 import sys
 import time
 from types import TracebackType
-from typing import Any
+from typing import Any, TextIO
 
 from tqdm import tqdm
+
+
+def out() -> TextIO:
+    """Where progress goes: stderr; in a notebook stdout, since Jupyter paints stderr as if it were an error."""
+    return sys.stdout if "ipykernel" in sys.modules else sys.stderr
 
 
 def live(show: bool = True) -> bool:
@@ -43,7 +48,13 @@ class Progress:
         if self._bar is None:
             # Gone when it is full: the line that `say` leaves is what stays.
             self._bar = tqdm(
-                total=total, desc=self.label, unit="clip", mininterval=0.3, dynamic_ncols=True, leave=False
+                total=total,
+                desc=self.label,
+                unit="clip",
+                mininterval=0.3,
+                dynamic_ncols=True,
+                leave=False,
+                file=out(),
             )
         if text:
             self._bar.set_postfix_str(text, refresh=False)
@@ -54,6 +65,6 @@ class Progress:
         if not self.show:
             return
         if self.live:
-            tqdm.write(line, file=sys.stderr)
+            tqdm.write(line, file=out())
         else:
             print(line, file=sys.stderr, flush=True)

@@ -33,7 +33,7 @@ clips
 # %% [markdown]
 # ## The clips
 # One row a class, skeletons drawn on the frames. Some classes look alike on purpose: *bite nails* and *touch chin*
-# differ only in tempo, *rub hands* and *play with things* only by what is in the hands.
+# differ only in how the fingers are held and move, *rub hands* and *play with things* only by what is in the hands.
 
 # %%
 mg.figures.contact_sheet(clips.split("test"), n=5)

@@ -74,8 +74,8 @@ missing = pd.Series(100 * (1 - seen.mean(0)), index=clips.skeleton.joints, name=
 missing.sort_values(ascending=False).head(8).round(1).to_frame()
 
 # %% [markdown]
-# Tempo is what tells *bite nails* from *touch chin*: the same place, but how fast the finger tips move from frame to
-# frame (median, pixels) is not the same.
+# What tells *bite nails* from *touch chin* is the fingers: the same place, but how fast their tips move from frame to
+# frame (median, pixels) is not the same, nor how they are spread.
 
 # %%
 tips = [i for i, joint in enumerate(clips.skeleton.joints) if joint.endswith("_tip")]

@@ -1,9 +1,11 @@
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from mgkit.errors import MgkitError, some
-from mgkit.files import atomic, read_json, write_json
+from mgkit.files import atomic, exclusive, read_json, write_json
 
 
 def test_a_failed_writer_leaves_the_old_file_and_no_rubbish(tmp_path: Path) -> None:
@@ -58,3 +60,18 @@ def test_a_full_disk_is_said_and_leaves_the_old_file(tmp_path: Path) -> None:
     ):
         write()
     assert read_json(tmp_path / "a.json") == 1
+
+
+def test_a_folder_is_held_by_one_process_and_freed_with_it(tmp_path: Path) -> None:
+    code = "import sys, time; from mgkit.files import exclusive\n"
+    code += "with exclusive(sys.argv[1]): print('held', flush=True); time.sleep(60)"
+    other = subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE)
+    assert other.stdout is not None
+    assert other.stdout.readline().strip() == b"held"
+    with pytest.raises(MgkitError, match="another process is working in"):
+        with exclusive(tmp_path):
+            pass
+    other.kill()
+    other.wait()
+    with exclusive(tmp_path):
+        pass

@@ -28,6 +28,7 @@ from mgkit.data.video import probe, read_frames, write_video
 from mgkit.errors import MgkitError
 from mgkit.files import read_json, write_json
 from mgkit.progress import live
+from mgkit.progress import out as bar_file
 
 MARGIN = 0.25  # of the half side, added around the joints: the published setting
 READERS = {"pyskl": read_pyskl}
@@ -117,6 +118,7 @@ def _run(jobs: list[Any], workers: int | None, progress: bool) -> Iterator[Any]:
         "desc": "prepare",
         "unit": "clip",
         "disable": not live(progress),
+        "file": bar_file(),
         "mininterval": 0.5,
     }
     if workers == 1 or not any(job[0].video for job in jobs):

@@ -54,6 +54,7 @@ from mgkit.data.video import write_video
 from mgkit.errors import MgkitError, some
 from mgkit.files import atomic, read_json, write_json
 from mgkit.progress import live
+from mgkit.progress import out as bar_file
 
 # In the order of iMiGUE. The classes grow more frequent along the list, and those that are easily mixed up are
 # neighbours, so that being frequent does not give a pair away.
@@ -337,7 +338,12 @@ def _run(
     if count < 1:
         raise MgkitError(f"{count} workers were asked for: give 1 or more, or None for one a core.")
     with tqdm(
-        total=len(jobs), desc="making clips", unit="clip", mininterval=0.5, disable=not live(progress)
+        total=len(jobs),
+        desc="making clips",
+        unit="clip",
+        mininterval=0.5,
+        disable=not live(progress),
+        file=bar_file(),
     ) as bar:
         if count == 1:
             for job in jobs:

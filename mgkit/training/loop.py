@@ -24,7 +24,7 @@ from mgkit.data.batches import ClipDataset, EpochSampler, batch_inputs, collate,
 from mgkit.data.clips import Clips
 from mgkit.data.video import probe
 from mgkit.errors import MgkitError, some
-from mgkit.files import atomic
+from mgkit.files import atomic, exclusive
 from mgkit.models import Objective, SinglePathway, TwoPathway, fuse_probabilities, merge_branches
 from mgkit.progress import Progress
 from mgkit.results.metrics import macro_f1, top1
@@ -92,7 +92,7 @@ def train(
     if "rgb" in recipe.pathways:
         check_videos([training_clips] if val_clips is None else [training_clips, val_clips])
 
-    with _status(out, recipe):
+    with exclusive(out), _status(out, recipe):
         branches: dict[str, dict[str, Any]] = {}
         for stage in recipe.stages:
             stage_run = train(
