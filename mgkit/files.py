@@ -86,7 +86,9 @@ def read_json(path: str | Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise MgkitError(f"{path} is missing.") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise MgkitError(f"{path} cannot be read ({error.strerror}).") from None
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise MgkitError(
             f"{path} is not valid JSON ({error}): restore it or make its folder again."
         ) from None

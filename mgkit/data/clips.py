@@ -92,14 +92,17 @@ class Classes:
 
     @classmethod
     def from_dict(cls, value: dict[str, Any], where: str = "classes") -> Classes:
-        if not isinstance(value, dict) or not value.get("names"):
-            raise MgkitError(f'{where}: "names" is missing or empty.')
-        groups = value.get("groups")
-        return cls(
-            tuple(str(name) for name in value["names"]),
-            None if groups is None else tuple(str(group) for group in groups),
-            value.get("non_gesture"),
-        )
+        def words(value: Any) -> bool:
+            return isinstance(value, list) and all(isinstance(word, str) for word in value)
+
+        if not isinstance(value, dict) or not words(value.get("names")) or not value["names"]:
+            raise MgkitError(f'{where}: "names" must be a list of class names.')
+        groups, non_gesture = value.get("groups"), value.get("non_gesture")
+        if groups is not None and not words(groups):
+            raise MgkitError(f'{where}: "groups" must be a list of names, or null.')
+        if non_gesture is not None and type(non_gesture) is not int:
+            raise MgkitError(f'{where}: "non_gesture" must be a class number, or null.')
+        return cls(tuple(value["names"]), None if groups is None else tuple(groups), non_gesture)
 
 
 @dataclass(frozen=True, eq=False)
@@ -242,6 +245,12 @@ def load_clips(root: str | Path) -> Clips:
     skeleton = Skeleton.from_dict(read_json(root / "skeleton.json"), where=str(root / "skeleton.json"))
     table = check_table(table, classes, where=str(path))
     report = read_json(root / "report.json") if (root / "report.json").is_file() else []
+    if not isinstance(report, list) or not all(
+        isinstance(entry, dict) and {"what", "clip_id", "detail"} <= set(entry) for entry in report
+    ):
+        raise MgkitError(
+            f"{root / 'report.json'} is not a report (a list of what, clip_id, detail): delete it."
+        )
     clips = Clips(root, table, classes, skeleton, report)
     _check_files(clips)
     return clips
@@ -259,7 +268,8 @@ def check_table(table: pd.DataFrame, classes: Classes, where: str) -> pd.DataFra
             raise MgkitError(
                 f"{where}: column {column} has an empty cell in row {int(table[column].isna().argmax())}."
             )
-    table = table[list(COLUMNS)].astype(COLUMNS).sort_values("clip_id", ignore_index=True)
+    table = pd.DataFrame({column: _typed(table[column], kind, where) for column, kind in COLUMNS.items()})
+    table = table.sort_values("clip_id", ignore_index=True)
     repeated = table.loc[table["clip_id"].duplicated(), "clip_id"]
     if len(repeated):
         raise MgkitError(f"{where}: clip ids stand twice: {some(repeated)}. Each clip needs its own id.")
@@ -269,10 +279,46 @@ def check_table(table: pd.DataFrame, classes: Classes, where: str) -> pd.DataFra
             f"{where}: label {int(outside['label'].iloc[0])} of clip {outside['clip_id'].iloc[0]!r} is outside the "
             f"{len(classes)} classes of classes.json ({len(outside)} such clips): correct the label or the class list."
         )
+    if (table["clip_id"] == "").any():
+        raise MgkitError(f"{where}: a clip has no clip_id. Each clip needs its own.")
+    unsafe = table[[Path(name).is_absolute() or ".." in Path(name).parts for name in table["video"]]]
+    if len(unsafe):
+        raise MgkitError(
+            f"{where}: the video of clip {some(unsafe['clip_id'])} lies outside the clip folder."
+        )
+    odd = table[(table["persons"] < 0) | ((table["persons"] == 0) != (table["pose_offset"] < 0))]
+    if len(odd):
+        raise MgkitError(
+            f"{where}: persons and pose_offset of clip {some(odd['clip_id'])} contradict each other."
+        )
+    posed = table[table["persons"] > 0].sort_values("pose_offset")
+    rows = (posed["persons"] * posed["frames"]).to_numpy()
+    shared = posed["pose_offset"].to_numpy()[1:] < (posed["pose_offset"].to_numpy() + rows)[:-1]
+    if shared.any():
+        raise MgkitError(
+            f"{where}: the poses of clip {some(posed['clip_id'][1:][shared])} begin inside those of another clip: run "
+            "`mgkit prepare` again."
+        )
     empty = table[(table["frames"] < 1) | (table["width"] < 1) | (table["height"] < 1)]
     if len(empty):
         raise MgkitError(f"{where}: no frames, or no size, for clip {some(empty['clip_id'])}.")
     return table
+
+
+def _typed(column: pd.Series[Any], kind: str, where: str) -> pd.Series[Any]:
+    """A column in its type; a value that would have to be bent to fit is refused by row."""
+    values = column.tolist()
+    wanted: tuple[type, ...] = (str,) if kind == "str" else (int, float, np.integer, np.floating)
+    for i, value in enumerate(values):
+        good = isinstance(value, wanted) and not isinstance(value, bool | np.bool_)
+        if good and kind != "str":
+            good = bool(np.isfinite(value)) and (kind == "float64" or value == int(value))
+        if not good:
+            need = {"str": "text", "int64": "a whole number", "float64": "a finite number"}[kind]
+            raise MgkitError(
+                f"{where}: {column.name} in row {i} is {value!r}, not {need}: run `mgkit prepare` again."
+            )
+    return column.astype(kind)  # type: ignore[call-overload]
 
 
 def _check_files(clips: Clips) -> None:
@@ -285,13 +331,16 @@ def _check_files(clips: Clips) -> None:
                 f"{path} is missing, though {len(posed)} clips have a pose: run `mgkit prepare` again."
             )
         try:
-            shape = np.load(path, mmap_mode="r").shape
-        except (OSError, ValueError) as error:
+            stored = np.load(path, mmap_mode="r")
+            shape, kind = stored.shape, stored.dtype
+        except (OSError, ValueError, EOFError, AttributeError) as error:
             raise MgkitError(f"{path} cannot be read ({error}): run `mgkit prepare` again.") from None
         if len(shape) != 3 or shape[1:] != (len(clips.skeleton), 3):
             raise MgkitError(
                 f"{path} has shape {shape}; skeleton.json asks for (rows, {len(clips.skeleton)}, 3)."
             )
+        if kind != np.float32:
+            raise MgkitError(f"{path} holds {kind}, not float32: run `mgkit prepare` again.")
         beyond = posed[posed["pose_offset"] + posed["persons"] * posed["frames"] > shape[0]]
         if len(beyond):
             raise MgkitError(

@@ -80,7 +80,13 @@ def prepare(
     settings = {"reader": name, "size": size, "margin": MARGIN, "source": _stamp(raw)}
     manifest = out / "prepare.json"
     if manifest.is_file():
-        if read_json(manifest) != settings:
+        before = read_json(manifest)
+        # An unfinished folder may go on with a mended source: `_encode` makes anew what is older than its source.
+        mended = not (out / "clips.parquet").is_file() and {**before, "source": ""} == {
+            **settings,
+            "source": "",
+        }
+        if before != settings and not mended:
             raise MgkitError(
                 f"{out} was prepared from another source, or with other settings ({manifest.name} tells): choose "
                 "another folder, or delete this one to prepare it again."
@@ -231,7 +237,7 @@ def _move(pose: npt.NDArray[np.float32], crop: Crop, size: int) -> npt.NDArray[n
 
 def _encode(source: Path, target: Path, span: range, crop: Crop, size: int, fps: float) -> None:
     """Write the cropped, resized clip; a file that is already there is whole (they are written atomically)."""
-    if target.is_file():
+    if target.is_file() and target.stat().st_mtime >= source.stat().st_mtime:
         return
     import cv2
 

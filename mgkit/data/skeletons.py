@@ -73,15 +73,20 @@ class Skeleton:
     @classmethod
     def from_dict(cls, value: dict[str, Any], where: str = "skeleton") -> Skeleton:
         """The inverse of `to_dict`; `where` names the file in an error message."""
+        if not isinstance(value, dict):
+            raise MgkitError(
+                f"{where} holds no skeleton: it must be an object with name, joints, edges and pairs."
+            )
         missing = [key for key in ("name", "joints", "edges", "pairs") if key not in value]
         if missing:
             raise MgkitError(f"{where}: the skeleton lacks {some(missing)}.")
-        return cls(
-            name=str(value["name"]),
-            joints=tuple(str(joint) for joint in value["joints"]),
-            edges=tuple((int(a), int(b)) for a, b in value["edges"]),
-            pairs=tuple((int(a), int(b)) for a, b in value["pairs"]),
-        )
+        try:
+            edges, pairs = ([(int(a), int(b)) for a, b in value[key]] for key in ("edges", "pairs"))
+        except (TypeError, ValueError):
+            raise MgkitError(f"{where}: edges and pairs must be lists of two joint numbers each.") from None
+        if not isinstance(value["joints"], list):
+            raise MgkitError(f"{where}: joints must be a list of names.")
+        return cls(str(value["name"]), tuple(str(j) for j in value["joints"]), tuple(edges), tuple(pairs))
 
 
 def _layout(name: str, joints: str, edges: str) -> Skeleton:

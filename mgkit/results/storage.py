@@ -45,7 +45,7 @@ class naming:
         return None
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, MgkitError):
+        if isinstance(error, MgkitError | ValueError | TypeError):
             raise MgkitError(f"{self.path}: {str(error).removesuffix('.')}; {self.remedy}.") from None
 
 
@@ -90,6 +90,10 @@ def read_config(path: Path) -> dict[str, Any]:
         check_names(config["pathways"], PATHWAYS, "pathways")
     except MgkitError as error:
         raise MgkitError(f"{path}: {error}") from None
+    if not isinstance(config.get("settings", {}), dict):
+        raise MgkitError(f"{path}: 'settings' is not a dict.")
+    if not isinstance(data["root"], str | None):
+        raise MgkitError(f"{path}: data.root is not a path.")
     if not isinstance(data["splits"], dict):
         raise MgkitError(f"{path}: data.splits is not a dictionary of class counts.")
     return config
@@ -305,5 +309,14 @@ def read_npz(path: Path) -> dict[str, Any]:
     try:
         with np.load(path, allow_pickle=False) as stored:
             return {name: stored[name] for name in stored.files}
-    except (OSError, ValueError, EOFError, KeyError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
+    except (
+        OSError,
+        ValueError,
+        TypeError,
+        EOFError,
+        KeyError,
+        AttributeError,
+        zipfile.BadZipFile,
+        zlib.error,
+    ) as error:
         raise MgkitError(f"{path} cannot be read ({error}): delete it and make it again.") from None

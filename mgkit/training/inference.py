@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -30,7 +31,7 @@ from mgkit.training.recipes import Recipe, build_model, build_objective
 
 
 def test(
-    run: Run | str,
+    run: Run | str | Path,
     split: str = "test",
     *,
     clips: Clips | None = None,
@@ -65,7 +66,9 @@ def test(
         MgkitError: no such split or checkpoint, clips of other classes or another skeleton than the run's, a video
             that cannot be decoded.
     """
-    run = load_run(run) if isinstance(run, str) else run
+    run = run if isinstance(run, Run) else load_run(run)
+    if views < 1:
+        raise MgkitError(f"views is {views}: use 1 or more.")
     clips = run.clips() if clips is None else clips
     if clips.classes.names != run.classes.names:
         raise MgkitError(
@@ -81,8 +84,7 @@ def test(
     model = build_model(recipe, len(clips.classes), recipe.input_spec().channels(clips.skeleton))
     objective = build_objective(recipe, len(clips.classes))
     state = load_checkpoint(run.checkpoint(checkpoint))
-    model.load_state_dict(state["model"])
-    objective.load_state_dict(state["objective"])
+    restore(state, run.checkpoint(checkpoint), model=model, objective=objective)
     model.to(fabric.device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     objective.to(fabric.device)
     workers = default_workers(recipe.pathways, fabric.device) if workers is None else workers
@@ -111,11 +113,24 @@ def load_checkpoint(path: Any) -> dict[str, Any]:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         raise MgkitError(
-            f"{path} cannot be read as a checkpoint ({type(error).__name__}): train again."
+            f"{path} cannot be read as a checkpoint ({type(error).__name__}): delete it if the run is unfinished, "
+            "else its run folder, and train again."
         ) from None
     if not isinstance(state, dict) or state.get("format") != 1:
         raise MgkitError(f"{path} is not a checkpoint of this version of mgkit.")
     return state
+
+
+def restore(state: dict[str, Any], path: Any, **parts: Any) -> None:
+    """Load each named part (model, objective, optimizer) of a checkpoint, or say that it is another recipe's."""
+    for name, part in parts.items():
+        try:
+            part.load_state_dict(state[name])
+        except (KeyError, RuntimeError, TypeError, ValueError, AttributeError):
+            raise MgkitError(
+                f"{path} does not fit this recipe (its {name}): it belongs to another run, or config.json was changed. "
+                "Restore both, or delete the run folder and train again."
+            ) from None
 
 
 def predict(

@@ -30,7 +30,7 @@ from mgkit.progress import Progress
 from mgkit.results.metrics import macro_f1, top1
 from mgkit.results.runs import Run, append_history, create_run, load_run, write_prototypes, write_status
 from mgkit.training.device import cpu_threads, default_workers, environment, make_fabric, unwrapped_errors
-from mgkit.training.inference import load_checkpoint, predict
+from mgkit.training.inference import load_checkpoint, predict, restore
 from mgkit.training.recipes import Recipe, build_model, build_objective
 
 
@@ -70,6 +70,10 @@ def train(
         KeyboardInterrupt: passed on after the run folder says that it can be resumed by the same call.
     """
     out = Path(out)
+    if val_split == train_split:
+        raise MgkitError(
+            f"the validation split is the training split {train_split!r}: choose another one, or none (the last epoch)."
+        )
     fabric = make_fabric(device, precision)
     training_clips = clips.split(train_split)
     val_clips = None if val_split is None else clips.split(val_split)
@@ -148,9 +152,7 @@ def _train(
     last_path, best_path = out / "checkpoints" / "last.pt", out / "checkpoints" / "best.pt"
     if last_path.is_file():
         state = load_checkpoint(last_path)
-        model.load_state_dict(state["model"])
-        objective.load_state_dict(state["objective"])
-        optimizer.load_state_dict(state["optimizer"])
+        restore(state, last_path, model=model, objective=objective, optimizer=optimizer)
         first, best = state["epoch"] + 1, state["best"]
     net, optimizer = fabric.setup(model, optimizer)
     objective.to(fabric.device)

@@ -19,6 +19,34 @@ from mgkit.models import Objective, SinglePathway, TwoPathway, open_residual_blo
 from mgkit.models import pose_only as pose_model
 from mgkit.models import rgb_only as rgb_model
 
+_TINY, _HUGE = 1e-6, 1e6
+_RANGES: dict[str, tuple[float, float]] = {
+    "rgb_frames": (1, _HUGE), "pose_frames": (1, _HUGE), "rgb_size": (1, _HUGE), "heatmap_size": (1, _HUGE),
+    "sigma": (_TINY, _HUGE), "flip": (0, 1), "dropout": (0, 1), "alpha": (0, _HUGE), "temperature": (_TINY, _HUGE),
+    "prototype_momentum": (0, 1), "margin": (0, _HUGE), "label_smoothing": (0, 1), "momentum": (0, 1),
+    "weight_decay": (0, _HUGE), "gradient_clip": (_TINY, _HUGE), "warmup_epochs": (0, _HUGE),
+}  # fmt: skip
+
+
+def _check_type(name: str, value: Any, default: Any) -> None:
+    """Refuse a value of another type than the field's default."""
+    if isinstance(default, bool):
+        good, need = isinstance(value, bool), "true or false"
+    elif isinstance(default, int):
+        good, need = isinstance(value, int) and not isinstance(value, bool), "a whole number, 1 or more"
+    elif isinstance(default, float):
+        good = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < float("inf")
+        good, need = good or (value is None and name == "gradient_clip"), "a number"
+    elif isinstance(default, tuple) and name in ("rgb_blocks", "pose_blocks", "milestones"):
+        good = isinstance(value, tuple) and all(type(item) is int for item in value)
+        need = "a list of whole numbers"
+    elif isinstance(default, tuple):
+        good, need = isinstance(value, tuple), "a list"
+    else:
+        return
+    if not good:
+        raise MgkitError(f"recipe: {name} is {value!r}; use {need}.")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
@@ -97,6 +125,17 @@ class Recipe:
     stages: tuple[Recipe, ...] = ()
 
     def __post_init__(self) -> None:
+        for f in fields(self):
+            _check_type(f.name, getattr(self, f.name), f.default)
+        for name, (low, high) in _RANGES.items():
+            value = getattr(self, name)
+            if value is not None and not low <= value <= high:
+                raise MgkitError(f"recipe: {name} is {value!r}; use {low:g} to {high:g}.")
+        if len(self.crop_area) != 2 or not 0 < self.crop_area[0] <= self.crop_area[1] <= 1:
+            raise MgkitError(
+                f"recipe: crop_area is {self.crop_area!r}; use two shares, above 0 and up to 1, in order."
+            )
+
         def one_of(name: str, *known: Any) -> None:
             value = getattr(self, name)
             if value not in known:
@@ -172,11 +211,16 @@ class Recipe:
             raise MgkitError(
                 f"{where}: unknown setting {unknown[0]!r}: it was written by another version of mgkit."
             )
+        if not isinstance(value.get("stages", []), list | tuple):
+            raise MgkitError(f"{where}: stages must be a list of recipes.")
         plain: dict[str, Any] = {
             key: tuple(item) if isinstance(item, list) else item for key, item in value.items()
         }
         plain["stages"] = tuple(cls.from_dict(stage, where) for stage in value.get("stages", ()))
-        return cls(**plain)
+        try:
+            return cls(**plain)
+        except TypeError as error:
+            raise MgkitError(f"{where}: a setting has the wrong type ({error}).") from None
 
 
 def branch(recipe: Recipe, pathway: str, **changes: Any) -> Recipe:

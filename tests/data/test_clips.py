@@ -7,8 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mgkit.data.clips import Classes, load_clips, write_clip_folder
+from mgkit.data.clips import Classes, check_table, load_clips, write_clip_folder
 from mgkit.errors import MgkitError
+from mgkit.files import write_json
 from tests.tiny import CLASSES, TRIANGLE, tiny_clips, tiny_pose, tiny_row
 
 
@@ -66,6 +67,15 @@ def test_summary_counts_every_class(tmp_path: Path) -> None:
         ({"label": 9}, r"label 9 of clip 'b' is outside the 4 classes"),
         ({"frames": 0}, "no frames"),
         ({"split": None}, "split has an empty cell in row 1"),
+        ({"label": 0.7}, "label in row 1 is 0.7, not a whole number"),
+        ({"label": "one"}, "label in row 1 is 'one', not a whole number"),
+        ({"label": True}, "label in row 1 is True, not a whole number"),
+        ({"fps": float("inf")}, "fps in row 1 is inf, not a finite number"),
+        ({"clip_id": ""}, "a clip has no clip_id"),
+        ({"persons": -1}, "persons and pose_offset of clip b contradict"),
+        ({"persons": 0}, "persons and pose_offset of clip b contradict"),
+        ({"pose_offset": 5}, "the poses of clip b begin inside those of another clip"),
+        ({"video": "../x.mp4"}, "the video of clip b lies outside"),
     ],
 )
 def test_bad_tables_are_refused(tmp_path: Path, change: dict[str, object], message: str) -> None:
@@ -75,10 +85,8 @@ def test_bad_tables_are_refused(tmp_path: Path, change: dict[str, object], messa
     table = clips.table.astype(object)
     for column, value in change.items():
         table.loc[1, column] = value
-    table = table.astype({c: t for c, t in clips.table.dtypes.items() if c not in change})
-    table.to_parquet(tmp_path / "clips.parquet", index=False)
-    with pytest.raises(MgkitError, match=message):
-        load_clips(tmp_path)
+    with pytest.raises(MgkitError, match=message):  # some of these values cannot even be written as parquet
+        check_table(table, CLASSES, where="clips.parquet")
 
 
 def test_a_folder_with_faults_names_the_file(tmp_path: Path) -> None:
@@ -121,3 +129,32 @@ def test_classes() -> None:
         Classes(("a", "b"), ("x",))
     with pytest.raises(MgkitError, match="outside 0 to 1"):
         Classes(("a", "b"), non_gesture=2)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("classes.json", {"names": "abc"}),
+        ("classes.json", {"names": ["a", "b", "c", "d"], "groups": 3}),
+        ("classes.json", {"names": ["a", "b", "c", "d"], "non_gesture": True}),
+        ("skeleton.json", None),
+        ("skeleton.json", {"name": "x", "joints": ["a", "b", "c"], "edges": [[0, 1, 2]], "pairs": []}),
+        ("skeleton.json", {"name": "x", "joints": 3, "edges": [], "pairs": []}),
+        ("report.json", [{"what": "x"}]),
+    ],
+)
+def test_side_files_of_another_shape_are_named(tmp_path: Path, name: str, content: object) -> None:
+    tiny_clips(tmp_path, counts={"train": 1}, videos=False)
+    write_json(tmp_path / name, content)
+    with pytest.raises(MgkitError, match=name):
+        load_clips(tmp_path)
+
+
+def test_poses_of_another_type_are_refused(tmp_path: Path) -> None:
+    clips = tiny_clips(tmp_path, counts={"train": 1}, videos=False)
+    np.save(tmp_path / "poses.npy", np.load(tmp_path / "poses.npy").astype(np.float16))
+    with pytest.raises(MgkitError, match=r"poses\.npy holds float16, not float32"):
+        load_clips(clips.root)
+    (tmp_path / "poses.npy").write_bytes(b"")
+    with pytest.raises(MgkitError, match=r"poses\.npy cannot be read"):
+        load_clips(clips.root)

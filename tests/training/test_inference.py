@@ -8,7 +8,7 @@ import pytest
 
 from mgkit.data.clips import Classes, Clips, write_clip_folder
 from mgkit.errors import MgkitError
-from mgkit.results.runs import Run
+from mgkit.results.runs import Run, load_run
 from mgkit.training import recipes
 from mgkit.training.inference import load_checkpoint
 from mgkit.training.inference import test as run_test
@@ -113,3 +113,13 @@ def test_a_checkpoint_that_runs_code_is_not_run(tmp_path: Path, monkeypatch: pyt
     torch.save({"format": 2}, tmp_path / "y.pt")
     with pytest.raises(MgkitError, match="not a checkpoint of this version"):
         load_checkpoint(tmp_path / "y.pt")
+
+
+def test_a_checkpoint_of_another_run_is_refused(run: Run, tmp_path: Path) -> None:
+    import shutil
+
+    shutil.copytree(run.root, tmp_path / "run")
+    copy = load_run(tmp_path / "run")
+    shutil.copy(run.stage("rgb").checkpoint("best"), copy.checkpoint("best"))
+    with pytest.raises(MgkitError, match=r"best\.pt does not fit this recipe \(its model\)"):
+        quiet(copy, clips=run.clips())

@@ -70,7 +70,7 @@ def test_a_staged_training_leaves_whole_run_folders(clips: Clips, run: Run) -> N
     assert (history["tp_rgb"] + history["fn_rgb"] == 12).all()
     assert (history["fn_pose"] == history["fp_pose"]).all()
     total = history["loss_ce_rgb"] + history["loss_ce_pose"]
-    total += 0.2 * (history["loss_pr_rgb"] + history["loss_pr_pose"])
+    total += tiny().alpha * (history["loss_pr_rgb"] + history["loss_pr_pose"])
     np.testing.assert_allclose(history["loss"], total, atol=1e-4)
     prototypes = run.prototypes()
     assert prototypes.vectors["rgb"].shape == (3, 4, 8)

@@ -186,7 +186,21 @@ def read_pyskl(
 def _id(annotation: Any, source: Path, i: int) -> str:
     if not isinstance(annotation, dict) or "frame_dir" not in annotation or "label" not in annotation:
         raise MgkitError(f"{source}: annotation {i} lacks 'frame_dir' or 'label'.")
-    return str(annotation["frame_dir"])
+    clip_id = annotation["frame_dir"]
+    if not isinstance(clip_id, str) or not clip_id.strip() or "\n" in clip_id or _leaves(clip_id):
+        raise MgkitError(
+            f"{source}: 'frame_dir' of annotation {i} is {clip_id!r}: use a name without '..' or a leading '/'."
+        )
+    if not isinstance(annotation["label"], int | np.integer) or isinstance(annotation["label"], bool):
+        raise MgkitError(
+            f"{source}: 'label' of clip {clip_id!r} is {annotation['label']!r}, not a whole number."
+        )
+    return clip_id
+
+
+def _leaves(name: str) -> bool:
+    """Whether a file of this name could lie outside its folder."""
+    return Path(name).is_absolute() or ".." in Path(name).parts
 
 
 def _membership(split: dict[str, Any], wanted: Sequence[str] | None, source: Path) -> dict[str, str]:
