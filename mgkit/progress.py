@@ -12,12 +12,18 @@ from tqdm import tqdm
 
 def out() -> TextIO:
     """Where progress goes: stderr; in a notebook stdout, since Jupyter paints stderr as if it were an error."""
-    return sys.stdout if "ipykernel" in sys.modules else sys.stderr
+    return sys.stdout if _in_notebook() else sys.stderr
+
+
+def _in_notebook() -> bool:
+    """Whether a Jupyter kernel runs this code (that its package is loaded says nothing)."""
+    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    return hasattr(shell, "kernel")
 
 
 def live(show: bool = True) -> bool:
     """Whether a moving bar makes sense: in a terminal or a notebook, not in a log file."""
-    return show and (sys.stderr.isatty() or "ipykernel" in sys.modules)
+    return show and (sys.stderr.isatty() or _in_notebook())
 
 
 class Progress:
