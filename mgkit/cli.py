@@ -184,6 +184,7 @@ def _test(options: Any) -> None:
 
     run = load_run(options.run)
     clips = None if options.clips is None else load_clips(options.clips)
+    run.checkpoint(options.checkpoint)  # an unfinished run is refused before any part of it is tested
     # The branches too: a fusion is worth its cost only if it beats the parts it was made of.
     for part in (*(run.stage(name) for name in run.stages()), run):
         test(
@@ -233,7 +234,11 @@ def _results(run: Any, split: str) -> str:
     }
     table = evaluate(run, split)
     rows = {name: evaluate(stage, split).iloc[0] for name, stage in parts.items()}
-    names = {"rgb": "RGB", "pose": "pose"}
+    shown = {"rgb": "RGB", "pose": "pose"}
+    joint = "two-pathway: " if len(run.pathways) > 1 else ""
+    names = {key: f"{joint}{text}" for key, text in {**shown, "fused": "fused"}.items()} | {
+        "majority": "always the majority"
+    }
     table.index = pd.Index([names.get(str(name), str(name)) for name in table.index])
     table = pd.concat([pd.DataFrame(rows).T, table]) if rows else table
     percent = table[["top1", "top1_low", "top1_high", "macro_f1", "mean_class_accuracy"]].astype(float) * 100

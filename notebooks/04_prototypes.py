@@ -73,8 +73,8 @@ pd.DataFrame(similarity, index=names, columns=names).round(2).style.background_g
 
 # %% [markdown]
 # ## The most ambiguous clips
-# Sorted by the margin between the nearest other prototype and the own one: negative means that the clip lies closer to
-# another class.
+# Sorted by `ambiguity`: 1 is right between two classes. `margin` is the distance to the nearest other prototype minus
+# that to the own one; negative means that the clip lies closer to another class.
 
 # %%
 ambiguous = mg.analysis.ambiguous(run, "test", "fused")

@@ -387,7 +387,7 @@ def parse_changes(pairs: Sequence[str]) -> dict[str, Any]:
     """`["epochs=12", "fusion=none"]` as keyword arguments of a recipe, each value read as its field's type."""
     import json
 
-    known = {f.name for f in fields(Recipe)} - {"stages"}
+    known = {f.name for f in fields(Recipe)} - {"stages", "pathways"}
     changes: dict[str, Any] = {}
     for pair in pairs:
         name, sign, text = pair.partition("=")

@@ -268,6 +268,10 @@ def _pose(annotation: dict[str, Any]) -> npt.NDArray[np.float32]:
 def read_classes(path: str | Path) -> list[str]:
     """Class names from a file: a JSON list (or {"classes": [...]}), or one name a line."""
     path = Path(path)
+    if not path.is_file():
+        raise MgkitError(
+            f"there is no file {path} of class names: give a .json, or a text file with one name a line."
+        )
     if path.suffix == ".json":
         value = read_json(path)
         names = value.get("classes") if isinstance(value, dict) else value
