@@ -6,15 +6,6 @@ from mgkit.errors import MgkitError
 from mgkit.models import Objective, PathwayOutput, pose_only, two_pathway
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Tiny tensors lose more time in waiting for a second thread than they gain."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def seeded(seed=0):
     return torch.Generator().manual_seed(seed)
 

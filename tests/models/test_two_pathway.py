@@ -10,15 +10,6 @@ TINY_RGB = {"width": 8, "blocks": (1, 1, 1, 1)}
 TINY_POSE = {"width": 8, "blocks": (1, 1, 1)}
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    """Tiny tensors lose more time in waiting for a second thread than they gain."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def seeded(seed=0):
     return torch.Generator().manual_seed(seed)
 
