@@ -25,13 +25,14 @@ from mgkit.data.clips import Clips
 from mgkit.data.video import probe
 from mgkit.errors import MgkitError, some
 from mgkit.files import atomic, exclusive
-from mgkit.models import Objective, SinglePathway, TwoPathway, fuse_probabilities, merge_branches
+from mgkit.models import Objective, SinglePathway, TwoPathway, fuse_probabilities
 from mgkit.progress import Progress
 from mgkit.results.metrics import macro_f1, top1
 from mgkit.results.runs import Run, append_history, create_run, load_run, write_prototypes, write_status
 from mgkit.training.device import cpu_threads, default_workers, environment, make_fabric, unwrapped_errors
 from mgkit.training.inference import load_checkpoint, predict, restore
 from mgkit.training.recipes import Recipe, build_model, build_objective
+from mgkit.training.starts import Start, apply_start, find_start, start_hashes
 
 
 def train(
@@ -46,6 +47,7 @@ def train(
     precision: str = "auto",
     workers: int | None = None,
     progress: bool = True,
+    start: Start | None = None,
 ) -> Run:
     """Train a recipe; start it, resume it, or return it if it is finished, whatever the folder says.
 
@@ -60,6 +62,8 @@ def train(
         precision: "auto" (bf16 on a GPU that has it, else float32) or a precision of Lightning Fabric.
         workers: loader processes; chosen from the number of cores by default.
         progress: show a bar, and a line an epoch.
+        start: runs whose best weights to start from: {"rgb": run, "pose": run} in place of the stages that would train
+            those branches, {"all": run} to train a whole model on. Their hashes are part of the run's settings.
 
     Returns:
         The run, with the weights that `recipe.keep` says in `checkpoints/best.pt`.
@@ -81,10 +85,14 @@ def train(
     spec = recipe.input_spec()
     train_set = ClipDataset(training_clips, spec, training=True, seed=seed)
     val_set = None if val_clips is None else ClipDataset(val_clips, spec, training=False)
+    given = find_start(start, recipe, clips)
+    settings: dict[str, Any] = {"seed": seed, "train_split": train_split, "val_split": val_split}
+    if given:
+        settings["start"] = start_hashes(given)
     run = create_run(
         out,
         recipe=recipe.to_dict(),
-        settings={"seed": seed, "train_split": train_split, "val_split": val_split},
+        settings=settings,
         clips=clips,
         pathways=recipe.pathways,
         environment=environment(fabric, seed),
@@ -97,13 +105,15 @@ def train(
         check_videos([training_clips] if val_clips is None else [training_clips, val_clips])
 
     with exclusive(out), _status(out, recipe):
-        branches: dict[str, dict[str, Any]] = {}
+        branches = dict(given)
         for stage in recipe.stages:
+            if stage.name in given or "all" in given:
+                continue
             stage_run = train(
                 clips, stage, out / "stages" / stage.name, seed=seed, train_split=train_split, val_split=val_split,
                 device=device, precision=precision, workers=workers, progress=progress,
             )  # fmt: skip
-            branches[stage.name] = load_checkpoint(stage_run.checkpoint("best"))
+            branches[stage.name] = stage_run.checkpoint("best")
         processes = default_workers(recipe.pathways, fabric.device) if workers is None else workers
         # The caller's random state is left as it was: inside, torch is seeded for each epoch.
         with (
@@ -121,7 +131,7 @@ def _train(
     val_set: ClipDataset | None,
     out: Path,
     seed: int,
-    branches: Mapping[str, Mapping[str, Any]],
+    branches: Mapping[str, Path],
     workers: int,
     progress: bool,
 ) -> None:
@@ -129,18 +139,7 @@ def _train(
     generator = torch.Generator().manual_seed(seed)
     model = build_model(recipe, len(clips.classes), train_set.spec.channels(clips.skeleton), generator)
     objective = build_objective(recipe, len(clips.classes), generator)
-    if branches:
-        assert isinstance(model, TwoPathway)
-        merge_branches(model, rgb=branches["rgb"]["model"], pose=branches["pose"]["model"])
-        for (
-            name,
-            refinement,
-        ) in objective.refinement.items():  # the embeddings are copied, so their prototypes hold
-            prefix = f"refinement.{name}."
-            state = branches[name]["objective"]
-            refinement.load_state_dict(
-                {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
-            )
+    apply_start(model, objective, branches)
     model.to(memory_format=torch.channels_last_3d)
     optimizer = torch.optim.SGD(
         model.parameters(),
