@@ -37,10 +37,13 @@ def ablation_recipes(base: Recipe | None = None) -> dict[str, Recipe]:
     """The trained rows of the ablation, in order, by name (late fusion, which trains nothing, comes third).
 
     Args:
-        base: a staged two-pathway recipe; `recipes.demo()` by default. Its `alpha`, `temperature`, ... hold for the
-            rows with prototypes.
+        base: a staged two-pathway recipe; by default `recipes.demo()` with 16, 12 and 5 epochs for RGB, pose and joint
+            training. Its `alpha`, `temperature`, ... hold for the rows with prototypes.
     """
-    base = recipes.demo() if base is None else base
+    if base is None:
+        base = recipes.demo()
+        rgb, pose = base.stages
+        base = replace(base, epochs=5, stages=(replace(rgb, epochs=16), replace(pose, epochs=12)))
     if not base.two_pathway or not base.stages:
         raise MgkitError(
             "the ablation takes a staged two-pathway recipe: recipes.demo(), paper() or fusion(...)."
