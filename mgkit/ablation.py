@@ -22,7 +22,8 @@ from mgkit.data.clips import Clips
 from mgkit.errors import MgkitError, some
 from mgkit.results.compare import holm, seed_difference, seed_mean, subject_interval
 from mgkit.results.metrics import macro_f1, mean_class_accuracy, top1
-from mgkit.results.runs import Predictions, Run, import_scores, load_run
+from mgkit.results.runs import Predictions, Run, load_run
+from mgkit.results.scores import import_scores
 from mgkit.training import recipes
 from mgkit.training.inference import test
 from mgkit.training.loop import train

@@ -10,7 +10,8 @@
     history.csv             one row an epoch, see `append_history`
     checkpoints/            last.pt, best.pt
     prototypes.npz          `epoch` (E,); per pathway `<pathway>` (E, K, D) and `<pathway>_updates` (E, K)
-    splits/<split>/         predictions.parquet and embeddings.npz of one evaluated split
+    splits/<split>/         predictions.parquet and embeddings.npz of one evaluated split, and test.json: how
+                            they were made (views, flip, weights, rectification)
     stages/<name>/          run folders of the branches a staged training began with
     figures/, cache/        drawn from the above; may be deleted at any time
 
@@ -18,7 +19,7 @@ Everything is keyed by `clip_id`, and the class order travels in config.json. Ev
 all, so a notebook may read a run while it is being trained.
 
 Outputs are named `rgb`, `pose` and `fused`. A run with two pathways has all three; a single-pathway run has its own
-name only; a run imported from elsewhere (`import_scores`) may have `fused` only.
+name only; a run imported from elsewhere (`scores.import_scores`) may have `fused` only.
 """
 
 from __future__ import annotations
@@ -31,7 +32,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
 from mgkit.data.clips import Classes, Clips, load_clips
@@ -135,6 +135,12 @@ class Run:
         path = self.root / "splits" / split / "predictions.parquet"
         self._evaluated(path, split)
         return storage.read_predictions(path, self.classes)
+
+    def test_settings(self, split: str = "test") -> dict[str, Any]:
+        """How the predictions of a split were made (views, flip, weights, ...); empty where that is not known."""
+        path = self.root / "splits" / split / "test.json"
+        self._evaluated(path.with_name("predictions.parquet"), split)
+        return storage.read_dict(path) if path.is_file() else {}
 
     def embeddings(self, split: str = "test") -> Embeddings:
         """Embeddings of an evaluated split."""
@@ -270,7 +276,7 @@ def create_run(
         },
         "pathways": [name for name in PATHWAYS if name in pathways],
     }
-    return _begin(root, config, environment, state="running", epochs=int(recipe.get("epochs", 0) or 0))
+    return begin_run(root, config, environment, state="running", epochs=int(recipe.get("epochs", 0) or 0))
 
 
 def load_run(root: str | Path) -> Run:
@@ -297,73 +303,28 @@ def load_run(root: str | Path) -> Run:
     return run
 
 
-def import_scores(
-    root: str | Path,
-    *,
-    clip_ids: Sequence[str],
-    labels: npt.ArrayLike,
-    probabilities: npt.ArrayLike | Mapping[str, npt.ArrayLike],
-    classes: Classes,
-    name: str,
-    skeleton: Skeleton | None = None,
-    split: str = "test",
-    train_counts: Sequence[int] | None = None,
-) -> Run:
-    """Give the scores of another toolbox the shape of a run, so that every table and figure works on them.
-
-    Args:
-        root: the run folder to make; importing the same scores again into it is allowed.
-        clip_ids: N unique ids, those of the clip folder if clips are to be looked at.
-        labels: (N,) true classes in [0, K).
-        probabilities: (N, K), or a dictionary of them under "rgb", "pose", "fused". Where both pathways are given
-            without "fused", their mean is taken for it. Logits must go through a softmax first.
-        classes: the class list, in the order of the K columns.
-        name: what the run is called in tables.
-        skeleton: the key-point layout, if film strips are to be drawn.
-        split: the split that the clips belong to.
-        train_counts: (K,) training clips per class, for the always-majority score.
-    """
-    root = Path(root)
-    if isinstance(probabilities, Mapping):
-        given = {str(key): np.asarray(value, np.float32) for key, value in probabilities.items()}
-        if {"rgb", "pose"} <= set(given) and "fused" not in given:
-            given["fused"] = np.asarray((given["rgb"] + given["pose"]) / 2, np.float32)
-    else:
-        given = {"fused": np.asarray(probabilities, np.float32)}
-    predictions = Predictions(list(clip_ids), np.asarray(labels), given, classes=classes)
-    counts = {split: np.bincount(predictions.labels, minlength=len(classes)).tolist()}
-    if train_counts is not None:
-        if len(train_counts) != len(classes):
-            raise MgkitError(f"there are {len(train_counts)} train counts for {len(classes)} classes.")
-        counts["train"] = [int(count) for count in train_counts]
-    config = {
-        "format": FORMAT,
-        "name": name,
-        "recipe": {"imported": True},
-        "data": {
-            "root": None,
-            "fingerprint": None,
-            "classes": classes.to_dict(),
-            "skeleton": None if skeleton is None else skeleton.to_dict(),
-            "splits": counts,
-        },
-        "pathways": [pathway for pathway in PATHWAYS if pathway in given],
-    }
-    run = _begin(root, config, {}, state="finished", epochs=0)
-    write_predictions(root, split, predictions)
-    return run
-
-
-def write_predictions(root: str | Path, split: str, predictions: Predictions) -> None:
+def write_predictions(
+    root: str | Path, split: str, predictions: Predictions, settings: Mapping[str, Any] | None = None
+) -> None:
     """Write splits/<split>/predictions.parquet: clip_id, label, one fixed-size list of K float32 an output, and
-    `<pathway>_own`, `<pathway>_other`. They must be over the classes of the run."""
+    `<pathway>_own`, `<pathway>_other`. They must be over the classes of the run.
+
+    `settings` says how they were made (views, flip, weights, ...), in test.json beside them.
+    """
     run, count = load_run(root), predictions.class_count
     if count != len(run.classes):
         raise MgkitError(f"predictions are over {count} classes; the run {run.root} has {len(run.classes)}.")
-    storage.store_predictions(storage.split_folder(root, split) / "predictions.parquet", predictions)
+    folder = storage.split_folder(root, split)
+    (folder / "test.json").unlink(missing_ok=True)  # never the settings of other predictions
+    storage.store_predictions(folder / "predictions.parquet", predictions)
+    if settings is not None:
+        write_json(folder / "test.json", storage.plain(dict(settings), "the settings of the test"))
 
 
-def _begin(root: Path, config: dict[str, Any], environment: dict[str, Any], state: str, epochs: int) -> Run:
+def begin_run(
+    root: Path, config: dict[str, Any], environment: dict[str, Any], state: str, epochs: int
+) -> Run:
+    """Make a run folder of a whole configuration, or return the one that was begun with the same."""
     if root.exists() and not root.is_dir():
         raise MgkitError(f"{root} is a file: choose a folder for the run.")
     if (root / "clips.parquet").exists():

@@ -18,11 +18,13 @@ from mgkit.data.clips import Clips
 from mgkit.errors import MgkitError
 from mgkit.models import (
     Objective,
+    PathwayOutput,
     PrototypicalRefinement,
     SinglePathway,
     TwoPathway,
     cosine_similarity,
     fuse_probabilities,
+    rectify,
 )
 from mgkit.progress import Progress
 from mgkit.results.runs import Embeddings, Predictions, Run, load_run, write_embeddings, write_predictions
@@ -39,6 +41,7 @@ def test(
     views: int = 1,
     flip: bool = False,
     weights: Mapping[str, float] | None = None,
+    rectification: float = 0.0,
     batch_size: int | None = None,
     device: str = "auto",
     workers: int | None = None,
@@ -54,13 +57,16 @@ def test(
         views: clips drawn from each video at evenly spread time shifts; the paper tests with 10.
         flip: test the mirrored twin of each view too.
         weights: of the pathways in the fused probabilities, 1:1 by default.
+        rectification: lambda of PCAN's prototype-guided rectification: lambda times the similarity to each class's
+            prototype is added to the logits. 0, the default, leaves them alone. Choose it on the validation split.
         batch_size: views a step; any value gives the same answer. The recipe's by default.
         device: "auto", "cpu", "cuda".
         workers: loader processes; chosen from the number of cores by default.
         progress: show a bar.
 
     Returns:
-        The predictions; probabilities are averaged over views, then read back with `run.predictions(split)`.
+        The predictions; probabilities are averaged over views. They are read back with `run.predictions(split)`, and
+        how they were made with `run.test_settings(split)`.
 
     Raises:
         MgkitError: no such split or checkpoint, clips of other classes or another skeleton than the run's, a video
@@ -80,6 +86,12 @@ def test(
         )
     chosen = clips.split(split)
     recipe = Recipe.from_dict(run.recipe, where=str(run.root / "config.json"))
+    if rectification and not recipe.prototypes:
+        raise MgkitError(
+            f"{run.root} was trained without prototypes: it cannot be tested with rectification."
+        )
+    if not 0 <= rectification < float("inf"):
+        raise MgkitError(f"rectification is {rectification}: use a number, 0 or more.")
     fabric = make_fabric(device)
     model = build_model(recipe, len(clips.classes), recipe.input_spec().channels(clips.skeleton))
     objective = build_objective(recipe, len(clips.classes))
@@ -97,11 +109,17 @@ def test(
             device=fabric.device,
             autocast=fabric.autocast,
             weights=weights,
+            rectification=rectification,
             batch_size=batch_size or recipe.batch_size,
             workers=workers,
             progress=bar,
         )
-    write_predictions(run.root, split, predictions)
+    settings = {
+        "checkpoint": checkpoint, "epoch": state["epoch"] + 1, "views": views, "flip": flip,
+        "weights": None if weights is None else dict(weights), "rectification": rectification,
+        "clips": clips.fingerprint,
+    }  # fmt: skip
+    write_predictions(run.root, split, predictions, settings)
     if embeddings is not None:
         write_embeddings(run.root, split, embeddings)
     return predictions
@@ -141,6 +159,7 @@ def predict(
     device: torch.device,
     autocast: Callable[[], AbstractContextManager[Any]],
     weights: Mapping[str, float] | None = None,
+    rectification: float = 0.0,
     batch_size: int = 10,
     workers: int = 0,
     progress: Progress | None = None,
@@ -161,6 +180,8 @@ def predict(
             batch = batch.to(device)
             with autocast():
                 outputs = model(batch_inputs(batch, dataset.spec, dataset.clips.skeleton))
+            if rectification:
+                outputs = _rectified(outputs, objective, rectification)
             rows = batch.rows.cpu()
             for name, probability in fuse_probabilities(outputs, weights).items():
                 if name in sums:
@@ -186,6 +207,19 @@ def predict(
         other=other,
     )
     return predictions, Embeddings(dataset.clips.ids, embeddings) if embeddings else None
+
+
+def _rectified(
+    outputs: Mapping[str, PathwayOutput], objective: Objective, weight: float
+) -> dict[str, PathwayOutput]:
+    """Every pathway's logits moved towards the prototypes that its embedding lies close to."""
+    moved = {}
+    for name, output in outputs.items():
+        bank = cast(PrototypicalRefinement, objective.refinement[name])
+        assert output.embedding is not None
+        logits = rectify(output.logits, output.embedding, bank.prototypes, bank.seen, weight)
+        moved[name] = output._replace(logits=logits)
+    return moved
 
 
 def prototype_distances(

@@ -10,7 +10,8 @@ import pytest
 from mgkit.data.clips import Classes
 from mgkit.errors import MgkitError
 from mgkit.results import metrics
-from mgkit.results.runs import Predictions, import_scores
+from mgkit.results.runs import Predictions
+from mgkit.results.scores import import_scores
 from tests.results.fake_run import fake_clips, fake_run
 
 

@@ -22,13 +22,13 @@ from mgkit.results.runs import (
     Run,
     append_history,
     create_run,
-    import_scores,
     load_run,
     write_embeddings,
     write_predictions,
     write_prototypes,
     write_status,
 )
+from mgkit.results.scores import import_scores
 from tests.results.fake_run import fake_clips, fake_run
 
 RECIPE = {"name": "fusion", "epochs": 3, "milestones": [1, 2]}

@@ -10,7 +10,8 @@ import pytest
 
 from mgkit.data.clips import Classes
 from mgkit.errors import MgkitError
-from mgkit.results.runs import Embeddings, Predictions, Run, import_scores, write_embeddings
+from mgkit.results.runs import Embeddings, Predictions, Run, write_embeddings
+from mgkit.results.scores import import_scores
 from mgkit.views.analysis import ambiguous, confusions, embedding_map, prototype_similarity
 from mgkit.views.analysis.maps import NOTE
 from tests.results.fake_run import fake_clips, fake_run

@@ -18,7 +18,8 @@ from matplotlib.text import Text
 from mgkit.data.clips import Classes
 from mgkit.errors import MgkitError
 from mgkit.results.metrics import per_class
-from mgkit.results.runs import Run, import_scores, load_run
+from mgkit.results.runs import Run, load_run
+from mgkit.results.scores import import_scores
 from mgkit.views import figures
 from mgkit.views.figures import style
 from mgkit.views.figures.style import VENUES, PaperFigure
