@@ -76,6 +76,37 @@ def test_distances_to_prototypes_are_those_of_the_checkpoint(run: Run, clips: Cl
             np.testing.assert_allclose(predictions.other[name][i], nearest, atol=1e-5)
 
 
+def test_rectification_adds_similarities_to_the_logits(run: Run) -> None:
+    plain, moved = quiet(run), quiet(run, rectification=3.0)
+    state = load_checkpoint(run.checkpoint("best"))["objective"]
+    embeddings = run.embeddings("test")
+    for name in ("rgb", "pose"):
+        bank = state[f"refinement.{name}.prototypes"].numpy()
+        seen = state[f"refinement.{name}.updates"].numpy() > 0
+        vectors = embeddings.vectors[name]
+        cosine = vectors @ bank.T / np.linalg.norm(vectors, axis=1)[:, None] / np.linalg.norm(bank, axis=1)
+        # Of one view the softmax undoes the logarithm, up to a constant a clip.
+        logits = np.log(plain.probabilities[name]) + 3.0 * np.where(seen, cosine, 0)
+        wanted = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+        np.testing.assert_allclose(moved.probabilities[name], wanted, atol=1e-5)
+    assert run.test_settings("test") == {
+        "checkpoint": "best", "epoch": load_checkpoint(run.checkpoint("best"))["epoch"] + 1, "views": 1,
+        "flip": False, "weights": None, "rectification": 3.0, "clips": run.clips().fingerprint,
+    }  # fmt: skip
+    with pytest.raises(MgkitError, match="rectification is -1"):
+        quiet(run, rectification=-1.0)
+
+
+def test_without_prototypes_nothing_can_be_rectified(clips: Clips, tmp_path: Path) -> None:
+    recipe = recipes.demo(
+        rgb_frames=2, pose_frames=8, rgb_size=32, heatmap_size=8, rgb_width=4, pose_width=4, embedding_dim=8,
+        batch_size=4, epochs=1, prototypes=False,
+    ).stages[1]  # fmt: skip
+    bare = train(clips, recipe, tmp_path / "run", workers=0, device="cpu", progress=False)
+    with pytest.raises(MgkitError, match="trained without prototypes"):
+        quiet(bare, rectification=1.0)
+
+
 def test_what_does_not_fit_the_run_is_refused(run: Run, tmp_path: Path) -> None:
     with pytest.raises(MgkitError, match="no clip in split 'dev'"):
         quiet(run, split="dev")
