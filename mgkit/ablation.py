@@ -29,7 +29,7 @@ from mgkit.training.inference import test
 from mgkit.training.loop import train
 from mgkit.training.recipes import Recipe
 
-__all__ = ["LATE_FUSION", "ablation_recipes", "ablation_table", "run_ablation"]
+__all__ = ["LATE_FUSION", "ablation_markdown", "ablation_recipes", "ablation_table", "run_ablation"]
 
 LATE_FUSION = "late fusion"
 
@@ -148,6 +148,45 @@ def ablation_table(
             frame.insert(place, f"{label}_p_holm", holm(frame[f"{label}_p"].tolist()))
     frame.index.name = "row"
     return frame
+
+
+def ablation_markdown(table: pd.DataFrame) -> str:
+    """The table of `ablation_table` for a page: per cent, intervals over seeds, p adjusted by Holm."""
+    lines = [
+        f"| {int(table['seeds'].max())} seeds | Top-1 | macro-F1 | mean class acc. | gain on the row above | p "
+        "| gain on laterals | p | over subjects |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+
+    def percent(value: float, sign: str = "") -> str:
+        return "-" if np.isnan(value) else f"{100 * value:{sign}.1f}"
+
+    def span(row: pd.Series[float], low: str, high: str, sign: str = "") -> str:
+        return (
+            ""
+            if np.isnan(row.get(low, np.nan))
+            else f" [{percent(row[low], sign)}, {percent(row[high], sign)}]"
+        )
+
+    def p_value(value: float) -> str:
+        return "-" if np.isnan(value) else "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+    for name, row in table.iterrows():
+        cells = [
+            str(name),
+            f"{percent(row['top1'])}{span(row, 'top1_low', 'top1_high')}",
+            percent(row["macro_f1"]),
+            percent(row["mean_class_accuracy"]),
+        ]
+        for label in ("above", "reference"):
+            gain = percent(row.get(f"{label}_gain", np.nan), "+")
+            cells += [
+                f"{gain}{span(row, f'{label}_low', f'{label}_high', '+')}",
+                p_value(row.get(f"{label}_p_holm", np.nan)),
+            ]
+        cells.append(span(row, "reference_subject_low", "reference_subject_high", "+").strip() or "-")
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
 
 
 def _gain(

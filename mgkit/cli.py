@@ -75,6 +75,13 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument(
         "--val-split", default="val", help='split to choose the best epoch on; "none" = the last epoch'
     )
+    train.add_argument(
+        "--start",
+        action="append",
+        default=[],
+        metavar="PATHWAY=RUN",
+        help="a finished run to start from: rgb=RUN and pose=RUN in place of the stages, or all=RUN",
+    )
     _hardware(train)
     _changes(train)
     train.set_defaults(command=_train)
@@ -87,9 +94,26 @@ def _parser() -> argparse.ArgumentParser:
         "--views", type=int, default=1, help="clips a video; the paper uses 10 (default: %(default)s)"
     )
     test.add_argument("--flip", action="store_true", help="test the mirrored twin of each view too")
+    test.add_argument(
+        "--weights", type=float, nargs=2, metavar=("RGB", "POSE"), help="of the pathways' mean (default: 1 1)"
+    )
+    test.add_argument(
+        "--rectification",
+        type=float,
+        default=0.0,
+        metavar="LAMBDA",
+        help="add LAMBDA times the similarity to each prototype to the logits (default: 0, off)",
+    )
     test.add_argument("--checkpoint", default="best", help="best or last (default: %(default)s)")
     _hardware(test)
     test.set_defaults(command=_test)
+
+    ablation = commands.add_parser("ablation", help="train one part more a row, over seeds; print the table")
+    ablation.add_argument("clips", type=Path, help="clip folder with train, val and test")
+    ablation.add_argument("out", type=Path, help="folder of the runs: one a seed and row")
+    ablation.add_argument("--seeds", type=int, default=5, help="0, 1, ... so many (default: %(default)s)")
+    _hardware(ablation)
+    ablation.set_defaults(command=_ablation)
 
     figures = commands.add_parser("figures", help="draw the figures of a tested run")
     figures.add_argument("run", type=Path, help="run folder")
@@ -172,9 +196,19 @@ def _train(options: Any) -> None:
     run = train(
         load_clips(options.clips), recipes.RECIPES[options.recipe](**changes), options.out, seed=options.seed,
         train_split=options.train_split, val_split=None if options.val_split == "none" else options.val_split,
-        device=options.device, workers=options.workers,
+        device=options.device, workers=options.workers, start=_pairs(options.start) or None,
     )  # fmt: skip
     print(f"run folder {run.root}; next: mgkit test {run.root}")
+
+
+def _pairs(words: Sequence[str]) -> dict[str, str]:
+    pairs = {}
+    for word in words:
+        name, sign, value = word.partition("=")
+        if not sign or not value:
+            raise MgkitError(f"{word!r} is no start: write rgb=RUN, pose=RUN or all=RUN.")
+        pairs[name] = value
+    return pairs
 
 
 def _test(options: Any) -> None:
@@ -184,14 +218,28 @@ def _test(options: Any) -> None:
 
     run = load_run(options.run)
     clips = None if options.clips is None else load_clips(options.clips)
+    weights = None if options.weights is None else dict(zip(("rgb", "pose"), options.weights, strict=True))
     run.checkpoint(options.checkpoint)  # an unfinished run is refused before any part of it is tested
     # The branches too: a fusion is worth its cost only if it beats the parts it was made of.
     for part in (*(run.stage(name) for name in run.stages()), run):
         test(
             part, options.split, clips=clips, views=options.views, flip=options.flip, checkpoint=options.checkpoint,
-            device=options.device, workers=options.workers,
+            weights=weights, rectification=options.rectification, device=options.device, workers=options.workers,
         )  # fmt: skip
     print(_results(run, options.split))
+
+
+def _ablation(options: Any) -> None:
+    from mgkit.ablation import ablation_markdown, run_ablation
+    from mgkit.data.clips import load_clips
+
+    if options.seeds < 1:
+        raise MgkitError(f"--seeds is {options.seeds}: use 1 or more.")
+    table = run_ablation(
+        load_clips(options.clips), options.out, seeds=range(options.seeds), device=options.device,
+        workers=options.workers,
+    )  # fmt: skip
+    print(ablation_markdown(table))
 
 
 def _figures(options: Any) -> None:
