@@ -25,6 +25,9 @@ _WHERE = {
     "test": "mgkit.training.inference",
     "load_run": "mgkit.results.runs",
     "evaluate": "mgkit.results.metrics",
+    "ablation_recipes": "mgkit.ablation",
+    "run_ablation": "mgkit.ablation",
+    "ablation_table": "mgkit.ablation",
 }
 _MODULES = {
     "recipes": "mgkit.training.recipes",
@@ -37,6 +40,9 @@ __all__ = ["__version__", *_WHERE, *_MODULES]
 
 if TYPE_CHECKING:
     from mgkit import models as models
+    from mgkit.ablation import ablation_recipes as ablation_recipes
+    from mgkit.ablation import ablation_table as ablation_table
+    from mgkit.ablation import run_ablation as run_ablation
     from mgkit.data.clips import Clips as Clips
     from mgkit.data.clips import load_clips as load_clips
     from mgkit.data.prepare import prepare as prepare

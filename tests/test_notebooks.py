@@ -56,4 +56,6 @@ def test_notebook_runs(script: Path, demo_clips: Clips, demo_run: Run, tmp_path:
         parameters |= {"EPOCHS": 1, "RUN": str(tmp_path / "run")}
     elif "RUN = " in text:
         parameters |= {"RUN": str(demo_run.root)}
+    if "SEEDS = " in text:
+        parameters |= {"SEEDS": 2}
     TOOL["run"](script, parameters)

@@ -23,8 +23,8 @@ _TINY, _HUGE = 1e-6, 1e6
 _RANGES: dict[str, tuple[float, float]] = {
     "rgb_frames": (1, _HUGE), "pose_frames": (1, _HUGE), "rgb_size": (1, _HUGE), "heatmap_size": (1, _HUGE),
     "sigma": (_TINY, _HUGE), "flip": (0, 1), "dropout": (0, 1), "alpha": (0, _HUGE), "temperature": (_TINY, _HUGE),
-    "prototype_momentum": (0, 1), "margin": (0, _HUGE), "label_smoothing": (0, 1), "momentum": (0, 1),
-    "weight_decay": (0, _HUGE), "gradient_clip": (_TINY, _HUGE), "warmup_epochs": (0, _HUGE),
+    "prototype_momentum": (0, 1), "margin": (0, _HUGE), "label_smoothing": (0, 1), "lateral_dropout": (0, 1),
+    "momentum": (0, 1), "weight_decay": (0, _HUGE), "gradient_clip": (_TINY, _HUGE), "warmup_epochs": (0, _HUGE),
 }  # fmt: skip
 
 
@@ -61,8 +61,10 @@ class Recipe:
             block a stage, which learn several times slower with it.
         halve_time: let the last pose stage halve time.
         laterals: connect the pathways by lateral convolutions.
+        lateral_detach, lateral_dropout: stop the gradient across them; the chance that a clip does without them.
         fusion: attention axis of the cross-modal fusion, "channel" (D1), "time", or None for no fusion module.
         fusion_sequential: pose attends to the already updated RGB tokens (D2).
+        fusion_heads: attention heads of the fusion.
         zero_init_gates: the fusion begins as the identity (D3).
         dropout: before each classifier.
         prototypes: train with prototypical refinement.
@@ -98,8 +100,11 @@ class Recipe:
     zero_init_blocks: bool = True
     halve_time: bool = False
     laterals: bool = True
+    lateral_detach: bool = False
+    lateral_dropout: float = 0.0
     fusion: str | None = "channel"
     fusion_sequential: bool = False
+    fusion_heads: int = 8
     zero_init_gates: bool = True
     dropout: float = 0.5
     prototypes: bool = True
@@ -153,6 +158,7 @@ class Recipe:
             "rgb_width",
             "pose_width",
             "embedding_dim",
+            "fusion_heads",
         ):
             if not (isinstance(getattr(self, name), int) and getattr(self, name) >= 1):
                 raise MgkitError(f"recipe: {name} is {getattr(self, name)!r}; use a whole number, 1 or more.")
@@ -347,8 +353,11 @@ def build_model(
             pose_blocks=recipe.pose_blocks,
             halve_time=recipe.halve_time,
             laterals=recipe.laterals,
+            lateral_detach=recipe.lateral_detach,
+            lateral_dropout=recipe.lateral_dropout,
             fusion=recipe.fusion,  # type: ignore[arg-type]
             fusion_sequential=recipe.fusion_sequential,
+            fusion_heads=recipe.fusion_heads,
             zero_init_gates=recipe.zero_init_gates,
             **heads,
         )

@@ -1,6 +1,7 @@
 """Paper figures of a run: each function returns a `PaperFigure`, which shows itself in a notebook and saves itself as
 PDF, PNG and the CSV behind it."""
 
+from mgkit.views.figures.ablation import ablation
 from mgkit.views.figures.bars import class_accuracy
 from mgkit.views.figures.curves import training_curves
 from mgkit.views.figures.maps import prototype_map
@@ -12,6 +13,7 @@ from mgkit.views.figures.style import VENUES, PaperFigure
 __all__ = [
     "VENUES",
     "PaperFigure",
+    "ablation",
     "class_accuracy",
     "confusion",
     "contact_sheet",
