@@ -20,6 +20,7 @@ import pandas as pd
 
 from mgkit.data.clips import Clips
 from mgkit.errors import MgkitError, some
+from mgkit.files import read_json, write_json
 from mgkit.results.compare import holm, seed_difference, seed_mean, subject_interval
 from mgkit.results.metrics import macro_f1, mean_class_accuracy, top1
 from mgkit.results.runs import Predictions, Run, load_run
@@ -32,6 +33,7 @@ from mgkit.training.recipes import Recipe
 __all__ = ["LATE_FUSION", "ablation_markdown", "ablation_recipes", "ablation_table", "run_ablation"]
 
 LATE_FUSION = "late fusion"
+ORDER = "rows.json"  # the names of the rows, in order
 
 
 def ablation_recipes(base: Recipe | None = None) -> dict[str, Recipe]:
@@ -81,11 +83,18 @@ def run_ablation(
         clips: with train, val and `split`.
         out: one folder a seed and row is made below it: `<out>/seed0/laterals`, ...
         seeds: five or more for intervals worth having.
-        rows: `ablation_recipes()` by default; "RGB" and "pose" must be among them.
+        rows: recipes by name, first an RGB and a pose branch, which all others start from; `ablation_recipes()` by
+            default.
         split, device, workers, progress: as in `train` and `test`.
     """
     out = Path(out)
     rows = ablation_recipes() if rows is None else rows
+    alone = [name for name, recipe in rows.items() if not recipe.two_pathway]
+    if [rows[name].name for name in alone] != ["rgb", "pose"] or alone != list(rows)[:2]:
+        raise MgkitError(
+            "the rows of an ablation begin with an RGB and a pose recipe: all others start from those two."
+        )
+    write_json(out / ORDER, [*alone, LATE_FUSION, *list(rows)[2:]])
     for seed in seeds:
         branches: dict[str, Run] = {}
         for name, recipe in rows.items():
@@ -236,8 +245,9 @@ def _folder(out: Path, seed: int, name: str) -> Path:
 
 def _tested(out: Path, split: str) -> dict[str, dict[int, Run]]:
     """{row: {seed: run}} of all that is tested, in the order of the ablation."""
-    names = list(ablation_recipes())
-    order = [*names[:2], LATE_FUSION, *names[2:]]
+    if not (out / ORDER).is_file():
+        raise MgkitError(f"{out} holds no ablation ({ORDER} is missing): make one with `mgkit ablation`.")
+    order = [str(name) for name in read_json(out / ORDER)]
     seeds = sorted(int(p.name[4:]) for p in out.glob("seed*") if p.name[4:].isdigit())
     found: dict[str, dict[int, Run]] = {}
     for name in order:

@@ -93,8 +93,10 @@ def test_the_same_call_trains_nothing_twice(made: tuple[Path, pd.DataFrame], cli
 def test_a_half_done_ablation_is_not_tabulated(
     made: tuple[Path, pd.DataFrame], clips: Clips, tmp_path: Path
 ) -> None:
-    with pytest.raises(MgkitError, match="no tested run of an ablation"):
+    with pytest.raises(MgkitError, match="holds no ablation"):
         ablation_table(tmp_path, clips)
+    with pytest.raises(MgkitError, match="begin with an RGB and a pose recipe"):
+        run_ablation(clips, tmp_path, rows={"laterals": ablation_recipes()["laterals"]})
     shutil.copytree(made[0], tmp_path / "copy")
     shutil.rmtree(tmp_path / "copy" / "seed1" / "both")
     with pytest.raises(MgkitError, match=r"\+ both lack seeds that other rows have"):
