@@ -92,7 +92,7 @@ def run_ablation(
     alone = [name for name, recipe in rows.items() if not recipe.two_pathway]
     if [rows[name].name for name in alone] != ["rgb", "pose"] or alone != list(rows)[:2]:
         raise MgkitError(
-            "the rows of an ablation begin with an RGB and a pose recipe: all others start from those two."
+            "the rows of an ablation begin with an RGB and a pose recipe; the others start from those."
         )
     write_json(out / ORDER, [*alone, LATE_FUSION, *list(rows)[2:]])
     for seed in seeds:
