@@ -5,9 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["at_least_float32", "cosine_similarity", "no_autocast", "unit"]
+__all__ = ["at_least_float32", "cosine_similarity", "no_autocast", "shortest", "unit"]
 
 SHORTEST = 1e-6  # a vector shorter than this has no direction: similarity 0, no gradient
+SHORTEST_FLOAT16 = 1e-3  # the gradient grows as 1 / length, and float16 ends at 65504
 
 
 def cosine_similarity(a: Tensor, b: Tensor) -> Tensor:
@@ -17,8 +18,9 @@ def cosine_similarity(a: Tensor, b: Tensor) -> Tensor:
         a (N, D), b (K, D) -> (N, K) in -1..1.
     """
     with no_autocast(a):
+        least = shortest(a.dtype)
         a = at_least_float32(a)
-        return unit(a) @ unit(b.to(a.dtype)).T
+        return unit(a, least) @ unit(b.to(a.dtype), least).T
 
 
 def at_least_float32(x: Tensor) -> Tensor:
@@ -31,11 +33,16 @@ def no_autocast(x: Tensor) -> torch.autocast:
     return torch.autocast(x.device.type, enabled=False)
 
 
-def unit(x: Tensor) -> Tensor:
-    """Vectors (..., D) scaled to length 1; those shorter than SHORTEST become 0.
+def shortest(dtype: torch.dtype) -> float:
+    """The length below which a vector of this precision has no direction, so that its gradient fits the precision."""
+    return SHORTEST_FLOAT16 if dtype == torch.float16 else SHORTEST
+
+
+def unit(x: Tensor, least: float = SHORTEST) -> Tensor:
+    """Vectors (..., D) scaled to length 1; those shorter than `least` become 0.
 
     Their gradient is 0 too, where dividing by a small constant would give a finite but huge one.
     """
     length = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
-    directed = length > SHORTEST
+    directed = length > least
     return torch.where(directed, x / torch.where(directed, length, 1.0), 0.0)
