@@ -3,11 +3,11 @@
     python benchmarks/fusion_cost.py
 
 prints the Markdown tables of docs/method.md, for one clip of 8 frames of 224 x 224 and 32 heatmaps of 56 x 56 through
-the full-size network. The networks live on torch's meta device, so this takes seconds and no memory, and every product is
-seen (the counter misses the fused attention of a CPU). Operations are
-those of torch's FlopCounterMode: a multiplication and an addition count as two; convolutions, linear layers and the
-two products of each attention are counted, while pooling, softmax, normalisation and sums are not. The products of
-attention are also counted by hand (`attention_flops`), and a test holds the two together.
+the full-size network. The networks live on torch's meta device, so this takes seconds and no memory, and every product
+is seen (on a CPU the counter misses fused attention). Operations are those of torch's FlopCounterMode: a multiplication
+and an addition count as two; convolutions, linear layers and the two products of each attention are counted, while
+pooling, softmax, normalisation and sums are not. Everything is also counted by hand (`module_flops`), and a test holds
+the two together.
 
 Paper, section 2.2: "By focusing cross-attention on channel dimensions rather than the entire feature map, this method
 significantly reduces computational complexity". To see what that saves, the same module is counted with three other

@@ -105,6 +105,12 @@ def confusion_sets(logits: Tensor, labels: Tensor) -> ConfusionSets:
 
     Shapes:
         logits (N, K), labels (N,) integers in 0..K-1 -> three (N, K) boolean tensors.
+
+    Example:
+        >>> logits = torch.tensor([[5.0, 0.0], [0.0, 5.0]])  # predicted as 0 and as 1
+        >>> sets = confusion_sets(logits, torch.tensor([0, 0]))
+        >>> [[bool(x) for x in one] for one in (sets.tp[0], sets.fn[1], sets.fp[1])]
+        [[True, False], [True, False], [False, True]]
     """
     return label_sets(labels, logits.argmax(dim=1), logits.shape[1])
 
@@ -229,6 +235,11 @@ def rectify(logits: Tensor, embeddings: Tensor, prototypes: Tensor, seen: Tensor
 
     Shapes:
         logits (N, K), embeddings (N, D), prototypes (K, D), seen (K,) boolean -> (N, K).
+
+    Example:
+        >>> prototypes, seen = torch.eye(3), torch.tensor([True, True, False])
+        >>> rectify(torch.zeros(1, 3), torch.tensor([[2.0, 0.0, 0.0]]), prototypes, seen, weight=0.5)
+        tensor([[0.5000, 0.0000, 0.0000]])
     """
     similarity = cosine_similarity(embeddings, prototypes)
     return at_least_float32(logits) + weight * torch.where(seen, similarity, 0.0)

@@ -275,6 +275,14 @@ def two_pathway(
 
     Raises:
         MgkitError: if the arguments do not fit together.
+
+    Example:
+        >>> model = two_pathway(
+        ...     3, 5, rgb_width=4, pose_width=4, rgb_blocks=(1, 1, 1, 1), pose_blocks=(1, 1, 1)
+        ... )
+        >>> outputs = model({"rgb": torch.rand(2, 3, 2, 32, 32), "pose": torch.rand(2, 5, 8, 8, 8)})
+        >>> outputs["pose"].logits.shape, outputs["rgb"].embedding.shape
+        (torch.Size([2, 3]), torch.Size([2, 256]))
     """
     if len(rgb_blocks) != len(pose_blocks) + 1:
         raise MgkitError(
