@@ -154,9 +154,9 @@ class Objective(nn.Module):
 
     def _check(self, outputs: Mapping[str, PathwayOutput], labels: Tensor) -> Tensor:
         """The labels as int64, after they and the logits were looked at."""
+        labels = checked_labels(labels, self.num_classes, outputs[self.pathways[0]].logits.device)
         for name in self.pathways:
             logits = outputs[name].logits
-            labels = checked_labels(labels, self.num_classes, logits.device)
             if logits.shape != (len(labels), self.num_classes):
                 raise MgkitError(
                     f"The {name} logits must have the shape ({len(labels)}, {self.num_classes}) for {len(labels)} "

@@ -1,4 +1,5 @@
-"""Cosine similarity that stays finite, and so does its gradient, for vectors of length 0 and in half precision."""
+"""Cosine similarity that stays finite, and so does its gradient: for vectors of length 0, of infinite length, and in
+half precision."""
 
 from __future__ import annotations
 
@@ -12,7 +13,9 @@ SHORTEST_FLOAT16 = 1e-3  # the gradient grows as 1 / length, and float16 ends at
 
 
 def cosine_similarity(a: Tensor, b: Tensor) -> Tensor:
-    """Cosine similarity of every row of a to every row of b; 0, with zero gradient, for vectors of length 0.
+    """Cosine similarity of every row of a to every row of b.
+
+    It is 0, with zero gradient, for vectors whose length is 0 or not finite.
 
     Shapes:
         a (N, D), b (K, D) -> (N, K) in -1..1.
@@ -39,10 +42,12 @@ def shortest(dtype: torch.dtype) -> float:
 
 
 def unit(x: Tensor, least: float = SHORTEST) -> Tensor:
-    """Vectors (..., D) scaled to length 1; those shorter than `least` become 0.
+    """Vectors (..., D) scaled to length 1; those shorter than `least`, or of no finite length, become 0.
 
     Their gradient is 0 too, where dividing by a small constant would give a finite but huge one.
     """
+    # What has no finite length is replaced before it is divided: a gradient of 0 times infinity is not 0.
+    x = torch.where(torch.linalg.vector_norm(x.detach(), dim=-1, keepdim=True).isfinite(), x, 0.0)
     length = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
     directed = length > least
     return torch.where(directed, x / torch.where(directed, length, 1.0), 0.0)

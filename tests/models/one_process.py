@@ -16,8 +16,9 @@ from mgkit.models import Objective, PathwayOutput
 CLASSES, INPUTS, DIMENSIONS, CLIPS, STEPS = 4, 7, 6, 12, 3
 # How many clips of a batch the two processes get; in "none right" the second gets only clips that the net has wrong.
 SPLITS = {"even": (6, 6), "uneven": (9, 3), "empty": (12, 0), "none right": (7, 5)}
-# Of 12 clips a step: a memory that keeps less than a batch, one that reaches two steps back.
-MEMORIES = (0, 5, 30)
+# (shift, memory, is the objective wrapped in DistributedDataParallel too). Of 12 clips a step, a memory of 5 keeps less
+# than a batch, one of 30 reaches two steps back.
+SETTINGS = (("tp", 0, False), ("tp", 5, False), ("tp", 30, True), ("all", 0, False), ("all", 30, False))
 
 
 class Net(nn.Module):
@@ -114,11 +115,9 @@ if __name__ == "__main__":
     if processes > 1:
         dist.init_process_group("gloo", init_method=f"file://{sys.argv[3]}", rank=rank, world_size=processes)
     saved = {
-        f"{name}-{shift}-{memory}-{wrapped}": train(rank, processes, name, shift, memory, wrapped)
-        for name in SPLITS
-        for shift in ("tp", "all")
-        for memory in MEMORIES
-        for wrapped in (False, True)
+        f"{case}-{shift}-{memory}": train(rank, processes, case, shift, memory, wrapped)
+        for case in SPLITS
+        for shift, memory, wrapped in SETTINGS
     }
     torch.save(saved, sys.argv[4])
     if processes > 1:

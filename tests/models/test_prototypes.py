@@ -90,6 +90,18 @@ def test_cosine_similarity_matches_torch_and_is_flat_at_zero():
     assert not zero.grad.any()
 
 
+@pytest.mark.parametrize("bad", [math.inf, -math.inf, math.nan, 3e38])
+def test_cosine_similarity_is_flat_where_there_is_no_length(bad):
+    a = torch.tensor([[bad, bad, 1.0], [1.0, 2.0, 3.0]], requires_grad=True)
+    b = torch.randn(5, 3, generator=seeded())
+    similarity = cosine_similarity(a, b)
+    similarity.sum().backward()
+    assert not similarity[0].any()
+    assert not a.grad[0].any()
+    torch.testing.assert_close(similarity[1:], F.cosine_similarity(a[1:, None], b[None], dim=2))
+    assert not cosine_similarity(b, a.detach())[:, 0].any()
+
+
 def test_rectification_helps_seen_classes_only():
     logits = torch.zeros(1, 3)
     prototypes = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 0.0]])

@@ -62,7 +62,7 @@ def assert_finite(refinement, z, labels, logits):
 @pytest.mark.parametrize("memory", [0, 6])
 def test_any_batch_is_finite(shift, memory):
     left_out = 0
-    for seed in range(200):
+    for seed in range(150):
         z, labels, logits = any_batch(seed)
         refinement = PrototypicalRefinement(
             logits.shape[1],
@@ -76,7 +76,7 @@ def test_any_batch_is_finite(shift, memory):
             refinement.double()
         if seed % 5 == 0:
             refinement.prototypes.zero_()
-        for _ in range(2):  # the second time with what the first has left
+        for _ in range(2 if memory else 1):  # the second time with what the first has left
             left_out += int(assert_finite(refinement, z, labels, logits).left_out.sum())
         assert_finite(refinement.eval(), z, labels, logits)
     assert left_out > 10  # some batches did hold what overflows
