@@ -73,8 +73,9 @@ class PrototypicalRefinement(nn.Module):
     looks at its own clips only.
 
     With `memory` the false negatives and false positives of a class are those of the batch and of the last `memory`
-    clips of the steps before, whose embeddings are taken as they were and get no gradient. The memory is ours, not
-    the paper's. It serves the two centres only: prototypes and the counts in the output are the batch's.
+    clips of the training steps before, whose embeddings are taken as they were and get no gradient; in evaluation mode
+    too. The memory is ours, not the paper's. It serves the two centres only: prototypes and the counts in the output
+    are the batch's.
 
     Args:
         num_classes: K.
