@@ -10,12 +10,11 @@ Nothing here reads or writes a file except `weights`, and nothing knows about da
 
 from mgkit.models.fusion import CrossAttention, CrossModalFusion
 from mgkit.models.heads import PathwayHead, PathwayOutput, fuse_probabilities
+from mgkit.models.memory import ClipMemory
 from mgkit.models.merging import merge_branches
 from mgkit.models.objective import Objective, ObjectiveOutput
 from mgkit.models.prototypes import (
     ConfusionSets,
-    PrototypicalRefinement,
-    RefinementOutput,
     RefinementTerms,
     SetCentres,
     confusion_sets,
@@ -24,6 +23,7 @@ from mgkit.models.prototypes import (
     set_centres,
     update_prototypes,
 )
+from mgkit.models.refinement import PrototypicalRefinement, RefinementOutput, remap_classes
 from mgkit.models.resnet3d import ResNet3d, open_residual_blocks, pose_pathway, rgb_pathway
 from mgkit.models.similarity import cosine_similarity
 from mgkit.models.single_pathway import SinglePathway, pose_only, rgb_only
@@ -31,6 +31,7 @@ from mgkit.models.two_pathway import TwoPathway, two_pathway
 from mgkit.models.weights import LoadReport, from_mmaction2, load_state, pcan_prototypes, to_mmaction2
 
 __all__ = [
+    "ClipMemory",
     "ConfusionSets",
     "CrossAttention",
     "CrossModalFusion",
@@ -58,6 +59,7 @@ __all__ = [
     "pose_pathway",
     "rectify",
     "refinement_loss",
+    "remap_classes",
     "rgb_only",
     "rgb_pathway",
     "set_centres",

@@ -1,5 +1,5 @@
-"""Sums over the processes of a training, with gradients. With one process they cost nothing and change
-nothing."""
+"""Sums, with gradients, and collections over the processes of a training. With one process they cost nothing and
+change nothing."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch import distributed as dist
 
-__all__ = ["sum_over_processes", "world_size"]
+__all__ = ["gather_over_processes", "sum_over_processes", "world_size"]
 
 
 def world_size() -> int:
@@ -28,6 +28,29 @@ def sum_over_processes(x: Tensor) -> Tensor:
         any -> the same.
     """
     return x if world_size() == 1 else cast(Tensor, _SumOverProcesses.apply(x))
+
+
+def gather_over_processes(x: Tensor) -> Tensor:
+    """The rows of every process's `x`, in the order of the processes, the same on all of them; without gradient.
+
+    Every process must call this the same number of times; their numbers of rows may differ, and may be 0.
+
+    Shapes:
+        (n, ...) -> (sum of the n, ...).
+    """
+    x = x.detach()
+    if world_size() == 1:
+        return x
+    counts = torch.zeros(world_size(), dtype=torch.int64, device=x.device)
+    counts[dist.get_rank()] = len(x)
+    dist.all_reduce(counts)
+    rows = counts.tolist()
+    # Processes exchange equal shapes only: all send as many rows as the longest has, and the rest is cut off.
+    padded = x.new_zeros(max(rows), *x.shape[1:])
+    padded[: len(x)] = x
+    parts = [torch.empty_like(padded) for _ in rows]
+    dist.all_gather(parts, padded)
+    return torch.cat([part[:n] for part, n in zip(parts, rows, strict=True)])
 
 
 class _SumOverProcesses(torch.autograd.Function):

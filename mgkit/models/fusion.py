@@ -92,6 +92,15 @@ class CrossModalFusion(nn.Module):
 
     Raises:
         MgkitError: if `heads` does not divide `hidden`, or the lengths in time are not `speed_ratio` apart.
+
+    Example:
+        >>> fusion = CrossModalFusion(rgb_channels=6, pose_channels=4, hidden=8)
+        >>> rgb, pose = torch.rand(2, 6, 8, 7, 7), torch.rand(2, 4, 32, 7, 7)
+        >>> gated_rgb, gated_pose = fusion(rgb, pose)
+        >>> gated_rgb.shape, gated_pose.shape
+        (torch.Size([2, 6, 8, 7, 7]), torch.Size([2, 4, 32, 7, 7]))
+        >>> torch.equal(gated_rgb, rgb)  # the gates begin at zero
+        True
     """
 
     def __init__(

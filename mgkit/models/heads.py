@@ -7,14 +7,16 @@ Chen et al., IJCAI 2024 MiGA challenge, sections 2.1 (prediction: 1:1 mean of th
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple, cast
+from typing import Literal, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 
 from mgkit.errors import MgkitError
 
-__all__ = ["PathwayHead", "PathwayOutput", "fuse_probabilities"]
+__all__ = ["PathwayHead", "PathwayOutput", "Pool", "fuse_probabilities"]
+
+Pool = Literal["mean", "max"]
 
 
 class PathwayOutput(NamedTuple):
@@ -34,17 +36,21 @@ class PathwayOutput(NamedTuple):
 class PathwayHead(nn.Module):
     """Classifier and embedding on a pathway's last feature map.
 
-    Logits: global average pool, dropout, linear. Embedding: mean over time, maximum over space, linear.
+    Logits: global average pool, dropout, linear. Embedding: mean over time, maximum over space (method D4), linear.
 
     Args:
         channels: channels of the feature map.
         num_classes: K.
         embedding_dim: D, or None for no embedding.
+        embedding_pool: how the map is pooled for the embedding, "mean" or "max", over time and then over space.
         dropout: probability before the classifier.
         generator: source of the initial weights; torch's own when omitted.
 
     Shapes:
         (N, channels, T, H, W) -> PathwayOutput.
+
+    Raises:
+        MgkitError: if a pooling is neither "mean" nor "max".
     """
 
     def __init__(
@@ -53,10 +59,16 @@ class PathwayHead(nn.Module):
         num_classes: int,
         *,
         embedding_dim: int | None = 256,
+        embedding_pool: tuple[Pool, Pool] = ("mean", "max"),
         dropout: float = 0.5,
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
+        if len(embedding_pool) != 2 or not set(embedding_pool) <= {"mean", "max"}:
+            raise MgkitError(
+                f"embedding_pool is how to pool over time and over space, 'mean' or 'max' each; got {embedding_pool!r}."
+            )
+        self.embedding_pool = embedding_pool
         self.dropout = nn.Dropout(dropout)
         self.classifier = nn.Linear(channels, num_classes)
         self.embedding = nn.Linear(channels, embedding_dim) if embedding_dim is not None else None
@@ -74,8 +86,14 @@ class PathwayHead(nn.Module):
         logits = self.classifier(self.dropout(features.mean(dim=(2, 3, 4))))  # (N, K)
         embedding = None
         if self.embedding is not None:
-            embedding = cast(Tensor, self.embedding(features.mean(dim=2).amax(dim=(2, 3))))  # (N, D)
+            over_time, over_space = self.embedding_pool
+            pooled = _pool(_pool(features, over_time, (2,)), over_space, (2, 3))  # (N, channels)
+            embedding = cast(Tensor, self.embedding(pooled))  # (N, D)
         return PathwayOutput(logits, embedding, features)
+
+
+def _pool(x: Tensor, how: Pool, dims: tuple[int, ...]) -> Tensor:
+    return x.mean(dim=dims) if how == "mean" else x.amax(dim=dims)
 
 
 def fuse_probabilities(
@@ -93,6 +111,12 @@ def fuse_probabilities(
 
     Raises:
         MgkitError: if a pathway has no weight, or the weights are negative or all zero.
+
+    Example:
+        >>> sure, unsure = torch.tensor([[9.0, 0.0]]), torch.tensor([[0.0, 1.0]])
+        >>> outputs = {"rgb": PathwayOutput(sure, None, sure), "pose": PathwayOutput(unsure, None, unsure)}
+        >>> int(fuse_probabilities(outputs)["fused"].argmax())
+        0
     """
     if weights is None:
         weights = dict.fromkeys(outputs, 1.0)

@@ -40,6 +40,16 @@ def merge_branches(
     Raises:
         MgkitError: if a branch lacks a weight of its pathway or one has another shape; the model is then
             unchanged.
+
+    Example:
+        >>> from mgkit.models import pose_only, rgb_only, two_pathway
+        >>> rgb = rgb_only(3, width=4, blocks=(1, 1, 1, 1))
+        >>> pose = pose_only(3, 5, width=4, blocks=(1, 1, 1))
+        >>> both = two_pathway(
+        ...     3, 5, rgb_width=4, pose_width=4, rgb_blocks=(1, 1, 1, 1), pose_blocks=(1, 1, 1)
+        ... )
+        >>> len(merge_branches(both, rgb=rgb.state_dict(), pose=pose.state_dict()))  # weights padded with zeros
+        8
     """
     state = model.state_dict()
     takes_lateral = {

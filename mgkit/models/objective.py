@@ -15,7 +15,8 @@ from torch.nn import functional as F
 from mgkit.errors import MgkitError
 from mgkit.models.distributed import sum_over_processes, world_size
 from mgkit.models.heads import PathwayOutput
-from mgkit.models.prototypes import PrototypicalRefinement, RefinementOutput, Shift
+from mgkit.models.prototypes import Shift, checked_labels
+from mgkit.models.refinement import PrototypicalRefinement, RefinementOutput
 
 __all__ = ["Objective", "ObjectiveOutput"]
 
@@ -50,14 +51,24 @@ class Objective(nn.Module):
         prototypes: leave the refinement out when False; the model then needs no embedding.
         label_smoothing: of the cross-entropies, 0..1.
         class_weights: K positive weights of the cross-entropies, or None.
-        momentum, temperature, margin, shift, detach_probability, generator: see PrototypicalRefinement.
+        momentum, temperature, margin, shift, detach_probability, memory, generator: see PrototypicalRefinement.
 
     Shapes:
         forward: {pathway: PathwayOutput}, labels (N,) integers in 0..K-1 -> ObjectiveOutput.
 
     Raises:
-        MgkitError: if the outputs lack a pathway or an embedding, or `class_weights` has not one value a
-            class.
+        MgkitError: if the outputs lack a pathway or an embedding, shapes, types, devices or labels do not fit, or
+            `class_weights` has not one value a class.
+
+    Example:
+        >>> import torch
+        >>> from mgkit.models import pose_only
+        >>> model = pose_only(num_classes=3, num_joints=5, width=4, blocks=(1, 1, 1), embedding_dim=8)
+        >>> objective = Objective(model.pathways, num_classes=3, embedding_dim=8)
+        >>> step = objective(model({"pose": torch.rand(6, 5, 4, 8, 8)}), torch.tensor([0, 0, 1, 1, 2, 2]))
+        >>> step.loss.backward()
+        >>> sorted(step.terms)
+        ['ce_pose', 'pr_pose']
     """
 
     class_weights: Tensor | None
@@ -77,6 +88,7 @@ class Objective(nn.Module):
         margin: float = 1.0,
         shift: Shift = "tp",
         detach_probability: bool = True,
+        memory: int = 0,
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
@@ -85,6 +97,7 @@ class Objective(nn.Module):
                 f"alpha must not be negative and label_smoothing in 0..1; got {alpha} and {label_smoothing}."
             )
         self.pathways = tuple(pathways)
+        self.num_classes = num_classes
         self.alpha = alpha
         self.label_smoothing = label_smoothing
         weights = None if class_weights is None else torch.as_tensor(class_weights, dtype=torch.float32)
@@ -107,6 +120,7 @@ class Objective(nn.Module):
                     margin=margin,
                     shift=shift,
                     detach_probability=detach_probability,
+                    memory=memory,
                     generator=generator,
                 )
 
@@ -117,6 +131,7 @@ class Objective(nn.Module):
                 f"The objective expects an output for {', '.join(self.pathways)}, but the model gave none for "
                 f"{', '.join(missing)}. Build it with pathways=model.pathways."
             )
+        labels = self._check(outputs, labels)
         terms: dict[str, Tensor] = {}
         refinement: dict[str, RefinementOutput] = {}
         total = outputs[self.pathways[0]].logits.new_zeros((), dtype=torch.float32)
@@ -136,6 +151,18 @@ class Objective(nn.Module):
                 refinement[name] = cast(RefinementOutput, refined)
                 total = total + self.alpha * refined.loss
         return ObjectiveOutput(total, terms, refinement)
+
+    def _check(self, outputs: Mapping[str, PathwayOutput], labels: Tensor) -> Tensor:
+        """The labels as int64, after they and the logits were looked at."""
+        labels = checked_labels(labels, self.num_classes, outputs[self.pathways[0]].logits.device)
+        for name in self.pathways:
+            logits = outputs[name].logits
+            if logits.shape != (len(labels), self.num_classes):
+                raise MgkitError(
+                    f"The {name} logits must have the shape ({len(labels)}, {self.num_classes}) for {len(labels)} "
+                    f"labels and {self.num_classes} classes, but have {tuple(logits.shape)}."
+                )
+        return labels
 
     def _cross_entropy(self, logits: Tensor, labels: Tensor) -> Tensor:
         """torch's mean cross-entropy, over the clips of all processes while training."""

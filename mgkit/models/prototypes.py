@@ -1,4 +1,6 @@
-"""Prototypical refinement: pull apart the clips that a classifier confuses.
+"""The pieces of prototypical refinement: which clips are confused, where they lie, and what that costs.
+
+Pure functions; `refinement.PrototypicalRefinement` puts them together and keeps the prototypes.
 
 Chen et al., "Prototype Learning for Micro-gesture Classification", IJCAI 2024 MiGA challenge, section 2.3,
 equations 5 to 9, after Zhou et al., "Learning Discriminative Representations for Skeleton Based Action
@@ -14,22 +16,22 @@ from __future__ import annotations
 from typing import Literal, NamedTuple
 
 import torch
-from torch import Tensor, nn
-from torch import distributed as dist
+from torch import Tensor
 from torch.nn import functional as F
 
 from mgkit.errors import MgkitError
-from mgkit.models.distributed import sum_over_processes, world_size
-from mgkit.models.similarity import at_least_float32, cosine_similarity, no_autocast, unit
+from mgkit.models.distributed import sum_over_processes
+from mgkit.models.similarity import at_least_float32, cosine_similarity, no_autocast, shortest, unit
 
 __all__ = [
     "ConfusionSets",
-    "PrototypicalRefinement",
-    "RefinementOutput",
     "RefinementTerms",
     "SetCentres",
     "Shift",
+    "checked_labels",
     "confusion_sets",
+    "join_centres",
+    "label_sets",
     "rectify",
     "refinement_loss",
     "set_centres",
@@ -66,23 +68,36 @@ class RefinementTerms(NamedTuple):
     fp: Tensor
 
 
-class RefinementOutput(NamedTuple):
-    """What a refinement step gives back. Only `loss` carries a gradient.
+def checked_labels(labels: Tensor, num_classes: int, device: torch.device) -> Tensor:
+    """The labels as int64, or a MgkitError that says what is wrong with them.
 
-    Attributes:
-        loss: (), the mean over the batch of both terms; in multi-process training scaled as the class says.
-        fn_term, fp_term: (), its two parts.
-        per_clip: (N,) the loss of each clip of this process.
-        tp, fn, fp: (K,) int64, how many clips of the (global) batch are in each set.
+    Looking at their range makes the CPU wait once for a GPU that holds them: a label out of range would otherwise
+    end the process with an assertion of the device.
+
+    Args:
+        labels: (N,) integers in 0..num_classes-1.
+        num_classes: K.
+        device: where the model's outputs are.
     """
-
-    loss: Tensor
-    fn_term: Tensor
-    fp_term: Tensor
-    per_clip: Tensor
-    tp: Tensor
-    fn: Tensor
-    fp: Tensor
+    if not isinstance(labels, Tensor) or labels.ndim != 1:
+        found = f"of shape {tuple(labels.shape)}" if isinstance(labels, Tensor) else type(labels).__name__
+        raise MgkitError(f"labels must be a tensor (N,) of one class index a clip, but are {found}.")
+    if labels.dtype == torch.bool or labels.is_floating_point() or labels.is_complex():
+        raise MgkitError(
+            f"labels must be integers, the class of each clip, but are {labels.dtype}: use labels.long()."
+        )
+    if labels.device != device:
+        raise MgkitError(
+            f"labels are on {labels.device}, the model's outputs on {device}: move one to the other."
+        )
+    labels = labels.long()
+    wrong = (labels < 0) | (labels >= num_classes)
+    if wrong.any():
+        raise MgkitError(
+            f"labels must be 0 to {num_classes - 1} for {num_classes} classes, but clip {int(wrong.nonzero()[0])} of "
+            f"the batch has {int(labels[wrong][0])}: build the model and the loss with as many classes as the data has."
+        )
+    return labels
 
 
 def confusion_sets(logits: Tensor, labels: Tensor) -> ConfusionSets:
@@ -90,18 +105,32 @@ def confusion_sets(logits: Tensor, labels: Tensor) -> ConfusionSets:
 
     Shapes:
         logits (N, K), labels (N,) integers in 0..K-1 -> three (N, K) boolean tensors.
+
+    Example:
+        >>> logits = torch.tensor([[5.0, 0.0], [0.0, 5.0]])  # predicted as 0 and as 1
+        >>> sets = confusion_sets(logits, torch.tensor([0, 0]))
+        >>> [[bool(x) for x in one] for one in (sets.tp[0], sets.fn[1], sets.fp[1])]
+        [[True, False], [True, False], [False, True]]
     """
-    classes = torch.arange(logits.shape[1], device=logits.device)
-    actual = labels[:, None] == classes  # (N, K)
-    predicted = logits.argmax(dim=1)[:, None] == classes
-    return ConfusionSets(actual & predicted, actual & ~predicted, ~actual & predicted)
+    return label_sets(labels, logits.argmax(dim=1), logits.shape[1])
+
+
+def label_sets(labels: Tensor, predicted: Tensor, num_classes: int) -> ConfusionSets:
+    """The same from predicted classes. A label or prediction of -1 is of no class.
+
+    Shapes:
+        labels, predicted (N,) integers in -1..num_classes-1 -> three (N, num_classes) boolean tensors.
+    """
+    classes = torch.arange(num_classes, device=labels.device)
+    is_of, is_called = labels[:, None] == classes, predicted[:, None] == classes  # (N, K)
+    return ConfusionSets(is_of & is_called, is_of & ~is_called, ~is_of & is_called)
 
 
 def set_centres(embeddings: Tensor, sets: Tensor, *, across_processes: bool = False) -> SetCentres:
     """Mean embedding of each set (equation 5), with gradient.
 
     Args:
-        embeddings: (N, D).
+        embeddings: (N, D), finite.
         sets: (N, M) boolean, which clip is in which set.
         across_processes: average over the clips of all processes, whose numbers of clips may differ.
 
@@ -117,6 +146,17 @@ def set_centres(embeddings: Tensor, sets: Tensor, *, across_processes: bool = Fa
             totals = sum_over_processes(totals)
         counts = totals[:, -1].detach()
         return SetCentres(totals[:, :-1] / counts.clamp(min=1)[:, None], counts.long())
+
+
+def join_centres(one: SetCentres, other: SetCentres) -> SetCentres:
+    """Centres of the unions of disjoint sets, two by two. The gradient flows to both.
+
+    Shapes:
+        (M, D) and (M,), twice -> (M, D) and (M,).
+    """
+    counts = one.counts + other.counts
+    share = (one.counts.to(one.centres.dtype) / counts.clamp(min=1))[:, None]
+    return SetCentres(share * one.centres + (1 - share) * other.centres.to(one.centres.dtype), counts)
 
 
 def update_prototypes(prototypes: Tensor, tp: SetCentres, *, momentum: float) -> tuple[Tensor, Tensor]:
@@ -156,9 +196,9 @@ def refinement_loss(
     lowers nothing.
 
     Args:
-        embeddings: (N, D).
+        embeddings: (N, D), finite.
         labels: (N,) integers in 0..K-1.
-        logits: (N, K) of the classifier.
+        logits: (N, K) of the classifier, finite.
         prototypes: (K, D).
         fn, fp: centres (K, D) and counts (K,) of the false negatives and false positives.
         temperature: positive; the smaller, the sharper.
@@ -170,8 +210,9 @@ def refinement_loss(
         the FN and FP cross-entropies, (N,) each; a clip's loss is their sum.
     """
     with no_autocast(embeddings):
-        z = unit(at_least_float32(embeddings))  # (N, D)
-        scores = z @ unit(prototypes.to(z.dtype)).T / temperature  # (N, K)
+        least = shortest(embeddings.dtype)
+        z = unit(at_least_float32(embeddings), least)  # (N, D)
+        scores = z @ unit(prototypes.to(z.dtype), least).T / temperature  # (N, K)
         p = at_least_float32(logits).softmax(dim=1).gather(1, labels[:, None]).squeeze(1)  # (N,)
         doubt = margin * (1 - (p.detach() if detach_probability else p))
         shifted = (
@@ -180,7 +221,7 @@ def refinement_loss(
         own = labels[:, None] == torch.arange(logits.shape[1], device=labels.device)  # (N, K)
 
         def term(sets: SetCentres, sign: float) -> Tensor:
-            similarity = (z * unit(sets.centres.to(z.dtype))[labels]).sum(dim=1)
+            similarity = (z * unit(sets.centres.to(z.dtype), least)[labels]).sum(dim=1)
             lowered = torch.where(shifted & (sets.counts[labels] > 0), doubt * (1 + sign * similarity), 0.0)
             return F.cross_entropy(scores - own * lowered[:, None], labels, reduction="none")
 
@@ -194,139 +235,11 @@ def rectify(logits: Tensor, embeddings: Tensor, prototypes: Tensor, seen: Tensor
 
     Shapes:
         logits (N, K), embeddings (N, D), prototypes (K, D), seen (K,) boolean -> (N, K).
+
+    Example:
+        >>> prototypes, seen = torch.eye(3), torch.tensor([True, True, False])
+        >>> rectify(torch.zeros(1, 3), torch.tensor([[2.0, 0.0, 0.0]]), prototypes, seen, weight=0.5)
+        tensor([[0.5000, 0.0000, 0.0000]])
     """
     similarity = cosine_similarity(embeddings, prototypes)
     return at_least_float32(logits) + weight * torch.where(seen, similarity, 0.0)
-
-
-class PrototypicalRefinement(nn.Module):
-    """Prototypes of each class and the loss that refines an embedding with them.
-
-    Call it with a batch's embeddings, labels and classifier logits; add the loss, times a small weight (0.2
-    in the paper's family), to the classification loss. In training mode each call first moves the prototypes
-    towards the batch's true positives, then computes the loss with the moved ones. In evaluation mode nothing
-    changes.
-
-    In multi-process training the sets, centres and prototypes are those of the clips of all processes, whose
-    numbers may differ, and the loss is scaled by processes * (own clips / all clips): the mean of the
-    gradients over the processes, which is what DistributedDataParallel computes, is then the gradient of the
-    whole batch's loss. Every process must make every call in training mode; in evaluation mode each process
-    looks at its own clips only.
-
-    Args:
-        num_classes: K.
-        embedding_dim: D.
-        momentum: share of the previous prototype in the update, 0..1.
-        temperature, margin, shift, detach_probability: see refinement_loss.
-        generator: source of the random initial prototypes; torch's own when omitted. In multi-process
-            training those of the first process are used.
-
-    Shapes:
-        forward: embeddings (N, D), labels (N,) integers in 0..K-1, logits (N, K) -> RefinementOutput.
-        prototypes: buffer (K, D), updates: buffer (K,) int64. Both are saved with the state dict.
-
-    Raises:
-        MgkitError: if an argument is out of range or the shapes do not fit.
-
-    Example:
-        >>> import torch
-        >>> classifier, embed = torch.nn.Linear(32, 5), torch.nn.Linear(32, 16)
-        >>> refinement = PrototypicalRefinement(num_classes=5, embedding_dim=16)
-        >>> features, labels = torch.randn(12, 32), torch.randint(0, 5, (12,))
-        >>> logits = classifier(features)
-        >>> output = refinement(embed(features), labels, logits)
-        >>> loss = torch.nn.functional.cross_entropy(logits, labels) + 0.2 * output.loss
-        >>> loss.backward()
-        >>> int(output.tp.sum() + output.fn.sum())  # every clip is right or wrong about its own class
-        12
-        >>> refinement.seen.shape  # which classes have a prototype by now
-        torch.Size([5])
-    """
-
-    prototypes: Tensor
-    updates: Tensor
-
-    def __init__(
-        self,
-        num_classes: int,
-        embedding_dim: int,
-        *,
-        momentum: float = 0.9,
-        temperature: float = 0.125,
-        margin: float = 1.0,
-        shift: Shift = "tp",
-        detach_probability: bool = True,
-        generator: torch.Generator | None = None,
-    ) -> None:
-        super().__init__()
-        if not 0 <= momentum <= 1 or not temperature > 0:
-            raise MgkitError(
-                f"momentum must be in 0..1 and temperature positive; got {momentum} and {temperature}."
-            )
-        if shift not in ("tp", "all"):
-            raise MgkitError(f"shift must be 'tp' or 'all', not {shift!r}.")
-        self.momentum = momentum
-        self.temperature = temperature
-        self.margin = margin
-        self.shift: Shift = shift
-        self.detach_probability = detach_probability
-        self.register_buffer("prototypes", torch.empty(num_classes, embedding_dim))
-        self.register_buffer("updates", torch.zeros(num_classes, dtype=torch.int64))
-        nn.init.normal_(self.prototypes, generator=generator)
-        self._agreed = False  # whether all processes have the first one's prototypes
-
-    @property
-    def seen(self) -> Tensor:
-        """(K,) boolean: the classes that had a true positive, and so have a prototype."""
-        return self.updates > 0
-
-    def forward(self, embeddings: Tensor, labels: Tensor, logits: Tensor) -> RefinementOutput:
-        self._check(embeddings, labels, logits)
-        together = self.training and world_size() > 1
-        if together and not self._agreed:
-            dist.broadcast(self.prototypes, src=0)
-            dist.broadcast(self.updates, src=0)
-            self._agreed = True
-        sets = confusion_sets(logits, labels)
-        centres, counts = set_centres(embeddings, torch.cat(sets, dim=1), across_processes=together)
-        tp, fn, fp = (SetCentres(*pair) for pair in zip(centres.chunk(3), counts.chunk(3), strict=True))
-        # A copy: a later step changes the buffer in place while this step's graph may still need it.
-        prototypes = self.prototypes.clone()
-        if self.training:
-            prototypes, changed = update_prototypes(self.prototypes, tp, momentum=self.momentum)
-            with torch.no_grad():
-                self.prototypes.copy_(prototypes)
-                self.updates.add_(changed)
-        terms = refinement_loss(
-            embeddings,
-            labels,
-            logits,
-            prototypes,
-            fn,
-            fp,
-            temperature=self.temperature,
-            margin=self.margin,
-            shift=self.shift,
-            detach_probability=self.detach_probability,
-        )
-        # Every clip is a true positive or a false negative of its own class.
-        clips = (tp.counts.sum() + fn.counts.sum()).clamp(min=1)
-        scale = (world_size() if together else 1) / clips
-        fn_term, fp_term = terms.fn.sum() * scale, terms.fp.sum() * scale
-        return RefinementOutput(
-            loss=fn_term + fp_term,
-            fn_term=fn_term.detach(),
-            fp_term=fp_term.detach(),
-            per_clip=(terms.fn + terms.fp).detach(),
-            tp=tp.counts,
-            fn=fn.counts,
-            fp=fp.counts,
-        )
-
-    def _check(self, embeddings: Tensor, labels: Tensor, logits: Tensor) -> None:
-        n, (k, d) = len(labels), self.prototypes.shape
-        if labels.ndim != 1 or embeddings.shape != (n, d) or logits.shape != (n, k):
-            raise MgkitError(
-                f"With labels of shape {tuple(labels.shape)}, {k} classes and {d} dimensions, embeddings and logits "
-                f"must be ({n}, {d}) and ({n}, {k}); got {tuple(embeddings.shape)} and {tuple(logits.shape)}."
-            )

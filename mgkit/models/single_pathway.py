@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from mgkit.errors import MgkitError, some
-from mgkit.models.heads import PathwayHead, PathwayOutput
+from mgkit.models.heads import PathwayHead, PathwayOutput, Pool
 from mgkit.models.resnet3d import ResNet3d, pose_pathway, rgb_pathway
 
 __all__ = ["SinglePathway", "pick_input", "pose_only", "rgb_only"]
@@ -26,7 +26,7 @@ class SinglePathway(nn.Module):
     Args:
         name: "rgb" or "pose": which input it reads, and the key of its output.
         backbone: a ResNet3d without lateral channels.
-        num_classes, embedding_dim, dropout, generator: see PathwayHead.
+        num_classes, embedding_dim, embedding_pool, dropout, generator: see PathwayHead.
 
     Shapes:
         forward: {name: (N, C, T, H, W), ...} -> {name: PathwayOutput}. Other inputs are ignored.
@@ -39,6 +39,7 @@ class SinglePathway(nn.Module):
         num_classes: int,
         *,
         embedding_dim: int | None = 256,
+        embedding_pool: tuple[Pool, Pool] = ("mean", "max"),
         dropout: float = 0.5,
         generator: torch.Generator | None = None,
     ) -> None:
@@ -50,6 +51,7 @@ class SinglePathway(nn.Module):
             backbone.out_channels[-1],
             num_classes,
             embedding_dim=embedding_dim,
+            embedding_pool=embedding_pool,
             dropout=dropout,
             generator=generator,
         )
@@ -82,6 +84,7 @@ def rgb_only(
     width: int = 64,
     blocks: Sequence[int] = (3, 4, 6, 3),
     embedding_dim: int | None = 256,
+    embedding_pool: tuple[Pool, Pool] = ("mean", "max"),
     dropout: float = 0.5,
     generator: torch.Generator | None = None,
 ) -> SinglePathway:
@@ -91,7 +94,13 @@ def rgb_only(
     """
     backbone = rgb_pathway(width=width, blocks=blocks, generator=generator)
     return SinglePathway(
-        "rgb", backbone, num_classes, embedding_dim=embedding_dim, dropout=dropout, generator=generator
+        "rgb",
+        backbone,
+        num_classes,
+        embedding_dim=embedding_dim,
+        embedding_pool=embedding_pool,
+        dropout=dropout,
+        generator=generator,
     )
 
 
@@ -103,6 +112,7 @@ def pose_only(
     blocks: Sequence[int] = (4, 6, 3),
     halve_time: bool = False,
     embedding_dim: int | None = 256,
+    embedding_pool: tuple[Pool, Pool] = ("mean", "max"),
     dropout: float = 0.5,
     generator: torch.Generator | None = None,
 ) -> SinglePathway:
@@ -114,5 +124,11 @@ def pose_only(
         num_joints, width=width, blocks=blocks, halve_time=halve_time, generator=generator
     )
     return SinglePathway(
-        "pose", backbone, num_classes, embedding_dim=embedding_dim, dropout=dropout, generator=generator
+        "pose",
+        backbone,
+        num_classes,
+        embedding_dim=embedding_dim,
+        embedding_pool=embedding_pool,
+        dropout=dropout,
+        generator=generator,
     )

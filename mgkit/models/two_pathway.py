@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from mgkit.errors import MgkitError
 from mgkit.models.fusion import Axis, CrossModalFusion
-from mgkit.models.heads import PathwayHead, PathwayOutput, fuse_probabilities
+from mgkit.models.heads import PathwayHead, PathwayOutput, Pool, fuse_probabilities
 from mgkit.models.resnet3d import ResNet3d, pose_pathway, rgb_pathway
 from mgkit.models.single_pathway import SinglePathway, pick_input, pose_only, rgb_only
 
@@ -66,7 +66,7 @@ class TwoPathway(nn.Module):
     Args:
         rgb, pose: the two backbones; rgb has one stage more (4 and 3; with others there are fewer or more
             meeting points). Their `lateral_channels` say whether there are laterals and how wide they are.
-        num_classes, embedding_dim, dropout: see PathwayHead.
+        num_classes, embedding_dim, embedding_pool, dropout: see PathwayHead.
         fusion: "channel", "time" (see CrossModalFusion) or None for no fusion module.
         fusion_hidden: hidden width at each meeting point; the pose pathway's channels there when omitted.
         fusion_heads, fusion_sequential, zero_init_gates: see CrossModalFusion.
@@ -91,6 +91,7 @@ class TwoPathway(nn.Module):
         num_classes: int,
         *,
         embedding_dim: int | None = 256,
+        embedding_pool: tuple[Pool, Pool] = ("mean", "max"),
         dropout: float = 0.5,
         fusion: Axis | None = "channel",
         fusion_hidden: Sequence[int] | None = None,
@@ -136,6 +137,7 @@ class TwoPathway(nn.Module):
                     backbone.out_channels[-1],
                     num_classes,
                     embedding_dim=embedding_dim,
+                    embedding_pool=embedding_pool,
                     dropout=dropout,
                     generator=generator,
                 )
@@ -254,6 +256,7 @@ def two_pathway(
     lateral_detach: bool = False,
     lateral_dropout: float = 0.0,
     embedding_dim: int | None = 256,
+    embedding_pool: tuple[Pool, Pool] = ("mean", "max"),
     dropout: float = 0.5,
     speed_ratio: int = 4,
     generator: torch.Generator | None = None,
@@ -272,6 +275,14 @@ def two_pathway(
 
     Raises:
         MgkitError: if the arguments do not fit together.
+
+    Example:
+        >>> model = two_pathway(
+        ...     3, 5, rgb_width=4, pose_width=4, rgb_blocks=(1, 1, 1, 1), pose_blocks=(1, 1, 1)
+        ... )
+        >>> outputs = model({"rgb": torch.rand(2, 3, 2, 32, 32), "pose": torch.rand(2, 5, 8, 8, 8)})
+        >>> outputs["pose"].logits.shape, outputs["rgb"].embedding.shape
+        (torch.Size([2, 3]), torch.Size([2, 256]))
     """
     if len(rgb_blocks) != len(pose_blocks) + 1:
         raise MgkitError(
@@ -294,6 +305,7 @@ def two_pathway(
         ),
         num_classes,
         embedding_dim=embedding_dim,
+        embedding_pool=embedding_pool,
         dropout=dropout,
         fusion=fusion,
         fusion_hidden=fusion_hidden,

@@ -1,4 +1,4 @@
-"""One process of the multi-process test: trains two steps on its share of each batch and saves what it saw.
+"""One process of the multi-process test: trains some steps on its share of each batch and saves what it saw.
 
 Started by test_distributed.py as `python one_process.py RANK PROCESSES MEETING_FILE OUTPUT`; with one process it does
 the whole batch, which is what several must agree with.
@@ -13,8 +13,12 @@ from torch.nn.parallel import DistributedDataParallel
 
 from mgkit.models import Objective, PathwayOutput
 
-CLASSES, INPUTS, DIMENSIONS, CLIPS = 4, 7, 6, 12
-SPLITS = {"even": (6, 6), "uneven": (9, 3), "empty": (12, 0)}
+CLASSES, INPUTS, DIMENSIONS, CLIPS, STEPS = 4, 7, 6, 12, 3
+# How many clips of a batch the two processes get; in "none right" the second gets only clips that the net has wrong.
+SPLITS = {"even": (6, 6), "uneven": (9, 3), "empty": (12, 0), "none right": (7, 5)}
+# (shift, memory, is the objective wrapped in DistributedDataParallel too). Of 12 clips a step, a memory of 5 keeps less
+# than a batch, one of 30 reaches two steps back.
+SETTINGS = (("tp", 0, False), ("tp", 5, False), ("tp", 30, True), ("all", 0, False), ("all", 30, False))
 
 
 class Net(nn.Module):
@@ -39,29 +43,59 @@ class Net(nn.Module):
         }
 
 
-def train(rank: int, processes: int, split: tuple[int, ...], shift: str) -> dict:
+class NetWithObjective(nn.Module):
+    """Both in one module, as it is wrapped whole in some loops; what its objective gave stays in `result`."""
+
+    def __init__(self, net: Net, objective: Objective) -> None:
+        super().__init__()
+        self.net, self.objective = net, objective
+
+    def forward(self, x: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        self.result = self.objective(self.net(x), labels)
+        return self.result.loss
+
+
+def wrong_labels(net: Net, x: torch.Tensor) -> torch.Tensor:
+    """For each clip a class that neither pathway predicts."""
+    with torch.no_grad():
+        predicted = torch.stack([output.logits.argmax(1) for output in net(x).values()])
+    return torch.tensor([min(set(range(CLASSES)) - set(column)) for column in predicted.T.tolist()])
+
+
+def train(rank: int, processes: int, case: str, shift: str, memory: int, wrapped: bool) -> dict:
+    split = SPLITS[case]
     net = Net()
-    model = DistributedDataParallel(net) if processes > 1 else net
     # Each process draws other prototypes: those of the first must win.
     g = torch.Generator().manual_seed(100 + rank)
     weights = [1.0, 2.0, 0.5, 1.5]
     objective = Objective(
-        ("rgb", "pose"), CLASSES, DIMENSIONS, alpha=0.7, shift=shift, class_weights=weights, generator=g
-    )
+        ("rgb", "pose"), CLASSES, DIMENSIONS, alpha=0.7, shift=shift, class_weights=weights, memory=memory, generator=g
+    )  # fmt: skip
+    both = NetWithObjective(net, objective)
+    if processes > 1 and wrapped:
+        step_loss = DistributedDataParallel(both)
+    else:
+        both.net = DistributedDataParallel(net) if processes > 1 else net
+        step_loss = both
     seen = []
-    for step in range(2):
+    for step in range(STEPS):
         g = torch.Generator().manual_seed(step)
         x, labels = torch.randn(CLIPS, INPUTS, generator=g), torch.randint(0, CLASSES, (CLIPS,), generator=g)
         start = sum(split[:rank])
         mine = slice(start, start + split[rank]) if processes > 1 else slice(None)
-        model.zero_grad()
-        result = objective(model(x[mine]), labels[mine])
-        result.loss.backward()
+        if case == "none right":
+            with torch.no_grad():
+                labels[:3] = net(x[:3])["rgb"].logits.argmax(1)
+            labels[split[0] :] = wrong_labels(net, x[split[0] :])
+        net.zero_grad()
+        step_loss(x[mine], labels[mine]).backward()
+        result = both.result
         seen.append(
             {
                 "loss": result.loss.detach(),
                 "terms": result.terms,
                 "tp": result.refinement["rgb"].tp,
+                "own tp": int(torch.sum(net(x[mine])["rgb"].logits.argmax(1) == labels[mine])),
                 "gradients": {name: p.grad.clone() for name, p in net.named_parameters()},
                 "state": {name: value.clone() for name, value in objective.state_dict().items()},
             }
@@ -81,9 +115,9 @@ if __name__ == "__main__":
     if processes > 1:
         dist.init_process_group("gloo", init_method=f"file://{sys.argv[3]}", rank=rank, world_size=processes)
     saved = {
-        f"{name}-{shift}": train(rank, processes, split, shift)
-        for name, split in SPLITS.items()
-        for shift in ("tp", "all")
+        f"{case}-{shift}-{memory}": train(rank, processes, case, shift, memory, wrapped)
+        for case in SPLITS
+        for shift, memory, wrapped in SETTINGS
     }
     torch.save(saved, sys.argv[4])
     if processes > 1:

@@ -31,7 +31,7 @@ def saved(tmp_path_factory):
     ]
     try:
         for process in started:
-            _, errors = process.communicate(timeout=120)
+            _, errors = process.communicate(timeout=300)
             assert process.returncode == 0, errors
     finally:
         for process in started:
@@ -39,12 +39,12 @@ def saved(tmp_path_factory):
     return [torch.load(output, weights_only=True) for output in outputs]
 
 
-@pytest.mark.parametrize("shift", ["tp", "all"])
-@pytest.mark.parametrize("split", ["even", "uneven", "empty"])
-def test_two_processes_are_one_whole_batch(saved, split, shift):
-    whole, first, second = (x[f"{split}-{shift}"]["steps"] for x in saved)
+@pytest.mark.parametrize("setting", ["tp-0", "tp-5", "tp-30", "all-0", "all-30"])
+@pytest.mark.parametrize("split", ["even", "uneven", "empty", "none right"])
+def test_two_processes_are_one_whole_batch(saved, split, setting):
+    whole, first, second = (x[f"{split}-{setting}"]["steps"] for x in saved)
     close = {"atol": 1e-5, "rtol": 1e-5}
-    assert len(whole) == 2
+    assert len(whole) == 3
     for one, a, b in zip(whole, first, second, strict=True):
         torch.testing.assert_close((a["loss"] + b["loss"]) / 2, one["loss"], **close)
         for name, value in one["terms"].items():
@@ -52,13 +52,21 @@ def test_two_processes_are_one_whole_batch(saved, split, shift):
         for process in (a, b):
             assert torch.equal(process["tp"], one["tp"])
             for kind in ("gradients", "state"):
+                assert process[kind].keys() == one[kind].keys()
                 for name, value in one[kind].items():
                     torch.testing.assert_close(process[kind][name], value, **close)
 
 
-def test_the_batch_exercises_what_it_should(saved):
-    """Otherwise agreement would say little: true positives in some classes, and prototypes that moved."""
-    step = saved[0]["even-tp"]["steps"][0]
+def test_the_batches_exercise_what_they_should(saved):
+    """Otherwise agreement would say little: true positives in some classes, prototypes that moved, a used memory."""
+    whole, _, second = saved
+    step = whole["even-tp-0"]["steps"][0]
     assert 0 < step["tp"].sum() < 12
     assert step["terms"]["pr_rgb"] > 0.1
     assert step["state"]["refinement.rgb.updates"].any()
+    for step in second["none right-tp-0"]["steps"]:
+        assert step["own tp"] == 0
+        assert step["tp"].sum() > 0
+    remembering, without = (whole[f"even-tp-{memory}"]["steps"][2] for memory in (30, 0))
+    assert (remembering["state"]["refinement.rgb.memory.labels"] >= 0).all()
+    assert not torch.allclose(remembering["terms"]["pr_rgb"], without["terms"]["pr_rgb"])

@@ -61,6 +61,69 @@ def test_attention_is_its_definition(axis, frames):
         torch.testing.assert_close(module(queries, context).double(), expected, atol=1e-4, rtol=1e-4)
 
 
+def einsum_fusion(state, rgb, pose, *, heads, axis, sequential, ratio):
+    """Section 2.2, equations 1 to 3, from the bare weights: explicit heads, no convolution, no attention function."""
+    w = {name: value.double() for name, value in state.items()}
+    # A convolution of kernel and stride `ratio` sees each block of `ratio` frames once.
+    blocks = pose.unflatten(2, (-1, ratio))  # (N, C2, T, ratio, H, W)
+    rgb_tokens = torch.einsum("oc,ncthw->nothw", w["project_rgb.weight"][:, :, 0, 0, 0], rgb)
+    pose_tokens = torch.einsum("ocr,nctrhw->nothw", w["project_pose.weight"][..., 0, 0], blocks)
+    tokens = {}
+    for name, x in (("rgb", rgb_tokens), ("pose", pose_tokens)):
+        x = x + w[f"project_{name}.bias"][:, None, None, None]
+        tokens[name] = x.flatten(3).max(dim=3).values.transpose(1, 2)  # (N, T, C')
+
+    def attend(name, queries, context):
+        q, k, v = (
+            torch.einsum("oc,ntc->nto", w[f"attend_{name}.{layer}.weight"], x) + w[f"attend_{name}.{layer}.bias"]
+            for layer, x in (("query", queries), ("key", context), ("value", context))
+        )  # fmt: skip
+        width = q.shape[2] // heads
+        results = []
+        for head in range(heads):
+            mine = slice(head * width, (head + 1) * width)
+            if axis == "channel":
+                scores = torch.einsum("nti,ntj->nij", q[..., mine], k[..., mine]) / math.sqrt(q.shape[1])
+            else:
+                scores = torch.einsum("nfc,ngc->nfg", q[..., mine], k[..., mine]) / math.sqrt(width)
+            weights = scores.exp() / scores.exp().sum(dim=2, keepdim=True)
+            by = "nij,ntj->nti" if axis == "channel" else "nfg,ngc->nfc"
+            results.append(torch.einsum(by, weights, v[..., mine]))
+        mixed = torch.cat(results, dim=2)
+        return (
+            torch.einsum("oc,ntc->nto", w[f"attend_{name}.output.weight"], mixed)
+            + w[f"attend_{name}.output.bias"]
+        )
+
+    rgb_new = attend("rgb", tokens["rgb"], tokens["pose"])
+    pose_new = attend("pose", tokens["pose"], rgb_new if sequential else tokens["rgb"])
+    gate_rgb = torch.einsum("oc,ntc->not", w["gate_rgb.weight"][:, :, 0, 0, 0], rgb_new)
+    gate_pose = torch.einsum("cor,ntc->notr", w["gate_pose.weight"][..., 0, 0], pose_new).flatten(2)
+    gates = [
+        gate + w[f"gate_{name}.bias"][:, None] for name, gate in (("rgb", gate_rgb), ("pose", gate_pose))
+    ]
+    return tuple(x + x * gate[..., None, None] for x, gate in zip((rgb, pose), gates, strict=True))
+
+
+@pytest.mark.parametrize("axis", ["channel", "time"])
+@pytest.mark.parametrize("sequential", [False, True])
+@pytest.mark.parametrize("frames", [8, 3])
+def test_the_module_is_the_equations(axis, sequential, frames):
+    module = CrossModalFusion(
+        6, 4, 12, heads=3, axis=axis, sequential=sequential, zero_init_gates=False, generator=seeded()
+    ).double()
+    with torch.no_grad():
+        for i, p in enumerate(module.parameters()):  # biases too
+            p.normal_(std=0.5, generator=seeded(i))
+    rgb = torch.randn(2, 6, frames, 5, 4, generator=seeded(1), dtype=torch.float64)
+    pose = torch.randn(2, 4, 4 * frames, 5, 4, generator=seeded(2), dtype=torch.float64)
+    expected = einsum_fusion(
+        module.state_dict(), rgb, pose, heads=3, axis=axis, sequential=sequential, ratio=4
+    )
+    for ours, theirs in zip(module(rgb, pose), expected, strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
 @pytest.mark.parametrize("axis", ["channel", "time"])
 @pytest.mark.parametrize("sequential", [False, True])
 def test_the_module_is_its_steps(axis, sequential):

@@ -17,6 +17,24 @@ def test_embedding_is_mean_over_time_then_maximum_over_space():
     torch.testing.assert_close(head(features).logits, head.classifier(features.mean(dim=(2, 3, 4))))
 
 
+@pytest.mark.parametrize("over_time", ["mean", "max"])
+@pytest.mark.parametrize("over_space", ["mean", "max"])
+def test_embedding_can_be_pooled_otherwise(over_time, over_space):
+    model = pose_only(
+        2, 3, width=2, blocks=(1, 1, 1), embedding_dim=4, embedding_pool=(over_time, over_space)
+    ).eval()
+    output = model({"pose": torch.rand(2, 3, 3, 16, 16)})["pose"]
+    x = output.features
+    x = x.mean(dim=2) if over_time == "mean" else x.max(dim=2).values
+    x = x.flatten(2).mean(dim=2) if over_space == "mean" else x.flatten(2).max(dim=2).values
+    torch.testing.assert_close(output.embedding, model.heads["pose"].embedding(x))
+
+
+def test_unknown_pooling_is_explained():
+    with pytest.raises(MgkitError, match=r"'mean' or 'max' each; got \('mean', 'sum'\)"):
+        PathwayHead(3, 2, embedding_pool=("mean", "sum"))
+
+
 def test_embedding_is_optional():
     head = PathwayHead(3, 2, embedding_dim=None)
     assert head(torch.rand(2, 3, 5, 6, 7)).embedding is None
