@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from mgkit.errors import MgkitError, some
-from mgkit.models.inert_pickle import Damaged, Foreign, Machine, Source, StorageRef, TensorRef
+from mgkit.models.inert_pickle import Damaged, Foreign, Machine, Source, StorageRef, TensorRef, plain_name
 
 __all__ = ["Checkpoint", "load_state", "read_checkpoint"]
 
@@ -86,15 +86,17 @@ def read_checkpoint(path: str | Path, part: str | None = None) -> Checkpoint:
         state: dict[str, Tensor] = {}
         left: dict[str, str] = {}
         for name, value in parts[part].items():
-            if isinstance(value, TensorRef):
+            if isinstance(value, TensorRef) and plain_name(name) == name:
                 state[name] = tensor(value)
+            elif isinstance(value, TensorRef):
+                left[plain_name(name)] = "not a name of a weight"
             else:
                 made_by = f" ({value.name})" if isinstance(value, Foreign) else ""
-                left[str(name)] = f"not a plain tensor{made_by}"
-    for name in content if part else ():
+                left[plain_name(name)] = f"not a plain tensor{made_by}"
+    for name in map(plain_name, content if part else ()):
         if name != part.split(".")[0]:
             others = [other for other in parts if other.split(".")[0] == name]
-            left[str(name)] = f"other weights: part={others[0]!r} takes them" if others else "not weights"
+            left[name] = f"other weights: part={others[0]!r} takes them" if others else "not weights"
     return Checkpoint(state, part, left)
 
 
@@ -104,9 +106,9 @@ def _parts(content: Any) -> dict[str, dict[str, Any]]:
     for key, value in content.items() if isinstance(content, dict) else ():
         inner = value.items() if isinstance(value, dict) else ()
         if _is_state(value):
-            found[str(key)] = value
+            found[plain_name(key)] = value
         else:
-            found |= {f"{key}.{name}": deeper for name, deeper in inner if _is_state(deeper)}
+            found |= {plain_name(f"{key}.{name}"): deeper for name, deeper in inner if _is_state(deeper)}
     if _is_state(content) and not any(name.split(".")[0] in PARTS for name in found):
         return {"": content}
     return found
@@ -135,7 +137,9 @@ def _choose(parts: Mapping[str, Any], content: Any, path: Path) -> str:
             "torch.save(model.state_dict(), new). Then load the new file."
         )
     if isinstance(content, dict):
-        raise MgkitError(f"{path} holds no weights{f', only {some(content)}' if content else ''}.")
+        raise MgkitError(
+            f"{path} holds no weights{f', only {some(map(plain_name, content))}' if content else ''}."
+        )
     raise MgkitError(f"{path} is not a state dict: it should map names to tensors.")
 
 

@@ -15,7 +15,12 @@ from typing import Any
 
 import torch
 
-__all__ = ["Damaged", "Foreign", "Machine", "Source", "StorageRef", "TensorRef"]
+__all__ = ["Damaged", "Foreign", "Machine", "Source", "StorageRef", "TensorRef", "plain_name"]
+
+
+def plain_name(name: object) -> str:
+    """A name in a file, short and without what a terminal would act on."""
+    return "".join(c if c.isprintable() else "?" for c in str(name)[:200])
 
 
 class Damaged(Exception):
@@ -30,8 +35,8 @@ class Foreign:
 
     @staticmethod
     def named(name: str) -> Foreign:
-        """With a name short and plain enough for a message."""
-        return Foreign("".join(c if c.isprintable() else "?" for c in name[:100]))
+        """With a name fit for a message."""
+        return Foreign(plain_name(name))
 
 
 @dataclass(frozen=True)
@@ -119,7 +124,7 @@ class Machine:
                     return self.stack.pop()
                 self._step(operation.name, argument)
         except (ValueError, IndexError, KeyError, TypeError, OverflowError, struct.error) as error:
-            raise Damaged(f"{type(error).__name__}: {error}") from None
+            raise Damaged(f"{type(error).__name__}: {str(error)[:200]}") from None
         raise Damaged("its pickle has no end")
 
     def _step(self, name: str, argument: Any) -> None:

@@ -32,7 +32,8 @@ class LoadReport:
         used: names in the file whose values are in the new state.
         left: names in the file that were not used, and why.
         initialised: names in the model that the file has no value for; they keep the model's.
-        adapted: which of `used` were changed to fit, and how.
+        adapted: which of `used` were changed to fit, and how; where branches were merged, also which of the model's
+            weights had zeros added.
     """
 
     used: tuple[str, ...]
@@ -99,11 +100,17 @@ def fit(
     ]
     beyond = [name for name in left if mentions_backbone(file_name_to_published(name, known), pathways)]
     if lacking or beyond:
+        absent = [p for p in pathways if not any(name.startswith(f"backbones.{p}.") for name in new)]
         raise MgkitError(
             "The file is of another architecture"
             + (f"; it lacks {some(lacking, 3)}" if lacking else "")
             + (f"; the model has no {some(beyond, 3)}" if beyond else "")
             + ". Build the model with the blocks and pathways that the weights were trained with."
+            + (
+                f' It has no {absent[0]} pathway: {{"rgb": file, "pose": file}} merges two files.'
+                if absent
+                else ""
+            )
         )
     if classes is not None and classes != "new" and not any(".classifier." in name for name in new):
         raise MgkitError("classes= maps the file's classes, but it has no classifier: give classes='new'.")

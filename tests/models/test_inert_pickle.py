@@ -16,7 +16,7 @@ import pytest
 import torch
 
 from mgkit.errors import MgkitError
-from mgkit.models import load_state
+from mgkit.models import load_state, read_checkpoint
 from tests.models import checkpoint_bytes as bytes_of
 from tests.models.checkpoint_bytes import VALUES, body, name, text
 
@@ -181,6 +181,10 @@ def test_names_in_messages_are_short_and_plain(tmp_path):
     with pytest.raises(MgkitError, match=r"whole pickled object \(x\?\[31my") as caught:
         load_state(path)
     assert len(str(caught.value)) < 1000
+    weights = b"}" + text("a\x1b[31m") + bytes_of.tensor() + b"s" + text("b") + bytes_of.tensor() + b"s"
+    file = read_checkpoint(bytes_of.write_zip(path, b"\x80\x02" + weights + b"."))
+    assert list(file.state) == ["b"]
+    assert file.left == {"a?[31m": "not a name of a weight"}
 
 
 # Files that try to take all memory or time, or to read what is not theirs

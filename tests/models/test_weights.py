@@ -115,6 +115,8 @@ def test_shape_mismatches_name_the_weights_and_the_remedy():
 def test_weights_of_another_kind_of_network_are_refused():
     with pytest.raises(MgkitError, match=r'Nothing in the file.*\{"rgb": file, "pose": file\} merges'):
         from_mmaction2(to_mmaction2(rgb_only(4, width=2)), two_pathway(4, 5, embedding_dim=None, **TINY))
+    with pytest.raises(MgkitError, match=r'has no rgb pathway: \{"rgb": file, "pose": file\} merges'):
+        from_mmaction2(pose_only(4, 5, **TINY_POSE).state_dict(), two_pathway(4, 5, **TINY))
     with pytest.raises(MgkitError, match="two_pathway"):
         from_mmaction2(to_mmaction2(two_pathway(4, 5, embedding_dim=None, **TINY)), pose_only(4, 5, width=2))
     with pytest.raises(MgkitError, match=r"like stream\.0\.weight, .*needs names like backbone\.conv1"):
@@ -371,7 +373,7 @@ def test_prototypes_under_published_names(tmp_path, prefix):
     own = objective.refinement["pose"].prototypes.clone()
     published = to_mmaction2(two_pathway(4, 5, **TINY))
     published["cls_head.fr_rgb.spatio_cl_net.avg_f"] = bank = torch.randn(256, 4)
-    published["cls_head.fr_coarse_rgb.spatio_cl_net.avg_f"] = torch.randn(256, 2)
+    published["cls_head.fr_coarse_rgb.spatio_cl_net.cl_fc.weight"] = torch.randn(128, 8)
     path = saved(tmp_path, "pcan.pth", {"state_dict": {prefix + n: v for n, v in published.items()}})
     report = load_published(path, model, objective=objective, classes=[1, None, 0])
     assert torch.equal(objective.refinement["rgb"].prototypes[[0, 2]], bank.T[[1, 0]])
@@ -381,7 +383,8 @@ def test_prototypes_under_published_names(tmp_path, prefix):
         "2 of 3 classes from the file's 4, 1 new; each prototype counts as updated once"
     )
     assert report.initialised == ("prototypes of pose",)
-    assert list(report.left) == [f"{prefix}cls_head.fr_coarse_rgb.spatio_cl_net.avg_f"]
+    coarse = f"{prefix}cls_head.fr_coarse_rgb.spatio_cl_net.cl_fc.weight"
+    assert report.left == {coarse: "a head that the model does not have"}
     without = load_published(path, model, classes="new")
     assert "give objective=" in without.left[f"{prefix}cls_head.fr_rgb.spatio_cl_net.avg_f"]
     anew = load_published(path, model, objective=objective, classes="new")
