@@ -47,7 +47,7 @@ def load_published(
     model: SinglePathway | TwoPathway,
     *,
     objective: Objective | None = None,
-    classes: Mapped = None,
+    classes: Mapped | Mapping[str, Mapped] = None,
     joints: Mapped = None,
     part: str | None = None,
 ) -> LoadReport:
@@ -64,13 +64,13 @@ def load_published(
             counts as one update a class.
         classes: how the file's classes become the model's: for each of the model's classes its index in the file, or
             None for a new one ("new": all are), whose classifier row and prototype stay the model's. By default they
-            must be as many, and are taken to be the same.
+            must be as many, and are taken to be the same. Of two files, {"rgb": ..., "pose": ...} is one for each.
         joints: the same for the pose input's joints (or limbs): a new one keeps the model's kernel. match_names makes
             either list from names.
         part: which weights to take from a file that has several, see read_checkpoint.
 
     Returns:
-        what was used, adapted, left and newly initialised. Of two files, each name begins with "rgb: " or "pose: ".
+        what was used, adapted, left and newly initialised. Names in two files begin with "rgb: " or "pose: ".
 
     Raises:
         MgkitError: if a file cannot be read or is of another architecture, shapes differ, or a mapping does not fit.
@@ -78,6 +78,8 @@ def load_published(
     """
     if isinstance(source, Mapping):
         return _load_branches(source, model, objective, classes, joints, part)
+    if isinstance(classes, Mapping):
+        raise MgkitError("classes= by pathway is for two files; for one file give one list, or 'new'.")
     file = read_checkpoint(source, part)
     with _about(source):
         state, report = fit(
@@ -98,7 +100,7 @@ def _load_branches(
     source: Mapping[str, str | Path],
     model: SinglePathway | TwoPathway,
     objective: Objective | None,
-    classes: Mapped,
+    classes: Mapped | Mapping[str, Mapped],
     joints: Mapped,
     part: str | None,
 ) -> LoadReport:
@@ -111,6 +113,7 @@ def _load_branches(
     reports: dict[str, LoadReport] = {}
     banks: dict[str, tuple[Tensor, Tensor]] = {}
     for pathway, path in source.items():
+        mapped = classes.get(pathway) if isinstance(classes, Mapping) else classes
         file = read_checkpoint(path, part)
         with _about(path):
             states[pathway], report = fit(
@@ -118,10 +121,10 @@ def _load_branches(
                 branch_state(model, pathway),
                 "one",
                 (pathway,),
-                classes,
+                mapped,
                 joints if pathway == "pose" else None,
             )
-            found, report = _prototypes(file, path, (pathway,), objective, classes, report)
+            found, report = _prototypes(file, path, (pathway,), objective, mapped, report)
         banks |= found
         reports[pathway] = _with_rest_of(file, report)
     padded = merge_branches(model, rgb=states["rgb"], pose=states["pose"])
@@ -238,6 +241,9 @@ def _prototypes(
     """The new prototypes (K, D) and update counts (K,) of each pathway, and the report with them in it."""
     if objective is None or not objective.refinement:
         return {}, report
+    absent = [pathway for pathway in pathways if pathway not in objective.refinement]
+    if absent:
+        raise MgkitError(f"The objective has no {absent[0]} pathway: build it with pathways=model.pathways.")
     ours = read_checkpoint(source, "objective").state if "objective" in file.left else {}
     banks: dict[str, tuple[Tensor, Tensor]] = {}
     used, left, initialised = list(report.used), dict(report.left), list(report.initialised)

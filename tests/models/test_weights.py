@@ -456,6 +456,13 @@ def test_merging_adapts_classes_joints_and_prototypes(tmp_path):
     assert torch.equal(model.heads["rgb"].classifier.weight[0], rgb.heads["rgb"].classifier.weight[50])
     assert objective.refinement["pose"].updates.tolist() == [50, 0]
     assert "rgb: prototypes of rgb" in report.initialised
+    load_published(files, model, classes={"rgb": "new", "pose": [59, 0]}, joints="new")
+    assert torch.equal(model.heads["pose"].classifier.weight, pose.heads["pose"].classifier.weight[[59, 0]])
+    assert torch.equal(model.heads["rgb"].classifier.weight[0], rgb.heads["rgb"].classifier.weight[50])
+    with pytest.raises(MgkitError, match="for one file give one list"):
+        load_published(files["pose"], model, classes={"pose": "new"})
+    with pytest.raises(MgkitError, match=r"has no rgb pathway: build it with pathways=model\.pathways"):
+        load_published(files, model, objective=Objective(("pose",), 2, 256), classes="new", joints="new")
     assert "adapted 8 (zero weights for the lateral's channels)" in str(report)
 
 
