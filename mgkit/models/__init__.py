@@ -5,9 +5,10 @@
     outputs = model({"rgb": frames, "pose": heatmaps})  # (N, 3, 8, 224, 224) and (N, 22, 32, 56, 56)
     objective(outputs, labels).loss.backward()
 
-Nothing here reads or writes a file except `weights`, and nothing knows about datasets.
+Nothing here reads or writes a file except `checkpoint_files` and `weights`, and nothing knows about datasets.
 """
 
+from mgkit.models.checkpoint_files import load_state, read_checkpoint
 from mgkit.models.fusion import CrossAttention, CrossModalFusion
 from mgkit.models.heads import PathwayHead, PathwayOutput, fuse_probabilities
 from mgkit.models.memory import ClipMemory
@@ -28,7 +29,14 @@ from mgkit.models.resnet3d import ResNet3d, open_residual_blocks, pose_pathway, 
 from mgkit.models.similarity import cosine_similarity
 from mgkit.models.single_pathway import SinglePathway, pose_only, rgb_only
 from mgkit.models.two_pathway import TwoPathway, two_pathway
-from mgkit.models.weights import LoadReport, from_mmaction2, load_state, pcan_prototypes, to_mmaction2
+from mgkit.models.weight_fitting import LoadReport
+from mgkit.models.weights import (
+    from_mmaction2,
+    load_published,
+    match_names,
+    to_mmaction2,
+    write_published,
+)
 
 __all__ = [
     "ClipMemory",
@@ -51,12 +59,14 @@ __all__ = [
     "cosine_similarity",
     "from_mmaction2",
     "fuse_probabilities",
+    "load_published",
     "load_state",
+    "match_names",
     "merge_branches",
     "open_residual_blocks",
-    "pcan_prototypes",
     "pose_only",
     "pose_pathway",
+    "read_checkpoint",
     "rectify",
     "refinement_loss",
     "remap_classes",
@@ -66,4 +76,5 @@ __all__ = [
     "to_mmaction2",
     "two_pathway",
     "update_prototypes",
+    "write_published",
 ]

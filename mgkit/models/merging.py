@@ -16,7 +16,7 @@ from mgkit.errors import MgkitError, some
 from mgkit.models.resnet3d import ResNet3d
 from mgkit.models.two_pathway import TwoPathway
 
-__all__ = ["merge_branches"]
+__all__ = ["branch_state", "merge_branches"]
 
 
 def merge_branches(
@@ -52,13 +52,7 @@ def merge_branches(
         8
     """
     state = model.state_dict()
-    takes_lateral = {
-        f"backbones.{pathway}.stages.{stage}.0.{unit}.conv.weight": channels
-        for pathway in model.pathways
-        for stage, channels in enumerate(cast(ResNet3d, model.backbones[pathway]).lateral_channels)
-        for unit in ("conv1", "shortcut")
-        if channels
-    }
+    takes_lateral = _lateral_inputs(model)
     merged: dict[str, Tensor] = {}
     padded: list[str] = []
     missing: list[str] = []
@@ -88,3 +82,24 @@ def merge_branches(
         )
     model.load_state_dict({**state, **merged})
     return tuple(padded)
+
+
+def branch_state(model: TwoPathway, pathway: str) -> dict[str, Tensor]:
+    """The state of one pathway as a SinglePathway would have it: without the input channels of the laterals."""
+    takes_lateral = _lateral_inputs(model)
+    return {
+        name: value[:, : value.shape[1] - takes_lateral[name]] if name in takes_lateral else value
+        for name, value in model.state_dict().items()
+        if name.startswith((f"backbones.{pathway}.", f"heads.{pathway}."))
+    }
+
+
+def _lateral_inputs(model: TwoPathway) -> dict[str, int]:
+    """The convolutions that take lateral channels after their pathway's own, and how many."""
+    return {
+        f"backbones.{pathway}.stages.{stage}.0.{unit}.conv.weight": channels
+        for pathway in model.pathways
+        for stage, channels in enumerate(cast(ResNet3d, model.backbones[pathway]).lateral_channels)
+        for unit in ("conv1", "shortcut")
+        if channels
+    }

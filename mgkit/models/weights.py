@@ -1,213 +1,314 @@
-"""Published checkpoints in and out, safely: the only module of models/ that touches a file.
+"""Published weights in and out of our models.
 
-Layouts: MMAction2 (SlowOnly, PoseConv3D, RGBPoseConv3D; PYSKL's 3D CNNs share it), and the cross-modal fusion
-and prototype modules of PCAN (Li et al., AAAI 2025), which sit in an RGBPoseConv3D.
+    report = load_published("rgbposeconv3d.pth", model, classes="new")
+    report = load_published({"rgb": "slowonly.pth", "pose": "posec3d.pth"}, model)  # merges two branches
+    write_published("mine.pth", model)
+
+Files are read by `checkpoint_files`, as data; what their weights are called is in `weight_names`.
 """
 
 from __future__ import annotations
 
-import pickle
-from collections.abc import Mapping
-from dataclasses import dataclass
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import Tensor
 
 from mgkit.errors import MgkitError, some
+from mgkit.files import atomic
+from mgkit.models.checkpoint_files import Checkpoint, read_checkpoint
 from mgkit.models.fusion import CrossModalFusion
+from mgkit.models.merging import branch_state, merge_branches
+from mgkit.models.objective import Objective
+from mgkit.models.prototypes import PrototypicalRefinement
 from mgkit.models.single_pathway import SinglePathway
 from mgkit.models.two_pathway import TwoPathway
+from mgkit.models.weight_fitting import LoadReport, Mapped, fit, map_slices
+from mgkit.models.weight_names import PROTOTYPES, UPDATES, Layout, file_name_to_published, published_name
 
-__all__ = ["LoadReport", "from_mmaction2", "load_state", "pcan_prototypes", "to_mmaction2"]
+__all__ = [
+    "LoadReport",
+    "from_mmaction2",
+    "load_published",
+    "match_names",
+    "to_mmaction2",
+    "write_published",
+]
 
 Model = SinglePathway | TwoPathway | CrossModalFusion
 
 
-@dataclass(frozen=True)
-class LoadReport:
-    """What a loader did with a file.
+def load_published(
+    source: str | Path | Mapping[str, str | Path],
+    model: SinglePathway | TwoPathway,
+    *,
+    objective: Objective | None = None,
+    classes: Mapped | Mapping[str, Mapped] = None,
+    joints: Mapped = None,
+    part: str | None = None,
+) -> LoadReport:
+    """Fill a model with the weights in a file, in place; or with two single branches' at once.
 
-    Attributes:
-        used: names in the file whose values are in the new state.
-        left: names in the file that were not used, and why.
-        initialised: names in the model that the file has no value for; they keep the model's.
-    """
-
-    used: tuple[str, ...]
-    left: Mapping[str, str]
-    initialised: tuple[str, ...]
-
-    def __str__(self) -> str:
-        lines = [f"used {len(self.used)} values of the file"]
-        for reason in dict.fromkeys(self.left.values()):
-            names = [name for name, why in self.left.items() if why == reason]
-            lines.append(f"left {len(names)} ({reason}): {some(names, 3)}")
-        if self.initialised:
-            lines.append(f"newly initialised {len(self.initialised)}: {some(self.initialised, 3)}")
-        return "\n".join(lines)
-
-
-def load_state(path: str | Path) -> dict[str, Tensor]:
-    """Read a state dict from a checkpoint without running any code that the file may hold.
-
-    A checkpoint that wraps its weights under "state_dict" or "model" is unwrapped.
+    Files of MMAction2, PYSKL, PCAN, torchvision's 2D ResNets (for the RGB pathway; kernels are spread over time) and
+    our own are recognised by their names. Whatever the file has no value for keeps the model's own.
 
     Args:
-        path: a file written by torch.save.
+        source: a file, or {"rgb": file, "pose": file} to merge two single-pathway files into a two-pathway model as
+            merge_branches does: with zero gates it is then exactly their late fusion.
+        model: the model to fill.
+        objective: takes the file's prototypes, if it has any. A file that does not count their updates (PCAN's)
+            counts as one update a class.
+        classes: how the file's classes become the model's: for each of the model's classes its index in the file, or
+            None for a new one ("new": all are), whose classifier row and prototype stay the model's. By default they
+            must be as many, and are taken to be the same. Of two files, {"rgb": ..., "pose": ...} is one for each.
+        joints: the same for the pose input's joints (or limbs): a new one keeps the model's kernel. match_names makes
+            either list from names.
+        part: which weights to take from a file that has several, see read_checkpoint.
 
     Returns:
-        {name: tensor}, on the CPU.
+        what was used, adapted, left and newly initialised. Names in two files begin with "rgb: " or "pose: ".
 
     Raises:
-        MgkitError: if there is no such file, it is not a checkpoint, it needs code to be read, or holds no
-            weights.
+        MgkitError: if a file cannot be read or is of another architecture, shapes differ, or a mapping does not fit.
+            Model and objective are then unchanged.
     """
-    path = Path(path)
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise MgkitError(f"There is no checkpoint {path}.") from None
-    except pickle.UnpicklingError as error:
-        raise MgkitError(
-            f"{path} holds more than weights, and reading it could run code that it contains. If you trust its "
-            "author, convert it once where it was made: "
-            "torch.save(torch.load(old, weights_only=False)['state_dict'], new). Then load the new file."
-        ) from error
-    except (RuntimeError, EOFError, OSError) as error:
-        raise MgkitError(
-            f"{path} cannot be read as a torch checkpoint ({error}). Is the download complete?"
-        ) from error
-    for wrapper in ("state_dict", "model"):
-        if isinstance(content, dict) and isinstance(content.get(wrapper), dict):
-            content = content[wrapper]
-    if not isinstance(content, dict) or not all(isinstance(value, Tensor) for value in content.values()):
-        raise MgkitError(f"{path} is not a state dict: it should map names to tensors.")
-    if not content:
-        raise MgkitError(f"{path} holds no weights.")
-    return dict(content)
+    if isinstance(source, Mapping):
+        return _load_branches(source, model, objective, classes, joints, part)
+    if isinstance(classes, Mapping):
+        raise MgkitError("classes= by pathway is for two files; for one file give one list, or 'new'.")
+    file = read_checkpoint(source, part)
+    with _about(source):
+        state, report = fit(
+            file.state,
+            model.state_dict(),
+            "two" if isinstance(model, TwoPathway) else "one",
+            model.pathways,
+            classes,
+            joints,
+        )
+        banks, report = _prototypes(file, source, model.pathways, objective, classes, report)
+    model.load_state_dict(state)
+    _fill(objective, banks)
+    return _with_rest_of(file, report)
 
 
-def from_mmaction2(state_dict: Mapping[str, Tensor], model: Model) -> tuple[dict[str, Tensor], LoadReport]:
+def _load_branches(
+    source: Mapping[str, str | Path],
+    model: SinglePathway | TwoPathway,
+    objective: Objective | None,
+    classes: Mapped | Mapping[str, Mapped],
+    joints: Mapped,
+    part: str | None,
+) -> LoadReport:
+    if not isinstance(model, TwoPathway) or set(source) != set(model.pathways):
+        raise MgkitError(
+            f"A mapping of files merges an 'rgb' and a 'pose' file into a two-pathway model; got {some(source)} for "
+            f"{type(model).__name__}. For one pathway give its file alone."
+        )
+    states: dict[str, dict[str, Tensor]] = {}
+    reports: dict[str, LoadReport] = {}
+    banks: dict[str, tuple[Tensor, Tensor]] = {}
+    for pathway, path in source.items():
+        mapped = classes.get(pathway) if isinstance(classes, Mapping) else classes
+        file = read_checkpoint(path, part)
+        with _about(path):
+            states[pathway], report = fit(
+                file.state,
+                branch_state(model, pathway),
+                "one",
+                (pathway,),
+                mapped,
+                joints if pathway == "pose" else None,
+            )
+            found, report = _prototypes(file, path, (pathway,), objective, mapped, report)
+        banks |= found
+        reports[pathway] = _with_rest_of(file, report)
+    padded = merge_branches(model, rgb=states["rgb"], pose=states["pose"])
+    _fill(objective, banks)
+    joined = [
+        name for name in model.state_dict() if name.startswith(("pose_to_rgb", "rgb_to_pose", "fusion"))
+    ]
+    return LoadReport(
+        used=tuple(f"{p}: {name}" for p, report in reports.items() for name in report.used),
+        left={f"{p}: {name}": why for p, report in reports.items() for name, why in report.left.items()},
+        initialised=tuple(
+            [f"{p}: {name}" for p, report in reports.items() for name in report.initialised] + joined
+        ),
+        adapted={f"{p}: {name}": how for p, report in reports.items() for name, how in report.adapted.items()}
+        | dict.fromkeys(padded, "zero weights for the lateral's channels"),
+    )
+
+
+def write_published(
+    path: str | Path,
+    model: SinglePathway | TwoPathway,
+    *,
+    objective: Objective | None = None,
+    meta: Mapping[str, str | int | float] | None = None,
+) -> None:
+    """Write a model under MMAction2's names, {"state_dict": ..., "meta": ...}, so that MMAction2 can load it.
+
+    Embeddings and, with `objective`, prototypes are written under PCAN's names, which MMAction2 passes over.
+
+    Raises:
+        MgkitError: if the file cannot be written.
+    """
+    state = to_mmaction2(model)
+    for pathway, module in objective.refinement.items() if objective is not None else ():
+        bank = cast(PrototypicalRefinement, module)
+        state[PROTOTYPES.format(pathway=pathway)] = bank.prototypes.T
+        state[UPDATES.format(pathway=pathway)] = bank.updates
+    plain = {name: value.detach().cpu().contiguous().clone() for name, value in state.items()}
+    content = io.BytesIO()
+    torch.save({"state_dict": plain, "meta": {"made_by": "mgkit", **(meta or {})}}, content)
+    with atomic(path) as temporary:
+        temporary.write_bytes(content.getbuffer())
+
+
+def match_names(new: Sequence[str], old: Sequence[str]) -> list[int | None]:
+    """For each new joint (or class) the index of the old one of that name, or None.
+
+    Case, spaces, "-" and "_" do not count.
+
+    Raises:
+        MgkitError: if a name occurs twice.
+
+    >>> match_names(["nose", "Left Wrist", "neck"], ["nose", "left_eye", "left_wrist"])
+    [0, 2, None]
+    """
+
+    def plain(names: Sequence[str]) -> list[str]:
+        found = ["".join(c for c in name.casefold() if c not in " -_") for name in names]
+        twice = [name for name, key in zip(names, found, strict=True) if found.count(key) > 1]
+        if twice:
+            raise MgkitError(f"The names {some(twice)} occur more than once: give each another name.")
+        return found
+
+    at = {name: index for index, name in enumerate(plain(old))}
+    return [at.get(name) for name in plain(new)]
+
+
+def from_mmaction2(
+    state_dict: Mapping[str, Tensor], model: Model, *, classes: Mapped = None, joints: Mapped = None
+) -> tuple[dict[str, Tensor], LoadReport]:
     """A published state dict under our names, ready for `model.load_state_dict`.
 
     Args:
-        state_dict: weights under MMAction2's (or PCAN's) names.
+        state_dict: weights under MMAction2's (or PCAN's, or our own) names.
         model: the model they are for. It is not changed. Besides whole models, a CrossModalFusion alone takes
             the weights of PCAN's fusion module alone.
+        classes, joints: see load_published.
 
     Returns:
         the model's full new state (its own values where the file has none), and the report.
 
     Raises:
-        MgkitError: if shapes differ, or nothing in the file belongs to the model.
+        MgkitError: if shapes differ, the weights are of another architecture, or a mapping does not fit.
     """
-    state = model.state_dict()
-    ours = {theirs: name for name in state if (theirs := _published_name(name, model)) is not None}
-    misfits = [
-        f"{name} {tuple(value.shape)} for {ours[name]} {tuple(state[ours[name]].shape)}"
-        for name, value in state_dict.items()
-        if name in ours and value.shape != state[ours[name]].shape
-    ]
-    if misfits:
-        raise MgkitError(
-            f"The weights do not fit the model; shapes differ in {some(misfits)}. Build the model with the widths, "
-            "blocks, classes, joints and laterals that the weights were trained with."
-        )
-    used = tuple(name for name in state_dict if name in ours)
-    if not used:
-        raise MgkitError(
-            f"Nothing in the file belongs to this model; its names are like {some(state_dict, 2)}, but the model "
-            f"needs names like {some(ours, 2)}. A file of one pathway goes into rgb_only or pose_only "
-            "(merge_branches joins two), a file of both into two_pathway."
-        )
-    filled = {ours[name] for name in used}
-    report = LoadReport(
-        used=used,
-        left={name: _why_left(name, model) for name in state_dict if name not in ours},
-        initialised=tuple(name for name in state if name not in filled),
-    )
-    return {**state, **{ours[name]: state_dict[name] for name in used}}, report
+    pathways = () if isinstance(model, CrossModalFusion) else model.pathways
+    return fit(state_dict, model.state_dict(), _layout(model), pathways, classes, joints)
 
 
 def to_mmaction2(model: Model) -> dict[str, Tensor]:
-    """A model's state under MMAction2's names; what has no counterpart there is left out."""
-    names = {name: _published_name(name, model) for name in model.state_dict()}
+    """A model's state under MMAction2's names, embeddings under PCAN's."""
+    names = {name: published_name(name, _layout(model)) for name in model.state_dict()}
     return {
         theirs: value for name, value in model.state_dict().items() if (theirs := names[name]) is not None
     }
 
 
-def pcan_prototypes(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The prototypes in a PCAN state dict, by pathway, as (K, D) for PrototypicalRefinement.prototypes.
-
-    Raises:
-        MgkitError: if the file holds none.
-    """
-    found = {
-        pathway: state_dict[name].T.contiguous()  # stored as (D, K)
-        for pathway in ("rgb", "pose")
-        if (name := f"cls_head.fr_{pathway}.spatio_cl_net.avg_f") in state_dict
-    }
-    if not found:
-        raise MgkitError(
-            "The file holds no prototypes (cls_head.fr_rgb.spatio_cl_net.avg_f or ...fr_pose...)."
-        )
-    return found
-
-
-# Our names on the left, the published ones on the right; what is not listed is called the same.
-_LAYERS = {"norm": "bn"}
-_UNITS = {"shortcut": "downsample"}
-_FUSION = {
-    "project_rgb": "conv1",
-    "project_pose": "conv2",
-    "gate_rgb": "conv4",
-    "gate_pose": "conv5",
-    "attend_rgb": "rgb_cross_attn",
-    "attend_pose": "skt_cross_attn",
-    "query": "q_proj",
-    "key": "k_proj",
-    "value": "v_proj",
-    "output": "fc",
-}
-
-
-def _published_name(name: str, model: Model) -> str | None:
-    """MMAction2's (or PCAN's) name for our `name`, or None if it has none."""
+def _layout(model: Model) -> Layout:
     if isinstance(model, CrossModalFusion):
-        return ".".join(_FUSION.get(part, part) for part in name.split("."))
-    two = isinstance(model, TwoPathway)
-    match name.split("."):
-        case ["backbones", pathway, *rest]:
-            backbone = f"backbone.{pathway}_path" if two else "backbone"
-            match rest:
-                case ["stem", layer, kind]:
-                    return f"{backbone}.conv1.{_LAYERS.get(layer, layer)}.{kind}"
-                case ["stages", stage, block, unit, layer, kind]:
-                    place = f"layer{int(stage) + 1}.{block}.{_UNITS.get(unit, unit)}"
-                    return f"{backbone}.{place}.{_LAYERS.get(layer, layer)}.{kind}"
-        case ["heads", pathway, "classifier", kind]:
-            return f"cls_head.fc_{pathway if two else 'cls'}.{kind}"
-        case ["heads", pathway, "embedding", kind] if two:
-            return f"cls_head.fr_{pathway}.spatio_cl_net.cl_fc.{kind}"
-        case ["pose_to_rgb", meeting, kind]:
-            return f"backbone.rgb_path.layer{int(meeting) + 2}_lateral.conv.{kind}"
-        case ["rgb_to_pose", meeting, layer, kind]:
-            return f"backbone.pose_path.layer{int(meeting) + 1}_lateral.{_LAYERS.get(layer, layer)}.{kind}"
-        case ["fusion", meeting, *rest]:
-            unit = ".".join(_FUSION.get(part, part) for part in rest)
-            return f"backbone.featuredifference{int(meeting) + 2}.{unit}"
-    return None
+        return "fusion"
+    return "two" if isinstance(model, TwoPathway) else "one"
 
 
-def _why_left(name: str, model: Model) -> str:
-    if name.endswith(".avg_f"):
-        return "prototypes: they belong to the objective, see pcan_prototypes"
-    if ".spatio_cl_net.cl_fc." in name and "_coarse" not in name:
-        return "the model has no embedding"
-    if ".featuredifference" in name:
-        return "the model has no fusion module there"
-    if "_lateral." in name:
-        return "the model has no lateral there"
-    return "nothing in the model corresponds to it"
+# Prototypes
+
+
+def _prototypes(
+    file: Checkpoint,
+    source: str | Path,
+    pathways: tuple[str, ...],
+    objective: Objective | None,
+    classes: Mapped,
+    report: LoadReport,
+) -> tuple[dict[str, tuple[Tensor, Tensor]], LoadReport]:
+    """The new prototypes (K, D) and update counts (K,) of each pathway, and the report with them in it."""
+    if objective is None or not objective.refinement:
+        return {}, report
+    absent = [pathway for pathway in pathways if pathway not in objective.refinement]
+    if absent:
+        raise MgkitError(f"The objective has no {absent[0]} pathway: build it with pathways=model.pathways.")
+    ours = read_checkpoint(source, "objective").state if "objective" in file.left else {}
+    banks: dict[str, tuple[Tensor, Tensor]] = {}
+    used, left, initialised = list(report.used), dict(report.left), list(report.initialised)
+    adapted = dict(report.adapted)
+    for pathway in pathways:
+        bank = cast(PrototypicalRefinement, objective.refinement[pathway])
+        name, counts = PROTOTYPES.format(pathway=pathway), UPDATES.format(pathway=pathway)
+        plain = {file_name_to_published(key, (name, counts)): key for key in file.state}
+        if f"refinement.{pathway}.prototypes" in ours:
+            name, counts = f"refinement.{pathway}.prototypes", f"refinement.{pathway}.updates"
+            found, updates, note = ours[name], ours[counts], None
+            names = [f"objective.{name}", f"objective.{counts}"]
+        elif name in plain:
+            names = [plain[key] for key in (name, counts) if key in plain]
+            found, note = file.state[names[0]].T, None
+            if len(names) == 2:
+                updates = file.state[names[1]]
+            else:
+                updates = torch.ones(len(found), dtype=torch.int64)
+                note = "each prototype counts as updated once"
+        else:
+            initialised.append(f"prototypes of {pathway}")
+            continue
+        for key in names:
+            left.pop(key, None)
+        if classes == "new":
+            left |= dict.fromkeys(names, "the classes are new")
+            initialised.append(f"prototypes of {pathway}")
+            continue
+        used += names
+        if classes is not None:
+            found, how = map_slices(found, bank.prototypes, 0, classes, "classes")
+            updates, _ = map_slices(updates, bank.updates, 0, classes, "classes")
+            note = "; ".join(filter(None, (how, note)))
+        if note:
+            adapted[names[0]] = note
+        if found.shape != bank.prototypes.shape or updates.shape != bank.updates.shape:
+            raise MgkitError(
+                f"{names[0]} holds prototypes (classes, width) {tuple(found.shape)}, the objective's are "
+                f"{tuple(bank.prototypes.shape)}. Give classes= for other classes, and build model and objective with "
+                "the embedding_dim of the weights."
+            )
+        banks[pathway] = found, updates
+    return banks, LoadReport(tuple(used), left, tuple(initialised), adapted)
+
+
+def _fill(objective: Objective | None, banks: Mapping[str, tuple[Tensor, Tensor]]) -> None:
+    for pathway, (prototypes, updates) in banks.items():
+        assert objective is not None
+        bank = cast(PrototypicalRefinement, objective.refinement[pathway])
+        bank.prototypes.copy_(prototypes)
+        bank.updates.copy_(updates)
+
+
+def _with_rest_of(file: Checkpoint, report: LoadReport) -> LoadReport:
+    """The report with the entries of the file that are not of the part that was read."""
+    taken = {name.split(".")[0] for name in report.used}
+    rest = {name: why for name, why in file.left.items() if name not in taken}
+    return LoadReport(report.used, {**report.left, **rest}, report.initialised, report.adapted)
+
+
+@contextmanager
+def _about(path: str | Path) -> Iterator[None]:
+    """Begin the message of a MgkitError with the file it is about."""
+    try:
+        yield
+    except MgkitError as error:
+        raise MgkitError(str(error) if str(error).startswith(str(path)) else f"{path}: {error}") from None

@@ -224,32 +224,73 @@ def test_merging_branches_without_embedding_keeps_the_models():
     ],
 )
 def test_matches_the_published_network(reference_dir, file, build):
+    """Outputs, gradients by name and BatchNorm's statistics, in float64.
+
+    The reference was computed in float32, by other kernels than any machine here has, so that a match is a match up to
+    its rounding. That is what the tolerances are: in float64 ours adds none, and the distance is the same everywhere.
+    After some fifty layers the features are 2 to 4e-5 away (of their norm), the logits, which average them, less than
+    1e-5. A gradient's norm also depends on which of two nearly equal values a ReLU or maximum passes on, which the
+    rounding decides: half of them agree to 2e-3, the worst to 5e-2. A wrong stride, padding or order of channels is
+    beyond all of these by far.
+    """
     reference = torch.load(reference_dir / f"{file}.pt", weights_only=True)
     model = build()
     state, report = from_mmaction2(reference["state_dict"], model)
     assert not report.left
     assert not report.initialised
+    assert not report.adapted
     model.load_state_dict(state)
-    inputs = dict(zip(model.pathways, reference["inputs"], strict=True))
-    for mode, tolerance in (("eval", 1e-5), ("train", 1e-4)):
+    single = {name: value.float() for name, value in zip(model.pathways, reference["inputs"], strict=True)}
+    with torch.no_grad():
+        in_float32 = model.eval()(single)
+    model.double()
+    inputs = {name: value.double() for name, value in single.items()}
+    inner = _watch_batchnorms(model)
+    for mode in ("eval", "train"):
         model.train(mode == "train")
         outputs = model(inputs)
         for name, output in outputs.items():
             suffix = f"_{name}" if len(outputs) == 2 else ""
-            for ours, kind in ((output.features, "feat"), (output.logits, "logits")):
+            for ours, kind, tolerance in ((output.features, "feat", 5e-5), (output.logits, "logits", 1e-5)):
                 theirs = reference[mode][kind + suffix]
                 assert ours.shape == theirs.shape
-                # Relative to the tensor's largest value: after fifty layers in float32 the small ones carry the
-                # rounding of the large ones, and it changes with the number of threads.
-                assert (ours - theirs).abs().max() <= tolerance * theirs.abs().max()
+                assert (ours - theirs).norm() <= tolerance * theirs.norm()
+            if mode == "eval":
+                for ours, exact in zip(in_float32[name], output, strict=True):
+                    assert ours is None or (ours - exact).norm() <= 1e-4 * exact.norm()
     sum(output.logits.square().mean() for output in outputs.values()).backward()
+    for norm, batches in inner.items():
+        _check_running_statistics(norm, batches, state, model)
     # The gradients travel under the published names by way of the weights.
     for parameter in model.parameters():
         parameter.data = parameter.grad
     norms = {
         name: value.norm().item() for name, value in to_mmaction2(model).items() if name in reference["grads"]
     }
-    assert norms == pytest.approx(reference["grads"], rel=1e-4, abs=1e-6)
+    assert norms == pytest.approx(reference["grads"], rel=5e-2, abs=1e-6)
+    off = torch.tensor([abs(norms[name] / value - 1) for name, value in reference["grads"].items()])
+    assert off.median() <= 2e-3
+
+
+def _watch_batchnorms(model):
+    """{BatchNorm: inputs in training}, filled by hooks while the model runs."""
+    seen = {module: [] for module in model.modules() if isinstance(module, nn.BatchNorm3d)}
+    for module, batches in seen.items():
+        module.register_forward_pre_hook(
+            lambda m, x, kept=batches: kept.append(x[0].detach()) if m.training else None
+        )
+    return seen
+
+
+def _check_running_statistics(norm, batches, state, model):
+    """One step moved them by a tenth towards the batch's mean and unbiased variance, as in the published training."""
+    (batch,) = batches
+    name = next(key for key, module in model.named_modules() if module is norm)
+    values = batch.transpose(0, 1).flatten(1)
+    for kind, now in (("mean", values.mean(dim=1)), ("var", values.var(dim=1))):
+        before, after = state[f"{name}.running_{kind}"].double(), getattr(norm, f"running_{kind}")
+        torch.testing.assert_close(after, 0.9 * before + 0.1 * now, atol=1e-9, rtol=1e-9)
+    assert norm.num_batches_tracked == state[f"{name}.num_batches_tracked"] + 1
 
 
 # Messages

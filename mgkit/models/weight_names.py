@@ -1,0 +1,119 @@
+"""What our weights are called in published checkpoints: MMAction2, PYSKL, PCAN and plain ResNets.
+
+MMAction2 and PYSKL share one layout for SlowOnly, PoseConv3D ("one" pathway) and RGBPoseConv3D ("two"). The
+cross-modal fusion and prototype modules of PCAN (Li et al., AAAI 2025) sit in an RGBPoseConv3D; its fusion module
+alone is the layout "fusion".
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from typing import Literal
+
+__all__ = [
+    "PROTOTYPES",
+    "Layout",
+    "file_name_to_published",
+    "mentions_backbone",
+    "published_name",
+    "why_left",
+]
+
+Layout = Literal["one", "two", "fusion"]
+
+# (D, K). The count of updates is an addition of ours: PCAN keeps none.
+PROTOTYPES = "cls_head.fr_{pathway}.spatio_cl_net.avg_f"
+UPDATES = "cls_head.fr_{pathway}.spatio_cl_net.updates"
+
+# Our names on the left, the published ones on the right; what is not listed is called the same.
+_LAYERS = {"norm": "bn"}
+_UNITS = {"shortcut": "downsample"}
+_FUSION = {
+    "project_rgb": "conv1",
+    "project_pose": "conv2",
+    "gate_rgb": "conv4",
+    "gate_pose": "conv5",
+    "attend_rgb": "rgb_cross_attn",
+    "attend_pose": "skt_cross_attn",
+    "query": "q_proj",
+    "key": "k_proj",
+    "value": "v_proj",
+    "output": "fc",
+}
+
+
+def published_name(name: str, layout: Layout) -> str | None:
+    """The published name of our weight `name`, or None if it has none."""
+    if layout == "fusion":
+        return ".".join(_FUSION.get(part, part) for part in name.split("."))
+    two = layout == "two"
+    match name.split("."):
+        case ["backbones", pathway, *rest]:
+            backbone = f"backbone.{pathway}_path" if two else "backbone"
+            match rest:
+                case ["stem", layer, kind]:
+                    return f"{backbone}.conv1.{_LAYERS.get(layer, layer)}.{kind}"
+                case ["stages", stage, block, unit, layer, kind]:
+                    place = f"layer{int(stage) + 1}.{block}.{_UNITS.get(unit, unit)}"
+                    return f"{backbone}.{place}.{_LAYERS.get(layer, layer)}.{kind}"
+        case ["heads", pathway, "classifier", kind]:
+            return f"cls_head.fc_{pathway if two else 'cls'}.{kind}"
+        case ["heads", pathway, "embedding", kind]:
+            return f"cls_head.fr_{pathway}.spatio_cl_net.cl_fc.{kind}"
+        case ["pose_to_rgb", meeting, kind]:
+            return f"backbone.rgb_path.layer{int(meeting) + 2}_lateral.conv.{kind}"
+        case ["rgb_to_pose", meeting, layer, kind]:
+            return f"backbone.pose_path.layer{int(meeting) + 1}_lateral.{_LAYERS.get(layer, layer)}.{kind}"
+        case ["fusion", meeting, *rest]:
+            unit = ".".join(_FUSION.get(part, part) for part in rest)
+            return f"backbone.featuredifference{int(meeting) + 2}.{unit}"
+    return None
+
+
+# A ResNet as torchvision and image classifiers name it -> with convolution and norm as one unit.
+_PLAIN_RESNET = (
+    (re.compile(r"^((?:backbone\.)?(?:layer\d+\.\d+\.)?)conv(\d)\.weight$"), r"\1conv\2.conv.weight"),
+    (re.compile(r"^((?:backbone\.)?(?:layer\d+\.\d+\.)?)bn(\d)\."), r"\1conv\2.bn."),
+    (re.compile(r"\.downsample\.0\."), ".downsample.conv."),
+    (re.compile(r"\.downsample\.1\."), ".downsample.bn."),
+)
+
+
+def file_name_to_published(name: str, known: Collection[str]) -> str:
+    """Which of the `known` names a file means by `name`; without wrappers, if none.
+
+    Files of a wrapped model begin every name with "module."; files of a backbone alone leave "backbone." out.
+    """
+    while name.startswith("module."):
+        name = name.removeprefix("module.")
+    renamed = name
+    for pattern, replacement in _PLAIN_RESNET:
+        renamed = pattern.sub(replacement, renamed)
+    for candidate in (name, f"backbone.{name}", renamed, f"backbone.{renamed}"):
+        if candidate in known:
+            return candidate
+    return name
+
+
+def mentions_backbone(name: str, pathways: Collection[str]) -> bool:
+    """Whether a file's name is of a stem or residual block of one of these pathways."""
+    own = re.match(r"backbones\.(\w+)\.", name)
+    if own:
+        return own[1] in pathways
+    return bool(re.match(r"(backbone\.)?((rgb|pose)_path\.)?(conv1|layer\d+)\.", name))
+
+
+def why_left(name: str) -> str:
+    """Why a weight under this published name, which the model has no place for, was not used."""
+    if re.fullmatch(r"cls_head\.fr_(rgb|pose)\.spatio_cl_net\.(avg_f|updates)", name):
+        return "prototypes: give objective= to load them"
+    if re.match(r"cls_head\.fr_(rgb|pose)\.spatio_cl_net\.cl_fc\.", name) or ".embedding." in name:
+        return "the model has no embedding"
+    if ".featuredifference" in name or name.startswith("fusion."):
+        return "the model has no fusion module there"
+    if "_lateral." in name or name.startswith(("pose_to_rgb.", "rgb_to_pose.")):
+        return "the model has no lateral there"
+    if name.startswith(("cls_head.", "head.", "fc.")):
+        return "a head that the model does not have"
+    return "nothing in the model corresponds to it"
