@@ -38,17 +38,17 @@ def rows() -> dict[str, Recipe]:
     }
 
 
-def shifted(out: Path, seeds: range) -> pd.DataFrame:
-    """Share of the training clips whose true-class score the FN and the FP term lowered, last epoch, mean over seeds."""
+def lowered(out: Path, seeds: range) -> pd.DataFrame:
+    """Share of the training clips whose score the FN and the FP term lowered in the last epoch, mean over seeds."""
     found: dict[str, dict[str, float]] = {}
     for folder in sorted((out / "seed0").iterdir()):
         histories = [mg.load_run(out / f"seed{seed}" / folder.name).history() for seed in seeds]
-        if not all("shifted_fn_rgb" in history for history in histories):
+        if not all("lowered_fn_rgb" in history for history in histories):
             continue
         last = pd.DataFrame([history.iloc[-1] for history in histories]).mean()
         clips = last["tp_rgb"] + last["fn_rgb"]
         found[folder.name] = {
-            f"{kind} {pathway}": last[f"shifted_{kind}_{pathway}"] / clips
+            f"{kind} {pathway}": last[f"lowered_{kind}_{pathway}"] / clips
             for kind in ("fn", "fp")
             for pathway in ("rgb", "pose")
         }
@@ -64,9 +64,11 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--seeds", type=int, default=3)
     options = parser.parse_args()
-    table = mg.run_ablation(mg.load_clips(options.clips), options.out, seeds=range(options.seeds), rows=rows())
+    table = mg.run_ablation(
+        mg.load_clips(options.clips), options.out, seeds=range(options.seeds), rows=rows()
+    )
     print(ablation_markdown(table))
-    print(shifted(options.out, range(options.seeds)).round(3).to_string())
+    print(lowered(options.out, range(options.seeds)).round(3).to_string())
 
 
 if __name__ == "__main__":

@@ -22,6 +22,7 @@ _WHERE = {
     "demo_clips": "mgkit.demo",
     "demo_run": "mgkit.demo",
     "train": "mgkit.training.loop",
+    "Weights": "mgkit.training.starts",
     "test": "mgkit.training.inference",
     "load_run": "mgkit.results.runs",
     "evaluate": "mgkit.results.metrics",
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
     from mgkit.training import recipes as recipes
     from mgkit.training.inference import test as test
     from mgkit.training.loop import train as train
+    from mgkit.training.starts import Weights as Weights
     from mgkit.views import analysis as analysis
     from mgkit.views import figures as figures
 

@@ -79,8 +79,8 @@ def _parser() -> argparse.ArgumentParser:
         "--start",
         action="append",
         default=[],
-        metavar="PATHWAY=RUN",
-        help="a finished run to start from: rgb=RUN and pose=RUN in place of the stages, or all=RUN",
+        metavar="PATHWAY=START",
+        help="what to start from, for rgb, pose or all: a finished run (stands for that stage) or a file of weights",
     )
     _hardware(train)
     _changes(train)
@@ -206,7 +206,7 @@ def _pairs(words: Sequence[str]) -> dict[str, str]:
     for word in words:
         name, sign, value = word.partition("=")
         if not sign or not value:
-            raise MgkitError(f"{word!r} is no start: write rgb=RUN, pose=RUN or all=RUN.")
+            raise MgkitError(f"{word!r} is no start: write rgb=, pose= or all= and a run folder or a file.")
         pairs[name] = value
     return pairs
 

@@ -16,7 +16,8 @@ import torch
 import mgkit.models
 from mgkit.data.batches import InputSpec
 from mgkit.models import TwoPathway
-from mgkit.training.recipes import Recipe, build_model, build_objective
+from mgkit.training.building import build_model, build_objective
+from mgkit.training.recipes import Recipe
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = (ROOT / "docs" / "method.md").read_text(encoding="utf-8")

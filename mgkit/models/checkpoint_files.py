@@ -51,11 +51,13 @@ class Checkpoint:
         state: {name: tensor} on the CPU, of the part that was read.
         part: the entry of the file it was found under; "" if the file is the state dict itself.
         left: the other entries, and why they were not read.
+        parts: every place in the file that holds weights, `part` among them.
     """
 
     state: dict[str, Tensor]
     part: str
     left: dict[str, str]
+    parts: tuple[str, ...]
 
 
 def load_state(path: str | Path, part: str | None = None) -> dict[str, Tensor]:
@@ -97,7 +99,7 @@ def read_checkpoint(path: str | Path, part: str | None = None) -> Checkpoint:
         if name != part.split(".")[0]:
             others = [other for other in parts if other.split(".")[0] == name]
             left[name] = f"other weights: part={others[0]!r} takes them" if others else "not weights"
-    return Checkpoint(state, part, left)
+    return Checkpoint(state, part, left, tuple(parts))
 
 
 def _parts(content: Any) -> dict[str, dict[str, Any]]:

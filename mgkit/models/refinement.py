@@ -40,6 +40,8 @@ class RefinementOutput(NamedTuple):
         fn_term, fp_term: (), its two parts.
         per_clip: (N,) the loss of each clip of this process.
         tp, fn, fp: (K,) int64, how many clips of the (global) batch are in each set.
+        lowered_fn, lowered_fp: (K,) int64, how many clips of each class had their score lowered by the FN and by the
+            FP term: those that `shift` names, where the set of their class is not empty.
         left_out: (N,) boolean, the clips of this process whose embedding (its squared length) or logits are not finite.
             They are in no set, their loss is 0, and the mean is over the others.
     """
@@ -51,6 +53,8 @@ class RefinementOutput(NamedTuple):
     tp: Tensor
     fn: Tensor
     fp: Tensor
+    lowered_fn: Tensor
+    lowered_fp: Tensor
     left_out: Tensor
 
 
@@ -202,6 +206,7 @@ class PrototypicalRefinement(nn.Module):
         # Every clip is a true positive or a false negative of its own class.
         clips = (tp.counts.sum() + fn.counts.sum()).clamp(min=1)
         scale = (world_size() if together else 1) / clips
+        named = tp.counts if self.shift == "tp" else tp.counts + fn.counts  # (K,)
         fn_term, fp_term = fn_terms.sum() * scale, fp_terms.sum() * scale
         return RefinementOutput(
             loss=fn_term + fp_term,
@@ -211,6 +216,8 @@ class PrototypicalRefinement(nn.Module):
             tp=tp.counts,
             fn=fn.counts,
             fp=fp.counts,
+            lowered_fn=named * (all_fn.counts > 0),
+            lowered_fp=named * (all_fp.counts > 0),
             left_out=~usable,
         )
 

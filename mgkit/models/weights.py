@@ -24,7 +24,7 @@ from mgkit.models.checkpoint_files import Checkpoint, read_checkpoint
 from mgkit.models.fusion import CrossModalFusion
 from mgkit.models.merging import branch_state, merge_branches
 from mgkit.models.objective import Objective
-from mgkit.models.prototypes import PrototypicalRefinement
+from mgkit.models.refinement import PrototypicalRefinement
 from mgkit.models.single_pathway import SinglePathway
 from mgkit.models.two_pathway import TwoPathway
 from mgkit.models.weight_fitting import LoadReport, Mapped, fit, map_slices
@@ -244,7 +244,7 @@ def _prototypes(
     absent = [pathway for pathway in pathways if pathway not in objective.refinement]
     if absent:
         raise MgkitError(f"The objective has no {absent[0]} pathway: build it with pathways=model.pathways.")
-    ours = read_checkpoint(source, "objective").state if "objective" in file.left else {}
+    ours = read_checkpoint(source, "objective").state if "objective" in file.parts else {}
     banks: dict[str, tuple[Tensor, Tensor]] = {}
     used, left, initialised = list(report.used), dict(report.left), list(report.initialised)
     adapted = dict(report.adapted)

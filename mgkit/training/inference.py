@@ -28,8 +28,9 @@ from mgkit.models import (
 )
 from mgkit.progress import Progress
 from mgkit.results.runs import Embeddings, Predictions, Run, load_run, write_embeddings, write_predictions
+from mgkit.training.building import build_model, build_objective
 from mgkit.training.device import cpu_threads, default_workers, make_fabric, unwrapped_errors
-from mgkit.training.recipes import Recipe, build_model, build_objective
+from mgkit.training.recipes import Recipe
 
 
 def test(

@@ -29,10 +29,11 @@ from mgkit.models import Objective, SinglePathway, TwoPathway, fuse_probabilitie
 from mgkit.progress import Progress
 from mgkit.results.metrics import macro_f1, top1
 from mgkit.results.runs import Run, append_history, create_run, load_run, write_prototypes, write_status
+from mgkit.training.building import build_model, build_objective
 from mgkit.training.device import cpu_threads, default_workers, environment, make_fabric, unwrapped_errors
 from mgkit.training.inference import load_checkpoint, predict, restore
-from mgkit.training.recipes import Recipe, build_model, build_objective
-from mgkit.training.starts import Start, apply_start, find_start, start_hashes
+from mgkit.training.recipes import Recipe
+from mgkit.training.starts import Start, Weights, apply_start, find_start, start_settings
 
 
 def train(
@@ -62,8 +63,10 @@ def train(
         precision: "auto" (bf16 on a GPU that has it, else float32) or a precision of Lightning Fabric.
         workers: loader processes; chosen from the number of cores by default.
         progress: show a bar, and a line an epoch.
-        start: runs whose best weights to start from: {"rgb": run, "pose": run} in place of the stages that would train
-            those branches, {"all": run} to train a whole model on. Their hashes are part of the run's settings.
+        start: what to start from, under "rgb", "pose" or, for the whole model, "all". A finished run, or its folder,
+            gives its best weights and takes the place of the stage that would train that branch. A file of published
+            weights, or `Weights` to adapt its classes or joints, is what a stage begins with; without stages it goes
+            into the model itself. Hashes are part of the run's settings, and start.txt says what was used.
 
     Returns:
         The run, with the weights that `recipe.keep` says in `checkpoints/best.pt`.
@@ -88,7 +91,7 @@ def train(
     given = find_start(start, recipe, clips)
     settings: dict[str, Any] = {"seed": seed, "train_split": train_split, "val_split": val_split}
     if given:
-        settings["start"] = start_hashes(given)
+        settings["start"] = start_settings(given)
     run = create_run(
         out,
         recipe=recipe.to_dict(),
@@ -105,22 +108,24 @@ def train(
         check_videos([training_clips] if val_clips is None else [training_clips, val_clips])
 
     with exclusive(out), _status(out, recipe):
-        branches = dict(given)
-        for stage in recipe.stages:
-            if stage.name in given or "all" in given:
+        first = dict(given)
+        for stage in [] if "all" in given else recipe.stages:
+            begin = given.get(stage.name)
+            if begin is not None and begin.finished:
                 continue
             stage_run = train(
                 clips, stage, out / "stages" / stage.name, seed=seed, train_split=train_split, val_split=val_split,
                 device=device, precision=precision, workers=workers, progress=progress,
+                start=None if begin is None else {"all": begin},
             )  # fmt: skip
-            branches[stage.name] = stage_run.checkpoint("best")
+            first[stage.name] = Weights(stage_run.checkpoint("best"), finished=True)
         processes = default_workers(recipe.pathways, fabric.device) if workers is None else workers
         # The caller's random state is left as it was: inside, torch is seeded for each epoch.
         with (
             torch.random.fork_rng(devices=range(torch.cuda.device_count())),
             cpu_threads(fabric.device, processes),
         ):
-            _train(fabric, recipe, train_set, val_set, out, seed, branches, processes, progress)
+            _train(fabric, recipe, train_set, val_set, out, seed, first, processes, progress)
     return load_run(out)
 
 
@@ -131,7 +136,7 @@ def _train(
     val_set: ClipDataset | None,
     out: Path,
     seed: int,
-    branches: Mapping[str, Path],
+    start: Mapping[str, Weights],
     workers: int,
     progress: bool,
 ) -> None:
@@ -139,7 +144,10 @@ def _train(
     generator = torch.Generator().manual_seed(seed)
     model = build_model(recipe, len(clips.classes), train_set.spec.channels(clips.skeleton), generator)
     objective = build_objective(recipe, len(clips.classes), generator)
-    apply_start(model, objective, branches)
+    if start and not (out / "checkpoints" / "last.pt").is_file():
+        report = str(apply_start(model, objective, start, recipe, clips))
+        with atomic(out / "start.txt") as temporary:
+            temporary.write_text(report + "\n", encoding="utf-8")
     model.to(memory_format=torch.channels_last_3d)
     optimizer = torch.optim.SGD(
         model.parameters(),
@@ -220,6 +228,10 @@ def _train(
         write_status(out, "running", epoch + 1, recipe.epochs)
 
 
+# What the history counts, per pathway: TP, FN and FP, and the clips whose score the refinement lowered.
+COUNTS = ("tp", "fn", "fp", "lowered_fn", "lowered_fp")
+
+
 class _Tally:
     """Sums over one epoch, kept on the device so that no step waits for them."""
 
@@ -236,13 +248,13 @@ class _Tally:
             if name in self.names:
                 values[f"train_top1_{name}"] = (probability.argmax(1) == labels).sum()
         for name, refined in step.refinement.items():
-            for kind in ("tp", "fn", "fp"):
+            for kind in COUNTS:
                 values[f"{kind}_{name}"] = getattr(refined, kind).sum()
         for key, value in values.items():
             self.sums[key] = self.sums[key] + value if key in self.sums else value
 
     def row(self) -> dict[str, float]:
-        counted = ("tp_", "fn_", "fp_")
+        counted = tuple(f"{kind}_" for kind in COUNTS)
         return {
             key: int(value) if key.startswith(counted) else round(float(value) / self.count, 6)
             for key, value in self.sums.items()

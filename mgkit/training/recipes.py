@@ -15,16 +15,14 @@ import torch
 
 from mgkit.data.batches import InputSpec
 from mgkit.errors import MgkitError
-from mgkit.models import Objective, SinglePathway, TwoPathway, open_residual_blocks, two_pathway
-from mgkit.models import pose_only as pose_model
-from mgkit.models import rgb_only as rgb_model
 
 _TINY, _HUGE = 1e-6, 1e6
 _RANGES: dict[str, tuple[float, float]] = {
     "rgb_frames": (1, _HUGE), "pose_frames": (1, _HUGE), "rgb_size": (1, _HUGE), "heatmap_size": (1, _HUGE),
     "sigma": (_TINY, _HUGE), "flip": (0, 1), "dropout": (0, 1), "alpha": (0, _HUGE), "temperature": (_TINY, _HUGE),
-    "prototype_momentum": (0, 1), "margin": (0, _HUGE), "label_smoothing": (0, 1), "lateral_dropout": (0, 1),
-    "momentum": (0, 1), "weight_decay": (0, _HUGE), "gradient_clip": (_TINY, _HUGE), "warmup_epochs": (0, _HUGE),
+    "prototype_momentum": (0, 1), "prototype_memory": (0, _HUGE), "margin": (0, _HUGE),
+    "label_smoothing": (0, 1), "lateral_dropout": (0, 1), "momentum": (0, 1), "weight_decay": (0, _HUGE),
+    "gradient_clip": (_TINY, _HUGE), "warmup_epochs": (0, _HUGE),
 }  # fmt: skip
 
 
@@ -68,9 +66,10 @@ class Recipe:
         zero_init_gates: the fusion begins as the identity (D3).
         dropout: before each classifier.
         prototypes: train with prototypical refinement.
-        embedding_dim: width of the embeddings (D4).
+        embedding_dim, embedding_pool: width of the embeddings; "mean" or "max" over time, then over space (D4).
         alpha: weight of the refinement loss (D8).
-        temperature, prototype_momentum, margin, shift, detach_probability: see `PrototypicalRefinement` (D5 to D7).
+        temperature, prototype_momentum, prototype_memory, margin, shift, detach_probability: see
+            `PrototypicalRefinement` (D5 to D7).
         label_smoothing: of the cross-entropies.
         epochs: passes over the training clips.
         batch_size: clips a step.
@@ -109,9 +108,11 @@ class Recipe:
     dropout: float = 0.5
     prototypes: bool = True
     embedding_dim: int = 256
+    embedding_pool: tuple[str, str] = ("mean", "max")
     alpha: float = 0.2
     temperature: float = 0.125
     prototype_momentum: float = 0.9
+    prototype_memory: int = 0
     margin: float = 1.0
     shift: str = "tp"
     detach_probability: bool = True
@@ -324,64 +325,6 @@ RECIPES = {
     "pose-small": pose_small,
     "demo": demo,
 }
-
-
-def build_model(
-    recipe: Recipe, num_classes: int, input_channels: int, generator: torch.Generator | None = None
-) -> SinglePathway | TwoPathway:
-    """The network of a recipe; `input_channels` are the heatmap channels (joints, or limbs)."""
-    heads: dict[str, Any] = {
-        "embedding_dim": recipe.embedding_dim,
-        "dropout": recipe.dropout,
-        "generator": generator,
-    }
-    model: SinglePathway | TwoPathway
-    if recipe.pathways == ("rgb",):
-        model = rgb_model(num_classes, width=recipe.rgb_width, blocks=recipe.rgb_blocks, **heads)
-    elif recipe.pathways == ("pose",):
-        model = pose_model(
-            num_classes, input_channels, width=recipe.pose_width, blocks=recipe.pose_blocks,
-            halve_time=recipe.halve_time, **heads,
-        )  # fmt: skip
-    else:
-        model = two_pathway(
-            num_classes,
-            input_channels,
-            rgb_width=recipe.rgb_width,
-            pose_width=recipe.pose_width,
-            rgb_blocks=recipe.rgb_blocks,
-            pose_blocks=recipe.pose_blocks,
-            halve_time=recipe.halve_time,
-            laterals=recipe.laterals,
-            lateral_detach=recipe.lateral_detach,
-            lateral_dropout=recipe.lateral_dropout,
-            fusion=recipe.fusion,  # type: ignore[arg-type]
-            fusion_sequential=recipe.fusion_sequential,
-            fusion_heads=recipe.fusion_heads,
-            zero_init_gates=recipe.zero_init_gates,
-            **heads,
-        )
-    if not recipe.zero_init_blocks:
-        open_residual_blocks(model)
-    return model
-
-
-def build_objective(recipe: Recipe, num_classes: int, generator: torch.Generator | None = None) -> Objective:
-    """The loss of a recipe, with its prototypes."""
-    return Objective(
-        recipe.pathways,
-        num_classes,
-        recipe.embedding_dim,
-        alpha=recipe.alpha,
-        prototypes=recipe.prototypes,
-        label_smoothing=recipe.label_smoothing,
-        momentum=recipe.prototype_momentum,
-        temperature=recipe.temperature,
-        margin=recipe.margin,
-        shift=recipe.shift,  # type: ignore[arg-type]
-        detach_probability=recipe.detach_probability,
-        generator=generator,
-    )
 
 
 def differences(one: Recipe, other: Recipe) -> list[str]:

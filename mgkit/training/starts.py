@@ -1,88 +1,150 @@
-"""Where the first weights of a training come from: finished runs, or checkpoint files of ours."""
+"""Where the first weights of a training come from: finished runs of ours, or files of published weights."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mgkit.data.clips import Clips
+from mgkit.data.skeletons import Skeleton, get_skeleton
 from mgkit.errors import MgkitError, some
-from mgkit.models import Objective, SinglePathway, TwoPathway, merge_branches
+from mgkit.models import LoadReport, Objective, SinglePathway, TwoPathway, load_published, match_names
 from mgkit.results.runs import Run, load_run
-from mgkit.training.inference import load_checkpoint, restore
 from mgkit.training.recipes import Recipe
 
-__all__ = ["Start", "apply_start", "find_start", "start_hashes"]
-
-Start = Mapping[str, Run | str | Path]
+__all__ = ["Start", "Weights", "apply_start", "find_start", "start_settings"]
 
 
-def find_start(start: Start | None, recipe: Recipe, clips: Clips) -> dict[str, Path]:
-    """The checkpoint that each pathway starts from.
+@dataclass(frozen=True)
+class Weights:
+    """A file of weights, and how its classes and joints become those of the clips.
+
+    Attributes:
+        path: a file that `mgkit.models.load_published` reads: of MMAction2, PYSKL, PCAN, torchvision or ours.
+        classes: None: the same classes; "new": none of them; or for each class of the clips its index in the file,
+            None for a new one.
+        joints: None: the same joints; the name of the layout that the file was trained on ("coco17"), whose joints are
+            found by name; "new"; or a list as for classes.
+        finished: the weights are those of a finished run: they stand for a stage instead of being its first ones.
+    """
+
+    path: str | Path
+    classes: str | Sequence[int | None] | None = None
+    joints: str | Sequence[int | None] | None = None
+    finished: bool = False
+
+
+Start = Mapping[str, Run | Weights | str | Path]
+
+
+def find_start(start: Start | None, recipe: Recipe, clips: Clips) -> dict[str, Weights]:
+    """The weights that the model, or each pathway, starts from.
 
     Args:
-        start: for "rgb" and "pose" a finished run of that pathway alone, or for "all" one of the recipe's pathways.
+        start: under "rgb" and "pose" what that pathway starts from, or under "all" what the whole model does: a
+            finished run, its folder, a file of weights, or `Weights`.
         recipe: what shall be trained from there.
-        clips: what it shall be trained on; the runs must have the same classes and joints.
-
-    Returns:
-        {"rgb" or "pose" or "all": path of the run's best checkpoint}.
+        clips: what it shall be trained on; a run must have the same classes and joints.
 
     Raises:
-        MgkitError: an unknown key, a run that is unfinished, of other pathways, classes or joints, or a two-pathway
-            recipe without stages that is given one branch only.
+        MgkitError: an unknown key, a run that is unfinished, of other pathways, classes or joints, a missing file, or a
+            two-pathway recipe without stages that is given one branch only.
     """
-    found: dict[str, Path] = {}
+    found: dict[str, Weights] = {}
     start = start or {}
-    known = ("all", *recipe.pathways)
     for key, given in start.items():
-        if key not in known or ("all" in start and len(start) > 1):
+        if key not in ("all", *recipe.pathways) or ("all" in start and len(start) > 1):
             raise MgkitError(
                 f"start has {some(map(repr, start))}: give 'all' alone, or {' and '.join(map(repr, recipe.pathways))}."
             )
-        run = given if isinstance(given, Run) else load_run(given)
-        wanted = recipe.pathways if key == "all" else (key,)
-        if run.pathways != wanted:
-            raise MgkitError(
-                f"start: {run.root} is a run of {' and '.join(run.pathways)}; for {key!r} give one of "
-                f"{' and '.join(wanted)}."
-            )
-        if run.status()["state"] != "finished":
-            raise MgkitError(f"start: {run.root} is not finished; train it to its end first.")
-        if run.classes.names != clips.classes.names or run.skeleton.joints != clips.skeleton.joints:
-            raise MgkitError(
-                f"start: {run.root} was trained on other classes or joints than {clips.root} has: give a run on "
-                "the same."
-            )
-        found[key] = run.checkpoint("best")
+        if isinstance(given, Weights):
+            found[key] = given
+        elif isinstance(given, str | Path) and Path(given).is_file():
+            found[key] = Weights(given)
+        else:
+            found[key] = _of_run(given, recipe.pathways if key == "all" else (key,), clips)
+        if not Path(found[key].path).is_file():
+            raise MgkitError(f"start: there is no file of weights {found[key].path}.")
     missing = [name for name in recipe.pathways if name not in found]
     if found and "all" not in found and missing and not recipe.stages:
         raise MgkitError(
-            f"start lacks {missing[0]!r}, and the recipe has no stage that would train it: give a run for it too."
+            f"start lacks {missing[0]!r}, and the recipe has no stage that would train it: give weights for it too."
         )
     return found
 
 
-def start_hashes(start: Mapping[str, Path]) -> dict[str, str]:
-    """SHA-256 of each checkpoint started from: runs that began elsewhere are never taken for one another."""
-    return {key: hashlib.sha256(path.read_bytes()).hexdigest() for key, path in start.items()}
+def _of_run(given: Run | str | Path, wanted: Sequence[str], clips: Clips) -> Weights:
+    run = given if isinstance(given, Run) else load_run(given)
+    if list(run.pathways) != list(wanted):
+        raise MgkitError(
+            f"start: {run.root} is a run of {' and '.join(run.pathways)}; give one of {' and '.join(wanted)}."
+        )
+    if run.status()["state"] != "finished":
+        raise MgkitError(f"start: {run.root} is not finished; train it to its end first.")
+    if run.classes.names != clips.classes.names or run.skeleton.joints != clips.skeleton.joints:
+        raise MgkitError(
+            f"start: {run.root} was trained on other classes or joints than {clips.root} has: give a run on the same, "
+            "or its checkpoint as Weights(path, classes=..., joints=...)."
+        )
+    return Weights(run.checkpoint("best"), finished=True)
 
 
-def apply_start(model: SinglePathway | TwoPathway, objective: Objective, paths: Mapping[str, Path]) -> None:
+def start_settings(start: Mapping[str, Weights]) -> dict[str, Any]:
+    """What of the start decides the result, as plain values: runs that began elsewhere are never taken for another."""
+    return {
+        key: {
+            "sha256": hashlib.sha256(Path(weights.path).read_bytes()).hexdigest(),
+            "classes": _mapped(weights.classes),
+            "joints": _mapped(weights.joints),
+        }
+        for key, weights in start.items()
+    }
+
+
+def apply_start(
+    model: SinglePathway | TwoPathway,
+    objective: Objective,
+    start: Mapping[str, Weights],
+    recipe: Recipe,
+    clips: Clips,
+) -> LoadReport:
     """Load what `find_start` found, and the finished stages, into a new model and its objective, in place.
 
     Two branches are merged: each pathway's weights are copied, the weights of lateral channels become zero. The
     embeddings are copied too, so the branches' prototypes, where they have any, hold and come along.
     """
-    states = {key: load_checkpoint(path) for key, path in paths.items()}
-    if isinstance(model, TwoPathway) and "all" not in states:
-        merge_branches(model, rgb=states["rgb"]["model"], pose=states["pose"]["model"])
-    else:
-        for key, state in states.items():
-            restore(state, paths[key], model=model)
-    for state in states.values():
-        own = objective.state_dict()
-        learnt: dict[str, Any] = {name: value for name, value in state["objective"].items() if name in own}
-        objective.load_state_dict({**own, **learnt})
+    joints = next((_joints(w, recipe, clips) for key, w in start.items() if key != "rgb"), None)
+    if "all" in start or isinstance(model, SinglePathway):
+        (weights,) = start.values()
+        return load_published(
+            weights.path, model, objective=objective, classes=_mapped(weights.classes), joints=joints
+        )
+    return load_published(
+        {key: weights.path for key, weights in start.items()},
+        model,
+        objective=objective,
+        classes={key: _mapped(weights.classes) for key, weights in start.items()},
+        joints=joints,
+    )
+
+
+def _joints(weights: Weights, recipe: Recipe, clips: Clips) -> Any:
+    if weights.joints is None or weights.joints == "new" or not isinstance(weights.joints, str):
+        return _mapped(weights.joints)
+    return match_names(
+        _channels(clips.skeleton, recipe.heatmap), _channels(get_skeleton(weights.joints), recipe.heatmap)
+    )
+
+
+def _channels(skeleton: Skeleton, heatmap: str) -> list[str]:
+    """Names of the channels of a heatmap: joints, or limbs by their two ends."""
+    if heatmap == "joint":
+        return list(skeleton.joints)
+    return [" to ".join(sorted((skeleton.joints[a], skeleton.joints[b]))) for a, b in skeleton.edges]
+
+
+def _mapped(value: str | Sequence[int | None] | None) -> Any:
+    return value if value is None or isinstance(value, str) else list(value)

@@ -8,6 +8,7 @@ import torch
 
 from mgkit.errors import MgkitError
 from mgkit.training import recipes
+from mgkit.training.building import build_model, build_objective
 from mgkit.training.recipes import Recipe
 
 
@@ -92,10 +93,10 @@ def test_settings_from_a_shell() -> None:
 def test_every_recipe_builds_its_model_and_objective() -> None:
     with torch.device("meta"):
         for recipe in (recipes.paper(), recipes.rgb_only(), recipes.pose_only()):
-            model = recipes.build_model(recipe, 32, 22)
+            model = build_model(recipe, 32, 22)
             assert model.pathways == recipe.pathways
-            assert set(recipes.build_objective(recipe, 32).refinement) == set(recipe.pathways)
-    assert not recipes.build_objective(Recipe(prototypes=False), 32).refinement
+            assert set(build_objective(recipe, 32).refinement) == set(recipe.pathways)
+    assert not build_objective(Recipe(prototypes=False), 32).refinement
 
 
 def test_every_field_is_documented() -> None:

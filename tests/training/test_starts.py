@@ -8,13 +8,18 @@ import pytest
 import torch
 
 from mgkit.data.clips import Classes, Clips, write_clip_folder
+from mgkit.data.skeletons import get_skeleton
+from mgkit.demo import demo_clips as make_demo_clips
 from mgkit.errors import MgkitError
+from mgkit.models import load_state, write_published
 from mgkit.results.runs import Run, load_run, write_status
 from mgkit.training import recipes
+from mgkit.training.building import build_model
 from mgkit.training.inference import load_checkpoint
 from mgkit.training.inference import test as run_test
 from mgkit.training.loop import train
 from mgkit.training.recipes import Recipe
+from mgkit.training.starts import Weights
 from tests.tiny import TRIANGLE, tiny_clips, tiny_pose, tiny_row
 
 TINY: dict[str, Any] = {
@@ -116,7 +121,7 @@ def test_a_start_that_does_not_fit_is_refused_before_anything_is_made(
 
     refused("give 'all' alone, or 'rgb' and 'pose'", rbg=branches["rgb"])
     refused("give 'all' alone", all=branches["rgb"], rgb=branches["rgb"])
-    refused("is a run of pose; for 'rgb' give one of rgb", rgb=branches["pose"], pose=branches["pose"])
+    refused("is a run of pose; give one of rgb", rgb=branches["pose"], pose=branches["pose"])
     refused("start lacks 'pose', and the recipe has no stage", rgb=branches["rgb"])
     refused("there is no run folder", rgb=tmp_path / "nowhere", pose=branches["pose"])
     others = write_clip_folder(
@@ -128,6 +133,63 @@ def test_a_start_that_does_not_fit_is_refused_before_anything_is_made(
     )
     pose = recipes.demo(**TINY).stages[1]
     refused("trained on other classes or joints", pose, others, pose=branches["pose"])
+
+
+def published(path: Path, recipe: Recipe, joints: int, classes: int = 4) -> Path:
+    """A file of weights under MMAction2's names, of a model with other classes or joints."""
+    model = build_model(recipe, classes, joints, torch.Generator().manual_seed(7))
+    write_published(path, model)
+    return path
+
+
+def test_a_stage_begins_with_published_weights(clips: Clips, tmp_path: Path) -> None:
+    """A file is where a branch's training begins; a finished run takes the branch's place."""
+    recipe = recipes.demo(**TINY)
+    file = published(tmp_path / "posec3d.pth", recipe.stages[1], joints=17, classes=60)
+    joints = [0, None, 5]  # as if the first and the third of our joints were the file's 0 and 5
+    run = fit(clips, recipe, tmp_path / "run", start={"pose": Weights(file, classes="new", joints=joints)})
+    assert run.stages() == ["pose", "rgb"]
+    assert "3 joints" in (run.stage("pose").root / "start.txt").read_text()
+    assert run.config["settings"]["start"]["pose"]["joints"] == joints
+    begun = fit(
+        clips, still(recipe.stages[1]), tmp_path / "still", start={"all": Weights(file, "new", joints)}
+    )
+    stem = load_checkpoint(begun.checkpoint("last"))["model"]["backbones.pose.stem.conv.weight"]
+    theirs = load_state(file)["backbone.conv1.conv.weight"]
+    assert torch.equal(stem[:, [0, 2]], theirs[:, [0, 5]])
+
+
+def test_joints_are_found_by_the_name_of_their_layout(tmp_path: Path) -> None:
+    made = make_demo_clips(tmp_path / "clips", train=16, val=8, test=0, workers=1, progress=False)
+    recipe = still(recipes.demo(**{**TINY, "heatmap_size": 16, "rgb_size": 64}).stages[1])
+    file = published(tmp_path / "posec3d.pth", recipe, joints=17, classes=8)
+    run = fit(made, recipe, tmp_path / "run", start={"pose": Weights(file, joints="coco17")})
+    stem = load_checkpoint(run.checkpoint("last"))["model"]["backbones.pose.stem.conv.weight"]
+    theirs = load_state(file)["backbone.conv1.conv.weight"]
+    ours, coco = get_skeleton("imigue22").joints, get_skeleton("coco17").joints
+    for name in ("nose", "left_wrist", "right_shoulder"):
+        assert torch.equal(stem[:, ours.index(name)], theirs[:, coco.index(name)])
+    with pytest.raises(MgkitError, match="mediapipe9"):
+        fit(made, recipe, tmp_path / "other", start={"pose": Weights(file, joints="mediapipe9")})
+
+
+def test_published_branches_are_merged_without_stages(clips: Clips, tmp_path: Path) -> None:
+    from dataclasses import replace
+
+    recipe = recipes.demo(**TINY)
+    files = {
+        stage.name: published(tmp_path / f"{stage.name}.pth", stage, joints=3) for stage in recipe.stages
+    }
+    run = fit(clips, replace(recipe, stages=()), tmp_path / "run", start=files)
+    assert run.stages() == []
+    assert "zero weights for the lateral" in (run.root / "start.txt").read_text()
+    with pytest.raises(MgkitError, match="there is no file of weights"):
+        fit(clips, recipe, tmp_path / "none", start={"rgb": Weights(tmp_path / "nowhere.pth")})
+    with pytest.raises(MgkitError, match="classes"):
+        fit(
+            clips, recipe.stages[0], tmp_path / "wrong",
+            start={"rgb": published(tmp_path / "k400.pth", recipe.stages[0], joints=3, classes=400)},
+        )  # fmt: skip
 
 
 def test_an_unfinished_start_is_refused(clips: Clips, tmp_path: Path) -> None:
