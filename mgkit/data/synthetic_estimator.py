@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from mgkit.data.skeletons import FINGERS, IMIGUE22
+from mgkit.data.layouts import FINGERS
+from mgkit.data.skeletons import IMIGUE22
 
 Array = npt.NDArray[np.float64]
 

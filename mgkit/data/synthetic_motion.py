@@ -23,7 +23,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from mgkit.data.skeletons import FINGERS, IMIGUE22
+from mgkit.data.layouts import FINGERS
+from mgkit.data.skeletons import IMIGUE22
 from mgkit.data.synthetic_people import Subject
 
 Array = npt.NDArray[np.float64]
