@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import pickle
 import subprocess
 import sys
@@ -327,3 +328,37 @@ def test_videos_show_what_was_drawn(raw: Path) -> None:
     assert drawn is not None
     written = read_frames(raw / "videos" / f"{first.clip_id}.mp4", [0, len(drawn) - 1])
     assert np.abs(written.astype(int) - drawn[[0, -1]]).mean() < 6
+
+
+# What the default demo was when it was first published. Its results are quoted, so it may never change.
+PLANS = "af5f206e6d210d42b9fb8829524d0ef4793a3c01053a339df1efb4ba47086308"
+CLIPS = {  # the first training clip of each class: key-points and scores, frames as OpenCV 5.0.0 fills them
+    "S04_train0000": ("171f6379f32433f4", "ab50c83c69de52a4"),
+    "S07_train0001": ("a6f2f18e901ca887", "2ad019749711f747"),
+    "S10_train0003": ("03da0ebebdec469e", "56a699e656edb42d"),
+    "S21_train0004": ("9b76e279fd283fe3", "04808158095d40d3"),
+    "S19_train0006": ("15220c7efae1e042", "ab32b591b10ea16a"),
+    "S12_train0007": ("18c7f5d76db6621c", "b10eedc93315e36c"),
+    "S11_train0010": ("e94d0fe9307f234a", "8bd44bb7fda622ab"),
+    "S15_train0015": ("5e033219233ad93d", "dfc3bc9e5b4dbffd"),
+}
+
+
+def digest(*arrays: np.ndarray) -> str:
+    return hashlib.sha256(b"".join(array.tobytes() for array in arrays)).hexdigest()[:16]
+
+
+def test_the_default_demo_stays_what_it_is() -> None:
+    import cv2
+
+    plans = plan_clips()
+    assert hashlib.sha256(repr(plans).encode()).hexdigest() == PLANS
+    assert {p.gesture for p in plans if p.clip_id in CLIPS} == set(DEMO_CLASSES)
+    for p in plans:
+        if p.clip_id not in CLIPS:
+            continue
+        clip, frames = make_clip(p)
+        assert digest(clip.keypoint, clip.score) == CLIPS[p.clip_id][0], p.clip_id
+        assert frames is not None
+        if cv2.__version__ == "5.0.0":  # others may fill the edge of a polygon differently
+            assert digest(frames) == CLIPS[p.clip_id][1], p.clip_id
