@@ -47,7 +47,9 @@ import numpy as np
 
 from mgkit.data.skeletons import IMIGUE22
 from mgkit.data.synthetic_estimator import observe
-from mgkit.data.synthetic_motion import FPS, GESTURES, clip_length, joints, move
+from mgkit.data.synthetic_gestures import GESTURES
+from mgkit.data.synthetic_joints import joints
+from mgkit.data.synthetic_motion import FPS, clip_length, move
 from mgkit.data.synthetic_people import Subject, make_subject
 from mgkit.data.synthetic_scene import Frames, make_camera, render
 from mgkit.data.video import write_video

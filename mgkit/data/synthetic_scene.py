@@ -11,9 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from mgkit.data.synthetic_figure import THINGS, Layer, before_table, behind_table
+from mgkit.data.synthetic_figure import THINGS, before_table, behind_table
 from mgkit.data.synthetic_motion import Array, Motion
 from mgkit.data.synthetic_people import Colour, Subject, blend, shade
+from mgkit.data.synthetic_shapes import Layer
 
 Frames = npt.NDArray[np.uint8]
 

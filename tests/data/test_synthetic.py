@@ -17,7 +17,9 @@ from mgkit.data import synthetic
 from mgkit.data.skeletons import IMIGUE22
 from mgkit.data.synthetic import DEMO_CLASSES, ClipPlan, make_clip, plan_clips, write_raw
 from mgkit.data.synthetic_estimator import observe
-from mgkit.data.synthetic_motion import GESTURES, PLACES, joints, move
+from mgkit.data.synthetic_gestures import GESTURES, PLACES
+from mgkit.data.synthetic_joints import joints
+from mgkit.data.synthetic_motion import move
 from mgkit.data.synthetic_people import make_subject
 from mgkit.data.synthetic_scene import make_camera, render
 from mgkit.data.video import probe, read_frames
