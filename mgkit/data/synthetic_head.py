@@ -144,13 +144,13 @@ def _mouth(motion: Motion, subject: Subject, face: _Head) -> list[Layer]:
     ]
     changed: list[Layer] = []
     if motion.look == "pressed lips":
-        # Drawn in until a long thin line is left, with a fold at each end.
-        changed = face.line([(-4.4, 7.9), (-1.5, 7.4), (1.5, 7.4), (4.4, 7.9)], 0.75, shade(skin, 0.5))
-        changed += face.line([(-3.6, 9.6), (0.0, 9.2), (3.6, 9.6)], 0.5, shade(skin, 0.78))
+        # Drawn in until a thin line is left, longer than the mouth was, with a fold under it.
+        changed = face.line([(-4.3, 7.7), (-1.5, 7.3), (1.5, 7.3), (4.3, 7.7)], 0.5, shade(lips, 0.7))
+        changed += face.line([(-2.6, 9.5), (0.0, 9.2), (2.6, 9.5)], 0.4, shade(skin, 0.82))
     elif motion.look == "puffed cheeks":
         for side in (-1.0, 1.0):
-            changed.append(face.oval((side * 7.6, 6.2), 4.6, 4.4, shade(skin, 0.86)))
-            changed.append(face.oval((side * 7.2, 5.9), 4.0, 3.8, shade(skin, 1.06)))
+            changed.append(face.oval((side * 7.4, 6.2), 4.2, 4.1, shade(skin, 0.84)))
+            changed.append(face.oval((side * 7.1, 6.0), 3.7, 3.6, shade(skin, 1.03)))
         changed.append(face.oval((0.0, 7.8), 1.9, 1.6, opening))
     if not changed:
         return usual

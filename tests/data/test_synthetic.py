@@ -103,7 +103,7 @@ def test_a_clip_depends_on_its_plan_alone() -> None:
 
 
 def test_nothing_to_do_when_complete(raw: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(synthetic, "_run", lambda *_: pytest.fail("made again"))
+    monkeypatch.setattr(synthetic, "run_jobs", lambda *_: pytest.fail("made again"))
     assert write_raw(raw, **SMALL) == raw
 
 
@@ -168,6 +168,10 @@ def test_folders_of_others_are_left_alone(raw: Path, tmp_path: Path) -> None:
         ({"imbalance": 0.5}, "imbalance is 0.5"),
         ({"imbalance": float("nan")}, "imbalance is nan"),
         ({"seed": -1}, "seed is -1"),
+        ({"classes": "imigue"}, "no made set of classes 'imigue': use one of imigue32"),
+        ({"tail": 0.1}, "tail is 0.1"),
+        ({"faults": -1.0}, "faults is -1"),
+        ({"variety": 4.0}, "variety is 4"),
         ({"workers": 0}, "0 workers"),
     ],
 )
