@@ -144,9 +144,9 @@ def _mouth(motion: Motion, subject: Subject, face: _Head) -> list[Layer]:
     ]
     changed: list[Layer] = []
     if motion.look == "pressed lips":
-        # Drawn in until a thin line is left, longer than the mouth was, with a fold under it.
-        changed = face.line([(-4.3, 7.7), (-1.5, 7.3), (1.5, 7.3), (4.3, 7.7)], 0.5, shade(lips, 0.7))
-        changed += face.line([(-2.6, 9.5), (0.0, 9.2), (2.6, 9.5)], 0.4, shade(skin, 0.82))
+        # Drawn in until a thin line is left, longer than the mouth was, over a chin that is tensed.
+        changed = [face.oval((0.0, 10.0), 3.0, 1.4, shade(skin, 0.8))]
+        changed += face.line([(-4.6, 8.0), (-1.5, 7.4), (1.5, 7.4), (4.6, 8.0)], 0.6, shade(lips, 0.5))
     elif motion.look == "puffed cheeks":
         for side in (-1.0, 1.0):
             changed.append(face.oval((side * 7.4, 6.2), 4.2, 4.1, shade(skin, 0.84)))

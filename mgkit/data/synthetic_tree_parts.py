@@ -46,7 +46,8 @@ class Tree:
     Attributes:
         root: the folder.
         clips: in the order of videos and of time.
-        videos: the video file of each source.
+        files: of each source, by kind: `"video"`, and what the dataset has of `"labels"`, `"openpose"`, `"light_hand"`
+            and `"poses"`.
         frames: of each source.
         poses: of each source (T, V, 3): x, y in pixels of the video and score, 0 = not seen, as in its files; hands are
             on their true side.
@@ -55,7 +56,7 @@ class Tree:
 
     root: Path
     clips: tuple[TreeClip, ...]
-    videos: dict[str, Path]
+    files: dict[str, dict[str, Path]]
     frames: dict[str, int]
     poses: dict[str, Poses]
     size: tuple[int, int]
@@ -121,7 +122,7 @@ def tree(root: Path, jobs: list[Video], made: dict[str, Made], clips: list[TreeC
     return Tree(
         root=root,
         clips=tuple(clips),
-        videos={job.key: job.files["video"] for job in jobs},
+        files={job.key: job.files for job in jobs},
         frames={job.key: len(made[job.key].poses) for job in jobs},
         poses={job.key: made[job.key].poses for job in jobs},
         size=frame_shape(size),

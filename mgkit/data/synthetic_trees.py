@@ -103,10 +103,8 @@ def write_imigue(
     """
     if tops not in IMIGUE_TOPS or not poses or set(poses) - {"openpose", "light_hand"}:
         raise MgkitError(f"tops is one of {', '.join(IMIGUE_TOPS)}, poses some of openpose and light_hand.")
-    root, rng = (
-        new_folder(out, size, seed, train, val, test, gestures - 1),
-        np.random.default_rng([seed, LABEL_STREAM]),
-    )
+    root = new_folder(out, size, seed, train, val, test, gestures - 1)
+    rng = np.random.default_rng([seed, LABEL_STREAM])
     last = len(CLASS_SETS["imigue32"]) - 1
     counts = {"train": train, "val": val, "test": test}
     people = max(1, (train + 1) // 2)
@@ -202,10 +200,8 @@ def write_smg(
     """
     if first_frame not in (0, 1):
         raise MgkitError(f"the first frame has number {first_frame}: give 0 or 1.")
-    root, rng = (
-        new_folder(out, size, seed, train, test, gestures - 1),
-        np.random.default_rng([seed, LABEL_STREAM]),
-    )
+    root = new_folder(out, size, seed, train, test, gestures - 1)
+    rng = np.random.default_rng([seed, LABEL_STREAM])
     jobs: list[Video] = []
     for split, count in {"train": train, "test": test}.items():
         for _ in range(count):
@@ -278,7 +274,8 @@ def write_ma52(
         size: height of the videos in pixels, even, at least 64.
         seed, workers, progress: as in `write_imigue`.
     """
-    root, rng = new_folder(out, size, seed, train, val, test), np.random.default_rng([seed, LABEL_STREAM])
+    root = new_folder(out, size, seed, train, val, test)
+    rng = np.random.default_rng([seed, LABEL_STREAM])
     jobs: list[Video] = []
     first = 1
     for split, count in {"train": train, "val": val, "test": test}.items():
