@@ -336,6 +336,37 @@ def test_videos_show_what_was_drawn(raw: Path) -> None:
     assert np.abs(written.astype(int) - drawn[[0, -1]]).mean() < 6
 
 
+def test_a_whole_set_with_other_people_and_worse_key_points(tmp_path: Path) -> None:
+    small = {
+        "classes": "imigue32",
+        "train": 32,
+        "val": 0,
+        "test": 2,
+        "size": 64,
+        "progress": False,
+        "workers": 1,
+    }
+    extras = {"tail": 4.0, "faults": 2.0, "variety": 2.0}
+    out = write_raw(tmp_path / "raw", **small, **extras)  # type: ignore[arg-type]
+    meta = read_json(out / "annotations.meta.json")
+    assert len(meta["classes"]) == len(meta["groups"]) == 32
+    assert meta["classes"][meta["non_gesture"]] == "illustrative"
+    assert {a["label"] for a in annotations(out)["annotations"]} == set(range(32))
+    assert {key: read_json(out / "dataset.json")[key] for key in extras} == extras
+    assert write_raw(out, **small, **extras) == out  # type: ignore[arg-type]
+    with pytest.raises(MgkitError, match="another tail"):
+        write_raw(out, **small, **{**extras, "tail": None})  # type: ignore[arg-type]
+    with pytest.raises(MgkitError, match="another faults"):
+        write_raw(out, **small, **{**extras, "faults": 1.0})  # type: ignore[arg-type]
+
+
+def test_defaults_leave_no_trace_in_the_arguments_on_disk(raw: Path) -> None:
+    """So that a dataset made by an earlier version is still recognised as complete."""
+    assert set(read_json(raw / "dataset.json")) == {
+        "complete", "format", "classes", "train", "val", "test", "size", "seed", "imbalance"
+    }  # fmt: skip
+
+
 # What the default demo was when it was first published. Its results are quoted, so it may never change.
 PLANS = "af5f206e6d210d42b9fb8829524d0ef4793a3c01053a339df1efb4ba47086308"
 CLIPS = {  # the first training clip of each class: key-points and scores, frames as OpenCV 5.0.0 fills them
