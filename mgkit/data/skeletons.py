@@ -1,22 +1,26 @@
-"""One `Skeleton` object per key-point layout, from which flips, limbs and drawings are derived.
+"""One `Skeleton` object per key-point layout, from which flips, limbs, graphs and drawings are derived.
 
 A layout is its joint names, its edges and its left/right pairs, and nothing else is ever written down by hand:
-copies of these lists drifting apart is how published configurations came to swap noses with necks.
+copies of these lists drifting apart is how published configurations came to swap noses with necks. The layouts known
+by name are in `mgkit.data.layouts`, in words.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from mgkit.data.layouts import LAYOUT_WORDS
 from mgkit.errors import MgkitError, some
 from mgkit.files import read_json
+
+# Where a graph is centred, in order of preference. Not the hips: seated people are seen without them.
+ROOTS = ("spine_shoulder", "neck", "nose", "head")
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,68 @@ class Skeleton:
             index[left], index[right] = right, left
         return index
 
+    @cached_property
+    def sides(self) -> tuple[str, ...]:
+        """Of each joint: `"left"`, `"right"`, or `"middle"` where it has no mirror image."""
+        sides = ["middle"] * len(self.joints)
+        for left, right in self.pairs:
+            sides[left], sides[right] = "left", "right"
+        return tuple(sides)
+
+    @cached_property
+    def edge_sides(self) -> tuple[str, ...]:
+        """Of each edge, for its colour in a drawing: the side that its ends are on; `"middle"` where they are on both
+        or on none."""
+        ends = ({self.sides[a], self.sides[b]} - {"middle"} for a, b in self.edges)
+        return tuple(found.pop() if len(found) == 1 else "middle" for found in ends)
+
+    @cached_property
+    def adjacency(self) -> npt.NDArray[np.float32]:
+        """(V, V), symmetric: 1 where an edge joins two joints, else 0, also on the diagonal."""
+        matrix = np.zeros((len(self.joints), len(self.joints)), dtype=np.float32)
+        for a, b in self.edges:
+            matrix[a, b] = matrix[b, a] = 1.0
+        return matrix
+
+    @cached_property
+    def hops(self) -> npt.NDArray[np.int64]:
+        """(V, V), symmetric: edges on the shortest way between two joints; V, more than any has, = there is none."""
+        count = len(self.joints)
+        near = (self.adjacency > 0) | np.eye(count, dtype=np.bool_)
+        hops, reached = np.full((count, count), count), np.eye(count, dtype=np.bool_)
+        for step in range(count):
+            hops[reached & (hops == count)] = step
+            reached = (reached.astype(np.float32) @ near) > 0
+        return hops
+
+    @cached_property
+    def root(self) -> int:
+        """The joint that a graph is centred on: the first of `ROOTS` that the layout has, else the most central one."""
+        for joint in ROOTS:
+            if joint in self.joints:
+                return self.joints.index(joint)
+        return int(self.hops.sum(axis=1).argmin())
+
+    @cached_property
+    def parents(self) -> npt.NDArray[np.int64]:
+        """(V,) the neighbour of each joint that is nearest to the root (the lowest number of several).
+
+        The root is its own parent, and so is a joint that no way leads to. `points - points[..., parents, :]` are the
+        bones that skeleton networks take beside joints.
+        """
+        parents = np.arange(len(self.joints))
+        for joint, distance in enumerate(self.hops[self.root]):
+            nearer = np.flatnonzero((self.adjacency[joint] > 0) & (self.hops[self.root] < distance))
+            if len(nearer):
+                parents[joint] = nearer[self.hops[self.root][nearer].argmin()]
+        return parents
+
+    @cached_property
+    def inward(self) -> tuple[tuple[int, int], ...]:
+        """The edges as (farther, nearer) of the root, in their order: ST-GCN's inward edges; outward is the reverse."""
+        distance = self.hops[self.root]
+        return tuple((a, b) if distance[a] >= distance[b] else (b, a) for a, b in self.edges)
+
     def to_dict(self) -> dict[str, Any]:
         return {
             "name": self.name,
@@ -89,8 +155,8 @@ class Skeleton:
         return cls(str(value["name"]), tuple(str(j) for j in value["joints"]), tuple(edges), tuple(pairs))
 
 
-def _layout(name: str, joints: str, edges: str) -> Skeleton:
-    """Build a layout from words: joints `a b c`, edges `a-b b-c`. Pairs are found by name (left_x / right_x)."""
+def _from_words(name: str, joints: str, edges: str) -> Skeleton:
+    """Joints `a b c`, edges `a-b b-c`; pairs are found by name (left_x / right_x)."""
     names = tuple(joints.split())
     index = {joint: i for i, joint in enumerate(names)}
     joined = tuple((index[a], index[b]) for a, b in (edge.split("-") for edge in edges.split()))
@@ -100,115 +166,23 @@ def _layout(name: str, joints: str, edges: str) -> Skeleton:
     return Skeleton(name, names, joined, mirrored)
 
 
-def _arm(side: str, root: str) -> str:
-    return f"{root}-{side}_shoulder {side}_shoulder-{side}_elbow {side}_elbow-{side}_wrist"
+LAYOUTS: dict[str, Skeleton] = {name: _from_words(name, *words) for name, words in LAYOUT_WORDS.items()}
 
-
-def _leg(side: str, root: str) -> str:
-    return f"{root}-{side}_hip {side}_hip-{side}_knee {side}_knee-{side}_ankle"
-
-
-FINGERS = ("thumb", "index", "middle", "ring", "little")
-
-
-def _tips(side: str) -> str:
-    return " ".join(f"{side}_{finger}_tip" for finger in FINGERS)
-
-
-def _tip_edges(side: str) -> str:
-    return " ".join(f"{side}_wrist-{side}_{finger}_tip" for finger in FINGERS)
-
-
-COCO17 = _layout(
-    "coco17",
-    "nose left_eye right_eye left_ear right_ear left_shoulder right_shoulder left_elbow right_elbow "
-    "left_wrist right_wrist left_hip right_hip left_knee right_knee left_ankle right_ankle",
-    "nose-left_eye nose-right_eye left_eye-left_ear right_eye-right_ear left_shoulder-right_shoulder "
-    "left_shoulder-left_elbow left_elbow-left_wrist right_shoulder-right_elbow right_elbow-right_wrist "
-    "left_shoulder-left_hip right_shoulder-right_hip left_hip-right_hip "
-    "left_hip-left_knee left_knee-left_ankle right_hip-right_knee right_knee-right_ankle",
-)
-
-BODY25 = _layout(
-    "body25",
-    "nose neck right_shoulder right_elbow right_wrist left_shoulder left_elbow left_wrist mid_hip "
-    "right_hip right_knee right_ankle left_hip left_knee left_ankle right_eye left_eye right_ear left_ear "
-    "left_big_toe left_small_toe left_heel right_big_toe right_small_toe right_heel",
-    f"nose-neck {_arm('right', 'neck')} {_arm('left', 'neck')} neck-mid_hip "
-    f"{_leg('right', 'mid_hip')} {_leg('left', 'mid_hip')} "
-    "nose-right_eye right_eye-right_ear nose-left_eye left_eye-left_ear "
-    "left_ankle-left_big_toe left_big_toe-left_small_toe left_ankle-left_heel "
-    "right_ankle-right_big_toe right_big_toe-right_small_toe right_ankle-right_heel",
-)
-
-# The 22 joints that micro-gesture work on iMiGUE uses: BODY_25 without legs, then five finger tips a hand.
-IMIGUE22 = _layout(
-    "imigue22",
-    "nose neck right_shoulder right_elbow right_wrist left_shoulder left_elbow left_wrist "
-    f"right_eye left_eye right_ear left_ear {_tips('left')} {_tips('right')}",
-    f"nose-neck {_arm('right', 'neck')} {_arm('left', 'neck')} "
-    "nose-right_eye right_eye-right_ear nose-left_eye left_eye-left_ear "
-    f"{_tip_edges('left')} {_tip_edges('right')}",
-)
-
-# The 13 hand-annotated joints of Penn Action.
-PENN13 = _layout(
-    "penn13",
-    "head left_shoulder right_shoulder left_elbow right_elbow left_wrist right_wrist "
-    "left_hip right_hip left_knee right_knee left_ankle right_ankle",
-    "head-left_shoulder head-right_shoulder left_shoulder-left_elbow left_elbow-left_wrist "
-    "right_shoulder-right_elbow right_elbow-right_wrist left_shoulder-left_hip right_shoulder-right_hip "
-    "left_hip-right_hip left_hip-left_knee left_knee-left_ankle right_hip-right_knee right_knee-right_ankle",
-)
-
-
-def _holistic75() -> Skeleton:
-    """MediaPipe Holistic without the face mesh: 33 pose landmarks, then 21 of the left hand, 21 of the right."""
-    pose = (
-        "nose left_eye_inner left_eye left_eye_outer right_eye_inner right_eye right_eye_outer left_ear right_ear "
-        "mouth_left mouth_right left_shoulder right_shoulder left_elbow right_elbow left_wrist right_wrist "
-        "left_pinky right_pinky left_index right_index left_thumb right_thumb left_hip right_hip left_knee "
-        "right_knee left_ankle right_ankle left_heel right_heel left_foot_index right_foot_index"
-    ).split()
-    pose = [{"mouth_left": "left_mouth", "mouth_right": "right_mouth"}.get(joint, joint) for joint in pose]
-    bones = ("mcp", "pip", "dip", "tip")
-    hand = ["hand_wrist", *(f"hand_thumb_{b}" for b in ("cmc", "mcp", "ip", "tip"))]
-    hand += [f"hand_{finger}_{b}" for finger in FINGERS[1:] for b in bones]
-    edges = []
-    for side in ("left", "right"):
-        edges += [
-            f"nose-{side}_eye_inner",
-            f"{side}_eye_inner-{side}_eye",
-            f"{side}_eye-{side}_eye_outer",
-            f"{side}_eye_outer-{side}_ear",
-            f"{side}_shoulder-{side}_elbow",
-            f"{side}_elbow-{side}_wrist",
-            f"{side}_wrist-{side}_pinky",
-            f"{side}_wrist-{side}_index",
-            f"{side}_wrist-{side}_thumb",
-            f"{side}_pinky-{side}_index",
-            f"{side}_shoulder-{side}_hip",
-            f"{side}_hip-{side}_knee",
-            f"{side}_knee-{side}_ankle",
-            f"{side}_ankle-{side}_heel",
-            f"{side}_heel-{side}_foot_index",
-            f"{side}_ankle-{side}_foot_index",
-        ]
-        for start in range(1, 21, 4):  # each finger is a chain of four that begins at the wrist
-            chain = ["hand_wrist", *hand[start : start + 4]]
-            edges += [f"{side}_{a}-{side}_{b}" for a, b in pairwise(chain)]
-    edges += ["left_mouth-right_mouth", "left_shoulder-right_shoulder", "left_hip-right_hip"]
-    joints = [*pose, *(f"left_{j}" for j in hand), *(f"right_{j}" for j in hand)]
-    return _layout("holistic75", " ".join(joints), " ".join(edges))
-
-
-HOLISTIC75 = _holistic75()
-
-LAYOUTS: dict[str, Skeleton] = {s.name: s for s in (COCO17, BODY25, IMIGUE22, PENN13, HOLISTIC75)}
+COCO17 = LAYOUTS["coco17"]
+OPENPOSE18 = LAYOUTS["openpose18"]
+BODY25 = LAYOUTS["body25"]
+OPENPOSE137 = LAYOUTS["openpose137"]
+IMIGUE22 = LAYOUTS["imigue22"]
+LIGHT_HAND35 = LAYOUTS["light_hand35"]
+MA52_28 = LAYOUTS["ma52_28"]
+KINECT25 = LAYOUTS["kinect25"]
+KINECT20 = LAYOUTS["kinect20"]
+PENN13 = LAYOUTS["penn13"]
+HOLISTIC75 = LAYOUTS["holistic75"]
 
 
 def get_skeleton(layout: str | Path | Skeleton) -> Skeleton:
-    """A layout by name (`"coco17"`, `"body25"`, `"imigue22"`, `"penn13"`, `"holistic75"`), or from a JSON file.
+    """A layout by its name in `LAYOUTS` (`"imigue22"`, `"coco17"`, ...), or from a JSON file.
 
     The file holds `{"name", "joints", "edges", "pairs"}` as `Skeleton.to_dict` writes it.
     """
@@ -220,5 +194,5 @@ def get_skeleton(layout: str | Path | Skeleton) -> Skeleton:
     if path.suffix == ".json" and path.is_file():
         return Skeleton.from_dict(read_json(path), where=str(path))
     raise MgkitError(
-        f"unknown skeleton {str(layout)!r}: use one of {', '.join(LAYOUTS)}, or a .json file with a layout."
+        f"unknown skeleton {str(layout)!r}: use one of {some(LAYOUTS, len(LAYOUTS))}, or a .json file with a layout."
     )

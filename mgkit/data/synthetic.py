@@ -1,7 +1,7 @@
 """A made micro-gesture dataset: animated, rendered people at a table, with key-points as an estimator sees them.
 
 It stands in for the field's datasets, which may not be passed on, and is built so that neither pictures nor
-key-points alone can win. Eight names of iMiGUE are used; they differ as follows.
+key-points alone can win. By default eight names of iMiGUE are used; they differ as follows.
 
 | class            | place        | movement        | picture                | told by                       |
 |------------------|--------------|-----------------|------------------------|-------------------------------|
@@ -24,22 +24,22 @@ two pairs), so is a perfect reader of key-points, and one that reads both is rig
 
     raw = write_raw("data/demo-raw")          # videos/*.mp4, annotations.pkl, annotations.meta.json, dataset.json
 
-The modules: `synthetic_people` (who), `synthetic_motion` (what they do; add a class there), `synthetic_figure` and
-`synthetic_scene` (what a camera sees), `synthetic_estimator` (what a pose estimator sees).
+All 32 classes of iMiGUE (`classes="imigue32"`, or any of its names), the 17 of SMG (`"smg17"`) and the 52 of MA-52
+(`"ma52"`) come in such families too: 16 of iMiGUE's 32 have a twin with the same joints, 12 one with the same picture.
+`tail`, `faults` and `variety` make the task as skewed, noisy and varied as wanted; the defaults never change.
+
+The modules: `synthetic_plan` (which clips), `synthetic_people` (who), `synthetic_gestures` (what they do; add a class
+there), `synthetic_motion` and `synthetic_joints` (how), `synthetic_figure`, `synthetic_head` and `synthetic_scene`
+(what a camera sees), `synthetic_estimator` (what a pose estimator sees), `synthetic_pool` (processes).
+`synthetic_recording` makes untrimmed videos, and `synthetic_trees` the raw folders of iMiGUE, SMG and MA-52 of them.
 """
 
 from __future__ import annotations
 
-import math
-import os
 import pickle
-import signal
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -47,46 +47,19 @@ import numpy as np
 
 from mgkit.data.skeletons import IMIGUE22
 from mgkit.data.synthetic_estimator import observe
-from mgkit.data.synthetic_motion import FPS, GESTURES, clip_length, joints, move
-from mgkit.data.synthetic_people import Subject, make_subject
+from mgkit.data.synthetic_gestures import GESTURES, gestures_of
+from mgkit.data.synthetic_joints import joints
+from mgkit.data.synthetic_motion import FPS, clip_length, move
+from mgkit.data.synthetic_people import Subject, make_subject, vary
+from mgkit.data.synthetic_plan import DEMO_CLASSES, SPLITS, ClipPlan, plan_clips
+from mgkit.data.synthetic_pool import run_jobs
 from mgkit.data.synthetic_scene import Frames, make_camera, render
 from mgkit.data.video import write_video
 from mgkit.errors import MgkitError, some
 from mgkit.files import atomic, read_json, write_json
-from mgkit.progress import live
-from mgkit.progress import out as bar_file
-
-# In the order of iMiGUE. The classes grow more frequent along the list, and those that are easily mixed up are
-# neighbours, so that being frequent does not give a pair away.
-DEMO_CLASSES: tuple[str, ...] = (
-    "bite nails",
-    "touch chin",
-    "touch neck",
-    "scratch back",
-    "rub hands",
-    "cross fingers",
-    "play with things",
-    "illustrative",
-)
 
 FORMAT = 1
-_SPLITS = ("train", "val", "test")
-_CLIPS_A_SUBJECT = {"train": 16, "val": 16, "test": 20}
 _SUBJECT_STREAM = 1_000_003  # keeps the random numbers of subjects apart from those of clips
-
-
-@dataclass(frozen=True)
-class ClipPlan:
-    """What one clip is to be: enough to make it anywhere, alone."""
-
-    clip_id: str
-    split: str
-    label: int
-    gesture: str
-    subject: int  # number of the subject, from 1
-    index: int  # number of the clip within its split
-    size: int
-    seed: int
 
 
 @dataclass(frozen=True)
@@ -109,13 +82,16 @@ class MadeClip:
 def write_raw(
     out: str | Path,
     *,
-    classes: Sequence[str] = DEMO_CLASSES,
+    classes: str | Sequence[str] = DEMO_CLASSES,
     train: int = 400,
     val: int = 100,
     test: int = 200,
     size: int = 128,
     seed: int = 0,
     imbalance: float = 2.5,
+    tail: float | None = None,
+    faults: float = 1.0,
+    variety: float = 1.0,
     workers: int | None = None,
     progress: bool = True,
 ) -> Path:
@@ -128,13 +104,19 @@ def write_raw(
 
     Args:
         out: folder to write; made if absent. A complete dataset of the same arguments is left as it is.
-        classes: class names in label order, of `mgkit.data.synthetic_motion.GESTURES`.
+        classes: class names in label order, of `mgkit.data.synthetic_gestures.GESTURES`, or the name of a whole set:
+            `"imigue32"`, `"smg17"` or `"ma52"`.
         train: clips of the training split.
         val: clips of the validation split; 0 = there is none.
         test: clips of the test split; 0 = there is none.
         size: height of the frames in pixels, even, at least 64; they are a quarter wider.
         seed: of everything, 0 or more.
-        imbalance: clips of the most frequent class (the last) to those of the rarest (the first), at least 1.
+        imbalance: clips of the most frequent class (the last) to those of the rarest (the first), at least 1; the
+            classes between lie on a geometric curve.
+        tail: the same number for a power law instead, which has one or two frequent classes and a long tail of rare
+            ones, as real data have: 3765 is that of iMiGUE. Every class has at least one training clip.
+        faults: how much worse the key-points are than usual, as a factor on every fault; 0 = the true joints.
+        variety: how much more than usual the subjects differ in build, tempo, camera and light, 0 to 3.
         workers: processes; None = one a core, 1 = this process alone.
         progress: show a text bar on stderr.
 
@@ -145,9 +127,11 @@ def write_raw(
         MgkitError: an argument is out of range, a class is unknown, or `out` holds something else.
     """
     out = Path(out)
+    gestures = gestures_of(classes)
+    names = [gesture.name for gesture in gestures]
     arguments = {
         "format": FORMAT,
-        "classes": list(classes),
+        "classes": names,
         "train": train,
         "val": val,
         "test": test,
@@ -155,7 +139,20 @@ def write_raw(
         "seed": seed,
         "imbalance": imbalance,
     }
-    plans = plan_clips(classes, train=train, val=val, test=test, size=size, seed=seed, imbalance=imbalance)
+    extras = {"tail": (tail, None), "faults": (faults, 1.0), "variety": (variety, 1.0)}
+    arguments |= {key: value for key, (value, usual) in extras.items() if value != usual}
+    plans = plan_clips(
+        names,
+        train=train,
+        val=val,
+        test=test,
+        size=size,
+        seed=seed,
+        imbalance=imbalance,
+        tail=tail,
+        faults=faults,
+        variety=variety,
+    )
     videos = out / "videos"
     complete = _check_folder(out, arguments)
     missing = {plan.clip_id for plan in plans if not (videos / f"{plan.clip_id}.mp4").is_file()}
@@ -166,7 +163,7 @@ def write_raw(
     jobs = [
         (plan, str(videos / f"{plan.clip_id}.mp4") if plan.clip_id in missing else None) for plan in plans
     ]
-    for clip_id, clip in _run(jobs, workers, progress):
+    for clip_id, clip in run_jobs(_make_and_write, jobs, len(missing), workers, progress, "making clips"):
         made[clip_id] = clip
     annotations = [
         {
@@ -181,13 +178,13 @@ def write_raw(
         }
         for plan in plans
     ]
-    split = {name: [plan.clip_id for plan in plans if plan.split == name] for name in _SPLITS}
+    split = {name: [plan.clip_id for plan in plans if plan.split == name] for name in SPLITS}
     write_json(
         out / "annotations.meta.json",
         {
-            "classes": list(classes),
-            "groups": [GESTURES[name].group for name in classes],
-            "non_gesture": classes.index("illustrative") if "illustrative" in classes else None,
+            "classes": names,
+            "groups": [gesture.group for gesture in gestures],
+            "non_gesture": next((i for i, g in enumerate(gestures) if g.group == "non-gesture"), None),
             "skeleton": IMIGUE22.name,
         },
     )
@@ -198,80 +195,20 @@ def write_raw(
     return out
 
 
-def plan_clips(
-    classes: Sequence[str] = DEMO_CLASSES,
-    *,
-    train: int = 400,
-    val: int = 100,
-    test: int = 200,
-    size: int = 128,
-    seed: int = 0,
-    imbalance: float = 2.5,
-) -> list[ClipPlan]:
-    """Who does what in which clip, for the arguments of `write_raw`; nothing is drawn or written."""
-    unknown = [name for name in classes if name not in GESTURES]
-    if unknown:
-        raise MgkitError(f"there is no made gesture {some(unknown)}: use some of {some(GESTURES, 40)}.")
-    if len(set(classes)) != len(classes) or len(classes) < 2:
-        raise MgkitError("the made dataset needs two or more different classes.")
-    if min(train, val, test) < 0 or train < len(classes):
-        raise MgkitError(
-            f"{train} training, {val} validation and {test} test clips were asked for: "
-            f"give {len(classes)} or more for training (one a class) and 0 or more for the others."
-        )
-    if size < 64 or size % 2:
-        raise MgkitError(f"frames {size} pixels high were asked for: give an even number of 64 or more.")
-    if not imbalance >= 1 or not math.isfinite(imbalance):
-        raise MgkitError(f"the imbalance is {imbalance}: give 1 (all classes alike) or more.")
-    if seed < 0:
-        raise MgkitError(f"the seed is {seed}: give 0 or more.")
-    plans: list[ClipPlan] = []
-    first = 1
-    for code, (split, count) in enumerate(zip(_SPLITS, (train, val, test), strict=True)):
-        people = max(1, round(count / _CLIPS_A_SUBJECT[split])) if count else 0
-        labels = np.repeat(np.arange(len(classes)), _shares(count, len(classes), imbalance))
-        rng = np.random.default_rng([seed, code])
-        # Subjects take turns through the classes, so that everyone does a bit of everything.
-        subjects = np.tile(rng.permutation(people), count // max(1, people) + 1)[:count]
-        order = rng.permutation(count)
-        plans += [
-            ClipPlan(
-                clip_id=f"S{first + int(subjects[i]):02d}_{split}{at:04d}",
-                split=split,
-                label=int(labels[i]),
-                gesture=classes[int(labels[i])],
-                subject=first + int(subjects[i]),
-                index=at,
-                size=size,
-                seed=seed,
-            )
-            for at, i in enumerate(order)
-        ]
-        first += people
-    return plans
-
-
 def make_clip(plan: ClipPlan, *, frames: bool = True) -> tuple[MadeClip, Frames | None]:
     """Make one clip of a plan: its key-points and, if asked for, its (T, H, W, 3) uint8 RGB frames."""
-    subject = _subject(plan.seed, plan.subject)
+    subject = vary(_subject(plan.seed, plan.subject), plan.variety)
     # Separate streams: leaving the picture out changes nothing else.
     moving, filming, seeing, drawing = np.random.default_rng(
-        [plan.seed, _SPLITS.index(plan.split), plan.index]
+        [plan.seed, SPLITS.index(plan.split), plan.index]
     ).spawn(4)
     length = clip_length(moving)
     motion = move(GESTURES[plan.gesture], subject, length, moving)
     camera = make_camera(subject, plan.size, filming)
     truth = camera.project(joints(motion, subject))
-    keypoint, score = observe(truth, motion.hidden, plan.size / 128.0, seeing)
+    keypoint, score = observe(truth, motion.hidden, plan.size / 128.0, seeing, faults=plan.faults)
     picture = render(motion, subject, camera, drawing) if frames else None
     return MadeClip(keypoint, score, truth, (camera.height, camera.width)), picture
-
-
-def _shares(count: int, classes: int, imbalance: float) -> list[int]:
-    """Clips of each class: a geometric tail from the last class down to the first, adding up to `count`."""
-    weights = imbalance ** np.linspace(0.0, 1.0, classes)
-    ends = np.round(np.cumsum(weights) / weights.sum() * count).astype(int)
-    return [int(n) for n in np.diff(ends, prepend=0)]
 
 
 def _one_person(values: np.ndarray) -> np.ndarray:
@@ -300,7 +237,9 @@ def _check_folder(out: Path, arguments: dict[str, Any]) -> bool:
             raise MgkitError(f"{out} is not empty and holds no made dataset: give a new folder.")
         return False
     there = read_json(path)
-    differ = [key for key in arguments if not isinstance(there, dict) or there.get(key) != arguments[key]]
+    there = there if isinstance(there, dict) else {}
+    keys = dict.fromkeys([*arguments, *there])
+    differ = [key for key in keys if key != "complete" and there.get(key) != arguments.get(key)]
     if differ:
         raise MgkitError(
             f"{out} holds a made dataset with another {some(differ)}: give a new folder or remove it."
@@ -308,67 +247,13 @@ def _check_folder(out: Path, arguments: dict[str, Any]) -> bool:
     return bool(there.get("complete"))
 
 
-# --- processes ------------------------------------------------------------------------------------------------------
-
-
-def _make_and_write(plan: ClipPlan, video: str | None) -> tuple[str, MadeClip]:
+def _make_and_write(job: tuple[ClipPlan, str | None]) -> tuple[str, MadeClip]:
     """Make one clip; write its video unless it is there already."""
+    plan, video = job
     clip, frames = make_clip(plan, frames=video is not None)
     if video is not None and frames is not None:
         write_video(video, frames, FPS)
     return plan.clip_id, clip
-
-
-def _start_worker() -> None:
-    import cv2
-
-    cv2.setNumThreads(1)
-    # An interrupt is the parent's to handle: it stops handing out clips, and what has begun is finished.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-def _run(
-    jobs: Sequence[tuple[ClipPlan, str | None]], workers: int | None, progress: bool
-) -> Iterator[tuple[str, MadeClip]]:
-    """Make all clips in this process or several, in any order."""
-    from tqdm import tqdm
-
-    drawn = sum(video is not None for _, video in jobs)
-    count = workers if workers is not None else min(_cores(), max(1, drawn // 16))
-    if count < 1:
-        raise MgkitError(f"{count} workers were asked for: give 1 or more, or None for one a core.")
-    with tqdm(
-        total=len(jobs),
-        desc="making clips",
-        unit="clip",
-        mininterval=0.5,
-        disable=not live(progress),
-        file=bar_file(),
-    ) as bar:
-        if count == 1:
-            for job in jobs:
-                yield _make_and_write(*job)
-                bar.update()
-            return
-        # Spawned, not forked: a notebook has threads (torch, the kernel) that a forked child would inherit locked.
-        pool = ProcessPoolExecutor(count, mp_context=get_context("spawn"), initializer=_start_worker)
-        try:
-            for future in as_completed([pool.submit(_make_and_write, *job) for job in jobs]):
-                yield future.result()
-                bar.update()
-        except BrokenProcessPool:
-            raise MgkitError(
-                "a worker that makes clips died: give workers=1, or in a script call this below "
-                "`if __name__ == '__main__':`; what is finished is kept."
-            ) from None
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 __all__ = ["DEMO_CLASSES", "ClipPlan", "MadeClip", "make_clip", "plan_clips", "write_raw"]

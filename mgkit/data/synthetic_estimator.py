@@ -5,17 +5,27 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from mgkit.data.skeletons import FINGERS, IMIGUE22
+from mgkit.data.skeletons import IMIGUE22, Skeleton
 
 Array = npt.NDArray[np.float64]
 
-_TIPS = {
-    side: np.array([IMIGUE22.joints.index(f"{side}_{f}_tip") for f in FINGERS]) for side in ("right", "left")
-}
+_FACE = ("eye", "ear", "nose", "jaw", "brow", "nostril", "pupil", "lip", "chin")
+
+
+def _hand(layout: Skeleton, side: str) -> npt.NDArray[np.int64]:
+    """Numbers of what belongs to a hand and gets lost with it: finger tips, or all points of the hand."""
+    words = ("_tip", "_hand", "_thumb")
+    own = (i for i, j in enumerate(layout.joints) if j.startswith(f"{side}_") and any(w in j for w in words))
+    return np.array([*own], dtype=np.int64)
 
 
 def observe(
-    points: Array, hidden: Array, scale: float, rng: np.random.Generator
+    points: Array,
+    hidden: Array,
+    scale: float,
+    rng: np.random.Generator,
+    layout: Skeleton = IMIGUE22,
+    faults: float = 1.0,
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
     """Key-points as an estimator would give them: jitter, doubt, swaps, outliers and gaps.
 
@@ -23,19 +33,23 @@ def observe(
     have key-points of the same distribution.
 
     Args:
-        points: (T, 22, 2) true joints in pixels.
+        points: (T, V, 2) true joints in pixels.
         hidden: (T, 2) how easily the tips of the right and left hand get lost, 1 = as usual.
         scale: pixels that count as one, for the size of jitter and outliers.
         rng: source of the faults.
+        layout: what the joints are.
+        faults: how much worse than usual the estimator is: a factor on its jitter, mix-ups, outliers and gaps;
+            0 = it sees the truth.
 
     Returns:
-        (T, 22, 2) float32 pixels and (T, 22) float32 scores in [0, 1]; coordinates and score 0 = not seen.
+        (T, V, 2) float32 pixels and (T, V) float32 scores in [0, 1]; coordinates and score 0 = not seen.
     """
     frames, count = points.shape[:2]
+    hands = {side: _hand(layout, side) for side in ("right", "left")}
     tips = np.zeros(count, dtype=np.bool_)
-    tips[np.concatenate(list(_TIPS.values()))] = True
-    face = np.array(["eye" in j or "ear" in j or j == "nose" for j in IMIGUE22.joints])
-    sigma = np.where(tips, 0.75, np.where(face, 0.45, 0.65)) * scale * rng.lognormal(0.0, 0.2)
+    tips[np.concatenate(list(hands.values()))] = True
+    face = np.array([any(word in j for word in _FACE) for j in layout.joints])
+    sigma = np.where(tips, 0.75, np.where(face, 0.45, 0.65)) * scale * faults * rng.lognormal(0.0, 0.2)
     # Doubt comes and goes: a slow process per joint that raises jitter and lowers the score.
     doubt = np.abs(_autoregressive(frames, count, 0.9, rng)) * np.where(tips, 1.3, 1.0)
     jitter = _autoregressive(2 * count, frames, 0.0, rng).reshape(frames, count, 2)
@@ -46,27 +60,27 @@ def observe(
     )
 
     # Hands that meet are mixed up now and then.
-    mixed = rng.random(frames) < 0.012
-    wrists = [IMIGUE22.joints.index("right_wrist"), IMIGUE22.joints.index("left_wrist")]
+    mixed = rng.random(frames) < 0.012 * faults
+    wrists = [layout.joints.index("right_wrist"), layout.joints.index("left_wrist")]
     close = np.linalg.norm(points[:, wrists[0]] - points[:, wrists[1]], axis=1) < 30 * scale
     rows = np.flatnonzero(mixed & close)
-    right, left = np.append(_TIPS["right"], wrists[0]), np.append(_TIPS["left"], wrists[1])
+    right, left = np.append(hands["right"], wrists[0]), np.append(hands["left"], wrists[1])
     for row in rows:
         for values in (seen, score):
             values[row, right], values[row, left] = values[row, left].copy(), values[row, right].copy()
         score[row, np.append(right, left)] *= 0.6
 
-    wild = rng.random((frames, count)) < np.where(tips, 0.006, 0.002)
+    wild = rng.random((frames, count)) < np.where(tips, 0.006, 0.002) * faults
     jump = rng.normal(0.0, 9.0 * scale, (frames, count, 2))
     seen = np.where(wild[:, :, None], seen + jump, seen)
     score = np.where(wild, score * rng.uniform(0.2, 0.6, (frames, count)), score)
 
-    lost = rng.random((frames, count)) < np.where(tips, 0.02, 0.003)
-    lost[:, tips] |= _bursts((frames, int(tips.sum())), 0.006, 4, rng)
+    lost = rng.random((frames, count)) < np.where(tips, 0.02, 0.003) * faults
+    lost[:, tips] |= _bursts((frames, int(tips.sum())), 0.006 * faults, 4, rng)
     for i, side in enumerate(("right", "left")):
-        whole = _bursts((frames, 1), 0.006, 5, rng, hidden[:, i : i + 1])
-        single = _bursts((frames, 5), 0.012, 3, rng, hidden[:, i : i + 1] - 1.0)
-        lost[:, _TIPS[side]] |= whole | single
+        whole = _bursts((frames, 1), 0.006 * faults, 5, rng, hidden[:, i : i + 1])
+        single = _bursts((frames, len(hands[side])), 0.012 * faults, 3, rng, hidden[:, i : i + 1] - 1.0)
+        lost[:, hands[side]] |= whole | single
     seen[lost], score[lost] = 0.0, 0.0
     return seen.astype(np.float32), score.astype(np.float32)
 

@@ -1,29 +1,26 @@
 """How the made subjects of `mgkit.data.synthetic` move.
 
-`move` animates one clip, `joints` gives its true joints in body units (see `mgkit.data.synthetic_people`).
+`move` animates one gesture of `mgkit.data.synthetic_gestures` in body units (see `mgkit.data.synthetic_people`),
+`chain` joins several into one recording, and `mgkit.data.synthetic_joints` says where the joints then are.
 
-The table `GESTURES` says what a class is; a place in `PLACES` says where its hand goes. A new class is a row in the
-first and, where no place fits, a row in the second. Four independent properties make a gesture:
+Fast and slow are sines of the same amplitude, so that no single frame tells their tempo. They also spread the fingers
+differently, by three pixels at the tips: plain to see in key-points, hardly in a picture of this size.
 
-- place: where the hand goes, with its hand shape and elbow;
-- dynamics: "fast" (3 to 4 Hz), "slow" (0.5 to 0.9 Hz) or "free" (large wandering movement). Fast and slow are sines
-  of the same amplitude, so that no single frame tells their tempo. They also spread the fingers differently, by
-  three pixels at the tips: plain to see in key-points, hardly in a picture of this size;
-- behind: the hand passes behind the body instead of in front: same joints, other picture;
-- thing: there is something in the hand: same joints, other picture.
-
-The generator is used in the same order for every class, so that two classes that differ in `behind` or `thing` have
-the very same joints for the same seed.
+The generator is used in the same order for every gesture, so that two that differ in the picture only have the very
+same joints for the same seed.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from mgkit.data.skeletons import FINGERS, IMIGUE22
+from mgkit.data.layouts import FINGERS
+from mgkit.data.synthetic_gestures import PLACES, POSTURES, Gesture, Place
 from mgkit.data.synthetic_people import Subject
 
 Array = npt.NDArray[np.float64]
@@ -35,65 +32,6 @@ SWING = 3.0  # of the wrist, body units to each side
 # How much more the thumb, index, ... little finger are curled than the place says; the other tempo the other way round.
 SPREAD = {"fast": (0.0, -0.3, -0.1, 0.25, 0.4), "slow": (0.0, 0.4, 0.25, -0.1, -0.3), "free": (0.0,) * 5}
 
-
-@dataclass(frozen=True)
-class Gesture:
-    """One class: see the module docstring for `place`, `dynamics`, `behind` and `thing`."""
-
-    name: str
-    group: str
-    place: str
-    dynamics: str
-    behind: bool = False
-    thing: bool = False
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a right hand goes (body units, x < 0 is the subject's right); a left hand is its mirror image.
-
-    Attributes:
-        wrist: target of the wrist.
-        fingers: direction in which the fingers point.
-        elbow: where the elbow would like to be.
-        via: a point that bends the way of the wrist from the table to its target.
-        curl: 0 = fingers straight, 1 = fist.
-        on_head: the target follows the head, else the torso.
-        both: both hands go there.
-        hidden: how often an estimator loses the finger tips there, as a factor.
-    """
-
-    wrist: tuple[float, float]
-    fingers: tuple[float, float]
-    elbow: tuple[float, float]
-    via: tuple[float, float]
-    curl: float
-    on_head: bool = False
-    both: bool = False
-    hidden: float = 1.0
-
-
-PLACES: dict[str, Place] = {
-    "table": Place((-14.0, 46.0), (0.8, 0.25), (-28.0, 33.0), (-14.0, 46.0), 0.25),
-    "chin": Place((-8.5, 4.0), (6.0, -12.0), (-27.0, 28.0), (-20.0, 24.0), 0.3, on_head=True, hidden=1.5),
-    "neck": Place((-17.5, 5.0), (12.5, -7.0), (-38.0, 13.0), (-37.0, 20.0), 0.15, hidden=2.5),
-    "front": Place((-9.5, 34.0), (8.5, -3.5), (-29.0, 31.0), (-12.0, 40.0), 0.3, both=True, hidden=1.5),
-    "air": Place((-17.0, 24.0), (-1.0, -8.0), (-31.0, 28.0), (-20.0, 34.0), 0.2),
-}
-
-GESTURES: dict[str, Gesture] = {
-    gesture.name: gesture
-    for gesture in (
-        Gesture("bite nails", "head and hand", "chin", "fast"),
-        Gesture("touch chin", "head and hand", "chin", "slow"),
-        Gesture("touch neck", "body and hand", "neck", "slow"),
-        Gesture("scratch back", "body and hand", "neck", "slow", behind=True),
-        Gesture("rub hands", "hands", "front", "fast"),
-        Gesture("cross fingers", "hands", "front", "slow"),
-        Gesture("play with things", "hands", "front", "fast", thing=True),
-        Gesture("illustrative", "non-gesture", "air", "free"),
-    )
-}
 
 # Finger roots and straight finger vectors of a hand of length 13 whose fingers point along the first axis; the
 # second axis points to the thumb. Order as in FINGERS.
@@ -130,6 +68,9 @@ class Motion:
         active: (T,) 0 = idle, 1 = the gesture is on.
         acting: index into `arms` of the hand that acts; both act where the place says so.
         hidden: (T, 2) how easily the tips of the right and left hand get lost, 1 = as usual.
+        turn: (T, 2) shift of the features of the face within the head.
+        knees, feet: (T, 2) shift of each knee and foot away from the middle, and down.
+        look: what else shows, see `Gesture`.
     """
 
     arms: tuple[Arm, Arm]
@@ -143,6 +84,10 @@ class Motion:
     active: Array
     acting: int
     hidden: Array
+    turn: Array
+    knees: Array
+    feet: Array
+    look: str = ""
 
     def __len__(self) -> int:
         return len(self.neck)
@@ -153,18 +98,22 @@ def clip_length(rng: np.random.Generator) -> int:
     return int(np.clip(round(rng.normal(44.0, 10.0)), 24, 64))
 
 
-def move(gesture: Gesture, subject: Subject, frames: int, rng: np.random.Generator) -> Motion:
+def move(
+    gesture: Gesture, subject: Subject, frames: int, rng: np.random.Generator, active: Array | None = None
+) -> Motion:
     """Animate one clip of a gesture.
 
     Args:
-        gesture: what is done; `thing` and `behind` change nothing but the picture.
+        gesture: what is done; `thing`, `behind` and `look` change nothing but the picture.
         subject: who does it.
         frames: T.
         rng: source of everything that varies; used the same way for every gesture.
+        active: (T,) how far the gesture is on, 0 to 1; drawn if not given.
     """
     time = np.arange(frames) / FPS
     lively, place = subject.liveliness, PLACES[gesture.place]
-    active = _envelope(frames, rng)
+    drawn = _envelope(frames, rng)
+    active = drawn if active is None else active
     acting = int(rng.integers(2))
     breath = np.sin(2 * np.pi * (rng.uniform(0.22, 0.32) * subject.tempo * time + rng.random()))
     sway = _wander(time, 2, 0.1, 0.35, rng) * (1.1, 0.4) * lively
@@ -180,21 +129,86 @@ def move(gesture: Gesture, subject: Subject, frames: int, rng: np.random.Generat
     habits = [_habit(time, gesture.dynamics == "free", lively, rng) for _ in range(2)]
     two_handed_talk = bool(rng.random() < 0.5)
 
+    posture, side = POSTURES[gesture.posture], (-1.0, 1.0)[acting]
+    effort = active * (posture.hold + posture.swing * swing)
+
+    def shift(by: tuple[float, float]) -> Array:
+        return _columns(by[0] * side * effort, by[1] * effort)
+
+    neck = neck + shift(posture.neck)
+    head = head + shift(posture.neck) + shift(posture.head)
+
     arms, hidden = [], np.ones((frames, 2))
-    for i, side in enumerate((-1.0, 1.0)):
+    for i, outwards in enumerate((-1.0, 1.0)):
         acts = i == acting or place.both or (gesture.dynamics == "free" and two_handed_talk)
-        reach = active if acts else np.zeros(frames)
+        reach = active if acts and gesture.place != "table" else np.zeros(frames)
         hidden[:, i] += (place.hidden - 1.0) * reach
-        behind = (reach > 0.55) if gesture.behind and acts else np.zeros(frames, dtype=np.bool_)
+        behind = (reach > 0.55) if gesture.behind else np.zeros(frames, dtype=np.bool_)
         # In two-handed places the hands work against each other, like hands that are rubbed.
-        push = swing * (side if place.both else 1.0)
+        push = swing * (outwards if place.both else 1.0)
         anchor = head + (0.0, subject.neck) if place.on_head else neck
-        shoulder = neck * (1.0, 0.8) + _columns(side * subject.shoulder, 5.5 - 0.5 * breath)
+        shoulder = neck * (1.0, 0.8) + _columns(outwards * subject.shoulder, 5.5 - 0.5 * breath)
+        shoulder = shoulder + _columns(0.0, posture.shoulders * effort)
         spread = np.array(SPREAD[gesture.dynamics])
-        arms.append(_arm(subject, place, side, reach, behind, anchor, shoulder, push, spread, habits[i]))
-    tilt = nod[:, 2] + (0.03 * active * (-1.0, 1.0)[acting] if place.on_head else 0.0)
-    thing = (active > 0.4) if gesture.thing else np.zeros(frames, dtype=np.bool_)
-    return Motion((arms[0], arms[1]), neck, head, tilt, breath, eyes, gaze, thing, active, acting, hidden)
+        arms.append(_arm(subject, place, outwards, reach, behind, anchor, shoulder, push, spread, habits[i]))
+    tilt = nod[:, 2] + (0.03 * active * side if place.on_head else 0.0) + posture.tilt * side * effort
+    return Motion(
+        arms=(arms[0], arms[1]),
+        neck=neck,
+        head=head,
+        tilt=tilt,
+        breath=breath,
+        eyes=eyes,
+        gaze=gaze,
+        thing=(active > 0.4) if gesture.thing else np.zeros(frames, dtype=np.bool_),
+        active=active,
+        acting=acting,
+        hidden=hidden,
+        turn=shift(posture.turn),
+        knees=effort[:, None] * posture.knees,
+        feet=effort[:, None] * posture.feet,
+        look=gesture.look,
+    )
+
+
+def active_between(frames: int, start: int, end: int) -> Array:
+    """(T,) how far a gesture is on that fills the frames [start, end) of a recording: 0 outside, a rise, 1, a fall."""
+    t, ramp = np.arange(frames, dtype=np.float64), min(8.0, (end - start) / 3)
+    return _smooth((t - start + 1) / ramp) * (1.0 - _smooth((t - end + ramp) / ramp))
+
+
+def chain(motions: Sequence[Motion], overlap: int) -> list[Motion]:
+    """Join motions of one subject: each glides over from the one before it in its first `overlap` frames.
+
+    All but the last lose their last `overlap` frames, so that what comes back are the parts of one recording. Nothing
+    should be going on in the frames that overlap.
+    """
+    parts = [motions[0]]
+    for motion in motions[1:]:
+        before = parts[-1]
+        parts[-1] = _merge(before, before, lambda values, _: values[: len(values) - overlap])
+        parts.append(_merge(before, motion, lambda a, b: _glide(a, b, overlap)))
+    return parts
+
+
+def _merge(first: Any, second: Any, join: Callable[[Any, Any], Any]) -> Any:
+    """Join all arrays over time of two motions or arms; what is no array is taken from the second."""
+    if isinstance(first, tuple):
+        return tuple(_merge(a, b, join) for a, b in zip(first, second, strict=True))
+    if isinstance(first, np.ndarray):
+        return join(first, second)
+    if isinstance(first, Motion | Arm):
+        pairs = {f.name: (getattr(first, f.name), getattr(second, f.name)) for f in fields(first)}
+        return replace(first, **{name: _merge(a, b, join) for name, (a, b) in pairs.items()})
+    return second
+
+
+def _glide(before: Any, after: Any, overlap: int) -> Any:
+    """`after`, whose first frames come over from the last ones of `before`."""
+    share = ((np.arange(overlap) + 1) / (overlap + 1)).reshape(-1, *[1] * (after.ndim - 1))
+    tail, head = before[len(before) - overlap :], after[:overlap]
+    between = np.where(share < 0.5, tail, head) if after.dtype == np.bool_ else tail + (head - tail) * share
+    return np.concatenate([between, after[overlap:]])
 
 
 @dataclass(frozen=True)
@@ -334,26 +348,3 @@ def _blinks(frames: int, rng: np.random.Generator) -> Array:
             if start + k < frames:
                 eyes[start + k] = min(eyes[start + k], value)
     return eyes
-
-
-def joints(motion: Motion, subject: Subject) -> Array:
-    """True joints (T, 22, 2) of the layout `imigue22`, in body units."""
-    right, left = motion.arms
-    cos, sin = np.cos(motion.tilt), np.sin(motion.tilt)
-
-    def on_head(x: float, y: float) -> Array:
-        turned = np.stack([cos * x - sin * y, sin * x + cos * y], axis=1)
-        return motion.head + subject.head * turned
-
-    places = {
-        "nose": on_head(0.0, 2.2),
-        "neck": motion.neck,
-        "right_eye": on_head(-3.7, -1.8),
-        "left_eye": on_head(3.7, -1.8),
-        "right_ear": on_head(-9.3, 0.5),
-        "left_ear": on_head(9.3, 0.5),
-    }
-    for side, arm in (("right", right), ("left", left)):
-        places |= {f"{side}_shoulder": arm.shoulder, f"{side}_elbow": arm.elbow, f"{side}_wrist": arm.wrist}
-        places |= {f"{side}_{finger}_tip": arm.tips[:, k] for k, finger in enumerate(FINGERS)}
-    return np.stack([places[joint] for joint in IMIGUE22.joints], axis=1)

@@ -7,7 +7,7 @@ left of the picture.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -137,6 +137,21 @@ def blend(first: Colour, second: Colour, share: float) -> Colour:
     """A colour between two, `share` (0 to 1) of the way from the first to the second."""
     red, green, blue = (a + (b - a) * share for a, b in zip(first, second, strict=True))
     return shade((red, green, blue), 1.0)
+
+
+# About what a subject's measures, habits and recording vary; lengths are those of an average build.
+_MIDDLE = {
+    "shoulder": 21.3, "upper_arm": 30.6, "forearm": 28.1, "hand": 13.5, "girth": 1.02, "head": 1.01, "neck": 20.1,
+    "tempo": 1.0, "liveliness": 1.0, "zoom": 1.235, "centre": 0.5, "brightness": 0.98, "warmth": 1.005,
+}  # fmt: skip
+
+
+def vary(subject: Subject, variety: float) -> Subject:
+    """The same person, whose measures, tempo, camera and light differ `variety` times as much from the average."""
+    if variety == 1.0:
+        return subject
+    changed = {key: middle + (getattr(subject, key) - middle) * variety for key, middle in _MIDDLE.items()}
+    return replace(subject, **changed)
 
 
 def make_subject(name: str, rng: np.random.Generator) -> Subject:

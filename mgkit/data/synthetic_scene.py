@@ -11,13 +11,14 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from mgkit.data.synthetic_figure import THINGS, Layer, before_table, behind_table
+from mgkit.data.synthetic_figure import THINGS, before_table, behind_table
 from mgkit.data.synthetic_motion import Array, Motion
 from mgkit.data.synthetic_people import Colour, Subject, blend, shade
+from mgkit.data.synthetic_shapes import Layer
 
 Frames = npt.NDArray[np.uint8]
 
-ASPECT = 1.25  # width of a frame over its height
+ASPECT = 1.25  # width of a frame over its height, unless asked for otherwise
 TABLE = 44.0  # y of the table's far edge, body units
 _OVER = 2  # supersampling
 _SHIFT = 4  # fractional bits of OpenCV's coordinates
@@ -42,10 +43,10 @@ class Camera:
         return points * self.zoom + np.array(self.centre)
 
 
-def make_camera(subject: Subject, size: int, rng: np.random.Generator) -> Camera:
-    """The subject's camera with small changes from clip to clip; frames are `size` high and a quarter wider."""
+def make_camera(subject: Subject, size: int, rng: np.random.Generator, aspect: float = ASPECT) -> Camera:
+    """The subject's camera with small changes from clip to clip; frames are `size` high and `aspect` times as wide."""
     scale = size / 128.0
-    width = 2 * round(size * ASPECT / 2)
+    width = 2 * round(size * aspect / 2)
     zoom = subject.zoom * float(rng.uniform(0.98, 1.02))
     shift, lift, bright, warm = (float(value) for value in rng.uniform(-1.0, 1.0, 4))
     return Camera(
@@ -133,7 +134,8 @@ def _room(subject: Subject, camera: Camera) -> tuple[Frames, int]:
     down = np.linspace(1.06, 0.9, height)[:, None, None]
     across = np.linspace(1.04, 0.93, width)[None, :, None]
     room = np.clip(down * across * np.array(subject.wall), 0, 255).astype(np.uint8)
-    _decorate(room, subject, unit, rng)
+    # A pattern fills a frame of the usual width, or one that is wider.
+    _decorate(room, subject, unit, max(128 * ASPECT, width / unit), rng)
     room = cv2.GaussianBlur(room, (0, 0), 1.6 * unit)  # out of focus
     edge = round(float(camera.project(np.array([0.0, TABLE]))[1]) * _OVER)
     rows = np.arange(height - edge)[:, None, None] / max(1, height - edge)
@@ -146,8 +148,8 @@ def _room(subject: Subject, camera: Camera) -> tuple[Frames, int]:
     return room, edge
 
 
-def _decorate(wall: Frames, subject: Subject, unit: float, rng: np.random.Generator) -> None:
-    """Draw one of four kinds of wall; `unit` is what a pixel of a frame 128 high measures in this picture."""
+def _decorate(wall: Frames, subject: Subject, unit: float, wide: float, rng: np.random.Generator) -> None:
+    """Draw one of four kinds of wall, `wide` units across; a unit is a pixel of a frame 128 high."""
     import cv2
 
     tint = blend(subject.wall, shade(subject.trim, 1.1), 0.35)
@@ -158,7 +160,7 @@ def _decorate(wall: Frames, subject: Subject, unit: float, rng: np.random.Genera
 
     def press_wall() -> None:
         for row in range(5):
-            for column in range(7):
+            for column in range(int(wide) // 24 + 1):
                 x, y = 4.0 + column * 24 + 12 * (row % 2), 6.0 + row * 24
                 box(x, y, 13, 7, tint if (row + column) % 2 else shade(subject.wall, 1.1))
                 box(x + 2, y + 2.5, 9, 2, subject.wall)
@@ -173,15 +175,15 @@ def _decorate(wall: Frames, subject: Subject, unit: float, rng: np.random.Genera
     def shelves() -> None:
         for y in (28.0, 62.0, 96.0):
             x = 0.0
-            while x < 128 * ASPECT:
+            while x < wide:
                 w, h, tone = (float(value) for value in rng.uniform((3, 14, 0.6), (7, 24, 1.2)))
                 if rng.random() < 0.8:
                     box(x, y - h, w, h, blend(subject.wall, shade((130, 110, 100), tone), 0.55))
                 x += w + 0.6
-            box(0, y, 128 * ASPECT, 2.4, shade(subject.wall, 0.72))
+            box(0, y, wide, 2.4, shade(subject.wall, 0.72))
 
     def panels() -> None:
-        for column in range(5):
+        for column in range(int(wide) // 32):
             box(32.0 * column, 0, 0.8, 128, shade(subject.wall, 0.88))
         x, y = (float(value) for value in rng.uniform((6, 8), (120, 26)))
         box(x, y, 30, 24, shade(subject.trim, 0.7))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import pickle
 import subprocess
 import sys
@@ -16,7 +17,9 @@ from mgkit.data import synthetic
 from mgkit.data.skeletons import IMIGUE22
 from mgkit.data.synthetic import DEMO_CLASSES, ClipPlan, make_clip, plan_clips, write_raw
 from mgkit.data.synthetic_estimator import observe
-from mgkit.data.synthetic_motion import GESTURES, PLACES, joints, move
+from mgkit.data.synthetic_gestures import GESTURES, PLACES
+from mgkit.data.synthetic_joints import joints
+from mgkit.data.synthetic_motion import move
 from mgkit.data.synthetic_people import make_subject
 from mgkit.data.synthetic_scene import make_camera, render
 from mgkit.data.video import probe, read_frames
@@ -100,7 +103,7 @@ def test_a_clip_depends_on_its_plan_alone() -> None:
 
 
 def test_nothing_to_do_when_complete(raw: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(synthetic, "_run", lambda *_: pytest.fail("made again"))
+    monkeypatch.setattr(synthetic, "run_jobs", lambda *_: pytest.fail("made again"))
     assert write_raw(raw, **SMALL) == raw
 
 
@@ -165,6 +168,10 @@ def test_folders_of_others_are_left_alone(raw: Path, tmp_path: Path) -> None:
         ({"imbalance": 0.5}, "imbalance is 0.5"),
         ({"imbalance": float("nan")}, "imbalance is nan"),
         ({"seed": -1}, "seed is -1"),
+        ({"classes": "imigue"}, "no made set of classes 'imigue': use one of imigue32"),
+        ({"tail": 0.1}, "tail is 0.1"),
+        ({"faults": -1.0}, "faults is -1"),
+        ({"variety": 4.0}, "variety is 4"),
         ({"workers": 0}, "0 workers"),
     ],
 )
@@ -327,3 +334,68 @@ def test_videos_show_what_was_drawn(raw: Path) -> None:
     assert drawn is not None
     written = read_frames(raw / "videos" / f"{first.clip_id}.mp4", [0, len(drawn) - 1])
     assert np.abs(written.astype(int) - drawn[[0, -1]]).mean() < 6
+
+
+def test_a_whole_set_with_other_people_and_worse_key_points(tmp_path: Path) -> None:
+    small = {
+        "classes": "imigue32",
+        "train": 32,
+        "val": 0,
+        "test": 2,
+        "size": 64,
+        "progress": False,
+        "workers": 1,
+    }
+    extras = {"tail": 4.0, "faults": 2.0, "variety": 2.0}
+    out = write_raw(tmp_path / "raw", **small, **extras)  # type: ignore[arg-type]
+    meta = read_json(out / "annotations.meta.json")
+    assert len(meta["classes"]) == len(meta["groups"]) == 32
+    assert meta["classes"][meta["non_gesture"]] == "illustrative"
+    assert {a["label"] for a in annotations(out)["annotations"]} == set(range(32))
+    assert {key: read_json(out / "dataset.json")[key] for key in extras} == extras
+    assert write_raw(out, **small, **extras) == out  # type: ignore[arg-type]
+    with pytest.raises(MgkitError, match="another tail"):
+        write_raw(out, **small, **{**extras, "tail": None})  # type: ignore[arg-type]
+    with pytest.raises(MgkitError, match="another faults"):
+        write_raw(out, **small, **{**extras, "faults": 1.0})  # type: ignore[arg-type]
+
+
+def test_defaults_leave_no_trace_in_the_arguments_on_disk(raw: Path) -> None:
+    """So that a dataset made by an earlier version is still recognised as complete."""
+    assert set(read_json(raw / "dataset.json")) == {
+        "complete", "format", "classes", "train", "val", "test", "size", "seed", "imbalance"
+    }  # fmt: skip
+
+
+# What the default demo was when it was first published. Its results are quoted, so it may never change.
+PLANS = "af5f206e6d210d42b9fb8829524d0ef4793a3c01053a339df1efb4ba47086308"
+CLIPS = {  # the first training clip of each class: key-points and scores, frames as OpenCV 5.0.0 fills them
+    "S04_train0000": ("171f6379f32433f4", "ab50c83c69de52a4"),
+    "S07_train0001": ("a6f2f18e901ca887", "2ad019749711f747"),
+    "S10_train0003": ("03da0ebebdec469e", "56a699e656edb42d"),
+    "S21_train0004": ("9b76e279fd283fe3", "04808158095d40d3"),
+    "S19_train0006": ("15220c7efae1e042", "ab32b591b10ea16a"),
+    "S12_train0007": ("18c7f5d76db6621c", "b10eedc93315e36c"),
+    "S11_train0010": ("e94d0fe9307f234a", "8bd44bb7fda622ab"),
+    "S15_train0015": ("5e033219233ad93d", "dfc3bc9e5b4dbffd"),
+}
+
+
+def digest(*arrays: np.ndarray) -> str:
+    return hashlib.sha256(b"".join(array.tobytes() for array in arrays)).hexdigest()[:16]
+
+
+def test_the_default_demo_stays_what_it_is() -> None:
+    import cv2
+
+    plans = plan_clips()
+    assert hashlib.sha256(repr(plans).encode()).hexdigest() == PLANS
+    assert {p.gesture for p in plans if p.clip_id in CLIPS} == set(DEMO_CLASSES)
+    for p in plans:
+        if p.clip_id not in CLIPS:
+            continue
+        clip, frames = make_clip(p)
+        assert digest(clip.keypoint, clip.score) == CLIPS[p.clip_id][0], p.clip_id
+        assert frames is not None
+        if cv2.__version__ == "5.0.0":  # others may fill the edge of a polygon differently
+            assert digest(frames) == CLIPS[p.clip_id][1], p.clip_id
