@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from mgkit.data.clips import Classes
 from mgkit.data.skeletons import Skeleton
-from mgkit.errors import MgkitError, some
+from mgkit.errors import MgkitError
 from mgkit.files import read_json
 
 DATA = Path(__file__).parent  # class lists and hierarchies: imigue.json, ...
@@ -77,8 +77,9 @@ def note(what: str, detail: str, clip_id: str = "") -> dict[str, Any]:
 def refuse(problems: list[str], remedy: str = "Correct the rows named, or take the file out.") -> None:
     """Raise one `MgkitError` for all problems found, so that they can be mended in one go; none = nothing happens."""
     if problems:
+        more = f" and {len(problems) - 5} more" if len(problems) > 5 else ""
         count = "" if len(problems) == 1 else f"{len(problems)} problems: "
-        raise MgkitError(f"{count}{some(problems, 5).replace(', and', ' and')}. {remedy}")
+        raise MgkitError(f"{count}{'; '.join(problems[:5])}{more}. {remedy}")
 
 
 def load_classes(name: str, *, first: int | None = None) -> Classes:
