@@ -82,6 +82,16 @@ def refuse(problems: list[str], remedy: str = "Correct the rows named, or take t
         raise MgkitError(f"{count}{'; '.join(problems[:5])}{more}. {remedy}")
 
 
+def frame_size_of(given: str | tuple[int, int] | None) -> tuple[int, int] | None:
+    """(width, height) from a pair or from words like `1280x720`; None stays None."""
+    if given is None:
+        return None
+    parts = given.lower().split("x") if isinstance(given, str) else [str(part) for part in given]
+    if len(parts) != 2 or not all(part.strip().isdecimal() and int(part) > 0 for part in parts):
+        raise MgkitError(f"frame_size is {given!r}: give width and height in pixels, for example 1280x720.")
+    return int(parts[0]), int(parts[1])
+
+
 def load_classes(name: str, *, first: int | None = None) -> Classes:
     """A class list that comes with mgkit, `<name>.json` beside this file; `first` keeps only that many classes."""
     path = DATA / f"{name}.json"

@@ -31,8 +31,9 @@ def read_folders(
             spelling), splits that hold classes.
         cache: not used.
         classes: class names in label order; by default the folders' names, numbers in them in the order of numbers.
-        split_table, subject_table: csv or mapping `clip, split` and `clip, subject`, where a clip is its path below
-            `source` without the suffix (`wave/001`). Without splits every clip stands in "all".
+        split_table: csv or mapping `clip, split`, where a clip is its path below `source` without the suffix
+            (`wave/001`). Without splits every clip stands in "all".
+        subject_table: csv or mapping `clip, subject`.
 
     Returns:
         Clips named by their path below `source` without the suffix, so that 001 may be in every folder.

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
-from mgkit.data.readers import RawClip, RawDataset, load_classes, note, refuse
+from mgkit.data.readers import RawClip, RawDataset, frame_size_of, load_classes, note, refuse
 from mgkit.data.readers.imigue_points import LAYOUTS, read_pose, read_pose_notes
 from mgkit.data.readers.sequences import PairTable, recordings
 from mgkit.data.readers.tables import Span, read_spans
@@ -29,22 +30,24 @@ def read_imigue(
     cache: Path | None = None,
     skeletons: Roots = None,
     videos: Roots = None,
-    points: int = 22,
-    keypoints: str = "auto",
+    points: Literal[22, 25, 35, 36, 137] = 22,
+    keypoints: Literal["auto", "openpose", "light_hand"] = "auto",
     split_table: PairTable = None,
     subject_table: PairTable = None,
-    test_labels: str = "keep",
-    frame_size: tuple[int, int] | None = None,
+    test_labels: Literal["keep", "hide"] = "keep",
+    frame_size: str | tuple[int, int] | None = None,
 ) -> RawDataset:
     """Read iMiGUE.
 
     Args:
         source: the folder that holds everything, or one of the parts.
         cache: folder for converted spreadsheets; reading one takes minutes, each is read once.
-        skeletons, videos: further folders (one or several), if key-points and videos lie elsewhere. Every file is
-            looked for in all of them.
+        skeletons: a further folder (or several), if label files and key-points lie elsewhere. Every file is looked
+            for in all folders given.
+        videos: a further folder (or several), if the videos lie elsewhere.
         points: which points of a frame: 22 (upper body and finger tips, the usual set), 25 (BODY_25), 35 (BODY_25 and
-            finger tips, what light-hand files hold; 36 means the same) or 137 (all of OpenPose: body, face, hands).
+            finger tips, which is what light-hand files hold; 36, which counts their index as well, means the same) or
+            137 (all of OpenPose: body, face, hands; only the spreadsheets have them).
         keypoints: "openpose" (the spreadsheets), "light_hand", or "auto": per video the spreadsheet where there is
             one, else the light-hand file.
         split_table: csv or mapping `video, split` that overrules the folders; else a video's split is that of the
@@ -52,7 +55,7 @@ def read_imigue(
         subject_table: csv or mapping `video, subject`; iMiGUE itself tells no subjects.
         test_labels: "keep" takes the class column of test files as it is, "hide" gives every test clip class 0.
             Either way the report says that they are not to be trusted.
-        frame_size: (width, height) that the key-points live in; by default that of the video, 1280 x 720 without one.
+        frame_size: width and height that the key-points live in (`1280x720`); by default that of the video, 1280 x 720 without one.
 
     Returns:
         Clips `<VVVV>_<row of the label file, from 0>`, 32 classes (31 = no micro-gesture).
@@ -80,6 +83,7 @@ def read_imigue(
             "light-hand files hold 35 points: use points=35, or keypoints='openpose' for all 137."
         )
     problems: list[str] = []
+    frame = frame_size_of(frame_size)
     roots = folders(source, skeletons, videos)
     files = walk(roots, report)
     found = named(files, r"(.+)_label\.csv")
@@ -107,7 +111,7 @@ def read_imigue(
                     clip_id=clip_id,
                     split=part.split,
                     label=_label(span, part.labels, test, test_labels, report, problems),
-                    size=frame_size or (None if part.video else FRAME),
+                    size=frame or (None if part.video else FRAME),
                     subject=part.subject,
                     video=part.video,
                     source=part.source,

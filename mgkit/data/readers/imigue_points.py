@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from mgkit.data.readers import mark_unseen, note
 from mgkit.data.readers.sheets import Sheet, empty_cells, read_sheet
+from mgkit.errors import MgkitError
 
 LAYOUTS = {22: "imigue22", 25: "body25", 35: "light_hand35", 137: "openpose137"}
 
@@ -32,9 +33,11 @@ _PICK = {
 def read_pose(path: Path, points: int, start: int, end: int, cache: Path | None) -> npt.NDArray[np.float32]:
     """(1, T, points, 3) of the frames start to end - 1: x, y in pixels, score; NaN where not seen (zeros in the file).
 
-    T is smaller than end - start where the file ends earlier.
+    T is smaller than end - start where the file ends earlier; a file that ends before the clip begins is refused.
     """
     values, _ = _points(path, cache, path.stat().st_mtime_ns)
+    if start >= len(values):
+        raise MgkitError(f"{path} has {len(values)} frames; the clip would begin at frame {start}.")
     return values[None, start:end, _PICK[values.shape[1]][points]]
 
 

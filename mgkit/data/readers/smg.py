@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from mgkit.data.readers import RawClip, RawDataset, load_classes, mark_unseen, note, refuse
+from mgkit.data.readers import RawClip, RawDataset, frame_size_of, load_classes, mark_unseen, note, refuse
 from mgkit.data.readers.sequences import PairTable, recordings
 from mgkit.data.readers.sheets import empty_cells, read_sheet
 from mgkit.data.readers.tables import read_spans
@@ -31,25 +32,25 @@ def read_smg(
     *,
     cache: Path | None = None,
     videos: Roots = None,
-    frame_base: int = 0,
-    classes: int = 17,
+    frame_base: Literal[0, 1] = 0,
+    classes: Literal[17, 16] = 17,
     split_table: PairTable = None,
     subject_table: PairTable = None,
-    frame_size: tuple[int, int] | None = None,
+    frame_size: str | tuple[int, int] | None = None,
 ) -> RawDataset:
     """Read SMG.
 
     Args:
         source: the folder that holds the `Sample` folders, at any depth.
         cache: not used; csv files are quick.
-        videos: further folders, if the videos lie elsewhere.
+        videos: a further folder (or several), if the videos lie elsewhere.
         frame_base: the number of the first frame in the label files, 0 or 1: published readers disagree. The last
             frame of a row belongs to the clip.
         classes: 17, or 16 as in the challenge: clips of the 17th (no micro-gesture) are then left out and counted.
         split_table: csv or mapping `video, split` (`Sample0001, train`) that overrules the folders; else a sequence's
             split is that of the folder (train, validate, test in any usual spelling) around it.
         subject_table: csv or mapping `video, subject`; by default every sequence is a subject of its own.
-        frame_size: (width, height) that the pixels live in; by default that of the video, 1920 x 1080 without one.
+        frame_size: width and height that the pixels live in (`1920x1080`); by default that of the video, 1920 x 1080 without one.
 
     Returns:
         Clips `Sample0001_<row of the label file, from 0>`, labels from 0.
@@ -62,6 +63,7 @@ def read_smg(
         raise MgkitError(f"frame_base is {frame_base!r}, classes is {classes!r}: use 0 or 1, and 16 or 17.")
     report: list[dict[str, str]] = []
     problems: list[str] = []
+    frame = frame_size_of(frame_size)
     roots = folders(source, videos)
     files = walk(roots, report)
     found = named(files, r"(Sample\d+)_finelabels\.csv")
@@ -92,7 +94,7 @@ def read_smg(
                     clip_id=clip_id,
                     split=part.split,
                     label=span.raw - 1,
-                    size=frame_size or (None if part.video else FRAME),
+                    size=frame or (None if part.video else FRAME),
                     subject=part.subject or part.name,
                     video=part.video,
                     source=part.source,
@@ -116,7 +118,10 @@ def read_smg(
 
 def read_pose(path: Path, start: int, end: int) -> npt.NDArray[np.float32]:
     """(1, T, 25, 3) of the frames start to end - 1: pixels of the colour picture, score 1; NaN where not seen."""
-    values = read_sheet(path, JOINTS * NUMBERS, index=False).values[start:end]
+    values = read_sheet(path, JOINTS * NUMBERS, index=False).values
+    if start >= len(values):
+        raise MgkitError(f"{path} has {len(values)} frames; the clip would begin at frame {start}.")
+    values = values[start:end]
     return mark_unseen(values.reshape(len(values), JOINTS, NUMBERS)[..., PIXEL])[None]
 
 

@@ -150,10 +150,13 @@ def whole(cell: str) -> int | None:
 def read_spans(path: Path, *, base: int, report: Report, problems: list[str]) -> list[Span]:
     """The rows `class, first frame, last frame` of a label file; the last frame belongs to the clip.
 
+    A clip that ends before it starts, or starts before the video, is reported and returned as it is: `prepare` leaves
+    it out like any other that cannot be cut.
+
     Args:
         path: the label file.
         base: the number that the file gives the first frame of the video, 0 or 1.
-        report, problems: see `read_rows`. A frame before the first and an end before the start are problems.
+        report, problems: see `read_rows`.
     """
     spans = []
     rows = read_rows(path, 3, numbers=(0, 1, 2), report=report, problems=problems)
@@ -161,14 +164,14 @@ def read_spans(path: Path, *, base: int, report: Report, problems: list[str]) ->
         raw, first, last = (whole(cell) for cell in row.cells)
         if raw is None or first is None or last is None:
             problems.append(f"{path} row {row.line} is {','.join(row.cells)}, not three whole numbers")
-        elif last < first:
-            problems.append(
-                f"{path} row {row.line}: the clip ends at frame {last}, before its start at {first}"
-            )
+            continue
+        if last < first:
+            detail = f"{path.name} row {row.line}: the clip ends at frame {last}, begins at {first}"
+            report.append(note("end before start", f"{detail}: correct the row"))
         elif first < base:
-            problems.append(f"{path} row {row.line}: frame {first}, though the first frame is {base}")
-        else:
-            spans.append(Span(index, row.line, raw, first - base, last - base + 1))
+            detail = f"{path.name} row {row.line}: frame {first}, though the first is {base}: correct the row"
+            report.append(note("start before the video", detail))
+        spans.append(Span(index, row.line, raw, first - base, last - base + 1))
     if not rows:
         report.append(note("empty label file", f"{path.name} has no rows: no clips"))
     seen: dict[tuple[int, int, int], int] = {}

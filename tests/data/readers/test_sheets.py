@@ -47,7 +47,11 @@ def csv(path: Path, rows: list[list[Any]], mark: str = ",", end: str = "\n", sta
         (NUMBERS, True, "no index column"),
         ([["x0", "y0", "c0"], *NUMBERS], False, "a header"),
         ([[0, 1, 2], *NUMBERS], False, "a header of column numbers"),
-        ([[None, 0, 1, 2], *([i, *row] for i, row in enumerate(NUMBERS))], True, "a header of column numbers"),
+        (
+            [[None, 0, 1, 2], *([i, *row] for i, row in enumerate(NUMBERS))],
+            True,
+            "a header of column numbers",
+        ),
         ([["frame", "a", "b", "c"], *([i, *row] for i, row in enumerate(NUMBERS))], True, "a header"),
     ],
 )
@@ -73,7 +77,9 @@ def test_empty_cells_are_not_numbers(tmp_path: Path, write: Any) -> None:
 @pytest.mark.parametrize("write", [xlsx, csv])
 def test_text_in_a_cell_is_named_by_row_and_column(tmp_path: Path, write: Any) -> None:
     path = write(tmp_path / f"a.{write.__name__}", [*NUMBERS, [1, "lost", 3], *NUMBERS])
-    with pytest.raises(MgkitError, match=r"a\.\w+ row 4 column 2 is 'lost', not a number: correct the cell, or empty"):
+    with pytest.raises(
+        MgkitError, match=r"a\.\w+ row 4 column 2 is 'lost', not a number: correct the cell, or empty"
+    ):
         read_sheet(path, 3, index=False)
     path = write(tmp_path / f"b.{write.__name__}", [["x", "y", "c"], *NUMBERS, [1, "lost", 3]])
     with pytest.raises(MgkitError, match="row 5 column 2 is 'lost'"):
@@ -92,12 +98,16 @@ def test_another_shape_is_refused(tmp_path: Path, write: Any) -> None:
 
 @pytest.mark.parametrize("write", [xlsx, csv])
 def test_an_index_that_leaves_out_frames_keeps_their_place(tmp_path: Path, write: Any) -> None:
-    path = write(tmp_path / f"a.{write.__name__}", [[i, *row] for i, row in zip((0, 2, 5), NUMBERS, strict=True)])
+    path = write(
+        tmp_path / f"a.{write.__name__}", [[i, *row] for i, row in zip((0, 2, 5), NUMBERS, strict=True)]
+    )
     sheet = read_sheet(path, 3, index=True)
     assert sheet.values[[0, 2, 5]].tolist() == NUMBERS
     assert np.isnan(sheet.values[[1, 3, 4]]).all()
     assert "an index that leaves out 3 frames" in sheet.oddities[0]
-    path = write(tmp_path / f"b.{write.__name__}", [[i, *row] for i, row in zip((3, 4, 9), NUMBERS, strict=True)])
+    path = write(
+        tmp_path / f"b.{write.__name__}", [[i, *row] for i, row in zip((3, 4, 9), NUMBERS, strict=True)]
+    )
     with pytest.raises(MgkitError, match="the index runs from 3 to 9 in 3 rows"):
         read_sheet(path, 3, index=True)
 
@@ -180,14 +190,17 @@ def test_a_spreadsheet_is_converted_once(tmp_path: Path, monkeypatch: pytest.Mon
     assert len(conversions) == 3
 
 
-def test_an_interrupted_conversion_leaves_nothing_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_interrupted_conversion_leaves_nothing_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path, cache = xlsx(tmp_path / "a.xlsx", NUMBERS), tmp_path / "cache"
 
     def killed(*_: Any) -> None:
         raise KeyboardInterrupt
 
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as patch:
         patch.setattr(np, "save", killed)
-        read_sheet(path, 3, index=False, cache=cache)
+        with pytest.raises(KeyboardInterrupt):
+            read_sheet(path, 3, index=False, cache=cache)
     assert not list(cache.glob("*.npy"))
     assert read_sheet(path, 3, index=False, cache=cache).values.tolist() == NUMBERS

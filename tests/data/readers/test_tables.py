@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mgkit.data.readers import mark_unseen, pose_notes, refuse
+from mgkit.data.readers import frame_size_of, mark_unseen, pose_notes, refuse
 from mgkit.data.readers.tables import read_pairs, read_spans
 from mgkit.errors import MgkitError
 
@@ -37,7 +37,7 @@ def spans(path: Path, content: bytes, base: int = 0) -> tuple[list[tuple[int, ..
         (b"3,10,20\n99,25,25\n,,\n", "1 blank line"),
         (b"class,start,end\n3,10,20\n99,25,25\n", "a header .class, start, end."),
         (b"3.0,10.0,20.0\n99, 25 ,25,,\n", ""),
-        (b"\xef\xbb\xbfclass;start;end\r\n3;10;20\r\n99;25;25\r\n\r\n", "mark, Windows line ends, semi.*1 blank.*header"),
+        (b"\xef\xbb\xbfclass;start;end\r\n3;10;20\r\n99;25;25\r\n\r\n", "mark, Win.*semi.*1 blank.*header"),
     ],
 )  # fmt: skip
 def test_a_label_file_however_it_was_saved(tmp_path: Path, content: bytes, said: str) -> None:
@@ -53,8 +53,6 @@ def test_a_label_file_however_it_was_saved(tmp_path: Path, content: bytes, said:
 @pytest.mark.parametrize(
     ("content", "problem"),
     [
-        (b"3,10,20\n3,30,25\n", "row 2: the clip ends at frame 25, before its start at 30"),
-        (b"3,-1,20\n", "row 1: frame -1, though the first frame is 0"),
         (b"3,10,20\n3,ten,20\n", "row 2 is 3,ten,20, not three whole numbers"),
         (b"3,10,20\n3,1.5,20\n", "row 2 is 3,1.5,20, not three whole numbers"),
         (b"3,10,20\n3,,20\n", "row 2 is 3,,20, not three whole numbers"),
@@ -74,7 +72,16 @@ def test_rows_that_are_no_clip_are_named(tmp_path: Path, content: bytes, problem
 
 def test_frames_counted_from_one(tmp_path: Path) -> None:
     assert spans(tmp_path / "a.csv", b"3,1,5\n", base=1)[0] == [(0, 3, 0, 5)]
-    assert spans(tmp_path / "a.csv", b"3,0,5\n", base=1)[2][0].endswith("frame 0, though the first frame is 1")
+
+
+def test_impossible_spans_are_told_and_left_to_prepare(tmp_path: Path) -> None:
+    found, report, _ = spans(tmp_path / "a.csv", b"3,10,20\n3,30,25\n")
+    assert found[1] == (1, 3, 30, 26)
+    assert report == ["a.csv row 2: the clip ends at frame 25, begins at 30: correct the row"]
+    _, report, _ = spans(tmp_path / "a.csv", b"3,-1,20\n")
+    assert report == ["a.csv row 1: frame -1, though the first is 0: correct the row"]
+    _, report, _ = spans(tmp_path / "a.csv", b"3,0,5\n", base=1)
+    assert report == ["a.csv row 1: frame 0, though the first is 1: correct the row"]
 
 
 def test_an_empty_label_file_and_a_repeated_row_are_told(tmp_path: Path) -> None:
@@ -145,5 +152,15 @@ def test_what_is_odd_about_key_points_is_told() -> None:
     said = {entry["what"]: entry["detail"] for entry in pose_notes("a", pose, (10, 10))}
     assert said["nobody seen"] == "in 1 of 4 frames"
     assert said["several persons"].startswith("up to 2 in a frame, in 1 of 4 frames")
-    assert said["points outside the frame"].startswith("2 of 12 points lie outside the 10 x 10 frame, by up to 4 pix")
+    assert said["points outside the frame"].startswith(
+        "2 of 12 points lie outside the 10 x 10 frame, by up to 4 pix"
+    )
     assert pose_notes("a", np.full((1, 4, 3, 3), np.nan, np.float32), (10, 10)) == []  # for `prepare` to tell
+
+
+def test_frame_sizes() -> None:
+    assert frame_size_of("1280x720") == frame_size_of((1280, 720)) == (1280, 720)
+    assert frame_size_of(None) is None
+    for bad in ("1280", "axb", "0x720", "1280x-1", (1, 2, 3)):
+        with pytest.raises(MgkitError, match="frame_size is .*: give width and height in pixels"):
+            frame_size_of(bad)  # type: ignore[arg-type]

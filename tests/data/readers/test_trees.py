@@ -37,7 +37,10 @@ def test_files_are_found_anywhere_and_hidden_ones_counted(tmp_path: Path) -> Non
     )  # fmt: skip
     report: list[dict[str, str]] = []
     found = named(walk([root], report), r"(.+)_label\.csv")
-    assert {key: [p.parent.name for p in paths] for key, paths in found.items()} == {"0001": ["a"], "0002": ["b"]}
+    assert {key: [p.parent.name for p in paths] for key, paths in found.items()} == {
+        "0001": ["a"],
+        "0002": ["b"],
+    }
     assert report[0]["detail"] == "2 not looked at: ._0001_label.csv, ~$0001.xlsx"
 
 
@@ -65,7 +68,9 @@ def test_the_same_file_twice(tmp_path: Path) -> None:
     assert report[0]["what"] == "found twice"
     assert "b/0001.mp4" in report[0]["detail"].replace("\\", "/")
     (tmp_path / "b/0001.mp4").write_text("y")
-    with pytest.raises(MgkitError, match=r"a.0001\.mp4 and .*b.0001\.mp4 have the same name but not the same content"):
+    with pytest.raises(
+        MgkitError, match=r"a.0001\.mp4 and .*b.0001\.mp4 have the same name but not the same content"
+    ):
         only(found, [])
 
 
@@ -88,7 +93,9 @@ def test_the_nearest_folder_tells_the_split(tmp_path: Path) -> None:
 def test_a_video_in_two_splits_is_refused(tmp_path: Path) -> None:
     make(tmp_path, "train/1.csv", "test/1.csv")
     found = named(walk([tmp_path], []), r"(.+)\.csv")
-    with pytest.raises(MgkitError, match=r"1 stands in the splits test \(.*\) and train \(.*disjoint.*split_table"):
+    with pytest.raises(
+        MgkitError, match=r"1 stands in the splits test \(.*\) and train \(.*disjoint.*split_table"
+    ):
         splits_of(found, [tmp_path], {}, [])
     assert splits_of(found, [tmp_path], {"1": "test"}, []) == {"1": "test"}
 
