@@ -55,7 +55,8 @@ def read_imigue(
         subject_table: csv or mapping `video, subject`; iMiGUE itself tells no subjects.
         test_labels: "keep" takes the class column of test files as it is, "hide" gives every test clip class 0.
             Either way the report says that they are not to be trusted.
-        frame_size: width and height that the key-points live in (`1280x720`); by default that of the video, 1280 x 720 without one.
+        frame_size: width and height that the key-points live in (`1280x720`); by default that of the video,
+            1280 x 720 without one.
 
     Returns:
         Clips `<VVVV>_<row of the label file, from 0>`, 32 classes (31 = no micro-gesture).

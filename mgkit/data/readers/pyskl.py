@@ -3,7 +3,7 @@
 Layout: `{'split': {name: [frame_dir]}, 'annotations': [{'frame_dir', 'label', 'total_frames', 'img_shape': (h, w),
 'keypoint': (M, T, V, 2), 'keypoint_score': (M, T, V)}]}`, or a bare list of annotations. Class names and the joint
 layout are not part of it: they come from `<name>.meta.json` beside the pickle (`{"classes": [...], "groups": [...],
-"skeleton": layout name, or a layout}`) or from arguments.
+"skeleton": layout name, or a layout}`, or "joints": names and "skeleton": edges) or from arguments.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def read_pyskl(
     if not annotations:
         raise MgkitError(f"{source}: the splits taken ({some(wanted or split)}) list no clip.")
 
-    layout = _skeleton(skeleton, meta, next(iter(annotations.values())), source)
+    layout = _skeleton(skeleton, meta, next(iter(annotations.values())), source, report)
     labels = {clip_id: _label(annotation, source) for clip_id, annotation in annotations.items()}
     names = _classes(classes, meta, labels, source, report)
     pictures = _videos(videos, annotations, source, report)
@@ -338,7 +338,7 @@ def _meta(path: Path) -> dict[str, Any]:
     return meta
 
 
-def _skeleton(given: Any, meta: dict[str, Any], first: Annotation, source: Path) -> Skeleton:
+def _skeleton(given: Any, meta: dict[str, Any], first: Annotation, source: Path, report: Report) -> Skeleton:
     if given is not None:
         return get_skeleton(given)
     named = meta.get("skeleton")
@@ -346,11 +346,28 @@ def _skeleton(given: Any, meta: dict[str, Any], first: Annotation, source: Path)
         return get_skeleton(named)
     if isinstance(named, dict):
         return Skeleton.from_dict(named, where=str(source.with_suffix(".meta.json")))
+    if isinstance(meta.get("joints"), list):
+        words = [str(joint) for joint in meta["joints"]]
+        layout = {"name": source.stem, "joints": words, "edges": named or [], "pairs": _mirrored(words)}
+        made = Skeleton.from_dict(layout, where=str(source.with_suffix(".meta.json")))
+        detail = f"{len(made)} joints, {len(made.edges)} edges and {len(made.pairs)} left/right pairs by its meta file"
+        report.append(note("joint layout", f"{source.name}: {detail}"))
+        return made
     joints = _shape(first.get("keypoint"))[2:3]
     raise MgkitError(
         f"{source} does not say which joints its {joints[0] if joints else '?'} key-points are: give the layout, for "
         f"example --skeleton {LAYOUTS['coco17'].name} (one of {', '.join(LAYOUTS)}, or a .json file)."
     )
+
+
+def _mirrored(joints: list[str]) -> list[list[int]]:
+    """Left/right pairs by name: left_x / right_x, or l_x / r_x."""
+    index = {joint: i for i, joint in enumerate(joints)}
+    other = {"left_": "right_", "l_": "r_"}
+    names = [
+        (joint, other[p] + joint.removeprefix(p)) for joint in joints for p in other if joint.startswith(p)
+    ]
+    return [[index[a], index[b]] for a, b in names if b in index]
 
 
 def _classes(

@@ -50,7 +50,8 @@ def read_smg(
         split_table: csv or mapping `video, split` (`Sample0001, train`) that overrules the folders; else a sequence's
             split is that of the folder (train, validate, test in any usual spelling) around it.
         subject_table: csv or mapping `video, subject`; by default every sequence is a subject of its own.
-        frame_size: width and height that the pixels live in (`1920x1080`); by default that of the video, 1920 x 1080 without one.
+        frame_size: width and height that the pixels live in (`1920x1080`); by default that of the video,
+            1920 x 1080 without one.
 
     Returns:
         Clips `Sample0001_<row of the label file, from 0>`, labels from 0.

@@ -99,7 +99,7 @@ def read_rows(
         path: the file.
         columns: how many cells a row has; a row of another length is a problem.
         numbers: columns that hold numbers: a first row with words in all of them is a header.
-        titles: words of the first column, in lower case, that make the first row a header.
+        titles: words of the first column, in lower case, that make the first row a header as it should be.
         report: what was repaired is added to it.
         problems: what cannot be read is added to it.
     """
@@ -124,12 +124,9 @@ def read_rows(
                 cells.pop()
         rows.append(Row(line, tuple(cells)))
     first = rows[0].cells
-    words = (
-        bool(numbers)
-        and len(first) == columns
-        and not any(is_number(first[i]) or not first[i] for i in numbers)
-    )
-    if words or first[0].lower() in titles:
+    if first[0].lower() in titles:  # a title is as good as none there
+        rows.pop(0)
+    elif numbers and len(first) == columns and not any(is_number(first[i]) or not first[i] for i in numbers):
         found.append(f"a header ({some(rows.pop(0).cells)})")
     if found:
         report.append(note("text format", f"{path.name} has {some(found, 9)}: read all the same"))

@@ -99,15 +99,23 @@ def split_by_name(name: str) -> str | None:
     return splits[0] if len(splits) == 1 else None
 
 
-def split_by_folder(path: Path, roots: Sequence[Path]) -> str | None:
-    """The split named by the nearest folder around a file, up to the root that it was found in (included)."""
+def split_by_folder(path: Path, roots: Sequence[Path], report: list[dict[str, str]]) -> str | None:
+    """The split named by the nearest folder around a file, below the root that it was found in; else by that root,
+    which is reported, since its name may mean something else."""
     root = max((r for r in roots if path.is_relative_to(r)), key=lambda r: len(r.parts))
-    names = [*path.relative_to(root).parts[:-1]]
-    for name in [*reversed(names), root.resolve().name]:
+    for name in reversed(path.relative_to(root).parts[:-1]):
         split = split_by_name(name)
         if split:
             return split
-    return None
+    split = split_by_name(root.resolve().name)
+    if split:
+        said = note(
+            "split by the folder given",
+            f"{root.resolve().name} is taken to say {split}: split_table overrules",
+        )
+        if said not in report:
+            report.append(said)
+    return split
 
 
 def splits_of(
@@ -127,7 +135,7 @@ def splits_of(
         if given and key in given:
             splits[key] = given[key]
             continue
-        here = {split: path for path in paths if (split := split_by_folder(path, roots))}
+        here = {split: path for path in paths if (split := split_by_folder(path, roots, report))}
         if len(here) > 1:
             (a, first), (b, second) = list(here.items())[:2]
             raise MgkitError(

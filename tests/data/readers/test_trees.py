@@ -77,15 +77,17 @@ def test_the_same_file_twice(tmp_path: Path) -> None:
 def test_the_nearest_folder_tells_the_split(tmp_path: Path) -> None:
     root = make(tmp_path / "test", "phase1/train_data/0001/0001.csv", "phase1/val/0002.csv", "x/0003.csv")
     found = named(walk([root], []), r"(.+)\.csv")
-    # The third has only the root's own name to go by.
-    assert splits_of(found, [root], {}, []) == {"0001": "train", "0002": "val", "0003": "test"}
+    report: list[dict[str, str]] = []
+    # The third has only the root's own name to go by, which is told.
+    assert splits_of(found, [root], {}, report) == {"0001": "train", "0002": "val", "0003": "test"}
+    assert [n["detail"] for n in report] == ["test is taken to say test: split_table overrules"]
     assert splits_of(found, [root], {"0001": "val"}, [])["0001"] == "val"
     bare = make(tmp_path / "bare", "train/1.csv", "x/2.csv")
     found = named(walk([bare], []), r"(.+)\.csv")
     with pytest.raises(MgkitError, match=r"no folder around .*2\.csv says train, val or test.*split_table"):
         splits_of(found, [bare], {}, [])
     assert splits_of(found, [bare], {"2": "test"}, []) == {"1": "train", "2": "test"}
-    report: list[dict[str, str]] = []
+    report.clear()
     assert splits_of({"2": found["2"]}, [bare], {}, report) == {"2": "all"}
     assert report[0]["what"] == "no splits"
 
