@@ -191,12 +191,14 @@ def size_of(annotation: Annotation, source: Path) -> tuple[int, int]:
     """(width, height) of the frame that the key-points live in."""
     for name in ("img_shape", "original_shape"):
         given = annotation.get(name)
-        if given is None or np.size(given) == 0:
+        if given is None:
             continue
         try:
             shape = np.asarray(given)
         except ValueError:  # lists of unequal length
-            shape = np.zeros(0)
+            shape = np.zeros(1)
+        if shape.size == 0:
+            continue
         if shape.shape not in ((2,), (3,)) or shape.dtype.kind not in "iuf" or not (shape[:2] > 0).all():
             raise MgkitError(
                 f"{source}: {name!r} of clip {annotation['frame_dir']!r} is {given!r}: it must be two numbers of "
