@@ -82,11 +82,11 @@ def refuse(problems: list[str], remedy: str = "Correct the rows named, or take t
         raise MgkitError(f"{count}{'; '.join(problems[:5])}{more}. {remedy}")
 
 
-def frame_size_of(given: str | tuple[int, int] | None) -> tuple[int, int] | None:
-    """(width, height) from a pair or from words like `1280x720`; None stays None."""
+def frame_size_of(given: str | None) -> tuple[int, int] | None:
+    """(width, height) from words like `1280x720`; None stays None."""
     if given is None:
         return None
-    parts = given.lower().split("x") if isinstance(given, str) else [str(part) for part in given]
+    parts = str(given).lower().split("x")
     if len(parts) != 2 or not all(part.strip().isdecimal() and int(part) > 0 for part in parts):
         raise MgkitError(f"frame_size is {given!r}: give width and height in pixels, for example 1280x720.")
     return int(parts[0]), int(parts[1])

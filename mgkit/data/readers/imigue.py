@@ -35,16 +35,16 @@ def read_imigue(
     split_table: PairTable = None,
     subject_table: PairTable = None,
     test_labels: Literal["keep", "hide"] = "keep",
-    frame_size: str | tuple[int, int] | None = None,
+    frame_size: str | None = None,
 ) -> RawDataset:
     """Read iMiGUE.
 
     Args:
         source: the folder that holds everything, or one of the parts.
         cache: folder for converted spreadsheets; reading one takes minutes, each is read once.
-        skeletons: a further folder (or several), if label files and key-points lie elsewhere. Every file is looked
-            for in all folders given.
-        videos: a further folder (or several), if the videos lie elsewhere.
+        skeletons: a further folder, or several (`a,b`), if label files and key-points lie elsewhere. Every file is
+            looked for in all folders given.
+        videos: a further folder, or several, if the videos lie elsewhere.
         points: which points of a frame: 22 (upper body and finger tips, the usual set), 25 (BODY_25), 35 (BODY_25 and
             finger tips, which is what light-hand files hold; 36, which counts their index as well, means the same) or
             137 (all of OpenPose: body, face, hands; only the spreadsheets have them).

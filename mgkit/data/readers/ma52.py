@@ -35,9 +35,9 @@ def read_ma52(
     Args:
         source: the folder that holds everything, or one of the parts.
         cache: not used; pickles are quick.
-        skeletons: a further folder (or several), if the pickles lie elsewhere. Every file is looked for in all
+        skeletons: a further folder, or several (`a,b`), if the pickles lie elsewhere. Every file is looked for in all
             folders given.
-        videos: a further folder (or several), if the videos lie elsewhere.
+        videos: a further folder, or several, if the videos lie elsewhere.
 
     Returns:
         Clips `SSSS_VV_NNNN` of the splits that have a list (a split without one: of its pickle), 52 classes in 7

@@ -36,14 +36,14 @@ def read_smg(
     classes: Literal[17, 16] = 17,
     split_table: PairTable = None,
     subject_table: PairTable = None,
-    frame_size: str | tuple[int, int] | None = None,
+    frame_size: str | None = None,
 ) -> RawDataset:
     """Read SMG.
 
     Args:
         source: the folder that holds the `Sample` folders, at any depth.
         cache: not used; csv files are quick.
-        videos: a further folder (or several), if the videos lie elsewhere.
+        videos: a further folder, or several (`a,b`), if the videos lie elsewhere.
         frame_base: the number of the first frame in the label files, 0 or 1: published readers disagree. The last
             frame of a row belongs to the clip.
         classes: 17, or 16 as in the challenge: clips of the 17th (no micro-gesture) are then left out and counted.

@@ -23,14 +23,16 @@ _SPLITS = {
 
 
 def folders(*roots: Roots) -> list[Path]:
-    """The folders given, each of which must exist; one inside another is searched with it, once."""
+    """The folders given (`a,b` names two), each of which must exist; one inside another is searched with it, once."""
     listed: list[Path] = []
     for given in roots:
+        if isinstance(given, str) and "," in given and not Path(given).exists():
+            given = [part.strip() for part in given.split(",") if part.strip()]
         if given is not None:
             listed += [Path(given)] if isinstance(given, str | os.PathLike) else [Path(g) for g in given]
     for folder in listed:
         if not folder.is_dir():
-            raise MgkitError(f"there is no folder {folder}.")
+            raise MgkitError(f"there is no folder {folder}: give one that holds files of the dataset.")
     return listed
 
 

@@ -205,7 +205,7 @@ def test_the_trees_of_all_years(tmp_path: Path, skeletons: str, pictures: str) -
         assert {clip.source for clip in data.clips} == {"0001.mp4"}
         assert {clip.size for clip in data.clips} == {None}  # that of the video
         assert {n["what"] for n in data.report} <= {"split by the folder given"}
-    assert read_imigue(together, frame_size=(640, 360)).clips[0].size == (640, 360)
+    assert read_imigue(together, frame_size="640x360").clips[0].size == (640, 360)
 
 
 def test_what_is_missing_is_told(tmp_path: Path) -> None:

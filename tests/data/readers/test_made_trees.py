@@ -1,4 +1,4 @@
-"""Each reader on the raw folders that `mgkit.data.synthetic_trees` makes, whose truth is known, and through `prepare`."""
+"""Each reader on raw folders that `mgkit.data.synthetic_trees` makes, whose truth is known, and through `prepare`."""
 
 from __future__ import annotations
 

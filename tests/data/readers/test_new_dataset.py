@@ -7,7 +7,6 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 
 import mgkit as mg
@@ -24,8 +23,10 @@ NODS = Skeleton("nods3", ("nose", "left_ear", "right_ear"), ((0, 1), (0, 2)), ((
 def read_nods(source: Path, *, cache: Path | None = None, subjects: bool = True) -> RawDataset:
     """Read NODS: `index.csv` (`clip,person,what,split`) and `<clip>.npy`, (frames, 3, 2) pixels of 320 x 240."""
     index = Path(source) / "index.csv"
+    with index.open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
     classes, clips, report = Classes(("nod", "shake")), [], []
-    for line, row in enumerate(csv.DictReader(index.open(encoding="utf-8")), start=2):
+    for line, row in enumerate(rows, start=2):
         if row["what"] not in classes.names:
             raise MgkitError(f"{index} row {line}: there is no class {row['what']!r}: use nod or shake.")
         points = index.with_name(f"{row['clip']}.npy")
@@ -44,12 +45,11 @@ def read_nods(source: Path, *, cache: Path | None = None, subjects: bool = True)
                 pose=partial(read_points, points),
             )
         )
-    return RawDataset(
-        clips, classes, NODS, [index, *(index.with_name(clip.source) for clip in clips)], report
-    )
+    files = [index, *(index.with_name(clip.source) for clip in clips)]
+    return RawDataset(clips, classes, NODS, files, report)
 
 
-def read_points(path: Path) -> npt.NDArray[np.float32]:
+def read_points(path: Path) -> np.ndarray:
     """(1, T, 3, 3); the origin means not seen."""
     return mark_unseen(np.load(path))[None]
 
@@ -96,10 +96,7 @@ def test_its_options_and_its_errors(nods: Path, tmp_path: Path) -> None:
 
 def test_the_recipe_in_the_docs_is_this_one() -> None:
     page = (Path(__file__).parents[3] / "docs" / "datasets.md").read_text(encoding="utf-8")
-    lines = Path(__file__).read_text(encoding="utf-8").splitlines()
-    first, last = (
-        lines.index("# --- what a user writes " + "-" * 93),
-        lines.index("# --- and that it is enough " + "-" * 90),
-    )
-    shown = "\n".join(f"    {line}".rstrip() for line in lines[first + 2 : last - 2])
+    own = Path(__file__).read_text(encoding="utf-8")
+    reader = own[own.index("NODS = ") : own.index("# --- and that it is enough")].strip()
+    shown = "\n".join(f"    {line}".rstrip() for line in reader.splitlines())
     assert shown in page

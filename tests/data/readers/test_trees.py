@@ -56,6 +56,7 @@ def test_links_are_followed_and_circles_end(tmp_path: Path) -> None:
 def test_overlapping_folders_are_searched_once(tmp_path: Path) -> None:
     make(tmp_path, "a/b/0001.mp4")
     assert len(walk(folders(tmp_path, [tmp_path / "a"], tmp_path / "a" / "b"), [])) == 1
+    assert folders(f"{tmp_path},{tmp_path / 'a'}") == [tmp_path, tmp_path / "a"]
     with pytest.raises(MgkitError, match="there is no folder .*none"):
         folders(tmp_path, [tmp_path / "none"])
 
