@@ -92,9 +92,15 @@ def frame_size_of(given: str | None) -> tuple[int, int] | None:
     return int(parts[0]), int(parts[1])
 
 
-def load_classes(name: str, *, first: int | None = None) -> Classes:
-    """A class list that comes with mgkit, `<name>.json` beside this file; `first` keeps only that many classes."""
-    path = DATA / f"{name}.json"
+def load_classes(name: str, file: str | Path | None = None, *, first: int | None = None) -> Classes:
+    """A class list.
+
+    Args:
+        name: of one that comes with mgkit, `<name>.json` beside this file.
+        file: another one to take instead, `{"names": [...], "groups": [...] or null, "non_gesture": index or null}`.
+        first: keep only that many classes.
+    """
+    path = DATA / f"{name}.json" if file is None else Path(file)
     classes = Classes.from_dict(read_json(path), where=str(path))
     if first is None or first == len(classes):
         return classes
@@ -147,9 +153,6 @@ def pose_notes(
         beyond = np.maximum(-pose[..., :2], pose[..., :2] - np.asarray(frame, dtype=np.float32)).max(-1)
         outside = seen & (beyond > 0)
     if outside.any():
-        detail = (
-            f"{outside.sum()} of {seen.sum()} points lie outside the {frame[0]} x {frame[1]} frame, by up to "
-            f"{beyond[outside].max():.0f} pixels: kept, but not counted when the person is cropped"
-        )
+        detail = f"{outside.sum()} of {seen.sum()} points, by up to {beyond[outside].max():.0f} pixels: kept"
         found.append(note("points outside the frame", detail, clip_id))
     return found

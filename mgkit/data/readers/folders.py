@@ -47,10 +47,15 @@ def read_folders(
         raise MgkitError(f"there is no folder {source}.")
     report: Report = []
     files = walk([source], report)
-    tops = sorted(
-        {p.name for p in source.iterdir() if p.is_dir() and not p.name.startswith((".", "__MACOSX"))}
-    )
-    by_split = bool(tops) and all(split_by_name(top) for top in tops)
+    tops = sorted(path.name for path in _folders(source))
+    named = {top: split for top in tops if (split := split_by_name(top))}
+    by_split = bool(tops) and len(named) == len(tops)
+    if not by_split and len(set(named.values())) > 1:
+        others = some(top for top in tops if top not in named)
+        raise MgkitError(
+            f"{source} holds the splits {some(named)}, but {others} beside them: move that elsewhere, or, if all are "
+            "classes, into one folder each below a folder of splits."
+        )
     depth = 2 if by_split else 1
     videos: dict[str, Path] = {}
     stray, other = [], []
@@ -75,14 +80,13 @@ def read_folders(
 
     kinds = {clip_id: clip_id.split("/")[depth - 1] for clip_id in videos}
     held = [source / top for top in tops] if by_split else [source]
-    known = {unicodedata.normalize("NFC", p.name) for top in held for p in top.iterdir()
-             if p.is_dir() and not p.name.startswith((".", "__MACOSX"))}  # fmt: skip
+    known = {unicodedata.normalize("NFC", path.name) for top in held for path in _folders(top)}
     names = _order(known, classes, source, report)
     empty = [name for name in names if name not in kinds.values()]
     if empty:
         report.append(note("classes without clips", f"no video in {some(empty)}"))
     if by_split:
-        splits = {clip_id: str(split_by_name(clip_id.split("/")[0])) for clip_id in videos}
+        splits = {clip_id: named[path.relative_to(source).parts[0]] for clip_id, path in videos.items()}
     else:
         splits = dict.fromkeys(videos, "all")
     given = read_pairs(split_table, videos, ("clip", "split"), report=report, suffixes=VIDEO_SUFFIXES)
@@ -105,6 +109,10 @@ def read_folders(
         for clip_id, path in videos.items()
     ]
     return RawDataset(clips, Classes(tuple(names)), NO_SKELETON, list(videos.values()), report)
+
+
+def _folders(place: Path) -> list[Path]:
+    return [path for path in place.iterdir() if path.is_dir() and not path.name.startswith((".", "__MACOSX"))]
 
 
 def _order(known: set[str], classes: Sequence[str] | None, source: Path, report: Report) -> list[str]:

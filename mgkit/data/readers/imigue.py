@@ -36,6 +36,7 @@ def read_imigue(
     subject_table: PairTable = None,
     test_labels: Literal["keep", "hide"] = "keep",
     frame_size: str | None = None,
+    class_file: str | Path | None = None,
 ) -> RawDataset:
     """Read iMiGUE.
 
@@ -57,6 +58,7 @@ def read_imigue(
             Either way the report says that they are not to be trusted.
         frame_size: width and height that the key-points live in (`1280x720`); by default that of the video,
             1280 x 720 without one.
+        class_file: another class list (.json), the last of which is raw 99; for sets in the same layout.
 
     Returns:
         Clips `<VVVV>_<row of the label file, from 0>`, 32 classes (31 = no micro-gesture).
@@ -85,6 +87,8 @@ def read_imigue(
         )
     problems: list[str] = []
     frame = frame_size_of(frame_size)
+    classes = load_classes("imigue", class_file)
+    cache = None if cache is None else Path(cache)
     roots = folders(source, skeletons, videos)
     files = walk(roots, report)
     found = named(files, r"(.+)_label\.csv")
@@ -99,19 +103,21 @@ def read_imigue(
     )  # fmt: skip
     clips: list[RawClip] = []
     for part in parts:
-        test = part.split == "test"
+        tested = test_labels if part.split == "test" else ""
+        first = True  # clip of this file that can be cut: it tells what was odd about the whole file
         for span in read_spans(part.labels, base=0, report=report, problems=problems):
             clip_id = f"{part.name}_{span.index}"
             pose = notes = None
             if part.points:
                 where = (part.points, points, span.start, span.end, cache)
                 pose = partial(read_pose, *where)
-                notes = partial(read_pose_notes, clip_id, span.index == 0, *where)
+                notes = partial(read_pose_notes, clip_id, first, *where)
+                first = first and not span.frames
             clips.append(
                 RawClip(
                     clip_id=clip_id,
                     split=part.split,
-                    label=_label(span, part.labels, test, test_labels, report, problems),
+                    label=_label(span, part.labels, len(classes), tested, report, problems),
                     size=frame or (None if part.video else FRAME),
                     subject=part.subject,
                     video=part.video,
@@ -126,27 +132,32 @@ def read_imigue(
     refuse(problems)
     if not clips:
         raise MgkitError(f"{some(roots)}: none of its {len(parts)} label files has a row.")
-    tested = sum(clip.split == "test" for clip in clips)
-    if tested:
+    test = sum(clip.split == "test" for clip in clips)
+    if test:
         how = "all given class 0" if test_labels == "hide" else "taken as they are"
-        report.append(note("test labels", f"{tested} clips, {how}; {UNTRUSTED}"))
+        report.append(note("test labels", f"{test} clips, {how}; {UNTRUSTED}"))
     used = [path for part in parts for path in part.files]
-    return RawDataset(clips, load_classes("imigue"), get_skeleton(LAYOUTS[points]), used, report)
+    return RawDataset(clips, classes, get_skeleton(LAYOUTS[points]), used, report)
 
 
 def _label(
-    span: Span, path: Path, test: bool, test_labels: str, report: list[dict[str, str]], problems: list[str]
+    span: Span,
+    path: Path,
+    count: int,
+    tested: str,
+    report: list[dict[str, str]],
+    problems: list[str],
 ) -> int:
-    if test and test_labels == "hide":
+    """The label of a raw class: one less, and the last of `count` for 99. `tested` is "" or what `test_labels` says."""
+    if tested == "hide":
         return 0
-    if span.raw == 99 or 1 <= span.raw <= 31:
-        return 31 if span.raw == 99 else span.raw - 1
-    if test:
-        report.append(
-            note("test label outside the list", f"{path.name} row {span.line}: {span.raw}, given class 0")
-        )
+    if span.raw == 99 or 1 <= span.raw < count:
+        return count - 1 if span.raw == 99 else span.raw - 1
+    if tested:
+        detail = f"{path.name} row {span.line}: {span.raw}, given class 0"
+        report.append(note("test label outside the list", detail))
     else:
-        problems.append(f"{path} row {span.line}: class {span.raw}, which is not 1 to 31 or 99")
+        problems.append(f"{path} row {span.line}: class {span.raw}, which is not 1 to {count - 1} or 99")
     return 0
 
 

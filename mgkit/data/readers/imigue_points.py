@@ -94,8 +94,7 @@ def sides_by_wrist(points: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.floa
     undecided = any_tips & ~decided
     turned = points.copy()
     turned[swap, 25:30], turned[swap, 30:] = points[swap, 30:], points[swap, 25:30]
-    count = f"{swap.sum()} of {any_tips.sum()} frames with hands"
-    said = f"finger tips given to the nearest wrist: {count} had them the other way round"
+    said = f"by the nearest wrist; the other way round in {swap.sum()} of {any_tips.sum()} frames with hands"
     if undecided.any():
         said += f", {undecided.sum()} could not be decided and stay as they are"
     return turned, said

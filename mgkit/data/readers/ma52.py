@@ -29,6 +29,7 @@ def read_ma52(
     cache: Path | None = None,
     skeletons: Roots = None,
     videos: Roots = None,
+    class_file: str | Path | None = None,
 ) -> RawDataset:
     """Read MA-52.
 
@@ -38,6 +39,7 @@ def read_ma52(
         skeletons: a further folder, or several (`a,b`), if the pickles lie elsewhere. Every file is looked for in all
             folders given.
         videos: a further folder, or several, if the videos lie elsewhere.
+        class_file: another class list (.json), for sets in the same layout.
 
     Returns:
         Clips `SSSS_VV_NNNN` of the splits that have a list (a split without one: of its pickle), 52 classes in 7
@@ -57,7 +59,7 @@ def read_ma52(
         raise MgkitError(
             f"{some(roots)}: no train_list_videos.txt or MA52_train.pkl below it: give MA-52's folder."
         )
-    classes, layout = load_classes("ma52"), get_skeleton("ma52_28")
+    classes, layout = load_classes("ma52", class_file), get_skeleton("ma52_28")
     poses: dict[str, tuple[Path, dict[str, Any]]] = {}
     labels: dict[str, tuple[str, int]] = {}
     for split in SPLITS:
@@ -74,7 +76,9 @@ def read_ma52(
                 report.append(note("no list", detail))
         for clip_id, label in listed.items():
             if not 0 <= label < len(classes):
-                problems.append(f"{pickles[split]}: clip {clip_id!r} has label {label}, which is not 0 to 51")
+                problems.append(
+                    f"{pickles[split]}: clip {clip_id!r} has label {label}, which is not 0 to {len(classes) - 1}"
+                )
             if clip_id in labels:
                 where = lists.get(split) or pickles[split]
                 problems.append(

@@ -77,7 +77,7 @@ def read_smg(
     clips: list[RawClip] = []
     others = 0
     for part in parts:
-        first = True
+        first = True  # clip of this file that can be cut: it tells what was odd about the whole file
         for span in read_spans(part.labels, base=frame_base, report=report, problems=problems):
             if not 1 <= span.raw <= 17:
                 problems.append(f"{part.labels} row {span.line}: class {span.raw}, which is not 1 to 17")
@@ -105,7 +105,7 @@ def read_smg(
                     notes=notes,
                 )
             )
-            first = False
+            first = first and not span.frames
     refuse(problems)
     if not clips:
         raise MgkitError(

@@ -42,6 +42,11 @@ class Span:
     start: int
     end: int
 
+    @property
+    def frames(self) -> int:
+        """How many; 0 where the row is no clip."""
+        return max(0, self.end - self.start) if self.start >= 0 else 0
+
 
 def read_text(path: Path) -> tuple[str, list[str]]:
     """The text of a file, and what was unusual about how it is stored (never a reason to refuse it).
@@ -81,7 +86,7 @@ def is_number(cell: str) -> bool:
         float(cell)
     except ValueError:
         return False
-    return True
+    return "_" not in cell  # Python takes 1_0 for 10
 
 
 def read_rows(
@@ -119,10 +124,16 @@ def read_rows(
         if mark == " ":
             cells = content.strip().rsplit(None, columns - 1)
         else:
-            cells = [cell.strip() for cell in next(csv.reader([content], delimiter=mark))]
+            try:
+                cells = [cell.strip() for cell in next(csv.reader([content], delimiter=mark))]
+            except csv.Error as error:
+                problems.append(f"{path} row {line} cannot be read ({error})")
+                continue
             while len(cells) > columns and not cells[-1]:
                 cells.pop()
         rows.append(Row(line, tuple(cells)))
+    if not rows:
+        return []
     first = rows[0].cells
     if first[0].lower() in titles:  # a title is as good as none there
         rows.pop(0)

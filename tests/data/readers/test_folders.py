@@ -99,3 +99,12 @@ def test_what_cannot_be_is_refused(tmp_path: Path) -> None:
         MgkitError, match="are the same video in two splits, which must be disjoint: remove one"
     ):
         read_folders(root)
+
+
+def test_splits_beside_something_else_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(
+        MgkitError, match="holds the splits test, train, but notes beside them: move that elsewhere"
+    ):
+        read_folders(make(tmp_path / "a", "train/wave/1.mp4", "test/wave/2.mp4", "notes/x.txt"))
+    data = read_folders(make(tmp_path / "b", "train/1.mp4", "bus/1.mp4"))  # one may be a train
+    assert data.classes.names == ("bus", "train")

@@ -13,6 +13,7 @@ from mgkit.data.readers import RawDataset, imigue_points
 from mgkit.data.readers.imigue import read_imigue
 from mgkit.data.readers.imigue_points import sides_by_wrist
 from mgkit.errors import MgkitError
+from mgkit.files import write_json
 
 FRAMES = 12
 LABELS = "3,0,4\n99,5,5\n31,6,11\n"
@@ -322,10 +323,12 @@ def test_light_hand_files(tmp_path: Path) -> None:
         {
             "what": "finger sides",
             "clip_id": "",
-            "detail": "0001_light_hand.csv: finger tips given to the nearest wrist: 6 of 12 frames with hands had them "
-            "the other way round",
+            "detail": "0001_light_hand.csv: by the nearest wrist; the other way round in 6 of 12 frames with hands",
         }
     ]
+    (root / "train/0001/0001_label.csv").write_text("1,4,2\n3,0,4\n99,5,5\n31,6,11\n")
+    told = [bool(c.notes and c.notes()) for c in read_imigue(root, keypoints="light_hand").clips[:4]]
+    assert told[1:] == [True, False, False]  # the first is no clip, and never asked
     later = data.clips[2]
     assert later.pose is not None
     assert later.notes is not None
@@ -410,3 +413,12 @@ def test_key_points_that_end_early(tmp_path: Path) -> None:
         MgkitError, match=r"0001_openpose\.xlsx has 3 frames; the clip would begin at frame 6"
     ):
         last.pose()
+
+
+def test_another_class_list_in_the_same_layout(tmp_path: Path) -> None:
+    root = write_tree(tmp_path / "raw", {"0001": "train"})
+    write_json(tmp_path / "mine.json", {"names": [f"c{i}" for i in range(40)], "non_gesture": 39})
+    (root / "train/0001/0001_label.csv").write_text("39,0,4\n99,5,5\n")
+    data = read_imigue(root, class_file=tmp_path / "mine.json")
+    assert [clip.label for clip in data.clips] == [38, 39]
+    assert len(data.classes) == 40

@@ -10,6 +10,7 @@ import pytest
 
 from mgkit.data.readers.ma52 import read_ma52
 from mgkit.errors import MgkitError
+from mgkit.files import write_json
 
 CLIPS = {  # split: clip: label
     "train": {"0003_01_0001": 9, "0003_02_0017": 23, "0017_06_0001": 51},
@@ -177,4 +178,12 @@ def test_other_key_points_and_nothing_at_all_are_refused(tmp_path: Path) -> None
     made = [annotation("0003_01_0001", 9, keypoint=np.ones((1, 4, 17, 2)))]
     (root / "MA52_train.pkl").write_bytes(pickle.dumps(made))
     with pytest.raises(MgkitError, match=r"has shape \(1, 4, 17, 2\); the layout ma52_28 asks for"):
+        read_ma52(root)
+
+
+def test_another_class_list_in_the_same_layout(tmp_path: Path) -> None:
+    root = write(tmp_path / "raw", {"train": {"0003_01_0001": 81}}, poses=False)
+    write_json(tmp_path / "mma82.json", {"names": [f"c{i}" for i in range(82)]})
+    assert read_ma52(root, class_file=tmp_path / "mma82.json").clips[0].label == 81
+    with pytest.raises(MgkitError, match="label '81', which is not 0 to 51"):
         read_ma52(root)

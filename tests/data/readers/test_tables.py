@@ -59,6 +59,7 @@ def test_a_label_file_however_it_was_saved(tmp_path: Path, content: bytes, said:
         (b"3,10,20\nnan,1,20\n", "row 2 is nan,1,20, not three whole numbers"),
         (b"3,10,20\ninf,1,20\n", "row 2 is inf,1,20, not three whole numbers"),
         (b"3,10,20\n\n3,10\n", "row 3 has 2 cells, not 3"),
+        (b"3,1_0,20\n", "row 1 is 3,1_0,20, not three whole numbers"),
         (b"3,10,20,7\n", "row 1 has 4 cells, not 3"),
     ],
 )
@@ -152,9 +153,7 @@ def test_what_is_odd_about_key_points_is_told() -> None:
     said = {entry["what"]: entry["detail"] for entry in pose_notes("a", pose, (10, 10))}
     assert said["nobody seen"] == "in 1 of 4 frames"
     assert said["several persons"].startswith("up to 2 in a frame, in 1 of 4 frames")
-    assert said["points outside the frame"].startswith(
-        "2 of 12 points lie outside the 10 x 10 frame, by up to 4 pix"
-    )
+    assert said["points outside the frame"].startswith("2 of 12 points, by up to 4 pixels")
     assert pose_notes("a", np.full((1, 4, 3, 3), np.nan, np.float32), (10, 10)) == []  # for `prepare` to tell
 
 
