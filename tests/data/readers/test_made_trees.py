@@ -42,7 +42,7 @@ def check(
     for truth in tree.clips:
         clip = clips[truth.clip_id]
         assert clip.split == truth.split
-        assert clip.video == tree.videos[truth.source]
+        assert clip.video == tree.files[truth.source]["video"]
         assert (clip.start, clip.end or truth.end) == (truth.start, truth.end)
         if truth.split in labels_of:
             assert clip.label == truth.label
@@ -60,7 +60,7 @@ def test_imigue_from_spreadsheets(imigue: Any, tmp_path: Path) -> None:
     check(data, imigue, POINTS_22)
     check(read_imigue(imigue.root, cache=tmp_path, points=137), imigue)
     assert {entry["what"] for entry in data.report} == {"test labels"}
-    assert len(list(tmp_path.glob("*.npy"))) == len(imigue.videos)
+    assert len(list(tmp_path.glob("*.npy"))) == len(imigue.frames)
 
 
 def test_imigue_from_light_hand_files_with_hands_the_wrong_way_round(imigue: Any) -> None:
@@ -117,7 +117,7 @@ def test_a_second_preparation_converts_nothing(
     for size in (64, 64):
         mg.prepare("imigue", imigue.root, tmp_path / "out", size=size, workers=1, progress=False)
         sheets._read.cache_clear()
-    assert len(conversions) == len(imigue.videos)
+    assert len(conversions) == len(imigue.frames)
     (tmp_path / "out" / "clips.parquet").unlink()
     mg.prepare("imigue", imigue.root, tmp_path / "out", size=64, workers=1, progress=False)
-    assert len(conversions) == len(imigue.videos)
+    assert len(conversions) == len(imigue.frames)
