@@ -5,6 +5,7 @@ Cells are taken as they are, NaN where a cell is empty; what a number means (0 =
 
 from __future__ import annotations
 
+import csv
 import io
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -198,17 +199,24 @@ def _read_csv(path: Path) -> tuple[npt.NDArray[np.float32], list[str]]:
     header = len(words) >= sum(bool(cell.strip()) for cell in cells) - 1 and bool(words)
     if header:
         oddities.append(f"a header ({some(cells, 3)}): left out")
+    lines = whole.split("\n")
+    for number, line in enumerate(lines, start=1):
+        count = line.count(mark) + 1 if mark != " " else len(line.split())
+        if count != len(cells) and line.strip():  # a cell that is missing would shift all that follow
+            raise MgkitError(
+                f"{path} row {number} has {count} cells, not {len(cells)} as the first: it was cut or edited; copy it "
+                "again, or correct the row."
+            )
     try:
         frame = pd.read_csv(
             io.StringIO(whole), header=None, skiprows=int(header), skip_blank_lines=False, low_memory=False,
             sep=r"\s+" if mark == " " else mark, decimal="," if mark == ";" and "," in whole else ".",
+            quoting=csv.QUOTE_NONE,
         )  # fmt: skip
     except pd.errors.EmptyDataError:
         raise MgkitError(f"{path} has a header and no rows: copy it again.") from None
     except pd.errors.ParserError as error:
-        raise MgkitError(
-            f"{path} has rows of different lengths ({str(error).strip()}): copy it again."
-        ) from None
+        raise MgkitError(f"{path} is not a readable table ({str(error).strip()}): copy it again.") from None
     for column, kind in enumerate(frame.dtypes):
         if kind.kind not in "fiu":
             numbers = pd.to_numeric(frame[column], errors="coerce")

@@ -9,6 +9,7 @@ import codecs
 import csv
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 from mgkit.data.readers import note, refuse
@@ -171,7 +172,7 @@ def read_spans(path: Path, *, base: int, report: Report, problems: list[str]) ->
     for index, row in enumerate(rows):
         raw, first, last = (whole(cell) for cell in row.cells)
         if raw is None or first is None or last is None:
-            problems.append(f"{path} row {row.line} is {','.join(row.cells)}, not three whole numbers")
+            problems.append(f"{path} row {row.line} is {','.join(row.cells)!r}, not three whole numbers")
             continue
         if last < first:
             detail = f"{path.name} row {row.line}: the clip ends at frame {last}, begins at {first}"
@@ -182,6 +183,10 @@ def read_spans(path: Path, *, base: int, report: Report, problems: list[str]) ->
         spans.append(Span(index, row.line, raw, first - base, last - base + 1))
     if not rows:
         report.append(note("empty label file", f"{path.name} has no rows: no clips"))
+    early = [span.line for last, span in pairwise(spans) if span.start < last.start]
+    if early:
+        detail = f"{path.name} row {some(early)} begins before the row above: clips are numbered by row all the same"
+        report.append(note("rows out of order", detail))
     seen: dict[tuple[int, int, int], int] = {}
     for span in spans:
         again = seen.setdefault((span.raw, span.start, span.end), span.line)

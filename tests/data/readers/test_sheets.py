@@ -128,8 +128,15 @@ def test_blank_lines_keep_the_frames_apart(tmp_path: Path) -> None:
     assert np.isnan(sheet.values[1]).all()
     assert sheet.values[[0, 2]].tolist() == [[1, 2, 9], [4, 5, 6]]
     assert sheet.oddities == ("2 blank lines at its end",)
-    path.write_text("1,2,3\n4,5,6,7\n")
-    with pytest.raises(MgkitError, match="rows of different lengths"):
+    for row in ("4,5,6,7", "4,5"):  # one less would shift all that follow
+        path.write_text(f"1,2,9\n{row}\n")
+        with pytest.raises(MgkitError, match=r"a\.csv row 2 has \d cells, not 3 as the first"):
+            read_sheet(path, 3, index=False)
+    path.write_text("x,y,c\n")
+    with pytest.raises(MgkitError, match="has a header and no rows"):
+        read_sheet(path, 3, index=False)
+    path.write_text('1,2,9\n4,",5\n')
+    with pytest.raises(MgkitError, match="row 2 column 2 is '\"', not a number"):
         read_sheet(path, 3, index=False)
     path.write_text("\n")
     with pytest.raises(MgkitError, match="is empty"):

@@ -53,13 +53,13 @@ def test_a_label_file_however_it_was_saved(tmp_path: Path, content: bytes, said:
 @pytest.mark.parametrize(
     ("content", "problem"),
     [
-        (b"3,10,20\n3,ten,20\n", "row 2 is 3,ten,20, not three whole numbers"),
-        (b"3,10,20\n3,1.5,20\n", "row 2 is 3,1.5,20, not three whole numbers"),
-        (b"3,10,20\n3,,20\n", "row 2 is 3,,20, not three whole numbers"),
-        (b"3,10,20\nnan,1,20\n", "row 2 is nan,1,20, not three whole numbers"),
-        (b"3,10,20\ninf,1,20\n", "row 2 is inf,1,20, not three whole numbers"),
+        (b"3,10,20\n3,ten,20\n", "row 2 is '3,ten,20', not three whole numbers"),
+        (b"3,10,20\n3,1.5,20\n", "row 2 is '3,1.5,20', not three whole numbers"),
+        (b"3,10,20\n3,,20\n", "row 2 is '3,,20', not three whole numbers"),
+        (b"3,10,20\nnan,1,20\n", "row 2 is 'nan,1,20', not three whole numbers"),
+        (b"3,10,20\ninf,1,20\n", "row 2 is 'inf,1,20', not three whole numbers"),
         (b"3,10,20\n\n3,10\n", "row 3 has 2 cells, not 3"),
-        (b"3,1_0,20\n", "row 1 is 3,1_0,20, not three whole numbers"),
+        (b"3,1_0,20\n", "row 1 is '3,1_0,20', not three whole numbers"),
         (b"3,10,20,7\n", "row 1 has 4 cells, not 3"),
     ],
 )
@@ -90,6 +90,8 @@ def test_an_empty_label_file_and_a_repeated_row_are_told(tmp_path: Path) -> None
         found, report, problems = spans(tmp_path / "a.csv", content)
         assert (found, problems) == ([], [])
         assert "a.csv has no rows: no clips" in report
+    _, report, _ = spans(tmp_path / "a.csv", b"3,10,20\n4,5,6\n9,21,22\n3,7,8\n")
+    assert report == ["a.csv row 2, 4 begins before the row above: clips are numbered by row all the same"]
     found, report, _ = spans(tmp_path / "a.csv", b"3,10,20\n3,10,20\n")
     assert len(found) == 2
     assert report == ["a.csv row 2 repeats row 1: both are kept"]
