@@ -179,6 +179,10 @@ def _compare(
     for clip_id, (split, label) in labels.items():
         path, annotation = poses.get(clip_id, (Path(), {}))
         other = annotation.get("label", label)
+        if annotation and not path.stem.lower().endswith(f"_{split}"):
+            report.append(
+                note("splits differ", f"{split} in the list, but in {path.name}: the list counts", clip_id)
+            )
         if split != "test" and other != label:
             detail = f"{label} in the list, {other} in {path.name}: the list counts"
             report.append(note("labels differ", detail, clip_id))

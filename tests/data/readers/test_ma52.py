@@ -187,3 +187,16 @@ def test_another_class_list_in_the_same_layout(tmp_path: Path) -> None:
     assert read_ma52(root, class_file=tmp_path / "mma82.json").clips[0].label == 81
     with pytest.raises(MgkitError, match="label '81', which is not 0 to 51"):
         read_ma52(root)
+
+
+def test_a_list_of_another_split_is_told(tmp_path: Path) -> None:
+    root = write(tmp_path, {"train": {"0003_01_0001": 9}, "val": {"0040_00_0001": 9}})
+    lists = [root / f"annotations/{split}_list_videos.txt" for split in ("train", "val")]
+    texts = [path.read_text() for path in lists]
+    for path, text in zip(lists, reversed(texts), strict=True):
+        path.write_text(text)
+    data = read_ma52(root)
+    assert {(n["what"], n["clip_id"], n["detail"]) for n in data.report} == {
+        ("splits differ", "0040_00_0001", "train in the list, but in MA52_val.pkl: the list counts"),
+        ("splits differ", "0003_01_0001", "val in the list, but in MA52_train.pkl: the list counts"),
+    }

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from tests.data.corrupt import corrupt
 
 import mgkit as mg
 from mgkit.data.readers import RawDataset
@@ -15,6 +17,7 @@ from mgkit.data.readers.imigue import read_imigue
 from mgkit.data.readers.ma52 import read_ma52
 from mgkit.data.readers.smg import read_smg
 from mgkit.data.synthetic_trees import write_imigue, write_ma52, write_smg
+from mgkit.errors import MgkitError
 
 POINTS_22 = [*range(8), *range(15, 19), *range(99, 116, 4), *range(120, 137, 4)]
 
@@ -121,3 +124,34 @@ def test_a_second_preparation_converts_nothing(
     (tmp_path / "out" / "clips.parquet").unlink()
     mg.prepare("imigue", imigue.root, tmp_path / "out", size=64, workers=1, progress=False)
     assert len(conversions) == len(imigue.frames)
+
+
+@pytest.mark.parametrize("name", ["imigue", "smg", "ma52"])
+def test_whatever_breaks_is_told_or_refused(
+    name: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    read: dict[str, Callable[..., RawDataset]] = {"imigue": read_imigue, "smg": read_smg, "ma52": read_ma52}
+    source = request.getfixturevalue(name).root
+    options = {"keypoints": "light_hand"} if name == "imigue" else {}
+    refused = 0
+    for seed in range(30):
+        root = tmp_path / str(seed)
+        shutil.copytree(source, root)
+        fault = corrupt(root, seed)
+        messages = []
+        try:
+            data = read[name](root, **options)
+        except MgkitError as error:
+            messages.append(str(error))
+        else:
+            for clip in data.clips:
+                try:
+                    if clip.pose and (clip.end is None or 0 <= clip.start < clip.end):
+                        assert clip.pose().ndim == 4
+                        assert clip.notes is None or isinstance(clip.notes(), list)
+                except MgkitError as error:
+                    messages.append(str(error))
+        assert all(str(root) in message for message in messages), (fault, messages)
+        refused += bool(messages)
+        shutil.rmtree(root)
+    assert refused
