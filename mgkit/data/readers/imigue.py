@@ -69,9 +69,7 @@ def read_imigue(
     """
     report: list[dict[str, str]] = []
     if points == 36:
-        report.append(
-            note("points", "36 asked for: a frame has 35, the 36th column group is the index; 35 are read")
-        )
+        report.append(note("points", "36 asked for: a light-hand row is an index and 35 points; 35 are read"))
         points = 35
     if points not in LAYOUTS:
         raise MgkitError(f"points is {points!r}: use one of {some(LAYOUTS)}.")
@@ -92,6 +90,9 @@ def read_imigue(
     roots = folders(source, skeletons, videos)
     files = walk(roots, report)
     found = named(files, r"(.+)_label\.csv")
+    other = [found.pop(name)[0].name for name in list(found) if not any(mark.isdecimal() for mark in name)]
+    if other:  # `train_label.csv` is not of one video
+        report.append(note("label file without a number", f"not read: {some(other)}"))
     if not found:
         raise MgkitError(
             f"{some(roots)}: no file <VVVV>_label.csv below it: give the folder that iMiGUE was unpacked into."

@@ -2,7 +2,7 @@
 
 `<VVVV>_openpose.xlsx` has 137 points a frame: 0-24 BODY_25, 25-94 face, 95-115 left hand, 116-136 right hand.
 `<VVVV>_light_hand.csv` has 35 after an index: BODY_25, then two blocks of five finger tips, whose sides are not
-reliable (counting the index with them is how it comes to be called a file of 36).
+reliable.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def read_pose(path: Path, points: int, start: int, end: int, cache: Path | None)
 
     T is smaller than end - start where the file ends earlier; a file that ends before the clip begins is refused.
     """
-    values, _ = _points(path, cache, path.stat().st_mtime_ns)
+    values, _ = _points(_sheet(path, cache))
     if start >= len(values):
         raise MgkitError(f"{path} has {len(values)} frames; the clip would begin at frame {start}.")
     return values[None, start:end, _PICK[values.shape[1]][points]]
@@ -45,14 +45,16 @@ def read_pose_notes(
     clip_id: str, first: bool, path: Path, points: int, start: int, end: int, cache: Path | None
 ) -> list[dict[str, str]]:
     """What was odd about these frames; and, for the first clip of a video, about the whole file."""
+    sheet = _sheet(path, cache)
     found = []
-    empty = empty_cells(_sheet(path, cache).values[start:end])
+    empty = empty_cells(sheet.values[start:end])
     if empty:
         found.append(note("empty cells", f"{path.name}: {empty}", clip_id))
     if first:
-        said = _points(path, cache, path.stat().st_mtime_ns)[1]
-        found += [note("pose file", f"{path.name} has {oddity}") for oddity in _sheet(path, cache).oddities]
-        found += [note("finger sides", f"{path.name}: {said}")] if said and points != 25 else []
+        found += [note("pose file", f"{path.name} has {oddity}") for oddity in sheet.oddities]
+        sides = _points(sheet)[1]
+        if sides and points != 25:
+            found.append(note("finger sides", f"{path.name}: {sides}"))
     return found
 
 
@@ -62,10 +64,9 @@ def _sheet(path: Path, cache: Path | None) -> Sheet:
 
 
 @lru_cache(maxsize=1)  # the clips of one video are asked for in a row
-def _points(path: Path, cache: Path | None, changed: int) -> tuple[npt.NDArray[np.float32], str]:
+def _points(sheet: Sheet) -> tuple[npt.NDArray[np.float32], str]:
     """(T, 35 or 137, 3) of a whole video, and for light-hand files what was done about the sides."""
-    values = _sheet(path, cache).values
-    values = values.reshape(len(values), -1, 3)
+    values = sheet.values.reshape(len(sheet.values), -1, 3)
     values = mark_unseen(values[..., :2], values[..., 2])
     return sides_by_wrist(values) if values.shape[1] == 35 else (values, "")
 

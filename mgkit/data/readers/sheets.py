@@ -101,10 +101,19 @@ def _finish(
             oddities = [*oddities, "no index column: every column is read as a number"]
         return Sheet(values, tuple(oddities))
     rows = values[:, 0]
-    if not np.isfinite(rows).all() or (np.diff(rows) <= 0).any() or (rows != np.round(rows)).any():
+    wrong = ~np.isfinite(rows) | (rows != np.round(rows))
+    wrong[1:] |= np.diff(rows) <= 0
+    if wrong.any() and not index:
         raise MgkitError(
             f"{path} has {wide} columns, one more than expected, and its first is not a running index: it is another "
             "kind of file."
+        )
+    if wrong.any():
+        at = int(wrong.argmax())
+        place = f"after {rows[at - 1]:g}" if at else "first"
+        raise MgkitError(
+            f"{path}: column 1 is a running index, but {rows[at]:g} comes {place}: rows are missing, doubled or out of "
+            "order; copy the file again, or correct them."
         )
     if not index:
         oddities = [*oddities, "an index column where none is expected: left out"]

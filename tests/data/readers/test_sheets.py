@@ -92,7 +92,16 @@ def test_another_shape_is_refused(tmp_path: Path, write: Any) -> None:
     with pytest.raises(MgkitError, match=r"a\.\w+ has 2 rows of 2 columns; 3 numbers a frame are expected"):
         read_sheet(path, 3, index=False)
     path = write(tmp_path / f"b.{write.__name__}", [[5, 1, 0, 3], [5, 1, 0, 3]])
-    with pytest.raises(MgkitError, match="its first is not a running index"):
+    with pytest.raises(
+        MgkitError, match="has 4 columns, one more than expected, and its first is not a running"
+    ):
+        read_sheet(path, 3, index=False)
+    with pytest.raises(
+        MgkitError, match="column 1 is a running index, but 5 comes after 5: rows are missing, doubled"
+    ):
+        read_sheet(path, 3, index=True)
+    path = write(tmp_path / f"c.{write.__name__}", [[0.5, 1, 0, 3], [5, 1, 0, 3]])
+    with pytest.raises(MgkitError, match="column 1 is a running index, but 0.5 comes first"):
         read_sheet(path, 3, index=True)
 
 
