@@ -1,6 +1,8 @@
 """Readers: one short file a dataset layout, each yielding `RawClip` rows and nothing else.
 
-A reader never cuts, crops, re-encodes or trains; `mgkit.data.prepare` does that, the same way for every dataset.
+A reader is `read_NAME(source, *, cache=None, <its own options>) -> RawDataset`. It never cuts, crops, decodes or
+trains; `mgkit.data.prepare` does that, the same way for every dataset. What is odd in the files is either reported
+(`note`) or refused with an error that names file, row and remedy. docs/datasets.md shows how to write one.
 """
 
 from __future__ import annotations
@@ -15,6 +17,12 @@ import numpy.typing as npt
 
 from mgkit.data.clips import Classes
 from mgkit.data.skeletons import Skeleton
+from mgkit.errors import MgkitError
+from mgkit.files import read_json
+
+DATA = Path(__file__).parent  # class lists and hierarchies: imigue.json, ...
+
+NO_SKELETON = Skeleton("none", (), (), ())  # of a dataset without key-points
 
 
 @dataclass(frozen=True)
@@ -25,13 +33,15 @@ class RawClip:
         clip_id: unique in the dataset.
         split: the split it stands in.
         label: index into the dataset's classes.
-        size: (width, height) in pixels of the frame that the key-points live in.
+        size: (width, height) in pixels of the frame that the key-points live in; None = that of the video.
         subject: "" when not known.
         video: the file the clip is cut from, None when only poses are known.
-        source: the name recorded for the source, relative to the dataset.
+        source: the name recorded for the source; clips of one source video share it.
         start, end: source frames, half-open; end None = to the end.
         fps: frames per second, 0 when not known (a video says its own).
-        pose: called when needed, gives (M, T, V, 3): x, y in source pixels, score in [0, 1], NaN = not seen.
+        pose: called when needed, gives (M, T, V, 3): x, y in source pixels, score in [0, 1], NaN = not seen. It can
+            be pickled, and is cheap when the clips of one source are asked for in a row in one process.
+        notes: called after `pose`, gives what was odd in the files that it read, as report entries.
     """
 
     clip_id: str
@@ -45,6 +55,7 @@ class RawClip:
     end: int | None = None
     fps: float = 0.0
     pose: Callable[[], npt.NDArray[np.float32]] | None = None
+    notes: Callable[[], list[dict[str, str]]] | None = None
 
 
 @dataclass(frozen=True)
@@ -61,3 +72,87 @@ class RawDataset:
 def note(what: str, detail: str, clip_id: str = "") -> dict[str, Any]:
     """One entry of the report."""
     return {"what": what, "clip_id": clip_id, "detail": detail}
+
+
+def refuse(problems: list[str], remedy: str = "Correct the rows named, or take the file out.") -> None:
+    """Raise one `MgkitError` for all problems found, so that they can be mended in one go; none = nothing happens."""
+    if problems:
+        more = f" and {len(problems) - 5} more" if len(problems) > 5 else ""
+        count = "" if len(problems) == 1 else f"{len(problems)} problems: "
+        raise MgkitError(f"{count}{'; '.join(problems[:5])}{more}. {remedy}")
+
+
+def frame_size_of(given: str | None) -> tuple[int, int] | None:
+    """(width, height) from words like `1280x720`; None stays None."""
+    if given is None:
+        return None
+    parts = str(given).lower().split("x")
+    if len(parts) != 2 or not all(part.strip().isdecimal() and int(part) > 0 for part in parts):
+        raise MgkitError(f"frame_size is {given!r}: give width and height in pixels, for example 1280x720.")
+    return int(parts[0]), int(parts[1])
+
+
+def load_classes(name: str, file: str | Path | None = None, *, first: int | None = None) -> Classes:
+    """A class list.
+
+    Args:
+        name: of one that comes with mgkit, `<name>.json` beside this file.
+        file: another one to take instead, `{"names": [...], "groups": [...] or null, "non_gesture": index or null}`.
+        first: keep only that many classes.
+    """
+    path = DATA / f"{name}.json" if file is None else Path(file)
+    classes = Classes.from_dict(read_json(path), where=str(path))
+    if first is None or first == len(classes):
+        return classes
+    gesture = classes.non_gesture if classes.non_gesture is not None and classes.non_gesture < first else None
+    return Classes(classes.names[:first], None if classes.groups is None else classes.groups[:first], gesture)
+
+
+def mark_unseen(
+    xy: npt.NDArray[np.floating[Any]], score: npt.NDArray[np.floating[Any]] | None = None
+) -> npt.NDArray[np.float32]:
+    """Join x, y and score, NaN where a point was not seen: score 0, not a finite number, or the origin as filler.
+
+    Args:
+        xy: (..., V, 2) pixels.
+        score: (..., V), clipped to [0, 1]; None = every point has score 1.
+
+    Returns:
+        (..., V, 3) float32.
+    """
+    xy = np.asarray(xy, dtype=np.float32)
+    score = np.ones(xy.shape[:-1], np.float32) if score is None else np.asarray(score, dtype=np.float32)
+    pose = np.concatenate([xy, np.clip(score, 0, 1)[..., None]], axis=-1)
+    pose[~np.isfinite(pose).all(-1) | (pose[..., 2] <= 0) | (xy == 0).all(-1)] = np.nan
+    return pose
+
+
+def pose_notes(
+    clip_id: str, pose: npt.NDArray[np.floating[Any]], frame: tuple[int, int]
+) -> list[dict[str, str]]:
+    """What is odd about the key-points of a clip, whatever they were read from; nothing is changed.
+
+    Args:
+        clip_id: the clip.
+        pose: (M, T, V, 3) as `RawClip.pose` gives it.
+        frame: (width, height) of the source, pixels.
+
+    Returns:
+        Report entries: frames in which nobody was seen (a clip without any is for `prepare` to tell), more persons
+        than one, points outside the frame.
+    """
+    seen = np.isfinite(pose[..., :2]).all(-1)
+    persons = seen.any(2).sum(0)
+    found = []
+    if 0 < (persons == 0).sum() < len(persons):
+        found.append(note("nobody seen", f"in {(persons == 0).sum()} of {len(persons)} frames", clip_id))
+    if persons.size and persons.max() > 1:
+        detail = f"up to {persons.max()} in a frame, in {(persons > 1).sum()} of {len(persons)} frames: all are kept"
+        found.append(note("several persons", detail, clip_id))
+    with np.errstate(invalid="ignore"):
+        beyond = np.maximum(-pose[..., :2], pose[..., :2] - np.asarray(frame, dtype=np.float32)).max(-1)
+        outside = seen & (beyond > 0)
+    if outside.any():
+        detail = f"{outside.sum()} of {seen.sum()} points, by up to {beyond[outside].max():.0f} pixels: kept"
+        found.append(note("points outside the frame", detail, clip_id))
+    return found

@@ -1,15 +1,13 @@
-"""PYSKL / MMAction2 annotation pickles, alone or beside a folder of videos named after the clips.
+"""PYSKL / MMAction2 annotation pickles, alone or beside a folder of videos named after the clips; read and written.
 
 Layout: `{'split': {name: [frame_dir]}, 'annotations': [{'frame_dir', 'label', 'total_frames', 'img_shape': (h, w),
 'keypoint': (M, T, V, 2), 'keypoint_score': (M, T, V)}]}`, or a bare list of annotations. Class names and the joint
 layout are not part of it: they come from `<name>.meta.json` beside the pickle (`{"classes": [...], "groups": [...],
-"skeleton": layout name}`) or from arguments.
+"skeleton": layout name, or a layout}`, or "joints": names and "skeleton": edges) or from arguments.
 """
 
 from __future__ import annotations
 
-import io
-import pickle
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -18,184 +16,271 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mgkit.data.clips import Classes
-from mgkit.data.readers import RawClip, RawDataset, note
+from mgkit.data.clips import Classes, Clips
+from mgkit.data.readers import RawClip, RawDataset, mark_unseen, note
+from mgkit.data.readers.pickles import load_pickle, write_pickle
+from mgkit.data.readers.tables import read_text
+from mgkit.data.readers.trees import VIDEO_SUFFIXES
 from mgkit.data.skeletons import LAYOUTS, Skeleton, get_skeleton
 from mgkit.errors import MgkitError, some
-from mgkit.files import read_json
+from mgkit.files import read_json, write_json
 
-VIDEO_SUFFIXES = (".mp4", ".avi", ".mkv", ".mov", ".webm")
-
-# Numpy arrays as written by numpy 1 and 2, and nothing else: a pickle can otherwise run any code when it is read.
-_ADMITTED = {
-    (module, name)
-    for core in ("numpy.core", "numpy._core")
-    for module, name in ((f"{core}.multiarray", "_reconstruct"), (f"{core}.multiarray", "scalar"),
-                         (f"{core}.numeric", "_frombuffer"))
-} | {("numpy", "ndarray"), ("numpy", "dtype"), ("collections", "OrderedDict")}  # fmt: skip
-
-
-class _ArraysOnly(pickle.Unpickler):
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) == ("_codecs", "encode"):  # how protocol 2 carries bytes
-            return _latin1
-        if (module, name) not in _ADMITTED:
-            raise pickle.UnpicklingError(f"it asks for {module}.{name}")
-        return super().find_class(module, name)
-
-
-def _latin1(text: str, encoding: str) -> bytes:
-    if encoding != "latin1":
-        raise pickle.UnpicklingError(f"it asks for the text encoding {encoding}")
-    return text.encode("latin1")
-
-
-def load_pickle(path: str | Path) -> Any:
-    """Read a pickle of plain containers and numpy arrays; anything else is refused before it can run.
-
-    Raises:
-        MgkitError: the file is missing, is not a pickle, is cut short, or holds other objects.
-    """
-    path = Path(path)
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise MgkitError(f"{path} cannot be read ({error.strerror}).") from None
-    try:
-        return _ArraysOnly(io.BytesIO(content)).load()
-    except pickle.UnpicklingError as error:
-        raise MgkitError(
-            f"{path} was not read: {error}. Only numpy arrays and plain containers are admitted, since a pickle can "
-            "run code; nothing of it was run. Ask its author for a file with arrays only."
-        ) from None
-    except Exception as error:  # a damaged pickle can raise nearly anything
-        raise MgkitError(f"{path} is not a readable pickle ({type(error).__name__}: {error}).") from None
+Annotation = dict[str, Any]
+Report = list[dict[str, str]]
 
 
 def read_pyskl(
     source: str | Path,
     *,
+    cache: Path | None = None,
     videos: str | Path | None = None,
     skeleton: str | Path | Skeleton | None = None,
     classes: Sequence[str] | None = None,
-    splits: Sequence[str] | None = None,
+    splits: Sequence[str] | str | None = None,
 ) -> RawDataset:
     """Read an annotation pickle.
 
     Args:
         source: the pickle.
+        cache: not used; a pickle is quick.
         videos: folder with one video a clip, named `<frame_dir>.mp4` (or .avi, .mkv, .mov, .webm).
         skeleton: joint layout; needed unless the meta file names it.
         classes: class names in label order; needed unless the meta file has them (else `class 0`, ... are used and
             the report says so).
-        splits: which named splits to take. All by default; a clip in two of them is refused, since one training
-            must not see it on both sides (name the disjoint ones, for example `("train", "test")`).
+        splits: which named splits to take (`("train", "test")` or `"train,test"`). All by default; a clip in two of
+            them is refused, since one training must not see it on both sides: name the disjoint ones. A file without
+            splits is one split, "all".
 
     Raises:
         MgkitError: a broken file, a clip in two splits, a repeated id, a label outside the classes, a missing video,
             or poses whose joints do not fit the layout.
     """
     source = Path(source)
-    content = load_pickle(source)
-    if isinstance(content, list):
-        content = {
-            "annotations": content,
-            "split": {"all": [_id(a, source, i) for i, a in enumerate(content)]},
-        }
-    if not isinstance(content, dict) or not isinstance(content.get("annotations"), list):
-        raise MgkitError(f"{source} is not a PYSKL annotation file: it has no list 'annotations'.")
-    if not content["annotations"]:
-        raise MgkitError(f"{source} has no clips: its list 'annotations' is empty.")
+    report: Report = []
+    found, split = load_annotations(source)
     meta_path = source.with_suffix(".meta.json")
-    meta = read_json(meta_path) if meta_path.is_file() else {}
-    report: list[dict[str, str]] = []
-
-    member = _membership(content.get("split") or {}, splits, source)
-    folder = None if videos is None else Path(videos)
-    if folder is not None and not folder.is_dir():
-        raise MgkitError(f"there is no video folder {folder}.")
-    seen: set[str] = set()
-    annotations = []
-    for i, annotation in enumerate(content["annotations"]):
-        clip_id = _id(annotation, source, i)
-        if clip_id in seen:
-            raise MgkitError(f"{source}: clip id {clip_id!r} stands twice (second time in annotation {i}).")
-        seen.add(clip_id)
-        if clip_id in member:
-            annotations.append(annotation)
-        else:
-            report.append(note("in no split", "left out: it stands in none of the splits taken", clip_id))
-    unknown = sorted(set(member) - seen)
+    meta = _meta(meta_path) if meta_path.is_file() else {}
+    if not split:
+        report.append(note("no splits", f"{source.name} names none: every clip stands in the split 'all'"))
+        split = {"all": list(found)}
+    wanted = splits.split(",") if isinstance(splits, str) else splits
+    member = _membership(split, wanted, source)
+    unknown = sorted(set(member) - set(found))
     if unknown:
         raise MgkitError(
             f"{source}: {len(unknown)} clips are listed in a split but have no annotation ({some(unknown)}): the "
             "pose file has other clip ids than its split lists; make both from the same set."
         )
+    for clip_id in found:
+        if clip_id not in member:
+            report.append(note("in no split", "left out: it stands in none of the splits taken", clip_id))
+    annotations = {clip_id: annotation for clip_id, annotation in found.items() if clip_id in member}
+    if not annotations:
+        raise MgkitError(f"{source}: the splits taken ({some(wanted or split)}) list no clip.")
 
-    layout = _skeleton(skeleton, meta, annotations, source)
-    names = _classes(classes, meta, annotations, source, report)
-    clips, lost = [], []
-    for annotation in annotations:
-        clip_id = str(annotation["frame_dir"])
-        label = int(annotation["label"])
-        if not 0 <= label < len(names):
+    layout = _skeleton(skeleton, meta, next(iter(annotations.values())), source, report)
+    labels = {clip_id: _label(annotation, source) for clip_id, annotation in annotations.items()}
+    names = _classes(classes, meta, labels, source, report)
+    pictures = _videos(videos, annotations, source, report)
+    clips = []
+    for clip_id, annotation in annotations.items():
+        if not 0 <= labels[clip_id] < len(names):
             raise MgkitError(
-                f"{source}: clip {clip_id!r} has label {label}, outside the {len(names)} classes: correct it, or give "
-                "the full list of classes."
+                f"{source}: clip {clip_id!r} has label {labels[clip_id]}, outside the {len(names)} classes: correct "
+                "it, or give the full list of classes."
             )
-        video = None
-        if folder is not None:
-            video = next((p for s in VIDEO_SUFFIXES if (p := folder / f"{clip_id}{s}").is_file()), None)
-            if video is None:
-                lost.append(clip_id)
-        shape = np.shape(annotation.get("keypoint"))
-        if len(shape) != 4 or shape[2:] != (len(layout), 2) or 0 in shape:
-            raise MgkitError(
-                f"{source}: 'keypoint' of clip {clip_id!r} has shape {shape}; the layout {layout.name} asks for "
-                f"(persons, frames, {len(layout)}, 2)."
-            )
-        if annotation.get("total_frames", shape[1]) != shape[1]:
-            report.append(
-                note("frame count", f"says {annotation['total_frames']}, has {shape[1]} poses", clip_id)
-            )
-        height, width = (
-            int(v) for v in annotation.get("img_shape") or annotation.get("original_shape") or (0, 0)
-        )
-        if height <= 0 or width <= 0:
-            raise MgkitError(f"{source}: clip {clip_id!r} has no 'img_shape' (height, width).")
+        video = pictures.get(clip_id)
         clips.append(
             RawClip(
                 clip_id=clip_id,
                 split=member[clip_id],
-                label=label,
-                size=(width, height),
+                label=labels[clip_id],
+                size=size_of(annotation, source),
                 subject=str(annotation.get("subject", "")),
                 video=video,
                 source=video.name if video else source.name,
-                pose=partial(_pose, annotation),
+                pose=partial(read_pose, check_points(annotation, layout, source, report)),
             )
-        )
-    if lost:
-        raise MgkitError(
-            f"{folder} has no video for {len(lost)} of {len(clips)} clips of {source.name}: {some(lost)}."
         )
     files = [source, *([meta_path] if meta else []), *(clip.video for clip in clips if clip.video)]
     return RawDataset(clips, names, layout, files, report)
 
 
-def _id(annotation: Any, source: Path, i: int) -> str:
-    if not isinstance(annotation, dict) or "frame_dir" not in annotation or "label" not in annotation:
-        raise MgkitError(f"{source}: annotation {i} lacks 'frame_dir' or 'label'.")
+def load_annotations(
+    source: Path, *, labelled: bool = True
+) -> tuple[dict[str, Annotation], dict[str, list[str]]]:
+    """The annotations of a pickle by clip id, and its splits ({} where it names none).
+
+    `labelled` asks for a 'label' in each.
+
+    Raises:
+        MgkitError: not an annotation file, an annotation without a usable id, an id twice, a broken 'split'.
+    """
+    content = load_pickle(source)
+    if isinstance(content, list):
+        content = {"annotations": content}
+    if not isinstance(content, dict) or not isinstance(content.get("annotations"), list):
+        raise MgkitError(f"{source} is not a PYSKL annotation file: it has no list 'annotations'.")
+    if not content["annotations"]:
+        raise MgkitError(f"{source} has no clips: its list 'annotations' is empty.")
+    found: dict[str, Annotation] = {}
+    for i, annotation in enumerate(content["annotations"]):
+        clip_id = _id(annotation, source, i, labelled)
+        if clip_id in found:
+            raise MgkitError(f"{source}: clip id {clip_id!r} stands twice (second time in annotation {i}).")
+        found[clip_id] = annotation
+    split = content.get("split")
+    if split is None:
+        return found, {}
+    if not isinstance(split, dict):
+        raise MgkitError(
+            f"{source}: 'split' is a {type(split).__name__}, not a dictionary {{name: [frame_dir, ...]}}: write it so, "
+            "or leave it out for one split."
+        )
+    for name, listed in split.items():
+        listed = listed.tolist() if isinstance(listed, np.ndarray) else listed
+        if not isinstance(listed, list | tuple) or not all(isinstance(clip_id, str) for clip_id in listed):
+            raise MgkitError(
+                f"{source}: the split {name!r} is not a list of clip ids (frame_dir): write it so."
+            )
+    return found, {str(name): [str(clip_id) for clip_id in listed] for name, listed in split.items()}
+
+
+def check_points(annotation: Annotation, layout: Skeleton, source: Path, report: Report) -> Annotation:
+    """The parts of an annotation that `read_pose` needs, checked: shapes and kinds of key-points and scores."""
+    clip_id = str(annotation["frame_dir"])
+    points, score = annotation.get("keypoint"), annotation.get("keypoint_score")
+    shape = _shape(points)
+    if len(shape) != 4 or shape[2:] != (len(layout), 2) or 0 in shape:
+        raise MgkitError(
+            f"{source}: 'keypoint' of clip {clip_id!r} has shape {shape}; the layout {layout.name} asks for "
+            f"(persons, frames, {len(layout)}, 2)."
+        )
+    if score is not None and _shape(score) != shape[:3]:
+        raise MgkitError(
+            f"{source}: 'keypoint_score' of clip {clip_id!r} has shape {_shape(score)}, but 'keypoint' {shape}."
+        )
+    for name, values in (("keypoint", points), ("keypoint_score", score)):
+        if values is not None and np.asarray(values).dtype.kind not in "fiu":
+            raise MgkitError(
+                f"{source}: {name!r} of clip {clip_id!r} holds no numbers: make it an array of float."
+            )
+    said: Any = annotation.get("total_frames", shape[1])
+    if not np.array_equal(said, shape[1]):
+        report.append(note("frame count", f"says {said}, has {shape[1]} poses", clip_id))
+    empty = int((~np.isfinite(np.asarray(points))).any(-1).sum())
+    if empty:
+        report.append(note("empty cells", f"{empty} points are not finite numbers: not seen", clip_id))
+    return {"keypoint": points, "keypoint_score": score}
+
+
+def _shape(values: Any) -> tuple[int, ...]:
+    """The shape of an array or of nested lists; () of anything else, lists of unequal length among it."""
+    try:
+        return np.shape(values)
+    except ValueError:
+        return ()
+
+
+def read_pose(annotation: Annotation) -> npt.NDArray[np.float32]:
+    """(M, T, V, 3) with NaN where a joint was not seen: score 0, a non-finite number, or the origin as filler."""
+    return mark_unseen(annotation["keypoint"], annotation["keypoint_score"])
+
+
+def size_of(annotation: Annotation, source: Path) -> tuple[int, int]:
+    """(width, height) of the frame that the key-points live in."""
+    for name in ("img_shape", "original_shape"):
+        given = annotation.get(name)
+        if given is None:
+            continue
+        try:
+            shape = np.asarray(given)
+        except ValueError:  # lists of unequal length
+            shape = np.zeros(1)
+        if shape.size == 0:
+            continue
+        if shape.shape not in ((2,), (3,)) or shape.dtype.kind not in "iuf" or not (shape[:2] > 0).all():
+            raise MgkitError(
+                f"{source}: {name!r} of clip {annotation['frame_dir']!r} is {given!r}: it must be two numbers of "
+                "pixels, (height, width)."
+            )
+        return int(shape[1]), int(shape[0])
+    raise MgkitError(f"{source}: clip {annotation['frame_dir']!r} has no 'img_shape' (height, width).")
+
+
+def write_pyskl(clips: Clips, path: str | Path) -> Path:
+    """Write the key-points of a clip folder as an annotation pickle, and `<name>.meta.json` with what it cannot say.
+
+    Key-points are float32 in pixels of the prepared video; 0 with score 0 where not seen. Any numpy reads the file.
+    The meta file holds class names, groups, the non-gesture class and the joint layout, as `read_pyskl` takes them.
+
+    Args:
+        clips: a clip folder or a selection of it. Each split becomes a named split.
+        path: the pickle to write, `.pkl`.
+
+    Returns:
+        `path`.
+
+    Raises:
+        MgkitError: a clip without a pose, or a file that cannot be written.
+    """
+    path = Path(path)
+    bare = [row["clip_id"] for row in clips.table.to_dict("records") if row["pose_offset"] < 0]
+    if bare or not len(clips):
+        raise MgkitError(
+            f"{clips.root}: {some(bare) or 'an empty selection'} has no pose to write: select clips that have one."
+        )
+    annotations = []
+    for row in clips.table.to_dict("records"):
+        pose = clips.pose(row["clip_id"])
+        shape = (int(row["height"]), int(row["width"]))
+        points = np.nan_to_num(pose, nan=0.0)
+        annotations.append(
+            {
+                "frame_dir": str(row["clip_id"]),
+                "label": int(row["label"]),
+                "total_frames": int(row["frames"]),
+                "img_shape": shape,
+                "original_shape": shape,
+                "keypoint": np.ascontiguousarray(points[..., :2]),
+                "keypoint_score": np.ascontiguousarray(points[..., 2]),
+                "subject": str(row["subject"]),
+            }
+        )
+    split = {name: [str(clip_id) for clip_id in clips.split(name).ids] for name in clips.splits}
+    classes = clips.classes
+    write_json(
+        path.with_suffix(".meta.json"),
+        {
+            "classes": list(classes.names),
+            "groups": None if classes.groups is None else list(classes.groups),
+            "non_gesture": classes.non_gesture,
+            "skeleton": clips.skeleton.to_dict(),
+        },
+    )
+    write_pickle(path, {"split": split, "annotations": annotations})
+    return path
+
+
+def _id(annotation: Any, source: Path, i: int, labelled: bool) -> str:
+    needed = ("frame_dir", "label") if labelled else ("frame_dir",)
+    if not isinstance(annotation, dict) or any(key not in annotation for key in needed):
+        raise MgkitError(f"{source}: annotation {i} lacks {' or '.join(map(repr, needed))}.")
     clip_id = annotation["frame_dir"]
     if not isinstance(clip_id, str) or not clip_id.strip() or "\n" in clip_id or _leaves(clip_id):
         raise MgkitError(
             f"{source}: 'frame_dir' of annotation {i} is {clip_id!r}: use a name without '..' or a leading '/'."
         )
-    if not isinstance(annotation["label"], int | np.integer) or isinstance(annotation["label"], bool):
+    return str(clip_id)
+
+
+def _label(annotation: Annotation, source: Path) -> int:
+    label = annotation["label"]
+    if not isinstance(label, int | np.integer) or isinstance(label, bool):
         raise MgkitError(
-            f"{source}: 'label' of clip {clip_id!r} is {annotation['label']!r}, not a whole number."
+            f"{source}: 'label' of clip {annotation['frame_dir']!r} is {label!r}, not a whole number."
         )
-    return clip_id
+    return int(label)
 
 
 def _leaves(name: str) -> bool:
@@ -203,14 +288,14 @@ def _leaves(name: str) -> bool:
     return Path(name).is_absolute() or ".." in Path(name).parts
 
 
-def _membership(split: dict[str, Any], wanted: Sequence[str] | None, source: Path) -> dict[str, str]:
+def _membership(split: dict[str, list[str]], wanted: Sequence[str] | None, source: Path) -> dict[str, str]:
     """The split each clip stands in; a clip in two of the wanted splits is an error."""
     absent = [name for name in wanted or () if name not in split]
     if absent:
         raise MgkitError(f"{source} has no split {some(absent)}; it has {some(split) or 'none'}.")
     member: dict[str, str] = {}
     for name in wanted or list(split):
-        for clip_id in map(str, split[name]):
+        for clip_id in split[name]:
             if member.setdefault(clip_id, name) != name:
                 raise MgkitError(
                     f"{source}: clip {clip_id!r} stands in the splits {member[clip_id]!r} and {name!r}; name the "
@@ -219,50 +304,99 @@ def _membership(split: dict[str, Any], wanted: Sequence[str] | None, source: Pat
     return member
 
 
-def _skeleton(given: Any, meta: dict[str, Any], annotations: list[Any], source: Path) -> Skeleton:
+def _videos(
+    folder: str | Path | None, annotations: dict[str, Annotation], source: Path, report: Report
+) -> dict[str, Path]:
+    """The video of each clip; one without is refused, a video without a clip is reported."""
+    if folder is None:
+        return {}
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise MgkitError(f"there is no video folder {folder}.")
+    found: dict[str, Path] = {}
+    for clip_id in annotations:
+        video = next((p for s in VIDEO_SUFFIXES if (p := folder / f"{clip_id}{s}").is_file()), None)
+        if video:
+            found[clip_id] = video
+    lost = [clip_id for clip_id in annotations if clip_id not in found]
+    if lost:
+        raise MgkitError(
+            f"{folder} has no video for {len(lost)} of {len(annotations)} clips of {source.name}: {some(lost)}."
+        )
+    used = set(found.values())
+    spare = [p for p in sorted(folder.iterdir()) if p.suffix.lower() in VIDEO_SUFFIXES and p not in used]
+    if spare:
+        names = some(p.name for p in spare)
+        report.append(
+            note("no pose", f"{len(spare)} videos of {folder.name} have no annotation ({names}): not used")
+        )
+    return found
+
+
+def _meta(path: Path) -> dict[str, Any]:
+    meta = read_json(path)
+    if not isinstance(meta, dict):
+        raise MgkitError(f"{path} must be an object with classes, groups and skeleton.")
+    return meta
+
+
+def _skeleton(given: Any, meta: dict[str, Any], first: Annotation, source: Path, report: Report) -> Skeleton:
     if given is not None:
         return get_skeleton(given)
-    if isinstance(meta.get("skeleton"), str):
-        return get_skeleton(meta["skeleton"])
-    joints = np.shape(annotations[0].get("keypoint"))[2:3]
+    named = meta.get("skeleton")
+    if isinstance(named, str):
+        return get_skeleton(named)
+    if isinstance(named, dict):
+        return Skeleton.from_dict(named, where=str(source.with_suffix(".meta.json")))
+    if isinstance(meta.get("joints"), list):
+        words = [str(joint) for joint in meta["joints"]]
+        layout = {"name": source.stem, "joints": words, "edges": named or [], "pairs": _mirrored(words)}
+        made = Skeleton.from_dict(layout, where=str(source.with_suffix(".meta.json")))
+        detail = f"{len(made)} joints, {len(made.edges)} edges and {len(made.pairs)} left/right pairs by its meta file"
+        report.append(note("joint layout", f"{source.name}: {detail}"))
+        return made
+    joints = _shape(first.get("keypoint"))[2:3]
     raise MgkitError(
         f"{source} does not say which joints its {joints[0] if joints else '?'} key-points are: give the layout, for "
         f"example --skeleton {LAYOUTS['coco17'].name} (one of {', '.join(LAYOUTS)}, or a .json file)."
     )
 
 
+def _mirrored(joints: list[str]) -> list[list[int]]:
+    """Left/right pairs by name: left_x / right_x, or l_x / r_x."""
+    index = {joint: i for i, joint in enumerate(joints)}
+    other = {"left_": "right_", "l_": "r_"}
+    names = [
+        (joint, other[p] + joint.removeprefix(p)) for joint in joints for p in other if joint.startswith(p)
+    ]
+    return [[index[a], index[b]] for a, b in names if b in index]
+
+
 def _classes(
-    given: Sequence[str] | None,
-    meta: dict[str, Any],
-    annotations: list[Any],
-    source: Path,
-    report: list[dict[str, str]],
+    given: Sequence[str] | None, meta: dict[str, Any], labels: dict[str, int], source: Path, report: Report
 ) -> Classes:
     if given is not None:
         return Classes(tuple(given))
     if meta.get("classes"):
-        groups = meta.get("groups")
-        return Classes(
-            tuple(meta["classes"]), None if groups is None else tuple(groups), meta.get("non_gesture")
-        )
-    count = 1 + max(int(annotation["label"]) for annotation in annotations)
-    report.append(note("class names", f"{source.name} has none: numbered class 0 to class {count - 1}"))
-    return Classes(tuple(f"class {i}" for i in range(count)))
-
-
-def _pose(annotation: dict[str, Any]) -> npt.NDArray[np.float32]:
-    """(M, T, V, 3) with NaN where a joint was not seen: score 0, a non-finite number, or the origin as filler."""
-    xy = np.asarray(annotation["keypoint"], dtype=np.float32)
-    given = annotation.get("keypoint_score")
-    score = np.ones(xy.shape[:3], np.float32) if given is None else np.asarray(given, dtype=np.float32)
-    if score.shape != xy.shape[:3]:
+        where = str(source.with_suffix(".meta.json"))
+        return Classes.from_dict({**meta, "names": meta["classes"]}, where=where)
+    used = set(labels.values())
+    count = 1 + max(used)
+    unused = sorted(set(range(count)) - used)
+    last = next(clip_id for clip_id, label in labels.items() if label == count - 1)
+    if len(unused) > len(used):
         raise MgkitError(
-            f"clip {annotation['frame_dir']!r}: 'keypoint_score' has shape {score.shape}, 'keypoint' {xy.shape}."
+            f"{source}: clip {last!r} has label {count - 1}, but only {len(used)} labels occur and there are no class "
+            "names to tell whether it is meant: correct it, or give the class names with --classes."
         )
-    pose = np.concatenate([xy, np.clip(score, 0, 1)[..., None]], axis=-1)
-    unseen = ~np.isfinite(pose).all(-1) | (pose[..., 2] <= 0) | (xy == 0).all(-1)
-    pose[unseen] = np.nan
-    return pose
+    report.append(note("class names", f"{source.name} has none: numbered class 0 to class {count - 1}"))
+    if unused:
+        detail = (
+            f"label {some(unused)} has no clip, yet becomes a class because clip {last!r} has label {count - 1}: give "
+            "the class names with --classes if that is not meant"
+        )
+        report.append(note("classes without clips", detail))
+    return Classes(tuple(f"class {i}" for i in range(count)))
 
 
 def read_classes(path: str | Path) -> list[str]:
@@ -276,7 +410,7 @@ def read_classes(path: str | Path) -> list[str]:
         value = read_json(path)
         names = value.get("classes") if isinstance(value, dict) else value
     else:
-        names = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+        names = [line.strip() for line in read_text(path)[0].splitlines() if line.strip()]
     if not isinstance(names, list) or not names:
         raise MgkitError(f"{path} holds no list of class names.")
     return [str(name) for name in names]

@@ -7,9 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mgkit.data.readers.pyskl import load_pickle, read_classes, read_pyskl
+from mgkit.data.clips import Classes, Clips, load_clips, write_clip_folder
+from mgkit.data.readers import pose_notes
+from mgkit.data.readers.pickles import load_pickle
+from mgkit.data.readers.pyskl import read_classes, read_pyskl, write_pyskl
+from mgkit.data.skeletons import IMIGUE22, Skeleton
 from mgkit.errors import MgkitError
-from mgkit.files import write_json
+from mgkit.files import read_json, write_json
 
 
 def annotation(name: str = "a", label: int = 0, **changes: Any) -> dict[str, Any]:
@@ -53,23 +57,6 @@ def test_files_of_numpy_1_are_read(source: Path) -> None:
     assert len(read_pyskl(source, skeleton="penn13").clips) == 2
 
 
-class _Hostile:
-    def __reduce__(self) -> Any:
-        return (Path.touch, (Path("hostile-was-here"),))
-
-
-def test_a_pickle_that_runs_code_is_refused_and_runs_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    path = write(tmp_path / "x.pkl", [annotation("a", extra=_Hostile())])
-    with pytest.raises(
-        MgkitError, match=r"x\.pkl was not read: it asks for .*pathlib.*nothing of it was run"
-    ):
-        load_pickle(path)
-    assert not (tmp_path / "hostile-was-here").exists()
-
-
 def test_damaged_pickles_are_named(source: Path) -> None:
     whole = source.read_bytes()
     for damaged in (b"", whole[:50], b"not a pickle", whole[: len(whole) // 2]):
@@ -104,7 +91,16 @@ def test_no_scores_means_seen(tmp_path: Path) -> None:
 def test_a_bare_list_is_one_split(tmp_path: Path) -> None:
     path = tmp_path / "x.pkl"
     path.write_bytes(pickle.dumps([annotation("a"), annotation("b")]))
-    assert [c.split for c in read_pyskl(path, skeleton="penn13").clips] == ["all", "all"]
+    for split in ("a bare list", None, {}):
+        if split != "a bare list":
+            path.write_bytes(
+                pickle.dumps({"annotations": [annotation("a"), annotation("b")], "split": split})
+            )
+        data = read_pyskl(path, skeleton="penn13")
+        assert [c.split for c in data.clips] == ["all", "all"]
+        assert ("no splits", "x.pkl names none: every clip stands in the split 'all'") in [
+            (n["what"], n["detail"]) for n in data.report
+        ]
 
 
 def test_folds_beside_train_and_test_need_a_choice(tmp_path: Path) -> None:
@@ -116,6 +112,7 @@ def test_folds_beside_train_and_test_need_a_choice(tmp_path: Path) -> None:
         read_pyskl(path, skeleton="penn13")
     data = read_pyskl(path, skeleton="penn13", splits=("train", "test"))
     assert {c.clip_id: c.split for c in data.clips} == {"a": "train", "b": "train", "c": "test"}
+    assert len(read_pyskl(path, skeleton="penn13", splits="train,test").clips) == 3
     data = read_pyskl(path, skeleton="penn13", splits=("fold0",))
     assert [n["clip_id"] for n in data.report if n["what"] == "in no split"] == ["b"]
     with pytest.raises(MgkitError, match="has no split dev; it has train, test, fold0"):
@@ -134,6 +131,53 @@ def test_folds_beside_train_and_test_need_a_choice(tmp_path: Path) -> None:
         ([annotation("a", img_shape=None, original_shape=None)], {"t": ["a"]}, "has no 'img_shape'"),
         ([{"frame_dir": "a"}], {"t": ["a"]}, "annotation 0 lacks"),
         ([], {}, "has no clips"),
+        (
+            [annotation("a", img_shape=("60", "80"))],
+            {"t": ["a"]},
+            r"'img_shape' of clip 'a' is \('60', '80'\):",
+        ),
+        (
+            [annotation("a", img_shape="60x80")],
+            {"t": ["a"]},
+            "'img_shape' of clip 'a' is '60x80': it must be two",
+        ),
+        ([annotation("a", img_shape=(60,))], {"t": ["a"]}, "'img_shape' of clip 'a' is"),
+        ([annotation("a", img_shape=(0, 80))], {"t": ["a"]}, "'img_shape' of clip 'a' is"),
+        ([annotation("a", img_shape=((60, 80), 1))], {"t": ["a"]}, "'img_shape' of clip 'a' is"),
+        (
+            [annotation("a", img_shape=None, original_shape=["h", "w"])],
+            {"t": ["a"]},
+            "'original_shape' of clip 'a' is",
+        ),
+        (
+            [annotation("a")],
+            [["a"]],
+            "'split' is a list, not a dictionary .name: .frame_dir, ...... write it so",
+        ),
+        ([annotation("a")], "train", "'split' is a str, not a dictionary"),
+        ([annotation("a")], {"train": "a"}, "the split 'train' is not a list of clip ids"),
+        ([annotation("a")], {"train": {"a": 1}}, "the split 'train' is not a list of clip ids"),
+        ([annotation("a")], {"train": [0]}, "the split 'train' is not a list of clip ids"),
+        ([annotation("a")], {"train": []}, r"the splits taken \(train\) list no clip"),
+        ([annotation("a", 1.0)], {"t": ["a"]}, "'label' of clip 'a' is 1.0, not a whole number"),
+        ([annotation("a", "one")], {"t": ["a"]}, "'label' of clip 'a' is 'one', not a whole number"),
+        ([annotation("a", True)], {"t": ["a"]}, "'label' of clip 'a' is True, not a whole number"),
+        ([annotation("../a")], {"t": ["../a"]}, "use a name without '..'"),
+        ([annotation("/a")], {"t": ["/a"]}, "use a name without '..'"),
+        ([annotation(7)], {"t": ["a"]}, "'frame_dir' of annotation 0 is 7"),  # type: ignore[arg-type]
+        ([annotation("a", keypoint=None)], {"t": ["a"]}, r"has shape \(\)"),
+        ([annotation("a", keypoint=[[1], [2, 3]])], {"t": ["a"]}, r"has shape \(\)"),
+        (
+            [annotation("a", keypoint=np.full((1, 6, 13, 2), "x"))],
+            {"t": ["a"]},
+            "'keypoint' of clip 'a' holds no numb",
+        ),
+        (
+            [annotation("a", keypoint_score=np.ones((1, 6, 12)))],
+            {"t": ["a"]},
+            "'keypoint_score' of clip 'a' has",
+        ),
+        (["a"], {"t": ["a"]}, "annotation 0 lacks"),
     ],
 )
 def test_bad_annotations_are_refused(tmp_path: Path, annotations: Any, split: Any, message: str) -> None:
@@ -164,6 +208,112 @@ def test_missing_videos_are_named(source: Path, tmp_path: Path) -> None:
         read_pyskl(source, skeleton="penn13", videos=tmp_path / "w")
 
 
+def test_videos_without_a_clip_are_told(source: Path, tmp_path: Path) -> None:
+    for name in ("a.mp4", "b.avi", "c.mp4", "notes.txt"):
+        (tmp_path / "v é" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "v é" / name).write_bytes(b"")
+    data = read_pyskl(source, skeleton="penn13", videos=tmp_path / "v é", classes=["one", "two"])
+    assert [clip.video.name for clip in data.clips if clip.video] == ["a.mp4", "b.avi"]
+    assert [n["detail"] for n in data.report] == ["1 videos of v é have no annotation (c.mp4): not used"]
+
+
+def test_stray_labels_without_class_names_are_loud(tmp_path: Path) -> None:
+    usual = [annotation(f"c{i}", i) for i in (0, 1, 2, 4)]
+    data = read_pyskl(write(tmp_path / "x.pkl", usual), skeleton="penn13")
+    assert len(data.classes) == 5
+    said = {n["what"]: n["detail"] for n in data.report}["classes without clips"]
+    assert said.startswith("label 3 has no clip, yet becomes a class because clip 'c4' has label 4")
+    stray = [*usual, annotation("stray", 7000)]
+    path = write(tmp_path / "x.pkl", stray)
+    with pytest.raises(MgkitError, match="clip 'stray' has label 7000, but only 5 labels occur .*--classes"):
+        read_pyskl(path, skeleton="penn13")
+    with pytest.raises(MgkitError, match="clip 'stray' has label 7000, outside the 5 classes"):
+        read_pyskl(path, skeleton="penn13", classes=list("abcde"))
+
+
+def test_key_points_that_are_no_numbers_are_told(tmp_path: Path) -> None:
+    a = annotation("a", total_frames=7)
+    a["keypoint"][0, 2, 2, 0] = np.nan
+    a["keypoint"][0, 3, 2] = np.inf
+    data = read_pyskl(write(tmp_path / "x.pkl", [a], {"t": ["a"]}), skeleton="penn13", classes=["one"])
+    assert [(n["what"], n["detail"], n["clip_id"]) for n in data.report] == [
+        ("frame count", "says 7, has 6 poses", "a"),
+        ("empty cells", "2 points are not finite numbers: not seen", "a"),
+    ]
+
+
+@pytest.mark.parametrize("shape", [(60, 80), [60, 80], (60, 80, 3), np.array([60, 80]), (60.0, 80.0)])
+def test_frame_sizes_of_every_kind(tmp_path: Path, shape: Any) -> None:
+    path = write(tmp_path / "x.pkl", [annotation("a", img_shape=shape)], {"t": ["a"]})
+    assert read_pyskl(path, skeleton="penn13").clips[0].size == (80, 60)
+
+
+def test_split_lists_as_arrays(tmp_path: Path) -> None:
+    path = write(tmp_path / "x.pkl", [annotation("a"), annotation("b")], {"t": np.array(["a", "b"])})  # type: ignore[dict-item]
+    assert len(read_pyskl(path, skeleton="penn13").clips) == 2
+
+
+def test_a_layout_in_the_meta_file(source: Path) -> None:
+    joints = ["head", *(f"{side}_{i}" for i in range(6) for side in ("left", "right"))]
+    meta: dict[str, Any] = {"joints": joints, "skeleton": [[0, 1], [0, 2]], "classes": ["x", "y"]}
+    write_json(source.with_suffix(".meta.json"), meta)
+    data = read_pyskl(source)
+    assert data.skeleton.edges == ((0, 1), (0, 2))
+    assert data.skeleton.pairs == tuple((i, i + 1) for i in range(1, 13, 2))
+    assert data.report[0]["detail"] == "x.pkl: 13 joints, 2 edges and 6 left/right pairs by its meta file"
+    write_json(source.with_suffix(".meta.json"), [])
+    with pytest.raises(MgkitError, match=r"x\.meta\.json must be an object"):
+        read_pyskl(source)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Clips:
+    """Two clips with key-points, one of them of two persons, and one without."""
+    rng = np.random.default_rng(0)
+    rows, poses = [], []
+    for i, (name, persons) in enumerate((("a", 1), ("b é", 2), ("c", 0))):
+        rows.append(
+            {
+                "clip_id": name, "split": ("train", "test", "train")[i], "label": i % 2, "subject": f"s{i}",
+                "source": name, "start": 0, "end": 5, "frames": 5, "fps": 25.0, "width": 64, "height": 48, "video": "",
+                "persons": persons, "crop_x": 0.0, "crop_y": 0.0, "crop_width": 64.0, "crop_height": 48.0,
+            }
+        )  # fmt: skip
+        pose = rng.uniform(0.1, 1, (persons, 5, 22, 3)).astype(np.float32) * np.array([60, 40, 1], np.float32)
+        pose[rng.random(pose.shape[:3]) < 0.2] = np.nan
+        poses.append(pose if persons else None)
+    return write_clip_folder(
+        tmp_path / "folder", rows, poses, Classes(("x", "y"), ("g", "g"), 1), IMIGUE22, []
+    )
+
+
+def test_what_is_written_comes_back(folder: Clips, tmp_path: Path) -> None:
+    clips = folder.select(["a", "b é"])
+    path = write_pyskl(clips, tmp_path / "out.pkl")
+    data = read_pyskl(path)
+    assert not data.report
+    assert data.classes == folder.classes
+    assert data.skeleton == IMIGUE22
+    for clip in data.clips:
+        row = folder.row(clip.clip_id)
+        assert (clip.split, clip.label, clip.subject) == (row["split"], row["label"], row["subject"])
+        assert clip.size == (64, 48)
+        assert clip.pose is not None
+        np.testing.assert_array_equal(clip.pose(), folder.pose(clip.clip_id))
+    content = load_pickle(path)
+    assert content["split"] == {"test": ["b é"], "train": ["a"]}
+    kinds = {key: type(value) for key, value in content["annotations"][0].items()}
+    assert kinds == {
+        "frame_dir": str, "label": int, "total_frames": int, "img_shape": tuple, "original_shape": tuple,
+        "keypoint": np.ndarray, "keypoint_score": np.ndarray, "subject": str,
+    }  # fmt: skip
+    assert np.isfinite(content["annotations"][0]["keypoint"]).all()
+    assert read_json(tmp_path / "out.meta.json")["non_gesture"] == 1
+    with pytest.raises(MgkitError, match="c has no pose to write: select clips that have one"):
+        write_pyskl(folder, tmp_path / "out.pkl")
+    assert load_clips(folder.root).ids == ["a", "b é", "c"]
+
+
 def test_class_files(tmp_path: Path) -> None:
     (tmp_path / "c.txt").write_bytes("\ufeffjump\r\nrun é\r\n\r\n".encode())
     assert read_classes(tmp_path / "c.txt") == ["jump", "run é"]
@@ -174,17 +324,46 @@ def test_class_files(tmp_path: Path) -> None:
         read_classes(tmp_path / "d.json")
 
 
-@pytest.mark.parametrize(
-    ("name", "layout", "splits", "clips"),
-    [
-        ("penn_action", "penn13", None, 2326),
-        ("robot6_body25", "body25", ("train", "test"), 272),
-        ("hmdb5_holistic75", "holistic75", None, 5),
-        ("webcam3_holistic75", "holistic75", None, 180),
-    ],
-)
-def test_real_files_load(sample_dir: Path, name: str, layout: str, splits: Any, clips: int) -> None:
-    # Their meta files name the joints in other words than ours, so the layout is given.
+SAMPLES = [
+    # file, layout, splits taken, clips, clips with odd key-points of each kind
+    ("penn_action", "penn13", None, 2326, {"nobody seen": 14, "points outside the frame": 4}),
+    ("robot6_body25", "body25", ("train", "test"), 272, {"points outside the frame": 141}),
+    ("hmdb5_holistic75", "holistic75", None, 5, {"nobody seen": 3, "points outside the frame": 3}),
+    ("webcam3_holistic75", "holistic75", None, 180, {"nobody seen": 1, "points outside the frame": 180}),
+    ("grufba2hands", None, None, 1099, {}),
+]
+
+
+@pytest.mark.parametrize(("name", "layout", "splits", "clips", "odd"), SAMPLES)
+def test_real_files_load_and_their_oddities_are_told(
+    sample_dir: Path, name: str, layout: Any, splits: Any, clips: int, odd: dict[str, int]
+) -> None:
+    # Their meta files name the joints in other words than ours, so the layout is given where there is one.
     data = read_pyskl(sample_dir / f"{name}.pkl", skeleton=layout, splits=splits)
     assert len(data.clips) == clips
-    assert all(c.pose is not None and np.isfinite(c.pose()[..., 2]).any() for c in data.clips[:20])
+    counts: dict[str, int] = {}
+    for clip in data.clips:
+        assert clip.pose is not None
+        assert clip.size is not None
+        for entry in pose_notes(clip.clip_id, clip.pose(), clip.size):
+            counts[entry["what"]] = counts.get(entry["what"], 0) + 1
+    assert counts == odd
+    assert {n["what"] for n in data.report} == (set() if layout else {"joint layout"})
+
+
+def test_real_folds_need_a_choice(sample_dir: Path) -> None:
+    with pytest.raises(MgkitError, match="stands in the splits .* name the disjoint ones to take"):
+        read_pyskl(sample_dir / "robot6_body25.pkl", skeleton="body25")
+
+
+def test_real_videos_are_found(sample_dir: Path) -> None:
+    data = read_pyskl(sample_dir / "hmdb5_holistic75.pkl", skeleton="holistic75", videos=sample_dir / "clips")
+    assert all(clip.video and clip.video.is_file() for clip in data.clips)
+
+
+def test_a_layout_that_is_no_known_one(tmp_path: Path) -> None:
+    hands = Skeleton("hands", ("left_hand", "right_hand"), (), ((0, 1),))
+    a = annotation("a", keypoint=np.ones((1, 6, 2, 2)), keypoint_score=np.ones((1, 6, 2)))
+    write_json(tmp_path / "hands.json", hands.to_dict())
+    data = read_pyskl(write(tmp_path / "x.pkl", [a]), skeleton=tmp_path / "hands.json")
+    assert data.skeleton == hands

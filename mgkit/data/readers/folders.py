@@ -1,0 +1,147 @@
+"""Videos in class folders: `<class>/<clip>.mp4`, or `<split>/<class>/<clip>.mp4`. No key-points."""
+
+from __future__ import annotations
+
+import filecmp
+import unicodedata
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from mgkit.data.clips import Classes
+from mgkit.data.readers import NO_SKELETON, RawClip, RawDataset, note
+from mgkit.data.readers.tables import read_pairs
+from mgkit.data.readers.trees import VIDEO_SUFFIXES, natural, split_by_name, walk
+from mgkit.errors import MgkitError, some
+
+Report = list[dict[str, str]]
+
+
+def read_folders(
+    source: str | Path,
+    *,
+    cache: Path | None = None,
+    classes: Sequence[str] | None = None,
+    split_table: str | Path | Mapping[str, str] | None = None,
+    subject_table: str | Path | Mapping[str, str] | None = None,
+) -> RawDataset:
+    """Read videos that lie in one folder a class.
+
+    Args:
+        source: the folder. Its folders are classes, or, if every one of them says train, val or test (in any usual
+            spelling), splits that hold classes.
+        cache: not used.
+        classes: class names in label order; by default the folders' names, numbers in them in the order of numbers.
+        split_table: csv or mapping `clip, split`, where a clip is its path below `source` without the suffix
+            (`wave/001`). Without splits every clip stands in "all".
+        subject_table: csv or mapping `clip, subject`.
+
+    Returns:
+        Clips named by their path below `source` without the suffix, so that 001 may be in every folder.
+
+    Raises:
+        MgkitError: no folder, no videos, a class folder that is not in `classes`, two videos of one clip, or the
+            same video in two splits.
+    """
+    source = Path(source)
+    if not source.is_dir():
+        raise MgkitError(f"there is no folder {source}.")
+    report: Report = []
+    files = walk([source], report)
+    tops = sorted(path.name for path in _folders(source))
+    named = {top: split for top in tops if (split := split_by_name(top))}
+    by_split = bool(tops) and len(named) == len(tops)
+    if not by_split and len(set(named.values())) > 1:
+        others = some(top for top in tops if top not in named)
+        raise MgkitError(
+            f"{source} holds the splits {some(named)}, but {others} beside them: move that elsewhere, or, if all are "
+            "classes, into one folder each below a folder of splits."
+        )
+    depth = 2 if by_split else 1
+    videos: dict[str, Path] = {}
+    stray, other = [], []
+    for path in files:
+        below = path.relative_to(source)
+        if path.suffix.lower() not in VIDEO_SUFFIXES:
+            other.append(str(below))
+        elif len(below.parts) <= depth:
+            stray.append(str(below))
+        else:
+            clip_id = unicodedata.normalize("NFC", below.with_suffix("").as_posix())
+            if clip_id in videos:
+                raise MgkitError(
+                    f"{videos[clip_id]} and {path} are two videos of one clip: rename or remove one."
+                )
+            videos[clip_id] = path
+    for what, names in (("not a video", other), ("in no class folder", stray)):
+        if names:
+            report.append(note(what, f"{len(names)} files not used: {some(names)}"))
+    if not videos:
+        raise MgkitError(f"{source} has no videos ({', '.join(VIDEO_SUFFIXES)}) in class folders.")
+
+    kinds = {clip_id: clip_id.split("/")[depth - 1] for clip_id in videos}
+    held = [source / top for top in tops] if by_split else [source]
+    known = {unicodedata.normalize("NFC", path.name) for top in held for path in _folders(top)}
+    names = _order(known, classes, source, report)
+    empty = [name for name in names if name not in kinds.values()]
+    if empty:
+        report.append(note("classes without clips", f"no video in {some(empty)}"))
+    if by_split:
+        splits = {clip_id: named[path.relative_to(source).parts[0]] for clip_id, path in videos.items()}
+    else:
+        splits = dict.fromkeys(videos, "all")
+    given = read_pairs(split_table, videos, ("clip", "split"), report=report, suffixes=VIDEO_SUFFIXES)
+    subjects = read_pairs(subject_table, videos, ("clip", "subject"), report=report, suffixes=VIDEO_SUFFIXES)
+    splits |= given
+    if not by_split and not given:
+        detail = "no folders train, val, test: every clip stands in the split 'all'; split_table gives others"
+        report.append(note("no splits", detail))
+    _no_leak(videos, splits)
+    index = {name: i for i, name in enumerate(names)}
+    clips = [
+        RawClip(
+            clip_id=clip_id,
+            split=splits[clip_id],
+            label=index[kinds[clip_id]],
+            subject=subjects.get(clip_id, ""),
+            video=path,
+            source=path.relative_to(source).as_posix(),
+        )
+        for clip_id, path in videos.items()
+    ]
+    return RawDataset(clips, Classes(tuple(names)), NO_SKELETON, list(videos.values()), report)
+
+
+def _folders(place: Path) -> list[Path]:
+    return [path for path in place.iterdir() if path.is_dir() and not path.name.startswith((".", "__MACOSX"))]
+
+
+def _order(known: set[str], classes: Sequence[str] | None, source: Path, report: Report) -> list[str]:
+    if classes is not None:
+        unknown = sorted(known - set(classes))
+        if unknown:
+            raise MgkitError(
+                f"{source}: the class folder {some(unknown)} is not in the list of classes: add it there."
+            )
+        return list(classes)
+    names = sorted(known, key=natural)
+    if names != sorted(known):
+        detail = (
+            f"in the order of their numbers: {some(names, 12)}; sorted as text: {some(sorted(known), 12)}"
+        )
+        report.append(note("class order", detail))
+    return names
+
+
+def _no_leak(videos: dict[str, Path], splits: dict[str, str]) -> None:
+    """Refuse the same video in two splits. Only files of equal size are read."""
+    by_size: dict[int, list[str]] = {}
+    for clip_id, path in videos.items():
+        by_size.setdefault(path.stat().st_size, []).append(clip_id)
+    for alike in by_size.values():
+        for i, a in enumerate(alike):
+            for b in alike[i + 1 :]:
+                if splits[a] != splits[b] and filecmp.cmp(videos[a], videos[b], shallow=False):
+                    raise MgkitError(
+                        f"{videos[a]} ({splits[a]}) and {videos[b]} ({splits[b]}) are the same video in two splits, "
+                        "which must be disjoint: remove one."
+                    )

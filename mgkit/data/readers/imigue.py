@@ -1,0 +1,175 @@
+"""iMiGUE as it is given out for the MiGA challenge: untrimmed videos, a label file and key-points a video.
+
+Below any folders: `<VVVV>_label.csv` (`raw class, first frame, last frame`; no header, frames from 0, the last one
+belongs to the clip), `<VVVV>.mp4` (25 frames a second, 1280 x 720), `<VVVV>_openpose.xlsx` (137 points a frame) and
+`<VVVV>_light_hand.csv` (35 points a frame). Raw classes are 1 to 31, and 99 for what is no micro-gesture.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+from mgkit.data.readers import RawClip, RawDataset, frame_size_of, load_classes, note, refuse
+from mgkit.data.readers.imigue_points import LAYOUTS, read_pose, read_pose_notes
+from mgkit.data.readers.sequences import PairTable, recordings
+from mgkit.data.readers.tables import Span, read_spans
+from mgkit.data.readers.trees import Roots, folders, named, walk
+from mgkit.data.skeletons import get_skeleton
+from mgkit.errors import MgkitError, some
+
+FPS = 25.0
+FRAME = (1280, 720)
+UNTRUSTED = "the class column of test label files is not to be trusted: report no score from it"
+
+
+def read_imigue(
+    source: str | Path,
+    *,
+    cache: Path | None = None,
+    skeletons: Roots = None,
+    videos: Roots = None,
+    points: Literal[22, 25, 35, 36, 137] = 22,
+    keypoints: Literal["auto", "openpose", "light_hand"] = "auto",
+    split_table: PairTable = None,
+    subject_table: PairTable = None,
+    test_labels: Literal["keep", "hide"] = "keep",
+    frame_size: str | None = None,
+    class_file: str | Path | None = None,
+) -> RawDataset:
+    """Read iMiGUE.
+
+    Args:
+        source: the folder that holds everything, or one of the parts.
+        cache: folder for converted spreadsheets; reading one takes minutes, each is read once.
+        skeletons: a further folder, or several (`a,b`), if label files and key-points lie elsewhere. Every file is
+            looked for in all folders given.
+        videos: a further folder, or several, if the videos lie elsewhere.
+        points: which points of a frame: 22 (upper body and finger tips, the usual set), 25 (BODY_25), 35 (BODY_25 and
+            finger tips, which is what light-hand files hold; 36, which counts their index as well, means the same) or
+            137 (all of OpenPose: body, face, hands; only the spreadsheets have them).
+        keypoints: "openpose" (the spreadsheets), "light_hand", or "auto": per video the spreadsheet where there is
+            one, else the light-hand file.
+        split_table: csv or mapping `video, split` that overrules the folders; else a video's split is that of the
+            folder that its label file stands in (train, validate, test in any usual spelling).
+        subject_table: csv or mapping `video, subject`; iMiGUE itself tells no subjects.
+        test_labels: "keep" takes the class column of test files as it is, "hide" gives every test clip class 0.
+            Either way the report says that they are not to be trusted.
+        frame_size: width and height that the key-points live in (`1280x720`); by default that of the video,
+            1280 x 720 without one.
+        class_file: another class list (.json), the last of which is raw 99; for sets in the same layout.
+
+    Returns:
+        Clips `<VVVV>_<row of the label file, from 0>`, 32 classes (31 = no micro-gesture).
+
+    Raises:
+        MgkitError: an unknown option; no label files; files of one name with different content; a video in two
+            splits; a row that is no clip, or whose class is not in the list (test: class 0 instead, reported).
+    """
+    report: list[dict[str, str]] = []
+    if points == 36:
+        report.append(note("points", "36 asked for: a light-hand row is an index and 35 points; 35 are read"))
+        points = 35
+    if points not in LAYOUTS:
+        raise MgkitError(f"points is {points!r}: use one of {some(LAYOUTS)}.")
+    for value, name, known in (
+        (keypoints, "keypoints", ("auto", "openpose", "light_hand")),
+        (test_labels, "test_labels", ("keep", "hide")),
+    ):
+        if value not in known:
+            raise MgkitError(f"{name} is {value!r}: use one of {some(known)}.")
+    if points == 137 and keypoints == "light_hand":
+        raise MgkitError(
+            "light-hand files hold 35 points: use points=35, or keypoints='openpose' for all 137."
+        )
+    problems: list[str] = []
+    frame = frame_size_of(frame_size)
+    classes = load_classes("imigue", class_file)
+    cache = None if cache is None else Path(cache)
+    roots = folders(source, skeletons, videos)
+    files = walk(roots, report)
+    found = named(files, r"(.+)_label\.csv")
+    other = [found.pop(name)[0].name for name in list(found) if not any(mark.isdecimal() for mark in name)]
+    if other:  # `train_label.csv` is not of one video
+        report.append(note("label file without a number", f"not read: {some(other)}"))
+    if not found:
+        raise MgkitError(
+            f"{some(roots)}: no file <VVVV>_label.csv below it: give the folder that iMiGUE was unpacked into."
+        )
+    tables = _tables(files, points, keypoints, report)
+    parts = recordings(
+        found, named(files, r"(.+)\.mp4"), tables, roots,
+        split_table=split_table, subject_table=subject_table, report=report,
+    )  # fmt: skip
+    clips: list[RawClip] = []
+    for part in parts:
+        tested = test_labels if part.split == "test" else ""
+        first = True  # clip of this file that can be cut: it tells what was odd about the whole file
+        for span in read_spans(part.labels, base=0, report=report, problems=problems):
+            clip_id = f"{part.name}_{span.index}"
+            pose = notes = None
+            if part.points:
+                where = (part.points, points, span.start, span.end, cache)
+                pose = partial(read_pose, *where)
+                notes = partial(read_pose_notes, clip_id, first, *where)
+                first = first and not span.frames
+            clips.append(
+                RawClip(
+                    clip_id=clip_id,
+                    split=part.split,
+                    label=_label(span, part.labels, len(classes), tested, report, problems),
+                    size=frame or (None if part.video else FRAME),
+                    subject=part.subject,
+                    video=part.video,
+                    source=part.source,
+                    start=span.start,
+                    end=span.end,
+                    fps=FPS,
+                    pose=pose,
+                    notes=notes,
+                )
+            )
+    refuse(problems)
+    if not clips:
+        raise MgkitError(f"{some(roots)}: none of its {len(parts)} label files has a row.")
+    test = sum(clip.split == "test" for clip in clips)
+    if test:
+        how = "all given class 0" if test_labels == "hide" else "taken as they are"
+        report.append(note("test labels", f"{test} clips, {how}; {UNTRUSTED}"))
+    used = [path for part in parts for path in part.files]
+    return RawDataset(clips, classes, get_skeleton(LAYOUTS[points]), used, report)
+
+
+def _label(
+    span: Span,
+    path: Path,
+    count: int,
+    tested: str,
+    report: list[dict[str, str]],
+    problems: list[str],
+) -> int:
+    """The label of a raw class: one less, and the last of `count` for 99. `tested` is "" or what `test_labels` says."""
+    if tested == "hide":
+        return 0
+    if span.raw == 99 or 1 <= span.raw < count:
+        return count - 1 if span.raw == 99 else span.raw - 1
+    if tested:
+        detail = f"{path.name} row {span.line}: {span.raw}, given class 0"
+        report.append(note("test label outside the list", detail))
+    else:
+        problems.append(f"{path} row {span.line}: class {span.raw}, which is not 1 to {count - 1} or 99")
+    return 0
+
+
+def _tables(
+    files: list[Path], points: int, keypoints: str, report: list[dict[str, str]]
+) -> dict[str, list[Path]]:
+    """The files with the key-points of each video."""
+    openpose = named(files, r"(.+)_openpose\.xlsx") if keypoints != "light_hand" else {}
+    light = named(files, r"(.+)_light_hand\.csv") if keypoints != "openpose" and points != 137 else {}
+    mixed = sorted(set(light) - set(openpose))
+    if openpose and mixed:
+        detail = f"{len(mixed)} videos have only light-hand key-points ({some(mixed)}), the others OpenPose's"
+        report.append(note("two kinds of key-points", f"{detail}: keypoints= takes one kind alone"))
+    return {**light, **openpose}

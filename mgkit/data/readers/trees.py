@@ -1,0 +1,169 @@
+"""Finding a dataset's files below a folder, wherever its owner or the user has put them."""
+
+from __future__ import annotations
+
+import filecmp
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from mgkit.data.readers import note
+from mgkit.errors import MgkitError, some
+
+VIDEO_SUFFIXES = (".mp4", ".avi", ".mkv", ".mov", ".webm")
+
+Roots = str | Path | Sequence[str | Path] | None
+
+_SPLITS = {
+    "train": ("train", "training", "trainset"),
+    "val": ("val", "valid", "validate", "validation", "valset"),
+    "test": ("test", "testing", "testset"),
+}
+
+
+def folders(*roots: Roots) -> list[Path]:
+    """The folders given (`a,b` names two), each of which must exist; one inside another is searched with it, once."""
+    listed: list[Path] = []
+    for given in roots:
+        if isinstance(given, str) and "," in given and not Path(given).exists():
+            given = [part.strip() for part in given.split(",") if part.strip()]
+        if given is not None:
+            listed += [Path(given)] if isinstance(given, str | os.PathLike) else [Path(g) for g in given]
+    for folder in listed:
+        if not folder.is_dir():
+            raise MgkitError(f"there is no folder {folder}: give one that holds files of the dataset.")
+    return listed
+
+
+def walk(roots: Sequence[Path], report: list[dict[str, str]]) -> list[Path]:
+    """Every file below the roots, sorted by path; links are followed, each real folder once.
+
+    Hidden files (`._0001.mp4` of a Mac, `~$` locks of a spreadsheet) are left out and counted in the report.
+    """
+    files: list[Path] = []
+    hidden: list[str] = []
+    seen: set[str] = set()
+    for root in roots:
+        for folder, below, names in os.walk(root, followlinks=True):
+            real = os.path.realpath(folder)
+            if real in seen:
+                below.clear()
+                continue
+            seen.add(real)
+            below[:] = [name for name in sorted(below) if not name.startswith(".") and name != "__MACOSX"]
+            for name in names:
+                if name.startswith((".", "~$")):
+                    hidden.append(name)
+                else:
+                    files.append(Path(folder, name))
+    if hidden:
+        report.append(note("hidden files", f"{len(hidden)} not looked at: {some(sorted(hidden))}"))
+    return sorted(files)
+
+
+def named(files: Sequence[Path], pattern: str) -> dict[str, list[Path]]:
+    """The files whose whole name matches, by the first group of the pattern (case does not matter)."""
+    found: dict[str, list[Path]] = {}
+    for path in files:
+        match = re.fullmatch(pattern, path.name, re.IGNORECASE)
+        if match:
+            found.setdefault(match[1], []).append(path)
+    return dict(sorted(found.items()))
+
+
+def only(found: dict[str, list[Path]], report: list[dict[str, str]]) -> dict[str, Path]:
+    """One file a key. The same content twice is reported and the first taken; different content is refused.
+
+    Raises:
+        MgkitError: two files of one name with different content; both are named.
+    """
+    chosen = {}
+    for key, paths in found.items():
+        first = paths[0]
+        for other in paths[1:]:
+            if not filecmp.cmp(first, other, shallow=False):
+                raise MgkitError(
+                    f"{first} and {other} have the same name but not the same content: take away the wrong one, or "
+                    "give a folder that holds only one."
+                )
+        if len(paths) > 1:
+            report.append(note("found twice", f"{some(paths)}: the same content, the first is read"))
+        chosen[key] = first
+    return chosen
+
+
+def split_by_name(name: str) -> str | None:
+    """`train`, `val` or `test` where a folder name says exactly one of them in any of its usual spellings."""
+    words = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name)
+    found = set(re.split(r"[^a-z]+", words.lower()))
+    splits = [split for split, spellings in _SPLITS.items() if found & set(spellings)]
+    return splits[0] if len(splits) == 1 else None
+
+
+def split_by_folder(path: Path, roots: Sequence[Path], report: list[dict[str, str]]) -> str | None:
+    """The split named by the nearest folder around a file, below the root that it was found in; else by that root,
+    which is reported, since its name may mean something else."""
+    root = max((r for r in roots if path.is_relative_to(r)), key=lambda r: len(r.parts))
+    for name in reversed(path.relative_to(root).parts[:-1]):
+        split = split_by_name(name)
+        if split:
+            return split
+    split = split_by_name(root.resolve().name)
+    if split:
+        said = note(
+            "split by the folder given",
+            f"{root.resolve().name} is taken to say {split}: split_table overrules",
+        )
+        if said not in report:
+            report.append(said)
+    return split
+
+
+def splits_of(
+    found: dict[str, list[Path]],
+    roots: Sequence[Path],
+    given: dict[str, str] | None,
+    report: list[dict[str, str]],
+) -> dict[str, str]:
+    """The split of each key: as given, else by the folders that its files stand in.
+
+    Raises:
+        MgkitError: a key stands in two splits, or some keys have one and others none.
+    """
+    splits: dict[str, str] = {}
+    lost = []
+    for key, paths in found.items():
+        if given and key in given:
+            splits[key] = given[key]
+            continue
+        here = {split: path for path in paths if (split := split_by_folder(path, roots, report))}
+        if len(here) > 1:
+            (a, first), (b, second) = list(here.items())[:2]
+            raise MgkitError(
+                f"{key} stands in the splits {a} ({first}) and {b} ({second}), which must be disjoint: take one away, "
+                "or say where it belongs with split_table (a csv `video,split`)."
+            )
+        if here:
+            splits[key] = next(iter(here))
+        else:
+            lost.append(key)
+    if lost and splits:
+        raise MgkitError(
+            f"no folder around {found[lost[0]][0]} says train, val or test, nor for {len(lost) - 1} others "
+            f"({some(lost)}): give split_table, a csv `video,split`."
+        )
+    if lost:
+        splits = dict.fromkeys(lost, "all")
+        detail = "no folder says train, val or test: every clip stands in the split 'all'; split_table gives others"
+        report.append(note("no splits", detail))
+    return splits
+
+
+def natural(name: str) -> list[tuple[int, int, str]]:
+    """Sort key by which `2` comes before `10`."""
+    return [
+        (0, int(part), part) if part.isdecimal() else (1, 0, part)
+        for part in re.split(r"(\d+)", name)
+        if part
+    ]
