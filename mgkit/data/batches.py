@@ -17,7 +17,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import Dataset, Sampler, default_collate
 
 from mgkit.data.clips import Clips
 from mgkit.data.heatmaps import joint_heatmaps, limb_heatmaps
@@ -249,29 +249,29 @@ class EpochSampler(Sampler[tuple[int, int, int]]):
 
 def collate(samples: Sequence[Sample]) -> Batch:
     """Stack samples; smaller frames are padded at the right and bottom, fewer persons with NaN."""
-    frames = keypoints = None
-    if samples[0].frames is not None:
-        height, width = (max(s.frames.shape[i] for s in samples if s.frames is not None) for i in (1, 2))
-        count = samples[0].frames.shape[0]
-        stacked = np.zeros((len(samples), count, height, width, 3), np.uint8)
-        for out, sample in zip(stacked, samples, strict=True):
-            assert sample.frames is not None
-            out[:, : sample.frames.shape[1], : sample.frames.shape[2]] = sample.frames
-        frames = torch.from_numpy(stacked)
-    if samples[0].keypoints is not None:
-        persons = max(s.keypoints.shape[0] for s in samples if s.keypoints is not None)
-        points = np.full((len(samples), persons, *samples[0].keypoints.shape[1:]), np.nan, np.float32)
-        for out, sample in zip(points, samples, strict=True):
-            assert sample.keypoints is not None
-            out[: sample.keypoints.shape[0]] = sample.keypoints
-        keypoints = torch.from_numpy(points)
+    frames = [sample.frames for sample in samples if sample.frames is not None]
+    keypoints = [sample.keypoints for sample in samples if sample.keypoints is not None]
     return Batch(
         torch.tensor([s.row for s in samples]),
         torch.tensor([s.label for s in samples]),
-        frames,
-        keypoints,
+        _stacked(frames, 0) if frames else None,
+        _stacked(keypoints, np.nan) if keypoints else None,
         torch.from_numpy(np.stack([s.affine for s in samples])),
     )
+
+
+def _stacked(arrays: Sequence[npt.NDArray[Any]], fill: float) -> Tensor:
+    """Arrays stacked, smaller ones filled up at the end of each axis."""
+    shape = tuple(max(sizes) for sizes in zip(*(array.shape for array in arrays), strict=True))
+    whole = []
+    for array in arrays:
+        if array.shape != shape:
+            padded = np.full(shape, fill, array.dtype)
+            padded[tuple(slice(size) for size in array.shape)] = array
+            array = padded
+        whole.append(torch.from_numpy(array))
+    # In a loader process this stacks into shared memory, which spares the copy on the way to the trainer.
+    return default_collate(whole)
 
 
 # --- on the device --------------------------------------------------------------------------------------------------

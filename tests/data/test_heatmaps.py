@@ -27,15 +27,15 @@ def test_joint_maps_equal_the_published_ones(reference_dir: Path, size: int, per
     name = f"hm{size}_m{persons}"
     points, arrays = _reference(reference_dir, name)
     for sigma, suffix in ((0.6, "joint"), (0.7, "joint_s07")):
-        maps = joint_heatmaps(points, size=(size, size), sigma=sigma, centre=0, cut=3)
+        maps = joint_heatmaps(points, size=(size, size), sigma=sigma, centre=0, cut_sigma=3)
         np.testing.assert_allclose(maps[0].transpose(0, 1), arrays[f"{name}_{suffix}"], atol=1e-5)
 
 
 def test_limb_maps_equal_the_published_ones(reference_dir: Path) -> None:
     points, arrays = _reference(reference_dir, "hm56_m1")
-    maps = limb_heatmaps(points, PUBLISHED_LIMBS, size=(56, 56), sigma=0.6, centre=0, cut=3)[0].transpose(
-        0, 1
-    )
+    maps = limb_heatmaps(points, PUBLISHED_LIMBS, size=(56, 56), sigma=0.6, centre=0, cut_sigma=3)[
+        0
+    ].transpose(0, 1)
     wrong = np.abs(maps.numpy() - arrays["hm56_m1_limb"]).max(axis=(2, 3)) > 1e-5
     # The published code draws a limb shorter than a pixel as its first joint; ours stays a limb.
     x, y = points[0, 0, ..., 0], points[0, 0, ..., 1]

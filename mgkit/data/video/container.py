@@ -40,7 +40,7 @@ class Index:
 
     Attributes:
         times: (n,) presentation times in units of the track, ascending; mere numbers when `counted`.
-        keys: (n,) which frames are key-frames that decoding may begin at.
+        keys: (k,) numbers of the key-frames, which decoding may begin at, ascending.
         ordered: frames lie in the file in the order they are shown, so that counting after a seek is exact too.
         counted: the file states no times, so that frames are told apart by decoding them all in order.
         promised: frame count of the header, 0 = it has none.
@@ -48,7 +48,7 @@ class Index:
     """
 
     times: npt.NDArray[np.int64]
-    keys: npt.NDArray[np.bool_]
+    keys: npt.NDArray[np.int64]
     ordered: bool
     counted: bool
     promised: int
@@ -63,14 +63,10 @@ class Index:
         shortfall = self.missing if not self.promised else min(self.promised - len(self), self.missing)
         return shortfall > _TOLERATED_SHORTFALL
 
-    def key_before(self, number: int) -> int:
-        """The key-frame that decoding must begin at to get this frame; 0 where none is known."""
-        at = int(np.searchsorted(self._key_numbers, number, side="right")) - 1
-        return int(self._key_numbers[at]) if at >= 0 else 0
-
-    @property
-    def _key_numbers(self) -> npt.NDArray[np.int64]:
-        return np.flatnonzero(self.keys)
+    def keys_before(self, numbers: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """The key-frames that decoding must begin at to get these frames; 0 where none is known."""
+        places = np.searchsorted(self.keys, numbers, side="right") - 1
+        return np.where(places >= 0, self.keys[places], 0) if len(self.keys) else np.zeros_like(numbers)
 
 
 @contextlib.contextmanager
@@ -141,12 +137,12 @@ def read_index(path: Path, container: InputContainer, stream: VideoStream) -> In
             times.append(packet.pts)
             keys.append(packet.is_keyframe)
             end = max(end, packet.pts + (packet.duration or 0))
-    written, key = np.asarray(times, dtype=np.int64), np.asarray(keys, dtype=np.bool_)
+    written = np.asarray(times, dtype=np.int64)
     order = np.argsort(written, kind="stable")
     whole = _is_whole(path, container)
     return Index(
         times=written[order],
-        keys=key[order],
+        keys=np.flatnonzero(np.asarray(keys, dtype=np.bool_)[order]),
         ordered=bool((np.diff(written) > 0).all()),
         counted=False,
         promised=0 if whole else int(stream.frames),
@@ -160,7 +156,7 @@ def _counted(path: Path) -> Index:
         count = sum(1 for _ in _decoded(container, stream))
         promised = 0 if _is_whole(path, container) else int(stream.frames)
     missing = float(max(0, promised - count))
-    return Index(np.arange(count), np.zeros(count, dtype=np.bool_), False, True, promised, missing)
+    return Index(np.arange(count), np.zeros(0, dtype=np.int64), False, True, promised, missing)
 
 
 def _missing(container: InputContainer, stream: VideoStream, end: int) -> float:
@@ -194,8 +190,8 @@ def numbered(
     Decoding begins at the nearest key-frame where the container can be trusted to find it, otherwise, and where a
     seek went too far, at the start of the file. A frame that cannot be decoded is left out: the numbers tell.
     """
-    key = index.key_before(first)
-    if not index.counted and key and container.format.name.startswith(_SEEKABLE):
+    key = int(index.keys_before(np.array([first]))[0])
+    if not index.counted and len(index) and container.format.name.startswith(_SEEKABLE):
         container.seek(int(index.times[key]), stream=stream)
         frames = _with_numbers(container, stream, index)
         head = next(frames, None)

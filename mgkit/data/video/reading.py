@@ -182,9 +182,8 @@ def _by_pyav(
 
 def _runs(index: Index, unique: npt.NDArray[np.int64]) -> list[slice]:
     """Sorted frames grouped by the key-frame that decoding must begin at."""
-    keys = [index.key_before(int(number)) for number in unique]
-    starts = [0, *(i for i in range(1, len(keys)) if keys[i] != keys[i - 1])]
-    return [slice(a, b) for a, b in zip(starts, [*starts[1:], len(keys)], strict=True)]
+    starts = [0, *(np.flatnonzero(np.diff(index.keys_before(unique))) + 1).tolist()]
+    return [slice(a, b) for a, b in zip(starts, [*starts[1:], len(unique)], strict=True)]
 
 
 def _by_decord(
