@@ -115,7 +115,7 @@ def _drawn(
     """
     n, persons, t = keypoints.shape[:3]
     device = keypoints.device
-    maps = _blank((n * t, *size, channels), device)
+    maps = uninitialised((n * t, *size, channels), device)
     if not persons:
         maps.zero_()
     rows = n * t if device.type != "cpu" else max(1, _CHUNK // max(1, size[0] * size[1] * channels))
@@ -129,11 +129,11 @@ def _drawn(
     return maps.view(n, t, *size, channels).permute(0, 4, 1, 2, 3)
 
 
-def _blank(shape: tuple[int, ...], device: torch.device) -> Tensor:
-    """Uninitialised float32 memory.
+def uninitialised(shape: tuple[int, ...], device: torch.device) -> Tensor:
+    """Float32 memory for a batch of inputs.
 
-    On a CPU it is NumPy's, which asks the system for large pages: a batch of maps is tens of megabytes, and getting
-    them page by page takes several times longer than filling them.
+    On a CPU it is NumPy's, which asks the system for large pages: a batch is tens of megabytes, and getting them page
+    by page takes several times longer than filling them.
     """
     if device.type == "cpu":
         return torch.from_numpy(np.empty(shape, np.float32))
@@ -172,7 +172,7 @@ def _gaussian(position: Tensor, count: int, sigma: float, centre: float, cut_sig
 
 def _exp_(power: Tensor) -> Tensor:
     """exp, in place; below 1e-34, where float32 gets short of bits and ten times slower to compute with, 0."""
-    return F.threshold_(power, -80.0, -torch.inf).exp_()
+    return F.threshold(power, -80.0, -torch.inf, inplace=True).exp_()
 
 
 def _patch(pixels: Tensor, low: Tensor, high: Tensor, reach: float) -> Tensor:
