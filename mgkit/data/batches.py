@@ -17,10 +17,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import Dataset, Sampler, default_collate
 
 from mgkit.data.clips import Clips
-from mgkit.data.heatmaps import joint_heatmaps, limb_heatmaps
+from mgkit.data.heatmaps import joint_heatmaps, limb_heatmaps, uninitialised
 from mgkit.data.skeletons import Skeleton
 from mgkit.data.video import read_frames
 from mgkit.errors import MgkitError
@@ -114,6 +114,10 @@ def uniform_times(
     With a generator each is drawn at random inside its bin (training); without one it is the frame at the fraction
     `shift` of the bin (testing; different shifts give the views of multi-clip testing). A clip shorter than `count`
     repeats frames in order.
+
+    Published code (PYSKL, MMAction2) draws from the same bins where a clip is at least twice as long as the sample.
+    It steps by one or two frames through a shorter one, wherever that drifts to, and begins one that is shorter than
+    the sample again from its first frame: a jump backwards that no gesture has, which is left out here.
     """
     if length < 1 or count < 1:
         raise MgkitError(f"cannot take {count} frames from a clip of {length}.")
@@ -249,40 +253,41 @@ class EpochSampler(Sampler[tuple[int, int, int]]):
 
 def collate(samples: Sequence[Sample]) -> Batch:
     """Stack samples; smaller frames are padded at the right and bottom, fewer persons with NaN."""
-    frames = keypoints = None
-    if samples[0].frames is not None:
-        height, width = (max(s.frames.shape[i] for s in samples if s.frames is not None) for i in (1, 2))
-        count = samples[0].frames.shape[0]
-        stacked = np.zeros((len(samples), count, height, width, 3), np.uint8)
-        for out, sample in zip(stacked, samples, strict=True):
-            assert sample.frames is not None
-            out[:, : sample.frames.shape[1], : sample.frames.shape[2]] = sample.frames
-        frames = torch.from_numpy(stacked)
-    if samples[0].keypoints is not None:
-        persons = max(s.keypoints.shape[0] for s in samples if s.keypoints is not None)
-        points = np.full((len(samples), persons, *samples[0].keypoints.shape[1:]), np.nan, np.float32)
-        for out, sample in zip(points, samples, strict=True):
-            assert sample.keypoints is not None
-            out[: sample.keypoints.shape[0]] = sample.keypoints
-        keypoints = torch.from_numpy(points)
+    frames = [sample.frames for sample in samples if sample.frames is not None]
+    keypoints = [sample.keypoints for sample in samples if sample.keypoints is not None]
     return Batch(
         torch.tensor([s.row for s in samples]),
         torch.tensor([s.label for s in samples]),
-        frames,
-        keypoints,
+        _stacked(frames, 0) if frames else None,
+        _stacked(keypoints, np.nan) if keypoints else None,
         torch.from_numpy(np.stack([s.affine for s in samples])),
     )
+
+
+def _stacked(arrays: Sequence[npt.NDArray[Any]], fill: float) -> Tensor:
+    """Arrays stacked, smaller ones filled up at the end of each axis."""
+    shape = tuple(max(sizes) for sizes in zip(*(array.shape for array in arrays), strict=True))
+    whole = []
+    for array in arrays:
+        if array.shape != shape:
+            padded = np.full(shape, fill, array.dtype)
+            padded[tuple(slice(size) for size in array.shape)] = array
+            array = padded
+        whole.append(torch.from_numpy(array))
+    # In a loader process this stacks into shared memory, which spares the copy on the way to the trainer.
+    return default_collate(whole)
 
 
 # --- on the device --------------------------------------------------------------------------------------------------
 
 
+@torch.no_grad()
 def batch_inputs(batch: Batch, spec: InputSpec, skeleton: Skeleton) -> dict[str, Tensor]:
     """Network inputs of a batch, on the batch's device.
 
     Returns:
         {"rgb": (N, 3, T, S, S) normalised, "pose": (N, V or E, T', S', S') in [0, 1]}, as far as the batch has them,
-        in the memory format channels_last_3d, which 3D convolutions want.
+        float32 in the memory format channels_last_3d, which 3D convolutions want.
     """
     inputs: dict[str, Tensor] = {}
     if batch.frames is not None:
@@ -294,34 +299,46 @@ def batch_inputs(batch: Batch, spec: InputSpec, skeleton: Skeleton) -> dict[str,
             inputs["pose"] = joint_heatmaps(points, size=size, sigma=spec.sigma)
         else:
             inputs["pose"] = limb_heatmaps(points, skeleton.edges, size=size, sigma=spec.sigma)
-    return {name: value.contiguous(memory_format=torch.channels_last_3d) for name, value in inputs.items()}
+    return inputs
 
 
 def transform_keypoints(keypoints: Tensor, affines: Tensor, size: int) -> Tensor:
     """Key-points (N, M, T, V, 3) in clip pixels to output pixels of a square of side `size`; scores are kept."""
-    matrix = affines * size  # (N, 2, 3)
-    xy = torch.einsum("nij,nmtvj->nmtvi", matrix[:, :, :2], keypoints[..., :2])
-    xy = xy + matrix[:, None, None, None, :, 2]
+    # Products, not a matrix product, which an autocast would round to a quarter of a pixel.
+    matrix = (affines * size)[:, None, None, None]  # (N, 1, 1, 1, 2, 3)
+    x, y = keypoints[..., :1], keypoints[..., 1:2]
+    xy = matrix[..., 0] * x + matrix[..., 1] * y + matrix[..., 2]
     return torch.cat([xy, keypoints[..., 2:]], dim=-1)
 
 
 def resample_frames(frames: Tensor, affines: Tensor, size: int) -> Tensor:
-    """uint8 frames (N, T, H, W, 3) to normalised (N, 3, T, size, size), by the inverse of each clip's matrix."""
+    """uint8 frames (N, T, H, W, 3) to normalised (N, 3, T, size, size), by the inverse of each clip's matrix.
+
+    The result is in the memory format channels_last_3d.
+    """
     n, t, height, width, _ = frames.shape
-    images = frames.permute(0, 1, 4, 2, 3).reshape(n, t * 3, height, width).float()
+    device = frames.device
     # grid_sample wants, for each output pixel, where to read in the input, both on a scale of -1 to 1 over the edges.
     inverse = torch.linalg.inv(affines[:, :, :2].double())  # unit square -> clip pixels
     offset = -(inverse @ affines[:, :, 2:].double())[..., 0]  # (N, 2)
-    centres = (torch.arange(size, device=frames.device, dtype=torch.float64) + 0.5) / size
+    centres = (torch.arange(size, device=device, dtype=torch.float64) + 0.5) / size
     square = torch.stack(torch.meshgrid(centres, centres, indexing="xy"), dim=-1)  # (S, S, 2): x, y
     pixels = torch.einsum("nij,hwj->nhwi", inverse, square) + offset[:, None, None]
-    scale = torch.tensor([2 / width, 2 / height], device=frames.device, dtype=torch.float64)
+    scale = torch.tensor([2 / width, 2 / height], device=device, dtype=torch.float64)
     grid = (pixels * scale - 1).float()
-    warped = F.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
-    warped = warped.reshape(n, t, 3, size, size).transpose(1, 2)
-    mean = torch.tensor(RGB_MEAN, device=frames.device).view(3, 1, 1, 1)
-    std = torch.tensor(RGB_STD, device=frames.device).view(3, 1, 1, 1)
-    return (warped - mean) / std
+    factor = 1 / torch.tensor(RGB_STD, device=device)
+    shift = -torch.tensor(RGB_MEAN, device=device) * factor
+    out = uninitialised((n, t, size, size, 3), device)
+    # One clip at a time on a CPU: its memory is then taken once and is still in the cache when it is used again.
+    step = 1 if device.type == "cpu" else max(1, n)
+    for i in range(0, n, step):
+        part = slice(i, i + step)
+        planes = frames[part].permute(0, 1, 4, 2, 3).reshape(-1, t * 3, height, width).float()
+        with torch.autocast(device.type, enabled=False):
+            warped = F.grid_sample(planes, grid[part], "bilinear", "border", align_corners=False)
+        picture = warped.view(-1, t, 3, size, size).permute(0, 1, 3, 4, 2)
+        torch.addcmul(shift, picture, factor, out=out[part])
+    return out.permute(0, 4, 1, 2, 3)
 
 
 def worker_options(workers: int, device: torch.device) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from torch.utils.data import DataLoader
 from mgkit.data.batches import (
     RGB_MEAN,
     RGB_STD,
+    Batch,
     ClipDataset,
     EpochSampler,
     InputSpec,
@@ -21,9 +23,11 @@ from mgkit.data.batches import (
     rgb_times,
     transform_keypoints,
     uniform_times,
+    worker_options,
 )  # fmt: skip
 from mgkit.data.clips import Clips
 from mgkit.errors import MgkitError
+from mgkit.training.device import unwrapped_errors
 from tests.tiny import TRIANGLE, tiny_clips
 
 SPEC = InputSpec(rgb_frames=2, pose_frames=8, rgb_size=16, heatmap_size=8)
@@ -47,6 +51,25 @@ def test_times_lie_one_in_each_bin() -> None:
     assert uniform_times(40, 4).tolist() == [5, 15, 25, 35]
     with pytest.raises(MgkitError, match="from a clip of 0"):
         uniform_times(0, 4)
+
+
+def test_times_lie_in_the_bins_of_the_published_sampling(reference_dir: Path) -> None:
+    """Clips at least twice as long as the sample. Shorter ones differ on purpose: see `uniform_times`."""
+    arrays, compared = dict(np.load(reference_dir / "transforms.npz")), 0
+    for name, published in arrays.items():
+        kind, *figures = name.split("_")
+        if kind not in ("train", "test"):
+            continue
+        length, count = map(int, figures[:2])
+        if length < 2 * count:
+            continue
+        compared += 1
+        low = uniform_times(length, count, shift=0.0)
+        high = np.ceil((np.arange(count) + 1) * length / count)
+        for times in published.reshape(-1, count):
+            assert (times >= low).all()
+            assert (times < high).all()
+    assert compared == 30  # ten pairs of length and count, each trained on, tested once and ten times
 
 
 def test_rgb_times_are_a_subset_of_the_pose_times() -> None:
@@ -132,7 +155,8 @@ def test_inputs_have_the_promised_shapes(clips: Clips) -> None:
     inputs = batch_inputs(batch, SPEC, clips.skeleton)
     assert inputs["rgb"].shape == (3, 3, 2, 16, 16)
     assert inputs["pose"].shape == (3, 3, 8, 8, 8)
-    assert inputs["pose"].is_contiguous(memory_format=torch.channels_last_3d)
+    for value in inputs.values():
+        assert value.is_contiguous(memory_format=torch.channels_last_3d)
     limb = InputSpec(rgb_frames=2, pose_frames=8, rgb_size=16, heatmap_size=8, heatmap="limb")
     assert batch_inputs(batch, limb, clips.skeleton)["pose"].shape[1] == limb.channels(clips.skeleton) == 2
 
@@ -143,18 +167,86 @@ def test_draws_depend_on_epoch_and_clip_alone(clips: Clips) -> None:
     np.testing.assert_array_equal(one.frames, again.frames)
     np.testing.assert_array_equal(one.affine, again.affine)
     assert not np.array_equal(one.affine, later.affine)
-    sampler = EpochSampler(dataset)
-    batches = []
-    for workers in (0, 2):
-        loader = DataLoader(dataset, batch_size=3, sampler=sampler, collate_fn=collate, num_workers=workers)
-        batches.append(list(loader))
-    for left, right in zip(*batches, strict=True):
-        for a, b in zip(left, right, strict=True):
-            torch.testing.assert_close(a, b, equal_nan=True)
+
+
+def test_every_epoch_has_every_clip_in_an_order_of_its_own(clips: Clips) -> None:
+    sampler = EpochSampler(ClipDataset(clips, SPEC, training=True, seed=5))
     first = list(sampler)
     sampler.epoch = 1
-    assert sorted(p for _, p, _ in first) == list(range(len(dataset))) == sorted(p for _, p, _ in sampler)
-    assert [p for _, p, _ in first] != [p for _, p, _ in sampler]
+    later = list(sampler)
+    assert sorted(p for _, p, _ in first) == list(range(len(clips))) == sorted(p for _, p, _ in later)
+    assert [p for _, p, _ in first] != [p for _, p, _ in later]
+
+
+def test_batches_do_not_depend_on_workers_prefetching_or_where_one_resumes(clips: Clips) -> None:
+    """Three epochs through one loader, and the last of them alone, as after an interruption."""
+
+    def epochs(which: range, workers: int, **options: int) -> list[list[Batch]]:
+        sampler = EpochSampler(ClipDataset(clips, SPEC, training=True, seed=5))
+        loader = DataLoader(
+            sampler.dataset, batch_size=3, sampler=sampler, collate_fn=collate,
+            **{**worker_options(workers, torch.device("cpu")), **options},
+        )  # fmt: skip
+        seen = []
+        for epoch in which:
+            sampler.epoch = epoch
+            seen.append(list(loader))
+        return seen
+
+    torch.manual_seed(0)
+    expected = epochs(range(3), 0)
+    torch.manual_seed(1)
+    np.random.seed(1)  # noqa: NPY002
+    for found in (epochs(range(3), 2), epochs(range(2, 3), 1, prefetch_factor=5), epochs(range(2, 3), 0)):
+        for ours, theirs in zip(expected[-len(found) :], found, strict=True):
+            for left, right in zip(ours, theirs, strict=True):
+                for a, b in zip(left, right, strict=True):
+                    torch.testing.assert_close(a, b, equal_nan=True, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_worker_says_in_one_sentence_what_is_wrong(tmp_path: Path, workers: int) -> None:
+    own = tiny_clips(tmp_path / "ein Ordner", counts={"train": 1})
+    (own.root / own.table["video"][2]).write_bytes(b"")
+    sampler = EpochSampler(ClipDataset(own, SPEC, training=False))
+    loader = DataLoader(
+        sampler.dataset, sampler=sampler, collate_fn=collate, **worker_options(workers, torch.device("cpu"))
+    )
+    with pytest.raises(MgkitError) as error, unwrapped_errors():
+        list(loader)
+    assert str(error.value) == f"{own.root / own.table['video'][2]} is an empty file: copy the video again."
+
+
+def test_batches_of_a_worker_lie_in_shared_memory(clips: Clips) -> None:
+    """Else they would be copied there on their way."""
+    sampler = EpochSampler(ClipDataset(clips, SPEC, training=True))
+    loader = DataLoader(
+        sampler.dataset, batch_size=2, sampler=sampler, collate_fn=lambda samples: _shared(collate(samples)),
+        **worker_options(1, torch.device("cpu")),
+    )  # fmt: skip
+    assert all(loader)
+
+
+def _shared(batch: Batch) -> bool:
+    assert batch.frames is not None
+    assert batch.keypoints is not None
+    return batch.frames.is_shared() and batch.keypoints.is_shared()
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("heatmap", ["joint", "limb"])
+def test_an_autocast_around_the_inputs_changes_nothing(
+    clips: Clips, dtype: torch.dtype, heatmap: str
+) -> None:
+    spec = replace(SPEC, heatmap=heatmap, heatmap_size=56)
+    dataset = ClipDataset(clips, spec, training=True)
+    batch = collate([dataset[(0, i, 0)] for i in range(3)])
+    expected = batch_inputs(batch, spec, clips.skeleton)
+    with torch.autocast("cpu", dtype=dtype):
+        found = batch_inputs(batch, spec, clips.skeleton)
+    for name, value in expected.items():
+        assert found[name].dtype == torch.float32
+        assert torch.equal(found[name], value)
 
 
 def test_test_views_are_shifts_and_mirrors(clips: Clips) -> None:
