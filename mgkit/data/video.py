@@ -22,7 +22,7 @@ from mgkit.files import atomic
 
 if TYPE_CHECKING:
     import av
-    from av.container import InputContainer
+    from av.container import InputContainer, OutputContainer
     from av.video.stream import VideoStream
 
 Frames = npt.NDArray[np.uint8]
@@ -79,22 +79,7 @@ def probe(path: str | Path) -> VideoInfo:
     """
     path = Path(path)
     with _opened(path) as (container, stream):
-        index = _index(container, stream)
-        count = len(index.times)
-        if index.cut_off:
-            raise MgkitError(
-                f"{path} is cut off: its header promises {index.promised} frames and {count} are there; "
-                "copy it again from its source, or re-encode what is left with ffmpeg."
-            )
-        container.seek(0)
-        first = next(_decoded(container, stream), None)
-        if first is None or not count:
-            raise MgkitError(
-                f"{path} has a video track of which no frame can be decoded: copy or export it again."
-            )
-        height, width = _picture(first).shape[:2]
-        fps = float(stream.average_rate or stream.guessed_rate or 0.0)
-    return VideoInfo(frames=count, fps=fps, width=width, height=height)
+        return _inspect(path, container, stream)[0]
 
 
 def read_frames(path: str | Path, indices: Sequence[int] | npt.NDArray[np.integer]) -> Frames:
@@ -176,18 +161,7 @@ def write_video(
             atomic(path) as temporary,
             av.open(str(temporary), "w", format="mp4", options={"movflags": "+faststart"}) as container,
         ):
-            stream = container.add_stream("libx264", rate=_rational(fps))
-            stream.height, stream.width, stream.pix_fmt = size[0], size[1], "yuv420p"
-            stream.codec_context.thread_count = 1
-            stream.options = {
-                "crf": f"{quality:g}",
-                "preset": "veryfast",
-                "bf": "0",
-                "g": str(key_frame_distance),
-                "keyint_min": str(key_frame_distance),
-                "sc_threshold": "0",  # no extra key-frames where the picture changes: the distance stays even
-                "threads": "1",
-            }
+            stream = _h264_stream(container, fps, size, key_frame_distance, quality)
             frame: Frames | None = first
             while frame is not None:
                 _checked_size(path, frame, count, size)
@@ -201,6 +175,25 @@ def write_video(
             f"{path} cannot be written ({_short(error)}): check free space and permissions."
         ) from None
     return count
+
+
+def _h264_stream(
+    container: OutputContainer, fps: float, size: tuple[int, int], key_frame_distance: int, quality: float
+) -> VideoStream:
+    """The track that every prepared video is written to: see `write_video`. `size` is (height, width)."""
+    stream = container.add_stream("libx264", rate=_rational(fps))
+    stream.height, stream.width, stream.pix_fmt = size[0], size[1], "yuv420p"
+    stream.codec_context.thread_count = 1
+    stream.options = {
+        "crf": f"{quality:g}",
+        "preset": "veryfast",
+        "bf": "0",
+        "g": str(key_frame_distance),
+        "keyint_min": str(key_frame_distance),
+        "sc_threshold": "0",  # no extra key-frames where the picture changes: the distance stays even
+        "threads": "1",
+    }
+    return stream
 
 
 def _checked_size(path: Path, frame: Any, number: int, size: tuple[int, int] | None) -> tuple[int, int]:
@@ -336,6 +329,26 @@ def _opened(path: Path) -> Iterator[tuple[InputContainer, VideoStream]]:
             raise MgkitError(
                 f"{path} cannot be decoded ({_short(error)}): copy it again or convert it to MP4."
             ) from None
+
+
+def _inspect(path: Path, container: InputContainer, stream: VideoStream) -> tuple[VideoInfo, _Index]:
+    """What `probe` says of an opened file, and the index that it found on the way."""
+    index = _index(container, stream)
+    count = len(index.times)
+    if index.cut_off:
+        raise MgkitError(
+            f"{path} is cut off: its header promises {index.promised} frames and {count} are there; "
+            "copy it again from its source, or re-encode what is left with ffmpeg."
+        )
+    container.seek(0)
+    first = next(_decoded(container, stream), None)
+    if first is None or not count:
+        raise MgkitError(
+            f"{path} has a video track of which no frame can be decoded: copy or export it again."
+        )
+    height, width = _picture(first).shape[:2]
+    fps = float(stream.average_rate or stream.guessed_rate or 0.0)
+    return VideoInfo(frames=count, fps=fps, width=width, height=height), index
 
 
 def _index(container: InputContainer, stream: VideoStream) -> _Index:

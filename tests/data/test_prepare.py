@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import pickle
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,9 @@ import numpy as np
 import pytest
 
 from mgkit.data.clips import load_clips
-from mgkit.data.prepare import MARGIN, person_crop, prepare, report_lines
+from mgkit.data.cutting import person_crop
+from mgkit.data.making import MARGIN
+from mgkit.data.prepare import prepare, report_lines
 from mgkit.data.video import read_frames, write_video
 from mgkit.errors import MgkitError
 
@@ -71,66 +74,172 @@ def test_crop_keeps_pixels_and_joints_together(tmp_path: Path, layout: Path) -> 
         np.testing.assert_allclose(back, np.linspace(60, 66, 6) + clips.ids.index(clip_id), atol=1e-3)
 
 
-def test_many_processes_make_the_same_folder_and_a_second_run_does_nothing(
-    tmp_path: Path, layout: Path
-) -> None:
-    source = raw(tmp_path)
+def content(folder: Path) -> dict[str, bytes]:
+    """Every file of a clip folder that must not depend on how it was made."""
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name != ".lock"
+    }
+
+
+def times(folder: Path) -> dict[Path, int]:
+    return {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+
+
+def test_many_processes_make_the_same_folder_byte_for_byte(tmp_path: Path, layout: Path) -> None:
+    source = raw(tmp_path, clips=12)
     one = run(source, tmp_path / "one", layout, workers=1)
     two = run(source, tmp_path / "two", layout, workers=2)
-    assert (tmp_path / "one" / "poses.npy").read_bytes() == (tmp_path / "two" / "poses.npy").read_bytes()
-    for name in one.table["video"]:
-        left, right = (
-            read_frames(tmp_path / folder / name, range(6)).astype(int) for folder in ("one", "two")
-        )
-        assert np.abs(left - right).mean() <= 1  # the same pictures, up to what the codec makes of them
-    assert one.table.equals(two.table)
-    before = {p: p.stat().st_mtime_ns for p in (tmp_path / "one").rglob("*")}
-    run(source, tmp_path / "one", layout)
-    assert before == {p: p.stat().st_mtime_ns for p in (tmp_path / "one").rglob("*")}
+    assert content(tmp_path / "one") == content(tmp_path / "two")
+    assert one.fingerprint == two.fingerprint
+
+
+def test_a_second_call_does_nothing_and_does_not_even_ask_the_reader(tmp_path: Path, layout: Path) -> None:
+    source, out = raw(tmp_path), tmp_path / "out"
+    run(source, out, layout, workers=1)
+    before = times(out)
+    stat = source.stat()
+    source.write_bytes(bytes(stat.st_size))  # unreadable, but of the same size and time
+    os.utime(source, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert len(run(source, out, layout)) == 3
+    assert before == times(out)
 
 
 def test_an_interrupted_preparation_is_completed(tmp_path: Path, layout: Path) -> None:
     source, out = raw(tmp_path), tmp_path / "out"
     whole = run(source, out, layout, workers=1)
+    before = content(out)
     (out / "clips.parquet").unlink()
     (out / whole.table["video"][1]).unlink()
     kept = (out / whole.table["video"][0]).stat().st_mtime_ns
-    again = run(source, out, layout, workers=1)
-    assert again.table.equals(whole.table)
+    with pytest.raises(MgkitError, match="is not finished: run the same `mgkit prepare` again"):
+        load_clips(out)
+    run(source, out, layout, workers=1)
+    assert content(out) == before
     assert (out / whole.table["video"][0]).stat().st_mtime_ns == kept
 
 
-def test_a_changed_source_is_noticed(tmp_path: Path, layout: Path) -> None:
+def test_only_what_has_changed_is_made_again(tmp_path: Path, layout: Path) -> None:
+    source, out = raw(tmp_path), tmp_path / "out"
+    run(source, out, layout, workers=1)
+    before = times(out / "videos")
+    touched = tmp_path / "videos" / "clip 1 ü.mp4"
+    os.utime(touched, ns=(1, 1))
+    run(source, out, layout, workers=1)
+    changed = {
+        path.name for path, at in times(out / "videos").items() if path.is_file() and before[path] != at
+    }
+    assert changed == {"clip 1 ü.mp4"}
+
+
+def test_an_edited_label_changes_the_table_and_no_video(tmp_path: Path, layout: Path) -> None:
+    source, out = raw(tmp_path), tmp_path / "out"
+    first = run(source, out, layout, workers=1)
+    before = times(out / "videos")
+    edited = pickle.loads(source.read_bytes())
+    edited["annotations"][0]["label"] = 1
+    source.write_bytes(pickle.dumps(edited))
+    again = run(source, out, layout, workers=1)
+    assert first.labels.tolist() == [0, 1, 0]
+    assert again.labels.tolist() == [1, 1, 0]
+    assert before == times(out / "videos")
+
+
+def test_a_clip_that_left_the_source_leaves_the_folder(tmp_path: Path, layout: Path) -> None:
     source, out = raw(tmp_path), tmp_path / "out"
     run(source, out, layout, workers=1)
     raw(tmp_path, clips=2)
-    with pytest.raises(MgkitError, match="was prepared from another source, or with other settings"):
-        run(source, out, layout)
+    assert run(source, out, layout, workers=1).ids == ["clip 0 ü", "clip 1 ü"]
+    assert sorted(path.name for path in (out / "videos").iterdir()) == ["clip 0 ü.mp4", "clip 1 ü.mp4"]
+
+
+def test_another_dataset_and_other_settings_are_refused(tmp_path: Path, layout: Path) -> None:
+    source, out = raw(tmp_path), tmp_path / "out"
+    run(source, out, layout, workers=1)
+    with pytest.raises(MgkitError, match="was prepared with size 32, not 64: choose another folder"):
+        prepare("pyskl", source, out, videos=tmp_path / "videos", skeleton=layout, size=64, progress=False)
+    other = tmp_path / "other"
+    other.mkdir()
+    annotations = pickle.loads(source.read_bytes())
+    for i, annotation in enumerate(annotations["annotations"]):
+        annotation["frame_dir"] = f"x{i}"
+    annotations["split"] = {"train": ["x0", "x1", "x2"]}
+    (other / "a.pkl").write_bytes(pickle.dumps(annotations))
+    with pytest.raises(
+        MgkitError, match="was prepared from another source: it holds 3 clips, of which 0 are in"
+    ):
+        prepare("pyskl", other / "a.pkl", out, skeleton=layout, size=32, progress=False)
     assert len(load_clips(out)) == 3
+
+
+def test_damage_is_noticed_and_mended(tmp_path: Path, layout: Path) -> None:
+    source, out = raw(tmp_path), tmp_path / "out"
+    clips = run(source, out, layout, workers=1)
+    before = content(out)
+    assert clips.damaged() == {}
+    victim = out / clips.table["video"][1]
+    whole = victim.read_bytes()
+    victim.write_bytes(whole[:-100])
+    with pytest.raises(
+        MgkitError, match=r"1 files of .* damaged or were replaced, videos/clip 1 ü\.mp4 \(has"
+    ):
+        load_clips(out)
+    run(source, out, layout, workers=1)
+    assert content(out) == before
+    victim.write_bytes(whole[:-100] + bytes(100))  # of the same size: only a look inside tells
+    ticks: list[tuple[int, int]] = []
+    found = load_clips(out).damaged(lambda done, total: ticks.append((done, total)))
+    assert found == {"videos/clip 1 ü.mp4": "has another content than was written"}
+    assert ticks[-1] == (4, 4)
+    victim.unlink()
+    run(source, out, layout, workers=1)
+    assert content(out) == before
 
 
 def test_video_and_pose_of_different_lengths_are_reported(tmp_path: Path, layout: Path) -> None:
     clips = run(raw(tmp_path, clips=1, video_frames=9), tmp_path / "out", layout, workers=1)
     assert clips.table["frames"].tolist() == [6]
-    assert report_lines(clips)[0] == "class names (1): a.pkl has none: numbered class 0 to class 0"
-    assert "lengths differ (1): clip 0 ü: frames by video 9, pose 6: the shortest is kept" in report_lines(
-        clips
-    )
+    lines = list(report_lines(clips))
+    assert lines[0] == "class names (1): a.pkl has none: numbered class 0 to class 0"
+    assert "lengths differ (1): clip 0 ü: frames by video 9, pose 6: the shortest is kept" in lines
 
 
-def test_a_broken_video_is_named_before_anything_else(tmp_path: Path, layout: Path) -> None:
+@pytest.mark.parametrize("workers", [1, 2])
+def test_too_many_broken_videos_are_refused_by_name(tmp_path: Path, layout: Path, workers: int) -> None:
     source = raw(tmp_path)
     (tmp_path / "videos" / "clip 1 ü.mp4").write_bytes(b"not a video")
-    for workers in (1, 2):
-        with pytest.raises(MgkitError, match=r"clip 1 ü\.mp4"):
-            run(source, tmp_path / "out", layout, workers=workers)
+    with pytest.raises(
+        MgkitError, match=r"1 of 3 clips cannot be made, and 0 may .*clip 1 ü\.mp4 is not a video"
+    ):
+        run(source, tmp_path / "out", layout, workers=workers)
     assert not (tmp_path / "out" / "clips.parquet").exists()
+    assert "left out: video cannot be read" in (tmp_path / "out" / "report.json").read_text()
+
+
+def test_a_single_broken_video_is_left_out_by_name(tmp_path: Path, layout: Path) -> None:
+    source, out = raw(tmp_path), tmp_path / "out"
+    broken = tmp_path / "videos" / "clip 1 ü.mp4"
+    whole = broken.read_bytes()
+    broken.write_bytes(b"not a video")
+    clips = run(source, out, layout, workers=1, tolerated=0.4)
+    assert clips.ids == ["clip 0 ü", "clip 2 ü"]
+    top = clips.report_table().iloc[0]
+    assert (top["what"], top["how many"], top["clips"]) == ("left out: video cannot be read", 1, "clip 1 ü")
+    assert "clip 1 ü.mp4 is not a video" in top["detail"]
+    with pytest.raises(MgkitError, match="1 of 3 clips cannot be made, and 0 may be left out"):
+        run(source, tmp_path / "strict", layout, workers=1, tolerated=0.4, strict=True)
+    kept = times(out / "videos")
+    broken.write_bytes(whole)  # mended: the same call takes it in
+    assert len(run(source, out, layout, workers=1)) == 3
+    now = times(out)
+    assert all(now[path] == at for path, at in kept.items())
 
 
 def test_videos_of_another_size_than_the_poses_are_refused(tmp_path: Path, layout: Path) -> None:
     source = raw(tmp_path, clips=1)
     write_video(tmp_path / "videos" / "clip 0 ü.mp4", np.zeros((6, 32, 48, 3), np.uint8), 25)
-    with pytest.raises(MgkitError, match="is 48 x 32 pixels, but the poses of clip 'clip 0 ü' say 96 x 64"):
+    with pytest.raises(MgkitError, match=r"clip 0 ü\.mp4 is 48 x 32 pixels, but the poses say 96 x 64"):
         run(source, tmp_path / "out", layout, workers=1)
 
 
@@ -156,6 +265,7 @@ def test_the_crop_holds_the_person_and_ignores_a_thrown_joint() -> None:
     assert plain.x <= 100
     assert plain.x + plain.side >= 200
     assert plain.side == pytest.approx(100 * (1 + MARGIN), rel=0.03)
+    assert not (plain.x % 2 or plain.y % 2 or plain.side % 2)  # whole chroma pixels
     thrown = pose.copy()
     thrown[0, 0, 0, :2] = (630, 470)
     thrown[0, 1, 0, :2] = (-500, 20)
