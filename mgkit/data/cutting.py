@@ -287,6 +287,10 @@ def crop_plane(plane: Plane, x: int, y: int, side: int, size: int, outside: int)
             dtype=np.uint8,
         )  # fmt: skip
     # Averaging over all source pixels under an output pixel keeps edges smooth; enlarging interpolates.
+    # Halving first gives the same to a grey level or so in half the time.
+    while side >= 2 * size and side % 2 == 0:
+        side //= 2
+        part = np.asarray(cv2.resize(part, (side, side), interpolation=cv2.INTER_AREA), dtype=np.uint8)
     how = cv2.INTER_AREA if side > size else cv2.INTER_LINEAR
     return np.asarray(cv2.resize(part, (size, size), interpolation=how), dtype=np.uint8)
 

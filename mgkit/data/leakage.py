@@ -68,7 +68,7 @@ def _shared(table: Table, column: str, what: str) -> Iterator[Found]:
                 "splits": f"{one}, {other}",
                 "name": str(name),
                 "clips": f"{row[one]}, {row[other]}",
-                "detail": f"has {row[one]} clips in {one} and {row[other]} in {other}",
+                "detail": f"{name} has {row[one]} clips in {one} and {row[other]} in {other}",
             }
 
 

@@ -98,7 +98,8 @@ def make(job: Job, stopped: Callable[[], bool] | None = None) -> Made:
                     source = stack.enter_context(open_source(video, job.threads))
                     info = source.info
             except SourceError as error:
-                _leave_out(made, job.clips, "video cannot be read", str(error))
+                kind = "video cannot be read" if video.is_file() else "video missing"
+                _leave_out(made, job.clips, kind, str(error))
                 return made
             made.source = info.to_dict()
             made.notes += _odd(video, info, job.clips)
