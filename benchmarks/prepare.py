@@ -201,7 +201,7 @@ def main() -> None:
         make_input(source, options.videos, frames, options.clips)
         labels = _labels(source)
         print(
-            f"{platform.processor() or platform.machine()}, {cores()} cores; {options.videos} videos of {frames} frames "
+            f"{platform.machine()}, {cores()} cores; {options.videos} videos of {frames} frames "
             f"{WIDTH} x {HEIGHT}, {len(labels)} clips of {sum(b - a for _, a, b in labels)} frames; made in "
             f"{time.perf_counter() - began:.0f} s",
             file=sys.stderr,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -118,9 +119,14 @@ def missing_joints(clips: Clips, by: str | None = "subject") -> pd.DataFrame:
     if by == "split":
         order = [split for split in clips.splits if split in frames]
     else:
-        order = [name for name in names if name in frames] if by == "class" else sorted(frames)
+        order = [name for name in names if name in frames] if by == "class" else sorted(frames, key=_natural)
     shares = {key: 100 * missing[key] / frames[key] for key in order}
     return pd.DataFrame(shares, index=pd.Index(clips.skeleton.joints, name="joint"))
+
+
+def _natural(name: str) -> list[tuple[int, int, str]]:
+    """Sorts S2 before S10."""
+    return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in re.split(r"(\d+)", name)]
 
 
 def report_table(report: list[dict[str, str]]) -> pd.DataFrame:
