@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from mgkit.errors import MgkitError, some
@@ -171,34 +172,88 @@ def make_folds(
     return Folds(tuple(made), report)
 
 
-def _assign(labels: Any, groups: Any, k: int, stratify: bool, seed: int) -> Any:
-    """(N,) the fold in which each clip is validated. Of several draws the one whose folds are most alike is taken."""
-    from sklearn.model_selection import GroupKFold, KFold, StratifiedGroupKFold, StratifiedKFold
+def _assign(labels: Any, groups: Any, k: int, stratify: bool, seed: int) -> npt.NDArray[np.int64]:
+    """(N,) the fold in which each clip is validated.
 
-    single = len(set(groups)) == len(groups)
-    kind: Any = (
-        (StratifiedKFold if stratify else KFold)
-        if single
-        else (StratifiedGroupKFold if stratify else GroupKFold)
-    )
-    best, least = None, np.inf
-    target = np.bincount(labels) / k
-    for attempt in range(1 if single else 10):
-        state = int(np.random.default_rng([seed, attempt]).integers(2**31))
+    Groups are dealt out, the largest first, then moved and exchanged as long as that makes the folds more alike:
+    in the number of clips and, if stratified, in that of each class. The best of several random beginnings is kept.
+    (scikit-learn's StratifiedGroupKFold stops after dealing, and gives the same folds for nearly every seed.)
+    """
+    names, group_of = np.unique(groups, return_inverse=True)
+    if len(names) == len(labels):  # clip by clip: every class can be dealt out evenly
+        from sklearn.model_selection import KFold, StratifiedKFold
+
+        kind: Any = StratifiedKFold if stratify else KFold
         fold_of = np.zeros(len(labels), dtype=np.int64)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # rare classes: told of in the report, with their names
-            parts = kind(k, shuffle=True, random_state=state).split(np.zeros(len(labels)), labels, groups)
-            for fold, (_, val) in enumerate(parts):
+            for fold, (_, val) in enumerate(kind(k, shuffle=True, random_state=seed).split(labels, labels)):
                 fold_of[val] = fold
-        counts = np.stack([np.bincount(labels[fold_of == fold], minlength=len(target)) for fold in range(k)])
-        sizes = counts.sum(1)
-        # Chi-squared of the class counts and of the fold sizes; a fold without clips is no fold.
-        cost = float((((counts - target) ** 2) / np.maximum(target, 1)).sum()) if stratify else 0.0
-        cost += float(((sizes - sizes.mean()) ** 2).sum() / sizes.mean()) + 1e9 * int((sizes == 0).sum())
-        if cost < least:
-            best, least = fold_of, cost
-    return best
+        return fold_of
+    # What is to be alike: a column a class, and one for all; each weighs as much as chi-squared has it.
+    counts = np.zeros((len(names), labels.max() + 2))
+    np.add.at(counts, (group_of, labels), float(stratify))
+    counts[:, -1] = np.bincount(group_of)
+    target = counts.sum(0) / k
+    weights = 1 / np.maximum(target, 1)
+    best, least = np.zeros(len(names), dtype=np.int64), np.inf
+    for attempt in range(8):
+        rng = np.random.default_rng([seed, attempt])
+        fold_of_group, cost = _deal(counts, target, weights, k, rng)
+        if cost < least - 1e-9:
+            best, least = fold_of_group, cost
+    return best[group_of]
+
+
+def _deal(
+    counts: npt.NDArray[np.float64],
+    target: npt.NDArray[np.float64],
+    weights: npt.NDArray[np.float64],
+    k: int,
+    rng: np.random.Generator,
+) -> tuple[npt.NDArray[np.int64], float]:
+    """One deal of groups (G, columns) to k folds; the fold of each group, and how far the folds are from `target`."""
+    folds = np.zeros((k, counts.shape[1]))
+    fold_of = np.full(len(counts), -1)
+    order = np.argsort(-counts[:, -1] * rng.uniform(0.7, 1.3, len(counts)))
+
+    def costs(content: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        return ((content - target) ** 2 * weights).sum(-1)
+
+    for i, group in enumerate(order):
+        rise = costs(folds + counts[group]) - costs(folds)
+        if i < k:  # no fold stays empty
+            rise[folds[:, -1] > 0] = np.inf
+        fold_of[group] = int(rise.argmin())
+        folds[fold_of[group]] += counts[group]
+    for _ in range(20):
+        moved = False
+        for group in rng.permutation(len(counts)):
+            here, mine = fold_of[group], counts[group]
+            now = costs(folds)
+            # To another fold, which leaves this one without it ...
+            change = costs(folds + mine) - now + costs(folds[here] - mine) - now[here]
+            change[here] = 0.0 if (fold_of == here).sum() > 1 else -np.inf
+            there = int(change.argmin())
+            if np.isfinite(change[there]) and change[there] < -1e-9:
+                folds[here] -= mine
+                folds[there] += mine
+                fold_of[group], moved = there, True
+                continue
+            # ... or in exchange for any group of another fold.
+            others = np.flatnonzero(fold_of != here)
+            swapped = counts[others] - mine
+            change = costs(folds[here] + swapped) - now[here]
+            change += costs(folds[fold_of[others]] - swapped) - now[fold_of[others]]
+            if len(others) and change.min() < -1e-9:
+                other = int(others[change.argmin()])
+                there = fold_of[other]
+                folds[here] += counts[other] - mine
+                folds[there] += mine - counts[other]
+                fold_of[group], fold_of[other], moved = there, here, True
+        if not moved:
+            break
+    return fold_of, float(costs(folds).sum())
 
 
 def _rare(clips: Clips, labels: Any, groups: Any, fold_of: Any, k: int, group: str) -> list[dict[str, str]]:

@@ -44,7 +44,7 @@ def posed(root: Path, rows: list[dict[str, Any]], poses: list[np.ndarray | None]
 def walk(seed: int, frames: int = 20) -> np.ndarray:
     rng = np.random.default_rng(seed)
     pose = np.ones((1, frames, 3, 3), np.float32)
-    pose[..., :2] = rng.uniform(4, 28, (1, 1, 3, 2)) + np.cumsum(rng.normal(0, 0.7, (1, frames, 3, 2)), 1)
+    pose[..., :2] = rng.uniform(4, 28, (1, 1, 3, 2)) + np.cumsum(rng.normal(0, 0.2, (1, frames, 3, 2)), 1)
     return pose
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -59,14 +60,33 @@ def test_each_clip_is_validated_once_and_no_group_is_cut(
     assert summary.loc["never", "all"] == 0
 
 
-def test_stratified_folds_are_more_alike_than_plain_ones(tmp_path: Path) -> None:
-    clips = many(tmp_path)
+def unevenness(table: pd.DataFrame) -> float:
+    """Chi-squared of class counts over the folds."""
+    counts = table.drop(columns="all").to_numpy()
+    mean = counts.mean(1, keepdims=True)
+    return float(((counts - mean) ** 2 / np.maximum(1, mean)).sum())
 
-    def spread(stratify: bool) -> float:
-        table = clips.folds(4, stratify=stratify).summary().drop(columns="all").to_numpy()
-        return float((table.std(1) / np.maximum(1, table.mean(1))).mean())
 
-    assert spread(True) < spread(False)
+def test_stratified_folds_are_more_alike_than_plain_ones_and_those_of_scikit_learn(tmp_path: Path) -> None:
+    from sklearn.model_selection import StratifiedGroupKFold
+
+    clips = many(tmp_path, people=20, test=False)
+    stratified, plain = (clips.folds(4, stratify=how).summary() for how in (True, False))
+    assert unevenness(stratified) < 0.8 * unevenness(plain)
+    sizes = plain.drop(columns="all").sum()
+    assert sizes.max() - sizes.min() <= 3
+    groups = clips.table["subject"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        theirs = pd.DataFrame(
+            {
+                fold: np.bincount(clips.labels[val], minlength=7)
+                for fold, (_, val) in enumerate(
+                    StratifiedGroupKFold(4).split(clips.labels, clips.labels, groups)
+                )
+            }
+        )
+    assert unevenness(stratified) <= unevenness(theirs.assign(all=0))
 
 
 def test_rare_classes_are_reported_by_name(tmp_path: Path) -> None:
