@@ -13,12 +13,25 @@ from mgkit import __version__
 from mgkit.errors import MgkitError
 
 EXIT_USER_ERROR, EXIT_INTERRUPTED = 2, 130
+READER_NAMES = ("imigue", "smg", "ma52", "pyskl", "folders")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit status: 0, 2 for something the user can put right, 130 for Ctrl-C."""
-    options = _parser().parse_args(arguments)
+    words = list(sys.argv[1:] if arguments is None else arguments)
     try:
+        if (
+            len(words) == 3
+            and words[0] == "prepare"
+            and words[1] in READER_NAMES
+            and words[2] in ("-h", "--help")
+        ):
+            _reader_help(words[1])
+            return 0
+        options, rest = _parser().parse_known_args(words)
+        if rest and options.command is not _prepare:
+            _parser().error(f"unrecognized arguments: {' '.join(rest)}")
+        options.rest = rest
         options.command(options)
     except MgkitError as error:
         print(f"mgkit: {error}", file=sys.stderr)
@@ -46,26 +59,52 @@ def _parser() -> argparse.ArgumentParser:
     _changes(demo)
     demo.set_defaults(command=_demo)
 
-    prepare = commands.add_parser("prepare", help="raw dataset to clip folder")
-    prepare.add_argument("reader", help="layout of the source: pyskl")
-    prepare.add_argument("source", type=Path, help="the dataset; for pyskl its pickle")
-    prepare.add_argument("out", type=Path, help="the clip folder to make")
-    prepare.add_argument(
-        "--videos", type=Path, help="folder of videos named after the clips; none = poses only"
+    prepare = commands.add_parser(
+        "prepare",
+        help="raw dataset to clip folder; goes on with an unfinished one",
+        epilog="Each reader has options of its own: mgkit prepare READER --help",
+        allow_abbrev=False,
     )
-    prepare.add_argument("--skeleton", help="joint layout of the poses, a name or a .json file")
-    prepare.add_argument("--classes", type=Path, help="class names: .json, or one a line")
-    prepare.add_argument("--splits", help="named splits to take, with commas between (default: all)")
+    prepare.add_argument("reader", help=f"layout of the source: {', '.join(READER_NAMES)}")
+    prepare.add_argument("source", type=Path, help="the dataset: a folder; for pyskl the pickle")
+    prepare.add_argument(
+        "out", type=Path, help="the clip folder to make, to go on with, or to bring up to date"
+    )
     prepare.add_argument(
         "--size", type=int, default=256, help="side of the prepared videos (default: %(default)s)"
     )
     prepare.add_argument("--workers", type=int, help="processes (default: one per core)")
+    prepare.add_argument("--strict", action="store_true", help="refuse as soon as one clip cannot be made")
+    prepare.add_argument(
+        "--tolerated",
+        type=float,
+        default=0.05,
+        help="share of the clips that may be left out before all is refused (default: %(default)s)",
+    )
+    prepare.add_argument(
+        "--report", action="store_true", help="print every entry of the report, not the first few"
+    )
     prepare.set_defaults(command=_prepare)
+
+    folds = commands.add_parser("folds", help="k-fold splits of a clip folder, by subject or video")
+    folds.add_argument("folder", type=Path, help="clip folder")
+    folds.add_argument("k", type=int, help="how many folds")
+    folds.add_argument(
+        "--group",
+        default="subject",
+        choices=["subject", "source", "clip"],
+        help="what stays on one side (default: %(default)s)",
+    )
+    folds.add_argument("--splits", help="splits that are pooled, with commas between (default: all but test)")
+    folds.add_argument("--plain", action="store_true", help="do not spread the classes evenly over the folds")
+    folds.add_argument("--seed", type=int, default=0, help="(default: %(default)s)")
+    folds.add_argument("--name", help="begin of the names of the split tables")
+    folds.set_defaults(command=_folds)
 
     train = commands.add_parser(
         "train", help="clip folder and recipe to run folder; resumes an unfinished one"
     )
-    train.add_argument("clips", type=Path, help="clip folder")
+    train.add_argument("clips", type=Path, help="clip folder, or a split table in it")
     train.add_argument("out", type=Path, help="run folder")
     train.add_argument(
         "--recipe", default="paper", help="paper, fusion, rgb-only, pose-only, demo (default: %(default)s)"
@@ -122,6 +161,10 @@ def _parser() -> argparse.ArgumentParser:
 
     show = commands.add_parser("show", help="what a clip folder or a run folder holds")
     show.add_argument("folder", type=Path)
+    show.add_argument("--check", action="store_true", help="read every file of a clip folder and compare it")
+    show.add_argument(
+        "--report", action="store_true", help="print every entry of the report, not the first few"
+    )
     show.set_defaults(command=_show)
     return parser
 
@@ -166,21 +209,50 @@ def _demo(options: Any) -> None:
     print(f"notebooks   make lab\n{(time.monotonic() - began) / 60:.1f} minutes")
 
 
-def _prepare(options: Any) -> None:
-    from mgkit.data.prepare import prepare, report_lines
-    from mgkit.data.readers.pyskl import read_classes
+def _reader_help(name: str) -> None:
+    from mgkit.data.reader_options import parse_options
 
-    given: dict[str, Any] = {
-        "videos": options.videos,
-        "skeleton": options.skeleton,
-        "classes": None if options.classes is None else read_classes(options.classes),
-        "splits": None if options.splits is None else options.splits.split(","),
-    }
-    clips = prepare(options.reader, options.source, options.out, size=options.size, workers=options.workers,
-                    **{key: value for key, value in given.items() if value is not None})  # fmt: skip
+    parse_options(name, ["--help"])
+
+
+def _prepare(options: Any) -> None:
+    from mgkit.data.prepare import prepare
+    from mgkit.data.reader_options import parse_options
+
+    clips = prepare(
+        options.reader, options.source, options.out, size=options.size, workers=options.workers,
+        strict=options.strict, tolerated=options.tolerated, **parse_options(options.reader, options.rest),
+    )  # fmt: skip
     print(clips)
-    for line in report_lines(clips):
+    _report(clips, options.report)
+
+
+def _report(clips: Any, whole: bool = False) -> None:
+    from mgkit.data.prepare import report_lines
+
+    if whole:
+        for entry in clips.report:
+            print("\t".join((entry["what"], entry["clip_id"], entry["detail"])))
+        return
+    lines = list(report_lines(clips))
+    print("nothing was odd" if not lines else "what was odd (how many): which")
+    for line in lines:
         print(f"  {line}")
+
+
+def _folds(options: Any) -> None:
+    from mgkit.data.clips import load_clips
+
+    folds = load_clips(options.folder).folds(
+        options.k, group=None if options.group == "clip" else options.group, stratify=not options.plain,
+        seed=options.seed, splits=options.splits.split(",") if options.splits else None, name=options.name,
+    )  # fmt: skip
+    print(folds.summary().to_string())
+    for entry in folds.report:
+        print(f"  {entry['what']}: {entry['detail']}")
+    for fold in folds:
+        print(fold.path)
+    print(f"next: mgkit train {folds[0].path} RUN")
 
 
 def _train(options: Any) -> None:
@@ -252,7 +324,6 @@ def _figures(options: Any) -> None:
 
 def _show(options: Any) -> None:
     from mgkit.data.clips import load_clips
-    from mgkit.data.prepare import report_lines
     from mgkit.results.runs import load_run
 
     if (options.folder / "config.json").is_file():
@@ -266,9 +337,26 @@ def _show(options: Any) -> None:
         return
     clips = load_clips(options.folder)
     print(clips)
-    print(clips.summary().to_string())
-    for line in report_lines(clips):
-        print(f"  {line}")
+    print(clips.summary())
+    _report(clips, options.report)
+    if options.check:
+        _check(clips)
+
+
+def _check(clips: Any) -> None:
+    from mgkit.errors import some
+    from mgkit.progress import Progress
+
+    with Progress("check") as bar:
+        files = clips.damaged(tick=lambda done, total: bar.advance(1, total))
+    for file, problem in files.items():
+        print(f"  {file} {problem}")
+    if files:
+        raise MgkitError(
+            f"{len(files)} files of {clips.root} are damaged: {some(files)}. Delete them and run the same "
+            "`mgkit prepare` again, it makes these anew."
+        )
+    print("every file is as it was written")
 
 
 def _results(run: Any, split: str) -> str:

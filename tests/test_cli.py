@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pickle
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -47,8 +48,13 @@ def test_the_whole_chain_from_a_shell(tmp_path: Path, capsys: pytest.CaptureFixt
     assert main(["figures", out]) == 0
     assert {p.suffix for p in (tmp_path / "run" / "figures").iterdir()} == {".pdf", ".png", ".csv"}
     assert main(["show", out]) == 0
-    assert main(["show", data]) == 0
-    assert "jump" in capsys.readouterr().out
+    capsys.readouterr()
+    assert main(["show", data, "--check"]) == 0
+    printed = capsys.readouterr().out
+    assert "jump" in printed
+    assert "below 32 (%)" in printed
+    assert "nothing was odd" in printed
+    assert "every file is as it was written" in printed
 
 
 @pytest.mark.parametrize(
@@ -74,6 +80,52 @@ def test_what_the_user_can_mend_is_one_sentence(
     assert error.startswith("mgkit: ")
     assert message in error
     assert error.count("\n") == 1
+
+
+def test_a_damaged_folder_is_told_of(demo_copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    victim = next((demo_copy / "videos").iterdir())
+    content = bytearray(victim.read_bytes())
+    content[-10] ^= 1
+    victim.write_bytes(bytes(content))
+    assert main(["show", str(demo_copy)]) == 0
+    assert main(["show", str(demo_copy), "--check"]) == EXIT_USER_ERROR
+    captured = capsys.readouterr()
+    assert f"videos/{victim.name} has another content than was written" in captured.out
+    assert "run the same `mgkit prepare` again" in captured.err
+    victim.write_bytes(bytes(content[:-1]))
+    assert main(["show", str(demo_copy)]) == EXIT_USER_ERROR
+    assert "are damaged or were replaced" in capsys.readouterr().err
+
+
+@pytest.fixture
+def demo_copy(demo_clips: Clips, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(demo_clips.root, tmp_path / "copy"))
+
+
+def test_folds_from_a_shell(demo_copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["folds", str(demo_copy), "2", "--group", "subject", "--seed", "3"]) == 0
+    printed = capsys.readouterr().out
+    path = demo_copy / "splits" / "subject-2-seed3-fold1.csv"
+    assert str(path) in printed
+    assert "fold 0" in printed
+    assert main(["show", str(path)]) == 0
+    assert "subject-2-seed3-fold1" in capsys.readouterr().out
+
+
+def test_options_of_readers(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(SystemExit) as done:
+        main(["prepare", "pyskl", "--help"])
+    assert done.value.code == 0
+    text = capsys.readouterr().out
+    assert "--skeleton" in text
+    assert "folder with one video a clip" in text
+    assert main(["prepare", "pyskl", "a.pkl", str(tmp_path / "x"), "--speed", "3"]) == EXIT_USER_ERROR
+    assert "the reader pyskl has no option '--speed'; it has --classes" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["show", str(tmp_path), "--speed"])
+    assert "unrecognized arguments: --speed" in capsys.readouterr().err
 
 
 def test_unknown_recipes_and_settings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

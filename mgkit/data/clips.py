@@ -7,6 +7,8 @@
                      A clip's rows start at its `pose_offset` and are persons x frames of them, persons first.
     videos/*.mp4     person-cropped, resized, short key-frame distance; absent when only poses are known
     report.json      what `prepare` found odd: [{"what", "clip_id", "detail"}, ...]
+    splits/*.csv     other splits of the same clips, see `mgkit.data.splits`
+    prepare.json, prepare.jsonl    what was made from what, see `mgkit.data.ledger`; absent in a folder made otherwise
 
 Coordinates are continuous: a pixel (column i, row j) covers [i, i + 1) x [j, j + 1), so that mirroring maps
 x to width - x. Everything is keyed by `clip_id`; the order of rows means nothing.
@@ -15,7 +17,7 @@ x to width - x. Everything is keyed by `clip_id`; the order of rows means nothin
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -25,84 +27,13 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from mgkit.data.clip_table import COLUMNS, Classes, check_table
+from mgkit.data.ledger import damaged, wrong_size
 from mgkit.data.skeletons import Skeleton
+from mgkit.data.splits import Folds, make_folds, read_split, split_path, write_split
+from mgkit.data.summary import Summary, missing_joints, report_table, summarise
 from mgkit.errors import MgkitError, some
 from mgkit.files import atomic, read_json, write_json
-
-COLUMNS: dict[str, str] = {
-    "clip_id": "str",  # unique
-    "split": "str",  # train, val, test, or any other name
-    "label": "int64",  # index into classes.json
-    "subject": "str",  # "" = not known
-    "source": "str",  # source video, or the annotation file when there is none
-    "start": "int64",  # first source frame, 0-based
-    "end": "int64",  # one past the last source frame
-    "frames": "int64",  # of the prepared video and of the pose, end - start unless the source was shorter
-    "fps": "float64",  # frames per second; 0 = not known
-    "width": "int64",  # of the prepared video, pixels: the frame that the key-points live in
-    "height": "int64",
-    "video": "str",  # path below the clip folder, "" = no video
-    "persons": "int64",  # 0 = no pose
-    "pose_offset": "int64",  # first row in poses.npy, -1 = no pose
-    "crop_x": "float64",  # the crop in source pixels: source x = crop_x + x * crop_width / width
-    "crop_y": "float64",
-    "crop_width": "float64",
-    "crop_height": "float64",
-}
-
-
-@dataclass(frozen=True)
-class Classes:
-    """Class names in label order, their coarse groups, and which one (if any) is not a gesture."""
-
-    names: tuple[str, ...]
-    groups: tuple[str, ...] | None = None
-    non_gesture: int | None = None
-
-    def __post_init__(self) -> None:
-        repeated = [name for name in self.names if self.names.count(name) > 1]
-        if repeated:
-            raise MgkitError(
-                f"class names are not unique: {some(sorted(set(repeated)))}. Give each class its own name."
-            )
-        if self.groups is not None and len(self.groups) != len(self.names):
-            raise MgkitError(
-                f"{len(self.groups)} class groups for {len(self.names)} classes: give one group a class."
-            )
-        if self.non_gesture is not None and not 0 <= self.non_gesture < len(self.names):
-            raise MgkitError(
-                f"the non-gesture class is {self.non_gesture}, outside 0 to {len(self.names) - 1}."
-            )
-
-    def __len__(self) -> int:
-        return len(self.names)
-
-    def index(self, name: str) -> int:
-        """The label of a class name; an unknown name raises a `MgkitError` that lists the known ones."""
-        if name not in self.names:
-            raise MgkitError(f"there is no class {name!r}; the classes are {some(self.names, 40)}.")
-        return self.names.index(name)
-
-    def to_dict(self) -> dict[str, Any]:
-        return {
-            "names": list(self.names),
-            "groups": None if self.groups is None else list(self.groups),
-            "non_gesture": self.non_gesture,
-        }
-
-    @classmethod
-    def from_dict(cls, value: dict[str, Any], where: str = "classes") -> Classes:
-        def words(value: Any) -> bool:
-            return isinstance(value, list) and all(isinstance(word, str) for word in value)
-
-        if not isinstance(value, dict) or not words(value.get("names")) or not value["names"]:
-            raise MgkitError(f'{where}: "names" must be a list of class names.')
-        groups, non_gesture = value.get("groups"), value.get("non_gesture")
-        if groups is not None and not words(groups):
-            raise MgkitError(f'{where}: "groups" must be a list of names, or null.')
-        if non_gesture is not None and type(non_gesture) is not int:
-            raise MgkitError(f'{where}: "non_gesture" must be a class number, or null.')
-        return cls(tuple(value["names"]), None if groups is None else tuple(groups), non_gesture)
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,6 +46,7 @@ class Clips:
         classes: class names, groups, non-gesture class.
         skeleton: the key-point layout.
         report: what was found odd when the folder was prepared.
+        split_table: name of the split table the splits come from, see `mgkit.data.splits`; "" = the official ones.
     """
 
     root: Path
@@ -122,6 +54,7 @@ class Clips:
     classes: Classes
     skeleton: Skeleton
     report: list[dict[str, str]] = field(default_factory=list)
+    split_table: str = ""
 
     def __len__(self) -> int:
         return len(self.table)
@@ -129,7 +62,12 @@ class Clips:
     def __repr__(self) -> str:
         parts = ", ".join(f"{name} {count}" for name, count in self.table["split"].value_counts().items())
         kinds = f"{len(self.classes)} classes, {self.skeleton.name}"
-        return f"Clips({str(self.root)!r}: {len(self)} clips ({parts}), {kinds})"
+        return f"Clips({str(self.path)!r}: {len(self)} clips ({parts}), {kinds})"
+
+    @property
+    def path(self) -> Path:
+        """What `load_clips` takes to give these clips with these splits: the folder, or the split table in it."""
+        return split_path(self.root, self.split_table) if self.split_table else self.root
 
     @property
     def ids(self) -> list[str]:
@@ -197,16 +135,88 @@ class Clips:
         parts = ["\n".join(lines), "\n".join(self.classes.names), "\n".join(self.skeleton.joints)]
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
-    def summary(self) -> pd.DataFrame:
-        """Clips per class (rows) and split (columns), with the median length in frames."""
-        names = pd.Categorical.from_codes(self.labels, categories=pd.Index(self.classes.names))
-        counts = pd.crosstab(names, self.table["split"].to_numpy(), dropna=False)
-        counts.index.name, counts.columns.name = "class", None
-        counts["all"] = counts.sum(axis=1)
-        counts["median frames"] = [
-            float(self.table.loc[self.labels == k, "frames"].median()) for k in range(len(self.classes))
-        ]
-        return counts
+    def with_splits(self, splits: Sequence[str], name: str, report: Sequence[dict[str, str]] = ()) -> Clips:
+        """The same clips with other splits, to be saved with `save_splits`.
+
+        Args:
+            splits: the split of each clip in the order of `table`.
+            name: of the split table.
+            report: entries to add to the report.
+        """
+        if len(splits) != len(self) or not all(isinstance(split, str) and split for split in splits):
+            raise MgkitError(f"splits must be {len(self)} names, one a clip in the order of the table.")
+        split_path(self.root, name)
+        table = self.table.assign(split=list(splits))
+        return replace(self, table=table, split_table=name, report=[*self.report, *report])
+
+    def save_splits(self) -> Path:
+        """Write the split table of `with_splits`; the same one again changes nothing, another one is refused."""
+        if not self.split_table:
+            raise MgkitError(f"these are the official splits of {self.root}: use with_splits to change them.")
+        write_split(self.path, self)
+        return self.path
+
+    def folds(
+        self,
+        k: int,
+        *,
+        group: str | None = "subject",
+        splits: Sequence[str] | None = None,
+        stratify: bool = True,
+        seed: int = 0,
+        name: str | None = None,
+    ) -> Folds:
+        """K folds: each has the splits "train" and "val", and everybody is in "val" once. No video is copied.
+
+            for fold in clips.folds(5, group="subject"):
+                mg.train(fold, recipe, f"runs/{fold.split_table}")
+
+        Args:
+            k: how many folds.
+            group: all clips of one "subject", or of one "source" video, stay on one side; None = each clip for itself.
+            splits: the official splits that are pooled; by default all but "test". Other clips keep their split (or
+                become "unused" where it is called train or val).
+            stratify: spread each class over the folds as evenly as the groups allow.
+            seed: of the draw.
+            name: begin of the names of the split tables, which are saved in the folder; by default from the above.
+
+        Returns:
+            The folds. Classes that a fold cannot train or validate are in their `report`.
+
+        Raises:
+            MgkitError: fewer groups than folds, a subject that is not known, an unknown split, or a split table of
+                that name with other splits.
+        """
+        return make_folds(self, k, group=group, splits=splits, stratify=stratify, seed=seed, name=name)
+
+    def leakage(self) -> pd.DataFrame:
+        """What stands on both sides of two splits (footage, videos, subjects, near-duplicates), one row a finding."""
+        from mgkit.data.leakage import leakage
+
+        return leakage(self)
+
+    def damaged(self, tick: Callable[[int, int], object] = lambda done, total: None) -> dict[str, str]:
+        """Read every video and the poses and compare them with what `prepare` wrote: file to what is wrong with it.
+
+        `load_clips` compares sizes only, which takes no time. `tick` is called after each file with the number done
+        and the number of all.
+        """
+        files = [video for video in self.table["video"] if video]
+        if (self.table["pose_offset"] >= 0).any():
+            files.append("poses.npy")
+        return damaged(self.root, files, tick)
+
+    def summary(self) -> Summary:
+        """Clips a class and split, lengths, and joints that were not seen, as tables."""
+        return summarise(self)
+
+    def missing_joints(self, by: str | None = "subject") -> pd.DataFrame:
+        """Share of frames in which each joint (rows) was not seen, in per cent, by subject, source, split or class."""
+        return missing_joints(self, by)
+
+    def report_table(self) -> pd.DataFrame:
+        """The report in one table: what, how many, which clips, details of the first; what was left out is on top."""
+        return report_table(self.report)
 
     @cached_property
     def _rows(self) -> dict[str, int]:
@@ -223,18 +233,35 @@ class Clips:
         return state
 
 
-def load_clips(root: str | Path) -> Clips:
-    """Open a clip folder and check all of it that can be checked without decoding video.
+def load_clips(root: str | Path, splits: str | None = None) -> Clips:
+    """Open a clip folder and check all of it that can be checked without reading videos.
+
+    Args:
+        root: the clip folder, or a split table in it (`<folder>/splits/<name>.csv`).
+        splits: name of a split table of the folder; None = the official splits.
 
     Raises:
         MgkitError: a file of the folder is missing or broken, a column is missing, a clip id is repeated, a label
-            is outside the class list, a clip has no frames, a pose lies outside `poses.npy`, or a video is missing.
-            The message names the file, the clips and the remedy.
+            is outside the class list, a clip has no frames, a pose lies outside `poses.npy`, or a video is missing
+            or has another size than it was written with. The message names the file, the clips and the remedy.
     """
     root = Path(root)
+    if root.suffix == ".csv" and root.parent.name == "splits" and splits is None:
+        root, splits = root.parent.parent, root.stem
+    clips = _load(root)
+    if splits is None:
+        return clips
+    return clips.with_splits(read_split(split_path(root, splits), clips.ids), splits)
+
+
+def _load(root: Path) -> Clips:
     if not root.is_dir():
         raise MgkitError(f"there is no clip folder {root}: make one with `mgkit prepare` or `mgkit demo`.")
     path = root / "clips.parquet"
+    if not path.is_file() and (root / "prepare.json").is_file():
+        raise MgkitError(
+            f"{root} is not finished: run the same `mgkit prepare` again, it goes on where it stopped."
+        )
     if not path.is_file():
         raise MgkitError(f"{root} is not a clip folder (no clips.parquet): make one with `mgkit prepare`.")
     try:
@@ -254,71 +281,6 @@ def load_clips(root: str | Path) -> Clips:
     clips = Clips(root, table, classes, skeleton, report)
     _check_files(clips)
     return clips
-
-
-def check_table(table: pd.DataFrame, classes: Classes, where: str) -> pd.DataFrame:
-    """Return `table` with the columns and types of `COLUMNS`, in clip_id order, or raise a `MgkitError`."""
-    missing = [column for column in COLUMNS if column not in table]
-    if missing:
-        raise MgkitError(f"{where} lacks the column {some(missing)}: run `mgkit prepare` again.")
-    if table.empty:
-        raise MgkitError(f"{where} has no clips.")
-    for column in COLUMNS:
-        if table[column].isna().any():
-            raise MgkitError(
-                f"{where}: column {column} has an empty cell in row {int(table[column].isna().argmax())}."
-            )
-    table = pd.DataFrame({column: _typed(table[column], kind, where) for column, kind in COLUMNS.items()})
-    table = table.sort_values("clip_id", ignore_index=True)
-    repeated = table.loc[table["clip_id"].duplicated(), "clip_id"]
-    if len(repeated):
-        raise MgkitError(f"{where}: clip ids stand twice: {some(repeated)}. Each clip needs its own id.")
-    outside = table[(table["label"] < 0) | (table["label"] >= len(classes))]
-    if len(outside):
-        raise MgkitError(
-            f"{where}: label {int(outside['label'].iloc[0])} of clip {outside['clip_id'].iloc[0]!r} is outside the "
-            f"{len(classes)} classes of classes.json ({len(outside)} such clips): correct the label or the class list."
-        )
-    if (table["clip_id"] == "").any():
-        raise MgkitError(f"{where}: a clip has no clip_id. Each clip needs its own.")
-    unsafe = table[[Path(name).is_absolute() or ".." in Path(name).parts for name in table["video"]]]
-    if len(unsafe):
-        raise MgkitError(
-            f"{where}: the video of clip {some(unsafe['clip_id'])} lies outside the clip folder."
-        )
-    odd = table[(table["persons"] < 0) | ((table["persons"] == 0) != (table["pose_offset"] < 0))]
-    if len(odd):
-        raise MgkitError(
-            f"{where}: persons and pose_offset of clip {some(odd['clip_id'])} contradict each other."
-        )
-    posed = table[table["persons"] > 0].sort_values("pose_offset")
-    rows = (posed["persons"] * posed["frames"]).to_numpy()
-    shared = posed["pose_offset"].to_numpy()[1:] < (posed["pose_offset"].to_numpy() + rows)[:-1]
-    if shared.any():
-        raise MgkitError(
-            f"{where}: the poses of clip {some(posed['clip_id'][1:][shared])} begin inside those of another clip: run "
-            "`mgkit prepare` again."
-        )
-    empty = table[(table["frames"] < 1) | (table["width"] < 1) | (table["height"] < 1)]
-    if len(empty):
-        raise MgkitError(f"{where}: no frames, or no size, for clip {some(empty['clip_id'])}.")
-    return table
-
-
-def _typed(column: pd.Series[Any], kind: str, where: str) -> pd.Series[Any]:
-    """A column in its type; a value that would have to be bent to fit is refused by row."""
-    values = column.tolist()
-    wanted: tuple[type, ...] = (str,) if kind == "str" else (int, float, np.integer, np.floating)
-    for i, value in enumerate(values):
-        good = isinstance(value, wanted) and not isinstance(value, bool | np.bool_)
-        if good and kind != "str":
-            good = bool(np.isfinite(value)) and (kind == "float64" or value == int(value))
-        if not good:
-            need = {"str": "text", "int64": "a whole number", "float64": "a finite number"}[kind]
-            raise MgkitError(
-                f"{where}: {column.name} in row {i} is {value!r}, not {need}: run `mgkit prepare` again."
-            )
-    return column.astype(kind)  # type: ignore[call-overload]
 
 
 def _check_files(clips: Clips) -> None:
@@ -350,6 +312,14 @@ def _check_files(clips: Clips) -> None:
     lost = [name for name in table["video"] if name and not (root / name).is_file()]
     if lost:
         raise MgkitError(f"{root} lacks {len(lost)} of its videos ({some(lost)}): run `mgkit prepare` again.")
+    changed = wrong_size(
+        root, [*table["video"][table["video"] != ""], *(["poses.npy"] if len(posed) else [])]
+    )
+    if changed:
+        raise MgkitError(
+            f"{len(changed)} files of {root} are damaged or were replaced, {some(changed, 3)}: run the same "
+            "`mgkit prepare` again, it makes these anew."
+        )
 
 
 def write_clip_folder(
@@ -407,3 +377,6 @@ def write_clip_folder(
     with atomic(root / "clips.parquet") as temporary:  # last: a folder without it is not a clip folder
         table.to_parquet(temporary, index=False)
     return load_clips(root)
+
+
+__all__ = ["COLUMNS", "Classes", "Clips", "Folds", "check_table", "load_clips", "write_clip_folder"]

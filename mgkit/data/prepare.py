@@ -3,280 +3,403 @@
 The crop of a clip is one square around every joint seen in it, with a margin; what lies outside the source frame is
 black. It is recorded, so each pixel and joint can be traced back. Key-points move with it. A clip without any seen
 joint keeps the whole frame, and the report says so.
+
+The same call goes on where an interrupted or killed one stopped, does nothing when nothing has changed, and makes
+only what has changed when a source was edited (`mgkit.data.ledger`). The result does not depend on the number of
+workers, nor on how often it was interrupted.
 """
 
 from __future__ import annotations
 
-import hashlib
-import multiprocessing
+import inspect
 import os
+import tempfile
+import time
 from collections import Counter
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-from tqdm import tqdm
+import pandas as pd
 
 from mgkit.data.clips import Clips, load_clips, write_clip_folder
+from mgkit.data.leakage import leakage
+from mgkit.data.ledger import NAME, FileRecord, Ledger, read_ledger, sha256_of, size_of, stamps, unchanged
+from mgkit.data.making import LEFT_OUT, MARGIN, Job, Made, Pose, impossible
+from mgkit.data.making_in_parallel import cores, make_all
+from mgkit.data.reader_options import get_reader
 from mgkit.data.readers import RawClip, RawDataset, note
-from mgkit.data.readers.pyskl import read_pyskl
-from mgkit.data.video import probe, read_frames, write_video
-from mgkit.errors import MgkitError
-from mgkit.files import read_json, write_json
-from mgkit.progress import live
-from mgkit.progress import out as bar_file
+from mgkit.data.skeletons import Skeleton
+from mgkit.errors import MgkitError, some
+from mgkit.files import exclusive, read_json, write_json
+from mgkit.progress import Progress
 
-MARGIN = 0.25  # of the half side, added around the joints: the published setting
-READERS = {"pyskl": read_pyskl}
-
-
-@dataclass(frozen=True)
-class Crop:
-    """A square in source pixels; it may reach beyond the frame."""
-
-    x: float
-    y: float
-    side: float
+MANIFEST = "prepare.json"
+TOLERATED = 0.05  # share of the clips that may be left out before the whole is refused
+_FORMAT = 2
 
 
 def prepare(
-    name: str,
+    reader: str | Callable[..., RawDataset],
     source: str | Path,
     out: str | Path,
     *,
     size: int = 256,
     workers: int | None = None,
+    strict: bool = False,
+    tolerated: float = TOLERATED,
     progress: bool = True,
     **options: Any,
 ) -> Clips:
-    """Make a clip folder from a raw dataset.
+    """Make a clip folder from a raw dataset, go on with one, or bring one up to date.
 
     Args:
-        name: the layout of the source: "pyskl" (annotation pickle, with `videos=` a folder of videos).
-        source: the dataset: for "pyskl" the pickle.
-        out: the clip folder. An unfinished one is completed; a finished one of the same source and settings is
-            returned as it is.
+        reader: the layout of the source, one of `mgkit.data.reader_options.READERS`, or a function of your own
+            `reader(source, **options) -> RawDataset`.
+        source: the dataset: a folder; for "pyskl" the pickle.
+        out: the clip folder. An unfinished one is completed; a finished one is returned as it is, unless a source
+            file has another size or time: then what depends on it is made again, and what is no longer in the source
+            is removed.
         size: side of the prepared square videos, pixels.
         workers: processes; one per core by default.
-        progress: show a bar.
-        **options: what the reader takes (`skeleton=`, `classes=`, `splits=`, `videos=`).
+        strict: refuse as soon as one clip cannot be made. By default such clips are left out, named in the report.
+        tolerated: share of the clips that may be left out before the whole is refused.
+        progress: show how far it is and how long it will take.
+        **options: what the reader takes, see `mgkit prepare READER --help`.
 
     Returns:
-        The prepared clips. What was odd stands in their `report`.
+        The prepared clips. What was odd stands in their `report`; see `report_table`.
 
     Raises:
-        MgkitError: see the reader; a video that cannot be decoded; a folder that holds something else.
+        MgkitError: see the reader; too many clips that cannot be made (the message says which and why); a folder that
+            holds something else, or was made with other settings; no space.
     """
-    if name not in READERS:
-        raise MgkitError(f"there is no reader {name!r}; there are {', '.join(READERS)}.")
     if size < 16 or size % 2:
         raise MgkitError(f"size is {size}: use an even number of pixels, 16 or more.")
-    out = Path(out)
-    raw = READERS[name](source, **options)
-    settings = {"reader": name, "size": size, "margin": MARGIN, "source": _stamp(raw)}
-    manifest = out / "prepare.json"
-    if manifest.is_file():
-        before = read_json(manifest)
-        # An unfinished folder may go on with a mended source: `_encode` makes anew what is older than its source.
-        mended = not (out / "clips.parquet").is_file() and {**before, "source": ""} == {
-            **settings,
-            "source": "",
-        }
-        if before != settings and not mended:
-            raise MgkitError(
-                f"{out} was prepared from another source, or with other settings ({manifest.name} tells): choose "
-                "another folder, or delete this one to prepare it again."
-            )
-        if (out / "clips.parquet").is_file():
-            return load_clips(out)
-    elif (out / "clips.parquet").exists():
-        raise MgkitError(
-            f"{out} already holds a clip folder that `prepare` did not make: choose another folder."
-        )
-    write_json(manifest, settings)
-    return _write(raw, out, size, workers, progress)
-
-
-def _write(raw: RawDataset, out: Path, size: int, workers: int | None, progress: bool) -> Clips:
-    report = list(raw.report)
-    crops: list[Crop] = []
-    rows: list[dict[str, Any]] = []
-    jobs = [(clip, out, size) for clip in raw.clips]
-    for row, crop, notes in _run(jobs, workers, progress):
-        report += notes
-        crops.append(crop)
-        rows.append(row)
-    poses = (
-        _move(clip.pose(), crop, size)[:, : row["frames"]] if clip.pose and row["persons"] else None
-        for clip, crop, row in zip(raw.clips, crops, rows, strict=True)
-    )
-    return write_clip_folder(out, rows, poses, raw.classes, raw.skeleton, report)
-
-
-def _run(jobs: list[Any], workers: int | None, progress: bool) -> Iterator[Any]:
-    workers = workers or os.cpu_count() or 1
-    bar: dict[str, Any] = {
-        "total": len(jobs),
-        "desc": "prepare",
-        "unit": "clip",
-        "disable": not live(progress),
-        "file": bar_file(),
-        "mininterval": 0.5,
-    }
-    if workers == 1 or not any(job[0].video for job in jobs):
-        yield from tqdm(map(_prepare_clip, jobs), **bar)
-        return
-    # Spawned, not forked: the parent may hold threads of torch or a notebook, which a fork would freeze.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context) as pool:
+    if workers is not None and workers < 1:
+        raise MgkitError(f"{workers} workers were asked for: give 1 or more, or None for one a core.")
+    if not 0 <= tolerated <= 1:
+        raise MgkitError(f"tolerated is {tolerated}: give a share from 0 to 1.")
+    read = get_reader(reader)
+    out, source = Path(out), Path(source)
+    made_by = reader if isinstance(reader, str) else f"{reader.__module__}.{reader.__qualname__}"
+    settings = {"format": _FORMAT, "reader": made_by, "size": size, "margin": MARGIN}
+    options = {key: value for key, value in options.items() if value is not None}
+    _check_options(read, options, made_by)
+    before = _manifest(out, settings)
+    if (
+        before.get("complete")
+        and before.get("options") == _plain(options)
+        and unchanged(before["files"], source)
+    ):
         try:
-            yield from tqdm(pool.map(_prepare_clip, jobs, chunksize=4), **bar)
-        except BaseException:
-            pool.shutdown(wait=True, cancel_futures=True)
-            raise
+            return load_clips(out)
+        except MgkitError:
+            pass  # a file was lost or damaged: it is made again
+    out.mkdir(parents=True, exist_ok=True)
+    with exclusive(out), Progress("prepare", progress) as bar:
+        if "cache" in inspect.signature(read).parameters:
+            options["cache"] = options.get("cache") or out / "cache"
+        raw = read(source, **options)
+        options.pop("cache", None)
+        files = stamps({*raw.files, *(clip.video for clip in raw.clips if clip.video)}, source)
+        _check_raw(raw, source)
+        ledger = read_ledger(out)
+        _check_same_dataset(raw, ledger, out)
+        broken = _broken_before(raw)
+        limit = 0 if strict else int(tolerated * len(raw.clips))
+        _refuse_beyond(limit, broken, raw, out)
+        _clean(out)
+        # From here on the folder is unfinished until all is done: nobody shall read an old table over new videos.
+        write_json(out / MANIFEST, {**settings, "complete": False})
+        (out / "clips.parquet").unlink(missing_ok=True)
+        clips = _make(raw, out, size, workers, bar, ledger, limit)
+        write_json(out / MANIFEST, {**settings, "complete": True, "options": _plain(options), "files": files})
+    return clips
 
 
-def _prepare_clip(job: tuple[RawClip, Path, int]) -> tuple[dict[str, Any], Crop, list[dict[str, str]]]:
-    """Cut, crop and encode one clip; the row of the table, its crop, and what was odd."""
-    clip, out, size = job
-    notes: list[dict[str, str]] = []
-    pose = clip.pose() if clip.pose else None
-    info = probe(clip.video) if clip.video else None
-    if info is not None:
-        frame_size = (info.width, info.height)
-        if clip.size is not None and clip.size != frame_size:
-            raise MgkitError(
-                f"{clip.video} is {info.width} x {info.height} pixels, but the poses of clip {clip.clip_id!r} say "
-                f"{clip.size[0]} x {clip.size[1]}: give the videos that the poses were made from."
-            )
-    elif clip.size is not None:
-        frame_size = clip.size
-    else:
-        raise MgkitError(f"clip {clip.clip_id!r} has neither a video nor a frame size.")
-    crop = person_crop(pose, frame_size)
-    if pose is not None and not np.isfinite(pose).all(-1).any():
-        notes.append(note("no person", "no joint was seen: the whole frame is kept", clip.clip_id))
-
-    asked = None if clip.end is None else clip.end - clip.start
-    lengths = {} if asked is None else {"label": asked}
-    if info is not None:
-        lengths["video"] = info.frames - clip.start if asked is None else min(asked, info.frames - clip.start)
-    if pose is not None:
-        lengths["pose"] = pose.shape[1]
-    frames = min(lengths.values())
-    if len(set(lengths.values())) > 1:
-        said = ", ".join(f"{what} {count}" for what, count in lengths.items())
-        notes.append(note("lengths differ", f"frames by {said}: the shortest is kept", clip.clip_id))
-    if frames < 1:
-        raise MgkitError(
-            f"clip {clip.clip_id!r} of {clip.source} has no frames: it would begin at frame {clip.start}."
+def _make(
+    raw: RawDataset, out: Path, size: int, workers: int | None, bar: Progress, ledger: Ledger, limit: int
+) -> Clips:
+    jobs = _jobs(raw, out, size, workers or cores(), ledger)
+    rows: dict[str, dict[str, Any]] = {}
+    notes: dict[str, list[dict[str, str]]] = {}
+    sources: set[str] = set()
+    files: set[str] = set()
+    new = 0
+    rate = _Log(bar, len(raw.clips))
+    with _Spool(out) as poses:
+        for job, made in make_all(jobs, workers):
+            _note_down(ledger, job, made)
+            name = str(job.clips[0].video)
+            sources.add(name)
+            files.update(record.file for record in (*made.files, *made.kept))
+            new += len(made.files)
+            rows.update(made.rows)
+            for clip_id, pose in made.poses.items():
+                poses.add(clip_id, pose)
+            notes[job.clips[0].clip_id] = made.notes
+            left_out = [e for entries in notes.values() for e in entries if e["what"].startswith(LEFT_OUT)]
+            _refuse_beyond(limit, left_out, raw, out)
+            rate.advance(len(job.clips))
+        kept = [clip for clip in raw.clips if clip.clip_id in rows]
+        if not kept:
+            raise MgkitError(f"none of the {len(raw.clips)} clips can be made: see {out / 'report.json'}.")
+        report = [*raw.report, *(e for clip in raw.clips for e in notes.get(clip.clip_id, []))]
+        stale = set(ledger.files) - files - {"poses.npy"}
+        for file in stale:
+            (out / file).unlink(missing_ok=True)
+        ledger.rewrite(files, sources)
+        clips = write_clip_folder(
+            out,
+            [rows[clip.clip_id] for clip in kept],
+            (poses.get(clip.clip_id) for clip in kept),
+            raw.classes,
+            raw.skeleton,
+            report,
         )
-    video = ""
-    if clip.video is not None and info is not None:
-        video = f"videos/{clip.clip_id}.mp4"
-        _encode(clip.video, out / video, range(clip.start, clip.start + frames), crop, size, info.fps)
-    row = {
-        "clip_id": clip.clip_id,
-        "split": clip.split,
-        "label": clip.label,
-        "subject": clip.subject,
-        "source": clip.source,
-        "start": clip.start,
-        "end": clip.start + frames,
-        "frames": frames,
-        "fps": info.fps if info else clip.fps,
-        "width": size,
-        "height": size,
-        "video": video,
-        "persons": 0 if pose is None else pose.shape[0],
-        "crop_x": crop.x,
-        "crop_y": crop.y,
-        "crop_width": crop.side,
-        "crop_height": crop.side,
-    }
-    return row, crop, notes
+    if (out / "poses.npy").is_file():
+        ledger.add([FileRecord("poses.npy", size_of(out / "poses.npy"), sha256_of(out / "poses.npy"))])
+    report += [note(row["what"], row["detail"]) for row in leakage(clips).to_dict("records")]
+    write_json(out / "report.json", report)
+    _say(bar, report, new, len(files) - new, len(stale))
+    return load_clips(out)
 
 
-def person_crop(pose: npt.NDArray[np.float32] | None, frame: tuple[int, int], margin: float = MARGIN) -> Crop:
-    """The square around every joint seen in a clip.
+def _jobs(raw: RawDataset, out: Path, size: int, workers: int, ledger: Ledger) -> list[Job]:
+    """One job a source video, the longest first, so that none is left over at the end."""
+    groups: dict[object, list[RawClip]] = {}
+    for i, clip in enumerate(raw.clips):
+        groups.setdefault(str(clip.video) if clip.video else (clip.source, i // 64), []).append(clip)
+    filmed = sum(group[0].video is not None for group in groups.values())
+    # Fewer videos than cores: let the decoder use the others.
+    threads = max(1, workers // filmed) if filmed else 1
 
-    Args:
-        pose: (M, T, V, 3) in source pixels, NaN = not seen; None = not known.
-        frame: (width, height) of the source.
-        margin: added on every side, as a share of half the side.
+    def length(group: list[RawClip]) -> int:
+        return sum((clip.end or clip.start) - clip.start + 1 for clip in group)
 
-    The outermost 0.5 % of the points on each side, and points outside the frame, do not count: a single joint thrown
-    across the picture by the pose estimator would otherwise shrink the person to a dot.
-    """
-    width, height = frame
-    whole = Crop((width - max(frame)) / 2, (height - max(frame)) / 2, float(max(frame)))
-    if pose is None:
-        return whole
-    points = pose[..., :2].reshape(-1, 2)
-    points = points[np.isfinite(points).all(-1)]
-    points = points[((points >= 0) & (points <= (width, height))).all(-1)]
-    if len(points) == 0:
-        return whole
-    low, high = np.percentile(points, [0.5, 99.5], axis=0)
-    side = float(max(*(high - low), 0.1 * max(frame))) * (1 + margin)
-    middle = (low + high) / 2
-    return Crop(float(middle[0] - side / 2), float(middle[1] - side / 2), side)
-
-
-def _move(pose: npt.NDArray[np.float32], crop: Crop, size: int) -> npt.NDArray[np.float32]:
-    """Key-points from source pixels to pixels of the prepared video."""
-    moved = pose.astype(np.float32, copy=True)
-    moved[..., 0] = (pose[..., 0] - crop.x) * (size / crop.side)
-    moved[..., 1] = (pose[..., 1] - crop.y) * (size / crop.side)
-    return moved
+    jobs = []
+    for group in sorted(groups.values(), key=length, reverse=True):
+        names = [f"videos/{clip.clip_id}.mp4" for clip in group]
+        # What was lost or has another size is not known, and so made again.
+        known = {
+            name: ledger.files[name]
+            for name in names
+            if name in ledger.files and size_of(out / name) == ledger.files[name].bytes
+        }
+        source = ledger.sources.get(str(group[0].video))
+        jobs.append(Job(tuple(group), out, size, len(raw.skeleton), threads, source, known))
+    return jobs
 
 
-def _encode(source: Path, target: Path, span: range, crop: Crop, size: int, fps: float) -> None:
-    """Write the cropped, resized clip; a file that is already there is whole (they are written atomically)."""
-    if target.is_file() and target.stat().st_mtime >= source.stat().st_mtime:
+def _note_down(ledger: Ledger, job: Job, made: Made) -> None:
+    ledger.add(made.files, {str(job.clips[0].video): made.source} if made.source else None)
+
+
+class _Spool:
+    """Poses on disk until all are there and can be put in order: as many as there are clips would fill the memory."""
+
+    def __init__(self, out: Path) -> None:
+        self._file = tempfile.TemporaryFile(dir=out)  # noqa: SIM115  (closed by __exit__)
+        self._where: dict[str, tuple[int, tuple[int, ...]]] = {}
+
+    def __enter__(self) -> _Spool:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._file.close()
+
+    def add(self, clip_id: str, pose: Pose) -> None:
+        self._where[clip_id] = (self._file.seek(0, os.SEEK_END), pose.shape)
+        self._file.write(np.ascontiguousarray(pose, dtype=np.float32).tobytes())
+
+    def get(self, clip_id: str) -> Pose | None:
+        if clip_id not in self._where:
+            return None
+        at, shape = self._where[clip_id]
+        self._file.seek(at)
+        return np.frombuffer(self._file.read(4 * int(np.prod(shape))), dtype=np.float32).reshape(shape)
+
+
+# --- what is there, and what is asked for ---------------------------------------------------------------------------
+
+
+def _check_options(read: Callable[..., Any], options: dict[str, Any], name: str) -> None:
+    parameters = inspect.signature(read).parameters
+    if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
         return
-    import cv2
+    known = [p.name for p in parameters.values() if p.kind is p.KEYWORD_ONLY and p.name != "cache"]
+    unknown = [key for key in options if key not in parameters or key == "source"]
+    if unknown:
+        raise MgkitError(
+            f"the reader {name} has no option {some(unknown)}; it has {some(known, 20) or 'none'}."
+        )
 
-    cv2.setNumThreads(1)
-    scale = size / crop.side
-    # Output pixel centres are at i + 0.5 in our coordinates and at i in OpenCV's: hence the half pixels.
-    matrix = np.array(
-        [[scale, 0, -crop.x * scale + scale / 2 - 0.5], [0, scale, -crop.y * scale + scale / 2 - 0.5]]
-    )
-    frames = read_frames(source, list(span))
-    blur = 1 / scale if scale < 1 else 0.0
 
-    def cropped() -> Iterator[npt.NDArray[np.uint8]]:
-        for frame in frames:
-            if (
-                blur > 1.3
-            ):  # more than one source pixel an output pixel: average them first, or edges turn jagged
-                frame = cv2.GaussianBlur(frame, (0, 0), 0.35 * blur)
-            yield np.asarray(
-                cv2.warpAffine(frame, matrix, (size, size), flags=cv2.INTER_LINEAR), dtype=np.uint8
+def _manifest(out: Path, settings: dict[str, Any]) -> dict[str, Any]:
+    """The manifest of an earlier call; {} when there was none. A folder of another kind is refused."""
+    if not (out / MANIFEST).is_file():
+        if (out / "clips.parquet").exists():
+            raise MgkitError(
+                f"{out} already holds a clip folder that `prepare` did not make: choose another folder."
             )
+        return {}
+    before = read_json(out / MANIFEST)
+    if not isinstance(before, dict) or before.get("format") != _FORMAT:
+        raise MgkitError(
+            f"{out} was prepared by another version of mgkit: choose another folder, or delete this one to prepare it "
+            "again."
+        )
+    for key, what in (("reader", "reader"), ("size", "size"), ("margin", "margin")):
+        if before.get(key) != settings[key]:
+            raise MgkitError(
+                f"{out} was prepared with {what} {before.get(key)}, not {settings[key]}: choose another folder, or "
+                "delete this one to prepare it again."
+            )
+    return before if isinstance(before.get("files"), dict) else {}
 
-    write_video(target, cropped(), fps)
+
+def _check_raw(raw: RawDataset, source: Path) -> None:
+    """What no clip folder may have, before anything is made."""
+    if not raw.clips:
+        raise MgkitError(f"{source} has no clips.")
+    repeated = [clip_id for clip_id, count in Counter(c.clip_id for c in raw.clips).items() if count > 1]
+    if repeated:
+        raise MgkitError(f"{source}: clip ids stand twice: {some(repeated)}. Each clip needs its own id.")
+    unsafe = [c.clip_id for c in raw.clips if not _safe(c.clip_id)]
+    if unsafe:
+        raise MgkitError(
+            f"{source}: {some(map(repr, unsafe))} cannot name a file: use plain words as clip ids."
+        )
+    folded = Counter(c.clip_id.casefold() for c in raw.clips)
+    alike = [c.clip_id for c in raw.clips if folded[c.clip_id.casefold()] > 1]
+    if alike:
+        raise MgkitError(
+            f"{source}: clip ids differ in capital letters only, which some disks cannot: {some(alike)}."
+        )
+    wrong = [c for c in raw.clips if not 0 <= c.label < len(raw.classes)]
+    if wrong:
+        raise MgkitError(
+            f"{source}: label {wrong[0].label} of clip {wrong[0].clip_id!r} is outside the {len(raw.classes)} classes "
+            f"({len(wrong)} such clips): correct the label or the class list."
+        )
 
 
-def _stamp(raw: RawDataset) -> str:
-    """A hash that changes when a source file, the clips taken from it, or the classes change."""
-    lines = [f"{path.name}\t{path.stat().st_size}\t{path.stat().st_mtime_ns}" for path in sorted(raw.files)]
-    lines += [f"{c.clip_id}\t{c.split}\t{c.label}\t{c.start}\t{c.end}" for c in raw.clips]
-    lines += [*raw.classes.names, *raw.skeleton.joints]
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+def _safe(clip_id: str) -> bool:
+    parts = clip_id.split("/")
+    return bool(clip_id.strip()) and "\n" not in clip_id and "\0" not in clip_id and "\\" not in clip_id and not any(
+        part in ("", ".", "..") or part.startswith(".") for part in parts
+    )  # fmt: skip
 
 
-def report_lines(clips: Clips) -> list[str]:
-    """The report as a short table: what, how many clips, the first few."""
-    counts = Counter(entry["what"] for entry in clips.report)
-    lines = []
-    for what, count in counts.most_common():
-        first = next(entry for entry in clips.report if entry["what"] == what)
-        where = f"{first['clip_id']}: " if first["clip_id"] else ""
-        lines.append(f"{what} ({count}): {where}{first['detail']}")
-    return lines
+def _check_same_dataset(raw: RawDataset, ledger: Ledger, out: Path) -> None:
+    """A folder is brought up to date with its own dataset, never turned into another one."""
+    there = {file.removeprefix("videos/").removesuffix(".mp4") for file in ledger.files} - {"poses.npy"}
+    if (out / "clips.parquet").is_file():
+        there |= set(pd.read_parquet(out / "clips.parquet", columns=["clip_id"])["clip_id"])
+    common = there & {clip.clip_id for clip in raw.clips}
+    if 2 * len(common) < len(there):
+        raise MgkitError(
+            f"{out} was prepared from another source: it holds {len(there)} clips, of which {len(common)} are in this "
+            "one. Choose another folder, or delete this one to prepare it again."
+        )
+
+
+def _broken_before(raw: RawDataset) -> list[dict[str, str]]:
+    """Notes on the clips that cannot be made, as far as their rows say."""
+    found = []
+    for clip in raw.clips:
+        reason = impossible(clip)
+        if reason is not None:
+            found.append(note(LEFT_OUT + reason[0], reason[1], clip.clip_id))
+    return found
+
+
+def _refuse_beyond(limit: int, broken: list[dict[str, str]], raw: RawDataset, out: Path) -> None:
+    if len(broken) <= limit:
+        return
+    if not (out / "clips.parquet").is_file():
+        write_json(out / "report.json", [*raw.report, *broken])
+    kinds = Counter(entry["what"].removeprefix(LEFT_OUT) for entry in broken)
+    first = {kind: next(e for e in broken if e["what"] == LEFT_OUT + kind) for kind in kinds}
+    said = "; ".join(
+        f"{kind} ({n}), {first[kind]['clip_id']}: {first[kind]['detail']}" for kind, n in kinds.items()
+    )
+    raise MgkitError(
+        f"{len(broken)} of {len(raw.clips)} clips cannot be made, and {limit} may be left out: {said}. Mend or remove "
+        "them and call again (what is done is kept), or tolerate a larger share."
+    )
+
+
+def _clean(out: Path) -> None:
+    """Remove what a killed process was writing: the temporary files of `mgkit.files.atomic`."""
+    for name in (
+        "poses.npy",
+        "clips.parquet",
+        "classes.json",
+        "skeleton.json",
+        "report.json",
+        MANIFEST,
+        NAME,
+    ):
+        stem, _, suffix = name.partition(".")
+        for path in out.glob(f".{stem}-????????.{suffix}"):
+            path.unlink(missing_ok=True)
+    for path in (out / "videos").rglob(".*-????????.mp4"):
+        path.unlink(missing_ok=True)
+
+
+def _plain(options: dict[str, Any]) -> dict[str, Any]:
+    """Options as JSON has them, to be compared with those of the next call."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, Path):
+            return str(value)
+        if isinstance(value, Skeleton):
+            return value.to_dict()
+        if isinstance(value, dict):
+            return {str(key): plain(item) for key, item in value.items()}
+        if isinstance(value, str | int | float | bool) or value is None:
+            return value
+        return [plain(item) for item in value] if isinstance(value, Iterable) else repr(value)
+
+    return {key: plain(value) for key, value in options.items() if key != "cache"}
+
+
+# --- what a person sees ---------------------------------------------------------------------------------------------
+
+
+class _Log:
+    """Moves the bar; where there is none, a line a minute says how far it is and how long it will take."""
+
+    def __init__(self, bar: Progress, total: int) -> None:
+        self._bar, self._total, self._done = bar, total, 0
+        self._began = self._said = time.monotonic()
+
+    def advance(self, clips: int) -> None:
+        self._done += clips
+        self._bar.advance(clips, self._total)
+        now = time.monotonic()
+        if not self._bar.live and now - self._said > 60:
+            self._said = now
+            left = (now - self._began) * (self._total - self._done) / self._done
+            self._bar.say(f"prepare: {self._done} of {self._total} clips, {left / 60:.0f} minutes left")
+
+
+def _say(bar: Progress, report: list[dict[str, str]], new: int, kept: int, removed: int) -> None:
+    if (new and kept) or removed:
+        bar.say(f"prepare: {new} videos made, {kept} kept, {removed} removed")
+    left_out = [entry["clip_id"] for entry in report if entry["what"].startswith(LEFT_OUT)]
+    if left_out:
+        bar.say(f"prepare: WARNING {len(left_out)} clips are left out ({some(left_out)}): see report_table()")
+
+
+def report_lines(clips: Clips) -> Iterator[str]:
+    """The report as lines of text: what (how many): the first few."""
+    for row in clips.report_table().to_dict("records"):
+        where = f"{row['clips']}: " if row["clips"] else ""
+        yield f"{row['what']} ({row['how many']}): {where}{row['detail']}"
+
+
+__all__ = ["MANIFEST", "NAME", "TOLERATED", "prepare", "report_lines"]

@@ -2,9 +2,9 @@
 
     config.json             {"format": 1, "recipe": {...}, "settings": {...}, "data": {...},
                             "pathways": ["rgb", "pose"]}; settings are what beside the recipe decides the result
-                            (seed, names of the train and val splits); data holds "root" (the clip folder, relative
-                            to the run folder), "fingerprint", "classes", "skeleton" and "splits" (clips per class
-                            of each split)
+                            (seed, names of the train and val splits); data holds "root" (the clip folder, or
+                            the split table in it, relative to the run folder), "fingerprint", "classes",
+                            "skeleton" and "splits" (clips per class of each split)
     environment.json        versions, git revision, device, seed, command
     status.json             {"state", "epoch", "epochs", "message", "updated"}
     history.csv             one row an epoch, see `append_history`
@@ -191,7 +191,7 @@ class Run:
         path = (self.root.resolve() / recorded).resolve()
         if path.is_relative_to(Path.cwd()):  # reads better in a notebook, and says nothing about the machine
             path = path.relative_to(Path.cwd())
-        if not path.is_dir():
+        if not path.exists():
             raise MgkitError(f"the clip folder of {self.root} is no longer at {path}: {elsewhere}.")
         clips = load_clips(path)
         if clips.fingerprint != self.config["data"]["fingerprint"]:
@@ -268,7 +268,7 @@ def create_run(
         "recipe": recipe,
         "settings": settings or {},
         "data": {
-            "root": _relative(clips.root, root),
+            "root": _relative(clips.path, root),
             "fingerprint": clips.fingerprint,
             "classes": clips.classes.to_dict(),
             "skeleton": clips.skeleton.to_dict(),

@@ -55,7 +55,7 @@ def test_fingerprint_follows_content_not_order(tmp_path: Path) -> None:
 
 
 def test_summary_counts_every_class(tmp_path: Path) -> None:
-    table = tiny_clips(tmp_path, videos=False).summary()
+    table = tiny_clips(tmp_path, videos=False).summary().classes
     assert table.loc["blue moving", "train"] == 3
     assert table["all"].sum() == 20
 

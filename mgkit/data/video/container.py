@@ -182,6 +182,11 @@ def _is_whole(path: Path, container: InputContainer) -> bool:
     return head[:4] == b"RIFF" and int.from_bytes(head[4:], "little") + 8 <= path.stat().st_size
 
 
+def can_seek(container: InputContainer, index: Index) -> bool:
+    """Whether a seek in this file lands on the key-frame that is asked for."""
+    return not index.counted and container.format.name.startswith(_SEEKABLE)
+
+
 def numbered(
     path: Path, container: InputContainer, stream: VideoStream, index: Index, first: int
 ) -> Iterator[tuple[int, av.VideoFrame]]:
@@ -191,7 +196,7 @@ def numbered(
     seek went too far, at the start of the file. A frame that cannot be decoded is left out: the numbers tell.
     """
     key = int(index.keys_before(np.array([first]))[0])
-    if not index.counted and len(index) and container.format.name.startswith(_SEEKABLE):
+    if len(index) and can_seek(container, index):
         container.seek(int(index.times[key]), stream=stream)
         frames = _with_numbers(container, stream, index)
         head = next(frames, None)

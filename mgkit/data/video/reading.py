@@ -51,19 +51,25 @@ def probe(path: str | Path) -> VideoInfo:
         MgkitError: the file is missing, empty, not a video, has no picture, or is cut off (its header promises
             more frames than there are). The message names the file and the remedy.
     """
-    from av.video.reformatter import VideoReformatter
-
     path = Path(path)
     with opened(path) as (container, stream):
-        index = read_index(path, container, stream)
-        if index.cut_off:
-            raise MgkitError(_cut_off(path, index))
-        first = next(numbered(path, container, stream, index, 0), None)
-        if first is None:
-            raise MgkitError(_no_frames(path))
-        height, width = picture(first[1], VideoReformatter()).shape[:2]
-        fps = float(stream.average_rate or stream.guessed_rate or 0.0)
-    return VideoInfo(frames=len(index), fps=fps, width=width, height=height)
+        return inspect(path, container, stream)[0]
+
+
+def inspect(path: Path, container: InputContainer, stream: VideoStream) -> tuple[VideoInfo, Index, int]:
+    """What `probe` says of an opened file, its frames, and the quarter turns by which its pictures are turned."""
+    from av.video.reformatter import VideoReformatter
+
+    index = read_index(path, container, stream)
+    if index.cut_off:
+        raise MgkitError(_cut_off(path, index))
+    first = next(numbered(path, container, stream, index, 0), None)
+    if first is None:
+        raise MgkitError(_no_frames(path))
+    height, width = picture(first[1], VideoReformatter()).shape[:2]
+    fps = float(stream.average_rate or stream.guessed_rate or 0.0)
+    turns = round(first[1].rotation / 90) % 4
+    return VideoInfo(frames=len(index), fps=fps, width=width, height=height), index, turns
 
 
 def read_frames(

@@ -5,13 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mgkit.data.video.container import Frames, quiet_av, short
 from mgkit.errors import MgkitError
 from mgkit.files import atomic
+
+if TYPE_CHECKING:
+    from av.container import OutputContainer
+    from av.video.stream import VideoStream
 
 
 def write_video(
@@ -66,19 +70,7 @@ def write_video(
             atomic(path) as temporary,
             av.open(str(temporary), "w", format="mp4", options={"movflags": "+faststart"}) as container,
         ):
-            stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(100_000))
-            stream.height, stream.width, stream.pix_fmt = size[0], size[1], "yuv420p"
-            stream.codec_context.thread_count = 1
-            stream.options = {
-                "crf": f"{quality:g}",
-                "preset": "veryfast",
-                "tune": "fastdecode",  # neither CABAC nor deblocking
-                "bf": "0",
-                "g": str(key_frame_distance),
-                "keyint_min": str(key_frame_distance),
-                "sc_threshold": "0",  # no extra key-frames where the picture changes: the distance stays even
-                "threads": "1",
-            }
+            stream = h264_stream(container, fps, size, key_frame_distance, quality)
             frame: Frames | None = first
             while frame is not None:
                 _checked_size(path, frame, count, size)
@@ -92,6 +84,26 @@ def write_video(
             f"{path} cannot be written ({short(error)}): check free space and permissions."
         ) from None
     return count
+
+
+def h264_stream(
+    container: OutputContainer, fps: float, size: tuple[int, int], key_frame_distance: int, quality: float
+) -> VideoStream:
+    """The track that every prepared video is written to: see `write_video`. `size` is (height, width)."""
+    stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(100_000))
+    stream.height, stream.width, stream.pix_fmt = size[0], size[1], "yuv420p"
+    stream.codec_context.thread_count = 1
+    stream.options = {
+        "crf": f"{quality:g}",
+        "preset": "veryfast",
+        "tune": "fastdecode",  # neither CABAC nor deblocking
+        "bf": "0",
+        "g": str(key_frame_distance),
+        "keyint_min": str(key_frame_distance),
+        "sc_threshold": "0",  # no extra key-frames where the picture changes: the distance stays even
+        "threads": "1",
+    }
+    return stream
 
 
 def _checked_size(path: Path, frame: Any, number: int, size: tuple[int, int] | None) -> tuple[int, int]:

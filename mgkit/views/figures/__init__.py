@@ -4,6 +4,7 @@ PDF, PNG and the CSV behind it."""
 from mgkit.views.figures.ablation import ablation
 from mgkit.views.figures.bars import class_accuracy
 from mgkit.views.figures.curves import training_curves
+from mgkit.views.figures.datasets import class_counts, clip_lengths, missing_joints
 from mgkit.views.figures.maps import prototype_map
 from mgkit.views.figures.matrices import confusion
 from mgkit.views.figures.sets import draw_figures
@@ -15,10 +16,13 @@ __all__ = [
     "PaperFigure",
     "ablation",
     "class_accuracy",
+    "class_counts",
+    "clip_lengths",
     "confusion",
     "contact_sheet",
     "draw_figures",
     "film_strip",
+    "missing_joints",
     "prototype_map",
     "training_curves",
 ]

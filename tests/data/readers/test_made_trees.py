@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.data.corrupt import corrupt
 
 import mgkit as mg
 from mgkit.data.readers import RawDataset
@@ -18,6 +17,7 @@ from mgkit.data.readers.ma52 import read_ma52
 from mgkit.data.readers.smg import read_smg
 from mgkit.data.synthetic_trees import write_imigue, write_ma52, write_smg
 from mgkit.errors import MgkitError
+from tests.data.corrupt import corrupt
 
 POINTS_22 = [*range(8), *range(15, 19), *range(99, 116, 4), *range(120, 137, 4)]
 

@@ -1,0 +1,162 @@
+"""The clip table: the columns of `clips.parquet`, what its labels mean, and what a table must hold to be one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from mgkit.errors import MgkitError, some
+
+COLUMNS: dict[str, str] = {
+    "clip_id": "str",  # unique
+    "split": "str",  # train, val, test, or any other name
+    "label": "int64",  # index into classes.json
+    "subject": "str",  # "" = not known
+    "source": "str",  # source video, or the annotation file when there is none
+    "start": "int64",  # first source frame, 0-based
+    "end": "int64",  # one past the last source frame
+    "frames": "int64",  # of the prepared video and of the pose, end - start unless the source was shorter
+    "fps": "float64",  # frames per second; 0 = not known
+    "width": "int64",  # of the prepared video, pixels: the frame that the key-points live in
+    "height": "int64",
+    "video": "str",  # path below the clip folder, "" = no video
+    "persons": "int64",  # 0 = no pose
+    "pose_offset": "int64",  # first row in poses.npy, -1 = no pose
+    "crop_x": "float64",  # the crop in source pixels: source x = crop_x + x * crop_width / width
+    "crop_y": "float64",
+    "crop_width": "float64",
+    "crop_height": "float64",
+}
+
+
+@dataclass(frozen=True)
+class Classes:
+    """Class names in label order, their coarse groups, and which one (if any) is not a gesture."""
+
+    names: tuple[str, ...]
+    groups: tuple[str, ...] | None = None
+    non_gesture: int | None = None
+
+    def __post_init__(self) -> None:
+        repeated = [name for name in self.names if self.names.count(name) > 1]
+        if repeated:
+            raise MgkitError(
+                f"class names are not unique: {some(sorted(set(repeated)))}. Give each class its own name."
+            )
+        if self.groups is not None and len(self.groups) != len(self.names):
+            raise MgkitError(
+                f"{len(self.groups)} class groups for {len(self.names)} classes: give one group a class."
+            )
+        if self.non_gesture is not None and not 0 <= self.non_gesture < len(self.names):
+            raise MgkitError(
+                f"the non-gesture class is {self.non_gesture}, outside 0 to {len(self.names) - 1}."
+            )
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def index(self, name: str) -> int:
+        """The label of a class name; an unknown name raises a `MgkitError` that lists the known ones."""
+        if name not in self.names:
+            raise MgkitError(f"there is no class {name!r}; the classes are {some(self.names, 40)}.")
+        return self.names.index(name)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "names": list(self.names),
+            "groups": None if self.groups is None else list(self.groups),
+            "non_gesture": self.non_gesture,
+        }
+
+    @classmethod
+    def from_dict(cls, value: dict[str, Any], where: str = "classes") -> Classes:
+        def words(value: Any) -> bool:
+            return isinstance(value, list) and all(isinstance(word, str) for word in value)
+
+        if not isinstance(value, dict) or not words(value.get("names")) or not value["names"]:
+            raise MgkitError(f'{where}: "names" must be a list of class names.')
+        groups, non_gesture = value.get("groups"), value.get("non_gesture")
+        if groups is not None and not words(groups):
+            raise MgkitError(f'{where}: "groups" must be a list of names, or null.')
+        if non_gesture is not None and type(non_gesture) is not int:
+            raise MgkitError(f'{where}: "non_gesture" must be a class number, or null.')
+        return cls(tuple(value["names"]), None if groups is None else tuple(groups), non_gesture)
+
+
+def check_table(table: pd.DataFrame, classes: Classes, where: str) -> pd.DataFrame:
+    """A table with the columns and types of `COLUMNS`, in `clip_id` order.
+
+    Args:
+        table: what was read, or is about to be written.
+        classes: the class list.
+        where: the file, for the messages.
+
+    Raises:
+        MgkitError: a missing column, an empty cell, a value of another type, a repeated or empty id, a label outside
+            the classes, a video outside the folder, or poses that overlap. The message names the clip or the row.
+    """
+    missing = [column for column in COLUMNS if column not in table]
+    if missing:
+        raise MgkitError(f"{where} lacks the column {some(missing)}: run `mgkit prepare` again.")
+    if table.empty:
+        raise MgkitError(f"{where} has no clips.")
+    for column in COLUMNS:
+        if table[column].isna().any():
+            raise MgkitError(
+                f"{where}: column {column} has an empty cell in row {int(table[column].isna().argmax())}."
+            )
+    table = pd.DataFrame({column: _typed(table[column], kind, where) for column, kind in COLUMNS.items()})
+    table = table.sort_values("clip_id", ignore_index=True)
+    repeated = table.loc[table["clip_id"].duplicated(), "clip_id"]
+    if len(repeated):
+        raise MgkitError(f"{where}: clip ids stand twice: {some(repeated)}. Each clip needs its own id.")
+    outside = table[(table["label"] < 0) | (table["label"] >= len(classes))]
+    if len(outside):
+        raise MgkitError(
+            f"{where}: label {int(outside['label'].iloc[0])} of clip {outside['clip_id'].iloc[0]!r} is outside the "
+            f"{len(classes)} classes of classes.json ({len(outside)} such clips): correct the label or the class list."
+        )
+    if (table["clip_id"] == "").any():
+        raise MgkitError(f"{where}: a clip has no clip_id. Each clip needs its own.")
+    unsafe = table[[Path(name).is_absolute() or ".." in Path(name).parts for name in table["video"]]]
+    if len(unsafe):
+        raise MgkitError(
+            f"{where}: the video of clip {some(unsafe['clip_id'])} lies outside the clip folder."
+        )
+    odd = table[(table["persons"] < 0) | ((table["persons"] == 0) != (table["pose_offset"] < 0))]
+    if len(odd):
+        raise MgkitError(
+            f"{where}: persons and pose_offset of clip {some(odd['clip_id'])} contradict each other."
+        )
+    posed = table[table["persons"] > 0].sort_values("pose_offset")
+    rows = (posed["persons"] * posed["frames"]).to_numpy()
+    shared = posed["pose_offset"].to_numpy()[1:] < (posed["pose_offset"].to_numpy() + rows)[:-1]
+    if shared.any():
+        raise MgkitError(
+            f"{where}: the poses of clip {some(posed['clip_id'][1:][shared])} begin inside those of another clip: run "
+            "`mgkit prepare` again."
+        )
+    empty = table[(table["frames"] < 1) | (table["width"] < 1) | (table["height"] < 1)]
+    if len(empty):
+        raise MgkitError(f"{where}: no frames, or no size, for clip {some(empty['clip_id'])}.")
+    return table
+
+
+def _typed(column: pd.Series[Any], kind: str, where: str) -> pd.Series[Any]:
+    """A column in its type; a value that would have to be bent to fit is refused by row."""
+    values = column.tolist()
+    wanted: tuple[type, ...] = (str,) if kind == "str" else (int, float, np.integer, np.floating)
+    for i, value in enumerate(values):
+        good = isinstance(value, wanted) and not isinstance(value, bool | np.bool_)
+        if good and kind != "str":
+            good = bool(np.isfinite(value)) and (kind == "float64" or value == int(value))
+        if not good:
+            need = {"str": "text", "int64": "a whole number", "float64": "a finite number"}[kind]
+            raise MgkitError(
+                f"{where}: {column.name} in row {i} is {value!r}, not {need}: run `mgkit prepare` again."
+            )
+    return column.astype(kind)  # type: ignore[call-overload]

@@ -1,0 +1,220 @@
+"""What has been prepared from what: two small files beside a clip folder, by which work is neither lost nor repeated.
+
+    prepare.json     what the folder is made by: reader, options, size, and the size and time of every source file
+    prepare.jsonl    one line a source video that was looked at, and one a file that was written: its size, its
+                     SHA-256, and a hash of what it was made from. Lines are added as the work goes on, so that a
+                     killed `prepare` loses the videos in hand and nothing else.
+
+A file is taken as it is if it has the size that was written down and would be made from the same again. That takes a
+look at its directory entry, not at its content; `damaged` reads the content too.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from mgkit.errors import MgkitError
+from mgkit.files import atomic
+
+NAME = "prepare.jsonl"
+
+
+@dataclass(frozen=True)
+class FileRecord:
+    """One written file, by its path below the clip folder.
+
+    Attributes:
+        file: the path, with forward slashes.
+        bytes: its size.
+        sha256: of its content.
+        made_from: hash of all that decides its content; "" where that is not compared.
+        looks: hash of what its pictures look like, see `mgkit.data.leakage`; "" = not known.
+    """
+
+    file: str
+    bytes: int
+    sha256: str
+    made_from: str = ""
+    looks: str = ""
+
+
+@dataclass
+class Ledger:
+    """The records of one clip folder. Read one with `read_ledger`."""
+
+    root: Path
+    files: dict[str, FileRecord] = field(default_factory=dict)
+    sources: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def current(self, file: str, made_from: str) -> bool:
+        """Whether the file is there, whole by its size, and made from just this."""
+        record = self.files.get(file)
+        if record is None or record.made_from != made_from:
+            return False
+        return size_of(self.root / file) == record.bytes
+
+    def add(self, files: Iterable[FileRecord], sources: Mapping[str, dict[str, Any]] | None = None) -> None:
+        """Write records down, behind those that are there."""
+        lines = []
+        for name, source in (sources or {}).items():
+            if self.sources.get(name) != source:
+                self.sources[name] = source
+                lines.append({"source": name, **source})
+        for record in files:
+            if self.files.get(record.file) != record:
+                self.files[record.file] = record
+                lines.append(asdict(record))
+        if lines:
+            with (self.root / NAME).open("a", encoding="utf-8", newline="\n") as stream:
+                stream.write("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
+
+    def rewrite(self, keep_files: Iterable[str], keep_sources: Iterable[str]) -> None:
+        """Write the file anew with these records only."""
+        kept, sources = set(keep_files), set(keep_sources)
+        self.files = {name: record for name, record in self.files.items() if name in kept}
+        self.sources = {name: source for name, source in self.sources.items() if name in sources}
+        lines: list[dict[str, Any]] = [
+            {"source": name, **source} for name, source in sorted(self.sources.items())
+        ]
+        lines += [asdict(record) for _, record in sorted(self.files.items())]
+        text = "".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines)
+        path = self.root / NAME
+        if not path.is_file() or path.read_text(encoding="utf-8", errors="replace") != text:
+            with atomic(path) as temporary:
+                temporary.write_text(text, encoding="utf-8", newline="\n")
+
+
+def read_ledger(root: Path) -> Ledger:
+    """The records of a clip folder; none where there is no such file. A line that is not whole counts as not there."""
+    ledger = Ledger(root)
+    path = root / NAME
+    if not path.is_file():
+        return ledger
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise MgkitError(f"{path} cannot be read ({error.strerror}).") from None
+    kinds = {f.name: (int if f.name == "bytes" else str) for f in fields(FileRecord)}
+    for line in text.split("\n"):
+        try:
+            value = json.loads(line)
+        except ValueError:
+            continue  # the last line of a killed process
+        if isinstance(value, dict) and isinstance(value.get("source"), str):
+            ledger.sources[value.pop("source")] = value
+        elif isinstance(value, dict) and all(type(value.get(name)) is kind for name, kind in kinds.items()):
+            ledger.files[value["file"]] = FileRecord(**{name: value[name] for name in kinds})
+    return ledger
+
+
+def size_of(path: Path) -> int:
+    """Bytes of a file; -1 where there is none."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return -1
+
+
+def wrong_size(root: Path, files: Iterable[str]) -> list[str]:
+    """Those of the files that no longer have the size that was written down, each with both sizes."""
+    ledger = read_ledger(root)
+    found = []
+    for file in files:
+        record = ledger.files.get(file)
+        size = size_of(root / file) if record else 0
+        if record and size >= 0 and size != record.bytes:  # a missing one is told of by `load_clips`
+            found.append(f"{file} (has {size} bytes, was written with {record.bytes})")
+    return found
+
+
+def damaged(root: Path, files: Sequence[str], tick: Callable[[int, int], object]) -> dict[str, str]:
+    """Read files whole and compare them with what was written.
+
+    Args:
+        root: the clip folder.
+        files: paths below it.
+        tick: called after each file with the number done and the number of all.
+
+    Returns:
+        For each file that is missing, differs, or was never written down, what is wrong with it.
+    """
+    ledger = read_ledger(root)
+    found = {}
+    for done, file in enumerate(files, 1):
+        record, size = ledger.files.get(file), size_of(root / file)
+        if size < 0:
+            found[file] = "is missing"
+        elif record is None:
+            found[file] = f"is not in {NAME}: it cannot be compared"
+        elif size != record.bytes:
+            found[file] = f"has {size} bytes, was written with {record.bytes}"
+        elif sha256_of(root / file) != record.sha256:
+            found[file] = "has another content than was written"
+        tick(done, len(files))
+    return found
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def digest(*values: object) -> str:
+    """A hash over plain values."""
+    return hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def stamps(paths: Iterable[Path], source: Path) -> dict[str, list[int]]:
+    """Size and time of files, and the time of every folder of theirs within the dataset (a new file changes it).
+
+    Paths below `source` are named relative to it, so that a dataset may move with its times.
+    """
+    top = source if source.is_dir() else source.parent
+    found: dict[str, list[int]] = {}
+    folders: set[Path] = set()
+    for path in paths:
+        name = _name(path, top)
+        try:
+            stat = path.stat()
+            found[name] = [stat.st_size, stat.st_mtime_ns]
+        except OSError:
+            found[name] = [-1, -1]
+        if path.is_relative_to(top):
+            folders.update(folder for folder in path.parents if folder.is_relative_to(top))
+        else:
+            folders.add(path.parent)
+    if not source.is_dir():
+        folders.discard(top)  # what else lies beside an annotation file does not matter
+    for folder in folders:
+        try:
+            found[_name(folder, top) + "/"] = [0, folder.stat().st_mtime_ns]
+        except OSError:
+            found[_name(folder, top) + "/"] = [-1, -1]
+    return dict(sorted(found.items()))
+
+
+def unchanged(before: Mapping[str, Any], source: Path) -> bool:
+    """Whether every file and folder of an earlier `stamps` still has its size and time."""
+    top = source if source.is_dir() else source.parent
+    for name, stamp in before.items():
+        path = top / name.rstrip("/")
+        try:
+            stat = path.stat()
+        except OSError:
+            if stamp != [-1, -1]:
+                return False
+            continue
+        now = [0 if name.endswith("/") else stat.st_size, stat.st_mtime_ns]
+        if now != stamp:
+            return False
+    return bool(before)
+
+
+def _name(path: Path, top: Path) -> str:
+    return path.relative_to(top).as_posix() if path.is_relative_to(top) else path.absolute().as_posix()

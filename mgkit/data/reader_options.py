@@ -1,0 +1,164 @@
+"""The readers by name, and their options as a shell gives them.
+
+A reader is `read_NAME(source, *, cache=None, <its own options>) -> RawDataset`. Its keyword arguments are its options
+on the command line (`first_frame=` is `--first-frame`), its docstring is their help, its annotations say how a word is
+read: nothing has to be written down twice.
+"""
+
+from __future__ import annotations
+
+import argparse
+import collections.abc
+import importlib
+import inspect
+import re
+import types
+import typing
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal, NoReturn
+
+from mgkit.data.readers import RawDataset
+from mgkit.errors import MgkitError
+
+Reader = Callable[..., RawDataset]
+
+READERS = {
+    "imigue": "mgkit.data.readers.imigue:read_imigue",
+    "smg": "mgkit.data.readers.smg:read_smg",
+    "ma52": "mgkit.data.readers.ma52:read_ma52",
+    "pyskl": "mgkit.data.readers.pyskl:read_pyskl",
+    "folders": "mgkit.data.readers.folders:read_folders",
+}
+
+
+def get_reader(reader: str | Reader) -> Reader:
+    """A reader by its name, or a reader function as it is; an unknown name raises a `MgkitError`."""
+    if callable(reader):
+        return reader
+    if reader not in READERS:
+        raise MgkitError(f"there is no reader {reader!r}; there are {', '.join(READERS)}.")
+    module, _, name = READERS[reader].partition(":")
+    found: Reader = getattr(importlib.import_module(module), name)
+    return found
+
+
+def parse_options(name: str, words: Sequence[str], prog: str = "mgkit prepare") -> dict[str, Any]:
+    """A reader's options from words like `--skeleton coco17 --splits train,test`.
+
+    Returns:
+        Keyword arguments of the reader; those that are not given are left out.
+
+    Raises:
+        MgkitError: an unknown option, or a word that is not a value of its kind.
+    """
+    parser = _parser(get_reader(name), name, prog)
+    given, rest = parser.parse_known_args(list(words))
+    if rest:
+        known = sorted(action.option_strings[0] for action in parser._actions if action.dest != "help")
+        raise MgkitError(
+            f"the reader {name} has no option {rest[0]!r}; it has {', '.join(known) or 'none'}: "
+            f"see {prog} {name} --help."
+        )
+    return {key: value for key, value in vars(given).items() if value is not None}
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise MgkitError(f"{message}; see {self.prog} --help.")
+
+
+def _parser(read: Reader, name: str, prog: str) -> argparse.ArgumentParser:
+    text = inspect.getdoc(read) or ""
+    parser = _Parser(
+        prog=f"{prog} {name}",
+        usage=f"{prog} {name} SOURCE OUT [options of prepare] [options of the reader]",
+        description=text.split("\n\n")[0],
+        allow_abbrev=False,
+    )
+    helps = _argument_helps(text)
+    hints = typing.get_type_hints(read)
+    for parameter in inspect.signature(read).parameters.values():
+        if parameter.kind is not parameter.KEYWORD_ONLY or parameter.name == "cache":
+            continue
+        kinds = _kinds(hints.get(parameter.name, str))
+        told = helps.get(parameter.name, "")
+        if parameter.default not in (None, inspect.Parameter.empty):
+            told = f"{told} (default: {parameter.default})"
+        how: dict[str, Any] = {"dest": parameter.name, "default": None, "help": told.replace("%", "%%")}
+        if bool in kinds:
+            how["action"] = argparse.BooleanOptionalAction
+        else:
+            how["type"] = _reading(parameter.name, kinds)
+            how["metavar"] = _metavar(kinds)
+        parser.add_argument("--" + parameter.name.replace("_", "-"), **how)
+    return parser
+
+
+def _kinds(hint: Any) -> list[Any]:
+    """The plain types of an annotation, without None: `str | Path | None` gives [str, Path]."""
+    if typing.get_origin(hint) in (types.UnionType, typing.Union):
+        return [kind for part in typing.get_args(hint) for kind in _kinds(part)]
+    return [] if hint is type(None) else [hint]
+
+
+def _is_list(kind: Any) -> bool:
+    origin = typing.get_origin(kind) or kind
+    return origin in (list, tuple, collections.abc.Sequence, collections.abc.Iterable, set, frozenset)
+
+
+def _metavar(kinds: list[Any]) -> str:
+    literals = [
+        str(value) for kind in kinds if typing.get_origin(kind) is Literal for value in typing.get_args(kind)
+    ]
+    if literals:
+        return "{" + ",".join(literals) + "}"
+    if any(_is_list(kind) for kind in kinds):
+        return "A,B,... or FILE"
+    if int in kinds or float in kinds:
+        return "NUMBER"
+    return "PATH" if Path in kinds else "NAME"
+
+
+def _reading(name: str, kinds: list[Any]) -> Callable[[str], Any]:
+    """How a word becomes a value of one of these types."""
+
+    def read(word: str) -> Any:
+        for kind in kinds:
+            if typing.get_origin(kind) is Literal:
+                for value in typing.get_args(kind):
+                    if word == str(value):
+                        return value
+            elif kind in (int, float):
+                try:
+                    return kind(word)
+                except ValueError:
+                    continue
+            elif _is_list(kind):
+                return read_names(word)
+            elif kind is Path and str not in kinds:
+                return Path(word)
+            elif kind is str:
+                return word
+        raise argparse.ArgumentTypeError(f"{word!r} is no {_metavar(kinds)}")
+
+    return read
+
+
+def read_names(word: str) -> list[str]:
+    """Names with commas between, or those in a file: a .json list, or one a line."""
+    path = Path(word)
+    if path.suffix in (".json", ".txt") or path.is_file():
+        from mgkit.data.readers.pyskl import read_classes
+
+        return read_classes(path)
+    return [part.strip() for part in word.split(",") if part.strip()]
+
+
+def _argument_helps(text: str) -> dict[str, str]:
+    """What the section `Args:` of a docstring says of each argument."""
+    section = re.search(r"^Args:\n(.*?)(?=^\S|\Z)", text, re.S | re.M)
+    if section is None:
+        return {}
+    entries = re.findall(r"^    (\w+): (.*?)(?=^    \w+: |\Z)", section[1], re.S | re.M)
+    return {name: " ".join(words.split()) for name, words in entries}

@@ -1,0 +1,221 @@
+"""What a dataset is like: clips a class, lengths, joints that the pose estimator missed."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.ticker import FuncFormatter
+
+from mgkit.data.clips import Clips
+from mgkit.data.splits import UNUSED
+from mgkit.data.summary import SHORT
+from mgkit.errors import MgkitError, some
+from mgkit.views.figures.style import (
+    GREY,
+    LEAST,
+    SMALL,
+    PaperFigure,
+    fit_names,
+    in_style,
+    new_figure,
+    ramp,
+    text_width,
+    width_of,
+)
+
+# Tol (2021), "bright": splits, in the order in which they are drawn; kept apart from the colours of outputs and kinds.
+SPLIT_COLOURS = ("#4477AA", "#CCBB44", "#AA3377", "#66CCEE", "#228833", "#BBBBBB")
+_FIRST = {"train": 0, "val": 1, "test": 2}
+
+
+@in_style
+def class_counts(
+    clips: Clips, *, order: str = "count", venue: str = "cvpr", columns: int | None = None
+) -> PaperFigure:
+    """Clips of every class in every split, on a log scale: how long the tail is, and which classes a split lacks.
+
+    Args:
+        clips: the clips.
+        order: classes by falling "count", or as "given".
+        venue: a key of `style.VENUES`.
+        columns: 1 or 2; by default 1 up to 40 classes.
+
+    Returns:
+        The figure; its data has one row a class and split: `class`, `split`, `clips`.
+    """
+    if order not in ("count", "given"):
+        raise MgkitError(f"there is no order {order!r}: use count or given.")
+    splits, names = _splits(clips), clips.classes.names
+    counts = np.stack(
+        [np.bincount(clips.labels[_of(clips, split)], minlength=len(names)) for split in splits], axis=1
+    )
+    total = counts.sum(1)
+    sequence = np.argsort(-total, kind="stable") if order == "count" else np.arange(len(names))
+    width = width_of(venue, columns or (1 if len(names) <= 40 else 2))
+    size = SMALL if len(names) <= 40 else LEAST
+    per_column = -(-len(names) // (1 if len(names) <= 40 else 2))
+    height = 0.45 + per_column * max(0.13, 0.05 * len(splits))
+    figure = new_figure(width, height)
+    parts = np.array_split(sequence, 1 if len(names) <= 40 else 2)
+    shown = fit_names([names[k] for k in sequence], 105, size)
+    labels = dict(zip(sequence.tolist(), shown, strict=True))
+    for axes, part in zip(figure.subplots(1, len(parts), squeeze=False).ravel(), parts, strict=True):
+        _count_bars(
+            axes, counts[part], [f"{labels[int(k)]} ({total[k]})" for k in part], splits, per_column, size
+        )
+        axes.set_xlim(0.7, 1.5 * max(1, counts.max()))
+    if len(splits) > 1:
+        handles, texts = figure.axes[0].get_legend_handles_labels()
+        figure.legend(handles, texts, loc="outside upper center", ncols=min(4, len(splits)), borderaxespad=0)
+    data = pd.DataFrame(
+        [
+            {"class": names[k], "split": split, "clips": int(counts[k, j])}
+            for k in sequence
+            for j, split in enumerate(splits)
+        ]
+    )
+    lacking = {s: [names[k] for k in range(len(names)) if not counts[k, j]] for j, s in enumerate(splits)}
+    note = "clips a class on a log scale, all splits together in brackets"
+    note += "".join(f"; {split} lacks {some(what, 3)}" for split, what in lacking.items() if what)
+    return PaperFigure(figure, data, note)
+
+
+def _count_bars(
+    axes: Axes, counts: np.ndarray, labels: list[str], splits: list[str], room: int, size: float
+) -> None:
+    thick = 0.84 / len(splits)
+    for j, split in enumerate(splits):
+        at = np.arange(len(counts)) + (j - (len(splits) - 1) / 2) * thick
+        there = counts[:, j] > 0
+        colour = SPLIT_COLOURS[j % len(SPLIT_COLOURS)]
+        # From below one clip, so that a single clip is a bar too.
+        bars = counts[there, j] - 0.7
+        axes.barh(at[there], bars, 0.9 * thick, left=0.7, color=colour, label=split, linewidth=0)
+    axes.set_xscale("log")
+    axes.set(ylim=(room - 0.4, -0.6), xlabel="clips")
+    axes.set_yticks(np.arange(len(labels)), labels, fontsize=size)
+    axes.tick_params(axis="y", length=0)
+    axes.tick_params(axis="x", which="minor", length=0)
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.xaxis.grid(True)
+    axes.set_axisbelow(True)
+
+
+@in_style
+def clip_lengths(clips: Clips, *, venue: str = "cvpr", columns: int = 1) -> PaperFigure:
+    """How long the clips of each split are: share of clips up to each length, on a log scale.
+
+    The line is at 32 frames, what the pose pathway takes: clips to its left are stretched.
+
+    Returns:
+        The figure; its data has one row a clip: `clip_id`, `split`, `frames`.
+    """
+    splits = _splits(clips)
+    figure = new_figure(width_of(venue, columns), 1.7)
+    axes = figure.subplots()
+    short = []
+    for j, split in enumerate(splits):
+        frames = np.sort(clips.table.loc[_of(clips, split), "frames"].to_numpy())
+        share = 100 * np.arange(1, len(frames) + 1) / len(frames)
+        axes.step(
+            np.concatenate([frames[:1], frames]),
+            np.concatenate([[0.0], share]),
+            where="post",
+            color=SPLIT_COLOURS[j % len(SPLIT_COLOURS)],
+            linestyle=("-", "--", "-.", ":")[j % 4],
+            label=f"{split} ({len(frames)})",
+        )
+        short.append(f"{split} {100 * float((frames < SHORT).mean()):.0f} %")
+    axes.axvline(SHORT, color=GREY, linewidth=0.6, linestyle=(0, (3, 2)))
+    axes.set_xscale("log")
+    low, high = clips.table["frames"].min(), clips.table["frames"].max()
+    axes.set(
+        xlim=(0.8 * low, 1.25 * high), ylim=(0, 100), xlabel="frames", ylabel="clips up to this length (%)"
+    )
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    marks = [
+        v for v in (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000) if 0.8 * low <= v <= 1.25 * high
+    ]
+    axes.set_xticks(marks)
+    axes.tick_params(axis="x", which="minor", length=0, labelbottom=False)
+    axes.grid(True)
+    axes.set_axisbelow(True)
+    axes.legend(loc="upper left")
+    data = clips.table[["clip_id", "split", "frames"]].copy()
+    return PaperFigure(figure, data, f"shorter than {SHORT} frames: {', '.join(short)}")
+
+
+@in_style
+def missing_joints(
+    clips: Clips, by: str = "subject", *, venue: str = "cvpr", columns: int | None = None
+) -> PaperFigure:
+    """Share of frames in which each joint (rows) of each subject (columns) was not seen.
+
+    Args:
+        clips: clips with poses.
+        by: what the columns are: "subject", "source", "split" or "class".
+        venue: a key of `style.VENUES`.
+        columns: 1 or 2; by default 1 up to 40 of them.
+
+    Returns:
+        The figure; its data has one row a joint and subject: `joint`, the name of `by`, `missing` (per cent).
+
+    Raises:
+        MgkitError: no clip has a pose.
+    """
+    table = clips.missing_joints(by)
+    names, joints = [str(name) for name in table], list(table.index)
+    width = width_of(venue, columns or (1 if len(names) <= 40 else 2))
+    # All in points, since a colour bar would make an automatic layout depend on how often it is drawn.
+    left = max(text_width(joint, LEAST) for joint in joints) + 6
+    wide, line = 72 * width - left - 6, 8.0 if len(joints) <= 60 else 6.8
+    step = max(
+        1, int(np.ceil(len(names) * (LEAST + 1) / wide))
+    )  # every second, third, ... name where room is short
+    ticks = list(range(0, len(names), step))
+    shown = fit_names([names[i] for i in ticks], 60, LEAST)
+    bottom, top = max(text_width(name, LEAST) for name in shown) + 17, 22.0
+    height = bottom + line * len(joints) + top
+    figure = new_figure(width, height / 72, constrained=False)
+    axes = figure.add_axes(
+        (left / (72 * width), bottom / height, wide / (72 * width), 1 - (bottom + top) / height)
+    )
+    image = axes.imshow(
+        table.to_numpy(), cmap=ramp(), vmin=0, vmax=100, aspect="auto", interpolation="nearest"
+    )
+    axes.set_xticks(ticks, shown, rotation=90, fontsize=LEAST)
+    axes.set_yticks(np.arange(len(joints)), [joint.replace("_", " ") for joint in joints], fontsize=LEAST)
+    axes.tick_params(length=0)
+    axes.set_xlabel(by, labelpad=1)
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+    bar_width = min(110.0, wide / 2)
+    place = ((left + wide - bar_width) / (72 * width), 1 - 16 / height, bar_width / (72 * width), 5 / height)
+    bar = figure.colorbar(
+        image, cax=figure.add_axes(place), orientation="horizontal", ticks=[0, 25, 50, 75, 100]
+    )
+    bar.outline.set_linewidth(0.4)
+    bar.ax.tick_params(
+        labelsize=LEAST, length=1.5, pad=1, top=True, labeltop=True, bottom=False, labelbottom=False
+    )
+    figure.text(
+        (left + wide - bar_width - 6) / (72 * width), 1 - 13.5 / height, "not seen (%)",
+        ha="right", va="center", fontsize=SMALL,
+    )  # fmt: skip
+    data = table.reset_index().melt(id_vars="joint", var_name=by, value_name="missing")
+    worst = str(table.mean(axis=1).idxmax())
+    note = (
+        f"share of frames in which a joint was not seen; most often {worst}, {table.mean(axis=1).max():.0f} %"
+    )
+    return PaperFigure(figure, data, note)
+
+
+def _splits(clips: Clips) -> list[str]:
+    if not len(clips):
+        raise MgkitError(f"there are no clips in this selection of {clips.root}.")
+    return sorted((s for s in clips.splits if s != UNUSED), key=lambda name: (_FIRST.get(name, 3), name))
+
+
+def _of(clips: Clips, split: str) -> np.ndarray:
+    return (clips.table["split"] == split).to_numpy()
