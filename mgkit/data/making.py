@@ -209,6 +209,10 @@ def _plan(clip: RawClip, info: SourceInfo | None, job: Job, notes: list[dict[str
         lengths["pose"] = pose.shape[1]
     if not lengths:
         raise _Unusable("no frames", f"{clip.source}: it has neither a video, nor a pose, nor an end")
+    # What its reader found odd in the files that the pose was just read from; older readers say nothing.
+    told = getattr(clip, "notes", None)
+    if told is not None:
+        notes += told()
     frames = min(lengths.values())
     if len(set(lengths.values())) > 1:
         said = ", ".join(f"{what} {count}" for what, count in lengths.items())
