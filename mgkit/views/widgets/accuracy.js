@@ -185,6 +185,7 @@ class Bars {
         const context = prepare(canvas, box.canvasWidth, box.canvasHeight);
         context.fillStyle = theme.paper;
         context.fillRect(0, 0, box.canvasWidth, box.canvasHeight);
+        Object.assign(canvas.dataset, { left: box.left, top: box.top, row: box.row, plot: box.plot }); // where the bars lie
         const shown = this.hover ?? (this.focused ? this.cursor : null);
         this.drawAxes(context, shown);
         this.drawBars(context);

@@ -211,6 +211,7 @@ class Matrix {
         const context = prepare(canvas, box.canvasWidth, box.canvasHeight);
         context.fillStyle = theme.paper;
         context.fillRect(0, 0, box.canvasWidth, box.canvasHeight);
+        Object.assign(canvas.dataset, { left: box.left, top: box.top, cell: box.cell }); // where the cells begin, and their size
         const shown = this.hover ?? (this.focused ? this.cursor : null);
         this.drawLabels(context, shown);
         this.drawCells(context);
