@@ -34,6 +34,7 @@ _MODULES = {
     "recipes": "mgkit.training.recipes",
     "figures": "mgkit.views.figures",
     "analysis": "mgkit.views.analysis",
+    "widgets": "mgkit.views.widgets",
     "models": "mgkit.models",
 }
 
@@ -58,6 +59,7 @@ if TYPE_CHECKING:
     from mgkit.training.starts import Weights as Weights
     from mgkit.views import analysis as analysis
     from mgkit.views import figures as figures
+    from mgkit.views import widgets as widgets
 
 
 def __getattr__(name: str) -> Any:

@@ -82,8 +82,9 @@ def per_class(
 
     Returns:
         Columns `class`, `support` (clips of the class), `predicted` (clips taken for it), `correct`, `recall` with its
-        95 % Wilson interval `recall_low`, `recall_high` (NaN without support), `precision` and `f1` (0 when the class
-        is never predicted; NaN when it is neither there nor predicted, and `f1` without support).
+        95 % Wilson interval `recall_low`, `recall_high` (NaN without support), `precision` (0 when the class is never
+        predicted; NaN when it is not there either) with its interval `precision_low`, `precision_high` (NaN when
+        never predicted), and `f1` (0 when the class is never predicted; NaN without support).
     """
     counts = confusion_matrix(labels, predicted, classes)
     support, said, correct = counts.sum(1), counts.sum(0), np.diag(counts)
@@ -91,7 +92,10 @@ def per_class(
         recall = correct / support
         precision = np.where((said == 0) & (support > 0), 0.0, correct / said)
         f1 = np.where(support == 0, np.nan, 2 * correct / (support + said))
-    bounds = np.array([wilson(int(hit), int(total)) for hit, total in zip(correct, support, strict=True)])
+    bounds = {
+        name: np.array([wilson(int(hit), int(n)) for hit, n in zip(correct, total, strict=True)])
+        for name, total in (("recall", support), ("precision", said))
+    }
     return pd.DataFrame(
         {
             "class": list(names) if names is not None else np.arange(classes),
@@ -99,9 +103,11 @@ def per_class(
             "predicted": said,
             "correct": correct,
             "recall": recall,
-            "recall_low": bounds[:, 0],
-            "recall_high": bounds[:, 1],
+            "recall_low": bounds["recall"][:, 0],
+            "recall_high": bounds["recall"][:, 1],
             "precision": precision,
+            "precision_low": bounds["precision"][:, 0],
+            "precision_high": bounds["precision"][:, 1],
             "f1": f1,
         }
     )

@@ -57,6 +57,13 @@ def test_a_class_without_clips_has_no_recall_and_no_part_in_the_means() -> None:
     assert np.isnan(table["f1"][2:]).all()
     assert table["precision"][2] == 0, "taken for c, and never rightly"
     assert np.isnan(table["precision"][3])
+    np.testing.assert_allclose(
+        table.loc[0, ["precision_low", "precision_high"]].tolist(), metrics.wilson(1, 1)
+    )
+    np.testing.assert_allclose(
+        table.loc[2, ["precision_low", "precision_high"]].tolist(), metrics.wilson(0, 1)
+    )
+    assert np.isnan(table["precision_low"][3])
     assert metrics.mean_class_accuracy([0, 0, 1], [0, 2, 1], 4) == 0.75
     assert metrics.macro_f1([0, 0, 1], [0, 2, 1], 4) == pytest.approx((2 / 3 + 1) / 2)
 

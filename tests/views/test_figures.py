@@ -32,6 +32,7 @@ RUN_FIGURES: dict[str, Callable[[Run], PaperFigure]] = {
     "confusion": figures.confusion,
     "confusion clustered": lambda run: figures.confusion(run, normalise=False, order="cluster"),
     "class_accuracy": figures.class_accuracy,
+    "class precision": lambda run: figures.class_accuracy(run, metric="precision", order="groups"),
     "prototype_map": figures.prototype_map,
 }
 RUNS: dict[str, dict[str, Any]] = {
@@ -228,6 +229,47 @@ def test_class_accuracy_data_is_that_of_the_metrics(make_run: Callable[..., Run]
     assert all(a >= b for a, b in pairwise(fused))
     bars = [patch for patch in figure.figure.axes[0].patches if patch.get_width()]
     assert max(bar.get_width() for bar in bars) == pytest.approx(100 * figure.data["recall"].max())
+
+
+def test_class_accuracy_in_other_measures_and_orders(make_run: Callable[..., Run]) -> None:
+    run = make_run(9)
+    table = figures.class_accuracy(run, metric="f1").data
+    fused = table[table["output"] == "fused"]
+    assert all(a >= b for a, b in pairwise(fused["f1"]))
+    assert "Wilson" not in figures.class_accuracy(run, metric="f1").note
+    shown = {text.get_text() for text in texts(figures.class_accuracy(run, metric="precision"))}
+    assert "precision (%)" in shown
+    given = figures.class_accuracy(run, order="given").data["class"].drop_duplicates()
+    assert given.tolist() == list(run.classes.names)
+    with pytest.raises(MgkitError, match="no metric 'top1'"):
+        figures.class_accuracy(run, metric="top1")
+    with pytest.raises(MgkitError, match="no order 'recall'"):
+        figures.class_accuracy(run, order="recall")
+
+
+@pytest.mark.parametrize("normalise", [True, False])
+@pytest.mark.parametrize("classes", [2, 9, 32])
+def test_confusion_of_two_runs_is_their_difference(
+    make_run: Callable[..., Run], classes: int, normalise: bool
+) -> None:
+    run, other = make_run(classes, seed=1), make_run(classes, seed=2, noise=4.0)
+    figure = figures.confusion(run, other=other, normalise=normalise, order="given")
+    check(figure, figure.figure.get_figwidth())
+    ours, theirs = (figures.confusion(each, order="given").data for each in (run, other))
+    pd.testing.assert_series_equal(figure.data["clips"], ours["clips"])
+    pd.testing.assert_series_equal(figure.data["other_clips"], theirs["clips"], check_names=False)
+    pd.testing.assert_series_equal(figure.data["other_share"], theirs["share"], check_names=False)
+    mesh = figure.figure.axes[1].collections[0]
+    column = "share" if normalise else "clips"
+    np.testing.assert_allclose(
+        np.asarray(mesh.get_array()).ravel(), ours[column].astype(float) - theirs[column].astype(float)
+    )
+    low, high = mesh.get_clim()
+    assert low == -high
+    assert np.allclose(mesh.to_rgba([0.0])[0, :3], style.diverging().colors[128], atol=0.02), (
+        "zero is neutral"
+    )
+    assert "difference" in figure.note
 
 
 def test_prototype_map_marks_the_class_asked_for(make_run: Callable[..., Run]) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.text import Text
 
+from mgkit.data.clips import Classes
 from mgkit.errors import MgkitError
 from mgkit.results.metrics import per_class
 from mgkit.results.runs import Run
@@ -25,7 +27,9 @@ from mgkit.views.figures.style import (
     wrap_text,
 )
 
-ORDERS = ("recall", "support", "groups", "given")
+METRICS = ("recall", "precision", "f1")
+METRIC_NAMES = {"recall": "recall (%)", "precision": "precision (%)", "f1": "F1 (%)"}
+ORDERS = ("value", "support", "groups", "given")
 FEW = 12
 
 
@@ -34,41 +38,36 @@ def class_accuracy(
     run: Run,
     split: str = "test",
     *,
-    order: str = "recall",
+    metric: str = "recall",
+    order: str = "value",
     venue: str = "cvpr",
     columns: int | None = None,
 ) -> PaperFigure:
-    """Recall of every class for RGB, pose and fused side by side, with 95 % Wilson intervals and clip counts.
+    """Recall of every class for RGB, pose and fused side by side, with 95 % Wilson intervals and clip counts; or
+    precision, or F1, which has no intervals.
 
     Args:
         run: a run.
         split: an evaluated split.
-        order: classes by falling "recall" of the best output, by falling "support" (clips), by "groups" or as
-            "given"; classes without clips come last.
+        metric: "recall", "precision" or "f1".
+        order: classes by falling "value" of the metric (of the best output), by falling "support" (clips), by
+            "groups" or as "given"; classes without clips come last.
         venue: a key of `style.VENUES`.
         columns: 1 (bars lie) or 2 (bars stand); by default 1 up to 12 classes.
 
     Returns:
         The figure; its data has one row a class and output, with the columns of `metrics.per_class`.
     """
-    if order not in ORDERS:
-        raise MgkitError(f"there is no order {order!r}: use one of {', '.join(ORDERS)}.")
+    if metric not in METRICS:
+        raise MgkitError(f"there is no metric {metric!r}: use one of {', '.join(METRICS)}.")
     predictions = run.predictions(split)
     names, count = run.classes.names, len(run.classes)
     tables = {
         output: per_class(predictions.labels, predictions.predicted(output), count, names)
         for output in predictions.outputs
     }
-    best = tables[predictions.best]
-    support = best["support"].to_numpy()
-    groups = run.classes.groups or names
-    keys = {
-        "recall": list(-best["recall"].fillna(-1)),
-        "support": list(-support),
-        "groups": [groups.index(group) for group in groups],
-        "given": [0] * count,
-    }[order]
-    sequence = np.array(sorted(range(count), key=lambda k: (support[k] == 0, keys[k], -support[k], k)))
+    support = tables[predictions.best]["support"].to_numpy()
+    sequence = bar_order(tables[predictions.best], run.classes, metric, order)
 
     columns = columns if columns is not None else (1 if count <= FEW else 2)
     standing = columns == 2 and count > 4
@@ -93,8 +92,8 @@ def class_accuracy(
     parts = np.array_split(np.arange(count), rows)
     for axes, part in zip(figure.subplots(rows, 1, squeeze=False).ravel(), parts, strict=True):
         chosen = sequence[part]
-        _draw_bars(axes, {output: table.iloc[chosen] for output, table in tables.items()}, standing)
-        ticks = _name_bars(axes, [labels[i] for i in part], len(parts[0]), standing, upright, size)
+        _draw_bars(axes, {output: table.iloc[chosen] for output, table in tables.items()}, metric, standing)
+        ticks = _name_bars(axes, [labels[i] for i in part], len(parts[0]), metric, standing, upright, size)
         for k, tick in zip(chosen, ticks, strict=True):
             if support[k] == 0:
                 tick.set_color(GREY)
@@ -105,41 +104,63 @@ def class_accuracy(
         [table.iloc[sequence].assign(output=output) for output, table in tables.items()], ignore_index=True
     )
     data.insert(0, "output", data.pop("output"))
-    note = f"clips of {split} in brackets; lines are 95 % Wilson intervals, which take clips as independent"
+    note = f"clips of {split} in brackets"
+    if metric != "f1":
+        note += "; lines are 95 % Wilson intervals, which take clips as independent"
     return PaperFigure(figure, data, note)
 
 
-def _draw_bars(axes: Axes, tables: dict[str, pd.DataFrame], standing: bool) -> None:
+def bar_order(table: pd.DataFrame, classes: Classes, metric: str, order: str) -> npt.NDArray[np.int64]:
+    """(K,) labels in the order of the bars; `table` is that of `metrics.per_class`. An unknown order raises a
+    `MgkitError`."""
+    if order not in ORDERS:
+        raise MgkitError(f"there is no order {order!r}: use one of {', '.join(ORDERS)}.")
+    support = table["support"].to_numpy()
+    groups = list(classes.groups or classes.names)
+    keys = {
+        "value": list(-table[metric].fillna(-1)),
+        "support": list(-support),
+        "groups": [groups.index(group) for group in groups],
+        "given": list(range(len(classes))),
+    }[order]
+    return np.array(
+        sorted(range(len(classes)), key=lambda k: (support[k] == 0, keys[k], -support[k], k)), np.int64
+    )
+
+
+def _draw_bars(axes: Axes, tables: dict[str, pd.DataFrame], metric: str, standing: bool) -> None:
     thick = 0.84 / len(tables)
     for i, (output, table) in enumerate(tables.items()):
-        recall = 100 * table["recall"].to_numpy()
-        low, high = 100 * table["recall_low"].to_numpy(), 100 * table["recall_high"].to_numpy()
+        value = 100 * table[metric].to_numpy()
         at = np.arange(len(table)) + (i - (len(tables) - 1) / 2) * thick
-        there = np.isfinite(recall)
+        there = np.isfinite(value)
         draw, lines = (axes.bar, axes.vlines) if standing else (axes.barh, axes.hlines)
         draw(
             at[there],
-            recall[there],
+            value[there],
             0.9 * thick,
             color=BAR_COLOURS[output],
             label=OUTPUT_NAMES[output],
             linewidth=0,
         )
-        lines(at[there], low[there], high[there], color="black", linewidth=0.6)
+        if metric != "f1":
+            low, high = (100 * table[f"{metric}_{end}"].to_numpy() for end in ("low", "high"))
+            known = np.isfinite(low)
+            lines(at[known], low[known], high[known], color="black", linewidth=0.6)
 
 
 def _name_bars(
-    axes: Axes, labels: list[str], room: int, standing: bool, upright: bool, size: float
+    axes: Axes, labels: list[str], room: int, metric: str, standing: bool, upright: bool, size: float
 ) -> list[Text]:
     """Axes for as many as `room` classes, so that the bars of all rows are equally wide; returns the names drawn."""
     places, edges = np.arange(len(labels)), (-0.6, room - 0.4)
     if standing:
-        axes.set(xlim=edges, ylim=(0, 100), ylabel="recall (%)")
+        axes.set(xlim=edges, ylim=(0, 100), ylabel=METRIC_NAMES[metric])
         axes.set_xticks(places, labels, rotation=0 if upright else 90, fontsize=size)
         axes.tick_params(axis="x", length=0)
         axes.yaxis.grid(True)
     else:
-        axes.set(ylim=edges[::-1], xlim=(0, 100), xlabel="recall (%)")
+        axes.set(ylim=edges[::-1], xlim=(0, 100), xlabel=METRIC_NAMES[metric])
         axes.set_yticks(places, labels, fontsize=size)
         axes.tick_params(axis="y", length=0)
         axes.xaxis.grid(True)

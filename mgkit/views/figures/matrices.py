@@ -9,14 +9,14 @@ import numpy.typing as npt
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import PowerNorm
+from matplotlib.colors import FuncNorm, PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from mgkit.data.clips import Classes
-from mgkit.errors import MgkitError
 from mgkit.results.metrics import confusion_matrix
 from mgkit.results.runs import Run
+from mgkit.views.analysis.outcomes import class_order, common_predictions, run_names
 from mgkit.views.figures.style import (
     GREY,
     LABEL,
@@ -25,6 +25,7 @@ from mgkit.views.figures.style import (
     SMALL,
     PaperFigure,
     balanced,
+    diverging,
     fit_names,
     fit_text,
     in_style,
@@ -35,7 +36,6 @@ from mgkit.views.figures.style import (
     wrap_text,
 )
 
-ORDERS = ("groups", "cluster", "given")
 POWER = 0.6  # of the colour scale: with a linear one, a class lost to ten others leaves a white row
 LONG = 45.0  # points; a longer name is broken into two lines where there is room
 FEW = 12  # up to here every cell carries its number and one column is wide enough
@@ -49,6 +49,7 @@ def confusion(
     *,
     normalise: bool = True,
     order: str = "groups",
+    other: Run | None = None,
     venue: str = "cvpr",
     columns: int | None = None,
 ) -> PaperFigure:
@@ -61,28 +62,35 @@ def confusion(
         normalise: percent of the clips of the true class, or else clips.
         order: "groups" keeps the groups of the classes together, "cluster" puts classes next to each other that are
             taken for each other (average linkage), "given" keeps the label order.
+        other: a run over the same classes: the figure shows the difference run - other on the clips that both have.
         venue: a key of `style.VENUES`.
         columns: 1 or 2; by default 1 up to 12 classes.
 
     Returns:
-        The figure; its data has one row a cell: `true`, `predicted`, `clips`, `support`, `share`.
+        The figure; its data has one row a cell: `true`, `predicted`, `clips`, `support`, `share`, and with `other`
+        its `other_clips` and `other_share`.
 
     Raises:
-        MgkitError: an unknown split, pathway, order or venue.
+        MgkitError: an unknown split, pathway, order or venue, or an `other` that cannot be compared.
     """
-    if order not in ORDERS:
-        raise MgkitError(f"there is no order {order!r}: use one of {', '.join(ORDERS)}.")
-    predictions = run.predictions(split)
+    predictions, theirs = run.predictions(split), None
+    if other is not None:
+        predictions, theirs = common_predictions(run, other, split)
     output = predictions.best if pathway is None else pathway
     classes, count = run.classes, len(run.classes)
     matrix = confusion_matrix(predictions.labels, predictions.predicted(output), count)
     support = matrix.sum(1)
     share = matrix / np.maximum(support, 1)[:, None]
-    sequence = _sequence(classes, share, order)
+    sequence = class_order(classes, matrix, order)
     grouped = order == "groups" and classes.groups is not None and 1 < len(set(classes.groups)) < count
 
     width = 72 * width_of(venue, columns if columns is not None else (1 if count <= FEW else 2))
-    figure = _draw(matrix, share, sequence, classes, grouped, normalise, width)
+    values = share if normalise else matrix.astype(float)
+    if theirs is not None:
+        their_matrix = confusion_matrix(theirs.labels, theirs.predicted(output), count)
+        their_share = their_matrix / np.maximum(support, 1)[:, None]
+        values = values - (their_share if normalise else their_matrix)
+    figure = _draw(values, support, sequence, classes, grouped, normalise, theirs is not None, width)
     names = np.array(classes.names, dtype=object)
     true, said = np.repeat(sequence, count), np.tile(sequence, count)
     data = pd.DataFrame(
@@ -94,44 +102,33 @@ def confusion(
             "share": np.where(support[true] > 0, share[true, said], np.nan),
         }
     )
+    if theirs is not None:
+        data["other_clips"] = their_matrix[true, said]
+        data["other_share"] = np.where(support[true] > 0, their_share[true, said], np.nan)
     what = OUTPUT_NAMES[output].lower() if output != "rgb" else "RGB"
     empty = int((support == 0).sum())
     note = f"{what} predictions on {len(predictions)} clips of {split}; n is the number of clips of the class"
     note += f"; colour grows with the power {POWER} of the share" if normalise else ""
+    if other is not None:
+        ours, others = run_names(run, other)
+        note += f"; difference {ours} - {others}: blue = more in {ours}, orange = more in {others}"
     note += f"; {empty} grey rows have no clip" if empty else ""
     return PaperFigure(figure, data, note)
 
 
-def _sequence(classes: Classes, share: npt.NDArray[np.float64], order: str) -> npt.NDArray[np.int64]:
-    count = len(classes)
-    if order == "groups" and classes.groups is not None:
-        first = {group: i for i, group in reversed(list(enumerate(classes.groups)))}
-        return np.array(sorted(range(count), key=lambda k: (first[classes.groups[k]], k)))  # type: ignore[index]
-    if order == "cluster" and count > 2:
-        from scipy.cluster.hierarchy import leaves_list, linkage
-        from scipy.spatial.distance import squareform
-
-        near = (share + share.T) / 2
-        distance = 1 - np.clip(near, 0, 1)
-        np.fill_diagonal(distance, 0)
-        return leaves_list(
-            linkage(squareform(distance, checks=False), "average", optimal_ordering=True)
-        ).astype(np.int64)
-    return np.arange(count)
-
-
 def _draw(
-    matrix: npt.NDArray[np.int64],
-    share: npt.NDArray[np.float64],
+    values: npt.NDArray[np.float64],
+    support: npt.NDArray[np.int64],
     sequence: npt.NDArray[np.int64],
     classes: Classes,
     grouped: bool,
     normalise: bool,
+    signed: bool,
     width: float,
 ) -> Figure:
     """Everything is placed in points: cells must be square, labels must fit, and the width is given."""
     count = len(sequence)
-    support = matrix.sum(1)[sequence]
+    values, support = values[np.ix_(sequence, sequence)], support[sequence]
     names = [classes.names[k] for k in sequence]
     size = SMALL if count <= 8 else LEAST
     groups = [classes.groups[k] for k in sequence] if grouped and classes.groups is not None else None
@@ -170,12 +167,13 @@ def _draw(
     page.axis("off")
     axes = figure.add_axes((left / width, bottom / height, cell * count / width, row * count / height))
 
-    values = (
-        share[np.ix_(sequence, sequence)] if normalise else matrix[np.ix_(sequence, sequence)].astype(float)
-    )
-    top = 1.0 if normalise else max(1.0, float(values.max()))
+    top = 1.0 if normalise and not signed else float(np.abs(values).max()) or 1.0
     colours = axes.pcolormesh(
-        values, cmap=ramp(), norm=PowerNorm(POWER, 0, top), edgecolors="#EDEDED", linewidth=0.25
+        values,
+        cmap=diverging() if signed else ramp(),
+        norm=_signed_norm(top) if signed else PowerNorm(POWER, 0, top),
+        edgecolors="#EDEDED",
+        linewidth=0.25,
     )
     axes.set(xlim=(0, count), ylim=(count, 0), xticks=[], yticks=[])
     for spine in axes.spines.values():
@@ -183,7 +181,7 @@ def _draw(
     for i in range(count):
         if support[i] == 0:
             axes.axhspan(i, i + 1, color="#E6E6E6", linewidth=0)
-    _write_cells(axes, values, top, normalise, cell, count)
+    _write_cells(axes, values, top, normalise, signed, cell, count)
     for _, first, _ in blocks[1:]:
         axes.axhline(first, color="#555555", linewidth=0.5)
         axes.axvline(first, color="#555555", linewidth=0.5)
@@ -250,6 +248,8 @@ def _draw(
         page.text(edge + 3, y, text, ha="left", va="center", fontsize=size, linespacing=1.0)
     if bar:
         label = "% of the true class" if normalise else "clips"
+        if signed:
+            label = "change, points of the true class" if normalise else "change, clips"
         long = min(cell * count, 150.0, width - left - text_width(label, LEAST) - 9)
         _colour_bar(figure, colours, label, (left, head + 13, long, 5.0), (width, height))
     return figure
@@ -295,19 +295,39 @@ def _all_written(count: int, cell: float) -> bool:
     return count <= FEW and cell >= 10
 
 
+def _signed_norm(top: float) -> FuncNorm:
+    """The power of the colour scale on both sides of zero."""
+    return FuncNorm(
+        (
+            lambda value: np.sign(value) * np.abs(value) ** POWER,
+            lambda shown: np.sign(shown) * np.abs(shown) ** (1 / POWER),
+        ),
+        -top,
+        top,
+    )
+
+
 def _write_cells(
-    axes: Axes, values: npt.NDArray[np.float64], top: float, normalise: bool, cell: float, count: int
+    axes: Axes,
+    values: npt.NDArray[np.float64],
+    top: float,
+    normalise: bool,
+    signed: bool,
+    cell: float,
+    count: int,
 ) -> None:
     least = 0.005 if _all_written(count, cell) else 0.05
     for i, k in zip(*np.nonzero(values), strict=True):
         value = float(values[i, k])
-        if normalise and value < least:
+        if normalise and abs(value) < least:
             continue
-        text = f"{100 * value:.0f}" if normalise else f"{value:.0f}"
+        text = f"{100 * abs(value):.0f}" if normalise else f"{abs(value):.0f}"
+        if signed:
+            text = ("+" if value > 0 else "−") + text
         size = next((s for s in (SMALL, LEAST) if text_width(text, s) <= cell - 1 and s <= cell - 3.5), None)
         if size is None:
             continue
-        tone = "white" if (value / top) ** POWER > 0.55 else "black"
+        tone = "white" if (abs(value) / top) ** POWER > (0.75 if signed else 0.55) else "black"
         axes.text(k + 0.5, i + 0.5, text, ha="center", va="center_baseline", fontsize=size, color=tone)
 
 
@@ -325,7 +345,15 @@ def _colour_bar(
     bar.ax.tick_params(
         labelsize=LEAST, length=1.5, pad=1, top=True, labeltop=True, bottom=False, labelbottom=False
     )
-    if "%" in label:
+    if "change" in label:
+        top = colours.get_clim()[1] or 1.0
+        percent = 100 if "points" in label else 1
+        marks = sorted({round(percent * top * share) for share in (-1, -0.25, 0, 0.25, 1)})
+        bar.set_ticks(
+            [min(top, max(-top, mark / percent)) for mark in marks],
+            labels=[f"{'+' if mark > 0 else '−' if mark < 0 else ''}{abs(mark)}" for mark in marks],
+        )
+    elif "%" in label:
         shares = [0, 10, 25, 50, 75, 100] if w > 90 else [0, 25, 100]
         bar.set_ticks([share / 100 for share in shares], labels=[str(share) for share in shares])
     else:

@@ -1,0 +1,230 @@
+// Shared by every widget: this file stands before the widget's own in one module (see base.py), so it exports nothing.
+
+// As in the paper figures (views/figures/style.py): Okabe & Ito for the roles, other hues for the outputs.
+const ROLE_COLOURS = { TP: "#0072B2", FN: "#E69F00", FP: "#D55E00" };
+const OUTPUT_COLOURS = { rgb: "#009E73", pose: "#CC79A7", fused: "#8A8A8A" };
+const OUTPUT_NAMES = { rgb: "RGB", pose: "Pose", fused: "Fused" };
+const FOCUS_COLOUR = "#E69F00";
+const number = value => value.toLocaleString("en");
+const percent = share => (share === null ? "–" : `${(100 * share).toFixed(share > 0 && share < 0.1 ? 1 : 0)} %`);
+const clipsOf = count => `${number(count)} clip${count === 1 ? "" : "s"}`;
+
+// An element with properties and children; text is always set as text, since class names may hold anything.
+function element(tag, properties = {}, ...children) {
+    const { style, dataset, attributes, ...rest } = properties;
+    const node = Object.assign(document.createElement(tag), rest);
+    Object.assign(node.style, style);
+    Object.assign(node.dataset, dataset);
+    for (const [name, value] of Object.entries(attributes ?? {})) node.setAttribute(name, value);
+    node.append(...children);
+    return node;
+}
+
+// Buttons of which one is pressed. `set` is called with the key of the one a person presses.
+function choice(label, options, set) {
+    const buttons = options.map(([key, text]) =>
+        element("button", { type: "button", textContent: text, onclick: () => set(key), dataset: { key } }));
+    const node = element("span", { className: "mgk-choice", attributes: { role: "group", "aria-label": label } }, ...buttons);
+    const press = key => buttons.forEach(one => one.setAttribute("aria-pressed", String(one.dataset.key === key)));
+    return { node, press };
+}
+
+function menu(label, options, set) {
+    const select = element("select", { onchange: () => set(select.value) },
+        ...options.map(([value, text]) => element("option", { value, textContent: text })));
+    return { node: element("label", {}, label, select), press: value => { select.value = value; } };
+}
+
+// Colours of the theme as the canvas needs them, resolved.
+function themeOf(root) {
+    const style = getComputedStyle(root);
+    const probe = element("i", { style: { display: "none" } });
+    root.append(probe);
+    const resolve = name => {
+        probe.style.color = `var(--mgk-${name})`;
+        return getComputedStyle(probe).color;
+    };
+    const theme = Object.fromEntries(["paper", "ink", "soft", "faint", "line", "wash", "accent"].map(name => [name, resolve(name)]));
+    probe.remove();
+    const dark = luminance(theme.paper) < 0.5;
+    return { ...theme, dark, font: style.fontFamily };
+}
+
+function luminance(colour) {
+    const canvas = element("canvas", { width: 1, height: 1 });
+    const context = canvas.getContext("2d", { willReadFrequently: true });
+    context.fillStyle = colour;
+    context.fillRect(0, 0, 1, 1);
+    const [r, g, b] = context.getImageData(0, 0, 1, 1).data;
+    return (0.299 * r + 0.587 * g + 0.114 * b) / 255;
+}
+
+// Call `redraw` when the root changes its size, the theme its colours or the screen its density; returns what ends it.
+function onAppearance(root, redraw) {
+    let width = 0;
+    const resize = new ResizeObserver(() => {
+        if (root.clientWidth !== width) { width = root.clientWidth; redraw(); }
+    });
+    resize.observe(root);
+    const observer = new MutationObserver(redraw);
+    for (const node of [document.body, document.documentElement])
+        observer.observe(node, { attributes: true, attributeFilter: ["class", "style", "theme", "data-jp-theme-name", "data-jp-theme-light", "data-vscode-theme-id"] });
+    const scheme = matchMedia("(prefers-color-scheme: dark)");
+    scheme.addEventListener("change", redraw);
+    let density = null;
+    const watchDensity = () => {
+        density?.removeEventListener("change", watchDensity);
+        density = matchMedia(`(resolution: ${devicePixelRatio}dppx)`);
+        density.addEventListener("change", watchDensity);
+        redraw();
+    };
+    watchDensity();
+    return () => {
+        resize.disconnect();
+        observer.disconnect();
+        scheme.removeEventListener("change", redraw);
+        density.removeEventListener("change", watchDensity);
+    };
+}
+
+// A function that runs `draw` at most once a frame of the screen, however often it is called.
+function oncePerFrame(draw) {
+    let waiting = 0;
+    const ask = () => { waiting ||= requestAnimationFrame(() => { waiting = 0; draw(); }); };
+    ask.cancel = () => cancelAnimationFrame(waiting);
+    return ask;
+}
+
+// Give a canvas this size in CSS pixels, and a context whose unit they are, sharp at any density of the screen.
+function prepare(canvas, width, height) {
+    const ratio = devicePixelRatio || 1;
+    canvas.width = Math.round(width * ratio);
+    canvas.height = Math.round(height * ratio);
+    canvas.style.width = `${width}px`;
+    canvas.style.height = `${height}px`;
+    const context = canvas.getContext("2d");
+    context.setTransform(ratio, 0, 0, ratio, 0, 0);
+    context.clearRect(0, 0, width, height);
+    return context;
+}
+
+// The text, or as much of it as fits with an ellipsis.
+function elide(context, text, width) {
+    if (context.measureText(text).width <= width) return text;
+    let low = 0, high = text.length;
+    while (low < high) {
+        const middle = (low + high + 1) >> 1;
+        if (context.measureText(text.slice(0, middle).trimEnd() + "…").width <= width) low = middle;
+        else high = middle - 1;
+    }
+    return low ? text.slice(0, low).trimEnd() + "…" : "";
+}
+
+// Names cut to a width; where two become the same, the middle is left out instead of the end.
+function elideAll(context, names, width) {
+    const cut = names.map(name => elide(context, name, width));
+    return names.map((name, i) => {
+        if (cut[i] === name || cut.filter(other => other === cut[i]).length === 1) return cut[i];
+        for (let keep = name.length - 1; keep > 3; keep--) {
+            const tail = Math.floor(keep / 2), short = `${name.slice(0, keep - tail).trimEnd()}…${name.slice(name.length - tail).trimStart()}`;
+            if (context.measureText(short).width <= width) return short;
+        }
+        return cut[i];
+    });
+}
+
+// The text in at most `lines` lines of `width`, broken between words; null where it does not fit.
+function wrap(context, text, width, lines) {
+    const out = [];
+    for (const word of text.split(/\s+/)) {
+        const longer = out.length ? `${out.at(-1)} ${word}` : word;
+        if (out.length && context.measureText(longer).width <= width) out[out.length - 1] = longer;
+        else out.push(word);
+        if (out.length > lines || context.measureText(out.at(-1)).width > width) return null;
+    }
+    return out;
+}
+
+// CIELAB (D65) to a CSS colour: equal steps in Lab look equal, which equal steps in RGB do not.
+function lab(lightness, a, b) {
+    const y = (lightness + 16) / 116;
+    const [fx, fy, fz] = [y + a / 500, y, y - b / 200].map(f => (f > 6 / 29 ? f ** 3 : 3 * (6 / 29) ** 2 * (f - 4 / 29)));
+    const [x, , z] = [0.95047 * fx, fy, 1.08883 * fz];
+    const linear = [3.2406 * x - 1.5372 * fy - 0.4986 * z, -0.9689 * x + 1.8758 * fy + 0.0415 * z, 0.0557 * x - 0.204 * fy + 1.057 * z];
+    const bytes = linear.map(v => {
+        const c = Math.min(1, Math.max(0, v));
+        return Math.round(255 * (c <= 0.0031308 ? 12.92 * c : 1.055 * c ** (1 / 2.4) - 0.055));
+    });
+    return `rgb(${bytes.join(", ")})`;
+}
+const between = (from, to, share) => lab(...from.map((value, i) => value + share * (to[i] - value)));
+
+// A small panel that follows the pointer and stays inside the root. Lines are [text, bold?].
+function tooltip(root) {
+    const node = element("div", { className: "mgk-tip", hidden: true });
+    root.append(node);
+    return {
+        hide() { node.hidden = true; },
+        show(x, y, lines) {
+            node.replaceChildren(...lines.map(line =>
+                element("p", {}, ...line.map(([text, bold]) => element(bold ? "b" : "span", { textContent: text })))));
+            node.hidden = false;
+            const left = x + 14 + node.offsetWidth > root.clientWidth ? x - 14 - node.offsetWidth : x + 14;
+            node.style.left = `${Math.max(0, Math.min(left, root.clientWidth - node.offsetWidth))}px`;
+            node.style.top = `${y + 16 + node.offsetHeight > root.clientHeight && y - 12 - node.offsetHeight > 0 ? y - 12 - node.offsetHeight : y + 16}px`;
+        },
+        text: () => (node.hidden ? "" : node.textContent),
+    };
+}
+
+// A diamond: the clip in focus; hollow where it does not belong.
+function diamond(context, x, y, size, hollow = false) {
+    context.beginPath();
+    context.moveTo(x, y - size);
+    context.lineTo(x + size, y);
+    context.lineTo(x, y + size);
+    context.lineTo(x - size, y);
+    context.closePath();
+    context.fillStyle = hollow ? "#fff" : FOCUS_COLOUR;
+    context.fill();
+    context.lineWidth = hollow ? 3 : 1;
+    context.strokeStyle = "#000";
+    context.stroke();
+    if (!hollow) return;
+    context.lineWidth = 1.5;
+    context.strokeStyle = FOCUS_COLOUR;
+    context.stroke();
+}
+
+function diamondKey(text, fill = FOCUS_COLOUR) {
+    const namespace = "http://www.w3.org/2000/svg";
+    const svg = document.createElementNS(namespace, "svg"), path = document.createElementNS(namespace, "path");
+    svg.setAttribute("width", 12);
+    svg.setAttribute("height", 12);
+    path.setAttribute("d", "M6 1 L11 6 L6 11 L1 6 Z");
+    path.setAttribute("fill", fill);
+    path.setAttribute("stroke", fill === FOCUS_COLOUR ? "#000" : FOCUS_COLOUR);
+    path.setAttribute("stroke-width", fill === FOCUS_COLOUR ? 1 : 2);
+    svg.append(path);
+    return element("span", { className: "mgk-key" }, svg, text);
+}
+
+// What is selected, in a line that every widget ends with.
+function statusLine(model) {
+    const text = element("span"), clear = element("button", { type: "button", className: "mgk-small", textContent: "Clear", title: "Esc" });
+    clear.onclick = () => model.send({ act: "clear" });
+    const node = element("div", { className: "mgk-status", attributes: { role: "status" } }, text, clear);
+    const show = split => {
+        const { description, count, here, focus } = model.get("selected");
+        const words = [];
+        if (!count) words.push(description === "nothing selected" ? "Nothing selected: click, or use the arrow keys and Enter" : `${description}: no clip`);
+        else if (description === clipsOf(count) || (count === 1 && description.startsWith("clip "))) words.push(description);
+        else words.push(description, clipsOf(count));
+        if (here < count) words.push(here ? `${number(here)} of them in ${split}` : `none of them in ${split}`);
+        if (focus !== null && focus !== undefined) words.push(`in focus: ${focus}`);
+        text.textContent = words.join(" · ");
+        text.title = text.textContent;
+        clear.hidden = !count && description === "nothing selected";
+    };
+    return { node, show };
+}

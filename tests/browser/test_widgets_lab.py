@@ -1,0 +1,96 @@
+"""The widgets in JupyterLab: a click reaches the kernel and every linked view, and a page that is reloaded goes on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page
+
+from tests.browser.lab import Lab, Notebook
+from tests.views.widgets.conftest import FUSED, POSE, RGB, made_run
+
+pytestmark = pytest.mark.slow
+
+
+def pixels(notebook: Notebook, cell: int, colour: str) -> int:
+    """How many pixels of this colour the canvas of a cell has."""
+    return (
+        notebook.cell(cell)
+        .locator("canvas")
+        .evaluate(
+            """(canvas, colour) => {
+            const wanted = [1, 3, 5].map(i => parseInt(colour.slice(i, i + 2), 16));
+            const pixels = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
+            let count = 0;
+            for (let i = 0; i < pixels.length; i += 4) count += wanted.every((value, k) => pixels[i + k] === value);
+            return count;
+        }""",
+            colour,
+        )
+    )
+
+
+def cell_of(notebook: Notebook, row: int, column: int) -> dict[str, float]:
+    box = notebook.cell(1).locator("canvas").evaluate("canvas => ({...canvas.dataset})")
+    left, top, size = (float(box[name]) for name in ("left", "top", "cell"))
+    return {"x": left + (column + 0.5) * size, "y": top + (row + 0.5) * size}
+
+
+def test_linked_widgets_in_jupyterlab(lab: Lab, page: Page, tmp_path: Path) -> None:
+    run = made_run(tmp_path / "run", {"rgb": RGB, "pose": POSE, "fused": FUSED})
+    cells = [
+        f"import mgkit as mg; run = mg.load_run({str(run.root)!r}); selection = mg.widgets.Selection()",
+        "matrix = mg.widgets.ConfusionMatrix(run, selection=selection, order='given'); matrix",
+        "bars = mg.widgets.ClassAccuracy(run, selection=selection); bars",
+    ]
+    with Notebook(lab, page, cells, "linked.ipynb") as notebook:
+        notebook.run_all()
+        matrix, bars = notebook.cell(1), notebook.cell(2)
+        matrix.locator("canvas").wait_for()
+        bars.locator("canvas").wait_for()
+
+        # A click in one view is in the kernel, and the other view is told.
+        matrix.locator("canvas").click(position=cell_of(notebook, 0, 1))
+        assert notebook.until("list(selection)") == ["c3"]
+        assert notebook.evaluate("selection.source") == "ConfusionMatrix"
+        bars.get_by_text("true rub hands taken for touch chin (Fused) · 1 clip").wait_for()
+
+        # Keys belong to the widget: the notebook's own shortcuts stay out of it.
+        active = "window.jupyterapp.shell.currentWidget.content.activeCellIndex"
+        matrix.locator("canvas").focus()
+        before = page.evaluate(active)
+        for key in (
+            "ArrowDown",
+            "ArrowLeft",
+            "Enter",
+        ):  # from the cell that was clicked to the one below at the left
+            page.keyboard.press(key)
+        notebook.until("list(selection) == ['c7']")
+        assert page.evaluate(active) == before
+
+        # Python selects, both views mark it.
+        notebook.execute("selection.set(['c7', 'c0'], focus='c7', description='from Python')")
+        for cell in (matrix, bars):
+            cell.get_by_text("from Python · 2 clips · in focus: c7").wait_for()
+        page.wait_for_timeout(200)
+        assert pixels(notebook, 1, "#e69f00") > 20
+        assert pixels(notebook, 2, "#e69f00") > 20
+
+        # The theme.
+        assert pixels(notebook, 1, "#ffffff") > 1000
+        notebook.theme("JupyterLab Dark")
+        page.wait_for_function(
+            "getComputedStyle(document.querySelector('.mgk')).backgroundColor === 'rgb(17, 17, 17)'"
+        )
+        page.wait_for_timeout(300)
+        assert pixels(notebook, 1, "#ffffff") < 1000
+        assert pixels(notebook, 1, "#111111") > 1000
+        notebook.theme("JupyterLab Light")
+
+        # A reloaded page shows what the kernel holds, and is linked to it again.
+        notebook.reload()
+        matrix.get_by_text("from Python · 2 clips · in focus: c7").wait_for()
+        matrix.locator("canvas").click(position=cell_of(notebook, 0, 0))
+        notebook.until("list(selection) == ['c0', 'c1', 'c2']")
+        assert not [line for line in notebook.console if line.startswith("page error")], notebook.console

@@ -1,0 +1,224 @@
+"""The confusion matrix to click in, without a page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mgkit.errors import MgkitError
+from mgkit.results.metrics import confusion_matrix
+from mgkit.results.runs import Run
+from mgkit.views import figures
+from mgkit.views.analysis import confusions
+from mgkit.views.widgets import ClassAccuracy, ConfusionMatrix, Selection
+from tests.views.widgets.conftest import FUSED, LABELS, NAMES, POSE, RGB, made_run
+
+
+def click(widget: Any, **content: Any) -> None:
+    """What the page sends on a click."""
+    widget._handle_custom_msg({"act": "pick", **content}, [])
+
+
+def test_counts_are_those_of_the_metrics(run: Run) -> None:
+    widget = ConfusionMatrix(run)
+    assert widget.output == "fused"
+    for output, said in (("fused", FUSED), ("rgb", RGB), ("pose", POSE)):
+        widget.output = output
+        assert widget.matrix["counts"] == confusion_matrix(LABELS, said, 3).tolist()
+        listed = confusions(run.predictions(), 10, output)
+        names = [(NAMES[t], NAMES[p]) for t, p in widget.matrix["top"]]
+        assert names == list(zip(listed["true"], listed["predicted"], strict=True))
+    assert widget.matrix["orders"]["groups"] == [0, 2, 1]
+    assert widget.matrix["other"] is None
+
+
+@pytest.mark.parametrize(
+    "true, predicted, ids, description",
+    [
+        (0, 1, ("c3",), "true rub hands taken for touch chin (Fused)"),
+        (0, 0, ("c0", "c1", "c2"), "TP of rub hands (Fused)"),
+        (1, None, ("c4", "c5", "c6", "c7"), "clips of touch chin"),
+        (None, 0, ("c0", "c1", "c2", "c7"), "taken for rub hands (Fused)"),
+        (2, None, (), "clips of cover face"),
+        (None, 2, (), "taken for cover face (Fused)"),
+    ],
+)
+def test_a_click_selects_the_clips_behind_it(
+    run: Run, true: int | None, predicted: int | None, ids: tuple[str, ...], description: str
+) -> None:
+    widget = ConfusionMatrix(run)
+    click(widget, true=true, predicted=predicted)
+    assert widget.selection.clip_ids == ids
+    assert widget.selection.description == description
+    assert widget.selection.source == "ConfusionMatrix"
+    names = [None if k is None else NAMES[k] for k in (true, predicted)]
+    again = ConfusionMatrix(run).select(*names)
+    assert again.state == widget.selection.state
+
+
+def test_clicks_add_up_and_are_taken_back(run: Run) -> None:
+    widget = ConfusionMatrix(run)
+    click(widget, true=0, predicted=1)
+    click(widget, true=1, predicted=0, add=True)
+    click(widget, true=1, predicted=0, add=True)  # again: nothing new
+    assert widget.selection.clip_ids == ("c3", "c7")
+    assert widget.selection.description == (
+        "true rub hands taken for touch chin (Fused) + true touch chin taken for rub hands (Fused)"
+    )
+    widget.selection.focus_on("c7")
+    click(widget, true=1, predicted=None)
+    assert widget.selection.focus == "c7", "still among them"
+    click(widget, true=0, predicted=None)
+    assert widget.selection.focus is None
+    widget._handle_custom_msg({"act": "clear"}, [])
+    assert widget.selection.clip_ids == ()
+
+
+def test_what_is_selected_elsewhere_is_marked(run: Run) -> None:
+    selection = Selection(["c7", "elsewhere", "c0"])
+    widget = ConfusionMatrix(run, selection=selection)
+    assert widget.selection is selection
+    assert widget.selected["cells"] == [[0, 0, 1], [1, 0, 1]]
+    assert (widget.selected["count"], widget.selected["here"]) == (3, 2)
+    assert widget.selected["focus_cell"] is None
+    selection.focus_on("c7")
+    assert widget.selected["focus_cell"] == [1, 0]
+    widget.output = "pose"
+    assert widget.selected["focus_cell"] == [1, 1], "where this output put it"
+    selection.focus_on("elsewhere")
+    assert widget.selected["focus_cell"] is None
+    assert widget.selected["focus"] is None
+    selection.clear()
+    assert widget.selected["cells"] == []
+
+
+def test_two_views_share_a_selection_without_an_echo(run: Run) -> None:
+    selection, told = Selection(), []
+    matrix, bars = ConfusionMatrix(run, selection=selection), ClassAccuracy(run, selection=selection)
+    selection.watch(told.append)
+    click(matrix, true=0, predicted=1)
+    assert len(told) == 1
+    assert bars.selected["held"] == [1, 0, 0]
+    bars.select("touch chin", "FN")
+    assert len(told) == 2
+    assert matrix.selected["cells"] == [[1, 0, 1]]
+    matrix.close()
+    selection.clear()
+    assert matrix.selected["cells"] == [[1, 0, 1]], "a closed view listens no more"
+    assert bars.selected["held"] == [0, 0, 0]
+
+
+def test_a_view_alone_has_a_selection_of_its_own(run: Run) -> None:
+    one, two = ConfusionMatrix(run), ConfusionMatrix(run)
+    one.select("rub hands")
+    assert len(one.selection) == 4
+    assert len(two.selection) == 0
+    with pytest.raises(MgkitError, match="selection is a list"):
+        ConfusionMatrix(run, selection=["c0"])  # type: ignore[arg-type]
+
+
+def test_the_difference_of_two_runs(run: Run, other: Run) -> None:
+    widget = ConfusionMatrix(run, other=other)
+    assert widget.outputs == ["fused"], "what both have"
+    assert widget.names == ["ours", "theirs"]
+    theirs = other.predictions().predicted()
+    assert widget.matrix["other"] == confusion_matrix(LABELS, theirs, 3).tolist()
+    change = np.array(widget.matrix["counts"]) - np.array(widget.matrix["other"])
+    tops = [abs(change[t, p]) for t, p in widget.matrix["top"]]
+    assert tops == sorted(tops, reverse=True)
+    assert all(t != p for t, p in widget.matrix["top"])
+    click(widget, true=0, predicted=1)  # ours: c3, theirs: c0
+    assert set(widget.selection) == {"c0", "c3"}
+    assert (
+        widget.selection.description == "true rub hands taken for touch chin by only one of ours and theirs"
+    )
+    click(widget, true=0, predicted=None)
+    assert widget.selection.clip_ids == ("c0", "c3")
+    assert widget.selection.description == "clips of rub hands that ours and theirs answer differently"
+    click(widget, true=None, predicted=2)
+    assert widget.selection.clip_ids == ("c3",)
+    click(widget, true=1, predicted=None)
+    assert widget.selection.clip_ids == ("c5", "c7")
+
+
+def test_a_run_differs_nowhere_from_itself(run: Run) -> None:
+    widget = ConfusionMatrix(run, other=run)
+    assert widget.matrix["top"] == []
+    click(widget, true=0, predicted=None)
+    assert widget.selection.clip_ids == ()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"true": 3, "predicted": 0},
+        {"true": -1, "predicted": 0},
+        {"true": "0", "predicted": 0},
+        {"true": True, "predicted": 0},
+        {"true": 0.5, "predicted": None},
+    ],
+)
+def test_nonsense_from_the_page_is_refused(run: Run, content: dict[str, Any]) -> None:
+    widget = ConfusionMatrix(run)
+    with pytest.raises(MgkitError, match="the page sent true"):
+        widget._act("pick", content)
+    for message in ("text", None, {"kind": "anywidget-command"}, {"act": 5}):
+        widget._heard(widget, message, [])
+    assert len(widget.selection) == 0
+
+
+def test_wrong_arguments_name_the_right_ones(run: Run) -> None:
+    with pytest.raises(MgkitError, match="no output 'audio': use one of rgb, pose, fused"):
+        ConfusionMatrix(run, output="audio")
+    with pytest.raises(MgkitError, match="no order 'size'"):
+        ConfusionMatrix(run, order="size")
+    with pytest.raises(MgkitError, match="no predictions of split 'val'"):
+        ConfusionMatrix(run, "val")
+    widget = ConfusionMatrix(run)
+    with pytest.raises(MgkitError, match="no output 'audio'"):
+        widget.output = "audio"
+    with pytest.raises(MgkitError, match="no class 'wave'"):
+        widget.select("wave")
+    with pytest.raises(MgkitError, match="name a true class"):
+        widget.select()
+
+
+def test_the_figure_shows_what_the_widget_shows(run: Run, other: Run) -> None:
+    widget = ConfusionMatrix(run, output="rgb", normalise=False, order="given")
+    figure = widget.to_figure(venue="ieee", columns=1)
+    assert figure.figure.get_figwidth() == figures.VENUES["ieee"][0]
+    assert figure.data["clips"].tolist() == np.ravel(widget.matrix["counts"]).tolist()
+    widget.order = "groups"
+    assert widget.to_figure().data["true"].drop_duplicates().tolist() == [NAMES[k] for k in (0, 2, 1)]
+    difference = ConfusionMatrix(run, other=other, order="given")
+    assert (
+        difference.to_figure().data["other_clips"].tolist() == np.ravel(difference.matrix["other"]).tolist()
+    )
+
+
+def test_places_without_widgets_get_a_picture_and_a_line_that_says_so(run: Run) -> None:
+    widget = ConfusionMatrix(run)
+    data, _ = widget._repr_mimebundle_()
+    assert data["application/vnd.jupyter.widget-view+json"]["model_id"] == widget.model_id
+    assert "A picture of ConfusionMatrix" in data["text/html"]
+    assert 'src="data:image/png;base64,iVBOR' in data["text/html"]
+    assert len(data["text/html"]) < 150_000
+
+
+def test_a_run_of_one_pathway(tmp_path: Path) -> None:
+    widget = ConfusionMatrix(made_run(tmp_path / "pose", {"pose": POSE}))
+    assert widget.outputs == ["pose"]
+    click(widget, true=0, predicted=1)
+    assert widget.selection.description == "true rub hands taken for touch chin", "there is no other output"
+
+
+def test_awkward_names_reach_the_page_as_they_are(tmp_path: Path) -> None:
+    names = ("<b>bold</b> & $5", "摸脸", "an exceedingly long name of a gesture that nobody would ever read")
+    widget = ConfusionMatrix(
+        made_run(tmp_path / "run", {"rgb": RGB, "pose": POSE, "fused": FUSED}, names=names)
+    )
+    assert widget.classes["names"] == list(names)
+    assert widget.select(names[0], names[1]).description == f"true {names[0]} taken for {names[1]} (Fused)"
