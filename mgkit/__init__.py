@@ -31,6 +31,7 @@ _MODULES = {
     "figures": "mgkit.views.figures",
     "analysis": "mgkit.views.analysis",
     "models": "mgkit.models",
+    "widgets": "mgkit.views.widgets",
 }
 
 __all__ = ["__version__", *_WHERE, *_MODULES]
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
     from mgkit.training.loop import train as train
     from mgkit.views import analysis as analysis
     from mgkit.views import figures as figures
+    from mgkit.views import widgets as widgets
 
 
 def __getattr__(name: str) -> Any:

@@ -62,6 +62,19 @@ class Skeleton:
             index[left], index[right] = right, left
         return index
 
+    @cached_property
+    def sides(self) -> tuple[str, ...]:
+        """(V,) "left", "right" or "middle": the side of each joint, by the pairs."""
+        sides = ["middle"] * len(self.joints)
+        for left, right in self.pairs:
+            sides[left], sides[right] = "left", "right"
+        return tuple(sides)
+
+    @cached_property
+    def edge_sides(self) -> tuple[str, ...]:
+        """(E,) the side of each edge: that of the end which has one; an edge from left to right is in the middle."""
+        return tuple(_side(self.sides[a], self.sides[b]) for a, b in self.edges)
+
     def to_dict(self) -> dict[str, Any]:
         return {
             "name": self.name,
@@ -87,6 +100,12 @@ class Skeleton:
         if not isinstance(value["joints"], list):
             raise MgkitError(f"{where}: joints must be a list of names.")
         return cls(str(value["name"]), tuple(str(j) for j in value["joints"]), tuple(edges), tuple(pairs))
+
+
+def _side(a: str, b: str) -> str:
+    if a == b or b == "middle":
+        return a
+    return b if a == "middle" else "middle"
 
 
 def _layout(name: str, joints: str, edges: str) -> Skeleton:
