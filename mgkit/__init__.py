@@ -30,6 +30,7 @@ _MODULES = {
     "recipes": "mgkit.training.recipes",
     "figures": "mgkit.views.figures",
     "analysis": "mgkit.views.analysis",
+    "widgets": "mgkit.views.widgets",
     "models": "mgkit.models",
     "widgets": "mgkit.views.widgets",
 }

@@ -44,7 +44,8 @@ def test_rooms_import_only_what_they_may(room: str) -> None:
 
 def test_results_and_views_do_without_torch() -> None:
     code = (
-        "import sys, mgkit.results.runs, mgkit.results.metrics, mgkit.views.figures, mgkit.views.analysis\n"
+        "import sys, mgkit.results.runs, mgkit.results.metrics, mgkit.views.figures, mgkit.views.analysis, "
+        "mgkit.views.widgets\n"
     )
     code += "assert 'torch' not in sys.modules and 'umap' not in sys.modules, 'heavy import'"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,0 +1,168 @@
+"""What is selected: one object that every widget of a notebook looks at, and none of them owns.
+
+    selection = mg.widgets.Selection()
+    matrix = mg.widgets.ConfusionMatrix(run, selection=selection)
+    bars = mg.widgets.ClassAccuracy(run, selection=selection)
+
+A click in one view calls `Selection.set`; every view, the one that was clicked included, is told once and draws what
+it is told. Views never observe each other, and setting what is already there tells nobody, so nothing can echo.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+
+import traitlets
+
+from mgkit.errors import MgkitError
+
+DEEPEST = 8  # changes that answer changes; views that only draw what they are told never get beyond the first
+
+
+@dataclass(frozen=True)
+class Selected:
+    """One state of a `Selection`. Two states are equal when the same clips, focus and words are in them.
+
+    Attributes:
+        clip_ids: the selected clips, in order, each once.
+        focus: the one that is looked at, or None.
+        description: what they are, for people: "FN of rub hands", "touch chin taken for bite nails".
+        source: who selected them: the name of a view, or "python".
+    """
+
+    clip_ids: tuple[str, ...] = ()
+    focus: str | None = None
+    description: str = "nothing selected"
+    source: str = field(default="python", compare=False)
+
+    def __len__(self) -> int:
+        return len(self.clip_ids)
+
+
+class Selection(traitlets.HasTraits):
+    """The selected clips, by clip id, and the one in focus.
+
+    Read `clip_ids`, `focus`, `description` and `source`; change them with `set`, `focus_on` and `clear` only. All four
+    change at once: they are the fields of the single trait `state`, so an observer never sees half of a change.
+
+    >>> selection = Selection()
+    >>> stop = selection.watch(lambda state: print(f"{state.description}: {len(state)}"))
+    >>> selection.set(["c1", "c2"], description="FN of rub hands", source="ConfusionMatrix")
+    FN of rub hands: 2
+    >>> selection.set(["c1", "c2"], description="FN of rub hands")
+    """
+
+    state = traitlets.Instance(Selected, args=(), read_only=True)
+
+    def __init__(self, clip_ids: Iterable[str] = (), description: str | None = None) -> None:
+        super().__init__()
+        self._depth = 0
+        self.set(clip_ids, description=description)
+
+    @property
+    def clip_ids(self) -> tuple[str, ...]:
+        return self.state.clip_ids
+
+    @property
+    def focus(self) -> str | None:
+        return self.state.focus
+
+    @property
+    def description(self) -> str:
+        return self.state.description
+
+    @property
+    def source(self) -> str:
+        return self.state.source
+
+    def __len__(self) -> int:
+        return len(self.state)
+
+    def __bool__(self) -> bool:
+        return True  # an empty one is still the shared one: `selection or Selection()` must not unlink a view
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.state.clip_ids)
+
+    def __repr__(self) -> str:
+        focus = f", focus on {self.focus}" if self.focus is not None else ""
+        return f"Selection({len(self)} clips: {self.description}{focus})"
+
+    def set(
+        self,
+        clip_ids: Iterable[str],
+        *,
+        focus: str | None = None,
+        description: str | None = None,
+        source: str = "python",
+    ) -> None:
+        """Select these clips and tell every observer, once; nobody is told where nothing changes.
+
+        Args:
+            clip_ids: in the order to show them in; a repeated id counts once, where it came first.
+            focus: one of them, or None.
+            description: what they are, for people; by default how many there are.
+            source: who selects them.
+
+        Raises:
+            MgkitError: ids that are no strings, a focus that is not among them, or observers that keep on answering
+                each other.
+        """
+        if isinstance(clip_ids, str):
+            raise MgkitError(
+                f"clip ids are the string {clip_ids!r}: give a list of ids, e.g. [{clip_ids!r}]."
+            )
+        ids = tuple(dict.fromkeys(clip_ids))
+        wrong = [clip_id for clip_id in ids if not isinstance(clip_id, str)]
+        if wrong:
+            raise MgkitError(f"{wrong[0]!r} is no clip id: clips are selected by their clip_id, a string.")
+        if focus is not None and focus not in ids:
+            raise MgkitError(
+                f"the focus {focus!r} is not among the {len(ids)} selected clips: select it as well."
+            )
+        if description is None:
+            description = _count(ids)
+        if self._depth >= DEEPEST:
+            raise MgkitError(
+                f"observers of a selection answer each other without end (at last {source!r} set {description!r}): "
+                "a view must only draw what it is told, and set a selection when a person acts."
+            )
+        state = Selected(ids, focus, description, source)
+        if state == self.state:
+            return
+        self._depth += 1
+        try:
+            self.set_trait("state", state)
+        finally:
+            self._depth -= 1
+
+    def focus_on(self, clip_id: str | None, *, source: str = "python") -> None:
+        """Look at one of the selected clips (None: at no particular one); the selection stays as it is."""
+        self.set(self.clip_ids, focus=clip_id, description=self.description, source=source)
+
+    def clear(self, *, source: str = "python") -> None:
+        """Select nothing."""
+        self.set((), source=source)
+
+    def watch(self, callback: Callable[[Selected], object]) -> Callable[[], None]:
+        """Call `callback` with the state after each change; returns the function that ends this."""
+
+        def tell(change: object) -> None:
+            callback(self.state)
+
+        self.observe(tell, "state")
+
+        def stop() -> None:
+            try:
+                self.unobserve(tell, "state")
+            except ValueError:  # it has ended before
+                pass
+
+        return stop
+
+
+def _count(ids: tuple[str, ...]) -> str:
+    if not ids:
+        return Selected.description
+    return f"clip {ids[0]}" if len(ids) == 1 else f"{len(ids):,} clips"

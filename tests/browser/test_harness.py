@@ -1,0 +1,111 @@
+"""The harness itself: both ways between page and Python, and that it can fail."""
+
+from __future__ import annotations
+
+import anywidget
+import pytest
+import traitlets
+from playwright.sync_api import Page
+
+from tests.browser.bare import BarePage
+from tests.browser.lab import Lab, Notebook
+
+COUNTER = """
+    import anywidget, traitlets
+    class Counter(anywidget.AnyWidget):
+        _esm = '''export default { render({model, el}) {
+            const button = document.createElement("button");
+            const put = () => { button.textContent = `n=${model.get("n")}` };
+            put();
+            model.on("change:n", put);
+            button.onclick = () => { model.set("n", model.get("n") + 1); model.save_changes() };
+            el.append(button);
+        } }'''
+        _css = "button { color: rgb(1, 2, 3) }"
+        n = traitlets.Int(0).tag(sync=True)
+    counter = Counter()
+    counter
+"""
+
+
+class Echo(anywidget.AnyWidget):
+    _esm = """export default { render({model, el}) {
+        const canvas = Object.assign(document.createElement("canvas"), {width: 30, height: 10});
+        canvas.getContext("2d").fillStyle = "#0072b2";
+        canvas.getContext("2d").fillRect(0, 0, 20, 10);
+        el.append(canvas, document.createElement("p"));
+        canvas.onclick = event => model.send({at: event.offsetX});
+        const put = () => { el.querySelector("p").textContent = `${model.get("word")} ${model.get("raw").byteLength}` };
+        model.on("change:word", put);
+        model.on("msg:custom", (content, buffers) => {
+            model.set("word", content.word + new Uint8Array(buffers[0].buffer)[0]);
+            model.save_changes();
+        });
+        put();
+    } }"""
+    _css = "p { color: rgb(1, 2, 3) }"
+    word = traitlets.Unicode("hello").tag(sync=True)
+    raw = traitlets.Bytes(b"abc").tag(sync=True)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.heard: list[object] = []
+        self.on_msg(self._answer)
+
+    def _answer(self, _: object, content: object, buffers: object) -> None:
+        self.heard.append(content)
+        self.send({"word": "heard "}, [b"\x07"])
+
+
+def test_a_bare_page_joins_javascript_and_python(page: Page) -> None:
+    widget = Echo()
+    bare = BarePage(page, widget)
+    assert page.inner_text("p") == "hello 3"
+    assert page.evaluate("getComputedStyle(document.querySelector('p')).color") == "rgb(1, 2, 3)"
+    assert bare.colours() == {"#0072b2": 200}
+    page.click("canvas", position={"x": 12, "y": 5})
+    page.wait_for_function("document.querySelector('p').textContent === 'heard 7 3'")
+    assert widget.heard == [{"at": 12}]
+    assert widget.word == "heard 7", "the page's change reached Python"
+    widget.word = "from Python"
+    assert page.inner_text("p") == "heard 7 3"
+    bare.push()
+    assert page.inner_text("p") == "from Python 3"
+    assert bare.errors == []
+
+
+def test_a_bare_page_tells_of_errors_in_the_page(page: Page) -> None:
+    bare = BarePage(page, Echo())
+    page.evaluate("() => { setTimeout(() => { throw new Error('boom') }) }")
+    page.wait_for_timeout(50)
+    bare.settle()
+    assert any("boom" in error for error in bare.errors)
+
+
+@pytest.mark.slow
+def test_jupyterlab_joins_page_and_kernel(lab: Lab, page: Page) -> None:
+    with Notebook(lab, page, [COUNTER], "counter.ipynb") as notebook:
+        notebook.run_all()
+        button = notebook.cell(0).locator("button", has_text="n=")
+        button.click()
+        assert notebook.until("counter.n") == 1
+        notebook.execute("counter.n = 41")
+        page.wait_for_function("[...document.querySelectorAll('button')].some(b => b.textContent === 'n=41')")
+        button.click()
+        notebook.until("counter.n == 42")
+        notebook.reload()
+        button.click()
+        notebook.until("counter.n == 43")
+
+
+@pytest.mark.slow
+def test_the_harness_can_fail(lab: Lab, page: Page) -> None:
+    with Notebook(lab, page, ["got = []", "raise ValueError('boom')"], "failing.ipynb") as notebook:
+        with pytest.raises(AssertionError, match="cell 1: ValueError: boom"):
+            notebook.run_all()
+        with pytest.raises(AssertionError, match=r"got is still \[\]"):
+            notebook.until("got", seconds=0.5)
+        with pytest.raises(AssertionError, match="NameError"):
+            notebook.evaluate("nothing_of_that_name")
+        with pytest.raises(AssertionError, match="ZeroDivisionError"):
+            notebook.execute("1 / 0")
