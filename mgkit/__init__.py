@@ -32,7 +32,6 @@ _MODULES = {
     "analysis": "mgkit.views.analysis",
     "widgets": "mgkit.views.widgets",
     "models": "mgkit.models",
-    "widgets": "mgkit.views.widgets",
 }
 
 __all__ = ["__version__", *_WHERE, *_MODULES]

@@ -1,5 +1,6 @@
 """What a person clicks: each widget is one class over a run folder, linked to the others by a shared `Selection`."""
 
+from mgkit.views.widgets.player import ClipPlayer
 from mgkit.views.widgets.selection import Selected, Selection
 
-__all__ = ["Selected", "Selection"]
+__all__ = ["ClipPlayer", "Selected", "Selection"]
