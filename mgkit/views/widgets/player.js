@@ -1,91 +1,9 @@
 const SPEEDS = [0.125, 0.25, 0.5, 1, 1.5, 2, 4];
 const UNKNOWN_RATE = 25; // frames per second of a clip that does not say
 const TALLEST = 340; // CSS pixels of a picture
-const LEAST = 190; // below this, two clips stand below each other
+const LEAST = 150; // below this, two clips stand below each other ...
+const LESS = 230; // ... and are no taller than this
 const RIM = "#1A1A1A";
-const ICONS = {
-  first: "M4 3h2v10H4zM13 3v10L6.5 8z",
-  back: "M11 3v10L4.5 8zM11.6 3h1.6v10h-1.6z",
-  play: "M4 2.5v11l9.5-5.5z",
-  pause: "M4 3h3v10H4zM9 3h3v10H9z",
-  forward: "M5 3v10l6.500-5zM2.8 3h1.600v10H2.8z",
-  last: "M10 3h2v10h-2zM3 3v10l6.5-5z",
-  loop: "M11 1.500 14 4l-3 2.500V4.800H5a2 2 0 0 0-2 2V8H1.500V6.800A3.500 3.500 0 0 1 5 3.300h6zM5 14.500 2 12l3-2.500v1.700h6a2 2 0 0 0 2-2V8h1.500v1.200a3.500 3.500 0 0 1-3.500 3.500H5z",
-  previous: "M10.500 2.500 5 8l5.500 5.500",
-  next: "M5.500 2.500 11 8l-5.500 5.500",
-};
-
-/** An element with attributes (on... = listener, true = present) and children; null and false children are left out. */
-function h(tag, attributes = {}, ...children) {
-  const element = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) {
-    if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
-    else if (value !== null && value !== undefined && value !== false) element.setAttribute(name, value === true ? "" : value);
-  }
-  element.append(...children.filter((child) => child !== null && child !== undefined && child !== false));
-  return element;
-}
-
-function icon(name, stroke = false) {
-  const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
-  svg.setAttribute("viewBox", "0 0 16 16");
-  svg.setAttribute("aria-hidden", "true");
-  const path = document.createElementNS("http://www.w3.org/2000/svg", "path");
-  path.setAttribute("d", ICONS[name]);
-  if (stroke) path.setAttribute("class", "mg-p-stroke");
-  svg.append(path);
-  return svg;
-}
-
-/** A correct / wrong mark: blue disc or vermilion square, told apart by shape, colour and word. */
-function mark(correct) {
-  const word = correct ? "correct" : "wrong";
-  return h("span", { class: `mg-p-mark mg-p-${word}`, role: "img", "aria-label": word, title: word });
-}
-
-const percent = (p) => (p >= 0.995 ? "100 %" : p < 0.005 ? "< 1 %" : `${Math.round(100 * p)} %`);
-const seconds = (s) => `${s.toFixed(2)} s`;
-
-// --- what the run says -----------------------------------------------------------------------------------------------
-
-function bars(output, distance) {
-  const rows = output.rows.map((row) => {
-    const kind = row.true ? "true" : row.said ? "said" : "other";
-    const gap = row.rank > output.rows.length;
-    return h("li", { class: `mg-p-row mg-p-row-${kind}${gap ? " mg-p-gap" : ""}`, title: `${row.name}: ${(100 * row.probability).toFixed(1)} %, rank ${row.rank}${row.true ? ", the true class" : ""}` },
-      h("span", { class: "mg-p-rank" }, String(row.rank)),
-      h("span", { class: "mg-p-name" }, row.name),
-      h("span", { class: "mg-p-track" }, h("span", { class: "mg-p-fill", style: `width:${(100 * row.probability).toFixed(2)}%` })),
-      h("span", { class: "mg-p-percent" }, percent(row.probability)));
-  });
-  return h("section", { class: "mg-p-output", "data-output": output.key },
-    h("h4", {}, mark(output.correct), output.name), h("ol", {}, ...rows), distance && distances(distance));
-}
-
-function distances({ own, other }) {
-  const known = own !== null && other !== null;
-  const verdict = !known ? "" : own <= other ? "nearer to its own" : "nearer to another class";
-  const value = (d) => (d === null ? "never seen" : d.toFixed(2));
-  return h("p", { class: "mg-p-distance", title: "Cosine distance of the embedding to the prototype of the true class, and to the nearest other one" },
-    "prototypes: own ", h("b", {}, value(own)), ", nearest other ", h("b", {}, value(other)),
-    known && h("span", {}, " · ", mark(own <= other), verdict));
-}
-
-function evidenceOf(panel) {
-  const { caption, verdict } = panel;
-  const line = h("p", { class: "mg-p-verdict" }, h("span", {}, "true ", h("b", {}, caption.true)));
-  if (verdict) line.append(h("span", {}, mark(verdict.correct), `${verdict.output} says `, h("b", {}, verdict.predicted)));
-  return line;
-}
-
-function captionOf(panel, short) {
-  const { caption } = panel;
-  const part = (word, value, title) => value && h("span", { title }, h("i", {}, word), value);
-  return h("p", { class: "mg-p-caption" },
-    h("span", { class: "mg-p-id", title: "clip id" }, caption.clip_id),
-    part("subject ", caption.subject), part("split ", caption.split), !short && part("from ", caption.source),
-    part("frames ", `${caption.start}–${caption.end - 1}`, `frames ${caption.start} to ${caption.end - 1} of the source, counted from 0`));
-}
 
 // --- the player ------------------------------------------------------------------------------------------------------
 
@@ -129,7 +47,11 @@ function render({ model, el }) {
     }));
     return h("span", { class: "mg-p-choice", role: "group", "aria-label": label, "data-trait": trait }, h("span", { class: "mg-p-label" }, label), ...buttons);
   };
-  const select = (trait, label, options, usable = () => true) => {
+  const hidden = (when, element) => {
+    toggles.push(() => (element.hidden = when()));
+    return element;
+  };
+  const select = (trait, label, options) => {
     const element = h("select", { class: "mg-p-select", "aria-label": label, onchange: () => {
       set(trait, options()[element.selectedIndex][0]);
       if (pointer) root.focus({ preventScroll: true });
@@ -138,7 +60,6 @@ function render({ model, el }) {
       const list = options();
       element.replaceChildren(...list.map(([, word]) => h("option", {}, word)));
       element.selectedIndex = list.findIndex(([value]) => value === model.get(trait));
-      element.disabled = !usable();
     });
     return element;
   };
@@ -179,10 +100,10 @@ function render({ model, el }) {
       toggle("confidence", "Confidence", "Size and opacity by the score of each joint", posed)),
     h("span", { class: "mg-p-sides" }, ...["left", "right", "middle"].map((side) => h("span", {}, h("i", { style: `background:${style.sides[side]}` }), side))),
     choice("frames", "Video", [["show", "show"], ["dim", "dim"], ["hide", "hide"]], () => clips.some((clip) => clip.jpegs)),
-    choice("heatmap", "Heatmap", [["off", "off"], ["max", "all", "Maximum over the joints"], ["sides", "by side", "Left, right and middle joints in their colours"]], () => Boolean(content?.can_map)),
-    h("span", { class: "mg-p-group mg-p-beside" }, h("span", { class: "mg-p-label" }, "Beside it"),
-      select("compare", "Second clip", beside, () => beside().length > 1),
-      choice("in_step", "in step by", [["time", "time", "Both begin and end together"], ["frame", "frame", "Frame for frame"]], () => clips.length > 1)));
+    hidden(() => !content?.can_map, choice("heatmap", "Heatmap", [["off", "off"], ["max", "all", "Maximum over the joints"], ["sides", "by side", "Left, right and middle joints in their colours"]], posed)),
+    hidden(() => beside().length < 2, h("span", { class: "mg-p-group mg-p-beside" },
+      h("span", { class: "mg-p-label" }, "Beside it"), select("compare", "Second clip", beside),
+      hidden(() => clips.length < 2, choice("in_step", "in step by", [["time", "time", "Both begin and end together"], ["frame", "frame", "Frame for frame"]])))));
   const evidence = h("div", { class: "mg-p-evidence" });
   const empty = h("div", { class: "mg-p-empty" },
     h("b", {}, "Nothing is selected"), h("span", {}, "Click a cell, a bar or a point in a linked view, or call show(clip_id)."));
@@ -238,8 +159,7 @@ function render({ model, el }) {
     });
     marks();
     const verdict = first?.verdict;
-    const wide = (clip) => (verdict ? verdict.outputs.map((output) => bars(output, verdict.distances.find(({ key }) => key === output.key))) : []);
-    evidence.replaceChildren(...(any ? wide(clips[0]) : []));
+    evidence.replaceChildren(...(verdict?.outputs ?? []).map((output) => bars(output, verdict.distances.find(({ key }) => key === output.key))));
     evidence.hidden = !verdict;
     refresh();
   }
@@ -275,15 +195,15 @@ function render({ model, el }) {
 
   function layout() {
     if (gone || !clips.length) return;
-    const gap = 8;
+    const gap = 12; // as in the style sheet
     const room = stage.clientWidth;
     if (!room) return;
     const share = (clip) => (clip.width / clip.height) * (clip.heat ? 2 : 1);
     const pictures = (list) => list.reduce((sum, clip) => sum + (clip.heat ? 2 : 1), 0);
-    const height = (list) => (room - gap * (pictures(list) - 1) - 16 * (list.length - 1)) / list.reduce((sum, clip) => sum + share(clip), 0);
+    const height = (list) => (room - gap * (pictures(list) - 1) - gap * (list.length - 1)) / list.reduce((sum, clip) => sum + share(clip), 0);
     const stacked = clips.length > 1 && height(clips) < LEAST;
     stage.classList.toggle("mg-p-stacked", stacked);
-    const each = Math.min(TALLEST, ...(stacked ? clips.map((clip) => height([clip])) : [height(clips)]));
+    const each = Math.min(stacked ? LESS : TALLEST, ...(stacked ? clips.map((clip) => height([clip])) : [height(clips)]));
     const ratio = window.devicePixelRatio || 1;
     clips.forEach((clip, i) => {
       for (const canvas of [figures[i].picture, figures[i].map]) {
@@ -336,7 +256,7 @@ function render({ model, el }) {
     figure.picture.dataset.frame = String(number);
     const { rgb, pose } = clip.sampled;
     const lost = clip.jpegs && !picture ? "this frame cannot be decoded here" : "";
-    const what = !clip.jpegs ? "no video" : model.get("frames") === "hide" ? "video hidden" : "";
+    const what = !clip.jpegs ? "no video" : !clip.pose ? "no pose" : model.get("frames") === "hide" ? "video hidden" : "";
     const by = rgb && rgb.includes(number) ? [h("i", { style: `background:${style.outputs.rgb}` }), `seen by RGB, ${rgb.indexOf(number) + 1} of ${rgb.length}`] : [];
     figure.below.replaceChildren(h("span", {}, `frame ${number}`), ...[lost || what].filter(Boolean).map((text) => h("span", {}, text)), by.length ? h("span", {}, ...by) : "");
     if (!figure.map || !clip.maps) return;
@@ -344,7 +264,7 @@ function render({ model, el }) {
     drawMap(figure.map, clip, at, model.get("heatmap"), style);
     figure.map.dataset.frame = String(pose[at]);
     const kind = clip.heat.kind === "limb" ? "limb heatmap" : "heatmap";
-    figure.mapBelow.replaceChildren(h("span", {}, h("i", { style: `background:${style.outputs.pose}` }), `${kind} ${at + 1} of ${pose.length}, of frame ${pose[at]}`),
+    figure.mapBelow.replaceChildren(h("span", {}, h("i", { style: `background:${style.outputs.pose}` }), `${kind} ${at + 1} of ${pose.length} (frame ${pose[at]})`),
       h("span", { title: "pixels of the network's input" }, `${clip.heat.width} × ${clip.heat.height}`));
   }
 

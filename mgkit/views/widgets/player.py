@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import html
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from mgkit.data.batches import InputSpec
 
 HERE = Path(__file__).parent
+SCRIPTS = ("player_stage.js", "player_words.js", "player.js")
 FALLBACK_DPI = 130  # of the film strip that stands in for the player: small in a saved notebook
 
 
@@ -63,7 +64,7 @@ class ClipPlayer(anywidget.AnyWidget):
         MgkitError: the run has no such split, or its clip folder is not there; an unknown clip id or option.
     """
 
-    _esm = "\n".join((HERE / name).read_text(encoding="utf-8") for name in ("player_stage.js", "player.js"))
+    _esm = "\n".join((HERE / name).read_text(encoding="utf-8") for name in SCRIPTS)
     _css = (HERE / "player.css").read_text(encoding="utf-8")
 
     # Shown frame of the clip, from 0. The page tells of it when it does not play.
@@ -106,6 +107,7 @@ class ClipPlayer(anywidget.AnyWidget):
         cache_mb: float = 64,
         **options: Any,
     ) -> None:
+        self._stop_watching: Callable[[], None] = lambda: None  # a player that is refused is closed, too
         if not isinstance(source, Run | Clips):
             raise MgkitError(
                 f"a clip player needs a run or clips, not a {type(source).__name__}: use load_run."
