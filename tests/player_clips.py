@@ -63,7 +63,7 @@ def walking_pose(frames: int, persons: int = 1) -> npt.NDArray[np.float32]:
 
 
 def numbered_clips(root: Path, classes: Classes = CLASSES, copies: int = 1) -> Clips:
-    """Clips a, b (two persons), c (no video) and d (no pose, rate not known), all of class 1 but d; `copies` of each."""
+    """a, b (two persons), c (no video) and d (no pose, rate not known), all of class 1 but d; `copies` of each."""
     (root / "videos").mkdir(parents=True, exist_ok=True)
     rows, poses = [], []
     for copy in range(copies):

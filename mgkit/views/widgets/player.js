@@ -126,7 +126,9 @@ function render({ model, el }) {
       clip.panel_frames = panel.clip.frames;
       return clip;
     });
-    k = Math.min(before === content.clip_id ? k : model.get("frame"), Math.max(0, count() - 1));
+    // Another clip begins at its start, whatever frame of the last one Python has still to hear of.
+    const start = before === undefined ? model.get("frame") : before === content.clip_id ? k : 0;
+    k = Math.min(start, Math.max(0, count() - 1));
     if (clock) clock.at = k;
     root.classList.remove("mg-p-waiting");
     build();

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from itertools import pairwise
 from pathlib import Path
 
 import cv2
@@ -19,7 +20,7 @@ from tests.player_clips import FRAMES, HEIGHT, WIDTH, number_of
 def pictures(packed: Packed) -> list[np.ndarray]:
     """The JPEGs of a packed clip, decoded (H, W, 3) RGB."""
     starts = packed.meta["jpegs"]
-    parts = [packed.data[a:b] for a, b in zip(starts, starts[1:], strict=False)]
+    parts = [packed.data[a:b] for a, b in pairwise(starts)]
     return [cv2.imdecode(np.frombuffer(part, np.uint8), cv2.IMREAD_COLOR)[..., ::-1] for part in parts]
 
 

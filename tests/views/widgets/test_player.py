@@ -8,6 +8,7 @@ import re
 import shutil
 import tracemalloc
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ def numbers(player: ClipPlayer, which: int = 0) -> list[int]:
     starts = [panel["offset"] + start for start in panel["clip"]["jpegs"]]
     return [
         number_of(cv2.imdecode(np.frombuffer(data[a:b], np.uint8), cv2.IMREAD_COLOR))
-        for a, b in zip(starts, starts[1:], strict=False)
+        for a, b in pairwise(starts)
     ]
 
 
