@@ -101,7 +101,7 @@ def test_resizing_and_dense_screens_keep_skeleton_and_frame_together(
 ) -> None:
     page = browser.new_page(viewport={"width": 1200, "height": 900}, device_scale_factor=density)
     page.set_default_timeout(1000 * PATIENCE)
-    bare = begin(page, ClipPlayer(player_run, "a", limbs=False, frame=21), frame=21)
+    bare = begin(page, ClipPlayer(player_run, "a", limbs=False, heatmap="off", frame=21), frame=21)
     sizes = set()
     for width in (1200, 520, 333):
         page.set_viewport_size({"width": width, "height": 900})
@@ -207,6 +207,11 @@ def test_scrubbing_and_buttons_reach_python(page: Page, player_run: Run) -> None
     bare.push()
     wait(bare, "a", 12)
     assert number_of(snap(bare)[1]) == 12
+    player.frame = 99
+    bare.push()
+    wait(bare, "a", 39)
+    page.wait_for_function(TOLD)
+    assert player.frame == 39, "the last frame instead of one beyond it"
     for key, speed in [("ArrowUp", 1.5), ("ArrowUp", 2), ("ArrowUp", 4), ("ArrowUp", 4), ("ArrowDown", 2)]:
         page.keyboard.press(key)
         assert page.evaluate("() => window.model.get('speed')") == speed

@@ -238,7 +238,7 @@ function render({ model, el }) {
       const now = clips;
       const numbers = now.map((clip, i) => (i ? second(clip) : k));
       const pictures = await Promise.all(now.map((clip, i) => pictureAt(clip, numbers[i])));
-      await Promise.all(now.map(openMaps));
+      await Promise.all(now.map(openMaps)); // both pass over a clip that was closed meanwhile
       if (now !== clips || gone) {
         wanted = true;
         continue;

@@ -67,8 +67,9 @@ class ClipPlayer(anywidget.AnyWidget):
     _esm = "\n".join((HERE / name).read_text(encoding="utf-8") for name in SCRIPTS)
     _css = (HERE / "player.css").read_text(encoding="utf-8")
 
-    # Shown frame of the clip, from 0. The page tells of it when it does not play.
-    frame = traitlets.Int(0).tag(sync=True)
+    # Shown frame of the clip, from 0; the page takes the last one instead of one beyond it, and tells of where it is
+    # when it does not play. It is not bounded here: what the page tells may still be of the clip before.
+    frame = traitlets.Int(0, min=0).tag(sync=True)
     playing = traitlets.Bool(False).tag(sync=True)
     # Times the rate of the clip.
     speed = traitlets.Float(1.0, min=0.125, max=4.0).tag(sync=True)
@@ -220,11 +221,6 @@ class ClipPlayer(anywidget.AnyWidget):
 
     # --- from events to content -------------------------------------------------------------------------------------
 
-    @traitlets.validate("frame")
-    def _inside(self, proposal: Any) -> int:
-        panels = self.content.get("panels", [])
-        return min(max(0, proposal["value"]), panels[0]["clip"]["frames"] - 1 if panels else 0)
-
     def _heard(self, _: object, message: Any, __: object) -> None:
         if isinstance(message, dict) and message.get("act") == "step":
             self._step(-1 if message.get("by") == -1 else 1)
@@ -302,7 +298,7 @@ class ClipPlayer(anywidget.AnyWidget):
 def _check_options(player: type[ClipPlayer], options: dict[str, Any]) -> None:
     """Refuse an option that does not exist or a value that it cannot have, in words."""
     hints = {
-        "frame": "a whole number", "speed": "a number from 1/8 to 4", "in_step": "'time' or 'frame'",
+        "frame": "a whole number from 0", "speed": "a number from 1/8 to 4", "in_step": "'time' or 'frame'",
         "frames": "'show', 'dim' or 'hide'", "heatmap": "'off', 'max' or 'sides'",
         **dict.fromkeys(("playing", "loop", "skeleton", "limbs", "confidence"), "True or False"),
     }  # fmt: skip

@@ -42,7 +42,7 @@ function pictureAt(clip, k) {
 
 /** Decodes the sheet of heatmaps once: `clip.maps` is its RGBA bytes, red, green, blue = left, middle, right. */
 async function openMaps(clip) {
-  if (!clip.heat || clip.maps) return;
+  if (!clip.heat || clip.maps || clip.closed) return;
   const { offset, bytes, width, height, count } = clip.heat;
   const blob = new Blob([clip.bytes.subarray(offset, offset + bytes)], { type: "image/png" });
   const sheet = await createImageBitmap(blob, { colorSpaceConversion: "none", premultiplyAlpha: "none" });

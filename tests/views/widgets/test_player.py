@@ -108,14 +108,14 @@ def test_clips_that_lack_video_or_pose(
     assert panel["clip"]["problems"] == []
 
 
-def test_the_frame_stays_inside_the_clip(player_run: Run) -> None:
-    player = ClipPlayer(player_run, "b", frame=99)
-    assert player.frame == 23
-    player.frame = -4
-    assert player.frame == 0
-    player.frame = 11
+def test_another_clip_begins_at_its_start(player_run: Run) -> None:
+    player = ClipPlayer(player_run, "b", frame=11)
+    assert player.frame == 11
     player.next()
-    assert player.frame == 0, "another clip begins at its start"
+    assert player.frame == 0
+    player.frame = 5
+    player.compare = "b"
+    assert player.frame == 5, "the clip is the same"
 
 
 def test_a_missing_video_is_a_sentence(player_clips: Clips, tmp_path: Path) -> None:
@@ -255,6 +255,7 @@ def test_no_second_clip_is_a_sentence(player_run: Run, player_clips: Clips) -> N
         ({"split": "train"}, "split 'train'"),
         ({"pathway": "audio"}, "no 'audio' predictions"),
         ({"view": 1}, "no test view 1"),
+        ({"frame": -1}, "frame is -1: use a whole number from 0"),
         ({"speed": 9}, "from 1/8 to 4"),
         ({"heatmap": True}, "'off', 'max' or 'sides'"),
         ({"frames": "none"}, "'show', 'dim' or 'hide'"),
