@@ -56,3 +56,19 @@ def demo_run(demo_clips: Clips, tmp_path_factory: pytest.TempPathFactory) -> Run
     from mgkit.demo import demo_run as make
 
     return make(tmp_path_factory.mktemp("runs") / "demo", demo_clips, epochs=1)
+
+
+@pytest.fixture(scope="session")
+def player_clips(tmp_path_factory: pytest.TempPathFactory) -> Clips:
+    """Clips whose frames carry their number, see `numbered_clips`."""
+    from tests.player_clips import numbered_clips
+
+    return numbered_clips(tmp_path_factory.mktemp("player") / "clips")
+
+
+@pytest.fixture(scope="session")
+def player_run(player_clips: Clips, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A run on them, see `numbered_run`."""
+    from tests.player_clips import numbered_run
+
+    return numbered_run(tmp_path_factory.mktemp("player") / "run", player_clips)

@@ -281,3 +281,14 @@ def test_bad_layouts_are_refused() -> None:
         get_skeleton("coco")
     with pytest.raises(MgkitError, match="lacks edges"):
         Skeleton.from_dict({"name": "x", "joints": [], "pairs": []})
+
+
+def test_sides_of_joints_and_edges() -> None:
+    for layout in LAYOUTS.values():
+        for left, right in layout.pairs:
+            assert (layout.sides[left], layout.sides[right]) == ("left", "right")
+        flipped = {"left": "right", "right": "left", "middle": "middle"}
+        assert [flipped[layout.sides[i]] for i in layout.flip_index] == list(layout.sides)
+        for (a, b), side in zip(layout.edges, layout.edge_sides, strict=True):
+            ends = {layout.sides[a], layout.sides[b]} - {"middle"}
+            assert side == (ends.pop() if len(ends) == 1 else "middle")

@@ -2,6 +2,16 @@
 
 from mgkit.views.analysis.ambiguity import ambiguous, confusions
 from mgkit.views.analysis.maps import EmbeddingMap, embedding_map
+from mgkit.views.analysis.neighbours import Neighbour, exemplar, nearest_correct
 from mgkit.views.analysis.prototypes import prototype_similarity
 
-__all__ = ["EmbeddingMap", "ambiguous", "confusions", "embedding_map", "prototype_similarity"]
+__all__ = [
+    "EmbeddingMap",
+    "Neighbour",
+    "ambiguous",
+    "confusions",
+    "embedding_map",
+    "exemplar",
+    "nearest_correct",
+    "prototype_similarity",
+]

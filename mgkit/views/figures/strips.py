@@ -167,23 +167,24 @@ def contact_sheet(
 
 def draw_skeleton(axes: Axes, pose: npt.NDArray[np.float32], skeleton: Skeleton, line: float = 0.9) -> None:
     """Draw (M, V, 3) key-points of one frame into axes whose units are pixels; NaN joints are left out."""
-    sides = np.full(len(skeleton), "middle", dtype=object)
-    for left, right in skeleton.pairs:
-        sides[left], sides[right] = "left", "right"
     for person in pose:
         seen = np.isfinite(person[:, :2]).all(1)
-        limbs = [(a, b) for a, b in skeleton.edges if seen[a] and seen[b]]
-        segments = [person[[a, b], :2] for a, b in limbs]
-        # A limb has the side of the joint that has one; between left and right it is in the middle.
-        tones = [SIDES[_side(str(sides[a]), str(sides[b]))] for a, b in limbs]
+        limbs = [
+            (edge, side)
+            for edge, side in zip(skeleton.edges, skeleton.edge_sides, strict=True)
+            if seen[list(edge)].all()
+        ]
+        segments = [person[list(edge), :2] for edge, _ in limbs]
+        tones = [SIDES[side] for _, side in limbs]
         axes.add_collection(
             LineCollection(segments, colors="#1A1A1A", linewidths=1.8 * line, capstyle="round", zorder=3)
         )
         axes.add_collection(
             LineCollection(segments, colors=tones, linewidths=line, capstyle="round", zorder=4)
         )
+        dots = [SIDES[side] for side, there in zip(skeleton.sides, seen, strict=True) if there]
         axes.scatter(
-            person[seen, 0], person[seen, 1], s=(2.0 * line) ** 2, c=[SIDES[side] for side in sides[seen]],
+            person[seen, 0], person[seen, 1], s=(2.0 * line) ** 2, c=dots,
             edgecolors="#1A1A1A", linewidths=0.35 * line, zorder=5,
         )  # fmt: skip
 
@@ -191,12 +192,6 @@ def draw_skeleton(axes: Axes, pose: npt.NDArray[np.float32], skeleton: Skeleton,
 def _line(width: float) -> float:
     """Line width in points in a picture `width` points wide: thin enough in small ones to leave the fingers visible."""
     return float(np.clip(width / 110, 0.4, 1.0))
-
-
-def _side(a: str, b: str) -> str:
-    if a == b:
-        return a
-    return b if a == "middle" else a if b == "middle" else "middle"
 
 
 def _contents(

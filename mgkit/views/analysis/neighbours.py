@@ -1,0 +1,90 @@
+"""Which clip to put beside a clip: the nearest one that was got right, or the one closest to the class prototype."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from mgkit.errors import MgkitError
+from mgkit.results.runs import Embeddings, Predictions
+
+
+class Neighbour(NamedTuple):
+    """A clip, and its cosine distance in [0, 2] (mean over pathways) from what it was compared with."""
+
+    clip_id: str
+    distance: float
+
+
+def nearest_correct(
+    predictions: Predictions, embeddings: Embeddings, clip_id: str, pathway: str | None = None
+) -> Neighbour:
+    """The clip of the same true class that was classified correctly and lies nearest in the embedding.
+
+    Args:
+        predictions: of the split that the clip is in, `run.predictions(split)`.
+        embeddings: of the same split, `run.embeddings(split)`.
+        clip_id: whose neighbour; never its own.
+        pathway: the output "rgb", "pose" or "fused" that decides what is correct and whose embedding counts (for
+            "fused" the mean distance over the pathways); by default fused, or the only one.
+
+    Raises:
+        MgkitError: an unknown clip, or no other clip of its class was classified correctly.
+    """
+    if clip_id not in predictions.clip_ids:
+        raise MgkitError(f"the predictions have no clip {clip_id!r}.")
+    at = predictions.clip_ids.index(clip_id)
+    found = predictions.correct(pathway) & (predictions.labels == predictions.labels[at])
+    found[at] = False
+    if not found.any():
+        raise MgkitError(f"no other clip of {_name(predictions, at)} is classified correctly.")
+    output = predictions.best if pathway is None else pathway
+    distance = _distances(embeddings.select(predictions.clip_ids), at, output)
+    best = int(np.where(found, distance, np.inf).argmin())
+    return Neighbour(predictions.clip_ids[best], float(distance[best]))
+
+
+def exemplar(predictions: Predictions, clip_id: str, pathway: str | None = None) -> Neighbour:
+    """The true positive closest to the prototype of a clip's true class, that clip itself left out.
+
+    Args:
+        predictions: with distances to prototypes.
+        clip_id: a clip of the class.
+        pathway: as in `nearest_correct`.
+
+    Raises:
+        MgkitError: an unknown clip, no distances to prototypes, or no other true positive with a known distance.
+    """
+    if clip_id not in predictions.clip_ids:
+        raise MgkitError(f"the predictions have no clip {clip_id!r}.")
+    at = predictions.clip_ids.index(clip_id)
+    output = predictions.best if pathway is None else pathway
+    own = [values for name, values in predictions.own.items() if output in (name, "fused")]
+    if not own:
+        raise MgkitError("the run has no distances to prototypes: train it with prototypical refinement.")
+    distance = np.mean(own, axis=0)
+    found = predictions.kinds(output, int(predictions.labels[at])) == "TP"
+    found &= np.isfinite(distance)
+    found[at] = False
+    if not found.any():
+        raise MgkitError(f"no other clip of {_name(predictions, at)} is classified correctly.")
+    best = int(np.where(found, distance, np.inf).argmin())
+    return Neighbour(predictions.clip_ids[best], float(distance[best]))
+
+
+def _name(predictions: Predictions, at: int) -> str:
+    label = int(predictions.labels[at])
+    return repr(predictions.classes.names[label]) if predictions.classes else f"class {label}"
+
+
+def _distances(embeddings: Embeddings, at: int, output: str) -> npt.NDArray[np.float64]:
+    """(N,) cosine distance of every clip to clip `at`."""
+    names = list(embeddings.vectors) if output == "fused" else [output]
+    found = []
+    for name in names:
+        vectors = embeddings.of(name).astype(np.float64)
+        unit = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+        found.append(1 - unit @ unit[at])
+    return np.mean(found, axis=0)

@@ -1,0 +1,134 @@
+"""Clips as a page is told of them: words and numbers, and their frames, key-points and heatmaps as bytes."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from mgkit.data.clips import Clips
+from mgkit.errors import MgkitError
+from mgkit.results.runs import Embeddings, Predictions, Run
+from mgkit.views.analysis.neighbours import exemplar, nearest_correct
+from mgkit.views.widgets import evidence, seen
+from mgkit.views.widgets.frames import PackCache, Packed, pack_clip, pack_heatmaps
+
+if TYPE_CHECKING:  # it needs torch, which clips without heatmaps do without
+    from mgkit.data.batches import InputSpec
+
+NEIGHBOURS = {"nearest_correct": "nearest correct clip", "exemplar": "class exemplar"}
+
+
+class Panels:
+    """Makes a panel of a clip: of clips alone, or with what a run says about it.
+
+    Args:
+        clips: the clips.
+        run: a run on them, or None.
+        split: the evaluated split of the run.
+        pathway: the output that decides what is correct and near; None = fused, or the only one.
+        inputs: what a network is fed; by default what the recipe of the run records.
+        view: which test view's sampling, from 0; by default the one in the middle.
+        quality, limit: see `pack_clip`.
+        cache: bytes of packed clips that are kept.
+
+    Raises:
+        MgkitError: the run has no such split or output, or was tested with fewer views.
+    """
+
+    def __init__(
+        self,
+        clips: Clips,
+        run: Run | None,
+        *,
+        split: str,
+        pathway: str | None,
+        inputs: InputSpec | None,
+        view: int | None,
+        quality: int,
+        limit: int,
+        cache: int,
+    ) -> None:
+        self.clips, self.run, self.split, self.pathway = clips, run, split, pathway
+        self.predictions: Predictions | None = None
+        views = 1
+        if run is not None:
+            self.predictions = run.predictions(split)
+            self.predictions.scores(pathway)  # an unknown output is refused here, by name
+            views = int(run.test_settings(split).get("views", 1))
+        self.view = seen.checked_view(view, views)
+        self._inputs, self._quality, self._limit = inputs, quality, limit
+        self._cache = PackCache(cache)
+
+    @property
+    def pathways(self) -> tuple[str, ...]:
+        """Of which it is known what they are fed."""
+        return () if self._spec is None else tuple(self._spec.pathways)
+
+    def __contains__(self, clip_id: object) -> bool:
+        return clip_id in self._ids
+
+    def panel(self, clip_id: str, *, heat: bool) -> tuple[dict[str, Any], list[Packed]]:
+        """One clip.
+
+        Returns:
+            `clip` (see `pack_clip`), `caption` and `verdict` (see `evidence`), `sampled` (per pathway the frames that a
+            test view shows it) and `heat` (`width`, `height`, `count`, `kind`, or None); and the bytes: frames and
+            key-points, then the heatmaps if there are any.
+        """
+        frames = self._cache.get(
+            clip_id, lambda: pack_clip(self.clips, clip_id, quality=self._quality, limit=self._limit)
+        )
+        packed = [frames]
+        panel: dict[str, Any] = {
+            "clip": frames.meta,
+            "caption": evidence.caption(self.clips, clip_id),
+            "verdict": None,
+            "sampled": {},
+            "heat": None,
+        }
+        if self.predictions is not None:
+            panel["verdict"] = evidence.verdict(self.predictions, self.clips.classes.names, clip_id)
+        spec = self._spec
+        if spec is not None:
+            times = seen.sampled(spec, frames.meta["total"], self.view)
+            panel["sampled"] = {name: times[name].tolist() for name in self.pathways}
+            if heat and "pose" in times and frames.meta["pose"] is not None:
+                maps = self._cache.get(
+                    (clip_id, "heat"),
+                    lambda: pack_heatmaps(seen.seen_heatmaps(self.clips, clip_id, spec, self.view)),
+                )
+                panel["heat"] = {**maps.meta, "kind": spec.heatmap}
+                packed.append(maps)
+        return panel, packed
+
+    def second(self, clip_id: str, compare: str) -> tuple[str, str]:
+        """The clip to put beside a clip, and how the two are related.
+
+        Raises:
+            MgkitError: there is no such clip, or not enough in the run to find it; the message says what is missing.
+        """
+        if compare not in NEIGHBOURS:
+            self.clips.row(compare)
+            return compare, "chosen clip"
+        if self.predictions is None:
+            raise MgkitError(f"{compare!r} needs a run with predictions: give a run instead of clips.")
+        if compare == "nearest_correct":
+            found = nearest_correct(self.predictions, self._embeddings, clip_id, self.pathway)
+            return found.clip_id, f"nearest correct clip, at distance {found.distance:.2f}"
+        found = exemplar(self.predictions, clip_id, self.pathway)
+        return found.clip_id, f"class exemplar, at distance {found.distance:.2f} from the prototype"
+
+    @cached_property
+    def _ids(self) -> frozenset[str]:
+        return frozenset(self.clips.ids)
+
+    @cached_property
+    def _spec(self) -> InputSpec | None:
+        if self._inputs is not None or self.run is None:
+            return self._inputs
+        return seen.recorded_inputs(self.run.recipe)
+
+    @cached_property
+    def _embeddings(self) -> Embeddings:
+        assert self.run is not None
+        return self.run.embeddings(self.split)
