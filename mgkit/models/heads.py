@@ -6,6 +6,7 @@ Chen et al., IJCAI 2024 MiGA challenge, sections 2.1 (prediction: 1:1 mean of th
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Literal, NamedTuple, cast
 
@@ -110,7 +111,7 @@ def fuse_probabilities(
         {pathway: (N, K), ..., "fused": (N, K)}, float32 whatever the model computed in; rows sum to 1.
 
     Raises:
-        MgkitError: if a pathway has no weight, or the weights are negative or all zero.
+        MgkitError: if a pathway has no weight, or the weights are negative, all zero or not finite.
 
     Example:
         >>> sure, unsure = torch.tensor([[9.0, 0.0]]), torch.tensor([[0.0, 1.0]])
@@ -124,9 +125,9 @@ def fuse_probabilities(
     if missing:
         raise MgkitError(f"No weight for {', '.join(missing)}: give one for each of {', '.join(outputs)}.")
     total = sum(weights[name] for name in outputs)
-    if not total > 0 or min(weights[name] for name in outputs) < 0:
+    if not 0 < total < math.inf or min(weights[name] for name in outputs) < 0:
         raise MgkitError(
-            f"Fusion weights must not be negative, and at least one positive; got {dict(weights)}."
+            f"Fusion weights must be finite, not negative, and at least one positive; got {dict(weights)}."
         )
     probabilities = {name: output.logits.float().softmax(dim=1) for name, output in outputs.items()}
     fused = torch.stack([p * (weights[name] / total) for name, p in probabilities.items()]).sum(dim=0)

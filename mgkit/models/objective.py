@@ -5,6 +5,7 @@ Chen et al., "Prototype Learning for Micro-gesture Classification", IJCAI 2024 M
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple, cast
 
@@ -92,16 +93,20 @@ class Objective(nn.Module):
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
-        if alpha < 0 or not 0 <= label_smoothing <= 1:
+        if isinstance(pathways, str):
+            raise MgkitError(f"pathways are a list of names: give ({pathways!r},), or model.pathways.")
+        if not 0 <= alpha < math.inf or not 0 <= label_smoothing <= 1:
             raise MgkitError(
-                f"alpha must not be negative and label_smoothing in 0..1; got {alpha} and {label_smoothing}."
+                f"alpha must be finite and not negative and label_smoothing in 0..1; got {alpha} and {label_smoothing}."
             )
         self.pathways = tuple(pathways)
         self.num_classes = num_classes
         self.alpha = alpha
         self.label_smoothing = label_smoothing
         weights = None if class_weights is None else torch.as_tensor(class_weights, dtype=torch.float32)
-        if weights is not None and (weights.shape != (num_classes,) or not bool((weights > 0).all())):
+        if weights is not None and (
+            weights.shape != (num_classes,) or not bool(((weights > 0) & weights.isfinite()).all())
+        ):
             raise MgkitError(
                 f"class_weights needs {num_classes} positive values; got {tuple(weights.tolist())}."
             )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from numbers import Integral
 from typing import Any, NamedTuple
 
 import torch
@@ -133,10 +134,16 @@ class PrototypicalRefinement(nn.Module):
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
-        if num_classes < 1 or embedding_dim < 1 or memory < 0:
+        sizes = (num_classes, embedding_dim, memory)
+        if (
+            not all(isinstance(n, Integral) for n in sizes)
+            or num_classes < 1
+            or embedding_dim < 1
+            or memory < 0
+        ):
             raise MgkitError(
-                "num_classes and embedding_dim must be 1 or more and memory 0 or more; got "
-                f"{num_classes}, {embedding_dim} and {memory}."
+                "num_classes and embedding_dim must be whole numbers, 1 or more, and memory 0 or more; got "
+                f"{num_classes!r}, {embedding_dim!r} and {memory!r}."
             )
         if not 0 <= momentum <= 1 or not 0 < temperature < math.inf or not 0 <= margin < math.inf:
             raise MgkitError(
@@ -314,10 +321,12 @@ def remap_classes(
         prototypes, updates = state[f"{place}prototypes"], state[f"{place}updates"]
         count = len(prototypes)
         for new, old in enumerate(mapping):
-            if old is not None and not 0 <= old < count:
+            # A list of booleans would be a choice of classes elsewhere; here it would pass as the classes 0 and 1.
+            index = isinstance(old, Integral) and not isinstance(old, bool)
+            if old is not None and not (index and 0 <= old < count):
                 raise MgkitError(
-                    f"mapping gives class {new} the old class {old}, but there are only 0 to {count - 1}: use None for "
-                    "a class that is new."
+                    f"mapping gives class {new} the old class {old!r}, but there are only 0 to {count - 1}: use "
+                    "None for a class that is new."
                 )
         kept = torch.tensor([old is not None for old in mapping], device=prototypes.device)
         source = torch.tensor([old or 0 for old in mapping], device=prototypes.device)

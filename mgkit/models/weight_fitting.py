@@ -149,7 +149,8 @@ def map_slices(value: Tensor, own: Tensor, dim: int, mapping: Mapped, what: str)
             f"{what}= has {len(chosen)} entries, but the model {wanted} {what}: give one for each."
         )
     for index in chosen:
-        if index is not None and not (isinstance(index, Integral) and 0 <= index < there):
+        usable = isinstance(index, Integral) and not isinstance(index, bool)
+        if index is not None and not (usable and 0 <= index < there):
             raise MgkitError(
                 f"{what}= says {index!r}, but the file's {what} are 0 to {there - 1}; None is a new one."
             )

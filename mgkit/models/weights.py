@@ -109,6 +109,8 @@ def _load_branches(
             f"A mapping of files merges an 'rgb' and a 'pose' file into a two-pathway model; got {some(source)} for "
             f"{type(model).__name__}. For one pathway give its file alone."
         )
+    if isinstance(classes, Mapping) and not set(classes) <= set(source):
+        raise MgkitError(f"classes= by pathway is for 'rgb' and 'pose'; got {some(map(repr, classes))}.")
     states: dict[str, dict[str, Tensor]] = {}
     reports: dict[str, LoadReport] = {}
     banks: dict[str, tuple[Tensor, Tensor]] = {}

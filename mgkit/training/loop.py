@@ -33,7 +33,7 @@ from mgkit.training.building import build_model, build_objective
 from mgkit.training.device import cpu_threads, default_workers, environment, make_fabric, unwrapped_errors
 from mgkit.training.inference import load_checkpoint, predict, restore
 from mgkit.training.recipes import Recipe
-from mgkit.training.starts import Start, Weights, apply_start, find_start, start_settings
+from mgkit.training.starts import Start, Weights, apply_start, check_start, find_start, start_settings
 
 
 def train(
@@ -91,7 +91,9 @@ def train(
     given = find_start(start, recipe, clips)
     settings: dict[str, Any] = {"seed": seed, "train_split": train_split, "val_split": val_split}
     if given:
-        settings["start"] = start_settings(given)
+        settings["start"] = start_settings(given, recipe)
+        if not (out / "checkpoints" / "last.pt").is_file():
+            check_start(given, recipe, clips)
     run = create_run(
         out,
         recipe=recipe.to_dict(),

@@ -8,14 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from mgkit.data.clips import Clips
 from mgkit.data.skeletons import Skeleton, get_skeleton
 from mgkit.errors import MgkitError, some
 from mgkit.models import LoadReport, Objective, SinglePathway, TwoPathway, load_published, match_names
 from mgkit.results.runs import Run, load_run
-from mgkit.training.recipes import Recipe
+from mgkit.training.building import build_model, build_objective
+from mgkit.training.recipes import Recipe, branch
 
-__all__ = ["Start", "Weights", "apply_start", "find_start", "start_settings"]
+__all__ = ["Start", "Weights", "apply_start", "check_start", "find_start", "start_settings"]
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,10 @@ def find_start(start: Start | None, recipe: Recipe, clips: Clips) -> dict[str, W
             two-pathway recipe without stages that is given one branch only.
     """
     found: dict[str, Weights] = {}
+    if start is not None and not isinstance(start, Mapping):
+        raise MgkitError(
+            f"start is {start!r}: say what starts from it, as in start={{'all': ...}} or {{'rgb': ..., 'pose': ...}}."
+        )
     start = start or {}
     for key, given in start.items():
         if key not in ("all", *recipe.pathways) or ("all" in start and len(start) > 1):
@@ -64,6 +71,10 @@ def find_start(start: Start | None, recipe: Recipe, clips: Clips) -> dict[str, W
             found[key] = given
         elif isinstance(given, str | Path) and Path(given).is_file():
             found[key] = Weights(given)
+        elif not isinstance(given, Run | str | Path):
+            raise MgkitError(
+                f"start: {key!r} is {given!r}; give a finished run, its folder, a file or Weights."
+            )
         else:
             found[key] = _of_run(given, recipe.pathways if key == "all" else (key,), clips)
         if not Path(found[key].path).is_file():
@@ -92,7 +103,26 @@ def _of_run(given: Run | str | Path, wanted: Sequence[str], clips: Clips) -> Wei
     return Weights(run.checkpoint("best"), finished=True)
 
 
-def start_settings(start: Mapping[str, Weights]) -> dict[str, Any]:
+def check_start(start: Mapping[str, Weights], recipe: Recipe, clips: Clips) -> None:
+    """Load each of the weights once into a network of its own, and throw that away.
+
+    What does not fit is then refused before a run folder is made, and not after the stage before it was trained.
+    """
+    for key, weights in start.items():
+        part = recipe
+        if key != "all" and recipe.two_pathway:
+            stages = {} if weights.finished else {stage.name: stage for stage in recipe.stages}
+            part = stages.get(key) or branch(recipe, key)
+        generator = torch.Generator().manual_seed(0)
+        with torch.random.fork_rng(devices=[]):
+            model = build_model(
+                part, len(clips.classes), part.input_spec().channels(clips.skeleton), generator
+            )
+            objective = build_objective(part, len(clips.classes), generator)
+        apply_start(model, objective, {"all": weights}, part, clips)
+
+
+def start_settings(start: Mapping[str, Weights], recipe: Recipe) -> dict[str, Any]:
     """What of the start decides the result, as plain values: runs that began elsewhere are never taken for another."""
     return {
         key: {
@@ -100,6 +130,8 @@ def start_settings(start: Mapping[str, Weights]) -> dict[str, Any]:
             "classes": _mapped(weights.classes),
             "joints": _mapped(weights.joints),
         }
+        # The same file can stand for a stage or be what that stage begins with: those are two trainings.
+        | ({"begins": "stage"} if recipe.stages and key != "all" and not weights.finished else {})
         for key, weights in start.items()
     }
 

@@ -90,3 +90,10 @@ def test_wrong_weights_are_explained(weights):
     outputs = {"rgb": output([[1.0]]), "pose": output([[1.0]])}
     with pytest.raises(MgkitError, match=r"weight"):
         fuse_probabilities(outputs, weights)
+
+
+def test_weights_that_are_not_finite_are_refused():
+    outputs = {name: PathwayOutput(torch.zeros(1, 2), None, torch.zeros(1)) for name in ("rgb", "pose")}
+    for wrong in (float("inf"), float("nan")):
+        with pytest.raises(MgkitError, match="must be finite"):
+            fuse_probabilities(outputs, {"rgb": wrong, "pose": 1.0})

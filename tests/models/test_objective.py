@@ -130,3 +130,13 @@ def test_wrong_arguments_are_explained():
         Objective(("rgb",), 4, 6, alpha=-1)
     with pytest.raises(MgkitError, match="prototypes=False"):
         Objective(("rgb",), 4, None)
+
+
+def test_arguments_that_would_poison_every_step_are_refused():
+    for wrong in (float("nan"), float("inf")):
+        with pytest.raises(MgkitError, match="alpha must be finite"):
+            Objective(("rgb",), 3, 4, alpha=wrong)
+        with pytest.raises(MgkitError, match="class_weights"):
+            Objective(("rgb",), 3, 4, class_weights=[1.0, wrong, 1.0])
+    with pytest.raises(MgkitError, match="pathways are a list"):
+        Objective("rgb", 3, 4)

@@ -173,3 +173,15 @@ def test_wrong_mappings_are_explained():
         remap_classes(state, [])
     with pytest.raises(MgkitError, match="got 0 sets of prototypes"):
         remap_classes({"weight": torch.zeros(1)}, [0])
+
+
+@pytest.mark.parametrize("mapping", [[True, False], [1.0], ["a"], [-1], [5]])
+def test_a_mapping_holds_indices_only(mapping):
+    with pytest.raises(MgkitError, match="mapping gives class 0"):
+        remap_classes(trained().state_dict(), mapping)
+
+
+@pytest.mark.parametrize("sizes", [{"num_classes": 3.0}, {"embedding_dim": "4"}, {"memory": 2.5}])
+def test_sizes_are_whole_numbers(sizes):
+    with pytest.raises(MgkitError, match="whole numbers"):
+        PrototypicalRefinement(**{"num_classes": 3, "embedding_dim": 4, **sizes})

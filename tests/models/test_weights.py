@@ -461,6 +461,8 @@ def test_merging_adapts_classes_joints_and_prototypes(tmp_path):
     assert torch.equal(model.heads["rgb"].classifier.weight[0], rgb.heads["rgb"].classifier.weight[50])
     with pytest.raises(MgkitError, match="for one file give one list"):
         load_published(files["pose"], model, classes={"pose": "new"})
+    with pytest.raises(MgkitError, match="is for 'rgb' and 'pose'; got 'rbg'"):
+        load_published(files, model, classes={"rbg": "new"}, joints="new")
     with pytest.raises(MgkitError, match=r"has no rgb pathway: build it with pathways=model\.pathways"):
         load_published(files, model, objective=Objective(("pose",), 2, 256), classes="new", joints="new")
     assert "adapted 8 (zero weights for the lateral's channels)" in str(report)

@@ -198,3 +198,39 @@ def test_an_unfinished_start_is_refused(clips: Clips, tmp_path: Path) -> None:
     write_status(run.root, "interrupted", 0, 1)
     with pytest.raises(MgkitError, match="is not finished"):
         fit(clips, pose, tmp_path / "run", start={"pose": load_run(run.root)})
+
+
+def test_a_run_that_stands_for_a_stage_is_not_the_file_that_a_stage_begins_with(
+    clips: Clips, branches: dict[str, Run], tmp_path: Path
+) -> None:
+    recipe = recipes.demo(**TINY)
+    run = fit(clips, recipe, tmp_path / "run", start=branches)
+    with pytest.raises(MgkitError, match="start"):
+        fit(clips, recipe, tmp_path / "run", start={**branches, "rgb": branches["rgb"].checkpoint("best")})
+    assert run.stages() == []
+
+
+def test_weights_for_a_later_stage_are_looked_at_before_the_first_is_trained(
+    clips: Clips, tmp_path: Path
+) -> None:
+    recipe = recipes.demo(**TINY)
+    file = published(tmp_path / "posec3d.pth", recipe.stages[1], joints=17, classes=60)
+    for start in (file, Weights(file, classes="new"), Weights(file, "new", "no such layout")):
+        with pytest.raises(MgkitError, match="classes|joints|no such layout"):
+            fit(clips, recipe, tmp_path / "run", start={"pose": start})
+        assert not (tmp_path / "run").exists()
+
+
+def test_looking_at_weights_leaves_the_random_state_alone(
+    clips: Clips, branches: dict[str, Run], tmp_path: Path
+) -> None:
+    before = torch.get_rng_state()
+    fit(clips, recipes.demo(**TINY), tmp_path / "run", start=branches)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("start", ["somewhere", {"pose": None}, {"pose": 3}])
+def test_what_is_no_start_is_explained(clips: Clips, tmp_path: Path, start: Any) -> None:
+    with pytest.raises(MgkitError, match="start"):
+        fit(clips, recipes.demo(**TINY).stages[1], tmp_path / "run", start=start)
+    assert not (tmp_path / "run").exists()
