@@ -1,10 +1,12 @@
-"""Which setting of the prototypical refinement helps, and why? One change a row, from the same branches.
+"""Which settings of a part help, and why? One change a row, from the same branches.
 
-    python benchmarks/refinement_study.py data/ablation runs/refinement --seeds 3
+    python benchmarks/settings_study.py refinement data/ablation runs/refinement --seeds 2
+    python benchmarks/settings_study.py fusion data/ablation runs/fusion --seeds 3
 
-Every row trains the merged branches on with laterals and without fusion, as the ablation's `+ prototypes` does, and
-changes one thing: the weight alpha, the temperature tau, the batch size, which clips are shifted, a memory for the FN
-and FP centres. `laterals` is the same training without the loss. Prints the table and how many clips the loss shifted.
+`refinement` trains the merged branches on as the ablation's `+ prototypes` does and changes one thing: the weight alpha,
+the temperature tau, the batch size, which clips are lowered, a memory for the FN and FP centres. `fusion` does the same
+for `+ fusion (channel)`: the learning rate and the number of epochs, each beside `laterals` with the same. Prints the
+table and, for the refinement, how many clips had their score lowered.
 """
 
 from __future__ import annotations
@@ -20,8 +22,8 @@ from mgkit.ablation import ablation_markdown
 from mgkit.training.recipes import Recipe
 
 
-def rows() -> dict[str, Recipe]:
-    """The recipes, by name."""
+def refinement_rows() -> dict[str, Recipe]:
+    """Settings of the prototypical refinement."""
     every = mg.ablation_recipes()
     base = every["+ prototypes"]
     return {
@@ -36,6 +38,26 @@ def rows() -> dict[str, Recipe]:
         "alpha 0.2, all shifted": replace(base, alpha=0.2, shift="all"),
         "alpha 0.2, memory 64": replace(base, alpha=0.2, prototype_memory=64),
     }
+
+
+def fusion_rows() -> dict[str, Recipe]:
+    """Learning rate and length of the joint training, with and without the fusion module."""
+    every = mg.ablation_recipes()
+    laterals, fusion = every["laterals"], every["+ fusion (channel)"]
+    slow = laterals.learning_rate / 4
+    return {
+        "RGB": every["RGB"],
+        "pose": every["pose"],
+        "laterals": laterals,
+        "fusion": fusion,
+        "laterals, rate / 4": replace(laterals, learning_rate=slow),
+        "fusion, rate / 4": replace(fusion, learning_rate=slow),
+        "laterals, 12 epochs": replace(laterals, epochs=12),
+        "fusion, 12 epochs": replace(fusion, epochs=12),
+    }
+
+
+ROWS = {"refinement": refinement_rows, "fusion": fusion_rows}
 
 
 def lowered(out: Path, seeds: range) -> pd.DataFrame:
@@ -60,15 +82,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    parser.add_argument("part", choices=ROWS)
     parser.add_argument("clips", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("--seeds", type=int, default=3)
     options = parser.parse_args()
     table = mg.run_ablation(
-        mg.load_clips(options.clips), options.out, seeds=range(options.seeds), rows=rows()
+        mg.load_clips(options.clips), options.out, seeds=range(options.seeds), rows=ROWS[options.part]()
     )
     print(ablation_markdown(table))
-    print(lowered(options.out, range(options.seeds)).round(3).to_string())
+    if options.part == "refinement":
+        print(lowered(options.out, range(options.seeds)).round(3).to_string())
 
 
 if __name__ == "__main__":
