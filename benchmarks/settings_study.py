@@ -3,10 +3,10 @@
     python benchmarks/settings_study.py refinement data/ablation runs/refinement --seeds 2
     python benchmarks/settings_study.py fusion data/ablation runs/fusion --seeds 3
 
-`refinement` trains the merged branches on as the ablation's `+ prototypes` does and changes one thing: the weight alpha,
-the temperature tau, the batch size, which clips are lowered, a memory for the FN and FP centres. `fusion` does the same
-for `+ fusion (channel)`: the learning rate and the number of epochs, each beside `laterals` with the same. Prints the
-table and, for the refinement, how many clips had their score lowered.
+`refinement` trains the merged branches on as the ablation's `+ prototypes` does and changes one thing: the weight
+alpha, the temperature tau, the batch size, which clips are lowered, a memory for the FN and FP centres. `fusion` does
+the same for `+ fusion (channel)`: the learning rate and the number of epochs, each beside `laterals` with the same.
+Prints the table and, for the refinement, how many clips had their score lowered.
 """
 
 from __future__ import annotations

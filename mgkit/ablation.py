@@ -104,7 +104,7 @@ def run_ablation(
             )  # fmt: skip
             if not recipe.two_pathway:
                 branches[recipe.name] = run
-            if split not in run.splits():
+            if split not in run.splits() or not _plainly_tested(run, split):
                 test(run, split, clips=clips, device=device, workers=workers, progress=progress)
         _write_late_fusion(out, seed, branches, clips, split)
     return ablation_table(out, clips, split=split)
@@ -237,6 +237,13 @@ def _write_late_fusion(out: Path, seed: int, branches: Mapping[str, Run], clips:
         probabilities={"rgb": rgb.scores(), "pose": pose.scores()}, classes=clips.classes, name=LATE_FUSION,
         skeleton=clips.skeleton, split=split,
     )  # fmt: skip
+
+
+def _plainly_tested(run: Run, split: str) -> bool:
+    """Whether the predictions that are there are those of a plain test, as all rows must be to be compared."""
+    plain = {"checkpoint": "best", "views": 1, "flip": False, "weights": None, "rectification": 0.0}
+    settings = run.test_settings(split)
+    return not settings or all(settings.get(key) == value for key, value in plain.items())
 
 
 def _folder(out: Path, seed: int, name: str) -> Path:

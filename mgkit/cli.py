@@ -296,7 +296,8 @@ def _test(options: Any) -> None:
     for part in (*(run.stage(name) for name in run.stages()), run):
         test(
             part, options.split, clips=clips, views=options.views, flip=options.flip, checkpoint=options.checkpoint,
-            weights=weights, rectification=options.rectification, device=options.device, workers=options.workers,
+            weights=weights if part is run else None, rectification=options.rectification,
+            device=options.device, workers=options.workers,
         )  # fmt: skip
     print(_results(run, options.split))
 

@@ -13,6 +13,7 @@ from mgkit.data.clips import Clips
 from mgkit.errors import MgkitError
 from mgkit.results.runs import load_run
 from mgkit.training import recipes
+from mgkit.training.inference import test as run_test
 from tests.tiny import tiny_clips
 
 TINY: dict[str, Any] = {
@@ -88,6 +89,20 @@ def test_the_same_call_trains_nothing_twice(made: tuple[Path, pd.DataFrame], cli
     again = run_ablation(clips, out, seeds=(0, 1), rows=rows, workers=0, device="cpu", progress=False)
     pd.testing.assert_frame_equal(table, again)
     assert before == {path: path.stat().st_mtime_ns for path in out.rglob("*.pt")}
+
+
+def test_a_row_that_was_tested_another_way_is_tested_again(
+    made: tuple[Path, pd.DataFrame], clips: Clips, tmp_path: Path
+) -> None:
+    shutil.copytree(made[0], tmp_path / "copy")
+    odd = load_run(tmp_path / "copy" / "seed0" / "laterals")
+    run_test(odd, "test", clips=clips, flip=True, workers=0, device="cpu", progress=False)
+    rows = ablation_recipes(recipes.demo(**TINY))
+    again = run_ablation(
+        clips, tmp_path / "copy", seeds=(0, 1), rows=rows, workers=0, device="cpu", progress=False
+    )
+    pd.testing.assert_frame_equal(made[1], again)
+    assert odd.test_settings("test")["flip"] is False
 
 
 def test_a_half_done_ablation_is_not_tabulated(

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 
 from mgkit.data.batches import ClipDataset, EpochSampler, batch_inputs, collate, worker_options
 from mgkit.data.clips import Clips
-from mgkit.errors import MgkitError
+from mgkit.errors import MgkitError, some
 from mgkit.models import (
     Objective,
     PathwayOutput,
@@ -74,8 +74,13 @@ def test(
             that cannot be decoded.
     """
     run = run if isinstance(run, Run) else load_run(run)
-    if views < 1:
-        raise MgkitError(f"views is {views}: use 1 or more.")
+    for name, value in (("views", views), ("batch_size", batch_size)):
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+            raise MgkitError(f"{name} is {value!r}: use a whole number, 1 or more.")
+    if weights is not None and set(weights) != set(run.pathways):
+        raise MgkitError(
+            f"weights are for {some(weights) or 'nothing'}: give one for each of {', '.join(run.pathways)}."
+        )
     clips = run.clips() if clips is None else clips
     if clips.classes.names != run.classes.names:
         raise MgkitError(

@@ -115,6 +115,12 @@ def test_what_does_not_fit_the_run_is_refused(run: Run, tmp_path: Path) -> None:
     )
     with pytest.raises(MgkitError, match="has other classes than the run"):
         quiet(run, clips=other)
+    for wrong in ({"views": 2.5}, {"views": 0}, {"batch_size": 0}, {"batch_size": -2}):
+        with pytest.raises(MgkitError, match="use a whole number, 1 or more"):
+            quiet(run, **wrong)
+    for weights in ({"rgb": 1.0}, {"rgb": 1, "pose": 1, "x": 1}):
+        with pytest.raises(MgkitError, match="give one for each of rgb, pose"):
+            quiet(run, weights=weights)
     with pytest.raises(MgkitError, match="device is 'tpu'"):
         quiet(run, device="tpu")
 
