@@ -11,6 +11,7 @@ It imports every room, so nothing of mgkit imports it but the command line and t
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -93,6 +94,11 @@ def run_ablation(
     if [rows[name].name for name in alone] != ["rgb", "pose"] or alone != list(rows)[:2]:
         raise MgkitError(
             "the rows of an ablation begin with an RGB and a pose recipe; the others start from those."
+        )
+    folders = [_folder(out, 0, name) for name in (*rows, LATE_FUSION)]
+    if len(set(folders)) != len(folders):
+        raise MgkitError(
+            f"two of the rows {some(rows, 20)} would share a folder: give them names that differ in letters."
         )
     write_json(out / ORDER, [*alone, LATE_FUSION, *list(rows)[2:]])
     for seed in seeds:
@@ -247,7 +253,7 @@ def _plainly_tested(run: Run, split: str) -> bool:
 
 
 def _folder(out: Path, seed: int, name: str) -> Path:
-    return out / f"seed{seed}" / name.replace("+ ", "").replace(" ", "-").replace("(", "").replace(")", "")
+    return out / f"seed{seed}" / re.sub(r"[^\w.]+", "-", name).strip("-")
 
 
 def _tested(out: Path, split: str) -> dict[str, dict[int, Run]]:

@@ -112,6 +112,9 @@ def test_a_half_done_ablation_is_not_tabulated(
         ablation_table(tmp_path, clips)
     with pytest.raises(MgkitError, match="begin with an RGB and a pose recipe"):
         run_ablation(clips, tmp_path, rows={"laterals": ablation_recipes()["laterals"]})
+    alike = {**ablation_recipes(), "+ laterals": ablation_recipes()["laterals"]}
+    with pytest.raises(MgkitError, match="would share a folder"):
+        run_ablation(clips, tmp_path, rows=alike)
     shutil.copytree(made[0], tmp_path / "copy")
     shutil.rmtree(tmp_path / "copy" / "seed1" / "both")
     with pytest.raises(MgkitError, match=r"\+ both lack seeds that other rows have"):
