@@ -104,9 +104,11 @@ def run_ablation(
     for seed in seeds:
         branches: dict[str, Run] = {}
         for name, recipe in rows.items():
+            folder = _folder(out, seed, name)
+            done = (folder / "config.json").is_file() and load_run(folder).status()["state"] == "finished"
             run = train(
-                clips, recipe, _folder(out, seed, name), seed=seed, device=device, workers=workers,
-                progress=progress, start=branches if recipe.two_pathway else None,
+                clips, recipe, folder, seed=seed, device=device, workers=workers,
+                progress=progress and not done, start=branches if recipe.two_pathway else None,
             )  # fmt: skip
             if not recipe.two_pathway:
                 branches[recipe.name] = run
