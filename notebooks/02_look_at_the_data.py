@@ -86,7 +86,9 @@ test = clips.split("test")
 mg.figures.contact_sheet(test, n=4)
 
 # %% [markdown]
-# One clip, frame by frame.
+# Any clip, frame by frame: click into the player, then space plays, the arrows step through frames, `n` and `p` go
+# through the clips. Frames and skeleton are drawn together, so they cannot drift apart. (Where this page is only read,
+# a film strip stands in its place.)
 
 # %%
 
@@ -96,7 +98,7 @@ def first(name):
     return test.table.loc[test.labels == clips.classes.index(name), "clip_id"].iloc[0]
 
 
-mg.figures.film_strip(clips, first("touch chin"))
+mg.widgets.ClipPlayer(test, first("touch chin"))
 
 # %% [markdown]
 # The same two places with another tempo, or another picture. *scratch back* has the hand behind the body where *touch
@@ -136,13 +138,15 @@ folds
 
 # %% [markdown]
 # ## Your own data
-# A PYSKL annotation file beside a folder of videos becomes a clip folder with one call, or with
-# `mgkit prepare pyskl annotations.pkl data/mine --videos videos --skeleton coco17` in a shell:
+# The trees of iMiGUE, SMG and MA-52 as they are given out, a PYSKL annotation file beside a folder of videos, or a folder
+# of videos a class become a clip folder with one call, or with `mgkit prepare imigue SOURCE data/imigue` in a shell:
 #
 # ```python
+# clips = mg.prepare("imigue", "where/you/unpacked/it", "data/imigue")
 # clips = mg.prepare("pyskl", "annotations.pkl", "data/mine", videos="videos", skeleton="coco17")
 # ```
 #
+# Every layout and option is on the page [docs/datasets.md](../docs/datasets.md), with the recipe for a new one.
 # It can be interrupted and called again; a finished folder is only opened, and when a source file has changed, only what
 # depends on it is made again. `mgkit show data/mine --check` reads every file and compares it with what was written.
 # Next: [3 · Train](03_train.ipynb).
