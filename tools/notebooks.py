@@ -57,13 +57,32 @@ def tidy(notebook: NotebookNode) -> NotebookNode:
         cell.metadata.pop("execution", None)
         if cell.cell_type != "code":
             continue
-        cell.outputs = [out for out in cell.outputs if out.output_type != "stream" or out.name != "stderr"]
+        cell.outputs = _as_seen(cell.outputs)
         for out in cell.outputs:
             if "data" in out:
                 out.data = {kind: value for kind, value in out.data.items() if kind in KEPT}
                 if "image/png" in out.data:
                     out.data["image/png"] = _small(out.data["image/png"])
     return notebook
+
+
+def _as_seen(outputs: list[NotebookNode]) -> list[NotebookNode]:
+    """Outputs as a page shows them in the end: no stderr, printed text in one piece, bars gone as in a terminal."""
+    seen: list[NotebookNode] = []
+    for out in outputs:
+        if out.output_type != "stream":
+            seen.append(out)
+        elif out.name != "stderr":
+            if seen and seen[-1].output_type == "stream":
+                seen[-1].text += out.text
+            else:
+                seen.append(out)
+    for out in seen:
+        if out.output_type == "stream":
+            # What stands after the last carriage return is what is left of a line.
+            lines = [line.rsplit("\r", 1)[-1].rstrip() for line in out.text.split("\n")]
+            out.text = "".join(f"{line}\n" for line in lines if line)
+    return [out for out in seen if out.output_type != "stream" or out.text]
 
 
 def _small(png: str) -> str:
