@@ -324,7 +324,8 @@ def _refuse_beyond(limit: int, broken: list[dict[str, str]], raw: RawDataset, ou
     kinds = Counter(entry["what"].removeprefix(LEFT_OUT) for entry in broken)
     first = {kind: next(e for e in broken if e["what"] == LEFT_OUT + kind) for kind in kinds}
     said = "; ".join(
-        f"{kind} ({n}), {first[kind]['clip_id']}: {first[kind]['detail']}" for kind, n in kinds.items()
+        f"{kind} ({n}), {first[kind]['clip_id']}: {first[kind]['detail'].rstrip('.')}"
+        for kind, n in kinds.items()
     )
     raise MgkitError(
         f"{len(broken)} of {len(raw.clips)} clips cannot be made, and {limit} may be left out: {said}. Mend or remove "
