@@ -235,9 +235,11 @@ def _pose(clip: RawClip, joints: int) -> Pose | None:
     if clip.pose is None:
         return None
     try:
-        pose = clip.pose()
+        pose = np.asarray(clip.pose(), dtype=np.float32)
     except MgkitError as error:
         raise _Unusable("pose cannot be read", str(error)) from None
+    except (OSError, EOFError, ValueError) as error:  # of a reader that leaves its files to a library
+        raise _Unusable("pose cannot be read", f"{clip.source}: {error}") from None
     if pose.ndim != 4 or pose.shape[2:] != (joints, 3) or 0 in pose.shape:
         raise _Unusable(
             "pose cannot be read",

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections import Counter
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +17,7 @@ import pytest
 from mgkit.data.prepare import prepare
 from mgkit.data.readers import RawDataset, note
 from mgkit.data.readers.sequences import _gaps
+from mgkit.errors import MgkitError
 from tests.data.test_prepare import LABELS, film, untrimmed
 
 
@@ -88,3 +93,103 @@ def test_numbers_left_out_in_a_row_of_recordings() -> None:
     assert _gaps({"0007", "0009", "x"}) == []
     assert _gaps({"007", "0009"}) == []
     assert _gaps({"0007"}) == []
+
+
+@pytest.mark.parametrize("damage", [b"", b"garbage", b"PAR1 and no more PAR1"])
+def test_a_damaged_table_is_made_anew(videos: Path, tmp_path: Path, damage: bytes) -> None:
+    out = tmp_path / "out"
+    clips = prepare(untrimmed, videos, out, size=32, workers=1, progress=False)
+    (out / "clips.parquet").write_bytes(damage)
+    again = prepare(untrimmed, videos, out, size=32, workers=1, progress=False)
+    assert again.ids == clips.ids
+
+
+def test_a_finished_folder_is_not_taken_where_less_may_be_left_out(videos: Path, tmp_path: Path) -> None:
+    (videos / "labels.csv").write_text("\n".join([*LABELS, "a,30,20,0,S1,train"]))
+    out = tmp_path / "out"
+    clips = prepare(untrimmed, videos, out, size=32, workers=1, progress=False, tolerated=0.5)
+    for options in ({"strict": True}, {}):
+        with pytest.raises(MgkitError, match=r"1 of 6 clips cannot be made.*a_5"):
+            prepare(untrimmed, videos, out, size=32, workers=1, progress=False, **options)
+    assert prepare(untrimmed, videos, out, size=32, workers=1, progress=False, tolerated=0.5).ids == clips.ids
+
+
+def lazy(source: Path) -> RawDataset:
+    """`untrimmed` with key-points that numpy reads from a file beside."""
+    raw = untrimmed(source)
+    return replace(raw, clips=[replace(clip, pose=partial(np.load, source / "p.npy")) for clip in raw.clips])
+
+
+@pytest.mark.parametrize("content", [None, b"", b"no array", b"\x93NUMPY\x01\x00v\x00{'descr': '<f4'"])
+def test_key_points_that_a_library_cannot_read_are_named(
+    videos: Path, tmp_path: Path, content: bytes | None
+) -> None:
+    if content is not None:
+        (videos / "p.npy").write_bytes(content)
+    with pytest.raises(MgkitError, match=r"pose cannot be read \(\d\), a_0: a.mp4"):
+        prepare(lazy, videos, tmp_path / "out", size=32, workers=1, progress=False)
+
+
+def nothing(source: Path) -> None:
+    return None
+
+
+def test_places_and_readers_that_cannot_be(videos: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    (videos / "inside").mkdir()
+    quick: dict[str, Any] = {"size": 32, "workers": 1, "progress": False}
+    for out, said in (
+        (tmp_path / "file", "cannot be made a folder"),
+        (tmp_path / "file" / "below", "cannot be made a folder"),
+        (videos, "lies inside the dataset"),
+        (videos / "inside" / "clips", "lies inside the dataset"),
+        (tmp_path / os.fsdecode(b"caf\xe9"), "not UTF-8"),
+    ):
+        with pytest.raises(MgkitError, match=said):
+            prepare(untrimmed, videos, out, **quick)
+    with pytest.raises(MgkitError, match="gave a NoneType"):
+        prepare(nothing, videos, tmp_path / "out", **quick)  # type: ignore[arg-type]
+    with pytest.raises(MgkitError, match="give a function"):
+        prepare(partial(untrimmed), videos, tmp_path / "out", **quick)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems do not have such names")
+def test_names_that_are_not_utf8(tmp_path: Path) -> None:
+    source = tmp_path / "classes"
+    (source / "red").mkdir(parents=True)
+    film(source / "red" / "1.mp4", frames=4)
+    (source / "red" / os.fsdecode(b"caf\xe9.mp4")).write_bytes(b"x")
+    clips = prepare("folders", source, tmp_path / "out", size=32, workers=1, progress=False)
+    assert clips.ids == ["red/1"]
+    told = clips.report_table().set_index("what")["detail"]
+    assert "caf\\udce9.mp4: rename them" in told["names that are not UTF-8"]
+    (source / os.fsdecode(b"r\xe9d")).mkdir()
+    with pytest.raises(MgkitError, match="name of the folder .* is not UTF-8"):
+        prepare("folders", source, tmp_path / "out2", size=32, workers=1, progress=False)
+
+
+FULL = """
+import resource, sys
+from tests.data.test_prepare import untrimmed
+from mgkit.data.prepare import prepare
+from mgkit.errors import MgkitError
+if __name__ == "__main__":
+    resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[3]), int(sys.argv[3])))
+    try:
+        prepare(untrimmed, sys.argv[1], sys.argv[2], size=64, workers=1, progress=False)
+    except MgkitError as error:
+        print("refused:", error)
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no limit of file sizes")
+@pytest.mark.parametrize("limit", [0, 100, 1500, 3000])
+def test_a_disk_that_is_full_is_told_and_gone_on_from(videos: Path, tmp_path: Path, limit: int) -> None:
+    out = tmp_path / "out"
+    words = [sys.executable, "-c", FULL, str(videos), str(out), str(limit)]
+    done = subprocess.run(words, capture_output=True, text=True, cwd=Path(__file__).parents[2])
+    assert done.stdout.startswith("refused:"), done.stdout + done.stderr
+    assert "cannot be written" in done.stdout
+    clips = prepare(untrimmed, videos, out, size=64, workers=1, progress=False)
+    assert len(clips) == len(LABELS)
+    assert not [path for path in out.rglob(".*") if path.name != ".lock"]

@@ -12,6 +12,7 @@ from mgkit.data.readers import NO_SKELETON, RawClip, RawDataset, note
 from mgkit.data.readers.tables import read_pairs
 from mgkit.data.readers.trees import VIDEO_SUFFIXES, natural, split_by_name, walk
 from mgkit.errors import MgkitError, some
+from mgkit.files import is_text, shown
 
 Report = list[dict[str, str]]
 
@@ -112,7 +113,13 @@ def read_folders(
 
 
 def _folders(place: Path) -> list[Path]:
-    return [path for path in place.iterdir() if path.is_dir() and not path.name.startswith((".", "__MACOSX"))]
+    found = [
+        path for path in place.iterdir() if path.is_dir() and not path.name.startswith((".", "__MACOSX"))
+    ]
+    for path in found:
+        if not is_text(path):
+            raise MgkitError(f"the name of the folder {shown(path)} is not UTF-8: rename it.")
+    return found
 
 
 def _order(known: set[str], classes: Sequence[str] | None, source: Path, report: Report) -> list[str]:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from mgkit.data.readers import note
 from mgkit.errors import MgkitError, some
+from mgkit.files import is_text, shown
 
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mkv", ".mov", ".webm")
 
@@ -39,26 +40,42 @@ def folders(*roots: Roots) -> list[Path]:
 def walk(roots: Sequence[Path], report: list[dict[str, str]]) -> list[Path]:
     """Every file below the roots, sorted by path; links are followed, each real folder once.
 
-    Hidden files (`._0001.mp4` of a Mac, `~$` locks of a spreadsheet) are left out and counted in the report.
+    Hidden files (`._0001.mp4` of a Mac, `~$` locks of a spreadsheet) and names that are not UTF-8 are left out and
+    counted in the report.
+
+    Raises:
+        MgkitError: a folder that may not be read: nobody knows what is in it.
     """
+
+    def refused(error: OSError) -> None:
+        raise MgkitError(
+            f"{shown(error.filename)} cannot be read ({error.strerror}): give yourself access, or move it elsewhere."
+        ) from None
+
     files: list[Path] = []
     hidden: list[str] = []
+    unnamed: list[str] = []
     seen: set[str] = set()
     for root in roots:
-        for folder, below, names in os.walk(root, followlinks=True):
+        for folder, below, names in os.walk(root, onerror=refused, followlinks=True):
             real = os.path.realpath(folder)
             if real in seen:
                 below.clear()
                 continue
             seen.add(real)
-            below[:] = [name for name in sorted(below) if not name.startswith(".") and name != "__MACOSX"]
+            unnamed += [shown(Path(folder, name)) for name in [*below, *names] if not is_text(name)]
+            skipped = {name for name in below if name.startswith(".") or name == "__MACOSX"}
+            below[:] = [name for name in sorted(below) if name not in skipped and is_text(name)]
             for name in names:
                 if name.startswith((".", "~$")):
                     hidden.append(name)
-                else:
+                elif is_text(name):
                     files.append(Path(folder, name))
     if hidden:
         report.append(note("hidden files", f"{len(hidden)} not looked at: {some(sorted(hidden))}"))
+    if unnamed:
+        detail = f"{len(unnamed)} not looked at: {some(sorted(unnamed))}: rename them"
+        report.append(note("names that are not UTF-8", detail))
     return sorted(files)
 
 
