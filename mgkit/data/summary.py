@@ -48,6 +48,8 @@ class Summary:
 
 def summarise(clips: Clips) -> Summary:
     """See `Clips.summary`."""
+    if not len(clips):
+        raise MgkitError(f"there are no clips in this selection of {clips.root}: select some.")
     if clips.table["pose_offset"].ge(0).any():
         joints = missing_joints(clips, "split")
         joints["all"] = missing_joints(clips, None)["all"]
