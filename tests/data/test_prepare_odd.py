@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import struct
 import subprocess
 import sys
 from collections import Counter
@@ -19,6 +20,7 @@ from mgkit.data.readers import RawDataset, note
 from mgkit.data.readers.sequences import _gaps
 from mgkit.errors import MgkitError
 from tests.data.test_prepare import LABELS, film, untrimmed
+from tests.data.video.made import FRAMES, encode, sound_only
 
 
 @pytest.fixture
@@ -193,3 +195,36 @@ def test_a_disk_that_is_full_is_told_and_gone_on_from(videos: Path, tmp_path: Pa
     clips = prepare(untrimmed, videos, out, size=64, workers=1, progress=False)
     assert len(clips) == len(LABELS)
     assert not [path for path in out.rglob(".*") if path.name != ".lock"]
+
+
+def test_odd_kinds_of_video_are_told_or_left_out_by_name(tmp_path: Path) -> None:
+    """Only sound, a frame rate that varies, a picture that asks to be turned."""
+    source = tmp_path / "two words" / "wave é"
+    source.mkdir(parents=True)
+    sound_only(source / "sound.mp4")
+    encode(source / "varying.mp4", times=np.cumsum([40 if i % 5 else 120 for i in range(FRAMES)]).tolist())
+    content = bytearray(encode(source / "plain.mp4").read_bytes())
+    one = 0x10000
+    at = content.find(struct.pack(">9i", one, 0, 0, 0, one, 0, 0, 0, 0x40000000), content.find(b"tkhd"))
+    content[at : at + 36] = struct.pack(">9i", 0, one, 0, -one, 0, 0, 0, 0, 0x40000000)
+    (source / "turned.mp4").write_bytes(bytes(content))
+    out = tmp_path / "out é"
+    clips = prepare("folders", source.parent, out, size=32, workers=1, progress=False, tolerated=0.5)
+    assert clips.ids == ["wave é/plain", "wave é/turned", "wave é/varying"]
+    told = {entry["what"]: entry["detail"] for entry in clips.report}
+    assert "sound.mp4 has no picture, only audio" in told["left out: video cannot be read"]
+    assert "varying.mp4: frames last 40 to 120 ms" in told["variable frame rate"]
+    assert "turned.mp4: the file asks to be turned by" in told["rotated video"]
+
+
+def test_a_source_is_noticed_by_its_size_or_its_time(videos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    prepare(untrimmed, videos, out, size=32, workers=1, progress=False)
+    before = (out / "videos" / "a_0.mp4").read_bytes()
+    stat = (videos / "a.mp4").stat()
+    film(videos / "new.mp4", seed=7)
+    new = (videos / "new.mp4").read_bytes()
+    (videos / "a.mp4").write_bytes(new.ljust(stat.st_size, b"\0")[: max(stat.st_size, len(new))])
+    os.utime(videos / "a.mp4", ns=(stat.st_atime_ns, stat.st_mtime_ns + 1))
+    prepare(untrimmed, videos, out, size=32, workers=1, progress=False)
+    assert (out / "videos" / "a_0.mp4").read_bytes() != before
