@@ -62,7 +62,9 @@ def load_pickle(path: str | Path) -> Any:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise MgkitError(f"{path} cannot be read ({error.strerror}).") from None
+        raise MgkitError(
+            f"{path} cannot be read ({error.strerror}): check the path and its permissions."
+        ) from None
     try:
         return _ArraysOnly(io.BytesIO(content)).load()
     except _Refused as error:

@@ -58,7 +58,9 @@ def read_text(path: Path) -> tuple[str, list[str]]:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise MgkitError(f"{path} cannot be read ({error.strerror}).") from None
+        raise MgkitError(
+            f"{path} cannot be read ({error.strerror}): check the path and its permissions."
+        ) from None
     found = []
     encoding = "utf-8"
     if content.startswith(codecs.BOM_UTF8):

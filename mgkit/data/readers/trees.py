@@ -99,7 +99,7 @@ def only(found: dict[str, list[Path]], report: list[dict[str, str]]) -> dict[str
     for key, paths in found.items():
         first = paths[0]
         for other in paths[1:]:
-            if not filecmp.cmp(first, other, shallow=False):
+            if not same_content(first, other):
                 raise MgkitError(
                     f"{first} and {other} have the same name but not the same content: take away the wrong one, or "
                     "give a folder that holds only one."
@@ -108,6 +108,17 @@ def only(found: dict[str, list[Path]], report: list[dict[str, str]]) -> dict[str
             report.append(note("found twice", f"{some(paths)}: the same content, the first is read"))
         chosen[key] = first
     return chosen
+
+
+def same_content(first: Path, other: Path) -> bool:
+    """Whether two files hold the same bytes; one that cannot be read (a link to nowhere) raises a `MgkitError`."""
+    try:
+        return filecmp.cmp(first, other, shallow=False)
+    except OSError as error:
+        raise MgkitError(
+            f"{error.filename or other} cannot be read ({error.strerror}), and so not be compared with the other file "
+            f"of its name, {first if error.filename != str(first) else other}: mend it, or take it away."
+        ) from None
 
 
 def split_by_name(name: str) -> str | None:
