@@ -126,8 +126,8 @@ def prepare(
                 f"the reader {made_by} gave a {type(raw).__name__}: let it return a `RawDataset`."
             )
         options.pop("cache", None)
-        files = stamps({*raw.files, *(clip.video for clip in raw.clips if clip.video)}, source)
         check_raw(raw, source)
+        files = stamps({*map(Path, raw.files), *(clip.video for clip in raw.clips if clip.video)}, source)
         ledger = read_ledger(out)
         check_same_dataset(raw, ledger, out)
         broken = broken_before(raw)

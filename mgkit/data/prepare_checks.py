@@ -7,13 +7,15 @@ import inspect
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from mgkit.data.ledger import Ledger
 from mgkit.data.making import LEFT_OUT, impossible
-from mgkit.data.readers import RawDataset, note
+from mgkit.data.readers import RawClip, RawDataset, note
 from mgkit.errors import MgkitError, some
 from mgkit.files import is_text, read_json, shown
 
@@ -82,6 +84,8 @@ def check_raw(raw: RawDataset, source: Path) -> None:
     """What no clip folder may have, before anything is made."""
     if not raw.clips:
         raise MgkitError(f"{source} has no clips.")
+    for i, clip in enumerate(raw.clips):
+        _check_types(clip, i)
     repeated = [clip_id for clip_id, count in Counter(c.clip_id for c in raw.clips).items() if count > 1]
     if repeated:
         raise MgkitError(f"{source}: clip ids stand twice: {some(repeated)}. Each clip needs its own id.")
@@ -107,6 +111,22 @@ def check_raw(raw: RawDataset, source: Path) -> None:
             f"{source}: label {wrong[0].label} of clip {wrong[0].clip_id!r} is outside the {len(raw.classes)} classes "
             f"({len(wrong)} such clips): correct the label or the class list."
         )
+
+
+def _check_types(clip: RawClip, i: int) -> None:
+    """A reader of one's own easily gives a label as it stands in a table, or a path as text."""
+    kinds: dict[str, tuple[type | tuple[type, ...], str]] = {
+        "clip_id": (str, "text"), "split": (str, "text"), "subject": (str, "text"), "source": (str, "text"),
+        "label": ((int, np.integer), "a whole number, the index of a class"),
+        "start": ((int, np.integer), "a whole number"), "end": ((int, np.integer, NoneType), "a whole number or None"),
+        "video": ((Path, NoneType), "a pathlib.Path or None"),
+    }  # fmt: skip
+    for name, (kind, words) in kinds.items():
+        value = getattr(clip, name)
+        if not isinstance(value, kind) or (name == "split" and not value):
+            raise MgkitError(
+                f"the reader gave clip {i} ({clip.clip_id!r}) the {name} {value!r}: let it give {words}."
+            )
 
 
 def _safe(clip_id: str) -> bool:

@@ -228,3 +228,40 @@ def test_a_source_is_noticed_by_its_size_or_its_time(videos: Path, tmp_path: Pat
     os.utime(videos / "a.mp4", ns=(stat.st_atime_ns, stat.st_mtime_ns + 1))
     prepare(untrimmed, videos, out, size=32, workers=1, progress=False)
     assert (out / "videos" / "a_0.mp4").read_bytes() != before
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("label", "1"),
+        ("clip_id", 7),
+        ("split", ""),
+        ("split", None),
+        ("subject", 3),
+        ("video", "a.mp4"),
+        ("end", 2.5),
+    ],
+)
+def test_fields_of_another_kind_are_named(videos: Path, tmp_path: Path, name: str, value: Any) -> None:
+    def read(source: Path) -> RawDataset:
+        raw = untrimmed(source)
+        first, second, *others = raw.clips
+        return replace(raw, clips=[first, replace(second, **{name: value}), *others])
+
+    with pytest.raises(MgkitError, match=rf"reader gave clip 1 \(.*\) the {name} .*: let it give "):
+        prepare(read, videos, tmp_path / "out", size=32, workers=1, progress=False)
+
+
+def test_poses_that_cannot_go_to_other_processes_are_named(videos: Path, tmp_path: Path) -> None:
+    def read(source: Path) -> RawDataset:
+        raw = untrimmed(source)
+        return replace(raw, clips=[replace(clip, pose=lambda: np.ones((1, 20, 3, 3))) for clip in raw.clips])
+
+    for name in "cd":
+        film(videos / f"{name}.mp4", frames=20)
+    lines = [f"{name},{start},{start + 9},0,S,train" for name in "abcd" for start in range(9)]
+    (videos / "labels.csv").write_text("\n".join(lines))
+    with pytest.raises(MgkitError, match=r"cannot go to other processes .* workers=1"):
+        prepare(read, videos, tmp_path / "out", size=32, workers=2, progress=False)
+    clips = prepare(read, videos, tmp_path / "out", size=32, workers=1, progress=False)
+    assert len(clips) == len(lines)
