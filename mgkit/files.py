@@ -56,7 +56,13 @@ def exclusive(folder: str | Path) -> Iterator[None]:
     The lock belongs to the open file, so it ends with the process however that ends, `kill -9` included.
     """
     path = Path(folder) / ".lock"
-    with path.open("a+b") as handle:
+    try:
+        opened = path.open("a+b")
+    except OSError as error:
+        raise MgkitError(
+            f"{folder} cannot be written to ({error.strerror}): choose a folder you may write to."
+        ) from None
+    with opened as handle:
         try:
             if sys.platform == "win32":
                 import msvcrt
@@ -71,6 +77,20 @@ def exclusive(folder: str | Path) -> Iterator[None]:
                 f"another process is working in {folder}: wait for it or stop it, or choose another folder."
             ) from None
         yield
+
+
+def is_text(path: str | Path) -> bool:
+    """Whether a name can be written into a table; one in another encoding than UTF-8 cannot."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def shown(path: str | Path) -> str:
+    """A name for a message, whatever its encoding."""
+    return str(path).encode(errors="backslashreplace").decode()
 
 
 def write_json(path: str | Path, value: Any) -> None:

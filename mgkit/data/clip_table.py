@@ -84,7 +84,10 @@ class Classes:
             raise MgkitError(f'{where}: "groups" must be a list of names, or null.')
         if non_gesture is not None and type(non_gesture) is not int:
             raise MgkitError(f'{where}: "non_gesture" must be a class number, or null.')
-        return cls(tuple(value["names"]), None if groups is None else tuple(groups), non_gesture)
+        try:
+            return cls(tuple(value["names"]), None if groups is None else tuple(groups), non_gesture)
+        except MgkitError as error:
+            raise MgkitError(f"{where}: {error}") from None
 
 
 def check_table(table: pd.DataFrame, classes: Classes, where: str) -> pd.DataFrame:

@@ -71,11 +71,13 @@ class Written:
         bytes: size of the file.
         sha256: of the file.
         looks: (LOOKS, size, size) uint8 brightness of frames at 1/6, 3/6 and 5/6 of the clip.
+        damaged: frames of the clip, or of what it was predicted from, which the decoder had to patch.
     """
 
     bytes: int
     sha256: str
     looks: Plane
+    damaged: int
 
 
 @dataclass(frozen=True)
@@ -115,6 +117,9 @@ class Source:
     _stream: VideoStream
     _index: Index
     _rotation: int = field(default=0)
+    _damaged: set[int] = field(
+        default_factory=set
+    )  # frames that were decoded with errors, whether needed or not
 
     def cut(
         self, cuts: Sequence[Cut], size: int, fps: float, stopped: Callable[[], bool] | None = None
@@ -155,19 +160,26 @@ class Source:
                     writer.add(i, planes, tags)
                 for writer in [writer for writer in active if i >= writer.cut.stop - 1]:
                     active.remove(writer)
-                    made[writer.cut.clip_id] = writer.finish(self.path)
+                    made[writer.cut.clip_id] = writer.finish(self.path, self._patched(writer.cut))
             for writer in active:
-                made[writer.cut.clip_id] = writer.finish(self.path)
+                made[writer.cut.clip_id] = writer.finish(self.path, self._patched(writer.cut))
         for cut in cuts:
             made.setdefault(
                 cut.clip_id, f"no frame from {cut.start} to {cut.stop - 1} of {self.path} can be decoded"
             )
         return made
 
+    def _patched(self, cut: Cut) -> int:
+        """How many frames with errors a clip shows or, from the key-frame before it on, is predicted from."""
+        key = int(self._index.keys_before(np.array([cut.start]))[0])
+        return sum(key <= number < cut.stop for number in self._damaged)
+
     def _frames(self, needed: npt.NDArray[np.bool_]) -> Iterator[tuple[int, av.VideoFrame]]:
         """The frames that are needed, in order, as far as they can be decoded."""
         if not can_seek(self._container, self._index):
             for number, picture in numbered(self.path, self._container, self._stream, self._index, 0):
+                if picture.is_corrupt:
+                    self._damaged.add(number)
                 if needed[number]:
                     yield number, picture
             return
@@ -192,6 +204,8 @@ class Source:
                 if here is None:
                     continue
                 at = here
+                if frame.is_corrupt:
+                    self._damaged.add(here)
                 if needed[here]:
                     yield here, frame
 
@@ -346,8 +360,8 @@ class _Writer:
         except (av.error.FFmpegError, OSError) as error:
             raise _unwritten(self.cut.target, error) from None
 
-    def finish(self, source: Path) -> Written | str:
-        """Close the file and say what was written; a clip with a gap is removed."""
+    def finish(self, source: Path, damaged: int) -> Written | str:
+        """Close the file and say what was written; a clip with a gap is removed. `damaged`: see `Written`."""
         import av
 
         if self._next < self.cut.stop:
@@ -360,7 +374,7 @@ class _Writer:
         except (av.error.FFmpegError, OSError) as error:
             raise _unwritten(self.cut.target, error) from None
         content = self.cut.target.read_bytes()
-        return Written(len(content), hashlib.sha256(content).hexdigest(), np.stack(self._looks))
+        return Written(len(content), hashlib.sha256(content).hexdigest(), np.stack(self._looks), damaged)
 
 
 class _Abandoned(Exception):

@@ -34,6 +34,7 @@ class FileRecord:
         sha256: of its content.
         made_from: hash of all that decides its content; "" where that is not compared.
         looks: hash of what its pictures look like, see `mgkit.data.leakage`; "" = not known.
+        damaged: frames of the source which its decoder had to patch.
     """
 
     file: str
@@ -41,6 +42,7 @@ class FileRecord:
     sha256: str
     made_from: str = ""
     looks: str = ""
+    damaged: int = 0
 
 
 @dataclass
@@ -99,7 +101,7 @@ def read_ledger(root: Path) -> Ledger:
         text = path.read_text(encoding="utf-8", errors="replace")
     except OSError as error:
         raise MgkitError(f"{path} cannot be read ({error.strerror}).") from None
-    kinds = {f.name: (int if f.name == "bytes" else str) for f in fields(FileRecord)}
+    kinds = {f.name: (int if f.name in ("bytes", "damaged") else str) for f in fields(FileRecord)}
     for line in text.split("\n"):
         try:
             value = json.loads(line)
@@ -107,8 +109,10 @@ def read_ledger(root: Path) -> Ledger:
             continue  # the last line of a killed process
         if isinstance(value, dict) and isinstance(value.get("source"), str):
             ledger.sources[value.pop("source")] = value
-        elif isinstance(value, dict) and all(type(value.get(name)) is kind for name, kind in kinds.items()):
-            ledger.files[value["file"]] = FileRecord(**{name: value[name] for name in kinds})
+            continue
+        record = {"damaged": 0, **value} if isinstance(value, dict) else {}  # older lines do not say
+        if all(type(record.get(name)) is kind for name, kind in kinds.items()):
+            ledger.files[record["file"]] = FileRecord(**{name: record[name] for name in kinds})
     return ledger
 
 

@@ -110,6 +110,7 @@ def make(job: Job, stopped: Callable[[], bool] | None = None) -> Made:
             except _Unusable as reason:
                 _leave_out(made, [clip], reason.kind, reason.detail)
         if video is not None and info is not None:
+            made.notes += _out_of_step(video, info, plans)
             todo = []
             for plan in plans:
                 record = job.files.get(plan.file)
@@ -126,6 +127,7 @@ def make(job: Job, stopped: Callable[[], bool] | None = None) -> Made:
                     todo = []
             if todo and source is not None:
                 plans = _cut(made, source, todo, plans, job, stopped)
+            made.notes += _damaged(video, plans, [*made.files, *made.kept])
     for plan in plans:
         made.rows[plan.clip.clip_id] = _row(plan, job.size)
         if plan.pose is not None:
@@ -150,7 +152,9 @@ def _cut(
             continue
         made_from = _made_from(plan, source.info, source.path, job.size)
         looks = picture_hash(result.looks)
-        made.files.append(FileRecord(plan.file, result.bytes, result.sha256, made_from, looks))
+        made.files.append(
+            FileRecord(plan.file, result.bytes, result.sha256, made_from, looks, result.damaged)
+        )
     return plans
 
 
@@ -209,10 +213,6 @@ def _plan(clip: RawClip, info: SourceInfo | None, job: Job, notes: list[dict[str
         lengths["pose"] = pose.shape[1]
     if not lengths:
         raise _Unusable("no frames", f"{clip.source}: it has neither a video, nor a pose, nor an end")
-    # What its reader found odd in the files that the pose was just read from; older readers say nothing.
-    told = getattr(clip, "notes", None)
-    if told is not None:
-        notes += told()
     frames = min(lengths.values())
     if len(set(lengths.values())) > 1:
         said = ", ".join(f"{what} {count}" for what, count in lengths.items())
@@ -235,9 +235,11 @@ def _pose(clip: RawClip, joints: int) -> Pose | None:
     if clip.pose is None:
         return None
     try:
-        pose = clip.pose()
+        pose = np.asarray(clip.pose(), dtype=np.float32)
     except MgkitError as error:
         raise _Unusable("pose cannot be read", str(error)) from None
+    except (OSError, EOFError, ValueError) as error:  # of a reader that leaves its files to a library
+        raise _Unusable("pose cannot be read", f"{clip.source}: {error}") from None
     if pose.ndim != 4 or pose.shape[2:] != (joints, 3) or 0 in pose.shape:
         raise _Unusable(
             "pose cannot be read",
@@ -276,6 +278,30 @@ def _odd(video: Path, info: SourceInfo, clips: Sequence[RawClip]) -> list[dict[s
         text = f"{video} does not say: written with {USUAL_RATE:g} ({names})"
         notes.append(note("frame rate not known", text))
     return notes
+
+
+def _out_of_step(video: Path, info: SourceInfo, plans: Sequence[_Plan]) -> list[dict[str, str]]:
+    """A note if the key-points of the whole video have another number of frames than it."""
+    count = next((plan.clip.pose_frames for plan in plans if plan.clip.pose_frames), None)
+    frames = info.frames if count is None else count()
+    if frames == info.frames:
+        return []
+    names = some([plan.clip.clip_id for plan in plans], 3)
+    text = f"{video.name} has {info.frames} frames, its key-points {frames}: if rows are missing or doubled, joints "
+    return [
+        note("video and key-points of different lengths", f"{text}are out of step from there on ({names})")
+    ]
+
+
+def _damaged(video: Path, plans: Sequence[_Plan], records: Sequence[FileRecord]) -> list[dict[str, str]]:
+    """Notes on clips that were cut from frames which the decoder had to patch."""
+    patched = {record.file: record.damaged for record in records if record.damaged}
+    text = "frames of {} are damaged, and patched by the decoder: kept, but copy the video again"
+    return [
+        note("damaged pictures", f"{patched[plan.file]} {text.format(video)}", plan.clip.clip_id)
+        for plan in plans
+        if plan.file in patched
+    ]
 
 
 def _as_noted(video: Path, noted: Mapping[str, Any] | None) -> SourceInfo | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import pickle
 import signal
 import threading
 from collections.abc import Iterator, Sequence
@@ -39,6 +40,13 @@ def make_all(jobs: Sequence[Job], workers: int | None) -> Iterator[tuple[Job, Ma
         for job in filmed:
             yield job, make(job)
         return
+    try:
+        pickle.dumps(batches[0])
+    except (pickle.PicklingError, AttributeError, TypeError) as error:
+        raise MgkitError(
+            f"what the reader gave cannot go to other processes ({error}): let each `pose` be a `functools.partial` "
+            "of a function at the top of a module, or give workers=1."
+        ) from None
     # Spawned, not forked: the parent may hold threads of torch or a notebook, which a fork would freeze.
     context = multiprocessing.get_context("spawn")
     stop = context.Event()
@@ -60,8 +68,9 @@ def make_all(jobs: Sequence[Job], workers: int | None) -> Iterator[tuple[Job, Ma
                 yield from zip(of.pop(future), future.result(), strict=True)
     except BrokenProcessPool:
         raise MgkitError(
-            "a worker process died, perhaps for want of memory: call again with fewer workers (what is done is kept); "
-            "in a script of your own, call below `if __name__ == '__main__':`."
+            "a worker process died, perhaps for want of memory: call again with fewer workers (what is done is kept). "
+            "In a script of your own, call below `if __name__ == '__main__':`; in a notebook, keep the reader in a .py "
+            "file beside it, or give workers=1."
         ) from None
     finally:
         stop.set()

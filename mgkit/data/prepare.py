@@ -15,29 +15,37 @@ import inspect
 import os
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from mgkit.data.clips import Clips, load_clips, write_clip_folder
 from mgkit.data.leakage import leakage
 from mgkit.data.ledger import NAME, FileRecord, Ledger, read_ledger, sha256_of, size_of, stamps, unchanged
-from mgkit.data.making import LEFT_OUT, MARGIN, Job, Made, Pose, impossible
+from mgkit.data.making import LEFT_OUT, MARGIN, Job, Made, Pose
 from mgkit.data.making_in_parallel import cores, make_all
+from mgkit.data.prepare_checks import (
+    FORMAT,
+    MANIFEST,
+    broken_before,
+    check_options,
+    check_places,
+    check_raw,
+    check_same_dataset,
+    manifest,
+    name_of,
+    refuse_beyond,
+)
 from mgkit.data.reader_options import get_reader
 from mgkit.data.readers import RawClip, RawDataset, note
 from mgkit.data.skeletons import Skeleton
 from mgkit.errors import MgkitError, some
-from mgkit.files import exclusive, read_json, write_json
+from mgkit.files import exclusive, write_json
 from mgkit.progress import Progress
 
-MANIFEST = "prepare.json"
 TOLERATED = 0.05  # share of the clips that may be left out before the whole is refused
-_FORMAT = 2
 
 
 def prepare(
@@ -75,7 +83,7 @@ def prepare(
         MgkitError: see the reader; too many clips that cannot be made (the message says which and why); a folder that
             holds something else, or was made with other settings; no space.
     """
-    if size < 16 or size % 2:
+    if not isinstance(size, int) or size < 16 or size % 2:
         raise MgkitError(f"size is {size}: use an even number of pixels, 16 or more.")
     if workers is not None and workers < 1:
         raise MgkitError(f"{workers} workers were asked for: give 1 or more, or None for one a core.")
@@ -83,39 +91,64 @@ def prepare(
         raise MgkitError(f"tolerated is {tolerated}: give a share from 0 to 1.")
     read = get_reader(reader)
     out, source = Path(out), Path(source)
-    made_by = reader if isinstance(reader, str) else f"{reader.__module__}.{reader.__qualname__}"
-    settings = {"format": _FORMAT, "reader": made_by, "size": size, "margin": MARGIN}
+    made_by = reader if isinstance(reader, str) else name_of(reader)
+    check_places(source, out)
+    settings = {"format": FORMAT, "reader": made_by, "size": size, "margin": MARGIN}
     options = {key: value for key, value in options.items() if value is not None}
-    _check_options(read, options, made_by)
-    before = _manifest(out, settings)
+    check_options(read, options, made_by)
+    before = manifest(out, settings)
     if (
         before.get("complete")
         and before.get("options") == _plain(options)
         and unchanged(before["files"], source)
     ):
         try:
-            return load_clips(out)
+            clips = load_clips(out)
         except MgkitError:
             pass  # a file was lost or damaged: it is made again
-    out.mkdir(parents=True, exist_ok=True)
+        else:
+            broken = [entry for entry in clips.report if entry["what"].startswith(LEFT_OUT)]
+            count = len(clips) + len(broken)
+            refuse_beyond(0 if strict else int(tolerated * count), broken, count)
+            return clips
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise MgkitError(
+            f"{out} cannot be made a folder ({error.strerror}): choose another place for the clip folder."
+        ) from None
     with exclusive(out), Progress("prepare", progress) as bar:
         if "cache" in inspect.signature(read).parameters:
             options["cache"] = options.get("cache") or out / "cache"
         raw = read(source, **options)
+        if not isinstance(raw, RawDataset):
+            raise MgkitError(
+                f"the reader {made_by} gave a {type(raw).__name__}: let it return a `RawDataset`."
+            )
         options.pop("cache", None)
-        files = stamps({*raw.files, *(clip.video for clip in raw.clips if clip.video)}, source)
-        _check_raw(raw, source)
+        check_raw(raw, source)
+        files = stamps({*map(Path, raw.files), *(clip.video for clip in raw.clips if clip.video)}, source)
         ledger = read_ledger(out)
-        _check_same_dataset(raw, ledger, out)
-        broken = _broken_before(raw)
+        check_same_dataset(raw, ledger, out)
+        broken = broken_before(raw)
         limit = 0 if strict else int(tolerated * len(raw.clips))
-        _refuse_beyond(limit, broken, raw, out)
-        _clean(out)
-        # From here on the folder is unfinished until all is done: nobody shall read an old table over new videos.
-        write_json(out / MANIFEST, {**settings, "complete": False})
-        (out / "clips.parquet").unlink(missing_ok=True)
-        clips = _make(raw, out, size, workers, bar, ledger, limit)
-        write_json(out / MANIFEST, {**settings, "complete": True, "options": _plain(options), "files": files})
+        if len(broken) > limit and not (out / "clips.parquet").is_file():
+            write_json(out / "report.json", [*raw.report, *broken])
+        refuse_beyond(limit, broken, len(raw.clips))
+        try:
+            _clean(out)
+            # From here on the folder is unfinished until all is done: nobody shall read an old table over new videos.
+            write_json(out / MANIFEST, {**settings, "complete": False})
+            (out / "clips.parquet").unlink(missing_ok=True)
+            clips = _make(raw, out, size, workers, bar, ledger, limit)
+            write_json(
+                out / MANIFEST, {**settings, "complete": True, "options": _plain(options), "files": files}
+            )
+        except OSError as error:
+            raise MgkitError(
+                f"{error.filename or out} cannot be written ({error.strerror or error}): check free space and "
+                "permissions, then call again (what is done is kept)."
+            ) from error
     return clips
 
 
@@ -141,7 +174,9 @@ def _make(
                 poses.add(clip_id, pose)
             notes[job.clips[0].clip_id] = made.notes
             left_out = [e for entries in notes.values() for e in entries if e["what"].startswith(LEFT_OUT)]
-            _refuse_beyond(limit, left_out, raw, out)
+            if len(left_out) > limit:
+                write_json(out / "report.json", [*raw.report, *left_out])
+            refuse_beyond(limit, left_out, len(raw.clips))
             rate.advance(len(job.clips))
         kept = [clip for clip in raw.clips if clip.clip_id in rows]
         if not kept:
@@ -220,116 +255,6 @@ class _Spool:
         at, shape = self._where[clip_id]
         self._file.seek(at)
         return np.frombuffer(self._file.read(4 * int(np.prod(shape))), dtype=np.float32).reshape(shape)
-
-
-# --- what is there, and what is asked for ---------------------------------------------------------------------------
-
-
-def _check_options(read: Callable[..., Any], options: dict[str, Any], name: str) -> None:
-    parameters = inspect.signature(read).parameters
-    if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
-        return
-    known = [p.name for p in parameters.values() if p.kind is p.KEYWORD_ONLY and p.name != "cache"]
-    unknown = [key for key in options if key not in parameters or key == "source"]
-    if unknown:
-        raise MgkitError(
-            f"the reader {name} has no option {some(unknown)}; it has {some(known, 20) or 'none'}."
-        )
-
-
-def _manifest(out: Path, settings: dict[str, Any]) -> dict[str, Any]:
-    """The manifest of an earlier call; {} when there was none. A folder of another kind is refused."""
-    if not (out / MANIFEST).is_file():
-        if (out / "clips.parquet").exists():
-            raise MgkitError(
-                f"{out} already holds a clip folder that `prepare` did not make: choose another folder."
-            )
-        return {}
-    before = read_json(out / MANIFEST)
-    if not isinstance(before, dict) or before.get("format") != _FORMAT:
-        raise MgkitError(
-            f"{out} was prepared by another version of mgkit: choose another folder, or delete this one to prepare it "
-            "again."
-        )
-    for key, what in (("reader", "reader"), ("size", "size"), ("margin", "margin")):
-        if before.get(key) != settings[key]:
-            raise MgkitError(
-                f"{out} was prepared with {what} {before.get(key)}, not {settings[key]}: choose another folder, or "
-                "delete this one to prepare it again."
-            )
-    return before if isinstance(before.get("files"), dict) else {}
-
-
-def _check_raw(raw: RawDataset, source: Path) -> None:
-    """What no clip folder may have, before anything is made."""
-    if not raw.clips:
-        raise MgkitError(f"{source} has no clips.")
-    repeated = [clip_id for clip_id, count in Counter(c.clip_id for c in raw.clips).items() if count > 1]
-    if repeated:
-        raise MgkitError(f"{source}: clip ids stand twice: {some(repeated)}. Each clip needs its own id.")
-    unsafe = [c.clip_id for c in raw.clips if not _safe(c.clip_id)]
-    if unsafe:
-        raise MgkitError(
-            f"{source}: {some(map(repr, unsafe))} cannot name a file: use plain words as clip ids."
-        )
-    folded = Counter(c.clip_id.casefold() for c in raw.clips)
-    alike = [c.clip_id for c in raw.clips if folded[c.clip_id.casefold()] > 1]
-    if alike:
-        raise MgkitError(
-            f"{source}: clip ids differ in capital letters only, which some disks cannot: {some(alike)}."
-        )
-    wrong = [c for c in raw.clips if not 0 <= c.label < len(raw.classes)]
-    if wrong:
-        raise MgkitError(
-            f"{source}: label {wrong[0].label} of clip {wrong[0].clip_id!r} is outside the {len(raw.classes)} classes "
-            f"({len(wrong)} such clips): correct the label or the class list."
-        )
-
-
-def _safe(clip_id: str) -> bool:
-    parts = clip_id.split("/")
-    return bool(clip_id.strip()) and "\n" not in clip_id and "\0" not in clip_id and "\\" not in clip_id and not any(
-        part in ("", ".", "..") or part.startswith(".") for part in parts
-    )  # fmt: skip
-
-
-def _check_same_dataset(raw: RawDataset, ledger: Ledger, out: Path) -> None:
-    """A folder is brought up to date with its own dataset, never turned into another one."""
-    there = {file.removeprefix("videos/").removesuffix(".mp4") for file in ledger.files} - {"poses.npy"}
-    if (out / "clips.parquet").is_file():
-        there |= set(pd.read_parquet(out / "clips.parquet", columns=["clip_id"])["clip_id"])
-    common = there & {clip.clip_id for clip in raw.clips}
-    if 2 * len(common) < len(there):
-        raise MgkitError(
-            f"{out} was prepared from another source: it holds {len(there)} clips, of which {len(common)} are in this "
-            "one. Choose another folder, or delete this one to prepare it again."
-        )
-
-
-def _broken_before(raw: RawDataset) -> list[dict[str, str]]:
-    """Notes on the clips that cannot be made, as far as their rows say."""
-    found = []
-    for clip in raw.clips:
-        reason = impossible(clip)
-        if reason is not None:
-            found.append(note(LEFT_OUT + reason[0], reason[1], clip.clip_id))
-    return found
-
-
-def _refuse_beyond(limit: int, broken: list[dict[str, str]], raw: RawDataset, out: Path) -> None:
-    if len(broken) <= limit:
-        return
-    if not (out / "clips.parquet").is_file():
-        write_json(out / "report.json", [*raw.report, *broken])
-    kinds = Counter(entry["what"].removeprefix(LEFT_OUT) for entry in broken)
-    first = {kind: next(e for e in broken if e["what"] == LEFT_OUT + kind) for kind in kinds}
-    said = "; ".join(
-        f"{kind} ({n}), {first[kind]['clip_id']}: {first[kind]['detail']}" for kind, n in kinds.items()
-    )
-    raise MgkitError(
-        f"{len(broken)} of {len(raw.clips)} clips cannot be made, and {limit} may be left out: {said}. Mend or remove "
-        "them and call again (what is done is kept), or tolerate a larger share."
-    )
 
 
 def _clean(out: Path) -> None:

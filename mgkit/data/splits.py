@@ -142,6 +142,8 @@ def make_folds(
         raise MgkitError(
             f"group is {group!r}: use 'subject', 'source' (the video), or None for clip by clip."
         )
+    if not len(clips):
+        raise MgkitError(f"there are no clips in this selection of {clips.root}: select some.")
     pooled = (
         [split for split in clips.splits if split not in ("test", UNUSED)] if splits is None else list(splits)
     )
@@ -156,6 +158,10 @@ def make_folds(
         unnamed = clips.table["clip_id"].to_numpy()[rows][groups == ""]
         raise MgkitError(f"the {group} of clip {some(unnamed)} is not known: use another group, or None.")
     count = len(set(groups))
+    if count < 2:
+        raise MgkitError(
+            f"all clips have one {group or 'clip'}, {groups[0]!r}, which no fold may cut: use another group."
+        )
     if not 2 <= k <= count:
         raise MgkitError(f"{k} folds were asked for of {count} {group or 'clip'}s: give 2 to {count}.")
     fold_of = _assign(labels, groups, k, stratify, seed)

@@ -48,6 +48,8 @@ class Summary:
 
 def summarise(clips: Clips) -> Summary:
     """See `Clips.summary`."""
+    if not len(clips):
+        raise MgkitError(f"there are no clips in this selection of {clips.root}: select some.")
     if clips.table["pose_offset"].ge(0).any():
         joints = missing_joints(clips, "split")
         joints["all"] = missing_joints(clips, None)["all"]
@@ -126,7 +128,7 @@ def missing_joints(clips: Clips, by: str | None = "subject") -> pd.DataFrame:
 
 def _natural(name: str) -> list[tuple[int, int, str]]:
     """Sorts S2 before S10."""
-    return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in re.split(r"(\d+)", name)]
+    return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in re.split(r"(\d+)", name)]
 
 
 def report_table(report: list[dict[str, str]]) -> pd.DataFrame:

@@ -83,6 +83,11 @@ def train(
         )
     fabric = make_fabric(device, precision)
     training_clips = clips.split(train_split)
+    if val_split is not None and val_split not in clips.splits:
+        raise MgkitError(
+            f"{clips.root} has no clip in the validation split {val_split!r}; its splits are {some(clips.splits)}: "
+            "name one of them, train on a fold (`mgkit folds`), or on none (--val-split none: the last epoch is kept)."
+        )
     val_clips = None if val_split is None else clips.split(val_split)
     # Both sets are made before any training, so that whatever is wrong with the clips is said now.
     spec = recipe.input_spec()

@@ -66,3 +66,14 @@ def test_the_report_puts_what_is_left_out_on_top(tmp_path: Path) -> None:
     assert table.loc[2, "detail"] == "the same"
     assert report_table([]).empty
     assert tiny_clips(tmp_path, counts={"train": 1}, videos=False).report_table().empty
+
+
+def test_an_empty_selection_has_no_summary_and_no_folds(tmp_path: Path) -> None:
+    clips = tiny_clips(tmp_path / "clips")
+    for ask in (clips.select([]).summary, lambda: clips.select([]).folds(2)):
+        with pytest.raises(MgkitError, match="no clips in this selection"):
+            ask()
+    one = clips.select(clips.ids[:1])
+    assert one.summary().lengths.loc["all", "clips"] == 1
+    with pytest.raises(MgkitError, match="all clips have one subject"):
+        one.folds(2, splits=one.splits)

@@ -226,3 +226,12 @@ def test_it_learns(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     )
     assert run.history()["train_top1_fused"].iloc[-1] > 0.7
     assert run.history()["loss"].iloc[-1] < run.stage("rgb").history()["loss"].iloc[0] * 2
+
+
+def test_a_missing_validation_split_says_what_to_do(tmp_path: Path) -> None:
+    clips = tiny_clips(tmp_path / "clips", counts={"train": 1, "test": 1})
+    with pytest.raises(
+        MgkitError, match=r"no clip in the validation split 'val'; its splits are test, train: .*folds"
+    ):
+        train(clips, recipes.pose_only(), tmp_path / "run", device="cpu")
+    assert not (tmp_path / "run").exists()

@@ -42,6 +42,8 @@ class RawClip:
         pose: called when needed, gives (M, T, V, 3): x, y in source pixels, score in [0, 1], NaN = not seen. It can
             be pickled, and is cheap when the clips of one source are asked for in a row in one process.
         notes: called after `pose`, gives what was odd in the files that it read, as report entries.
+        pose_frames: called after `pose`, gives how many frames the key-points of the whole source have, which is
+            compared with its video: where they differ, a row that is missing has shifted all that follow.
     """
 
     clip_id: str
@@ -56,6 +58,7 @@ class RawClip:
     fps: float = 0.0
     pose: Callable[[], npt.NDArray[np.float32]] | None = None
     notes: Callable[[], list[dict[str, str]]] | None = None
+    pose_frames: Callable[[], int] | None = None
 
 
 @dataclass(frozen=True)

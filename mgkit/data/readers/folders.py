@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import filecmp
 import unicodedata
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from mgkit.data.clips import Classes
+from mgkit.data.ledger import size_of
 from mgkit.data.readers import NO_SKELETON, RawClip, RawDataset, note
 from mgkit.data.readers.tables import read_pairs
-from mgkit.data.readers.trees import VIDEO_SUFFIXES, natural, split_by_name, walk
+from mgkit.data.readers.trees import VIDEO_SUFFIXES, natural, same_content, split_by_name, walk
 from mgkit.errors import MgkitError, some
+from mgkit.files import is_text, shown
 
 Report = list[dict[str, str]]
 
@@ -112,7 +113,13 @@ def read_folders(
 
 
 def _folders(place: Path) -> list[Path]:
-    return [path for path in place.iterdir() if path.is_dir() and not path.name.startswith((".", "__MACOSX"))]
+    found = [
+        path for path in place.iterdir() if path.is_dir() and not path.name.startswith((".", "__MACOSX"))
+    ]
+    for path in found:
+        if not is_text(path):
+            raise MgkitError(f"the name of the folder {shown(path)} is not UTF-8: rename it.")
+    return found
 
 
 def _order(known: set[str], classes: Sequence[str] | None, source: Path, report: Report) -> list[str]:
@@ -136,11 +143,13 @@ def _no_leak(videos: dict[str, Path], splits: dict[str, str]) -> None:
     """Refuse the same video in two splits. Only files of equal size are read."""
     by_size: dict[int, list[str]] = {}
     for clip_id, path in videos.items():
-        by_size.setdefault(path.stat().st_size, []).append(clip_id)
+        size = size_of(path)
+        if size >= 0:  # else a link to nowhere, of which `prepare` tells
+            by_size.setdefault(size, []).append(clip_id)
     for alike in by_size.values():
         for i, a in enumerate(alike):
             for b in alike[i + 1 :]:
-                if splits[a] != splits[b] and filecmp.cmp(videos[a], videos[b], shallow=False):
+                if splits[a] != splits[b] and same_content(videos[a], videos[b]):
                     raise MgkitError(
                         f"{videos[a]} ({splits[a]}) and {videos[b]} ({splits[b]}) are the same video in two splits, "
                         "which must be disjoint: remove one."

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from mgkit.data.readers import RawClip, RawDataset, frame_size_of, load_classes, note, refuse
-from mgkit.data.readers.imigue_points import LAYOUTS, read_pose, read_pose_notes
+from mgkit.data.readers.imigue_points import LAYOUTS, pose_frames, read_pose, read_pose_notes
 from mgkit.data.readers.sequences import PairTable, recordings
 from mgkit.data.readers.tables import Span, read_spans
 from mgkit.data.readers.trees import Roots, folders, named, walk
@@ -108,11 +108,12 @@ def read_imigue(
         first = True  # clip of this file that can be cut: it tells what was odd about the whole file
         for span in read_spans(part.labels, base=0, report=report, problems=problems):
             clip_id = f"{part.name}_{span.index}"
-            pose = notes = None
+            pose = notes = count = None
             if part.points:
                 where = (part.points, points, span.start, span.end, cache)
                 pose = partial(read_pose, *where)
                 notes = partial(read_pose_notes, clip_id, first, *where)
+                count = partial(pose_frames, part.points, cache)
                 first = first and not span.frames
             clips.append(
                 RawClip(
@@ -128,6 +129,7 @@ def read_imigue(
                     fps=FPS,
                     pose=pose,
                     notes=notes,
+                    pose_frames=count,
                 )
             )
     refuse(problems)

@@ -58,6 +58,11 @@ def read_pose_notes(
     return found
 
 
+def pose_frames(path: Path, cache: Path | None) -> int:
+    """How many frames the file has."""
+    return len(_sheet(path, cache).values)
+
+
 def _sheet(path: Path, cache: Path | None) -> Sheet:
     light = path.suffix.lower() == ".csv"
     return read_sheet(path, 3 * (35 if light else 137), index=light, cache=cache)

@@ -24,6 +24,10 @@ _ADMITTED = {
 } | {("numpy", "ndarray"), ("numpy", "dtype"), ("collections", "OrderedDict")}  # fmt: skip
 
 
+class _Refused(Exception):
+    """A pickle asks for what is not admitted."""
+
+
 class _ArraysOnly(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) == ("_codecs", "encode"):  # how protocol 2 carries bytes
@@ -31,11 +35,11 @@ class _ArraysOnly(pickle.Unpickler):
         if (module, name) in (("__builtin__", "bytes"), ("builtins", "bytes")):  # how it carries none
             return _no_bytes
         if (module, name) not in _ADMITTED:
-            raise pickle.UnpicklingError(f"it asks for {module}.{name}")
+            raise _Refused(f"it asks for {module}.{name}")
         return super().find_class(module, name)
 
     def persistent_load(self, pid: Any) -> Any:
-        raise pickle.UnpicklingError("it asks for an object outside the file")
+        raise _Refused("it asks for an object outside the file")
 
 
 def _no_bytes() -> bytes:
@@ -44,7 +48,7 @@ def _no_bytes() -> bytes:
 
 def _latin1(text: str, encoding: str) -> bytes:
     if encoding != "latin1":
-        raise pickle.UnpicklingError(f"it asks for the text encoding {encoding}")
+        raise _Refused(f"it asks for the text encoding {encoding}")
     return text.encode("latin1")
 
 
@@ -58,16 +62,20 @@ def load_pickle(path: str | Path) -> Any:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise MgkitError(f"{path} cannot be read ({error.strerror}).") from None
+        raise MgkitError(
+            f"{path} cannot be read ({error.strerror}): check the path and its permissions."
+        ) from None
     try:
         return _ArraysOnly(io.BytesIO(content)).load()
-    except pickle.UnpicklingError as error:
+    except _Refused as error:
         raise MgkitError(
             f"{path} was not read: {error}. Only numpy arrays and plain containers are admitted, since a pickle can "
             "run code; nothing of it was run. Ask its author for a file with arrays only."
         ) from None
     except Exception as error:  # a damaged pickle can raise nearly anything
-        raise MgkitError(f"{path} is not a readable pickle ({type(error).__name__}: {error}).") from None
+        raise MgkitError(
+            f"{path} is not a readable pickle ({type(error).__name__}: {error}): copy it again, or give another file."
+        ) from None
 
 
 class _AnyNumpy(_Pickler):

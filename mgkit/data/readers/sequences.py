@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,6 +78,9 @@ def recordings(
         if not table and tables:
             report.append(note("no pose", f"{path.name}: no key-points found, its clips have video only"))
         kept.append(Recording(name, path, video, table, splits[name], subjects.get(name, "")))
+    between = _gaps({*labels, *videos, *points})
+    if between:
+        report.append(note("numbers left out", f"no file of {some(between)}, though of the numbers around"))
     for name in sorted((set(videos) | set(points)) - set(labels)):
         here = [path.name for files in (videos, points) for path in files.get(name, [])]
         report.append(note("no label file", f"{some(here)}: not used"))
@@ -86,3 +90,18 @@ def recordings(
             "folders that hold those as well."
         )
     return kept
+
+
+def _gaps(names: set[str]) -> list[str]:
+    """Names like `0007` or `Sample0007` between the first and the last of these that are not among them.
+
+    None where they are most of the numbers: then somebody has taken a part of the dataset.
+    """
+    matches = [match for name in names if (match := re.fullmatch(r"(\D*)(\d+)", name))]
+    if len({(match[1], len(match[2])) for match in matches}) != 1 or len(matches) != len(names):
+        return []
+    numbers = [int(match[2]) for match in matches]
+    if max(numbers) - min(numbers) >= 2 * len(numbers):
+        return []
+    wide = len(matches[0][2])
+    return [f"{matches[0][1]}{i:0{wide}}" for i in range(min(numbers), max(numbers)) if i not in set(numbers)]

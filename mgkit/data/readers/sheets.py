@@ -54,7 +54,9 @@ def read_sheet(path: Path, columns: int, *, index: bool, cache: Path | None = No
     try:
         state = path.stat()
     except OSError as error:
-        raise MgkitError(f"{path} cannot be read ({error.strerror}).") from None
+        raise MgkitError(
+            f"{path} cannot be read ({error.strerror}): check the path and its permissions."
+        ) from None
     return _read(path, columns, index, cache, state.st_size, state.st_mtime_ns)
 
 

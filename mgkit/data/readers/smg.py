@@ -86,10 +86,11 @@ def read_smg(
                 others += 1
                 continue
             clip_id = f"{part.name}_{span.index}"
-            pose = notes = None
+            pose = notes = count = None
             if part.points:
                 where = (part.points, span.start, span.end)
                 pose, notes = partial(read_pose, *where), partial(read_pose_notes, clip_id, first, *where)
+                count = partial(pose_frames, part.points)
             clips.append(
                 RawClip(
                     clip_id=clip_id,
@@ -103,6 +104,7 @@ def read_smg(
                     end=span.end,
                     pose=pose,
                     notes=notes,
+                    pose_frames=count,
                 )
             )
             first = first and not span.frames
@@ -124,6 +126,11 @@ def read_pose(path: Path, start: int, end: int) -> npt.NDArray[np.float32]:
         raise MgkitError(f"{path} has {len(values)} frames; the clip would begin at frame {start}.")
     values = values[start:end]
     return mark_unseen(values.reshape(len(values), JOINTS, NUMBERS)[..., PIXEL])[None]
+
+
+def pose_frames(path: Path) -> int:
+    """How many frames the file has."""
+    return len(read_sheet(path, JOINTS * NUMBERS, index=False).values)
 
 
 def read_pose_notes(clip_id: str, first: bool, path: Path, start: int, end: int) -> list[dict[str, str]]:

@@ -58,7 +58,9 @@ def read_text(path: Path) -> tuple[str, list[str]]:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise MgkitError(f"{path} cannot be read ({error.strerror}).") from None
+        raise MgkitError(
+            f"{path} cannot be read ({error.strerror}): check the path and its permissions."
+        ) from None
     found = []
     encoding = "utf-8"
     if content.startswith(codecs.BOM_UTF8):
@@ -221,14 +223,14 @@ def read_pairs(
         where = str(source)
         titles = {what[0], "id", "name", "file", "filename", "video_id", "clip_id"}
         rows = read_rows(Path(source), 2, titles=titles, report=report, problems=problems)
-    numbered = {int(key): key for key in keys if key.isdigit()}
+    numbered = {int(key): key for key in keys if key.isdecimal()}
     pairs: dict[str, str] = {}
     unknown, padded = [], []
     for row in rows:
         key, value = row.cells
         for suffix in suffixes:
             key = key.removesuffix(suffix)
-        if key not in keys and key.isdigit() and int(key) in numbered:
+        if key not in keys and key.isdecimal() and int(key) in numbered:
             padded.append(key)
             key = numbered[int(key)]
         if not value:

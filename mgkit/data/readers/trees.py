@@ -10,6 +10,7 @@ from pathlib import Path
 
 from mgkit.data.readers import note
 from mgkit.errors import MgkitError, some
+from mgkit.files import is_text, shown
 
 VIDEO_SUFFIXES = (".mp4", ".avi", ".mkv", ".mov", ".webm")
 
@@ -39,26 +40,42 @@ def folders(*roots: Roots) -> list[Path]:
 def walk(roots: Sequence[Path], report: list[dict[str, str]]) -> list[Path]:
     """Every file below the roots, sorted by path; links are followed, each real folder once.
 
-    Hidden files (`._0001.mp4` of a Mac, `~$` locks of a spreadsheet) are left out and counted in the report.
+    Hidden files (`._0001.mp4` of a Mac, `~$` locks of a spreadsheet) and names that are not UTF-8 are left out and
+    counted in the report.
+
+    Raises:
+        MgkitError: a folder that may not be read: nobody knows what is in it.
     """
+
+    def refused(error: OSError) -> None:
+        raise MgkitError(
+            f"{shown(error.filename)} cannot be read ({error.strerror}): give yourself access, or move it elsewhere."
+        ) from None
+
     files: list[Path] = []
     hidden: list[str] = []
+    unnamed: list[str] = []
     seen: set[str] = set()
     for root in roots:
-        for folder, below, names in os.walk(root, followlinks=True):
+        for folder, below, names in os.walk(root, onerror=refused, followlinks=True):
             real = os.path.realpath(folder)
             if real in seen:
                 below.clear()
                 continue
             seen.add(real)
-            below[:] = [name for name in sorted(below) if not name.startswith(".") and name != "__MACOSX"]
+            unnamed += [shown(Path(folder, name)) for name in [*below, *names] if not is_text(name)]
+            skipped = {name for name in below if name.startswith(".") or name == "__MACOSX"}
+            below[:] = [name for name in sorted(below) if name not in skipped and is_text(name)]
             for name in names:
                 if name.startswith((".", "~$")):
                     hidden.append(name)
-                else:
+                elif is_text(name):
                     files.append(Path(folder, name))
     if hidden:
         report.append(note("hidden files", f"{len(hidden)} not looked at: {some(sorted(hidden))}"))
+    if unnamed:
+        detail = f"{len(unnamed)} not looked at: {some(sorted(unnamed))}: rename them"
+        report.append(note("names that are not UTF-8", detail))
     return sorted(files)
 
 
@@ -82,7 +99,7 @@ def only(found: dict[str, list[Path]], report: list[dict[str, str]]) -> dict[str
     for key, paths in found.items():
         first = paths[0]
         for other in paths[1:]:
-            if not filecmp.cmp(first, other, shallow=False):
+            if not same_content(first, other):
                 raise MgkitError(
                     f"{first} and {other} have the same name but not the same content: take away the wrong one, or "
                     "give a folder that holds only one."
@@ -91,6 +108,17 @@ def only(found: dict[str, list[Path]], report: list[dict[str, str]]) -> dict[str
             report.append(note("found twice", f"{some(paths)}: the same content, the first is read"))
         chosen[key] = first
     return chosen
+
+
+def same_content(first: Path, other: Path) -> bool:
+    """Whether two files hold the same bytes; one that cannot be read (a link to nowhere) raises a `MgkitError`."""
+    try:
+        return filecmp.cmp(first, other, shallow=False)
+    except OSError as error:
+        raise MgkitError(
+            f"{error.filename or other} cannot be read ({error.strerror}), and so not be compared with the other file "
+            f"of its name, {first if error.filename != str(first) else other}: mend it, or take it away."
+        ) from None
 
 
 def split_by_name(name: str) -> str | None:

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from mgkit.data.readers.folders import read_folders
+from mgkit.data.readers.trees import same_content
 from mgkit.errors import MgkitError
 
 
@@ -108,3 +109,16 @@ def test_splits_beside_something_else_are_refused(tmp_path: Path) -> None:
         read_folders(make(tmp_path / "a", "train/wave/1.mp4", "test/wave/2.mp4", "notes/x.txt"))
     data = read_folders(make(tmp_path / "b", "train/1.mp4", "bus/1.mp4"))  # one may be a train
     assert data.classes.names == ("bus", "train")
+
+
+def test_links_to_nowhere_are_told_or_named(tmp_path: Path) -> None:
+    for split in ("train", "val"):
+        (tmp_path / split / "wave").mkdir(parents=True)
+        (tmp_path / split / "wave" / f"{split}.mp4").write_bytes(split.encode())
+    (tmp_path / "train" / "wave" / "gone.mp4").symlink_to(tmp_path / "not mounted" / "gone.mp4")
+    clips = read_folders(tmp_path).clips
+    assert len(clips) == 3  # `prepare` leaves it out by name, like any video that is missing
+    other = tmp_path / "train" / "again.mp4"
+    other.symlink_to(tmp_path / "not mounted" / "again.mp4")
+    with pytest.raises(MgkitError, match=r"again\.mp4 cannot be read .* mend it, or take it away"):
+        same_content(tmp_path / "val" / "wave" / "val.mp4", other)

@@ -153,3 +153,10 @@ def test_only_plain_content_is_written(tmp_path: Path, value: Any) -> None:
     with pytest.raises(MgkitError, match="only plain containers and arrays can be written"):
         write_pickle(tmp_path / "x.pkl", value)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("content", [b"", b"a.mp4 1\nb.mp4 2\n", b"\x80\x04", b"(lp0\n"])
+def test_a_file_that_is_no_pickle_is_not_called_hostile(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "x.pkl").write_bytes(content)
+    with pytest.raises(MgkitError, match=r"x\.pkl is not a readable pickle .*copy it again"):
+        load_pickle(tmp_path / "x.pkl")

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+import mgkit as mg
 from mgkit.data.clips import Classes, Clips, load_clips, write_clip_folder
 from mgkit.data.readers import pose_notes
 from mgkit.data.readers.pickles import load_pickle
@@ -349,6 +350,24 @@ def test_real_files_load_and_their_oddities_are_told(
             counts[entry["what"]] = counts.get(entry["what"], 0) + 1
     assert counts == odd
     assert {n["what"] for n in data.report} == (set() if layout else {"joint layout"})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "layout", "splits", "clips", "odd"), SAMPLES)
+def test_real_files_become_clip_folders(
+    sample_dir: Path, tmp_path: Path, name: str, layout: Any, splits: Any, clips: int, odd: dict[str, int]
+) -> None:
+    videos = sample_dir / "clips" if name.startswith("hmdb5") else None
+    made = mg.prepare(
+        "pyskl", sample_dir / f"{name}.pkl", tmp_path / "out", skeleton=layout, splits=splits, videos=videos,
+        size=32, workers=1, progress=False,
+    )  # fmt: skip
+    assert len(made) == clips
+    assert made.has_pose
+    assert made.has_video == (videos is not None)
+    told = made.report_table().set_index("what")["how many"].to_dict()
+    assert {what: told.get(what, 0) for what in odd} == odd
+    assert not [what for what in told if what.startswith("left out")]
 
 
 def test_real_folds_need_a_choice(sample_dir: Path) -> None:

@@ -1,0 +1,197 @@
+"""What `prepare` makes of a spoilt raw dataset, judged against what it makes of the whole one.
+
+    python -m tests.data.corruptions [COUNT] [FIRST SEED]     # prints a table of outcomes; status 1 if one is not clear
+
+Each seed breaks a copy of a made iMiGUE, SMG or MA-52 tree (`corrupt`) and prepares it. Clear outcomes are
+
+    refused     a `MgkitError` that names the file, or the clip or recording it belongs to, and says what to do
+    told        prepared; the report has entries that the whole tree's has not, and every clip that is missing is named
+    no matter   prepared, and the folder says the same as that of the whole tree
+    plausible   prepared, differs, and nothing is told, because what the file says now is as possible as what it said
+                before: a digit that became another one, a label row that is gone, two rows that changed places. Only
+                the faults in `PLAUSIBLE`, in files without a check sum, may end so.
+
+Anything else (an error without a name, a clip that is gone and not named, another exception) is `unclear`.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import sys
+import tempfile
+import traceback
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import mgkit as mg
+from mgkit.data.clips import Clips
+from mgkit.data.readers import sheets
+from mgkit.data.synthetic_trees import Tree, write_imigue, write_ma52, write_smg
+from mgkit.errors import MgkitError
+from tests.data.corrupt import Fault, corrupt
+
+LAYOUTS = ("imigue", "smg", "ma52", "light")  # light: iMiGUE of which only the light-hand files are there
+CLEAR = ("refused", "told", "no matter", "plausible")
+
+# Entries that whole trees have too and whose numbers change with every clip: that they differ tells nobody of a fault.
+CHANCE = ("points outside the frame", "nobody seen", "test labels", "finger sides")
+
+# Faults after which a file may say something else that is just as possible, and where.
+PLAUSIBLE: dict[str, tuple[str, ...]] = {
+    "bytes flipped": (".csv", ".txt", ".pkl", ".mp4"),  # a digit, a coordinate, a pixel: none has a check sum
+    "zeros inside": (".pkl", ".mp4"),
+    "contents exchanged": (".csv", ".txt", ".mp4"),
+    "rows deleted": (".csv", ".txt"),
+    "rows swapped": (".csv", ".txt"),
+    "row repeated": (".csv", ".txt"),
+    "cell changed": (".csv", ".txt"),
+    "truncated": (".csv", ".txt"),  # at the end of a row, or within its last number
+    "folder removed": (".mp4", ".csv"),  # the first or the last recording with all of its files
+}
+
+
+_REMEDY = re.compile(r"\b(copy|correct|give|save|take|mend|remove|rename|write|ask)\b", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one spoilt tree."""
+
+    layout: str
+    fault: Fault
+    result: str
+    said: str  # the error; what is told; what differs
+
+    @property
+    def clear(self) -> bool:
+        return self.result in CLEAR
+
+
+@dataclass(frozen=True)
+class Whole:
+    """A whole tree and the clip folder made of it."""
+
+    tree: Tree
+    content: dict[str, tuple[Any, ...]]
+    report: Counter[str]
+
+
+def write_trees(root: Path) -> dict[str, Tree]:
+    """A small raw tree of each layout."""
+    videos = {"train": 2, "val": 1, "test": 1}
+    return {
+        "imigue": write_imigue(root / "imigue", gestures=2, size=64, poses=["openpose"], **videos),
+        "light": write_imigue(root / "light", gestures=2, size=64, poses=["light_hand"], **videos),
+        "smg": write_smg(root / "smg", train=2, test=1, gestures=2, size=64),
+        "ma52": write_ma52(root / "ma52", train=4, val=2, test=2, size=64),
+    }
+
+
+def prepare_whole(trees: dict[str, Tree], scratch: Path) -> dict[str, Whole]:
+    """Prepare the whole trees; what is made of the spoilt ones is compared with this."""
+    return {
+        name: Whole(
+            tree, *_told_and_made(_prepare(name, tree.root, scratch / f"whole {name}", 0.0), tree.root)
+        )
+        for name, tree in trees.items()
+    }
+
+
+def outcome(seed: int, whole: dict[str, Whole], scratch: Path) -> Outcome:
+    """Break one of the trees and prepare it. Four seeds tolerate no clip that is left out, the next four any."""
+    name = LAYOUTS[seed % 4]
+    root, out = scratch / f"{seed} {name}", scratch / f"{seed} out"
+    shutil.copytree(whole[name].tree.root, root)
+    fault = corrupt(root, seed)
+    try:
+        return _judge(name, root, out, fault, whole[name], float(seed % 8 > 3))
+    finally:
+        shutil.rmtree(root)
+        shutil.rmtree(out, ignore_errors=True)
+
+
+def _prepare(name: str, root: Path, out: Path, tolerated: float) -> Clips:
+    reader = "imigue" if name == "light" else name
+    return mg.prepare(reader, root, out, size=32, workers=1, tolerated=tolerated, progress=False)
+
+
+def _judge(name: str, root: Path, out: Path, fault: Fault, whole: Whole, tolerated: float) -> Outcome:
+    sheets._read.cache_clear()
+    try:
+        clips = _prepare(name, root, out, tolerated)
+    except MgkitError as error:
+        said = str(error)
+        good = _names(said, fault, root) and _REMEDY.search(said) and len(said) < 3000
+        return Outcome(name, fault, "refused" if good else "unclear", said)
+    except Exception:
+        return Outcome(name, fault, "unclear", traceback.format_exc())
+    content, report = _told_and_made(clips, root)
+    new = report - whole.report
+    gone = sorted(set(whole.content) - set(content))
+    unnamed = [clip_id for clip_id in gone if not any(clip_id in entry for entry in new)]
+    recordings = {clip_id.rsplit("_", 1)[0] for clip_id in unnamed}
+    lost = [key for key in recordings if not any(key in entry for entry in new)]
+    differs = [clip_id for clip_id in content if content[clip_id] != whole.content.get(clip_id)]
+    plausible = fault.path.suffix in PLAUSIBLE.get(fault.kind, ())
+    if new and not (lost and not plausible):
+        return Outcome(name, fault, "told", "; ".join(sorted(new)))
+    if not gone and not differs:
+        return Outcome(name, fault, "no matter", "")
+    said = f"gone: {gone}; other content: {differs}"
+    return Outcome(name, fault, "plausible" if plausible else "unclear", said)
+
+
+def _names(said: str, fault: Fault, root: Path) -> bool:
+    """Whether an error points at what was done: the file, its recording or clip, or, of what is gone, the tree."""
+    recording = fault.path.name.split("_")[0].split(".")[0]
+    return fault.path.name in said or recording in said or str(root) in said
+
+
+def _told_and_made(clips: Clips, root: Path) -> tuple[dict[str, tuple[Any, ...]], Counter[str]]:
+    """Content by clip, and the report without the place of the tree and without what says nothing of a fault."""
+    content = {}
+    for clip_id in clips.ids:
+        row = clips.row(clip_id)
+        row.pop("pose_offset")
+        video = clips.video(clip_id)
+        pose = clips.pose(clip_id) if row["persons"] else np.zeros(0)
+        content[clip_id] = (*row.values(), pose.tobytes(), b"" if video is None else video.read_bytes())
+    told = Counter(
+        f"{e['what']}: {e['clip_id']} {e['detail']}".replace(str(root), "")
+        for e in clips.report
+        if e["what"] not in CHANCE
+    )
+    return content, told
+
+
+def main(count: int = 100, first: int = 0) -> int:
+    """Print how `count` spoilt trees ended, by kind of fault; every unclear one in full."""
+    with tempfile.TemporaryDirectory() as folder:
+        scratch = Path(folder)
+        whole = prepare_whole(write_trees(scratch), scratch)
+        outcomes = []
+        for seed in range(first, first + count):
+            outcomes.append(outcome(seed, whole, scratch))
+            one = outcomes[-1]
+            line = (
+                f"{seed:4} {one.layout:6} {one.fault.kind:18} {one.fault.path.name:26} {one.fault.detail:32}"
+            )
+            print(
+                f"{line} {one.result}: {one.said.replace(folder, '')[: 300 if one.clear else None]}",
+                flush=True,
+            )
+    results = (*CLEAR, "unclear")
+    print(f"\n{'fault':20}" + "".join(f"{result:>11}" for result in results))
+    for kind in [*sorted({one.fault.kind for one in outcomes}), "all"]:
+        counts = Counter(one.result for one in outcomes if kind in (one.fault.kind, "all"))
+        print(f"{kind:20}" + "".join(f"{counts[result]:11}" for result in results))
+    return int(not all(one.clear for one in outcomes))
+
+
+if __name__ == "__main__":
+    sys.exit(main(*(int(word) for word in sys.argv[1:])))
