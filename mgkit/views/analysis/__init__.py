@@ -1,6 +1,6 @@
 """Numbers behind what a person sees: maps of embeddings, ambiguous clips, confusions, prototype geometry."""
 
-from mgkit.views.analysis.ambiguity import ambiguous, confusions
+from mgkit.views.analysis.ambiguity import ambiguous, confusions, entropy, pathway_disagreement
 from mgkit.views.analysis.maps import EmbeddingMap, embedding_map
 from mgkit.views.analysis.neighbours import Neighbour, exemplar, nearest_correct
 from mgkit.views.analysis.prototypes import prototype_similarity
@@ -11,7 +11,9 @@ __all__ = [
     "ambiguous",
     "confusions",
     "embedding_map",
+    "entropy",
     "exemplar",
     "nearest_correct",
+    "pathway_disagreement",
     "prototype_similarity",
 ]

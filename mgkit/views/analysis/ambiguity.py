@@ -9,8 +9,37 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from mgkit.errors import MgkitError
 from mgkit.results.metrics import confusion_matrix
 from mgkit.results.runs import Predictions, Run
+
+
+def entropy(probabilities: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """(N,) entropy of each row of (N, K) probabilities in [0, 1]: -sum p log p / log K.
+
+    0 = one class has it all, 1 = all classes alike. Dividing by log K lets data sets of different K be compared. With
+    one class it is 0.
+    """
+    p = _rows_of_one(probabilities, "entropy")
+    return -(p * _log(p)).sum(1) / np.log(max(p.shape[1], 2)) + 0.0  # never -0
+
+
+def pathway_disagreement(rgb: npt.ArrayLike, pose: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """(N,) Jensen-Shannon divergence of two sets of (N, K) probabilities, to the base 2 (Lin, 1991).
+
+    With m = (p + q) / 2 it is the mean of KL(p || m) and KL(q || m): 0 = the same probabilities, 1 = no class that
+    both hold possible. Unlike KL it is symmetric, and finite where one pathway gives a class no chance at all. It
+    asks how far the two are apart and not who is right; both may be sure, alike and wrong.
+
+    Raises:
+        MgkitError: the shapes differ, or a row is not of probabilities.
+    """
+    p, q = _rows_of_one(rgb, "disagreement"), _rows_of_one(pose, "disagreement")
+    if p.shape != q.shape:
+        raise MgkitError(f"probabilities of shapes {p.shape} and {q.shape} do not go together.")
+    middle = _log((p + q) / 2)
+    found = (p * (_log(p) - middle) + q * (_log(q) - middle)).sum(1) / (2 * np.log(2))
+    return np.clip(found, 0, 1)
 
 
 def ambiguous(
@@ -30,20 +59,22 @@ def ambiguous(
         `role`: with `class_name` the clip's part for that class. Without it, for its own class: TP or FN; an FN clip
         is at the same time an FP of `predicted`;
         `confused_with`: the most probable class besides the true one, and its `confused_probability`;
-        `true_probability`; `entropy` in [0, 1] (1 = all classes alike);
+        `true_probability`; `entropy` in [0, 1] (1 = all classes alike), see `entropy`;
         `margin_<pathway>`: cosine distance to the nearest other prototype minus that to the own one, in [-2, 2]:
         negative = nearer to another class; NaN without prototypes. `margin` is their mean over the pathways that
         `pathway` rests on;
-        `disagreement` in [0, 1]: total variation between the RGB and the pose probabilities (NaN with one pathway),
-        and `disagree`: whether their predictions differ;
+        `disagreement` in [0, 1]: Jensen-Shannon divergence of the RGB and the pose probabilities, see
+        `pathway_disagreement` (NaN with one pathway), and `disagree`: whether their predictions differ;
         `ambiguity` in [0, 1]: the mean of 1 - |true_probability - confused_probability| and, where there are
         prototypes, 1 - |other - own| / (other + own); 1 = right between two classes. It does not ask who is right:
         a clip that is confidently wrong is not ambiguous but hard, and is found by sorting by `margin`.
+
+    How much the answer varies over the views of a clip (the 10 test clips) is not among them: runs keep the mean over
+    the views only.
     """
     predictions = run.predictions(split) if isinstance(run, Run) else run
     output = predictions.best if pathway is None else pathway
     scores, said = predictions.scores(output), predictions.predicted(output)
-    classes = predictions.class_count
     names = _names(predictions)
     rows = np.arange(len(predictions))
     rest = scores.copy()
@@ -59,7 +90,7 @@ def ambiguous(
         "confused_with": names[rival],
         "true_probability": true_probability,
         "confused_probability": rival_probability,
-        "entropy": -(scores * np.log(np.clip(scores, 1e-12, 1))).sum(1) / np.log(max(classes, 2)),
+        "entropy": entropy(scores),
     }
     margins, ratios = [], []
     for name in predictions.own:
@@ -73,7 +104,7 @@ def ambiguous(
     table["margin"] = _mean(margins, len(rows))
     if {"rgb", "pose"} <= set(predictions.outputs):
         rgb, pose = predictions.scores("rgb"), predictions.scores("pose")
-        table["disagreement"] = np.abs(rgb - pose).sum(1) / 2
+        table["disagreement"] = pathway_disagreement(rgb, pose)
         table["disagree"] = rgb.argmax(1) != pose.argmax(1)
     else:
         table["disagreement"], table["disagree"] = np.nan, False
@@ -113,6 +144,25 @@ def confusions(predictions: Predictions, k: int = 10, pathway: str | None = None
     )
     table = table.sort_values(["clips", "share"], ascending=False, kind="stable")
     return table.head(k).reset_index(drop=True)
+
+
+def _rows_of_one(probabilities: npt.ArrayLike, what: str) -> npt.NDArray[np.float64]:
+    """Probabilities in float64, each row scaled to sum to 1 exactly: stored ones do within 1e-3."""
+    p = np.asarray(probabilities, np.float64)
+    if p.ndim != 2 or not p.shape[1]:
+        raise MgkitError(f"{what} needs probabilities of shape (clips, classes); got {p.shape}.")
+    wrong = ~(np.abs(p.sum(1) - 1) <= 1e-3) | ~(p >= -1e-6).all(1)
+    if wrong.any():
+        raise MgkitError(
+            f"{what}: row {int(wrong.argmax())} is not of probabilities that sum to 1; of logits take the softmax."
+        )
+    p = np.clip(p, 0, None)
+    return p / p.sum(1, keepdims=True)
+
+
+def _log(p: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Logarithm that is finite at 0, where it is only ever multiplied by 0."""
+    return np.log(np.where(p > 0, p, 1))
 
 
 def _names(predictions: Predictions) -> npt.NDArray[np.object_]:
