@@ -3,11 +3,17 @@
 from mgkit.views.analysis.ambiguity import ambiguous, confusions, entropy, pathway_disagreement
 from mgkit.views.analysis.maps import EmbeddingMap, embedding_map
 from mgkit.views.analysis.neighbours import Neighbour, exemplar, nearest_correct
-from mgkit.views.analysis.prototypes import prototype_similarity
+from mgkit.views.analysis.prototypes import (
+    SimilarityConfusion,
+    prototype_similarity,
+    run_similarity_and_confusion,
+    similarity_and_confusion,
+)
 
 __all__ = [
     "EmbeddingMap",
     "Neighbour",
+    "SimilarityConfusion",
     "ambiguous",
     "confusions",
     "embedding_map",
@@ -16,4 +22,6 @@ __all__ = [
     "nearest_correct",
     "pathway_disagreement",
     "prototype_similarity",
+    "run_similarity_and_confusion",
+    "similarity_and_confusion",
 ]
