@@ -9,10 +9,12 @@ from mgkit.views.analysis.prototypes import (
     run_similarity_and_confusion,
     similarity_and_confusion,
 )
+from mgkit.views.analysis.separability import Separability, run_separability, separability
 
 __all__ = [
     "EmbeddingMap",
     "Neighbour",
+    "Separability",
     "SimilarityConfusion",
     "ambiguous",
     "confusions",
@@ -22,6 +24,8 @@ __all__ = [
     "nearest_correct",
     "pathway_disagreement",
     "prototype_similarity",
+    "run_separability",
     "run_similarity_and_confusion",
+    "separability",
     "similarity_and_confusion",
 ]
