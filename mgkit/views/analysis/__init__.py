@@ -1,6 +1,7 @@
 """Numbers behind what a person sees: maps of embeddings, ambiguous clips, confusions, prototype geometry."""
 
 from mgkit.views.analysis.ambiguity import ambiguous, confusions, entropy, pathway_disagreement
+from mgkit.views.analysis.extremes import exemplars, hardest_fn, hardest_fp
 from mgkit.views.analysis.maps import EmbeddingMap, embedding_map
 from mgkit.views.analysis.neighbours import Neighbour, exemplar, nearest_correct
 from mgkit.views.analysis.prototypes import (
@@ -21,6 +22,9 @@ __all__ = [
     "embedding_map",
     "entropy",
     "exemplar",
+    "exemplars",
+    "hardest_fn",
+    "hardest_fp",
     "nearest_correct",
     "pathway_disagreement",
     "prototype_similarity",

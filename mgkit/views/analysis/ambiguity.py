@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from mgkit.errors import MgkitError
+from mgkit.errors import MgkitError, some
 from mgkit.results.metrics import confusion_matrix
 from mgkit.results.runs import Predictions, Run
 
@@ -75,7 +75,7 @@ def ambiguous(
     predictions = run.predictions(split) if isinstance(run, Run) else run
     output = predictions.best if pathway is None else pathway
     scores, said = predictions.scores(output), predictions.predicted(output)
-    names = _names(predictions)
+    names = class_names(predictions)
     rows = np.arange(len(predictions))
     rest = scores.copy()
     rest[rows, predictions.labels] = -1
@@ -101,7 +101,7 @@ def ambiguous(
         if output in (name, "fused"):
             margins.append(other - own)
             ratios.append(1 - np.abs(other - own) / np.maximum(other + own, 1e-6))
-    table["margin"] = _mean(margins, len(rows))
+    table["margin"] = known_mean(margins, len(rows))
     if {"rgb", "pose"} <= set(predictions.outputs):
         rgb, pose = predictions.scores("rgb"), predictions.scores("pose")
         table["disagreement"] = pathway_disagreement(rgb, pose)
@@ -109,13 +109,10 @@ def ambiguous(
     else:
         table["disagreement"], table["disagree"] = np.nan, False
     between = 1 - np.abs(true_probability - rival_probability)
-    table["ambiguity"] = _mean([between, _mean(ratios, len(rows))], len(rows))
+    table["ambiguity"] = known_mean([between, known_mean(ratios, len(rows))], len(rows))
     frame = pd.DataFrame(table)
     if class_name is not None:
-        index = list(names).index(class_name) if class_name in names else -1
-        if index < 0 and predictions.classes is not None:
-            predictions.classes.index(class_name)  # raises, and lists the names there are
-        frame["role"] = predictions.kinds(output, index)
+        frame["role"] = predictions.kinds(output, class_index(predictions, class_name))
         frame = frame[frame["role"] != "TN"]
     return frame.sort_values(["ambiguity", "clip_id"], ascending=[False, True], ignore_index=True)
 
@@ -128,7 +125,7 @@ def confusions(predictions: Predictions, k: int = 10, pathway: str | None = None
         clips / support, and `reverse`, the clips taken the other way round.
     """
     counts = confusion_matrix(predictions.labels, predictions.predicted(pathway), predictions.class_count)
-    names, support = _names(predictions), counts.sum(1)
+    names, support = class_names(predictions), counts.sum(1)
     off = counts.copy()
     np.fill_diagonal(off, 0)
     true, said = np.nonzero(off)
@@ -165,13 +162,26 @@ def _log(p: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     return np.log(np.where(p > 0, p, 1))
 
 
-def _names(predictions: Predictions) -> npt.NDArray[np.object_]:
+def class_names(predictions: Predictions) -> npt.NDArray[np.object_]:
+    """K names; "0", "1", ... where the predictions know none."""
     if predictions.classes is not None:
         return np.array(predictions.classes.names, dtype=object)
     return np.array([str(k) for k in range(predictions.class_count)], dtype=object)
 
 
-def _mean(columns: list[npt.NDArray[Any]], rows: int) -> npt.NDArray[np.float64]:
+def class_index(predictions: Predictions, class_name: str) -> int:
+    """The label of a class; an unknown name raises a `MgkitError` that lists the names there are."""
+    if predictions.classes is not None:
+        return predictions.classes.index(class_name)
+    names = class_names(predictions).tolist()
+    if class_name not in names:
+        raise MgkitError(
+            f"there is no class {class_name!r}; the classes have no names and are {some(names)}."
+        )
+    return names.index(class_name)
+
+
+def known_mean(columns: list[npt.NDArray[Any]], rows: int) -> npt.NDArray[np.float64]:
     """Mean of the values that are there; NaN where there is none."""
     if not columns:
         return np.full(rows, np.nan)
