@@ -1,7 +1,9 @@
-"""Numbers behind what a person sees: maps of embeddings, ambiguous clips, confusions, prototype geometry."""
+"""Numbers behind what a person sees: maps of embeddings, ambiguous clips, confusions, prototype geometry, how well
+classes keep apart, the clips to look at first, and likely label errors."""
 
 from mgkit.views.analysis.ambiguity import ambiguous, confusions, entropy, pathway_disagreement
 from mgkit.views.analysis.extremes import exemplars, hardest_fn, hardest_fp
+from mgkit.views.analysis.label_errors import ConfidentJoint, confident_joint, label_errors
 from mgkit.views.analysis.maps import EmbeddingMap, embedding_map
 from mgkit.views.analysis.neighbours import Neighbour, exemplar, nearest_correct
 from mgkit.views.analysis.prototypes import (
@@ -13,11 +15,13 @@ from mgkit.views.analysis.prototypes import (
 from mgkit.views.analysis.separability import Separability, run_separability, separability
 
 __all__ = [
+    "ConfidentJoint",
     "EmbeddingMap",
     "Neighbour",
     "Separability",
     "SimilarityConfusion",
     "ambiguous",
+    "confident_joint",
     "confusions",
     "embedding_map",
     "entropy",
@@ -25,6 +29,7 @@ __all__ = [
     "exemplars",
     "hardest_fn",
     "hardest_fp",
+    "label_errors",
     "nearest_correct",
     "pathway_disagreement",
     "prototype_similarity",
