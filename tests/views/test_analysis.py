@@ -12,7 +12,14 @@ from mgkit.data.clips import Classes
 from mgkit.errors import MgkitError
 from mgkit.results.runs import Embeddings, Predictions, Run, write_embeddings
 from mgkit.results.scores import import_scores
-from mgkit.views.analysis import ambiguous, confusions, embedding_map, prototype_similarity
+from mgkit.views.analysis import (
+    ambiguous,
+    confusions,
+    embedding_map,
+    entropy,
+    pathway_disagreement,
+    prototype_similarity,
+)
 from mgkit.views.analysis.maps import NOTE
 from tests.results.fake_run import fake_clips, fake_run
 
@@ -131,7 +138,10 @@ def test_the_most_ambiguous_clip_comes_first() -> None:
     assert table.loc["taken", "margin"] == pytest.approx(-0.4)
     assert np.isnan(table.loc["far", "margin"])
     assert table.loc["far", "ambiguity"] == pytest.approx(1 - 0.82, abs=1e-6), "from probabilities alone"
-    assert table.loc["sure", "disagreement"] == pytest.approx(0.97)
+    # p = (.98, .01, .01) and q = (.01, .98, .01): by hand 1 - (.99 h(.98 / .99) + .01), h the binary entropy
+    share = 0.98 / 0.99
+    binary = -share * np.log2(share) - (1 - share) * np.log2(1 - share)
+    assert table.loc["sure", "disagreement"] == pytest.approx(0.99 * (1 - binary), abs=1e-6)
     assert table.loc["sure", "disagree"]
     assert table["entropy"].idxmax() == "between"
 
@@ -152,6 +162,39 @@ def test_ambiguity_of_a_single_pathway_and_of_a_whole_run(make_run: Callable[...
     table = ambiguous(run, "test", "rgb")
     np.testing.assert_allclose(table["margin"], table["margin_rgb"])
     assert set(table["clip_id"]) == set(run.predictions("test").clip_ids)
+
+
+@pytest.mark.parametrize("classes", [1, 2, 7])
+def test_entropy_and_disagreement_against_scipy(classes: int) -> None:
+    from scipy.spatial.distance import jensenshannon
+    from scipy.stats import entropy as reference
+
+    rng = np.random.default_rng(classes)
+    p, q = rng.dirichlet(np.full(classes, 0.3), (2, 50))
+    p[0], q[0] = np.eye(classes)[0], np.eye(classes)[-1]
+    expected = [reference(row) / np.log(classes) if classes > 1 else 0 for row in p]
+    np.testing.assert_allclose(entropy(p), expected, atol=1e-12)
+    # scipy gives the square root, and NaN where rounding takes it below 0
+    there = [jensenshannon(a, b, 2) ** 2 for a, b in zip(p, q, strict=True)]
+    np.testing.assert_allclose(pathway_disagreement(p, q), np.nan_to_num(there), atol=1e-12)
+    np.testing.assert_array_equal(pathway_disagreement(p, q), pathway_disagreement(q, p))
+    np.testing.assert_allclose(pathway_disagreement(p, p), 0, atol=1e-12)
+    assert pathway_disagreement(p, q)[0] == pytest.approx(float(classes > 1))
+    assert entropy(np.full((1, classes), 1 / classes)) == pytest.approx(float(classes > 1))
+
+
+def test_only_probabilities_have_entropy_and_disagreement() -> None:
+    fine = np.array([[0.5, 0.5], [0.0, 1.0]])
+    assert entropy(fine).tolist() == [1, 0]
+    for bad in ([[0.5, 0.5], [2.0, 3.0]], [[0.5, 0.5], [-1.0, 2.0]], [[0.5, 0.5], [np.nan, 1.0]]):
+        with pytest.raises(MgkitError, match="row 1 is not of probabilities"):
+            entropy(bad)
+        with pytest.raises(MgkitError, match="row 1 is not of probabilities"):
+            pathway_disagreement(fine, bad)
+    with pytest.raises(MgkitError, match="shape"):
+        entropy([0.5, 0.5])
+    with pytest.raises(MgkitError, match="do not go together"):
+        pathway_disagreement(fine, fine[:1])
 
 
 def test_confusions_are_counted() -> None:

@@ -1,17 +1,40 @@
-"""Numbers behind what a person sees: maps of embeddings, ambiguous clips, confusions, prototype geometry."""
+"""Numbers behind what a person sees: maps of embeddings, ambiguous clips, confusions, prototype geometry, how well
+classes keep apart, the clips to look at first, and likely label errors."""
 
-from mgkit.views.analysis.ambiguity import ambiguous, confusions
+from mgkit.views.analysis.ambiguity import ambiguous, confusions, entropy, pathway_disagreement
+from mgkit.views.analysis.extremes import exemplars, hardest_fn, hardest_fp
+from mgkit.views.analysis.label_errors import ConfidentJoint, confident_joint, label_errors
 from mgkit.views.analysis.maps import EmbeddingMap, embedding_map
 from mgkit.views.analysis.neighbours import Neighbour, exemplar, nearest_correct
-from mgkit.views.analysis.prototypes import prototype_similarity
+from mgkit.views.analysis.prototypes import (
+    SimilarityConfusion,
+    prototype_similarity,
+    run_similarity_and_confusion,
+    similarity_and_confusion,
+)
+from mgkit.views.analysis.separability import Separability, run_separability, separability
 
 __all__ = [
+    "ConfidentJoint",
     "EmbeddingMap",
     "Neighbour",
+    "Separability",
+    "SimilarityConfusion",
     "ambiguous",
+    "confident_joint",
     "confusions",
     "embedding_map",
+    "entropy",
     "exemplar",
+    "exemplars",
+    "hardest_fn",
+    "hardest_fp",
+    "label_errors",
     "nearest_correct",
+    "pathway_disagreement",
     "prototype_similarity",
+    "run_separability",
+    "run_similarity_and_confusion",
+    "separability",
+    "similarity_and_confusion",
 ]

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from mgkit.errors import MgkitError
 from mgkit.results.runs import Embeddings, Predictions
+from mgkit.views.analysis.ambiguity import known_mean
 
 
 class Neighbour(NamedTuple):
@@ -61,10 +62,9 @@ def exemplar(predictions: Predictions, clip_id: str, pathway: str | None = None)
         raise MgkitError(f"the predictions have no clip {clip_id!r}.")
     at = predictions.clip_ids.index(clip_id)
     output = predictions.best if pathway is None else pathway
-    own = [values for name, values in predictions.own.items() if output in (name, "fused")]
-    if not own:
+    distance = own_distance(predictions, output)
+    if distance is None:
         raise MgkitError("the run has no distances to prototypes: train it with prototypical refinement.")
-    distance = np.mean(own, axis=0)
     found = predictions.kinds(output, int(predictions.labels[at])) == "TP"
     found &= np.isfinite(distance)
     found[at] = False
@@ -72,6 +72,16 @@ def exemplar(predictions: Predictions, clip_id: str, pathway: str | None = None)
         raise MgkitError(f"no other clip of {_name(predictions, at)} is classified correctly.")
     best = int(np.where(found, distance, np.inf).argmin())
     return Neighbour(predictions.clip_ids[best], float(distance[best]))
+
+
+def own_distance(predictions: Predictions, output: str) -> npt.NDArray[np.float64] | None:
+    """(N,) cosine distance in [0, 2] of each clip to the prototype of its true class.
+
+    For "fused" it is the mean over the pathways that have that prototype. NaN where none does; None when the run has
+    no prototypes at all.
+    """
+    own = [values for name, values in predictions.own.items() if output in (name, "fused")]
+    return known_mean(own, len(predictions)) if own else None
 
 
 def _name(predictions: Predictions, at: int) -> str:

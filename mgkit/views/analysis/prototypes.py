@@ -1,10 +1,17 @@
-"""How close the classes are to each other in the embedding that the network learnt."""
+"""How close the classes are to each other in the embedding that the network learnt, and whether those that are close
+are taken for each other."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
+from mgkit.errors import MgkitError
+from mgkit.results.metrics import confusion_matrix
 from mgkit.results.runs import Run
 
 
@@ -25,3 +32,167 @@ def prototype_similarity(
     similarity[~seen] = np.nan
     similarity[:, ~seen] = np.nan
     return similarity, seen
+
+
+@dataclass(frozen=True, eq=False)
+class SimilarityConfusion:
+    """Whether classes with close prototypes are taken for each other.
+
+    Attributes:
+        pairs: one row a pair of classes, the most similar first: `class_a`, `class_b`, `similarity` in [-1, 1],
+            `confusion` in [0, 1], and `clips`, how many clips of either were taken for the other.
+        rho: Spearman's rank correlation of similarity and confusion over the pairs, in [-1, 1]; NaN where it is not
+            defined (fewer than two pairs, or either of them the same for all).
+        low, high: interval of rho, a percentile bootstrap over classes, rather too wide; NaN with fewer than four
+            classes.
+        p: two-sided, of a Mantel permutation test for no relation; NaN with rho.
+        never_seen: names of the classes left out as they have no prototype.
+        absent: names of the classes left out as the split has no clip of them.
+    """
+
+    pairs: pd.DataFrame
+    rho: float
+    low: float
+    high: float
+    p: float
+    never_seen: tuple[str, ...]
+    absent: tuple[str, ...]
+
+
+def similarity_and_confusion(
+    similarity: npt.ArrayLike,
+    counts: npt.ArrayLike,
+    names: Sequence[str],
+    generator: np.random.Generator,
+    *,
+    draws: int = 2000,
+    level: float = 0.95,
+) -> SimilarityConfusion:
+    """Relate how similar the prototypes of two classes are to how often the classes are taken for each other.
+
+    The confusion of classes a and b is the mean of the share of a taken for b and the share of b taken for a, so that
+    a class of many clips does not speak for a class of few. The pairs of K classes are not independent (K - 1 of them
+    share a class), so that the usual interval and p of a correlation are far too good. Instead p is of a Mantel test
+    (Mantel, 1967): the classes of one matrix are permuted as a whole, and p is the share of permutations, the one
+    seen among them, with an |rho| at least as large. The interval draws classes with replacement and leaves out pairs
+    of a class with itself (after Snijders and Borgatti, 1999). It errs on the wide side, in simulations with 8 to 32
+    classes by a factor of 1.2 to 1.8: whether there is a relation at all, ask p. A correlation is no cause: what looks
+    alike lies close *and* is confused.
+
+    Args:
+        similarity: (K, K) symmetric; rows of classes without a prototype are NaN, as `prototype_similarity` gives.
+        counts: (K, K) confusion matrix in clips; row = true class.
+        names: K class names.
+        generator: of the permutations and the bootstrap.
+        draws: of each.
+        level: of the interval.
+
+    Raises:
+        MgkitError: shapes that disagree, a similarity that is not symmetric, or negative counts.
+    """
+    alike, table = np.asarray(similarity, np.float64), np.asarray(counts)
+    count = len(names)
+    if alike.shape != (count, count) or table.shape != alike.shape:
+        raise MgkitError(
+            f"similarities of shape {alike.shape} and counts of shape {table.shape} do not go with {count} names."
+        )
+    if not np.allclose(alike, alike.T, atol=1e-5, equal_nan=True) or (table < 0).any():
+        raise MgkitError("the similarities are not symmetric, or a count of clips is negative.")
+    seen, support = np.isfinite(np.diag(alike)), table.sum(1)
+    used = np.flatnonzero(seen & (support > 0))
+    share = table / np.maximum(support, 1)[:, None]
+    confusion = (share + share.T) / 2
+    a, b = (used[i] for i in np.triu_indices(len(used), 1))
+    labels = np.array(names, dtype=object)
+    pairs = pd.DataFrame(
+        {
+            "class_a": labels[a],
+            "class_b": labels[b],
+            "similarity": alike[a, b],
+            "confusion": confusion[a, b],
+            "clips": table[a, b] + table[b, a],
+        }
+    )
+    pairs = pairs.sort_values("similarity", ascending=False, kind="stable", ignore_index=True)
+    grid = np.ix_(used, used)
+    rho, low, high, p = _mantel(alike[grid], confusion[grid], generator, draws, level)
+    return SimilarityConfusion(
+        pairs, rho, low, high, p, tuple(labels[~seen]), tuple(labels[seen & (support == 0)])
+    )
+
+
+def run_similarity_and_confusion(
+    run: Run,
+    generator: np.random.Generator,
+    split: str = "test",
+    pathway: str | None = None,
+    *,
+    draws: int = 2000,
+    level: float = 0.95,
+) -> SimilarityConfusion:
+    """`similarity_and_confusion` of the last prototypes of a pathway and its own predictions on a split.
+
+    Args:
+        run: a run with prototypes.
+        generator: of the permutations and the bootstrap.
+        split: the evaluated split.
+        pathway: "rgb" or "pose"; by default the first that has prototypes.
+        draws, level: as there.
+    """
+    if pathway is None:
+        pathway = next(iter(run.prototypes().vectors))
+    similarity, _ = prototype_similarity(run, pathway)
+    predictions = run.predictions(split)
+    counts = confusion_matrix(predictions.labels, predictions.predicted(pathway), predictions.class_count)
+    return similarity_and_confusion(
+        similarity, counts, run.classes.names, generator, draws=draws, level=level
+    )
+
+
+def _mantel(
+    x: npt.NDArray[np.float64],
+    y: npt.NDArray[np.float64],
+    generator: np.random.Generator,
+    draws: int,
+    level: float,
+) -> tuple[float, float, float, float]:
+    """Spearman's rho of the pairs of two (K, K) symmetric matrices, its interval (low, high) and p."""
+    from scipy.stats import rankdata
+
+    count = len(x)
+    rows, columns = np.triu_indices(count, 1)
+    rank_x, rank_y = rankdata(x[rows, columns]), rankdata(y[rows, columns])
+    rho = _correlation(rank_x, rank_y)
+    if np.isnan(rho):
+        return rho, np.nan, np.nan, np.nan
+    # Permuting the classes moves the ranks about and does not change them, so they are taken once.
+    square = np.zeros((count, count))
+    square[rows, columns] = square[columns, rows] = rank_y
+    beyond = 0
+    for _ in range(draws):
+        order = generator.permutation(count)
+        # The tolerance lets a permutation that gives the same rho up to rounding count as the same.
+        beyond += abs(_correlation(rank_x, square[order[rows], order[columns]])) >= abs(rho) - 1e-9
+    p = (1 + beyond) / (1 + draws)
+    if count < 4:
+        return rho, np.nan, np.nan, p
+    found = []
+    for _ in range(draws):
+        chosen = generator.integers(count, size=count)
+        i, j = chosen[rows], chosen[columns]
+        apart = i != j
+        i, j = i[apart], j[apart]
+        found.append(_correlation(rankdata(x[i, j]), rankdata(y[i, j])) if len(i) > 1 else np.nan)
+    known = np.array(found)[~np.isnan(found)]
+    if not len(known):
+        return rho, np.nan, np.nan, p
+    low, high = np.quantile(known, [(1 - level) / 2, (1 + level) / 2])
+    return rho, float(low), float(high), p
+
+
+def _correlation(x: npt.NDArray[np.float64], y: npt.NDArray[np.float64]) -> float:
+    """Pearson's correlation; NaN with fewer than two values or where one of them does not vary."""
+    if len(x) < 2 or np.ptp(x) == 0 or np.ptp(y) == 0:
+        return float("nan")
+    x, y = x - x.mean(), y - y.mean()
+    return float(np.clip(x @ y / np.sqrt((x @ x) * (y @ y)), -1, 1))
