@@ -237,6 +237,21 @@ def test_sampled_frames_are_marked_where_they_are(page: Page, player_run: Run) -
     page.get_by_text("seen by RGB, 2 of 4").wait_for()
 
 
+def test_keys_pressed_while_a_frame_is_decoded_count(page: Page, player_run: Run) -> None:
+    """The frame that is told to Python once it is drawn must not take back the steps made meanwhile."""
+    player = ClipPlayer(player_run, "a")
+    bare = begin(page, player)
+    page.evaluate("""async () => {
+        const root = document.querySelector('.mg-player');
+        const press = () => root.dispatchEvent(new KeyboardEvent('keydown', { key: 'ArrowRight', bubbles: true }));
+        const real = window.createImageBitmap;
+        window.createImageBitmap = async (...x) => { press(); return real(...x); };  // in the middle of every decoding
+        for (let i = 0; i < 12; i++) press();
+    }""")
+    page.wait_for_function("() => window.model.get('frame') === 39")
+    wait(bare, "a", 39)
+
+
 def test_n_and_p_go_through_the_selection(page: Page, player_run: Run) -> None:
     selection = Selection(["a", "b", "c"], "moving ones")
     player = ClipPlayer(player_run, selection=selection)

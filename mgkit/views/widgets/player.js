@@ -15,6 +15,7 @@ function render({ model, el }) {
   let k = 0;
   let clock = null; // {at: position in frames, time: of the last tick} while it plays
   let painting = false;
+  let telling = false;
   let wanted = false;
   let gone = false;
   let pointer = false; // the last thing used was a pointer, not the keyboard
@@ -248,7 +249,9 @@ function render({ model, el }) {
       now.forEach((clip, i) => [1, 2, 3].forEach((ahead) => numbers[i] + ahead < clip.panel_frames && pictureAt(clip, numbers[i] + ahead)));
       root.dataset.clip = now[0].clip_id;
       root.dataset.frame = String(numbers[0]);
+      telling = true; // the change is our own: k may be further on by now, and must stay there
       if (!model.get("playing") && model.get("frame") !== numbers[0]) set("frame", numbers[0]);
+      telling = false;
     }
     painting = false;
   }
@@ -379,7 +382,7 @@ function render({ model, el }) {
     "change:content": load,
     "change:playing": playOrPause,
     "change:frame": () => {
-      if (model.get("frame") === k || clock) return;
+      if (model.get("frame") === k || clock || telling) return;
       k = Math.min(Math.max(0, model.get("frame")), Math.max(0, count() - 1));
       paint();
     },
