@@ -22,6 +22,7 @@ import pandas as pd
 from mgkit.data.clips import Clips
 from mgkit.errors import MgkitError, some
 from mgkit.files import read_json, write_json
+from mgkit.progress import Progress
 from mgkit.results.compare import holm, seed_difference, seed_mean, subject_interval
 from mgkit.results.metrics import macro_f1, mean_class_accuracy, top1
 from mgkit.results.runs import Predictions, Run, load_run
@@ -106,6 +107,8 @@ def run_ablation(
         for name, recipe in rows.items():
             folder = _folder(out, seed, name)
             done = (folder / "config.json").is_file() and load_run(folder).status()["state"] == "finished"
+            if progress and not done:
+                Progress(name).say(f"seed {seed}, row {list(rows).index(name) + 1} of {len(rows)}: {name}")
             run = train(
                 clips, recipe, folder, seed=seed, device=device, workers=workers,
                 progress=progress and not done, start=branches if recipe.two_pathway else None,

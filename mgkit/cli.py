@@ -107,7 +107,9 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("clips", type=Path, help="clip folder, or a split table in it")
     train.add_argument("out", type=Path, help="run folder")
     train.add_argument(
-        "--recipe", default="paper", help="paper, fusion, rgb-only, pose-only, demo (default: %(default)s)"
+        "--recipe",
+        default="paper",
+        help="paper, fusion, rgb-only, pose-only, pose-small, demo (default: %(default)s)",
     )
     train.add_argument("--seed", type=int, default=0, help="(default: %(default)s)")
     train.add_argument("--train-split", default="train", help="(default: %(default)s)")
@@ -120,6 +122,16 @@ def _parser() -> argparse.ArgumentParser:
         default=[],
         metavar="PATHWAY=START",
         help="what to start from, for rgb, pose or all: a finished run (stands for that stage) or a file of weights",
+    )
+    train.add_argument(
+        "--start-classes",
+        choices=["new"],
+        help="the classes of the files given to --start are other ones than those of the clips",
+    )
+    train.add_argument(
+        "--start-joints",
+        metavar="LAYOUT",
+        help="joint layout of those files, e.g. coco17: joints are found by name",
     )
     _hardware(train)
     _changes(train)
@@ -152,6 +164,7 @@ def _parser() -> argparse.ArgumentParser:
     ablation.add_argument("out", type=Path, help="folder of the runs: one a seed and row")
     ablation.add_argument("--seeds", type=int, default=5, help="0, 1, ... so many (default: %(default)s)")
     _hardware(ablation)
+    _changes(ablation)
     ablation.set_defaults(command=_ablation)
 
     figures = commands.add_parser("figures", help="draw the figures of a tested run")
@@ -268,19 +281,28 @@ def _train(options: Any) -> None:
     run = train(
         load_clips(options.clips), recipes.RECIPES[options.recipe](**changes), options.out, seed=options.seed,
         train_split=options.train_split, val_split=None if options.val_split == "none" else options.val_split,
-        device=options.device, workers=options.workers, start=_pairs(options.start) or None,
+        device=options.device, workers=options.workers,
+        start=_start(options.start, options.start_classes, options.start_joints),
     )  # fmt: skip
     print(f"run folder {run.root}; next: mgkit test {run.root}")
 
 
-def _pairs(words: Sequence[str]) -> dict[str, str]:
-    pairs = {}
+def _start(words: Sequence[str], classes: str | None, joints: str | None) -> dict[str, Any] | None:
+    """What `--start` and its options say, as `train` takes it: runs as they are, files with what is to be adapted."""
+    from mgkit.training.starts import Weights
+
+    start: dict[str, Any] = {}
     for word in words:
         name, sign, value = word.partition("=")
         if not sign or not value:
             raise MgkitError(f"{word!r} is no start: write rgb=, pose= or all= and a run folder or a file.")
-        pairs[name] = value
-    return pairs
+        file = Path(value).is_file()
+        start[name] = Weights(value, classes, None if name == "rgb" else joints) if file else value
+    if (classes or joints) and not any(isinstance(given, Weights) for given in start.values()):
+        raise MgkitError(
+            "--start-classes and --start-joints are about files of weights: give one with --start."
+        )
+    return start or None
 
 
 def _test(options: Any) -> None:
@@ -303,14 +325,17 @@ def _test(options: Any) -> None:
 
 
 def _ablation(options: Any) -> None:
-    from mgkit.ablation import ablation_markdown, run_ablation
+    from mgkit import recipes
+    from mgkit.ablation import ablation_markdown, ablation_recipes, run_ablation
     from mgkit.data.clips import load_clips
 
     if options.seeds < 1:
         raise MgkitError(f"--seeds is {options.seeds}: use 1 or more.")
+    changes = recipes.parse_changes(options.changes)
     table = run_ablation(
         load_clips(options.clips), options.out, seeds=range(options.seeds), device=options.device,
         workers=options.workers,
+        rows=ablation_recipes(recipes.demo(**changes) if changes else None),
     )  # fmt: skip
     print(ablation_markdown(table))
 

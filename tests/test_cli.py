@@ -57,6 +57,29 @@ def test_the_whole_chain_from_a_shell(tmp_path: Path, capsys: pytest.CaptureFixt
     assert "every file is as it was written" in printed
 
 
+def test_a_training_starts_from_a_file_of_weights(tmp_path: Path) -> None:
+    """400 classes and 17 joints of a file become those of the clips, as the options say."""
+    from mgkit.models import pose_only, write_published
+
+    clips = tiny_clips(tmp_path / "clips", counts={"train": 2, "val": 1}, videos=False)
+    write_published(tmp_path / "posec3d.pth", pose_only(400, 17, width=4, blocks=(1, 1, 1), embedding_dim=8))
+    small = [
+        "epochs=1",
+        "pose_width=4",
+        "embedding_dim=8",
+        "heatmap_size=16",
+        "pose_frames=8",
+        "batch_size=4",
+    ]
+    words = ["train", str(clips.root), str(tmp_path / "run"), "--recipe", "pose-small", "--device", "cpu"]
+    words += [word for change in small for word in ("--set", change)]
+    start = ["--start", f"pose={tmp_path / 'posec3d.pth'}"]
+    assert main([*words, *start]) == EXIT_USER_ERROR  # nothing is adapted unless it is asked for
+    assert main([*words, *start, "--start-classes", "new", "--start-joints", "coco17"]) == 0
+    assert "0 of 3 joints from the file's 17" in (tmp_path / "run" / "start.txt").read_text()
+    assert main([*words, "--start-classes", "new"]) == EXIT_USER_ERROR
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

@@ -175,5 +175,5 @@ def refuse_beyond(limit: int, broken: list[dict[str, str]], count: int) -> None:
     )
     raise MgkitError(
         f"{len(broken)} of {count} clips cannot be made, and {limit} may be left out: {said}. Mend or remove "
-        "them and call again (what is done is kept), or tolerate a larger share."
+        "them and call again (what is done is kept), or tolerate a larger share (--tolerated 0.2)."
     )

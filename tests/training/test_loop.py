@@ -179,7 +179,9 @@ def test_another_recipe_does_not_enter_the_folder(clips: Clips, run: Run) -> Non
 
 
 def test_what_is_wrong_with_the_clips_is_said_before_training(tmp_path: Path, clips: Clips) -> None:
-    with pytest.raises(MgkitError, match=r"no clip in split 'dev'; its splits are test, train, val"):
+    with pytest.raises(
+        MgkitError, match=r"no clip in the validation split 'dev'; its splits are test, train, val"
+    ):
         fit(clips, tiny(), tmp_path / "a", val_split="dev")
     assert not (tmp_path / "a").exists()
     posed = tiny_clips(tmp_path / "posed", videos=False)
