@@ -271,8 +271,9 @@ def _tested(out: Path, split: str) -> dict[str, dict[int, Run]]:
     for name in order:
         for seed in seeds:
             folder = _folder(out, seed, name)
-            if (folder / "config.json").is_file() and split in load_run(folder).splits():
-                found.setdefault(name, {})[seed] = load_run(folder)
+            run = load_run(folder) if (folder / "config.json").is_file() else None
+            if run is not None and split in run.splits():
+                found.setdefault(name, {})[seed] = run
     if not found:
         raise MgkitError(f"{out} holds no tested run of an ablation: make one with `mgkit ablation`.")
     uneven = [name for name, runs in found.items() if len(runs) != max(map(len, found.values()))]

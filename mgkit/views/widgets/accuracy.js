@@ -10,11 +10,7 @@ class Bars {
         this.build(el);
         this.draw = oncePerFrame(() => this.redraw());
         this.ends = [onAppearance(this.root, this.draw)];
-        const react = () => { this.fill(); this.draw(); };
-        for (const name of ["values", "selected", "order", "metric"]) {
-            model.on(`change:${name}`, react);
-            this.ends.push(() => model.off(`change:${name}`, react));
-        }
+        this.ends.push(onChanges(model, ["values", "selected", "order", "metric"], () => { this.fill(); this.draw(); }));
         this.fill();
         this.redraw();
     }

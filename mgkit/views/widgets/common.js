@@ -87,6 +87,12 @@ function onAppearance(root, redraw) {
     };
 }
 
+// Call `react` when one of the traits changes; returns what ends it.
+function onChanges(model, names, react) {
+    for (const name of names) model.on(`change:${name}`, react);
+    return () => names.forEach(name => model.off(`change:${name}`, react));
+}
+
 // A function that runs `draw` at most once a frame of the screen, however often it is called.
 function oncePerFrame(draw) {
     let waiting = 0;

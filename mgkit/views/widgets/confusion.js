@@ -11,11 +11,8 @@ class Matrix {
         this.build(el);
         this.draw = oncePerFrame(() => this.redraw());
         this.ends = [onAppearance(this.root, this.draw)];
-        const relist = () => { this.fill(); this.draw(); };
-        for (const [name, react] of [["matrix", relist], ["selected", relist], ["order", relist], ["normalise", relist], ["output", relist]]) {
-            model.on(`change:${name}`, react);
-            this.ends.push(() => model.off(`change:${name}`, react));
-        }
+        const traits = ["matrix", "selected", "order", "normalise", "output"];
+        this.ends.push(onChanges(model, traits, () => { this.fill(); this.draw(); }));
         this.fill();
         this.redraw();
     }
