@@ -26,6 +26,7 @@ _WHERE = {
     "test": "mgkit.training.inference",
     "load_run": "mgkit.results.runs",
     "evaluate": "mgkit.results.metrics",
+    "compare_runs": "mgkit.results.comparison",
     "ablation_recipes": "mgkit.ablation",
     "run_ablation": "mgkit.ablation",
     "ablation_table": "mgkit.ablation",
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     from mgkit.demo import demo_clips as demo_clips
     from mgkit.demo import demo_run as demo_run
     from mgkit.errors import MgkitError as MgkitError
+    from mgkit.results.comparison import compare_runs as compare_runs
     from mgkit.results.metrics import evaluate as evaluate
     from mgkit.results.runs import load_run as load_run
     from mgkit.training import recipes as recipes

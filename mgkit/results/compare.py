@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from mgkit.errors import MgkitError
 
-__all__ = ["Estimate", "holm", "seed_difference", "seed_mean", "subject_interval"]
+__all__ = ["Estimate", "Paired", "holm", "paired", "seed_difference", "seed_mean", "subject_interval"]
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,51 @@ class Estimate:
     low: float
     high: float
     p: float = float("nan")
+
+
+@dataclass(frozen=True)
+class Paired:
+    """What became of N clips between a baseline and another run: the 2x2 table, and McNemar's test of it.
+
+    Attributes:
+        right, wrong: clips that both runs have right, or both wrong.
+        fixed: clips that the baseline has wrong and the other right.
+        broken: clips that the baseline has right and the other wrong.
+        p_exact: two-sided exact binomial p of fixed against broken (McNemar 1947); 1 where no clip changed.
+        p_mid: its mid-p, which errs less on the careful side (Fagerland et al. 2013, equation 6).
+    """
+
+    right: int
+    fixed: int
+    broken: int
+    wrong: int
+    p_exact: float
+    p_mid: float
+
+    @property
+    def clips(self) -> int:
+        return self.right + self.fixed + self.broken + self.wrong
+
+
+def paired(ours: npt.ArrayLike, theirs: npt.ArrayLike) -> Paired:
+    """McNemar's test of ours against theirs, the baseline: each (N,), whether a clip was right.
+
+    The clips are taken as independent; clips of one person are not, which `subject_interval` respects.
+    """
+    from scipy import stats
+    from statsmodels.stats.contingency_tables import mcnemar
+
+    a, b = np.asarray(ours, bool), np.asarray(theirs, bool)
+    if a.ndim != 1 or a.shape != b.shape or not len(a):
+        raise MgkitError(f"paired outcomes of shapes {a.shape} and {b.shape}: give one a clip, of the same clips.")
+    fixed, broken = int((a & ~b).sum()), int((~a & b).sum())
+    right, wrong = int((a & b).sum()), int((~a & ~b).sum())
+    if fixed + broken == 0:
+        return Paired(right, 0, 0, wrong, 1.0, 1.0)
+    exact = float(mcnemar([[right, fixed], [broken, wrong]], exact=True).pvalue)
+    fewer = stats.binom(fixed + broken, 0.5)
+    middle = 1.0 if fixed == broken else exact - float(fewer.pmf(min(fixed, broken)))
+    return Paired(right, fixed, broken, wrong, exact, middle)
 
 
 def seed_mean(values: Sequence[float], level: float = 0.95) -> Estimate:

@@ -128,8 +128,12 @@ def run_names(run: Run, other: Run) -> tuple[str, str]:
     return (run.name, other.name) if run.name != other.name else (str(run.root), str(other.root))
 
 
-def common_predictions(run: Run, other: Run, split: str) -> tuple[Predictions, Predictions]:
+def common_predictions(
+    run: Run, other: Run, split: str, *, same_output: bool = True
+) -> tuple[Predictions, Predictions]:
     """Predictions of both runs on the clips that both have, in the order of the first.
+
+    Without `same_output` they need no output in common: one of RGB can be compared with one of pose.
 
     Raises:
         MgkitError: the runs are over different classes, have no clip or no output in common, or disagree on the true
@@ -144,7 +148,7 @@ def common_predictions(run: Run, other: Run, split: str) -> tuple[Predictions, P
     ours, theirs = run.predictions(split), other.predictions(split)
     there = set(theirs.clip_ids)
     ids = [clip_id for clip_id in ours.clip_ids if clip_id in there]
-    if not ids or not set(ours.outputs) & set(theirs.outputs):
+    if not ids or (same_output and not set(ours.outputs) & set(theirs.outputs)):
         what = "no clip" if not ids else "no output (rgb, pose, fused)"
         raise MgkitError(
             f"{run.root} and {other.root} have {what} of split {split!r} in common: test both on the same data."

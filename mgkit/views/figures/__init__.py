@@ -3,6 +3,7 @@ PDF, PNG and the CSV behind it."""
 
 from mgkit.views.figures.ablation import ablation
 from mgkit.views.figures.bars import class_accuracy
+from mgkit.views.figures.comparison import run_comparison
 from mgkit.views.figures.curves import training_curves
 from mgkit.views.figures.datasets import class_counts, clip_lengths, missing_joints
 from mgkit.views.figures.maps import prototype_map
@@ -10,10 +11,12 @@ from mgkit.views.figures.matrices import confusion
 from mgkit.views.figures.sets import draw_figures
 from mgkit.views.figures.strips import contact_sheet, film_strip
 from mgkit.views.figures.style import VENUES, PaperFigure
+from mgkit.views.figures.tables import PaperTable, table
 
 __all__ = [
     "VENUES",
     "PaperFigure",
+    "PaperTable",
     "ablation",
     "class_accuracy",
     "class_counts",
@@ -24,5 +27,7 @@ __all__ = [
     "film_strip",
     "missing_joints",
     "prototype_map",
+    "run_comparison",
+    "table",
     "training_curves",
 ]
