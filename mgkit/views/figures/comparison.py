@@ -59,7 +59,7 @@ def run_comparison(
     note = found.words(names)
     same = len(classes) - len(order)
     if same and len(order):
-        note += f" {same} classes without a change are left out."
+        note += f" {same} class{'es' if same > 1 else ''} without a change left out."
     width = width_of(venue, columns or 1)
     if not len(order):
         figure = new_figure(width, 0.6)
