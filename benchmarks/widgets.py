@@ -23,7 +23,7 @@ import pandas as pd
 from mgkit.data.clips import Classes
 from mgkit.results.runs import Predictions, Run
 from mgkit.results.scores import import_scores
-from mgkit.views.widgets import ClassAccuracy, ConfusionMatrix, Selection
+from mgkit.views.widgets import ClassAccuracy, ConfusionMatrix, RunComparison, Selection
 
 
 def make_run(root: Path, clips: int, classes: int, rng: np.random.Generator, name: str = "made") -> Run:
@@ -90,11 +90,13 @@ def main() -> None:
         matrix = ConfusionMatrix(run, selection=selection)
         bars = ClassAccuracy(run, selection=selection)
         difference = ConfusionMatrix(run, other=other)
+        made = *made, timed(lambda: RunComparison(other, run))
+        compared = RunComparison(other, run)
 
         def answer(widget: Any, content: dict[str, Any]) -> None:
             widget._handle_custom_msg(content, [])
             # Jupyter turns what the views are told into JSON: part of the answer.
-            json.dumps([view.selected for view in (matrix, bars, difference)])
+            json.dumps([view.selected for view in (matrix, bars, difference, compared)])
 
         for kind, content in clicks(arguments.classes, arguments.clicks, rng):
             selection.clear()
@@ -108,6 +110,10 @@ def main() -> None:
             label = int(rng.integers(arguments.classes))
             press = {"act": "pick", "label": label, "output": "fused", "kind": None}
             times.setdefault("bars, a class", []).append(timed(lambda c=press: answer(bars, c)))
+            fate = {"act": "pick", "fate": ("fixed", "broken")[label % 2], "label": label}
+            times.setdefault("fixed or broken of a class", []).append(
+                timed(lambda c=fate: answer(compared, c))
+            )
             press = {**press, "kind": ("TP", "FN", "FP")[label % 3]}
             times.setdefault("bars, TP, FN or FP", []).append(timed(lambda c=press: answer(bars, c)))
         everything = list(matrix.predictions.clip_ids)
@@ -138,7 +144,7 @@ def main() -> None:
         }
     ).T
     print(f"{arguments.clips:,} clips, {arguments.classes} classes, two views on one selection")
-    print(f"made in {made[0]:.0f} ms (matrix) and {made[1]:.0f} ms (bars)\n")
+    print(f"made in {made[0]:.0f} ms (matrix), {made[1]:.0f} ms (bars), {made[2]:.0f} ms (comparison)\n")
     print(table.round(2).to_string())
 
 

@@ -167,15 +167,25 @@ def _parser() -> argparse.ArgumentParser:
     _changes(ablation)
     ablation.set_defaults(command=_ablation)
 
-    compare = commands.add_parser("compare", help="runs in one table: settings that differ, results, significance")
-    compare.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="run folder; the first is the baseline")
+    compare = commands.add_parser(
+        "compare", help="runs in one table: settings that differ, results, significance"
+    )
+    compare.add_argument(
+        "runs", type=Path, nargs="+", metavar="RUN", help="run folder; the first is the baseline"
+    )
     compare.add_argument("--split", default="test", help="(default: %(default)s)")
     compare.add_argument("--output", help="rgb, pose or fused (default: the best that each run has)")
     compare.add_argument("--baseline", help="another of the runs: its folder or its name in the table")
     compare.add_argument("--seeds", action="store_true", help="one row for runs that differ in the seed only")
     form = compare.add_mutually_exclusive_group()
-    for name, what in (("csv", "all columns as CSV"), ("markdown", "Markdown"), ("latex", "LaTeX (booktabs)")):
-        form.add_argument(f"--{name}", dest="form", action="store_const", const=name, help=f"print it as {what}")
+    for name, what in (
+        ("csv", "all columns as CSV"),
+        ("markdown", "Markdown"),
+        ("latex", "LaTeX (booktabs)"),
+    ):
+        form.add_argument(
+            f"--{name}", dest="form", action="store_const", const=name, help=f"print it as {what}"
+        )
     compare.set_defaults(command=_compare)
 
     figures = commands.add_parser("figures", help="draw the figures of a tested run")
@@ -357,10 +367,16 @@ def _compare(options: Any) -> None:
 
     found = table(
         compare_runs(
-            options.runs, options.split, output=options.output, baseline=options.baseline, group_seeds=options.seeds
+            options.runs,
+            options.split,
+            output=options.output,
+            baseline=options.baseline,
+            group_seeds=options.seeds,
         )
     )
-    shown = {"csv": found.csv, "markdown": found.markdown, "latex": found.latex, None: found.text}[options.form]
+    shown = {"csv": found.csv, "markdown": found.markdown, "latex": found.latex, None: found.text}[
+        options.form
+    ]
     print(shown().rstrip("\n"))
     if options.form is None:
         print(f"\n{found.note}")

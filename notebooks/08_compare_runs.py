@@ -54,9 +54,7 @@ table
 # None of them says what another seed would do: train several and pass `group_seeds=True`.
 
 # %%
-comparison[
-    ["fixed", "broken", "gain", "gain_low", "gain_high", "interval_over", "p", "p_exact", "p_holm"]
-].T
+comparison[["fixed", "broken", "gain", "gain_low", "gain_high", "interval_over", "p", "p_exact", "p_holm"]].T
 
 # %% [markdown]
 # ## Fixed and broken, to click in

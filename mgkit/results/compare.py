@@ -62,7 +62,9 @@ def paired(ours: npt.ArrayLike, theirs: npt.ArrayLike) -> Paired:
 
     a, b = np.asarray(ours, bool), np.asarray(theirs, bool)
     if a.ndim != 1 or a.shape != b.shape or not len(a):
-        raise MgkitError(f"paired outcomes of shapes {a.shape} and {b.shape}: give one a clip, of the same clips.")
+        raise MgkitError(
+            f"paired outcomes of shapes {a.shape} and {b.shape}: give one a clip, of the same clips."
+        )
     fixed, broken = int((a & ~b).sum()), int((~a & b).sum())
     right, wrong = int((a & b).sum()), int((~a & ~b).sum())
     if fixed + broken == 0:

@@ -72,7 +72,9 @@ def compare_runs(
     scores = _aligned(opened, split)
     groups = _grouped(opened, split) if group_seeds else [[i] for i in range(len(opened))]
     titles = [_title([names[i] for i in group], [opened[i] for i in group]) for group in groups]
-    titles = [title if titles.count(title) == 1 else names[g[0]] for title, g in zip(titles, groups, strict=True)]
+    titles = [
+        title if titles.count(title) == 1 else names[g[0]] for title, g in zip(titles, groups, strict=True)
+    ]
     settings = differing_settings([opened[group[0]] for group in groups], split)
     subjects = subjects_of(opened[first], scores[first].clip_ids, clips)
     base = next(group for group in groups if first in group)
@@ -238,7 +240,9 @@ def _grouped(runs: Sequence[Run], split: str) -> list[list[int]]:
         settings = {k: v for k, v in run.config.get("settings", {}).items() if k not in ("seed", "start")}
         recipe = {k: v for k, v in run.recipe.items() if k != "seed"}
         key: list[Any] = [recipe, settings, _tested(run, split), list(run.pathways)]
-        key.append(str(i) if _seed(run, None) is None else sorted(run.config.get("settings", {}).get("start") or {}))
+        key.append(
+            str(i) if _seed(run, None) is None else sorted(run.config.get("settings", {}).get("start") or {})
+        )
         groups.setdefault(json.dumps(key, sort_keys=True), []).append(i)
     for group in groups.values():
         seeds = [_seed(runs[i]) for i in group]

@@ -41,7 +41,9 @@ def test_bars_and_cells_select_their_clips(page: Page, tmp_path: Path) -> None:
 
 def test_bars_are_as_long_as_their_counts(page: Page, tmp_path: Path) -> None:
     bare = show(page, tmp_path)
-    widths = page.evaluate("() => [...document.querySelectorAll('.mgk-half i')].map(i => i.getBoundingClientRect().width)")
+    widths = page.evaluate(
+        "() => [...document.querySelectorAll('.mgk-half i')].map(i => i.getBoundingClientRect().width)"
+    )
     counts = [bare.widget.found["counts"][k][i] for k in bare.widget.found["order"] for i in (2, 1)]
     assert [width > 0 for width in widths] == [count > 0 for count in counts]
     longest = max(widths)

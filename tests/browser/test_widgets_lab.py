@@ -94,3 +94,24 @@ def test_linked_widgets_in_jupyterlab(lab: Lab, page: Page, tmp_path: Path) -> N
         matrix.locator("canvas").click(position=cell_of(notebook, 0, 0))
         notebook.until("list(selection) == ['c0', 'c1', 'c2']")
         assert not [line for line in notebook.console if line.startswith("page error")], notebook.console
+
+
+def test_a_comparison_in_jupyterlab(lab: Lab, page: Page, tmp_path: Path) -> None:
+    one = made_run(tmp_path / "one", {"fused": [1, 0, 0, 2, 1, 0, 1, 1]})
+    other = made_run(tmp_path / "other", {"rgb": RGB, "pose": POSE, "fused": FUSED})
+    cells = [
+        f"import mgkit as mg; one, other = mg.load_run({str(one.root)!r}), mg.load_run({str(other.root)!r})",
+        "compared = mg.widgets.RunComparison(one, other); compared",
+        "matrix = compared.confusion(); matrix",
+    ]
+    with Notebook(lab, page, cells, "compared.ipynb") as notebook:
+        notebook.run_all()
+        compared, matrix = notebook.cell(1), notebook.cell(2)
+        compared.locator(".mgk-half[data-place='0 fixed']").click()
+        assert notebook.until("list(compared.selection)") == ["c0"]
+        matrix.get_by_text("clips of rub hands fixed by other · 1 clip").wait_for()
+        compared.locator(".mgk-four [data-fate=broken]").click()
+        notebook.until("list(compared.selection) == ['c7']")
+        notebook.reload()
+        compared.locator(".mgk-four [data-fate=broken].mgk-held").wait_for()
+        assert not [line for line in notebook.console if line.startswith("page error")], notebook.console

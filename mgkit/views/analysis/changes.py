@@ -73,7 +73,9 @@ def outputs_to_compare(one: Run, other: Run, before: Predictions, after: Predict
     return common if before.best == after.best else [BEST, *common]
 
 
-def changes(one: Run, other: Run, split: str = "test", output: str | None = None, *, draws: int = 2000) -> Changes:
+def changes(
+    one: Run, other: Run, split: str = "test", output: str | None = None, *, draws: int = 2000
+) -> Changes:
     """What became of each clip from `one` to `other`.
 
     Args:

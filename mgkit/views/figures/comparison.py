@@ -71,7 +71,16 @@ def run_comparison(
     fixed, broken = found.counts[order, 1], found.counts[order, 2]
     y = np.arange(len(order))
     axes.barh(y, fixed, 0.72, color=FIXED, label=f"fixed ({found.test.fixed})")
-    axes.barh(y, -broken, 0.72, color=BROKEN, label=f"broken ({found.test.broken})", hatch="////", edgecolor="white", lw=0)
+    axes.barh(
+        y,
+        -broken,
+        0.72,
+        color=BROKEN,
+        label=f"broken ({found.test.broken})",
+        hatch="////",
+        edgecolor="white",
+        lw=0,
+    )
     axes.axvline(0, color="black", lw=0.6)
     reach = max(fixed.max(), broken.max())
     for k, (up, down) in enumerate(zip(fixed, broken, strict=True)):

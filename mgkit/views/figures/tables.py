@@ -57,7 +57,11 @@ class PaperTable:
     def markdown(self) -> str:
         """A table for a page on GitHub and the like."""
         rules = ["---" if j in self.text_columns else "---:" for j in range(len(self.header))]
-        lines = [list(map(_markdown_escaped, self.header)), rules, *self._marked(_markdown_escaped, "**", "**")]
+        lines = [
+            list(map(_markdown_escaped, self.header)),
+            rules,
+            *self._marked(_markdown_escaped, "**", "**"),
+        ]
         return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
 
     def text(self) -> str:
@@ -95,7 +99,8 @@ class PaperTable:
         def line(tag: str, cells: Sequence[str]) -> str:
             sides = ("left" if j in self.text_columns else "right" for j in range(len(cells)))
             return "".join(
-                f'<{tag} style="text-align:{side}">{cell}</{tag}>' for side, cell in zip(sides, cells, strict=True)
+                f'<{tag} style="text-align:{side}">{cell}</{tag}>'
+                for side, cell in zip(sides, cells, strict=True)
             )
 
         body = "".join(f"<tr>{line('td', cells)}</tr>" for cells in self._marked(html.escape, "<b>", "</b>"))
@@ -230,9 +235,7 @@ def _of_results(data: pd.DataFrame, kind: str) -> PaperTable:
         )
     for label, head in (("above", "Gain on the row above"), ("reference", "Gain on the reference")):
         if f"{label}_gain" in data:
-            out.add_percent(
-                f"{head} (points)", data, f"{label}_gain", f"{label}_low", f"{label}_high", "+"
-            )
+            out.add_percent(f"{head} (points)", data, f"{label}_gain", f"{label}_low", f"{label}_high", "+")
             out.add("p (Holm)", [_p_value(value) for value in data[f"{label}_p_holm"]])
     if kind == "row":
         note += " Intervals and p (paired t-test, adjusted after Holm) are over seeds."
@@ -254,7 +257,7 @@ def _of_classes(data: pd.DataFrame) -> PaperTable:
 
 
 def _setting_head(name: str) -> str:
-    """"recipe.stages.rgb.epochs" -> "rgb stage: epochs"."""
+    """ "recipe.stages.rgb.epochs" -> "rgb stage: epochs"."""
     parts = name.split(".")
     if "stages" in parts[:-1]:
         at = parts.index("stages")
