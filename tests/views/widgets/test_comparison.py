@@ -6,10 +6,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from mgkit.errors import MgkitError
 from mgkit.results.runs import Run
+from mgkit.results.scores import import_scores
 from mgkit.views import figures
 from mgkit.views.widgets import RunComparison, Selection
 from tests.views.widgets.conftest import FUSED, POSE, RGB, made_run
@@ -80,14 +82,15 @@ def test_equal_runs_and_runs_without_a_common_clip(tmp_path: Path) -> None:
     assert widget.found["p"] == 1
     assert "nothing was fixed or broken" in widget.found["words"]
     assert widget.to_figure().figure.get_figwidth() == figures.VENUES["cvpr"][0]
-    path = other.root / "splits/test/predictions.parquet"
-    import pandas as pd
-
-    table = pd.read_parquet(path)
-    table["clip_id"] = "x" + table["clip_id"]
-    table.to_parquet(path)
+    elsewhere = import_scores(
+        tmp_path / "c",
+        clip_ids=["x"],
+        labels=[0],
+        probabilities={"fused": np.eye(3)[[0]]},
+        classes=one.classes,
+    )
     with pytest.raises(MgkitError, match="no clip of split 'test' in common"):
-        RunComparison(one, other)
+        RunComparison(one, elsewhere)
 
 
 def test_the_figure_is_the_same_twice_and_has_its_data(run: Run, other: Run, tmp_path: Path) -> None:
