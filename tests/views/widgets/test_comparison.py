@@ -88,6 +88,7 @@ def test_equal_runs_and_runs_without_a_common_clip(tmp_path: Path) -> None:
         labels=[0],
         probabilities={"fused": np.eye(3)[[0]]},
         classes=one.classes,
+        name="elsewhere",
     )
     with pytest.raises(MgkitError, match="no clip of split 'test' in common"):
         RunComparison(one, elsewhere)
