@@ -111,7 +111,7 @@ def subjects_of(run: Run, clip_ids: Sequence[str], clips: Clips | None = None) -
     missing = [clip_id for clip_id in clip_ids if clip_id not in known]
     if missing and given:
         raise MgkitError(f"{clips.root} lacks {some(missing)}: pass the clips that the runs were tested on.")
-    found = [known.get(clip_id) for clip_id in clip_ids]
+    found: list[Any] = [known.get(clip_id) for clip_id in clip_ids]
     return None if any(subject is None or pd.isna(subject) or not subject for subject in found) else found
 
 
@@ -304,6 +304,6 @@ def _against(
         accuracies = [[float(side[s].correct(output).mean()) for s in common] for side in (ours, theirs)]
         return row | {
             "fixed": float(np.mean([p.fixed for p in pairs])), "broken": float(np.mean([p.broken for p in pairs])),
-            "test": "t over seeds", "p": seed_difference(*accuracies).p,
+            "test": "t over seeds", "p": seed_difference(accuracies[0], accuracies[1]).p,
         }  # fmt: skip
     return row | {"test": f"bootstrap over {row['interval_over']}", "p": gain.p}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
+from matplotlib.ticker import MaxNLocator
 
 from mgkit.results.runs import Run
 from mgkit.views.analysis.changes import changes
@@ -93,7 +94,7 @@ def run_comparison(
     axes.set(yticks=y, ylim=(len(order) - 0.5, -0.5), xlim=(-1.18 * max(broken.max(), 0.25 * reach), 1.18 * reach
              if fixed.max() == reach else 1.18 * max(fixed.max(), 0.25 * reach)))  # fmt: skip
     axes.set_yticklabels(fit_names([classes[k] for k in order], 0.4 * 72 * width, size), fontsize=size)
-    axes.xaxis.get_major_locator().set_params(integer=True)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
     axes.xaxis.set_major_formatter(lambda value, _: f"{abs(value):g}")
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
