@@ -29,6 +29,8 @@ _WHERE = {
     "ablation_recipes": "mgkit.ablation",
     "run_ablation": "mgkit.ablation",
     "ablation_table": "mgkit.ablation",
+    "doctor": "mgkit.checkup",
+    "set_up_notebook": "mgkit.notebook",
 }
 _MODULES = {
     "recipes": "mgkit.training.recipes",
@@ -45,12 +47,14 @@ if TYPE_CHECKING:
     from mgkit.ablation import ablation_recipes as ablation_recipes
     from mgkit.ablation import ablation_table as ablation_table
     from mgkit.ablation import run_ablation as run_ablation
+    from mgkit.checkup import doctor as doctor
     from mgkit.data.clips import Clips as Clips
     from mgkit.data.clips import load_clips as load_clips
     from mgkit.data.prepare import prepare as prepare
     from mgkit.demo import demo_clips as demo_clips
     from mgkit.demo import demo_run as demo_run
     from mgkit.errors import MgkitError as MgkitError
+    from mgkit.notebook import set_up_notebook as set_up_notebook
     from mgkit.results.metrics import evaluate as evaluate
     from mgkit.results.runs import load_run as load_run
     from mgkit.training import recipes as recipes
