@@ -21,11 +21,15 @@ _WHERE = {
     "prepare": "mgkit.data.prepare",
     "demo_clips": "mgkit.demo",
     "demo_run": "mgkit.demo",
+    "open_clips": "mgkit.demo",
+    "open_run": "mgkit.demo",
+    "run_folder": "mgkit.demo",
     "train": "mgkit.training.loop",
     "Weights": "mgkit.training.starts",
     "test": "mgkit.training.inference",
     "load_run": "mgkit.results.runs",
     "evaluate": "mgkit.results.metrics",
+    "per_class": "mgkit.results.metrics",
     "ablation_recipes": "mgkit.ablation",
     "run_ablation": "mgkit.ablation",
     "ablation_table": "mgkit.ablation",
@@ -53,9 +57,13 @@ if TYPE_CHECKING:
     from mgkit.data.prepare import prepare as prepare
     from mgkit.demo import demo_clips as demo_clips
     from mgkit.demo import demo_run as demo_run
+    from mgkit.demo import open_clips as open_clips
+    from mgkit.demo import open_run as open_run
+    from mgkit.demo import run_folder as run_folder
     from mgkit.errors import MgkitError as MgkitError
     from mgkit.notebook import set_up_notebook as set_up_notebook
     from mgkit.results.metrics import evaluate as evaluate
+    from mgkit.results.metrics import per_class as per_class
     from mgkit.results.runs import load_run as load_run
     from mgkit.training import recipes as recipes
     from mgkit.training.inference import test as test

@@ -12,34 +12,56 @@
 # ---
 
 # %% [markdown]
-# # 4 · Prototypes and ambiguous samples
+# # 5 · Prototypes and ambiguous samples
+#
+# ![Embeddings of the test clips around their prototypes](../docs/images/notebooks/05_prototypes.png)
 #
 # Prototypical refinement keeps one prototype a class, the moving mean of the embeddings of its true positives (TP), and
 # calibrates the ambiguous ones against it: false negatives (FN, of the class but taken for another) and false positives
 # (FP, of another class but taken for it). This page shows where they lie and which clips they are.
 #
-# *Time:* under a minute with a trained run; the map is computed once and cached in the run folder.
+# | | 2 CPU cores | GPU |
+# |---|---|---|
+# | after `make demo` | half a minute, the first map included | the same: nothing is computed on it |
+
+# %% tags=["setup"]
+from importlib.util import find_spec
+
+from IPython import get_ipython
+
+MGKIT = ""  # only where mgkit is not installed, as on Colab: "git+" and the address of its repository
+if find_spec("mgkit") is None:
+    assert MGKIT, "mgkit is not installed here: write where pip finds it into the line above"
+    get_ipython().run_line_magic("pip", f"install --quiet {MGKIT}")
+
+import mgkit as mg
+
+mg.set_up_notebook()
+
+# %% [markdown]
+# **Your own data:** change `DATA`.
 
 # %% tags=["parameters"]
-DATA = "../data/demo"
-RUN = "../runs/demo"
-CLASS = "rub hands"  # the class to look at
+DATA = "../data/demo"  # a clip folder; the embedded one is made if it is not there
+RUN = None  # a run folder; None = the one that belongs to DATA
+CLASS = None  # the class to look at; None = the one most often taken for another
 
 # %%
 import pandas as pd
 
-import mgkit as mg
-
-clips = mg.demo_clips(DATA)
-run = mg.demo_run(RUN, clips)
+clips = mg.open_clips(DATA)
+run = mg.open_run(clips, RUN)
 predictions = run.predictions("test")
+if CLASS is None:
+    CLASS = mg.analysis.confusions(predictions, 1)["true"].iloc[0]
+CLASS
 
 # %% [markdown]
 # ## The map
 # Left: embeddings of the test clips with the prototypes as stars. Right: TP, FN and FP of one class. The map keeps
 # neighbours together; distances between far clusters, and the size of clusters, mean little.
 
-# %%
+# %% tags=["picture"]
 mg.figures.prototype_map(run, "test", "pose", highlight=CLASS)
 
 # %% [markdown]
@@ -100,4 +122,5 @@ pd.DataFrame(
 ).round(3)
 
 # %% [markdown]
-# Next: [5 · Figures](05_figures.ipynb).
+# **Next.** Two prototypes close to each other, or a class whose FN lie in another cloud: [6 · Errors](06_errors.ipynb)
+# shows the clips. Whether pulling clips to their prototypes helps at all: [9 · Does it help?](09_ablation.ipynb).
