@@ -51,13 +51,6 @@ run = mg.open_run(clips, RUN)
 mg.figures.VENUES
 
 # %%
-import mgkit as mg
-
-clips = mg.demo_clips(DATA)
-run = mg.demo_run(RUN, clips)
-mg.figures.VENUES
-
-# %%
 mg.figures.training_curves(run, venue=VENUE)
 
 # %%

@@ -102,14 +102,17 @@ def _small(png: str) -> str:
 
 
 def picture(notebook: NotebookNode) -> bytes | None:
-    """The PNG of the last output of the cell tagged "picture", which stands under the title; None without one."""
-    found = [
-        out.data["image/png"]
-        for cell in notebook.cells
-        if "picture" in cell.metadata.get("tags", ())
-        for out in cell.outputs
-        if "image/png" in out.get("data", {})
-    ]
+    """The picture in the last output of the cell tagged "picture", as PNG of at most `PICTURE_BYTES`; None without.
+
+    That of a widget is the one that stands in its place where no widget can be shown.
+    """
+    found = []
+    for cell in notebook.cells:
+        if "picture" in cell.metadata.get("tags", ()):
+            for out in cell.outputs:
+                data = out.get("data", {})
+                found += [data["image/png"]] if "image/png" in data else []
+                found += re.findall(r"data:image/png;base64,([\w+/=]+)", data.get("text/html", ""))
     if not found:
         return None
     image = Image.open(io.BytesIO(base64.b64decode(found[-1]))).convert("RGB")
