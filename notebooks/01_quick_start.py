@@ -56,7 +56,7 @@ clips
 # in the hands.
 
 # %%
-mg.figures.contact_sheet(clips.split("test"), n=5)
+mg.figures.contact_sheet(clips.split("test" if "test" in clips.splits else clips.splits[-1]), n=5)
 
 # %% [markdown]
 # ## The model
@@ -65,6 +65,7 @@ mg.figures.contact_sheet(clips.split("test"), n=5)
 
 # %%
 run = mg.open_run(clips, RUN)
+split = "test" if "test" in run.splits() else run.splits()[0]
 run
 
 # %% [markdown]
@@ -73,7 +74,7 @@ run
 # training class would score; the interval is Wilson's, 95 %.
 
 # %%
-mg.evaluate(run, "test").round(3)
+mg.evaluate(run, split).round(3)
 
 # %% [markdown]
 # ## What it confuses
@@ -81,13 +82,13 @@ mg.evaluate(run, "test").round(3)
 # has a dark diagonal and nothing else.
 
 # %% tags=["picture"]
-mg.figures.confusion(run, "test")
+mg.figures.confusion(run, split)
 
 # %% [markdown]
 # The five most frequent confusions by name; `reverse` counts the same pair the other way round.
 
 # %%
-mg.analysis.confusions(run.predictions("test"), 5)
+mg.analysis.confusions(run.predictions(split), 5)
 
 # %% [markdown]
 # **Next.** [2 · Look at the data](02_look_at_the_data.ipynb) before you trust any number,

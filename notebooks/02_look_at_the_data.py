@@ -98,7 +98,7 @@ summary.joints.sort_values("all", ascending=False).head(8).round(1)
 # a joint that was not seen is not drawn (it is missing, not at coordinate 0).
 
 # %% tags=["picture"]
-test = clips.split("test")
+test = clips.split("test" if "test" in clips.splits else clips.splits[-1])
 mg.figures.contact_sheet(test, n=4)
 
 # %% [markdown]
@@ -183,7 +183,8 @@ pd.Series(map(tempo, test.ids), index=labels).groupby(level=0, sort=False).descr
 known = [
     by for by in ("subject", "source") if "" not in set(clips.table[by]) and clips.table[by].nunique() >= 3
 ]
-folds = clips.folds(3, group=known[0] if known else None)
+spread = clips.table["label"].value_counts().max() >= 3  # else no class has a clip for each fold
+folds = clips.folds(3, group=known[0] if known else None, stratify=spread)
 folds
 
 # %% [markdown]

@@ -76,7 +76,7 @@ pd.Series(mg.recipes.differences(recipe, mg.recipes.paper())).str.split(": ", ex
 # apart, look at the weaker one alone (`mg.recipes.rgb_only()`, `mg.recipes.pose_only()`) before tuning the fusion.
 
 # %%
-run = mg.train(clips, recipe, folder)
+run = mg.train(clips, recipe, folder, val_split="val" if "val" in clips.splits else None)
 run
 
 # %%

@@ -43,12 +43,13 @@ mg.set_up_notebook()
 # %% tags=["parameters"]
 DATA = "../data/demo"  # a clip folder; the embedded one is made if it is not there
 RUN = None  # a run folder; None = the one that belongs to DATA
-SPLIT = "test"
+SPLIT = None  # None = test where there is one
 VIEWS = 10  # clips a video, as in the paper
 
 # %%
 clips = mg.open_clips(DATA)
 run = mg.open_run(clips, RUN)
+split = SPLIT or ("test" if "test" in clips.splits else clips.splits[-1])
 run
 
 # %% [markdown]
@@ -58,10 +59,10 @@ run
 # the last line.
 
 # %%
-mg.test(run, SPLIT, views=1)
-few = mg.evaluate(run, SPLIT)
-mg.test(run, SPLIT, views=VIEWS)
-many = mg.evaluate(run, SPLIT)
+mg.test(run, split, views=1)
+few = mg.evaluate(run, split)
+mg.test(run, split, views=VIEWS)
+many = mg.evaluate(run, split)
 (100 * many.drop(columns="clips")).round(1)
 
 # %% [markdown]
@@ -84,7 +85,7 @@ columns = ["top1", "macro_f1", "mean_class_accuracy"]
 # %%
 import pandas as pd
 
-predictions = run.predictions(SPLIT)
+predictions = run.predictions(split)
 table = mg.per_class(predictions.labels, predictions.predicted(), len(run.classes), run.classes.names)
 table.set_index("class").sort_values("recall").round(2)
 
@@ -95,10 +96,10 @@ table.set_index("class").sort_values("recall").round(2)
 
 # %%
 chosen = mg.widgets.Selection()
-mg.widgets.ConfusionMatrix(run, SPLIT, selection=chosen)
+mg.widgets.ConfusionMatrix(run, split, selection=chosen)
 
 # %% tags=["picture"]
-mg.widgets.ClassAccuracy(run, SPLIT, selection=chosen)
+mg.widgets.ClassAccuracy(run, split, selection=chosen)
 
 # %% [markdown]
 # What was clicked, in code (empty until then). [6 · Errors](06_errors.ipynb) plays these clips.
@@ -112,7 +113,7 @@ chosen.state
 # it should be, and a threshold on its probability lets more errors through than it promises.
 
 # %%
-mg.analysis.calibration(run, SPLIT)
+mg.analysis.calibration(run, split)
 
 # %% [markdown]
 # Answering only where it is sure: share of the clips that are answered, and how many of those are right.

@@ -51,7 +51,8 @@ import pandas as pd
 
 clips = mg.open_clips(DATA)
 run = mg.open_run(clips, RUN)
-predictions = run.predictions("test")
+split = "test" if "test" in run.splits() else run.splits()[0]
+predictions = run.predictions(split)
 if CLASS is None:
     CLASS = mg.analysis.confusions(predictions, 1)["true"].iloc[0]
 CLASS
@@ -62,14 +63,14 @@ CLASS
 # neighbours together; distances between far clusters, and the size of clusters, mean little.
 
 # %% tags=["picture"]
-mg.figures.prototype_map(run, "test", "pose", highlight=CLASS)
+mg.figures.prototype_map(run, split, run.pathways[-1], highlight=CLASS)
 
 # %% [markdown]
 # The same class in the RGB pathway. Where one pathway has two classes in one cloud and the other has not, fusion has
 # something to add.
 
 # %%
-mg.figures.prototype_map(run, "test", "rgb", highlight=CLASS)
+mg.figures.prototype_map(run, split, run.pathways[0], highlight=CLASS)
 
 # %% [markdown]
 # ## TP, FN and FP of every class, by pathway
@@ -88,7 +89,7 @@ pd.DataFrame(kinds, index=names)
 # Cosine similarity of the pose prototypes. Classes whose prototypes are close are the ones to watch.
 
 # %%
-similarity = mg.analysis.prototype_similarity(run, "pose")[0]
+similarity = mg.analysis.prototype_similarity(run, run.pathways[-1])[0]
 pd.DataFrame(similarity, index=names, columns=names).round(2).style.background_gradient(
     "Blues", vmin=0, vmax=1
 ).format("{:.2f}")
@@ -99,7 +100,7 @@ pd.DataFrame(similarity, index=names, columns=names).round(2).style.background_g
 # that to the own one; negative means that the clip lies closer to another class.
 
 # %%
-ambiguous = mg.analysis.ambiguous(run, "test", "fused")
+ambiguous = mg.analysis.ambiguous(run, split)
 ambiguous.head(8)
 
 # %% [markdown]
@@ -115,8 +116,8 @@ mg.figures.film_strip(clips, ambiguous["clip_id"].iloc[0])
 
 # %%
 history = run.prototypes()
-final, seen = history.last("pose")
-vectors = history.vectors["pose"] / ((history.vectors["pose"] ** 2).sum(-1, keepdims=True) ** 0.5)
+vectors = history.vectors[run.pathways[-1]]
+vectors = vectors / ((vectors**2).sum(-1, keepdims=True) ** 0.5)
 pd.DataFrame(
     (vectors * vectors[-1]).sum(-1), index=pd.Index(history.epochs, name="epoch"), columns=names
 ).round(3)

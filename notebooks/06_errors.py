@@ -48,7 +48,8 @@ VENUE = "cvpr"  # of the PDF at the end: one of mg.figures.VENUES
 # %%
 clips = mg.open_clips(DATA)
 run = mg.open_run(clips, RUN)
-mg.analysis.confusions(run.predictions("test"), 5)
+split = "test" if "test" in run.splits() else run.splits()[0]
+mg.analysis.confusions(run.predictions(split), 5)
 
 # %% [markdown]
 # ## Look, and tag
@@ -58,7 +59,7 @@ mg.analysis.confusions(run.predictions("test"), 5)
 # 3. Tag it: *label wrong*, *ambiguous*, *occluded*, *bad pose*, or a few words of your own. Each tag is saved at once.
 
 # %%
-mg.widgets.ErrorExplorer(run)
+mg.widgets.ErrorExplorer(run, split)
 
 # %% [markdown]
 # ## What was tagged
@@ -76,22 +77,22 @@ notes
 # data are right by construction: all that is listed there are mistakes.)
 
 # %%
-suspects = mg.analysis.label_errors(run, "test")
+suspects = mg.analysis.label_errors(run, split)
 suspects.head(10).round(3)
 
 # %% [markdown]
 # These clips, one after the other beside the nearest one that was got right: `n` and `p` go through them.
 
 # %%
-suspicious = list(suspects["clip_id"][:50]) or [run.predictions("test").clip_ids[0]]
-mg.widgets.ClipPlayer(run, clip_ids=suspicious, compare="nearest_correct")
+suspicious = list(suspects["clip_id"][:50]) or [run.predictions(split).clip_ids[0]]
+mg.widgets.ClipPlayer(run, split=split, clip_ids=suspicious, compare="nearest_correct")
 
 # %% [markdown]
 # **Clips between two classes**, by probability and by distance to the prototypes. `disagree`: RGB and pose do not say
 # the same. Many of one pair say that the two classes are hard to tell apart, by people too: tag those *ambiguous*.
 
 # %%
-ambiguous = mg.analysis.ambiguous(run, "test")
+ambiguous = mg.analysis.ambiguous(run, split)
 ambiguous[["clip_id", "true", "confused_with", "ambiguity", "margin", "disagree"]].head(10).round(3)
 
 # %% [markdown]
@@ -100,7 +101,7 @@ ambiguous[["clip_id", "true", "confused_with", "ambiguity", "margin", "disagree"
 # a joint that stands out in every class may be one that gives the dataset away.
 
 # %%
-saliency = mg.explain(run, "test")
+saliency = mg.explain(run, split)
 saliency
 
 # %%
@@ -111,7 +112,7 @@ mg.figures.film_strip(clips, ambiguous["clip_id"].iloc[0])
 # PDF with the exact width of the venue and embedded fonts; beside it the PNG and the numbers as CSV.
 
 # %% tags=["picture"]
-figure = mg.figures.confusion(run, "test", venue=VENUE)
+figure = mg.figures.confusion(run, split, venue=VENUE)
 figure.save(run.figures / "confusion")
 figure
 
