@@ -21,15 +21,21 @@ _WHERE = {
     "prepare": "mgkit.data.prepare",
     "demo_clips": "mgkit.demo",
     "demo_run": "mgkit.demo",
+    "open_clips": "mgkit.demo",
+    "open_run": "mgkit.demo",
+    "run_folder": "mgkit.demo",
     "train": "mgkit.training.loop",
     "Weights": "mgkit.training.starts",
     "test": "mgkit.training.inference",
     "load_run": "mgkit.results.runs",
     "evaluate": "mgkit.results.metrics",
     "compare_runs": "mgkit.results.comparison",
+    "per_class": "mgkit.results.metrics",
     "ablation_recipes": "mgkit.ablation",
     "run_ablation": "mgkit.ablation",
     "ablation_table": "mgkit.ablation",
+    "doctor": "mgkit.checkup",
+    "set_up_notebook": "mgkit.notebook",
 }
 _MODULES = {
     "recipes": "mgkit.training.recipes",
@@ -46,14 +52,20 @@ if TYPE_CHECKING:
     from mgkit.ablation import ablation_recipes as ablation_recipes
     from mgkit.ablation import ablation_table as ablation_table
     from mgkit.ablation import run_ablation as run_ablation
+    from mgkit.checkup import doctor as doctor
     from mgkit.data.clips import Clips as Clips
     from mgkit.data.clips import load_clips as load_clips
     from mgkit.data.prepare import prepare as prepare
     from mgkit.demo import demo_clips as demo_clips
     from mgkit.demo import demo_run as demo_run
+    from mgkit.demo import open_clips as open_clips
+    from mgkit.demo import open_run as open_run
+    from mgkit.demo import run_folder as run_folder
     from mgkit.errors import MgkitError as MgkitError
     from mgkit.results.comparison import compare_runs as compare_runs
+    from mgkit.notebook import set_up_notebook as set_up_notebook
     from mgkit.results.metrics import evaluate as evaluate
+    from mgkit.results.metrics import per_class as per_class
     from mgkit.results.runs import load_run as load_run
     from mgkit.training import recipes as recipes
     from mgkit.training.inference import test as test

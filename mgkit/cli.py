@@ -12,12 +12,13 @@ from typing import Any
 from mgkit import __version__
 from mgkit.errors import MgkitError
 
-EXIT_USER_ERROR, EXIT_INTERRUPTED = 2, 130
+EXIT_BROKEN, EXIT_USER_ERROR, EXIT_INTERRUPTED = 1, 2, 130
 READER_NAMES = ("imigue", "smg", "ma52", "pyskl", "folders")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; returns its exit status: 0, 2 for something the user can put right, 130 for Ctrl-C."""
+    """Run one command; returns its exit status: 0, 1 where `doctor` finds something broken, 2 for something the user
+    can put right, 130 for Ctrl-C."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
         if (
@@ -32,14 +33,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if rest and options.command is not _prepare:
             _parser().error(f"unrecognized arguments: {' '.join(rest)}")
         options.rest = rest
-        options.command(options)
+        status: int | None = options.command(options)
     except MgkitError as error:
         print(f"mgkit: {error}", file=sys.stderr)
         return EXIT_USER_ERROR
     except KeyboardInterrupt:
         print("\nmgkit: interrupted. The same command goes on where this one stopped.", file=sys.stderr)
         return EXIT_INTERRUPTED
-    return 0
+    return status or 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -200,6 +201,11 @@ def _parser() -> argparse.ArgumentParser:
         "--report", action="store_true", help="print every entry of the report, not the first few"
     )
     show.set_defaults(command=_show)
+
+    doctor = commands.add_parser(
+        "doctor", help="what works on this machine, and what to do about what does not"
+    )
+    doctor.set_defaults(command=_doctor)
     return parser
 
 
@@ -409,6 +415,14 @@ def _show(options: Any) -> None:
     _report(clips, options.report)
     if options.check:
         _check(clips)
+
+
+def _doctor(options: Any) -> int:
+    from mgkit.checkup import doctor
+
+    report = doctor()
+    print(report)
+    return 0 if report.ok else EXIT_BROKEN
 
 
 def _check(clips: Any) -> None:

@@ -14,37 +14,58 @@
 # %% [markdown]
 # # 1 · Quick start
 #
-# From clips to a confusion matrix in one page. You will see a handful of made micro-gesture clips, a trained
-# two-pathway model, what it reaches, and which gestures it confuses.
+# ![Confusion matrix of the embedded data](../docs/images/notebooks/01_quick_start.png)
 #
-# *Time:* under a minute if `make demo` has been run; otherwise this notebook makes the data and trains first, which
-# takes about five minutes on two CPU cores.
+# From clips to a confusion matrix in one page: a handful of micro-gesture clips, a trained two-pathway model, what it
+# reaches, and which gestures it confuses.
+#
+# | | 2 CPU cores | GPU |
+# |---|---|---|
+# | after `make demo` | half a minute | the same: nothing is trained |
+# | without it, the data and the run are made first | + 5 minutes | shorter (not measured) |
+
+# %% tags=["setup"]
+from importlib.util import find_spec
+
+from IPython import get_ipython
+
+MGKIT = ""  # only where mgkit is not installed, as on Colab: "git+" and the address of its repository
+if find_spec("mgkit") is None:
+    assert MGKIT, "mgkit is not installed here: write where pip finds it into the line above"
+    get_ipython().run_line_magic("pip", f"install --quiet {MGKIT}")
+
+import mgkit as mg
+
+mg.set_up_notebook()
+
+# %% [markdown]
+# **Your own data:** `DATA` is the one path to change. The run is looked for in `runs/<the name of the folder>`.
 
 # %% tags=["parameters"]
 DATA = "../data/demo"  # a clip folder; the embedded one is made if it is not there
-RUN = "../runs/demo"  # a run folder; it is trained if it is not there
+RUN = None  # a run folder; None = the one that belongs to DATA
 
 # %%
-import mgkit as mg
-
-clips = mg.demo_clips(DATA)
+clips = mg.open_clips(DATA)
 clips
 
 # %% [markdown]
 # ## The clips
-# One row a class, skeletons drawn on the frames. Some classes look alike on purpose: *bite nails* and *touch chin*
-# differ only in how the fingers are held and move, *rub hands* and *play with things* only by what is in the hands.
+# One row a class, skeletons drawn on the frames. In the embedded data some classes look alike on purpose: *bite nails*
+# and *touch chin* differ only in how the fingers are held and move, *rub hands* and *play with things* only by what is
+# in the hands.
 
 # %%
-mg.figures.contact_sheet(clips.split("test"), n=5)
+mg.figures.contact_sheet(clips.split("test" if "test" in clips.splits else clips.splits[-1]), n=5)
 
 # %% [markdown]
 # ## The model
-# `demo_run` trains the RGB branch and the pose branch, merges them, and goes on with cross-modal fusion and
-# prototypical refinement. A finished run is only loaded.
+# Training made an RGB branch and a pose branch, merged them, and went on with cross-modal fusion and prototypical
+# refinement. A finished run is only loaded.
 
 # %%
-run = mg.demo_run(RUN, clips)
+run = mg.open_run(clips, RUN)
+split = "test" if "test" in run.splits() else run.splits()[0]
 run
 
 # %% [markdown]
@@ -53,23 +74,24 @@ run
 # training class would score; the interval is Wilson's, 95 %.
 
 # %%
-mg.evaluate(run, "test").round(3)
+mg.evaluate(run, split).round(3)
 
 # %% [markdown]
 # ## What it confuses
-# Rows are true classes, in per cent of each. Read along a row to see where the clips of a class went.
+# Rows are true classes, in per cent of each. Read along a row to see where the clips of a class went: a perfect network
+# has a dark diagonal and nothing else.
 
-# %%
-mg.figures.confusion(run, "test")
+# %% tags=["picture"]
+mg.figures.confusion(run, split)
 
 # %% [markdown]
-# The five most frequent confusions by name:
+# The five most frequent confusions by name; `reverse` counts the same pair the other way round.
 
 # %%
-mg.analysis.confusions(run.predictions("test"), 5)
+mg.analysis.confusions(run.predictions(split), 5)
 
 # %% [markdown]
 # **Next.** [2 · Look at the data](02_look_at_the_data.ipynb) before you trust any number,
-# [3 · Train](03_train.ipynb) to change something,
-# [4 · Prototypes and ambiguous samples](04_prototypes.ipynb) to see why clips are confused,
-# [5 · Figures](05_figures.ipynb) for the paper.
+# [3 · Train](03_train.ipynb) to change something, [4 · Evaluate](04_evaluate.ipynb) for how sure these numbers are,
+# [6 · Errors](06_errors.ipynb) to see the clips behind a confusion. Something does not work? `mg.doctor()` says what
+# and what to do.

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import ast
+import base64
+import io
+import re
 import runpy
+import shutil
 from pathlib import Path
 from typing import Any
 
 import jupytext
 import nbformat
+import numpy as np
 import pytest
+from PIL import Image
 
 from mgkit.data.clips import Clips
 from mgkit.results.runs import Run
@@ -21,7 +27,88 @@ EACH = pytest.mark.parametrize("script", SCRIPTS, ids=lambda p: p.stem)
 
 
 def test_there_are_notebooks() -> None:
-    assert len(SCRIPTS) >= 5
+    assert len(SCRIPTS) >= 8
+    assert len({script.stem[:2] for script in SCRIPTS}) == len(SCRIPTS)
+
+
+def cells(script: Path, tag: str) -> list[str]:
+    """The text of the cells with a tag."""
+    return [cell.source for cell in jupytext.read(script).cells if tag in cell.metadata.get("tags", ())]
+
+
+@EACH
+def test_each_begins_alike(script: Path) -> None:
+    """Title, picture of what comes out, run time; the first cell that works anywhere; one path that decides."""
+    title = jupytext.read(script).cells[0].source
+    assert title.startswith(f"# {int(script.stem[:2])} · ")
+    (picture,) = re.findall(r"!\[.+\]\((\.\./docs/images/notebooks/.+\.png)\)", title)
+    assert Path(picture).stem == script.stem
+    path = (script.parent / picture).resolve()
+    assert path.is_file(), f"run `make notebooks`: {picture} is not there"
+    assert path.stat().st_size <= TOOL["PICTURE_BYTES"]
+    assert "| 2 CPU cores | GPU |" in title
+    assert cells(script, "setup") == cells(SCRIPTS[0], "setup")
+    (parameters,) = cells(script, "parameters")
+    paths = [line for line in parameters.splitlines() if '"../' in line]
+    assert len(paths) == 1
+    assert paths[0].startswith("DATA = ")
+
+
+@EACH
+def test_links_lead_somewhere(script: Path) -> None:
+    for cell in jupytext.read(script).cells:
+        if cell.cell_type == "markdown":
+            for target in re.findall(r"\]\(([^)#:]+)\)", cell.source):
+                assert (script.parent / target).is_file(), target
+
+
+@EACH
+def test_code_names_no_class_of_the_embedded_data(script: Path, demo_clips: Clips) -> None:
+    """Code with a class name in it runs on the embedded data only."""
+    code = [cell.source for cell in jupytext.read(script).cells if cell.cell_type == "code"]
+    for name in demo_clips.classes.names:
+        assert not [source for source in code if f'"{name}"' in source], name
+
+
+def test_the_repository_is_named_everywhere_by_one_call(tmp_path: Path) -> None:
+    for script in SCRIPTS[:2]:
+        shutil.copy(script, tmp_path)
+        shutil.copy(script.with_suffix(".ipynb"), tmp_path)
+    for owner in ("first", "second"):  # another address takes the place of the one before
+        TOOL["name_repository"](tmp_path, f"https://github.com/{owner}/mgkit.git")
+        for script in sorted(tmp_path.glob("*.py")):
+            assert TOOL["in_step"](script)
+            (setup,) = cells(script, "setup")
+            assert f'MGKIT = "git+https://github.com/{owner}/mgkit"' in setup
+            ast.parse(setup)
+            titles = [c.source for c in jupytext.read(script).cells if TOOL["BADGE"] in c.source]
+            assert len(titles) == 1
+            address = f"github/{owner}/mgkit/blob/main/notebooks/{script.stem}.ipynb"
+            assert [line.endswith(f"{address})") for line in titles[0].splitlines()[:3]] == [
+                False,
+                False,
+                True,
+            ]
+    with pytest.raises(SystemExit, match="no address"):
+        TOOL["name_repository"](tmp_path, "mgkit")
+
+
+def test_pictures_are_small(tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (900, 1600, 3), np.uint8)
+    content = io.BytesIO()
+    Image.fromarray(noise).save(content, "PNG")
+    data = {"image/png": base64.b64encode(content.getvalue()).decode()}
+    shown = nbformat.v4.new_output("display_data", data)
+    tagged = nbformat.v4.new_code_cell("x", outputs=[shown], metadata={"tags": ["picture"]})
+    notebook = nbformat.v4.new_notebook(cells=[tagged])
+    small = TOOL["picture"](notebook)
+    assert len(small) <= TOOL["PICTURE_BYTES"]
+    assert Image.open(io.BytesIO(small)).size[0] > 100
+    url = f"data:image/png;base64,{data['image/png']}"  # what stands in the place of a widget
+    shown.data = {"text/html": f'<img src="{url}">'}
+    assert TOOL["picture"](notebook) == small
+    tagged.metadata["tags"] = []
+    assert TOOL["picture"](notebook) is None
 
 
 @EACH
@@ -51,11 +138,15 @@ def test_only_the_public_api_is_imported(script: Path) -> None:
 @EACH
 def test_notebook_runs(script: Path, demo_clips: Clips, demo_run: Run, tmp_path: Path) -> None:
     parameters: dict[str, Any] = {"DATA": str(demo_clips.root)}
-    text = script.read_text(encoding="utf-8")
-    if "EPOCHS = " in text:
+    (given,) = cells(script, "parameters")
+    if "EPOCHS = " in given:  # it trains
         parameters |= {"EPOCHS": 1, "RUN": str(tmp_path / "run")}
-    elif "RUN = " in text:
-        parameters |= {"RUN": str(demo_run.root)}
-    if "SEEDS = " in text:
-        parameters |= {"SEEDS": 2}
+    elif "RUN = " in given:
+        text, root = script.read_text(encoding="utf-8"), demo_run.root
+        writes = "mg.test(" in text or "ErrorExplorer(" in text
+        parameters["RUN"] = str(shutil.copytree(root, tmp_path / "run") if writes else root)
+    if "SEEDS = " in given:
+        parameters["SEEDS"] = 2
+    if "VIEWS = " in given:
+        parameters["VIEWS"] = 2
     TOOL["run"](script, parameters)

@@ -1,7 +1,8 @@
 """Make the notebooks: each `notebooks/*.py` becomes an .ipynb with its outputs, run from top to bottom.
 
-python tools/notebooks.py            # run all and write them (some minutes)
+python tools/notebooks.py            # run all and write them and their pictures (some minutes)
 python tools/notebooks.py --check    # only say whether each .ipynb holds the cells of its .py
+python tools/notebooks.py --repository https://github.com/OWNER/NAME   # badges and first cells that name it
 """
 
 from __future__ import annotations
@@ -9,7 +10,9 @@ from __future__ import annotations
 import argparse
 import base64
 import io
+import re
 import sys
+import time
 from pathlib import Path
 
 import jupytext
@@ -19,6 +22,9 @@ from nbformat import NotebookNode
 from PIL import Image
 
 NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
+PICTURES = NOTEBOOKS.parent / "docs" / "images" / "notebooks"
+PICTURE_BYTES = 60_000
+BADGE = "[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]"
 KEPT = ("text/plain", "text/html", "text/markdown", "image/png")
 
 
@@ -95,23 +101,90 @@ def _small(png: str) -> str:
     return base64.b64encode(content.getvalue()).decode("ascii")
 
 
+def picture(notebook: NotebookNode) -> bytes | None:
+    """The picture in the last output of the cell tagged "picture", as PNG of at most `PICTURE_BYTES`; None without.
+
+    That of a widget is the one that stands in its place where no widget can be shown.
+    """
+    found = []
+    for cell in notebook.cells:
+        if "picture" in cell.metadata.get("tags", ()):
+            for out in cell.outputs:
+                data = out.get("data", {})
+                found += [data["image/png"]] if "image/png" in data else []
+                found += re.findall(r"data:image/png;base64,([\w+/=]+)", data.get("text/html", ""))
+    if not found:
+        return None
+    image = Image.open(io.BytesIO(base64.b64decode(found[-1]))).convert("RGB")
+    width = min(image.width, 800)
+    while True:
+        small = image.copy()
+        small.thumbnail((width, 600), Image.Resampling.LANCZOS)
+        content = io.BytesIO()
+        small.quantize(128, method=Image.Quantize.FASTOCTREE).save(content, "PNG", optimize=True)
+        if len(content.getvalue()) <= PICTURE_BYTES:
+            return content.getvalue()
+        width = min(width, small.width) * 9 // 10
+
+
+def name_repository(folder: Path, address: str) -> None:
+    """Write the address of the repository into every notebook of a folder: a Colab badge under the title, and where
+    the first cell installs mgkit from. Done again with another address, it takes the place of the one before."""
+    match = re.fullmatch(r"https://github\.com/([\w.-]+/[\w.-]+?)(\.git)?/?", address)
+    if match is None:
+        raise SystemExit(f"{address!r} is no address like https://github.com/OWNER/NAME")
+    for script in sorted(folder.glob("*.py")):
+        notebook = jupytext.read(script)
+        url = f"https://colab.research.google.com/github/{match[1]}/blob/main/notebooks/{script.stem}.ipynb"
+        sources = [_named(cell.source, match[1], f"{BADGE}({url})") for cell in notebook.cells]
+        for path in (script, script.with_suffix(".ipynb")):
+            notebook = jupytext.read(path)
+            for cell, source in zip(notebook.cells, sources, strict=True):
+                cell.source = source
+            if path.suffix == ".py":
+                jupytext.write(notebook, path, fmt="py:percent")
+            else:
+                nbformat.write(notebook, path)
+
+
+def _named(source: str, name: str, badge: str) -> str:
+    source = re.sub(
+        r'^MGKIT = "[^"]*"', f'MGKIT = "git+https://github.com/{name}"', source, flags=re.MULTILINE
+    )
+    if not source.startswith("# "):
+        return source
+    title, _, rest = source.partition("\n")
+    rest = "".join(line for line in rest.splitlines(keepends=True) if not line.startswith(BADGE))
+    return f"{title}\n\n{badge}\n\n{rest.lstrip()}"
+
+
 def main() -> int:
     """Run or check all; 1 if a notebook is not in step with its script."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--check", action="store_true")
+    parser.add_argument("--repository", help="address on GitHub, for badges and first cells; runs nothing")
     parser.add_argument("names", nargs="*", help="only these, e.g. 03_train")
     options = parser.parse_args()
     scripts = [s for s in sorted(NOTEBOOKS.glob("*.py")) if not options.names or s.stem in options.names]
+    if options.repository:
+        name_repository(NOTEBOOKS, options.repository)
+        return 0
     if options.check:
         stale = [script.name for script in scripts if not in_step(script)]
         for name in stale:
             print(f"{name} and its .ipynb differ: run make notebooks", file=sys.stderr)
         return int(bool(stale))
     for script in scripts:
-        print(script.stem, flush=True)
-        nbformat.write(tidy(run(script)), script.with_suffix(".ipynb"))
+        began = time.monotonic()
+        notebook = tidy(run(script))
+        nbformat.write(notebook, script.with_suffix(".ipynb"))
+        content = picture(notebook)
+        if content is not None:
+            PICTURES.mkdir(parents=True, exist_ok=True)
+            (PICTURES / f"{script.stem}.png").write_bytes(content)
+        print(f"{script.stem}: {time.monotonic() - began:.0f} s", flush=True)
     return 0
 
 

@@ -189,6 +189,10 @@ def _assign(labels: Any, groups: Any, k: int, stratify: bool, seed: int) -> npt.
     if len(names) == len(labels):  # clip by clip: every class can be dealt out evenly
         from sklearn.model_selection import KFold, StratifiedKFold
 
+        if stratify and np.bincount(labels).max() < k:
+            raise MgkitError(
+                f"no class has {k} clips to spread over {k} folds: ask for fewer folds, or for stratify=False."
+            )
         kind: Any = StratifiedKFold if stratify else KFold
         fold_of = np.zeros(len(labels), dtype=np.int64)
         with warnings.catch_warnings():

@@ -53,7 +53,7 @@ def summarise(clips: Clips) -> Summary:
     if clips.table["pose_offset"].ge(0).any():
         joints = missing_joints(clips, "split")
         joints["all"] = missing_joints(clips, None)["all"]
-        joints = joints[[*[s for s in clips.splits if s in joints], "all"]]
+        joints = joints[[*[s for s in clips.splits if s in joints and s != "all"], "all"]]
     else:
         joints = pd.DataFrame(index=pd.Index(clips.skeleton.joints, name="joint")).iloc[:0]
     return Summary(_classes(clips), _lengths(clips), joints)

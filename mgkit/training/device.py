@@ -33,6 +33,14 @@ def make_fabric(device: str = "auto", precision: str = "auto") -> Fabric:
     return Fabric(accelerator=accelerator, devices=1, precision=precision)  # type: ignore[arg-type]
 
 
+def device_line() -> str:
+    """What `device="auto"` means here, in one phrase for people."""
+    if torch.cuda.is_available():
+        free, total = torch.cuda.mem_get_info()
+        return f"on {torch.cuda.get_device_name()} ({free / 2**30:.0f} of {total / 2**30:.0f} GiB free)"
+    return f"without a GPU, on {torch.get_num_threads()} CPU threads: everything works, training takes longer"
+
+
 def default_workers(pathways: tuple[str, ...], device: torch.device) -> int:
     """Loader processes: none where only poses are read; beside a GPU the cores but one, 8 at most, to decode videos.
 

@@ -185,3 +185,10 @@ def test_own_split_tables(tmp_path: Path) -> None:
         clips.save_splits()
     with pytest.raises(MgkitError, match="must be 8 names"):
         clips.with_splits(["train"], "x")
+
+
+def test_no_class_has_a_clip_for_each_fold(tmp_path: Path) -> None:
+    clips = tiny_clips(tmp_path, counts={"train": 2}, videos=False)
+    with pytest.raises(MgkitError, match="stratify=False"):
+        clips.folds(3, group=None)
+    assert len(clips.folds(3, group=None, stratify=False)) == 3

@@ -77,3 +77,10 @@ def test_an_empty_selection_has_no_summary_and_no_folds(tmp_path: Path) -> None:
     assert one.summary().lengths.loc["all", "clips"] == 1
     with pytest.raises(MgkitError, match="all clips have one subject"):
         one.folds(2, splits=one.splits)
+
+
+def test_a_split_that_is_named_all(tmp_path: Path) -> None:
+    clips = tiny_clips(tmp_path, counts={"all": 2}, videos=False)
+    joints = clips.summary().joints
+    assert list(joints) == ["all"]
+    assert joints.index.tolist() == list(TRIANGLE.joints)

@@ -1,7 +1,8 @@
 """Numbers behind what a person sees: maps of embeddings, ambiguous clips, confusions, prototype geometry, how well
-classes keep apart, the clips to look at first, and likely label errors."""
+classes keep apart, whether probabilities can be believed, the clips to look at first, and likely label errors."""
 
 from mgkit.views.analysis.ambiguity import ambiguous, confusions, entropy, pathway_disagreement
+from mgkit.views.analysis.calibration import Calibration, calibration
 from mgkit.views.analysis.extremes import exemplars, hardest_fn, hardest_fp
 from mgkit.views.analysis.label_errors import ConfidentJoint, confident_joint, label_errors
 from mgkit.views.analysis.maps import EmbeddingMap, embedding_map
@@ -15,12 +16,14 @@ from mgkit.views.analysis.prototypes import (
 from mgkit.views.analysis.separability import Separability, run_separability, separability
 
 __all__ = [
+    "Calibration",
     "ConfidentJoint",
     "EmbeddingMap",
     "Neighbour",
     "Separability",
     "SimilarityConfusion",
     "ambiguous",
+    "calibration",
     "confident_joint",
     "confusions",
     "embedding_map",

@@ -12,42 +12,65 @@
 # ---
 
 # %% [markdown]
-# # 4 · Prototypes and ambiguous samples
+# # 5 · Prototypes and ambiguous samples
+#
+# ![Embeddings of the test clips around their prototypes](../docs/images/notebooks/05_prototypes.png)
 #
 # Prototypical refinement keeps one prototype a class, the moving mean of the embeddings of its true positives (TP), and
 # calibrates the ambiguous ones against it: false negatives (FN, of the class but taken for another) and false positives
 # (FP, of another class but taken for it). This page shows where they lie and which clips they are.
 #
-# *Time:* under a minute with a trained run; the map is computed once and cached in the run folder.
+# | | 2 CPU cores | GPU |
+# |---|---|---|
+# | after `make demo` | half a minute, the first map included | the same: nothing is computed on it |
+
+# %% tags=["setup"]
+from importlib.util import find_spec
+
+from IPython import get_ipython
+
+MGKIT = ""  # only where mgkit is not installed, as on Colab: "git+" and the address of its repository
+if find_spec("mgkit") is None:
+    assert MGKIT, "mgkit is not installed here: write where pip finds it into the line above"
+    get_ipython().run_line_magic("pip", f"install --quiet {MGKIT}")
+
+import mgkit as mg
+
+mg.set_up_notebook()
+
+# %% [markdown]
+# **Your own data:** change `DATA`.
 
 # %% tags=["parameters"]
-DATA = "../data/demo"
-RUN = "../runs/demo"
-CLASS = "rub hands"  # the class to look at
+DATA = "../data/demo"  # a clip folder; the embedded one is made if it is not there
+RUN = None  # a run folder; None = the one that belongs to DATA
+CLASS = None  # the class to look at; None = the one most often taken for another
 
 # %%
 import pandas as pd
 
-import mgkit as mg
-
-clips = mg.demo_clips(DATA)
-run = mg.demo_run(RUN, clips)
-predictions = run.predictions("test")
+clips = mg.open_clips(DATA)
+run = mg.open_run(clips, RUN)
+split = "test" if "test" in run.splits() else run.splits()[0]
+predictions = run.predictions(split)
+if CLASS is None:
+    CLASS = mg.analysis.confusions(predictions, 1)["true"].iloc[0]
+CLASS
 
 # %% [markdown]
 # ## The map
 # Left: embeddings of the test clips with the prototypes as stars. Right: TP, FN and FP of one class. The map keeps
 # neighbours together; distances between far clusters, and the size of clusters, mean little.
 
-# %%
-mg.figures.prototype_map(run, "test", "pose", highlight=CLASS)
+# %% tags=["picture"]
+mg.figures.prototype_map(run, split, run.pathways[-1], highlight=CLASS)
 
 # %% [markdown]
 # The same class in the RGB pathway. Where one pathway has two classes in one cloud and the other has not, fusion has
 # something to add.
 
 # %%
-mg.figures.prototype_map(run, "test", "rgb", highlight=CLASS)
+mg.figures.prototype_map(run, split, run.pathways[0], highlight=CLASS)
 
 # %% [markdown]
 # ## TP, FN and FP of every class, by pathway
@@ -66,7 +89,7 @@ pd.DataFrame(kinds, index=names)
 # Cosine similarity of the pose prototypes. Classes whose prototypes are close are the ones to watch.
 
 # %%
-similarity = mg.analysis.prototype_similarity(run, "pose")[0]
+similarity = mg.analysis.prototype_similarity(run, run.pathways[-1])[0]
 pd.DataFrame(similarity, index=names, columns=names).round(2).style.background_gradient(
     "Blues", vmin=0, vmax=1
 ).format("{:.2f}")
@@ -77,7 +100,7 @@ pd.DataFrame(similarity, index=names, columns=names).round(2).style.background_g
 # that to the own one; negative means that the clip lies closer to another class.
 
 # %%
-ambiguous = mg.analysis.ambiguous(run, "test", "fused")
+ambiguous = mg.analysis.ambiguous(run, split)
 ambiguous.head(8)
 
 # %% [markdown]
@@ -93,11 +116,12 @@ mg.figures.film_strip(clips, ambiguous["clip_id"].iloc[0])
 
 # %%
 history = run.prototypes()
-final, seen = history.last("pose")
-vectors = history.vectors["pose"] / ((history.vectors["pose"] ** 2).sum(-1, keepdims=True) ** 0.5)
+vectors = history.vectors[run.pathways[-1]]
+vectors = vectors / ((vectors**2).sum(-1, keepdims=True) ** 0.5)
 pd.DataFrame(
     (vectors * vectors[-1]).sum(-1), index=pd.Index(history.epochs, name="epoch"), columns=names
 ).round(3)
 
 # %% [markdown]
-# Next: [5 · Figures](05_figures.ipynb).
+# **Next.** Two prototypes close to each other, or a class whose FN lie in another cloud: [6 · Errors](06_errors.ipynb)
+# shows the clips. Whether pulling clips to their prototypes helps at all: [9 · Does it help?](09_ablation.ipynb).

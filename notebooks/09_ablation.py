@@ -12,28 +12,48 @@
 # ---
 
 # %% [markdown]
-# # 6 · Does it help?
+# # 9 · Does it help?
+#
+# ![Top-1 of each row with the spread over seeds](../docs/images/notebooks/09_ablation.png)
 #
 # Each part of the method is switched on in turn, on the same clips and with the same seeds, and compared with the row
 # above. A part that does not help is a finding too.
 #
-# *Time:* seconds once the runs are there. Making them takes about half an hour a seed on two CPU cores, some minutes on
-# a GPU; stop whenever you like, the same cell goes on.
+# | | 2 CPU cores | GPU |
+# |---|---|---|
+# | once the runs are there | seconds | the same: nothing is trained |
+# | making them | half an hour a seed | shorter (not measured) |
+#
+# Stop whenever you like: the same cell goes on.
+
+# %% tags=["setup"]
+from importlib.util import find_spec
+
+from IPython import get_ipython
+
+MGKIT = ""  # only where mgkit is not installed, as on Colab: "git+" and the address of its repository
+if find_spec("mgkit") is None:
+    assert MGKIT, "mgkit is not installed here: write where pip finds it into the line above"
+    get_ipython().run_line_magic("pip", f"install --quiet {MGKIT}")
+
+import mgkit as mg
+
+mg.set_up_notebook()
+
+# %% [markdown]
+# **Your own data:** change `DATA`.
 
 # %% tags=["parameters"]
-DATA = "../data/ablation"
-RUN = "../runs/ablation"
+DATA = "../data/ablation"  # a clip folder; the embedded one, with 400 test clips, is made if it is not there
+RUN = None  # folder of the runs; None = the one that belongs to DATA
 SEEDS = 5  # fewer are quicker and say less
 EPOCHS = None  # None = those of the recipe; a number holds for every stage
 
 # %%
-from pathlib import Path
-
 import pandas as pd
 
-import mgkit as mg
-
-clips = mg.load_clips(DATA) if Path(DATA).is_dir() else mg.demo_clips(DATA, test=400)
+clips = mg.open_clips(DATA)
+folder = RUN or mg.run_folder(clips)
 rows = mg.ablation_recipes(None if EPOCHS is None else mg.recipes.demo(epochs=EPOCHS))
 list(rows)
 
@@ -42,11 +62,11 @@ list(rows)
 # training` is the control: as many epochs as the rows below it, but nothing joins the pathways.
 
 # %%
-table = mg.run_ablation(clips, RUN, seeds=range(SEEDS), rows=rows)
+table = mg.run_ablation(clips, folder, seeds=range(SEEDS), rows=rows)
 percent = ["top1", "top1_low", "top1_high", "macro_f1", "mean_class_accuracy", "above_gain", "reference_gain"]
 (100 * table[percent]).round(1)
 
-# %%
+# %% tags=["picture"]
 mg.figures.ablation(table)
 
 # %% [markdown]
@@ -67,8 +87,8 @@ table[
 
 # %%
 by_class = {}
-for name, folder in (("late fusion", "late-fusion"), ("+ both", "both")):
-    parts = [mg.load_run(f"{RUN}/seed{seed}/{folder}").predictions("test") for seed in range(SEEDS)]
+for name, row in (("late fusion", "late-fusion"), ("+ both", "both")):
+    parts = [mg.load_run(f"{folder}/seed{seed}/{row}").predictions("test") for seed in range(SEEDS)]
     hits = pd.DataFrame({"label": p.labels, "right": p.correct()} for p in parts).explode(["label", "right"])
     by_class[name] = hits.groupby("label")["right"].mean()
 recall = pd.DataFrame(by_class).astype(float)
