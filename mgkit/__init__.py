@@ -22,6 +22,8 @@ _WHERE = {
     "demo_clips": "mgkit.demo",
     "demo_run": "mgkit.demo",
     "train": "mgkit.training.loop",
+    "launch": "mgkit.training.launching",
+    "attach": "mgkit.results.jobs",
     "Weights": "mgkit.training.starts",
     "test": "mgkit.training.inference",
     "load_run": "mgkit.results.runs",
@@ -51,10 +53,12 @@ if TYPE_CHECKING:
     from mgkit.demo import demo_clips as demo_clips
     from mgkit.demo import demo_run as demo_run
     from mgkit.errors import MgkitError as MgkitError
+    from mgkit.results.jobs import attach as attach
     from mgkit.results.metrics import evaluate as evaluate
     from mgkit.results.runs import load_run as load_run
     from mgkit.training import recipes as recipes
     from mgkit.training.inference import test as test
+    from mgkit.training.launching import launch as launch
     from mgkit.training.loop import train as train
     from mgkit.training.starts import Weights as Weights
     from mgkit.views import analysis as analysis
