@@ -2,7 +2,8 @@
 
 from mgkit.views.widgets.accuracy import ClassAccuracy
 from mgkit.views.widgets.confusion import ConfusionMatrix
+from mgkit.views.widgets.monitor import TrainingMonitor
 from mgkit.views.widgets.player import ClipPlayer
 from mgkit.views.widgets.selection import Selected, Selection
 
-__all__ = ["ClassAccuracy", "ClipPlayer", "ConfusionMatrix", "Selected", "Selection"]
+__all__ = ["ClassAccuracy", "ClipPlayer", "ConfusionMatrix", "Selected", "Selection", "TrainingMonitor"]
