@@ -142,6 +142,7 @@ function render({ model, el }) {
         no.hidden = !armed;
         const bad = ["failed", "killed", "silent", "interrupted", "none"].includes(shown.state) || (shown.state === "running" && !shown.can_stop);
         told.textContent = [problem, bad ? shown.message : ""].filter(Boolean).join(" · ");
+        if (!shown.parts.length && !told.textContent) told.textContent = "The curves appear here once a training has begun in this folder.";
         told.hidden = !told.textContent;
 
         const part = shown.parts.find(one => one.name === picked) ?? shown.parts.find(one => one.current);

@@ -152,7 +152,10 @@ def _parts(run: Run, state: str) -> list[dict[str, Any]]:
     settings = run.config.get("settings", {}).get("start") or {}
     names = [name for name in planned if name in there or name not in settings]
     parts = []
-    for name, epochs in [*((name, None) for name in names), ("joint" if len(run.pathways) > 1 else run.pathways[0], 0)]:
+    for name, epochs in [
+        *((name, None) for name in names),
+        ("joint" if len(run.pathways) > 1 else run.pathways[0], 0),
+    ]:
         if epochs is None and name not in there:
             stage = next(stage for stage in run.recipe["stages"] if stage["pathways"][0] == name)
             parts.append(_part(name, "waiting", 0, int(stage["epochs"])))
@@ -170,7 +173,11 @@ def _parts(run: Run, state: str) -> list[dict[str, Any]]:
         # What was said of an epoch that has ended since is in the history, and says more there.
         part["live"] = live if live.get("epoch", 0) > part["epoch"] and part["state"] != "finished" else {}
         parts.append(part)
-    if parts[-1]["epoch"] == 0 and not parts[-1]["live"] and any(p["state"] != "finished" for p in parts[:-1]):
+    if (
+        parts[-1]["epoch"] == 0
+        and not parts[-1]["live"]
+        and any(p["state"] != "finished" for p in parts[:-1])
+    ):
         parts[-1]["state"] = "waiting"  # its folder says running while its stages are trained
     current = next((part for part in parts if part["state"] != "finished"), parts[-1])
     current["current"] = True
