@@ -18,7 +18,7 @@ import pytest
 
 import mgkit as mg
 from mgkit.errors import MgkitError
-from mgkit.files import write_json
+from mgkit.files import exclusive, write_json
 from mgkit.results import jobs
 from mgkit.results.jobs import Job, attach, process_start
 from mgkit.results.runs import write_status
@@ -164,6 +164,11 @@ def test_a_run_that_was_not_launched(tmp_path: Path) -> None:
     root = tmp_path / "run"
     root.mkdir()
     assert attach(root).state == "none"
+    write_status(root, "running", 0, 3)
+    with exclusive(root):
+        assert attach(root).state == "running"  # by its lock, or by how young its last word is
+    write_json(root / "status.json", {"state": "running", "updated": "2020-01-01T00:00:00+00:00"})
+    assert attach(root).state == "killed"
     write_status(root, "finished", 3, 3)
     assert attach(root).state == "finished"
     with pytest.raises(MgkitError, match="was not launched"):

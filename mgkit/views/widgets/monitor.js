@@ -73,7 +73,7 @@ function drawPanel(panel, part, width) {
     panel.legend.replaceChildren();
     panel.node.hidden = !lines.length;
     if (!all.length) return;
-    const last = Math.max(1, Math.min(part.epochs || 1, Math.ceil(1.25 * Math.max(...all.map(point => point[0])))));
+    const last = Math.max(1, Math.min(part.epochs || 1, Math.ceil(1.25 * Math.max(at ?? 0, ...all.map(point => point[0])))));
     const most = panel.key === "accuracy" ? 1 : 1.06 * Math.max(...all.map(point => point[1])) || 1;
     const x = epoch => left + (width - left - right) * Math.min(1, epoch / last), y = value => top + (height - top - bottom) * (1 - Math.max(0, value) / most);
     for (const share of [0, 0.5, 1]) {
