@@ -18,6 +18,8 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -234,7 +236,7 @@ def start_job(root: Path, clips: str, options: list[str]) -> Job:
             f"{root} is being trained already ({state.message}): follow it with mg.attach, or stop it."
         )
     # Held until the new process is on record, so that of two launches at once one is refused.
-    with exclusive(root), (root / "train.log").open("ab") as log:
+    with _held(root), (root / "train.log").open("ab") as log:
         start = log.tell()
         process = subprocess.Popen(
             [
@@ -335,6 +337,21 @@ def _older(status: dict[str, Any], record: dict[str, Any]) -> bool:
         return said < datetime.fromisoformat(str(record["launched"])).replace(microsecond=0)
     except (ValueError, TypeError, KeyError):
         return True
+
+
+@contextmanager
+def _held(root: Path) -> Iterator[None]:
+    """`exclusive`, with some patience: of a process that was killed, threads hold the lock a moment longer."""
+    with ExitStack() as stack:
+        for attempt in range(50):
+            try:
+                stack.enter_context(exclusive(root))
+                break
+            except MgkitError:
+                if attempt == 49:
+                    raise
+                time.sleep(0.1)
+        yield
 
 
 def _locked(root: Path) -> bool:
