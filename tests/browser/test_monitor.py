@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Browser, Page, expect
 
 from mgkit.files import write_json
 from mgkit.training import recipes
@@ -101,7 +101,7 @@ def test_a_failure_is_told_and_an_empty_folder_waited_for(page: Page, tmp_path: 
 
 
 @pytest.mark.slow
-def test_a_training_outlives_its_kernel(lab: Lab, page: Page, tmp_path: Path) -> None:
+def test_a_training_outlives_its_kernel(lab: Lab, page: Page, browser: Browser, tmp_path: Path) -> None:
     clips = tiny_clips(tmp_path / "clips", counts={"train": 1, "val": 1}, videos=False)
     recipe = recipes.pose_small(
         pose_frames=8,
@@ -137,8 +137,8 @@ def test_a_training_outlives_its_kernel(lab: Lab, page: Page, tmp_path: Path) ->
             os.kill(pid, 0)  # it lives
         epochs = len((out / "history.csv").read_text().splitlines())
 
-        page = page.context.new_page()
-        with Notebook(lab, page, cells, "again.ipynb") as notebook:
+        # Another page, another kernel: what a person has after a restart.
+        with Notebook(lab, browser.new_page(), cells, "again.ipynb") as notebook:
             notebook.run_all()
             cell = notebook.cell(1)
             expect(cell.locator(".mgk-state")).to_have_text("Running", timeout=1000 * PATIENCE)
