@@ -25,6 +25,8 @@ _WHERE = {
     "open_run": "mgkit.demo",
     "run_folder": "mgkit.demo",
     "train": "mgkit.training.loop",
+    "launch": "mgkit.training.launching",
+    "attach": "mgkit.results.jobs",
     "Weights": "mgkit.training.starts",
     "test": "mgkit.training.inference",
     "load_run": "mgkit.results.runs",
@@ -62,13 +64,15 @@ if TYPE_CHECKING:
     from mgkit.demo import open_run as open_run
     from mgkit.demo import run_folder as run_folder
     from mgkit.errors import MgkitError as MgkitError
-    from mgkit.results.comparison import compare_runs as compare_runs
     from mgkit.notebook import set_up_notebook as set_up_notebook
+    from mgkit.results.comparison import compare_runs as compare_runs
+    from mgkit.results.jobs import attach as attach
     from mgkit.results.metrics import evaluate as evaluate
     from mgkit.results.metrics import per_class as per_class
     from mgkit.results.runs import load_run as load_run
     from mgkit.training import recipes as recipes
     from mgkit.training.inference import test as test
+    from mgkit.training.launching import launch as launch
     from mgkit.training.loop import train as train
     from mgkit.training.starts import Weights as Weights
     from mgkit.views import analysis as analysis

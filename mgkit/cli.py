@@ -105,38 +105,23 @@ def _parser() -> argparse.ArgumentParser:
     train = commands.add_parser(
         "train", help="clip folder and recipe to run folder; resumes an unfinished one"
     )
-    train.add_argument("clips", type=Path, help="clip folder, or a split table in it")
-    train.add_argument("out", type=Path, help="run folder")
-    train.add_argument(
-        "--recipe",
-        default="paper",
-        help="paper, fusion, rgb-only, pose-only, pose-small, demo (default: %(default)s)",
-    )
-    train.add_argument("--seed", type=int, default=0, help="(default: %(default)s)")
-    train.add_argument("--train-split", default="train", help="(default: %(default)s)")
-    train.add_argument(
-        "--val-split", default="val", help='split to choose the best epoch on; "none" = the last epoch'
-    )
-    train.add_argument(
-        "--start",
-        action="append",
-        default=[],
-        metavar="PATHWAY=START",
-        help="what to start from, for rgb, pose or all: a finished run (stands for that stage) or a file of weights",
-    )
-    train.add_argument(
-        "--start-classes",
-        choices=["new"],
-        help="the classes of the files given to --start are other ones than those of the clips",
-    )
-    train.add_argument(
-        "--start-joints",
-        metavar="LAYOUT",
-        help="joint layout of those files, e.g. coco17: joints are found by name",
-    )
-    _hardware(train)
-    _changes(train)
+    _training(train)
     train.set_defaults(command=_train)
+
+    launch = commands.add_parser("launch", help="as train, in a process of its own that outlives the shell")
+    _training(launch)
+    launch.set_defaults(command=_launch)
+
+    stop = commands.add_parser("stop", help="end a launched training so that it can be resumed")
+    stop.add_argument("run", type=Path, help="run folder")
+    stop.add_argument(
+        "--hard", action="store_true", help="kill it; what came after the last checkpoint is lost"
+    )
+    stop.set_defaults(command=_stop)
+
+    status = commands.add_parser("status", help="how a training is, and the end of its log")
+    status.add_argument("run", type=Path, help="run folder")
+    status.set_defaults(command=_show_status)
 
     test = commands.add_parser("test", help="test a run on a split; writes predictions and embeddings")
     test.add_argument("run", type=Path, help="run folder")
@@ -207,6 +192,46 @@ def _parser() -> argparse.ArgumentParser:
     )
     doctor.set_defaults(command=_doctor)
     return parser
+
+
+def _training(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("clips", type=Path, help="clip folder, or a split table in it")
+    parser.add_argument("out", type=Path, help="run folder")
+    parser.add_argument(
+        "--recipe",
+        default="paper",
+        help="paper, fusion, rgb-only, pose-only, pose-small, demo (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--recipe-file",
+        type=Path,
+        metavar="JSON",
+        help="a whole recipe, as in the recipe.json of a launched run",
+    )
+    parser.add_argument("--seed", type=int, default=0, help="(default: %(default)s)")
+    parser.add_argument("--train-split", default="train", help="(default: %(default)s)")
+    parser.add_argument(
+        "--val-split", default="val", help='split to choose the best epoch on; "none" = the last epoch'
+    )
+    parser.add_argument(
+        "--start",
+        action="append",
+        default=[],
+        metavar="PATHWAY=START",
+        help="what to start from, for rgb, pose or all: a finished run (stands for that stage) or a file of weights",
+    )
+    parser.add_argument(
+        "--start-classes",
+        choices=["new"],
+        help="the classes of the files given to --start are other ones than those of the clips",
+    )
+    parser.add_argument(
+        "--start-joints",
+        metavar="LAYOUT",
+        help="joint layout of those files, e.g. coco17: joints are found by name",
+    )
+    _hardware(parser)
+    _changes(parser)
 
 
 def _changes(parser: argparse.ArgumentParser) -> None:
@@ -295,23 +320,67 @@ def _folds(options: Any) -> None:
     print(f"next: mgkit train {folds[0].path} RUN")
 
 
-def _train(options: Any) -> None:
+def _recipe(options: Any) -> Any:
     from mgkit import recipes
-    from mgkit.data.clips import load_clips
-    from mgkit.training.loop import train
+    from mgkit.training.launching import read_recipe
 
+    if options.recipe_file is not None:
+        if options.changes:
+            raise MgkitError("--set changes a named recipe: write the change into the file of --recipe-file.")
+        return read_recipe(options.recipe_file)
     if options.recipe not in recipes.RECIPES:
         raise MgkitError(f"there is no recipe {options.recipe!r}; there are {', '.join(recipes.RECIPES)}.")
     changes = recipes.parse_changes(options.changes)
-    if options.recipe == "paper" and changes:
-        options.recipe = "fusion"  # the paper's training with changes
-    run = train(
-        load_clips(options.clips), recipes.RECIPES[options.recipe](**changes), options.out, seed=options.seed,
-        train_split=options.train_split, val_split=None if options.val_split == "none" else options.val_split,
-        device=options.device, workers=options.workers,
-        start=_start(options.start, options.start_classes, options.start_joints),
-    )  # fmt: skip
+    # The paper's training with changes goes by another name.
+    name = "fusion" if options.recipe == "paper" and changes else options.recipe
+    return recipes.RECIPES[name](**changes)
+
+
+def _given(options: Any) -> dict[str, Any]:
+    return {
+        "seed": options.seed, "train_split": options.train_split,
+        "val_split": None if options.val_split == "none" else options.val_split,
+        "device": options.device, "workers": options.workers,
+        "start": _start(options.start, options.start_classes, options.start_joints),
+    }  # fmt: skip
+
+
+def _train(options: Any) -> None:
+    import signal
+    import threading
+
+    from mgkit.data.clips import load_clips
+    from mgkit.training.loop import train
+
+    # Who starts a process in the background may have it ignore Ctrl-C; a training must hear it to be stopped.
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    run = train(load_clips(options.clips), _recipe(options), options.out, **_given(options))
     print(f"run folder {run.root}; next: mgkit test {run.root}")
+
+
+def _launch(options: Any) -> None:
+    from mgkit.data.clips import load_clips
+    from mgkit.training.launching import launch
+
+    job = launch(load_clips(options.clips), _recipe(options), options.out, **_given(options))
+    print(f"launched {job.root}; next: mgkit status {job.root}, mgkit stop {job.root}")
+
+
+def _stop(options: Any) -> None:
+    from mgkit.results.jobs import attach
+
+    state = attach(options.run).stop(hard=options.hard)
+    print(f"{options.run}: {state.name}; the same command resumes it")
+
+
+def _show_status(options: Any) -> None:
+    from mgkit.results.jobs import attach
+
+    job = attach(options.run)
+    print(job)
+    if text := job.log():
+        print(text)
 
 
 def _start(words: Sequence[str], classes: str | None, joints: str | None) -> dict[str, Any] | None:

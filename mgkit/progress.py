@@ -27,16 +27,19 @@ def live(show: bool = True) -> bool:
 
 
 class Progress:
-    """A text bar over clips; in a log (no terminal, no notebook) one line at the end of each epoch instead.
+    """A text bar over clips; in a log (no terminal, no notebook) a line a minute, and what `say` is given.
 
     Use as a context manager; `advance` moves it, `say` writes a line above it.
     """
+
+    LOG_EVERY = 60.0  # seconds between the lines of a log
 
     def __init__(self, label: str, show: bool = True) -> None:
         self.label, self.show = label, show
         self.live = live(show)
         self._bar: Any = None
-        self._since = time.monotonic()
+        self._done, self._text = 0, ""
+        self._began = self._since = time.monotonic()
 
     def __enter__(self) -> Progress:
         return self
@@ -49,21 +52,36 @@ class Progress:
 
     def advance(self, clips: int, total: int, text: str = "") -> None:
         """Move by some clips of a total; the bar is made at the first call."""
+        self._done += clips
+        self._text = text or self._text
         if not self.live:
+            now = time.monotonic()
+            if self._text and now - self._since >= self.LOG_EVERY and self._done < total:
+                self._since = now
+                speed = self._done / max(now - self._began, 1e-9)
+                self.say(
+                    ", ".join(
+                        filter(
+                            None,
+                            [f"{self.label}: {self._done} of {total} clips, {speed:.1f} clips/s", self._text],
+                        )
+                    )
+                )
             return
         if self._bar is None:
             # Gone when it is full: the line that `say` leaves is what stays.
             self._bar = tqdm(
                 total=total,
                 desc=self.label,
-                unit="clip",
+                unit=" clips",
+                bar_format="{desc}: {percentage:3.0f}% {bar} {n_fmt}/{total_fmt} {rate_fmt}{postfix}",
                 mininterval=0.3,
                 dynamic_ncols=True,
                 leave=False,
                 file=out(),
             )
         if text:
-            self._bar.set_postfix_str(text, refresh=False)
+            self._bar.set_postfix_str(text, refresh=False)  # it stays until there is another one
         self._bar.update(clips)
 
     def say(self, line: str) -> None:

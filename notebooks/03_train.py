@@ -86,6 +86,37 @@ run.history().filter(regex="^epoch$|^loss|^val_top1").round(3)
 mg.figures.training_curves(run)
 
 # %% [markdown]
+# ## Train, and close the lid
+# `mg.launch` takes the same arguments and returns at once: the training runs in a process of its own, which the kernel
+# may leave. The monitor reads the run folder only, so it shows a training from anywhere that sees the folder. Here the
+# pose branch alone.
+
+# %%
+job = mg.launch(clips, demo.stages[1], f"{RUN}-launched")
+job
+
+# %%
+mg.widgets.TrainingMonitor(job)
+
+# %% [markdown]
+# Now restart the kernel, or close the page: it goes on. Later, in a new kernel, run the first cells again and find it
+# by its folder. `mgkit status` and `mgkit stop` do the same in a shell.
+
+# %%
+job = mg.attach(f"{RUN}-launched")
+job.look()
+
+# %% [markdown]
+# Stop it, here or with the button: it ends after the step it is in. Resume goes on from its last checkpoint.
+
+# %%
+if job.look().here:
+    print(job.stop())
+if job.state != "finished":
+    job.resume()
+job.wait().status()["state"]
+
+# %% [markdown]
 # ## Test
 # One clip a video here; the paper tests with ten (`views=10`), and `flip=True` adds mirrored twins. Predictions and
 # embeddings go into the run folder, keyed by clip id.

@@ -35,3 +35,18 @@ def test_nothing_is_shown_where_nothing_is_wanted(capsys: pytest.CaptureFixture[
         bar.advance(1, 1)
         bar.say("line")
     assert capsys.readouterr().err == ""
+
+
+def test_a_log_hears_of_a_long_epoch_now_and_then(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr("mgkit.progress.time.monotonic", lambda: now[0])
+    with Progress("rgb 1/3") as bar:
+        for second in range(1, 151):
+            now[0] = float(second)
+            bar.advance(2, 1000, "loss 1.000")
+    assert capsys.readouterr().err.splitlines() == [
+        "rgb 1/3: 120 of 1000 clips, 2.0 clips/s, loss 1.000",
+        "rgb 1/3: 240 of 1000 clips, 2.0 clips/s, loss 1.000",
+    ]

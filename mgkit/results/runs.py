@@ -7,6 +7,7 @@
                             "skeleton" and "splits" (clips per class of each split)
     environment.json        versions, git revision, device, seed, command
     status.json             {"state", "epoch", "epochs", "message", "updated"}
+    live.json               how far the epoch is that is being trained, about once a second; see `Run.live`
     history.csv             one row an epoch, see `append_history`
     checkpoints/            last.pt, best.pt
     prototypes.npz          `epoch` (E,); per pathway `<pathway>` (E, K, D) and `<pathway>_updates` (E, K)
@@ -52,6 +53,7 @@ from mgkit.results.storage import FORMAT as FORMAT
 from mgkit.results.storage import STATES as STATES
 from mgkit.results.storage import append_history as append_history
 from mgkit.results.storage import write_embeddings as write_embeddings
+from mgkit.results.storage import write_live as write_live
 from mgkit.results.storage import write_prototypes as write_prototypes
 from mgkit.results.storage import write_status as write_status
 
@@ -121,6 +123,16 @@ class Run:
         if status.get("state") not in STATES:
             raise MgkitError(f"{path}: state {status.get('state')!r} is none of {', '.join(STATES)}.")
         return status
+
+    def live(self) -> dict[str, Any]:
+        """What the training last said of the epoch it is in; empty before its first step.
+
+        "stage", "epoch" of "epochs", "step" of "steps", "clips" of "of", "clips_per_second", "learning_rate",
+        "seconds_left" (of the stage, or null), "updated" (ISO 8601 UTC), and the means and counts so far under the
+        names of the history. A staged training speaks in the folder of the stage it is in.
+        """
+        path = self.root / "live.json"
+        return storage.read_dict(path) if path.is_file() else {}
 
     def history(self) -> pd.DataFrame:
         """One row an epoch, as `append_history` describes; empty before the first epoch has ended."""

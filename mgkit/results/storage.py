@@ -140,6 +140,24 @@ def write_status(root: str | Path, state: str, epoch: int, epochs: int, message:
     )
 
 
+def write_live(root: str | Path, word: Mapping[str, Any]) -> None:
+    """Write live.json, whole or not at all.
+
+    Unlike the other files it is not forced onto the disk: it is worthless after a crash, and waiting for a slow disk
+    once a second would hold a training up.
+
+    Raises:
+        OSError: it cannot be written; the one before, if any, is still there.
+    """
+    path = Path(root) / "live.json"
+    temporary = path.with_name(".live.json")
+    try:
+        temporary.write_text(json.dumps(dict(word)) + "\n", encoding="utf-8")
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
 def append_history(root: str | Path, row: Mapping[str, Any]) -> None:
     """Add the row of one epoch to history.csv.
 

@@ -32,6 +32,7 @@ from mgkit.results.runs import Run, append_history, create_run, load_run, write_
 from mgkit.training.building import build_model, build_objective
 from mgkit.training.device import cpu_threads, default_workers, environment, make_fabric, unwrapped_errors
 from mgkit.training.inference import load_checkpoint, predict, restore
+from mgkit.training.live import Live
 from mgkit.training.recipes import Recipe
 from mgkit.training.starts import Start, Weights, apply_start, check_start, find_start, start_settings
 
@@ -189,6 +190,11 @@ def _train(
         objective.train()
         tally = _Tally(recipe.pathways)
         with Progress(f"{recipe.name} {epoch + 1}/{recipe.epochs}", progress) as bar:
+            head = {
+                "stage": recipe.name, "epoch": epoch + 1, "epochs": recipe.epochs, "learning_rate": rate,
+                "steps": len(loader), "of": len(train_set),
+            }  # fmt: skip
+            live = Live(out, head, tally.row, bar)
             with unwrapped_errors():
                 for batch in loader:
                     batch = batch.to(fabric.device)
@@ -201,7 +207,7 @@ def _train(
                         nn.utils.clip_grad_norm_(model.parameters(), recipe.gradient_clip)
                     optimizer.step()
                     tally.add(batch.labels, outputs, step)
-                    bar.advance(len(batch.labels), len(train_set))
+                    live.step(len(batch.labels))
             seconds = time.monotonic() - began
             row = {"epoch": epoch + 1, "learning_rate": rate, **tally.row()}
             if not np.isfinite(row["loss"]):

@@ -1,0 +1,96 @@
+"""Start a training in a process of its own, which the notebook may leave and find again."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from mgkit.data.clips import Clips, load_clips
+from mgkit.errors import MgkitError
+from mgkit.files import write_json
+from mgkit.results.jobs import Job, start_job
+from mgkit.results.runs import Run
+from mgkit.results.storage import read_dict
+from mgkit.training.recipes import Recipe, differences
+from mgkit.training.starts import Start, Weights
+
+
+def launch(
+    clips: Clips,
+    recipe: Recipe,
+    out: str | Path,
+    *,
+    seed: int = 0,
+    train_split: str = "train",
+    val_split: str | None = "val",
+    device: str = "auto",
+    workers: int | None = None,
+    start: Start | None = None,
+) -> Job:
+    """As `mg.train`, in a process of its own that goes on when the kernel ends; returns at once.
+
+    It runs `mgkit train`; what that prints goes to train.log in the run folder. `mg.attach(out)` finds it again, and
+    `mg.widgets.TrainingMonitor(out)` shows it.
+
+    Args:
+        clips: a clip folder, or a split table in it, as it lies on the disk.
+        recipe, out, seed, train_split, val_split, device, workers: as in `mg.train`.
+        start: as in `mg.train`; `Weights` with lists of classes or joints cannot be passed on.
+
+    Raises:
+        MgkitError: the folder is being trained already (by whom is said), holds another launched recipe, or the clips
+            are not those on the disk. What only the training finds out is in the job's `look().message`.
+    """
+    root = Path(out)
+    if load_clips(clips.path).fingerprint != clips.fingerprint:
+        raise MgkitError(
+            f"these clips are no longer those in {clips.path}, and another process can only read what is there: "
+            "launch with the whole clip folder, or use mg.train."
+        )
+    if (root / "clips.parquet").exists() or (root.exists() and not root.is_dir()):
+        raise MgkitError(f"{root} is a clip folder or a file: choose another folder for the run.")
+    options = [
+        "--seed", str(seed), "--train-split", train_split, "--val-split", "none" if val_split is None else val_split,
+        "--device", device, *([] if workers is None else ["--workers", str(workers)]), *_start_words(start),
+    ]  # fmt: skip
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise MgkitError(f"{root} cannot be made ({error.strerror}): choose another folder.") from None
+    kept = root / "recipe.json"
+    if kept.is_file() and (root / "config.json").is_file():
+        other = read_recipe(kept)
+        if other != recipe:
+            raise MgkitError(
+                f"{root} already holds another run, which differs in "
+                f"{', '.join(differences(recipe, other)) or 'its stages'}: choose another folder, or delete that run."
+            )
+    else:
+        write_json(kept, recipe.to_dict())
+    return start_job(root, os.path.relpath(clips.path.resolve(), root.resolve()), options)
+
+
+def read_recipe(path: Path) -> Recipe:
+    """A recipe as `Recipe.to_dict` gives it, from a JSON file; a `MgkitError` names the file."""
+    return Recipe.from_dict(read_dict(path), where=str(path))
+
+
+def _start_words(start: Start | None) -> list[str]:
+    words: list[str] = []
+    changes: dict[str, set[str]] = {"--start-classes": set(), "--start-joints": set()}
+    for name, given in (start or {}).items():
+        path = given.root if isinstance(given, Run) else given.path if isinstance(given, Weights) else given
+        words += ["--start", f"{name}={Path(path).resolve()}"]
+        if isinstance(given, Weights):
+            for option, value in (("--start-classes", given.classes), ("--start-joints", given.joints)):
+                if value is not None and not isinstance(value, str):
+                    raise MgkitError("a launched training takes no lists of classes or joints: use mg.train.")
+                if value is not None:
+                    changes[option].add(value)
+    for option, values in changes.items():
+        if len(values) > 1:
+            raise MgkitError(
+                f"a launched training takes one {option}, not {', '.join(sorted(values))}: use mg.train."
+            )
+        words += [word for value in values for word in (option, value)]
+    return words

@@ -1,0 +1,161 @@
+"""The training monitor: what it draws, its buttons, and a training that outlives its kernel."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from mgkit.files import write_json
+from mgkit.training import recipes
+from mgkit.views.widgets import TrainingMonitor
+from tests.browser.bare import BarePage
+from tests.browser.lab import PATIENCE, Lab, Notebook
+from tests.tiny import tiny_clips
+
+LIVE = {
+    "stage": "joint", "epoch": 3, "epochs": 4, "step": 5, "steps": 10, "clips": 40, "of": 80, "clips_per_second": 12.5,
+    "seconds_left": 75, "loss": 0.9, "train_top1_fused": 0.5, "learning_rate": 0.01,
+}  # fmt: skip
+
+
+def shown(state: str = "running", **changes: Any) -> dict[str, Any]:
+    part = {
+        "name": "joint", "state": state, "epoch": 2, "epochs": 4, "current": True, "live": LIVE, "epochs_done": [1, 2],
+        "curves": {
+            "loss": [2.0, 1.0], "loss_ce_rgb": [1.0, 0.5], "loss_pr_rgb": [1.5, None], "val_top1_fused": [0.25, 0.75],
+            "train_top1_fused": [0.2, 0.6], "learning_rate": [0.02, 0.01], "tp_rgb": [40, 60], "fn_rgb": [40, 20],
+        },
+    }  # fmt: skip
+    stage = {**part, "name": "rgb", "state": "finished", "epoch": 4, "current": False, "live": {}}
+    base = {
+        "name": "mine", "state": state, "message": "", "can_stop": state == "running", "can_resume": state == "failed",
+        "log": ["one", "<b>two</b>"], "parts": [stage, part],
+    }  # fmt: skip
+    return base | changes
+
+
+def show(page: Page, root: Path, what: dict[str, Any], theme: str = "light") -> BarePage:
+    widget = TrainingMonitor(root, interval=3600)
+    widget.shown = what
+    widget.close()  # no more looks at the folder
+    return BarePage(page, widget, theme)
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1100, 700])
+def test_curves_numbers_and_stages(page: Page, tmp_path: Path, theme: str, width: int) -> None:
+    page.set_viewport_size({"width": width, "height": 700})
+    bare = show(page, tmp_path / "none", shown(), theme)
+    expect(page.locator(".mgk-state")).to_have_text("Running")
+    numbers = page.locator(".mgk-numbers").inner_text().replace("\n", " ")
+    for words in ("3 of 4", "40 of 80", "12.5", "1:15", "0.900", "75 %"):
+        assert words in numbers
+    assert page.locator("[data-panel]:visible").count() == 4
+    loss = page.locator("[data-panel=loss] polyline[data-line=loss]").get_attribute("points")
+    (x1, y1), (x2, y2) = (map(float, point.split(",")) for point in str(loss).split())
+    assert x1 < x2
+    assert y1 < y2  # it falls
+    assert page.locator("[data-now=loss]").count() == 1
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    assert page.locator(".mgk-monitor").bounding_box()["height"] < 900  # type: ignore[index]
+    page.locator("[data-part=rgb]").click()
+    assert page.locator("[data-now]").count() == 0
+    page.locator("[data-part=joint]").click()
+    assert page.locator("[data-now=loss]").count() == 1
+    page.locator("summary").click()
+    assert page.locator("pre").inner_text() == "one\n<b>two</b>"
+    assert not bare.errors
+
+
+def test_buttons_ask_before_they_act(page: Page, tmp_path: Path) -> None:
+    bare = show(page, tmp_path / "none", shown())
+    assert not page.locator(".mgk-resume").is_visible()
+    page.locator(".mgk-stop").click()
+    assert page.evaluate("model.sent") == []
+    page.get_by_role("button", name="No", exact=True).click()
+    page.locator(".mgk-stop").click()
+    page.keyboard.press("Escape")
+    assert page.evaluate("model.sent") == []
+    page.locator(".mgk-stop").click()
+    page.locator(".mgk-stop").click()
+    assert page.evaluate("model.sent") == [{"act": "stop"}]
+    expect(page.locator(".mgk-told")).to_contain_text("cannot be stopped")  # nothing runs in that folder
+    assert not bare.errors
+
+
+def test_a_failure_is_told_and_an_empty_folder_waited_for(page: Page, tmp_path: Path) -> None:
+    bare = show(page, tmp_path / "none", shown("failed", message="out of memory: use a smaller batch_size"))
+    expect(page.locator(".mgk-told")).to_have_text("out of memory: use a smaller batch_size")
+    assert page.locator(".mgk-resume").is_visible()
+    bare.widget.shown = shown("none", parts=[], log=[])
+    bare.push()
+    expect(page.locator(".mgk-state")).to_have_text("Waiting for the first step")
+    assert page.locator("[data-panel]:visible").count() == 0
+    assert not bare.errors
+
+
+@pytest.mark.slow
+def test_a_training_outlives_its_kernel(lab: Lab, page: Page, browser: Browser, tmp_path: Path) -> None:
+    clips = tiny_clips(tmp_path / "clips", counts={"train": 1, "val": 1}, videos=False)
+    recipe = recipes.pose_small(
+        pose_frames=8,
+        heatmap_size=8,
+        pose_width=4,
+        embedding_dim=8,
+        batch_size=4,
+        epochs=100_000,
+        warmup_epochs=0,
+    )
+    write_json(tmp_path / "recipe.json", recipe.to_dict())
+    out = tmp_path / "run"
+    launch = f"""
+        recipe = mg.recipes.Recipe.from_dict(json.load(open({str(tmp_path / "recipe.json")!r})))
+        job = mg.launch(mg.load_clips({str(clips.root)!r}), recipe, {str(out)!r}, device="cpu", workers=0)
+    """
+    cells = [
+        "import json, mgkit as mg",
+        f"monitor = mg.widgets.TrainingMonitor({str(out)!r}, interval=0.2); monitor",
+    ]
+    try:
+        with Notebook(lab, page, cells, "outlives.ipynb") as notebook:
+            notebook.run_all()
+            cell = notebook.cell(1)
+            expect(cell.locator(".mgk-state")).to_have_text("Waiting for the first step")
+            notebook.execute(launch)
+            expect(cell.locator(".mgk-state")).to_have_text("Running", timeout=1000 * PATIENCE)
+            cell.locator("polyline[data-line=loss]").wait_for(state="attached")
+
+            kernel = notebook.evaluate("__import__('os').getpid()")
+            os.kill(kernel, signal.SIGKILL)
+            pid = json.loads((out / "job.json").read_text())["pid"]
+            os.kill(pid, 0)  # it lives
+        epochs = len((out / "history.csv").read_text().splitlines())
+
+        # Another page, another kernel: what a person has after a restart.
+        with Notebook(lab, browser.new_page(), cells, "again.ipynb") as notebook:
+            notebook.run_all()
+            cell = notebook.cell(1)
+            expect(cell.locator(".mgk-state")).to_have_text("Running", timeout=1000 * PATIENCE)
+            notebook.until(f"len(monitor.job.run().history()) > {epochs}")
+            cell.locator(".mgk-stop").click()
+            cell.get_by_role("button", name="Stop it after this step?").click()
+            expect(cell.locator(".mgk-state")).to_have_text("Stopped", timeout=1000 * PATIENCE)
+            assert notebook.evaluate("monitor.job.state") == "interrupted"
+            epochs = notebook.evaluate("len(monitor.job.run().history())")
+            cell.locator(".mgk-resume").click()
+            cell.get_by_role("button", name="Go on training?").click()
+            expect(cell.locator(".mgk-state")).to_have_text("Running", timeout=1000 * PATIENCE)
+            notebook.until(f"len(monitor.job.run().history()) > {epochs}")
+            notebook.evaluate("monitor.job.stop().name")
+            assert not [line for line in notebook.console if line.startswith("page error")], notebook.console
+    finally:
+        from mgkit.results.jobs import attach
+
+        if out.is_dir() and attach(out).look().here:
+            attach(out).stop(hard=True)

@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+import shutil
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mgkit.errors import MgkitError
+from mgkit.results.jobs import Job
+from mgkit.results.runs import Run, append_history, write_live, write_status
+from mgkit.views.widgets import TrainingMonitor
+
+
+@pytest.fixture
+def root(demo_run: Run, tmp_path: Path) -> Path:
+    """A finished staged run, to change."""
+    return Path(shutil.copytree(demo_run.root, tmp_path / "run"))
+
+
+def threads() -> int:
+    return sum(thread.name == "mgkit monitor" for thread in threading.enumerate())
+
+
+def until(fact: Any) -> None:
+    deadline = time.monotonic() + 60
+    while not fact():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_a_folder_that_is_not_there_yet_is_waited_for(root: Path, tmp_path: Path) -> None:
+    monitor = TrainingMonitor(tmp_path / "later", interval=0.01)
+    try:
+        assert (monitor.shown["state"], monitor.shown["parts"]) == ("none", [])
+        with pytest.raises(MgkitError, match="there is no run folder"):
+            monitor.to_figure()
+        root.rename(tmp_path / "later")
+        until(lambda: monitor.shown["state"] == "finished")
+    finally:
+        monitor.close()
+
+
+def test_the_thread_ends_with_the_widget(root: Path) -> None:
+    before = threads()
+    monitor = TrainingMonitor(root, interval=0.01)
+    assert threads() == before + 1
+    monitor.close()
+    until(lambda: threads() == before)
+    with pytest.raises(MgkitError, match="interval is 0"):
+        TrainingMonitor(root, interval=0)
+
+
+def test_stages_and_curves_of_a_finished_run(root: Path, demo_run: Run) -> None:
+    monitor = TrainingMonitor(demo_run, interval=60)
+    monitor.close()
+    parts = monitor.shown["parts"]
+    assert [part["name"] for part in parts] == ["rgb", "pose", "joint"]
+    assert all(part["state"] == "finished" and not part["live"] for part in parts)
+    history = demo_run.history()
+    assert parts[-1]["curves"]["loss"] == history["loss"].tolist()
+    assert parts[-1]["epochs_done"] == history["epoch"].tolist()
+    assert parts[-1]["current"]
+    assert monitor.to_figure().data["run"].nunique() == 3
+
+
+def test_an_epoch_under_way(root: Path) -> None:
+    (root / "history.csv").unlink()
+    append_history(root, {"epoch": 1, "loss": 2.0})
+    write_status(root, "running", 1, 3)
+    write_live(root, {"epoch": 2, "epochs": 3, "loss": 1.0})
+    monitor = TrainingMonitor(root, interval=60)
+    monitor.close()
+    assert monitor.shown["state"] == "running"
+    assert monitor.shown["parts"][-1]["live"]["loss"] == 1.0
+    write_status(root, "running", 2, 3)
+    monitor.refresh()
+    assert monitor.shown["parts"][-1]["live"] == {}  # of an epoch that has ended
+
+
+def test_stages_that_have_not_begun(root: Path) -> None:
+    shutil.rmtree(root / "stages" / "pose")
+    (root / "history.csv").unlink()
+    write_status(root, "running", 0, 3)
+    (root / "live.json").unlink(missing_ok=True)
+    monitor = TrainingMonitor(root, interval=60)
+    monitor.close()
+    parts = monitor.shown["parts"]
+    assert [part["state"] for part in parts] == ["finished", "waiting", "waiting"]
+    assert [part["current"] for part in parts] == [False, True, False]
+
+
+def test_a_broken_file_is_told_and_not_raised(root: Path) -> None:
+    (root / "history.csv").write_text("nonsense\n1\n")
+    monitor = TrainingMonitor(root, interval=60)
+    monitor.close()
+    assert "history.csv" in monitor.shown["message"]
+
+
+def test_a_button_that_cannot_do_it_says_why(root: Path) -> None:
+    monitor = TrainingMonitor(root, interval=60)
+    monitor.close()
+    monitor._heard(None, {"act": "stop"}, [])
+    assert "cannot be stopped from here: it is finished" in monitor.problem
+    monitor._heard(None, {"act": "resume"}, [])
+    assert "was not launched" in monitor.problem
+
+
+def test_the_picture_that_stands_in(root: Path, tmp_path: Path) -> None:
+    for place, wanted in ((root, "<img"), (tmp_path / "none", "No epoch had ended yet")):
+        monitor = TrainingMonitor(Job(place), interval=60)
+        bundle = monitor._repr_mimebundle_()
+        data = bundle[0] if isinstance(bundle, tuple) else bundle
+        monitor.close()
+        assert wanted in data["text/html"]
