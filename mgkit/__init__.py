@@ -24,6 +24,7 @@ _WHERE = {
     "train": "mgkit.training.loop",
     "Weights": "mgkit.training.starts",
     "test": "mgkit.training.inference",
+    "explain": "mgkit.training.explaining",
     "load_run": "mgkit.results.runs",
     "evaluate": "mgkit.results.metrics",
     "ablation_recipes": "mgkit.ablation",
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
     from mgkit.results.metrics import evaluate as evaluate
     from mgkit.results.runs import load_run as load_run
     from mgkit.training import recipes as recipes
+    from mgkit.training.explaining import explain as explain
     from mgkit.training.inference import test as test
     from mgkit.training.loop import train as train
     from mgkit.training.starts import Weights as Weights
