@@ -28,7 +28,10 @@ Halfs = npt.NDArray[np.float16]
 
 
 class ClipSaliency(NamedTuple):
-    """Of one clip: the fields of `Saliency` without their first axis, values in float32."""
+    """Of one clip: the fields of `Saliency` without their first axis, values in float32.
+
+    Each frame stands there once: where a short clip repeats frames, the values of the repeats are added up.
+    """
 
     target: int
     score: float
@@ -145,10 +148,8 @@ class Saliency:
     def clip(self, clip_id: str) -> ClipSaliency:
         """What there is of one clip; an unknown one raises a `MgkitError`."""
         (row,) = rows_of(self._index, [clip_id], "saliency")
-        joints, maps = (
-            None if part is None else part[row].astype(np.float32) for part in (self.joints, self.maps)
-        )
-        pose, rgb = (None if part is None else part[row] for part in (self.pose_frames, self.rgb_frames))
+        joints, pose = _by_frame(self.joints, self.pose_frames, row)
+        maps, rgb = _by_frame(self.maps, self.rgb_frames, row)
         return ClipSaliency(
             int(self.target[row]), float(self.score[row]), float(self.baseline[row]), joints, pose, maps, rgb
         )
@@ -184,6 +185,16 @@ class Saliency:
     @cached_property
     def _index(self) -> dict[str, int]:
         return {clip_id: i for i, clip_id in enumerate(self.clip_ids)}
+
+
+def _by_frame(values: Halfs | None, frames: Ints | None, row: int) -> tuple[Floats | None, Ints | None]:
+    """The values of one clip, those of repeated frames added up, and the frames, each once."""
+    if values is None or frames is None:
+        return None, None
+    times, place = np.unique(frames[row], return_inverse=True)
+    sums = np.zeros((len(times), *values.shape[2:]), np.float32)
+    np.add.at(sums, place, values[row].astype(np.float32))
+    return sums, times
 
 
 def saliency_path(root: str | Path, split: str) -> Path:

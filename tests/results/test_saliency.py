@@ -44,6 +44,10 @@ def test_it_comes_back_as_it_was_written(run: Run) -> None:
     clip = two.clip("a")
     assert clip.target == two.target[1]
     np.testing.assert_array_equal(clip.joints, two.joints[1].astype(np.float32))
+    short = made(["s"], pose_frames=np.array([[0, 0, 2, 2]])).clip("s")
+    assert short.pose_frames.tolist() == [0, 2]
+    twice = made(["s"]).joints[0].astype(np.float32)
+    np.testing.assert_allclose(short.joints, [twice[0] + twice[1], twice[2] + twice[3]], rtol=1e-6)
     np.testing.assert_allclose(two.over_time("rgb")[2], two.maps[2].astype(float).sum((1, 2)), atol=1e-4)
     total = two.joints[0].astype(float).sum() + two.maps[0].astype(float).sum()
     np.testing.assert_allclose(two.gaps[0], two.score[0] - two.baseline[0] - total, atol=1e-3)

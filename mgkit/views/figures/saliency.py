@@ -44,9 +44,14 @@ def glow() -> ListedColormap:
 
 
 def scaled(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """What speaks for the class, 0 to 1 = the most of the clip; what speaks against it is 0."""
+    """What speaks for the class, 0 to 1; what speaks against it is 0.
+
+    1 is what 1 % of the values that speak for it exceed: a single outlier would leave all others dark.
+    """
     speaks = np.maximum(values, 0)
-    return (speaks / max(float(speaks.max(initial=0)), 1e-30)).astype(np.float32)
+    if not speaks.any():
+        return speaks
+    return np.minimum(speaks / np.quantile(speaks[speaks > 0], 0.99), 1).astype(np.float32)
 
 
 def nearest(frames: npt.NDArray[np.int64], index: int) -> int:
@@ -58,8 +63,7 @@ def shown_frames(saliency: ClipSaliency, count: int) -> npt.NDArray[np.int64]:
     """At most `count` of the sampled frames, evenly spread: of the RGB pathway, or else of the pose pathway."""
     sampled = saliency.pose_frames if saliency.rgb_frames is None else saliency.rgb_frames
     assert sampled is not None
-    frames = np.unique(sampled)
-    return frames[np.unique(np.linspace(0, len(frames) - 1, min(count, len(frames))).round().astype(int))]
+    return sampled[np.unique(np.linspace(0, len(sampled) - 1, min(count, len(sampled))).round().astype(int))]
 
 
 def saliency_table(
@@ -134,10 +138,10 @@ def draw_time(
     ):
         if values is None or frames is None:
             continue
-        sums = pd.Series(values.reshape(len(values), -1).sum(1, dtype=np.float64)).groupby(frames).sum()
-        wide = max(0.8, 0.55 * total / max(len(sums), 1)) if name == "rgb" else 0.8
+        sums = values.reshape(len(values), -1).sum(1)
+        wide = max(0.8, 0.55 * total / len(sums)) if name == "rgb" else 0.8
         axes.bar(
-            sums.index + 0.5, sums, width=wide, color=OUTPUT_COLOURS[name], alpha=0.55 if name == "rgb" else 1,
+            frames + 0.5, sums, width=wide, color=OUTPUT_COLOURS[name], alpha=0.55 if name == "rgb" else 1,
             label={"rgb": "RGB", "pose": "pose"}[name], linewidth=0, zorder=1 if name == "rgb" else 2,
         )  # fmt: skip
     axes.axhline(0, color="black", linewidth=0.5, zorder=3)

@@ -53,8 +53,9 @@ def film_strip(
     """Frames of one clip, evenly spaced from the first to the last, with its skeleton.
 
     With saliency, the frames are sampled ones, a veil lies on the parts of the picture that speak for the explained
-    class, joints that do are discs, and bars below show all sampled frames over time, what speaks for the class upwards.
-    Lighter (and for joints larger) is more; both scales end at the most that a joint, or a part, has in this clip.
+    class, joints that do are discs, and bars below show all sampled frames over time (upwards = for the class).
+    Lighter (and for joints larger) is more; both scales end where 1 % of what speaks for the class in this clip exceeds
+    them.
 
     Args:
         clips: the clips that it is one of.
