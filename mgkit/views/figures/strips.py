@@ -98,7 +98,7 @@ def film_strip(
     # A short strip keeps the size of pictures of a full one.
     wide = (width - gap * (across - 1)) / max(across, 3)
     tall = wide * row["height"] / row["width"]
-    foot = 0.0 if found is None else 42.0
+    foot = 0.0 if found is None else 46.0
     height = down * (tall + text + gap) + foot
     figure = new_figure(width / 72, height / 72, constrained=False)
     for i, index in enumerate(indices):
@@ -123,9 +123,8 @@ def film_strip(
             figure, (0, 10 / height, (width - long - side - 14) / width, 24 / height), found, total, indices
         )
         scale = ((width - long - 2) / width, 14 / height, long / width, 6 / height)
-        draw_scale(
-            figure, scale, fit_text(f"speaks for {clips.classes.names[found.target]}", long + 8, LEAST)
-        )
+        explained = fit_text(clips.classes.names[found.target], long, LEAST)
+        draw_scale(figure, scale, f"speaks for\n{explained}")
     seen = np.zeros(len(indices), int) if pose is None else np.isfinite(pose[..., 0]).sum((0, 2))
     seconds = indices / row["fps"] if row["fps"] else np.full(len(indices), np.nan)
     data = pd.DataFrame({"clip_id": clip_id, "frame": indices, "seconds": seconds, "joints": seen})

@@ -46,12 +46,12 @@ function saliencyStrip(style) {
   const element = h("div", { class: "mg-p-saliency", hidden: true }, words, canvas);
 
   function show(clip, count, on) {
-    element.hidden = !on || !clip;
+    element.hidden = !on || !clip?.saliency; // without a run there is nothing to say
     if (element.hidden) return;
     const found = saliencyOf(clip, { saliency: true });
     canvas.hidden = !found;
     if (!found) {
-      words.replaceChildren(h("span", { role: "status" }, clip.saliency?.empty ?? ""));
+      words.replaceChildren(h("span", { role: "status" }, clip.saliency.empty));
       return;
     }
     const key = (name, word) => found[name] && h("span", {}, h("i", { style: `background:${style.outputs[name]}` }), word);
