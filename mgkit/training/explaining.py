@@ -273,11 +273,11 @@ def _explained(
             times = [view_times(spec, int(lengths[row])) for row in rows]
             parts: dict[str, npt.NDArray[Any]] = {}
             if "pose" in inputs:
-                joints = over_joints(found.parts["pose"], clips.skeleton, spec.heatmap)
-                parts |= {"joints": joints.cpu().numpy(), "pose_frames": np.stack([t["pose"] for t in times])}
+                joints = over_joints(found.parts["pose"].cpu(), clips.skeleton, spec.heatmap)
+                parts |= {"joints": joints.numpy(), "pose_frames": np.stack([t["pose"] for t in times])}
             if "rgb" in inputs:
-                maps = over_grid(found.parts["rgb"])
-                parts |= {"maps": maps.cpu().numpy(), "rgb_frames": np.stack([t["rgb"] for t in times])}
+                maps = over_grid(found.parts["rgb"].cpu())
+                parts |= {"maps": maps.numpy(), "rgb_frames": np.stack([t["rgb"] for t in times])}
             yield Saliency(
                 [clips.ids[row] for row in rows],
                 target.cpu().numpy(),

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from mgkit.errors import MgkitError
@@ -194,3 +195,14 @@ def test_film_strips_with_saliency(
             clip_id,
             saliency=made([clip_id], pose_frames=np.array([[0, 3, 5, 900]]), rgb_frames=np.array([[3, 900]])),
         )
+
+
+def test_all_figures_of_an_explained_run(run: Run) -> None:
+    ids = run.predictions().clip_ids
+    hard = ambiguous(run)["clip_id"].tolist()[:3]
+    write_saliency(run.root, "test", made([i for i in ids if i != hard[1]]))
+    stems = {path.stem for path in figures.draw_figures(run)}
+    assert {"joint_importance", "ambiguous_1", "ambiguous_2"} <= stems
+    columns = [pd.read_csv(run.figures / f"ambiguous_{n}.csv").columns for n in (1, 2)]
+    assert "saliency_nose" in columns[0]
+    assert "saliency_nose" not in columns[1], "a clip that was not explained is drawn without"
