@@ -32,6 +32,7 @@ from mgkit.data.batches import ClipDataset, EpochSampler, batch_inputs, collate,
 from mgkit.data.clips import Clips
 from mgkit.data.skeletons import Skeleton
 from mgkit.errors import MgkitError, some
+from mgkit.files import exclusive
 from mgkit.models import PathwayOutput
 from mgkit.progress import Progress
 from mgkit.results.runs import Run, load_run
@@ -95,8 +96,8 @@ def explain(
         The saliency of all clips of the split that have been explained; read back with `run.saliency(split)`.
 
     Raises:
-        MgkitError: what is there was made with other settings (without `replace`), an unknown clip, output or method,
-            and whatever `test` refuses.
+        MgkitError: what is there was made with other settings (without `replace`), another process explains this split,
+            an unknown clip, output or method, and whatever `test` refuses.
     """
     run = run if isinstance(run, Run) else load_run(run)
     check_whole(batch_size=batch_size, steps=steps)
@@ -123,14 +124,16 @@ def explain(
         "clips": network.clips.fingerprint,
     }  # fmt: skip
     path = saliency_path(run.root, split)
-    there = _there(path, settings, replace)
-    todo = [clip_id for clip_id in chosen.ids if there is None or clip_id not in there]
-    if todo:
-        workers = default_workers(network.recipe.pathways, network.device) if workers is None else workers
-        size = batch_size or network.recipe.batch_size
-        with Progress(f"explain {split}", progress) as bar, cpu_threads(network.device, workers):
-            found = _explained(network, chosen.select(todo), settings, size, workers)
-            there = _saved(run.root, split, there, found, len(todo), bar)
+    _make_folder(path.parent)
+    with exclusive(path.parent):  # two at once would each save without the other's clips
+        there = _there(path, settings, replace)
+        todo = [clip_id for clip_id in chosen.ids if there is None or clip_id not in there]
+        if todo:
+            workers = default_workers(network.recipe.pathways, network.device) if workers is None else workers
+            size = batch_size or network.recipe.batch_size
+            with Progress(f"explain {split}", progress) as bar, cpu_threads(network.device, workers):
+                found = _explained(network, chosen.select(todo), settings, size, workers)
+                _saved(run.root, split, there, found, len(todo), bar)
     return run.saliency(split)
 
 
@@ -290,7 +293,7 @@ def _explained(
 
 def _saved(
     root: Path, split: str, there: Saliency | None, found: Iterator[Saliency], count: int, bar: Progress
-) -> Saliency:
+) -> None:
     """Add what is found to what is there, in the file too: now and then, and when the work ends, however it does."""
     fresh: list[Saliency] = []
     last = time.monotonic()
@@ -312,8 +315,6 @@ def _saved(
                 save()
     finally:
         save()
-    assert there is not None
-    return there
 
 
 def _there(path: Path, settings: dict[str, Any], replace: bool) -> Saliency | None:
@@ -327,6 +328,15 @@ def _there(path: Path, settings: dict[str, Any], replace: bool) -> Saliency | No
             f"{path} was made with another {some(unlike)}: pass replace=True (--replace) to make it anew, or delete it."
         )
     return there
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise MgkitError(
+            f"{folder} cannot be made ({error.strerror}): copy the run to where you may write."
+        ) from None
 
 
 def _digest(path: Path) -> str:

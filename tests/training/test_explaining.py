@@ -15,6 +15,7 @@ from mgkit.data.batches import ClipDataset, batch_inputs, collate
 from mgkit.data.clips import Clips, write_clip_folder
 from mgkit.data.skeletons import COCO17
 from mgkit.errors import MgkitError
+from mgkit.files import exclusive
 from mgkit.models import PathwayOutput, fuse_probabilities, pose_only, two_pathway
 from mgkit.results.runs import Run, load_run
 from mgkit.training import explaining, recipes
@@ -333,9 +334,27 @@ def test_an_interruption_keeps_what_was_done_and_leaves_no_half(
     with pytest.raises(KeyboardInterrupt):
         quiet(run, batch_size=2)
     assert run.saliency("test").clip_ids == run.clips().split("test").ids[:4]
-    assert sorted(path.name for path in (run.root / "splits/test").iterdir()) == ["saliency.npz"]
+    assert sorted(path.name for path in (run.root / "splits/test").iterdir()) == [".lock", "saliency.npz"]
     assert len(quiet(run, batch_size=2)) == 8
     assert len(calls) == 5
+
+
+def test_two_at_once_do_not_lose_each_others_clips(run: Run) -> None:
+    quiet(run, clip_ids=["test_0_0"])
+    with (
+        exclusive(run.root / "splits" / "test"),
+        pytest.raises(MgkitError, match="another process is working"),
+    ):
+        quiet(run)
+    assert run.saliency().clip_ids == ["test_0_0"]
+
+
+def test_a_broken_video_keeps_what_was_done(run: Run, tmp_path: Path) -> None:
+    clips = tiny_clips(tmp_path, counts={"test": 1})
+    (tmp_path / clips.table["video"].iloc[2]).write_bytes(b"rubbish")
+    with pytest.raises(MgkitError, match=r"test_2_0\.mp4"):
+        quiet(run, clips=clips, batch_size=1)
+    assert run.saliency().clip_ids == ["test_0_0", "test_1_0"]
 
 
 def test_what_cannot_be_explained_is_refused(run: Run) -> None:

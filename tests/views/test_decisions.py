@@ -131,7 +131,7 @@ def test_the_figure_of_joints(make_run: Callable[..., Run], classes: int) -> Non
     np.testing.assert_allclose(figure.data["share"], table.to_numpy().ravel())
     counts = figure.data.groupby("class", sort=False)["clips"].first()
     assert counts.sum() == len(run.predictions())
-    assert "explained for their explained class" in figure.note
+    assert figure.note == f"{len(run.predictions())} clips of test"
     assert figure.pdf() == figures.joint_importance(run).pdf(), "byte-identical on rerun"
     check(figures.joint_importance(run, venue="ieee", columns=2), VENUES["ieee"][1])
 

@@ -238,6 +238,8 @@ def joint_importance(
             "clips": np.repeat(counts, values.shape[1]),
         }
     )
-    settings = run.saliency(split).settings
-    note = f"{int(counts.sum())} clips of {split}, explained for their {settings.get('target', 'explained')} class"
+    target = run.saliency(split).settings.get("target")
+    note = f"{int(counts.sum())} clips of {split}" + (
+        f", explained for their {target} class" if target else ""
+    )
     return PaperFigure(figure, data, note)

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from mgkit.data.clips import Clips
 from mgkit.errors import MgkitError
-from mgkit.results.runs import Embeddings, Predictions, Run, Saliency
+from mgkit.results.runs import Embeddings, Predictions, Run
+from mgkit.results.saliency import Saliency, saliency_path
 from mgkit.views.analysis.neighbours import exemplar, nearest_correct
 from mgkit.views.widgets import evidence, explained, seen
 from mgkit.views.widgets.frames import PackCache, Packed, pack_clip, pack_heatmaps
@@ -58,7 +59,7 @@ class Panels:
         self.view = seen.checked_view(view, views)
         self._inputs, self._quality, self._limit = inputs, quality, limit
         self._cache = PackCache(cache)
-        self._saliency: Saliency | None = None
+        self._saliency: tuple[int, Saliency] | None = None  # when the file was written, and what is in it
 
     @property
     def pathways(self) -> tuple[str, ...]:
@@ -123,14 +124,17 @@ class Panels:
         return found.clip_id, f"class exemplar, at distance {found.distance:.2f} from the prototype"
 
     def saliency(self) -> Saliency | None:
-        """What was explained of the split, read once it is there; None without a run, or where nothing was.
+        """What was explained of the split, read again where the file has changed; None without a run or a file.
 
         Raises:
             MgkitError: the file cannot be used.
         """
-        if self._saliency is None and self.run is not None and self.run.has_saliency(self.split):
-            self._saliency = self.run.saliency(self.split)
-        return self._saliency
+        if self.run is None or not self.run.has_saliency(self.split):
+            return None
+        changed = saliency_path(self.run.root, self.split).stat().st_mtime_ns
+        if self._saliency is None or self._saliency[0] != changed:
+            self._saliency = changed, self.run.saliency(self.split)
+        return self._saliency[1]
 
     def _explained(self, clip_id: str) -> dict[str, Any] | None:
         if self.run is None:

@@ -69,6 +69,12 @@ def test_what_was_explained_meanwhile_is_found(player_clips: Clips, tmp_path: Pa
     player.next()
     player.previous()
     assert "pose" in told(player)
+    player.show("b")
+    assert "empty" in told(player)
+    write_saliency(run.root, "test", known_saliency(["b"]))
+    player.saliency = False
+    player.saliency = True
+    assert "pose" in told(player)
 
 
 def test_a_broken_file_is_a_sentence(player_clips: Clips, tmp_path: Path) -> None:
