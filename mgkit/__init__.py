@@ -29,6 +29,7 @@ _WHERE = {
     "attach": "mgkit.results.jobs",
     "Weights": "mgkit.training.starts",
     "test": "mgkit.training.inference",
+    "explain": "mgkit.training.explaining",
     "load_run": "mgkit.results.runs",
     "evaluate": "mgkit.results.metrics",
     "compare_runs": "mgkit.results.comparison",
@@ -71,6 +72,7 @@ if TYPE_CHECKING:
     from mgkit.results.metrics import per_class as per_class
     from mgkit.results.runs import load_run as load_run
     from mgkit.training import recipes as recipes
+    from mgkit.training.explaining import explain as explain
     from mgkit.training.inference import test as test
     from mgkit.training.launching import launch as launch
     from mgkit.training.loop import train as train

@@ -145,6 +145,27 @@ def _parser() -> argparse.ArgumentParser:
     _hardware(test)
     test.set_defaults(command=_test)
 
+    explain = commands.add_parser(
+        "explain",
+        help="where in time and on the body a run's decisions come from; goes on with an unfinished one",
+    )
+    explain.add_argument("run", type=Path, help="run folder")
+    explain.add_argument("--split", default="test", help="(default: %(default)s)")
+    explain.add_argument("--clips", type=Path, help="clip folder (default: the one it was trained on)")
+    explain.add_argument(
+        "--clip", action="append", metavar="ID", help="only this clip of the split; repeatable"
+    )
+    explain.add_argument(
+        "--target", default="predicted", help="class to explain: predicted or true (default: %(default)s)"
+    )
+    explain.add_argument("--output", help="rgb, pose or fused (default: fused, or the only one)")
+    explain.add_argument("--method", default="gradient", help="gradient or integrated (default: %(default)s)")
+    explain.add_argument("--steps", type=int, default=16, help="of integrated (default: %(default)s)")
+    explain.add_argument("--checkpoint", default="best", help="best or last (default: %(default)s)")
+    explain.add_argument("--replace", action="store_true", help="make anew what was made with other settings")
+    _hardware(explain)
+    explain.set_defaults(command=_explain)
+
     ablation = commands.add_parser("ablation", help="train one part more a row, over seeds; print the table")
     ablation.add_argument("clips", type=Path, help="clip folder with train, val and test")
     ablation.add_argument("out", type=Path, help="folder of the runs: one a seed and row")
@@ -418,6 +439,21 @@ def _test(options: Any) -> None:
             device=options.device, workers=options.workers,
         )  # fmt: skip
     print(_results(run, options.split))
+
+
+def _explain(options: Any) -> None:
+    from mgkit.data.clips import load_clips
+    from mgkit.training.explaining import explain
+
+    clips = None if options.clips is None else load_clips(options.clips)
+    saliency = explain(
+        options.run, options.split, clips=clips, clip_ids=options.clip, target=options.target, output=options.output,
+        method=options.method, steps=options.steps, checkpoint=options.checkpoint, device=options.device,
+        workers=options.workers, replace=options.replace,
+    )  # fmt: skip
+    print(
+        f"{saliency}\ndraw it with mgkit.widgets.ClipPlayer(run) or mgkit.figures.film_strip(..., saliency=...)"
+    )
 
 
 def _ablation(options: Any) -> None:

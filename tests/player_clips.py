@@ -19,6 +19,7 @@ from mgkit.results.runs import (
     write_embeddings,
     write_predictions,
 )
+from mgkit.results.saliency import Saliency, write_saliency
 from tests.tiny import CLASSES, TRIANGLE, tiny_row
 
 WIDTH, HEIGHT, BITS = 96, 64, 6  # not square: x and y cannot be mixed up
@@ -110,3 +111,38 @@ def numbered_run(root: Path, clips: Clips, recipe: dict[str, Any] | None = None)
         root, "test", Embeddings([ids[i] for i in order], {"rgb": vectors[order], "pose": vectors[order]})
     )
     return load_run(root)
+
+
+def known_saliency(clip_ids: list[str], **changes: Any) -> Saliency:
+    """Of pose frames 0, 10, 20, 30 and RGB frames 10, 30 of each clip, with one answer a frame that can be checked.
+
+    In pose frame 10 i only joint i speaks (joint 0 again in frame 30), the more the later; in RGB frame 10 it is the
+    top left quarter of the picture, in frame 30 the bottom right one. Frame 0 as a whole, and joint 2 in it, speaks
+    against the class, which is class 3.
+    """
+    joints = np.zeros((4, 3))
+    for frame, value in enumerate((1.0, 2.0, 3.0, 4.0)):
+        joints[frame, frame % 3] = value
+    joints[0, 2] = -3.0
+    maps = np.zeros((2, 8, 8))
+    maps[0, :4, :4] = maps[1, 4:, 4:] = 1 / 16
+    count = len(clip_ids)
+    parts: dict[str, Any] = {
+        "joints": np.tile(joints, (count, 1, 1)), "pose_frames": np.tile([0, 10, 20, 30], (count, 1)),
+        "maps": np.tile(maps, (count, 1, 1, 1)), "rgb_frames": np.tile([10, 30], (count, 1)),
+    }  # fmt: skip
+    return Saliency(
+        clip_ids,
+        np.full(count, 3),
+        np.ones(count),
+        np.zeros(count),
+        **{**parts, **changes},
+        settings={"target": "true"},
+    )
+
+
+def explained_run(root: Path, clips: Clips, clip_ids: list[str] | None = None, **changes: Any) -> Run:
+    """`numbered_run` with the saliency of `known_saliency`, of clips a and c unless others are named."""
+    run = numbered_run(root, clips)
+    write_saliency(root, "test", known_saliency(["a", "c"] if clip_ids is None else clip_ids, **changes))
+    return run

@@ -134,6 +134,14 @@ def rgb_times(
     return pose_times[np.arange(count) * step + inside]
 
 
+def view_times(spec: InputSpec, length: int, shift: float = 0.5) -> dict[str, npt.NDArray[np.int64]]:
+    """Per pathway the frames of a clip of `length` frames that a test view at `shift` shows it, in order."""
+    pose = uniform_times(length, spec.pose_frames, shift=shift)
+    subset = spec.time_sampling == "subset"
+    rgb = rgb_times(pose, spec.rgb_frames) if subset else uniform_times(length, spec.rgb_frames, shift=shift)
+    return {name: {"pose": pose, "rgb": rgb}[name] for name in spec.pathways}
+
+
 # --- space ----------------------------------------------------------------------------------------------------------
 
 

@@ -48,7 +48,7 @@ class Predictions:
     classes: Classes | None = None
 
     def __post_init__(self) -> None:
-        ids = _check_ids(self.clip_ids)
+        ids = check_ids(self.clip_ids)
         labels = np.asarray(self.labels)
         if labels.shape != (len(ids),) or labels.dtype.kind not in "iu":
             raise MgkitError(
@@ -72,7 +72,7 @@ class Predictions:
                 raise MgkitError(
                     f"{name} probabilities have shape {array.shape}; ({len(ids)} clips, classes) is expected."
                 )
-            _check_probabilities(array, name, ids)
+            check_probabilities(array, name, ids)
         count = classes.pop()
         if self.classes is not None and len(self.classes) != count:
             raise MgkitError(
@@ -146,7 +146,7 @@ class Predictions:
 
     def select(self, clip_ids: Iterable[str]) -> Predictions:
         """The clips with these ids, in this order; unknown ids raise a `MgkitError` that names them."""
-        rows = _rows(self._index, list(clip_ids), "predictions")
+        rows = rows_of(self._index, list(clip_ids), "predictions")
         return replace(
             self,
             clip_ids=[self.clip_ids[i] for i in rows],
@@ -197,7 +197,7 @@ class Embeddings:
     vectors: dict[str, Floats]
 
     def __post_init__(self) -> None:
-        ids = _check_ids(self.clip_ids)
+        ids = check_ids(self.clip_ids)
         check_names(self.vectors, PATHWAYS, "embeddings")
         if not self.vectors:
             raise MgkitError("there are no embeddings: give at least one of rgb, pose.")
@@ -229,7 +229,7 @@ class Embeddings:
     def select(self, clip_ids: Iterable[str]) -> Embeddings:
         """The clips with these ids, in this order; unknown ids raise a `MgkitError` that names them."""
         index = {clip_id: i for i, clip_id in enumerate(self.clip_ids)}
-        rows = _rows(index, list(clip_ids), "embeddings")
+        rows = rows_of(index, list(clip_ids), "embeddings")
         return Embeddings(
             [self.clip_ids[i] for i in rows], {name: array[rows] for name, array in self.vectors.items()}
         )
@@ -289,7 +289,7 @@ class PrototypeHistory:
 # Checks
 
 
-def _check_ids(clip_ids: Sequence[str]) -> list[str]:
+def check_ids(clip_ids: Sequence[str]) -> list[str]:
     ids = [str(clip_id) for clip_id in clip_ids]
     if not ids:
         raise MgkitError("there are no clips.")
@@ -308,7 +308,7 @@ def check_names(names: Iterable[str], allowed: Sequence[str], what: str) -> None
         raise MgkitError(f"{what}: {some(unknown)} is none of {', '.join(allowed)}.")
 
 
-def _check_probabilities(array: Floats, name: str, ids: list[str]) -> None:
+def check_probabilities(array: Floats, name: str, ids: list[str]) -> None:
     finite = np.isfinite(array).all(1)
     if not finite.all():
         raise MgkitError(f"the {name} probabilities of clip {ids[int((~finite).argmax())]!r} are not finite.")
@@ -322,7 +322,7 @@ def _check_probabilities(array: Floats, name: str, ids: list[str]) -> None:
         )
 
 
-def _rows(index: dict[str, int], wanted: list[str], what: str) -> list[int]:
+def rows_of(index: dict[str, int], wanted: list[str], what: str) -> list[int]:
     unknown = [clip_id for clip_id in wanted if clip_id not in index]
     if unknown:
         raise MgkitError(f"the {what} have no clip {some(unknown)}.")

@@ -12,7 +12,9 @@
     checkpoints/            last.pt, best.pt
     prototypes.npz          `epoch` (E,); per pathway `<pathway>` (E, K, D) and `<pathway>_updates` (E, K)
     splits/<split>/         predictions.parquet and embeddings.npz of one evaluated split, and test.json: how
-                            they were made (views, flip, weights, rectification)
+                            they were made (views, flip, weights, rectification); views.npz where it was
+                            tested with several views, saliency.npz once it was explained (see `view_scores` and
+                            `saliency` next door)
     stages/<name>/          run folders of the branches a staged training began with
     figures/, cache/        drawn from the above; may be deleted at any time
 
@@ -49,6 +51,8 @@ from mgkit.results.records import Floats as Floats
 from mgkit.results.records import Ints as Ints
 from mgkit.results.records import Predictions as Predictions
 from mgkit.results.records import PrototypeHistory as PrototypeHistory
+from mgkit.results.saliency import Saliency as Saliency
+from mgkit.results.saliency import read_saliency, saliency_path
 from mgkit.results.storage import FORMAT as FORMAT
 from mgkit.results.storage import STATES as STATES
 from mgkit.results.storage import append_history as append_history
@@ -56,6 +60,8 @@ from mgkit.results.storage import write_embeddings as write_embeddings
 from mgkit.results.storage import write_live as write_live
 from mgkit.results.storage import write_prototypes as write_prototypes
 from mgkit.results.storage import write_status as write_status
+from mgkit.results.view_scores import ViewScores as ViewScores
+from mgkit.results.view_scores import read_view_scores, views_path
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,6 +169,48 @@ class Run:
             raise MgkitError(f"{path} lacks the array clip_id: evaluate the split again.")
         with storage.naming(path, "evaluate the split again"):
             return Embeddings(arrays.pop("clip_id").tolist(), arrays)
+
+    def has_view_scores(self, split: str = "test") -> bool:
+        """Whether the split was tested with several views and what each said was kept."""
+        return views_path(self.root, split).is_file()
+
+    def view_scores(self, split: str = "test") -> ViewScores:
+        """What each test view of each clip said; `predictions` are the mean over the views.
+
+        Raises:
+            MgkitError: the split was tested with a single view, or not at all.
+        """
+        path = views_path(self.root, split)
+        if not path.is_file():
+            raise MgkitError(
+                f"{self.root} has no scores of single views of split {split!r}: test it with several, e.g. "
+                f"`mgkit test {self.root} --split {split} --views 10`."
+            )
+        return read_view_scores(path, self.classes)
+
+    def has_saliency(self, split: str = "test") -> bool:
+        """Whether clips of the split have been explained."""
+        return saliency_path(self.root, split).is_file()
+
+    def saliency(self, split: str = "test") -> Saliency:
+        """Where in time and on the body the decisions come from, of the clips of a split that were explained.
+
+        Raises:
+            MgkitError: none were, or the file does not fit the classes and joints of the run.
+        """
+        path = saliency_path(self.root, split)
+        if not path.is_file():
+            raise MgkitError(
+                f"{self.root} has no saliency of split {split!r}: run `mgkit explain {self.root} --split {split}`."
+            )
+        found = read_saliency(path)
+        if found.target.max() >= len(self.classes) or (
+            found.joints is not None and found.joints.shape[2] != len(self.skeleton)
+        ):
+            raise MgkitError(
+                f"{path} is of other classes or joints than {self.root}: delete it, and explain again."
+            )
+        return found
 
     def prototypes(self) -> PrototypeHistory:
         """Prototypes after each epoch; a run without refinement raises a `MgkitError`."""
@@ -327,7 +375,8 @@ def write_predictions(
     if count != len(run.classes):
         raise MgkitError(f"predictions are over {count} classes; the run {run.root} has {len(run.classes)}.")
     folder = storage.split_folder(root, split)
-    (folder / "test.json").unlink(missing_ok=True)  # never the settings of other predictions
+    for name in ("test.json", "views.npz"):  # never the settings, or the views, of other predictions
+        (folder / name).unlink(missing_ok=True)
     storage.store_predictions(folder / "predictions.parquet", predictions)
     if settings is not None:
         write_json(folder / "test.json", storage.plain(dict(settings), "the settings of the test"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +28,7 @@ from mgkit.models import (
 )
 from mgkit.progress import Progress
 from mgkit.results.runs import Embeddings, Predictions, Run, load_run, write_embeddings, write_predictions
+from mgkit.results.view_scores import ViewScores, write_view_scores
 from mgkit.training.building import build_model, build_objective
 from mgkit.training.device import cpu_threads, default_workers, make_fabric, unwrapped_errors
 from mgkit.training.recipes import Recipe
@@ -66,17 +67,68 @@ def test(
         progress: show a bar.
 
     Returns:
-        The predictions; probabilities are averaged over views. They are read back with `run.predictions(split)`, and
-        how they were made with `run.test_settings(split)`.
+        The predictions; probabilities are averaged over views. They are read back with `run.predictions(split)`,
+        how they were made with `run.test_settings(split)`, and what each of several views said with
+        `run.view_scores(split)`.
 
     Raises:
         MgkitError: no such split or checkpoint, clips of other classes or another skeleton than the run's, a video
             that cannot be decoded.
     """
     run = run if isinstance(run, Run) else load_run(run)
-    for name, value in (("views", views), ("batch_size", batch_size)):
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-            raise MgkitError(f"{name} is {value!r}: use a whole number, 1 or more.")
+    check_whole(views=views, batch_size=batch_size)
+    network = open_network(run, clips, checkpoint, device, weights, rectification)
+    recipe = network.recipe
+    chosen = network.clips.split(split)
+    workers = default_workers(recipe.pathways, network.device) if workers is None else workers
+    bar = Progress(f"test {split}", progress)
+    with bar, cpu_threads(network.device, workers):
+        predictions, embeddings, by_view = predict(
+            network.model,
+            network.objective,
+            ClipDataset(chosen, recipe.input_spec(), training=False, views=views, flip=flip),
+            device=network.device,
+            autocast=network.autocast,
+            weights=weights,
+            rectification=rectification,
+            batch_size=batch_size or recipe.batch_size,
+            workers=workers,
+            progress=bar,
+        )
+    settings = {
+        "checkpoint": checkpoint, "epoch": network.epoch, "views": views, "flip": flip,
+        "weights": None if weights is None else dict(weights), "rectification": rectification,
+        "clips": network.clips.fingerprint,
+    }  # fmt: skip
+    write_predictions(run.root, split, predictions, settings)
+    if by_view is not None:
+        write_view_scores(run.root, split, by_view)
+    if embeddings is not None:
+        write_embeddings(run.root, split, embeddings)
+    return predictions
+
+
+class Network(NamedTuple):
+    """The network of a run as it is tested and explained, on its device, with what it was trained on."""
+
+    model: SinglePathway | TwoPathway
+    objective: Objective
+    recipe: Recipe
+    clips: Clips
+    device: torch.device
+    autocast: Callable[[], AbstractContextManager[Any]]
+    epoch: int  # after which its weights were kept, from 1
+
+
+def open_network(
+    run: Run,
+    clips: Clips | None,
+    checkpoint: str,
+    device: str,
+    weights: Mapping[str, float] | None,
+    rectification: float,
+) -> Network:
+    """Load what `test` needs, and refuse what does not fit the run; arguments and errors as there."""
     if weights is not None and set(weights) != set(run.pathways):
         raise MgkitError(
             f"weights are for {some(weights) or 'nothing'}: give one for each of {', '.join(run.pathways)}."
@@ -90,7 +142,6 @@ def test(
         raise MgkitError(
             f"{clips.root} has the joints of {clips.skeleton.name}, the run those of {run.skeleton.name}."
         )
-    chosen = clips.split(split)
     recipe = Recipe.from_dict(run.recipe, where=str(run.root / "config.json"))
     if rectification and not recipe.prototypes:
         raise MgkitError(
@@ -105,30 +156,14 @@ def test(
     restore(state, run.checkpoint(checkpoint), model=model, objective=objective)
     model.to(fabric.device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     objective.to(fabric.device)
-    workers = default_workers(recipe.pathways, fabric.device) if workers is None else workers
-    bar = Progress(f"test {split}", progress)
-    with bar, cpu_threads(fabric.device, workers):
-        predictions, embeddings = predict(
-            model,
-            objective,
-            ClipDataset(chosen, recipe.input_spec(), training=False, views=views, flip=flip),
-            device=fabric.device,
-            autocast=fabric.autocast,
-            weights=weights,
-            rectification=rectification,
-            batch_size=batch_size or recipe.batch_size,
-            workers=workers,
-            progress=bar,
-        )
-    settings = {
-        "checkpoint": checkpoint, "epoch": state["epoch"] + 1, "views": views, "flip": flip,
-        "weights": None if weights is None else dict(weights), "rectification": rectification,
-        "clips": clips.fingerprint,
-    }  # fmt: skip
-    write_predictions(run.root, split, predictions, settings)
-    if embeddings is not None:
-        write_embeddings(run.root, split, embeddings)
-    return predictions
+    return Network(model, objective, recipe, clips, fabric.device, fabric.autocast, state["epoch"] + 1)
+
+
+def check_whole(**values: int | None) -> None:
+    """Refuse a setting that is neither a whole number from 1 nor None, by name."""
+    for name, value in values.items():
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+            raise MgkitError(f"{name} is {value!r}: use a whole number, 1 or more.")
 
 
 def load_checkpoint(path: Any) -> dict[str, Any]:
@@ -169,15 +204,21 @@ def predict(
     batch_size: int = 10,
     workers: int = 0,
     progress: Progress | None = None,
-) -> tuple[Predictions, Embeddings | None]:
-    """Probabilities, embeddings and prototype distances of every clip of a dataset, averaged over its views."""
+) -> tuple[Predictions, Embeddings | None, ViewScores | None]:
+    """Probabilities, embeddings and prototype distances of every clip of a dataset, averaged over its views.
+
+    The embeddings are None for a network without any, what each view said where there is one view a clip.
+    """
     sampler = EpochSampler(dataset)
     loader = DataLoader(
         dataset, batch_size=batch_size, sampler=sampler, collate_fn=collate, **worker_options(workers, device)
     )
     count, classes = len(dataset), len(dataset.clips.classes)
     names = [*model.pathways, "fused"] if len(model.pathways) > 1 else list(model.pathways)
+    views = dataset.views_per_clip
     sums = {name: torch.zeros(count, classes, dtype=torch.float64) for name in names}
+    each = {name: np.zeros((count, views, classes), np.float32) for name in names if views > 1}
+    done = 0  # the sampler goes through the views of a clip in order, whatever the batches and workers
     vectors: dict[str, Tensor] = {}
     was_training = model.training
     model.eval()
@@ -187,11 +228,15 @@ def predict(
             with autocast():
                 outputs = model(batch_inputs(batch, dataset.spec, dataset.clips.skeleton))
             if rectification:
-                outputs = _rectified(outputs, objective, rectification)
+                outputs = rectified(outputs, objective, rectification)
             rows = batch.rows.cpu()
+            view = (done + np.arange(len(rows))) % views
+            done += len(rows)
             for name, probability in fuse_probabilities(outputs, weights).items():
                 if name in sums:
                     sums[name].index_add_(0, rows, probability.double().cpu())
+                if name in each:
+                    each[name][rows.numpy(), view] = probability.float().cpu().numpy()
             for name, output in outputs.items():
                 if output.embedding is not None:
                     store = vectors.setdefault(
@@ -201,7 +246,6 @@ def predict(
             if progress is not None:
                 progress.advance(len(rows), len(sampler))
     model.train(was_training)
-    views = dataset.views_per_clip
     embeddings = {name: (value / views).float().numpy() for name, value in vectors.items()}
     labels = dataset.clips.labels
     own, other = prototype_distances(objective, embeddings, labels)
@@ -212,10 +256,15 @@ def predict(
         own=own,
         other=other,
     )
-    return predictions, Embeddings(dataset.clips.ids, embeddings) if embeddings else None
+    mirrored = np.arange(views) >= dataset.views
+    return (
+        predictions,
+        Embeddings(dataset.clips.ids, embeddings) if embeddings else None,
+        ViewScores(dataset.clips.ids, each, mirrored) if each else None,
+    )
 
 
-def _rectified(
+def rectified(
     outputs: Mapping[str, PathwayOutput], objective: Objective, weight: float
 ) -> dict[str, PathwayOutput]:
     """Every pathway's logits moved towards the prototypes that its embedding lies close to."""

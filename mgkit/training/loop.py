@@ -287,7 +287,7 @@ def _validate(
     workers: int,
     bar: Progress,
 ) -> dict[str, float]:
-    predictions, _ = predict(
+    predictions, *_ = predict(
         model, objective, val_set, device=fabric.device, autocast=fabric.autocast,
         batch_size=recipe.batch_size, workers=workers,
     )  # fmt: skip

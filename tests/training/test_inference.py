@@ -5,12 +5,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
+from mgkit.data.batches import ClipDataset, batch_inputs, collate
 from mgkit.data.clips import Classes, Clips, write_clip_folder
 from mgkit.errors import MgkitError
+from mgkit.models import fuse_probabilities
 from mgkit.results.runs import Run, load_run
 from mgkit.training import recipes
-from mgkit.training.inference import load_checkpoint
+from mgkit.training.inference import load_checkpoint, open_network
 from mgkit.training.inference import test as run_test
 from mgkit.training.loop import train
 from tests.tiny import TRIANGLE, tiny_clips, tiny_pose, tiny_row
@@ -58,6 +61,39 @@ def test_views_are_averaged(run: Run, clips: Clips) -> None:
     weighted = quiet(run, weights={"rgb": 3, "pose": 1})
     mean = 0.75 * plain.probabilities["rgb"] + 0.25 * plain.probabilities["pose"]
     np.testing.assert_allclose(weighted.probabilities["fused"], mean, atol=1e-6)
+
+
+def test_what_each_view_said_is_kept(run: Run) -> None:
+    """Against each view tested alone, in batches that end in the middle of a clip, and in other processes."""
+    clips = run.clips().split("test")
+    whole = quiet(run, views=3, flip=True, batch_size=4)
+    kept = run.view_scores("test")
+    assert kept.clip_ids == whole.clip_ids
+    assert kept.views == 6
+    assert kept.mirrored.tolist() == [False] * 3 + [True] * 3
+    for name, p in whole.probabilities.items():
+        np.testing.assert_allclose(kept.scores(name).mean(1), p, atol=5e-4)
+    recipe = recipes.Recipe.from_dict(run.recipe, where="here")
+    network = open_network(run, None, "best", "cpu", None, 0.0)
+    network.model.eval()
+    dataset = ClipDataset(clips, recipe.input_spec(), training=False, views=3, flip=True)
+    for position in (0, 7):
+        for view in range(6):
+            batch = collate([dataset[0, position, view]])
+            with torch.no_grad():
+                outputs = network.model(batch_inputs(batch, recipe.input_spec(), clips.skeleton))
+            for name, p in fuse_probabilities(outputs).items():
+                np.testing.assert_allclose(kept.scores(name)[position, view], p[0], atol=5e-4)
+    for options in ({"batch_size": 1}, {"batch_size": 64, "workers": 2}):
+        quiet(run, views=3, flip=True, **options)
+        np.testing.assert_allclose(run.view_scores("test").scores(), kept.scores(), atol=5e-4)
+    picked = kept.select([clips.ids[5], clips.ids[1]])
+    np.testing.assert_array_equal(picked.scores("pose"), kept.scores("pose")[[5, 1]])
+    assert run.has_view_scores("test")
+    quiet(run, views=1)
+    assert not run.has_view_scores("test"), "never the views of other predictions"
+    with pytest.raises(MgkitError, match="--views 10"):
+        run.view_scores("test")
 
 
 def test_distances_to_prototypes_are_those_of_the_checkpoint(run: Run, clips: Clips) -> None:

@@ -3,6 +3,7 @@ classes keep apart, whether probabilities can be believed, the clips to look at 
 
 from mgkit.views.analysis.ambiguity import ambiguous, confusions, entropy, pathway_disagreement
 from mgkit.views.analysis.calibration import Calibration, calibration
+from mgkit.views.analysis.decisions import joint_importance, view_variation, views_disagree
 from mgkit.views.analysis.extremes import exemplars, hardest_fn, hardest_fp
 from mgkit.views.analysis.label_errors import ConfidentJoint, confident_joint, label_errors
 from mgkit.views.analysis.maps import EmbeddingMap, embedding_map
@@ -32,6 +33,7 @@ __all__ = [
     "exemplars",
     "hardest_fn",
     "hardest_fp",
+    "joint_importance",
     "label_errors",
     "nearest_correct",
     "pathway_disagreement",
@@ -40,4 +42,6 @@ __all__ = [
     "run_similarity_and_confusion",
     "separability",
     "similarity_and_confusion",
+    "view_variation",
+    "views_disagree",
 ]

@@ -12,6 +12,7 @@ import pandas as pd
 from mgkit.errors import MgkitError, some
 from mgkit.results.metrics import confusion_matrix
 from mgkit.results.runs import Predictions, Run
+from mgkit.views.analysis.decisions import view_variation, views_disagree
 
 
 def entropy(probabilities: npt.ArrayLike) -> npt.NDArray[np.float64]:
@@ -68,9 +69,8 @@ def ambiguous(
         `ambiguity` in [0, 1]: the mean of 1 - |true_probability - confused_probability| and, where there are
         prototypes, 1 - |other - own| / (other + own); 1 = right between two classes. It does not ask who is right:
         a clip that is confidently wrong is not ambiguous but hard, and is found by sorting by `margin`.
-
-    How much the answer varies over the views of a clip (the 10 test clips) is not among them: runs keep the mean over
-    the views only.
+        `view_variation` and `views_disagree`, both in [0, 1]: how much the answer varies over the test views of a clip,
+        see the functions of these names. NaN of predictions without a run, and of a run tested with one view.
     """
     predictions = run.predictions(split) if isinstance(run, Run) else run
     output = predictions.best if pathway is None else pathway
@@ -108,6 +108,10 @@ def ambiguous(
         table["disagree"] = rgb.argmax(1) != pose.argmax(1)
     else:
         table["disagreement"], table["disagree"] = np.nan, False
+    table["view_variation"] = table["views_disagree"] = np.nan
+    if isinstance(run, Run) and run.has_view_scores(split):
+        by_view = run.view_scores(split).select(predictions.clip_ids).scores(output)
+        table["view_variation"], table["views_disagree"] = view_variation(by_view), views_disagree(by_view)
     between = 1 - np.abs(true_probability - rival_probability)
     table["ambiguity"] = known_mean([between, known_mean(ratios, len(rows))], len(rows))
     frame = pd.DataFrame(table)

@@ -8,6 +8,7 @@ from mgkit.views.figures.curves import training_curves
 from mgkit.views.figures.datasets import class_counts, clip_lengths, missing_joints
 from mgkit.views.figures.maps import prototype_map
 from mgkit.views.figures.matrices import confusion
+from mgkit.views.figures.saliency import joint_importance
 from mgkit.views.figures.sets import draw_figures
 from mgkit.views.figures.strips import contact_sheet, film_strip
 from mgkit.views.figures.style import VENUES, PaperFigure
@@ -25,6 +26,7 @@ __all__ = [
     "contact_sheet",
     "draw_figures",
     "film_strip",
+    "joint_importance",
     "missing_joints",
     "prototype_map",
     "run_comparison",

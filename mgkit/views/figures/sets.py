@@ -14,6 +14,7 @@ from mgkit.views.figures.bars import class_accuracy
 from mgkit.views.figures.curves import training_curves
 from mgkit.views.figures.maps import prototype_map
 from mgkit.views.figures.matrices import confusion
+from mgkit.views.figures.saliency import joint_importance
 from mgkit.views.figures.strips import contact_sheet, film_strip
 from mgkit.views.figures.style import PaperFigure
 
@@ -24,7 +25,8 @@ def draw_figures(
     """Draw every figure that a run has the data for into `run.figures`.
 
     Training curves, a confusion matrix an output, class accuracy, a prototype map a pathway; and, where the clips are
-    at hand, a contact sheet of the split and film strips of the three clips that are most ambiguous.
+    at hand, a contact sheet of the split and film strips of the three clips that are most ambiguous. Of a split that
+    was explained also the joints that each class rests on, and the strips show what those clips' decisions rest on.
 
     Args:
         run: an evaluated run.
@@ -49,6 +51,9 @@ def draw_figures(
     if (run.root / "splits" / split / "embeddings.npz").is_file():
         for pathway in run.embeddings(split).vectors:
             draw[f"prototype_map_{pathway}"] = partial(prototype_map, run, split, pathway, venue=venue)
+    saliency = run.saliency(split) if run.has_saliency(split) else None
+    if saliency is not None and saliency.joints is not None and (saliency.joints > 0).any():
+        draw["joint_importance"] = partial(joint_importance, run, split, venue=venue)
     if clips is None:
         try:
             clips = run.clips()
@@ -62,5 +67,6 @@ def draw_figures(
             draw["contact_sheet"] = partial(contact_sheet, shown, venue=venue)
             hard = [clip_id for clip_id in ambiguous(run, split)["clip_id"] if clip_id in there][:3]
             for number, clip_id in enumerate(hard, 1):
-                draw[f"ambiguous_{number}"] = partial(film_strip, shown, clip_id, venue=venue)
+                known = saliency if saliency is not None and clip_id in saliency else None
+                draw[f"ambiguous_{number}"] = partial(film_strip, shown, clip_id, saliency=known, venue=venue)
     return [path for name, make in draw.items() for path in make().save(run.figures / name)]

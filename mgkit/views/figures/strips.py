@@ -14,6 +14,15 @@ from matplotlib.figure import Figure
 from mgkit.data.clips import Clips
 from mgkit.data.skeletons import Skeleton
 from mgkit.errors import MgkitError, some
+from mgkit.results.saliency import Saliency
+from mgkit.views.figures.saliency import (
+    draw_joints,
+    draw_map,
+    draw_scale,
+    draw_time,
+    saliency_table,
+    shown_frames,
+)
 from mgkit.views.figures.style import (
     LEAST,
     SMALL,
@@ -37,10 +46,16 @@ def film_strip(
     frames: int = 8,
     *,
     skeleton: bool = True,
+    saliency: Saliency | None = None,
     venue: str = "cvpr",
     columns: int = 2,
 ) -> PaperFigure:
     """Frames of one clip, evenly spaced from the first to the last, with its skeleton.
+
+    With saliency, the frames are sampled ones, a veil lies on the parts of the picture that speak for the explained
+    class, joints that do are discs, and bars below show all sampled frames over time (upwards = for the class).
+    Lighter (and for joints larger) is more; both scales end where 1 % of what speaks for the class in this clip exceeds
+    them.
 
     Args:
         clips: the clips that it is one of.
@@ -48,21 +63,32 @@ def film_strip(
         frames: how many frames; fewer when the clip is shorter.
         skeleton: draw the key-points: left joints blue, right ones orange, others white; joints that were not seen,
             and limbs that end in one, are not drawn.
+        saliency: what the clip's decision rests on, of `run.saliency(split)`.
         venue: a key of `style.VENUES`.
         columns: 1 or 2; in one column the strip breaks into rows of four.
 
     Returns:
         The figure; its data has one row a frame: `frame` (0-based, of the prepared clip), `seconds` (from its start;
-        NaN when the rate is not known) and `joints` (how many were seen, of all persons).
+        NaN when the rate is not known) and `joints` (how many were seen, of all persons). With saliency also, in nats
+        of log-odds, `saliency_rgb` and `saliency_pose` (sums of the sampled frame), `saliency_<joint>`, and `map`, the
+        G x G parts of the picture row by row.
 
     Raises:
-        MgkitError: an unknown clip, or neither a video nor a pose to draw.
+        MgkitError: an unknown clip, one that was not explained, or neither a video nor a pose to draw.
     """
     if frames < 1:
         raise MgkitError(f"a film strip of {frames} frames is empty: ask for at least one.")
     row = clips.row(clip_id)
     total = int(row["frames"])
-    indices = np.unique(np.linspace(0, total - 1, min(frames, total)).round().astype(int))
+    found = None if saliency is None else saliency.clip(clip_id)
+    if found is None:
+        indices = np.unique(np.linspace(0, total - 1, min(frames, total)).round().astype(int))
+    else:
+        indices = shown_frames(found, frames)
+        if indices[-1] >= total or int(found.target) >= len(clips.classes):
+            raise MgkitError(
+                f"the saliency of {clip_id!r} is of another clip of that name: explain it again."
+            )
     pictures, pose = _contents(clips, clip_id, indices, skeleton)
 
     width = 72 * width_of(venue, columns)
@@ -72,21 +98,42 @@ def film_strip(
     # A short strip keeps the size of pictures of a full one.
     wide = (width - gap * (across - 1)) / max(across, 3)
     tall = wide * row["height"] / row["width"]
-    figure = new_figure(width / 72, down * (tall + text + gap) / 72, constrained=False)
-    height = down * (tall + text + gap)
+    foot = 0.0 if found is None else 46.0
+    height = down * (tall + text + gap) + foot
+    figure = new_figure(width / 72, height / 72, constrained=False)
     for i, index in enumerate(indices):
         x, y = (i % across) * (wide + gap), height - (i // across + 1) * (tall + text + gap) + gap + text
         axes = figure.add_axes((x / width, y / height, wide / width, tall / height))
         _picture(axes, None if pictures is None else pictures[i], row["width"], row["height"])
+        if found is not None:
+            draw_map(axes, found, int(index), row["width"], row["height"])
         if pose is not None:
-            draw_skeleton(axes, pose[:, i], clips.skeleton, line=_line(wide))
+            draw_skeleton(axes, pose[:, i], clips.skeleton, line=_line(wide) * (1 if found is None else 0.6))
+            if found is not None:
+                draw_joints(
+                    axes, found, int(index), pose[:, i], clips.skeleton, size=float(np.clip(wide / 8, 5, 12))
+                )
+        axes.set(xlim=(0, row["width"]), ylim=(row["height"], 0))
         label = f"frame {index}" if not row["fps"] else f"{index / row['fps']:.2f} s"
         figure.text((x + wide / 2) / width, (y - 2) / height, label, ha="center", va="top", fontsize=LEAST)
+    if found is not None:
+        long = min(90.0, 0.24 * width)
+        side = 36.0  # of the legend
+        draw_time(
+            figure, (0, 10 / height, (width - long - side - 14) / width, 24 / height), found, total, indices
+        )
+        scale = ((width - long - 2) / width, 14 / height, long / width, 6 / height)
+        explained = fit_text(clips.classes.names[found.target], long, LEAST)
+        draw_scale(figure, scale, f"speaks for\n{explained}")
     seen = np.zeros(len(indices), int) if pose is None else np.isfinite(pose[..., 0]).sum((0, 2))
     seconds = indices / row["fps"] if row["fps"] else np.full(len(indices), np.nan)
     data = pd.DataFrame({"clip_id": clip_id, "frame": indices, "seconds": seconds, "joints": seen})
     name = clips.classes.names[int(row["label"])]
-    return PaperFigure(figure, data, f"{clip_id}: {name}, {len(indices)} of {total} frames")
+    note = f"{clip_id}: {name}, {len(indices)} of {total} frames"
+    if found is not None:
+        data = pd.concat([data, saliency_table(found, indices, clips.skeleton)], axis=1)
+        note += f"; lighter and larger = speaks more for {clips.classes.names[found.target]}; bars: all sampled frames"
+    return PaperFigure(figure, data, note)
 
 
 @in_style

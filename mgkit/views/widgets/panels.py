@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 from mgkit.data.clips import Clips
 from mgkit.errors import MgkitError
 from mgkit.results.runs import Embeddings, Predictions, Run
+from mgkit.results.saliency import Saliency, saliency_path
 from mgkit.views.analysis.neighbours import exemplar, nearest_correct
-from mgkit.views.widgets import evidence, seen
+from mgkit.views.widgets import evidence, explained, seen
 from mgkit.views.widgets.frames import PackCache, Packed, pack_clip, pack_heatmaps
 
 if TYPE_CHECKING:  # it needs torch, which clips without heatmaps do without
@@ -58,6 +59,7 @@ class Panels:
         self.view = seen.checked_view(view, views)
         self._inputs, self._quality, self._limit = inputs, quality, limit
         self._cache = PackCache(cache)
+        self._saliency: tuple[int, Saliency] | None = None  # when the file was written, and what is in it
 
     @property
     def pathways(self) -> tuple[str, ...]:
@@ -67,13 +69,15 @@ class Panels:
     def __contains__(self, clip_id: object) -> bool:
         return clip_id in self._ids
 
-    def panel(self, clip_id: str, *, heat: bool) -> tuple[dict[str, Any], list[Packed]]:
+    def panel(
+        self, clip_id: str, *, heat: bool, saliency: bool = False
+    ) -> tuple[dict[str, Any], list[Packed]]:
         """One clip.
 
         Returns:
             `clip` (see `pack_clip`), `caption` and `verdict` (see `evidence`), `sampled` (per pathway the frames that a
-            test view shows it) and `heat` (`width`, `height`, `count`, `kind`, or None); and the bytes: frames and
-            key-points, then the heatmaps if there are any.
+            test view shows it), `heat` (`width`, `height`, `count`, `kind`, or None) and `saliency` (see `explained`,
+            or None); and the bytes: frames and key-points, then the heatmaps if there are any.
         """
         frames = self._cache.get(
             clip_id, lambda: pack_clip(self.clips, clip_id, quality=self._quality, limit=self._limit)
@@ -85,6 +89,7 @@ class Panels:
             "verdict": None,
             "sampled": {},
             "heat": None,
+            "saliency": self._explained(clip_id) if saliency else None,
         }
         if self.predictions is not None:
             panel["verdict"] = evidence.verdict(self.predictions, self.clips.classes.names, clip_id)
@@ -117,6 +122,27 @@ class Panels:
             return found.clip_id, f"nearest correct clip, at distance {found.distance:.2f}"
         found = exemplar(self.predictions, clip_id, self.pathway)
         return found.clip_id, f"class exemplar, at distance {found.distance:.2f} from the prototype"
+
+    def saliency(self) -> Saliency | None:
+        """What was explained of the split, read again where the file has changed; None without a run or a file.
+
+        Raises:
+            MgkitError: the file cannot be used.
+        """
+        if self.run is None or not self.run.has_saliency(self.split):
+            return None
+        changed = saliency_path(self.run.root, self.split).stat().st_mtime_ns
+        if self._saliency is None or self._saliency[0] != changed:
+            self._saliency = changed, self.run.saliency(self.split)
+        return self._saliency[1]
+
+    def _explained(self, clip_id: str) -> dict[str, Any] | None:
+        if self.run is None:
+            return None
+        try:
+            return explained.clip_saliency(self.run, self.split, self.saliency(), clip_id)
+        except MgkitError as error:
+            return {"empty": str(error)}
 
     @cached_property
     def _ids(self) -> frozenset[str]:

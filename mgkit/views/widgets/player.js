@@ -24,7 +24,7 @@ function render({ model, el }) {
     model.set(name, value);
     model.save_changes();
   };
-  const look = () => Object.fromEntries(["skeleton", "limbs", "confidence", "frames", "heatmap"].map((name) => [name, model.get(name)]));
+  const look = () => Object.fromEntries(["skeleton", "limbs", "confidence", "frames", "heatmap", "saliency"].map((name) => [name, model.get(name)]));
   const count = () => (clips.length ? clips[0].panel_frames : 0);
   const rate = () => clips[0]?.fps || UNKNOWN_RATE;
 
@@ -79,6 +79,7 @@ function render({ model, el }) {
   const ticks = h("div", { class: "mg-p-ticks" });
   const played = h("div", { class: "mg-p-played" });
   const headMark = h("div", { class: "mg-p-head-mark" });
+  const strip = saliencyStrip(style);
   const scrub = h("div", { class: "mg-p-scrub", role: "slider", tabindex: "0", "aria-label": "Frame", "aria-valuemin": "0" },
     ticks, h("div", { class: "mg-p-rail" }, played), headMark);
   const playButton = button("play", "Play (space)", () => set("playing", !model.get("playing")));
@@ -98,7 +99,8 @@ function render({ model, el }) {
   const looks = h("div", { class: "mg-p-looks" },
     h("span", { class: "mg-p-group" },
       toggle("skeleton", "Skeleton", "Draw the key-points", posed), toggle("limbs", "Limbs", "Draw the limbs", posed),
-      toggle("confidence", "Confidence", "Size and opacity by the score of each joint", posed)),
+      toggle("confidence", "Confidence", "Size and opacity by the score of each joint", posed),
+      hidden(() => !content?.can_explain, toggle("saliency", "Saliency", "What the decision rests on, in time, on the joints and on the picture"))),
     h("span", { class: "mg-p-sides" }, ...["left", "right", "middle"].map((side) => h("span", {}, h("i", { style: `background:${style.sides[side]}` }), side))),
     choice("frames", "Video", [["show", "show"], ["dim", "dim"], ["hide", "hide"]], () => clips.some((clip) => clip.jpegs)),
     hidden(() => !content?.can_map, choice("heatmap", "Heatmap", [["off", "off"], ["max", "all", "Maximum over the joints"], ["sides", "by side", "Left, right and middle joints in their colours"]], posed)),
@@ -108,7 +110,7 @@ function render({ model, el }) {
   const evidence = h("div", { class: "mg-p-evidence" });
   const empty = h("div", { class: "mg-p-empty" },
     h("b", {}, "Nothing is selected"), h("span", {}, "Click a cell, a bar or a point in a linked view, or call show(clip_id)."));
-  const body = h("div", { class: "mg-p-body" }, stage, scrub, transport, looks, evidence);
+  const body = h("div", { class: "mg-p-body" }, stage, strip.element, scrub, transport, looks, evidence);
   // Lab's own shortcuts would cut cells and leave the cell while somebody steps through frames.
   const root = h("div", { class: "mg-player", tabindex: "0", role: "group", "aria-label": "Clip player", "data-lm-suppress-shortcuts": "true" },
     h("div", { class: "mg-p-top" }, head, nav), note, empty, body);
@@ -201,6 +203,7 @@ function render({ model, el }) {
     const gap = 12; // as in the style sheet
     const room = stage.clientWidth;
     if (!room) return;
+    strip.show(clips[0], count(), model.get("saliency"));
     const share = (clip) => (clip.width / clip.height) * (clip.heat ? 2 : 1);
     const pictures = (list) => list.reduce((sum, clip) => sum + (clip.heat ? 2 : 1), 0);
     const height = (list) => (room - gap * (pictures(list) - 1) - gap * (list.length - 1)) / list.reduce((sum, clip) => sum + share(clip), 0);
@@ -387,9 +390,10 @@ function render({ model, el }) {
       paint();
     },
   };
-  for (const name of ["skeleton", "limbs", "confidence", "frames", "heatmap", "in_step", "speed", "loop", "compare"]) {
+  for (const name of ["skeleton", "limbs", "confidence", "frames", "heatmap", "saliency", "in_step", "speed", "loop", "compare"]) {
     listeners[`change:${name}`] = () => {
       refresh();
+      if (name === "saliency") strip.show(clips[0], count(), model.get(name));
       paint();
     };
   }

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from mgkit.data.batches import InputSpec
 
 HERE = Path(__file__).parent
-SCRIPTS = ("player_stage.js", "player_words.js", "player.js")
+SCRIPTS = ("player_stage.js", "player_saliency.js", "player_words.js", "player.js")
 FALLBACK_DPI = 130  # of the film strip that stands in for the player: small in a saved notebook
 
 
@@ -57,8 +57,8 @@ class ClipPlayer(anywidget.AnyWidget):
         quality: of the JPEGs, 1 to 100.
         max_frames: of longer clips only so many frames are shown, and the player says so.
         cache_mb: packed clips are kept up to this size, so that going back is quick.
-        options: `frame`, `playing`, `speed`, `loop`, `in_step`, `skeleton`, `limbs`, `confidence`, `frames`, `heatmap`:
-            the traits below, which can be set at any time.
+        options: `frame`, `playing`, `speed`, `loop`, `in_step`, `skeleton`, `limbs`, `confidence`, `frames`, `heatmap`,
+            `saliency`: the traits below, which can be set at any time.
 
     Raises:
         MgkitError: the run has no such split, or its clip folder is not there; an unknown clip id or option.
@@ -83,6 +83,8 @@ class ClipPlayer(anywidget.AnyWidget):
     frames = traitlets.Enum(("show", "dim", "hide"), "show").tag(sync=True)
     # The maximum over all joints (or limbs), or a colour a side.
     heatmap = traitlets.Enum(("off", "max", "sides"), "off").tag(sync=True)
+    # What the decision rests on, where `mgkit explain` was run: over time, on the joints and on the picture.
+    saliency = traitlets.Bool(False).tag(sync=True)
     # "" (no second clip), "nearest_correct", "exemplar" or a clip id.
     compare = traitlets.Unicode("").tag(sync=True)
 
@@ -143,7 +145,7 @@ class ClipPlayer(anywidget.AnyWidget):
         super().__init__(look=look, compare=compare or "", **options)
         self._refresh()
         self.frame = frame
-        self.observe(self._refresh, ["compare", "heatmap"])
+        self.observe(self._refresh, ["compare", "heatmap", "saliency"])
         self.on_msg(self._heard)
         self._stop_watching = self.selection.watch(self._refresh)
 
@@ -182,14 +184,18 @@ class ClipPlayer(anywidget.AnyWidget):
     ) -> PaperFigure:
         """A film strip of the shown clip for a paper, or of the one beside it (`which="compared"`).
 
-        Arguments and result as of `mgkit.figures.film_strip`; the skeleton is drawn if the player shows it.
+        Arguments and result as of `mgkit.figures.film_strip`; skeleton and saliency are drawn if the player shows them.
         """
         if which not in ("shown", "compared"):
             raise MgkitError(f"which is {which!r}: use 'shown' or 'compared'.")
         clip_id = self.clip_id if which == "shown" else self.compared_id
         if clip_id is None:
             raise MgkitError(f"there is no {which} clip to draw: select one with show, or set compare.")
-        return film_strip(self._clips, clip_id, frames, skeleton=self.skeleton, venue=venue, columns=columns)
+        found = self._panels.saliency() if self.saliency else None
+        return film_strip(
+            self._clips, clip_id, frames, skeleton=self.skeleton, venue=venue, columns=columns,
+            saliency=found if found is not None and clip_id in found else None,
+        )  # fmt: skip
 
     def close(self) -> None:
         """Let go of the selection and of the page's view."""
@@ -250,6 +256,7 @@ class ClipPlayer(anywidget.AnyWidget):
             "description": self.selection.description,
             "neighbours": [[key, name] for key, name in neighbours.items()],
             "can_map": "pose" in self._panels.pathways,
+            "can_explain": self._panels.run is not None,
             "view": list(self._panels.view),
             "panels": [],
             "note": "",
@@ -268,7 +275,7 @@ class ClipPlayer(anywidget.AnyWidget):
                 content["note"] = f"No second clip: {error}"
         parts: list[bytes] = []
         for one, relation in wanted:
-            panel, packed = self._panels.panel(one, heat=self.heatmap != "off")
+            panel, packed = self._panels.panel(one, heat=self.heatmap != "off", saliency=self.saliency)
             offset = sum(map(len, parts))
             panel |= {"relation": relation, "offset": offset}
             if panel["heat"] is not None:
@@ -300,7 +307,7 @@ def _check_options(player: type[ClipPlayer], options: dict[str, Any]) -> None:
     hints = {
         "frame": "a whole number from 0", "speed": "a number from 1/8 to 4", "in_step": "'time' or 'frame'",
         "frames": "'show', 'dim' or 'hide'", "heatmap": "'off', 'max' or 'sides'",
-        **dict.fromkeys(("playing", "loop", "skeleton", "limbs", "confidence"), "True or False"),
+        **dict.fromkeys(("playing", "loop", "skeleton", "limbs", "confidence", "saliency"), "True or False"),
     }  # fmt: skip
     for name, value in options.items():
         if name not in hints:

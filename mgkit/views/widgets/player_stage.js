@@ -76,11 +76,15 @@ function drawFrame(canvas, clip, k, picture, look, style) {
     pen.drawImage(picture, 0, 0, width, height);
     pen.globalAlpha = 1;
   }
-  if (!clip.points || !look.skeleton) return;
+  const lit = saliencyOf(clip, look);
+  if (lit?.rgb) drawVeil(pen, lit.rgb, k, width, height);
+  if (!clip.points) return;
   const ratio = width / canvas.clientWidth || 1;
   const unit = ratio * Math.min(1.5, Math.max(0.6, canvas.clientWidth / 300));
   for (let person = 0; person < clip.persons; person++) {
-    drawPerson(pen, jointsAt(clip, person, k, width / clip.width, height / clip.height), look, style, unit);
+    const joints = jointsAt(clip, person, k, width / clip.width, height / clip.height);
+    if (look.skeleton) drawPerson(pen, joints, look, style, unit);
+    if (lit?.pose) drawDiscs(pen, joints, lit.pose, k, unit);
   }
 }
 

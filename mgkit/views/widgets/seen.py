@@ -49,16 +49,9 @@ def recorded_inputs(recipe: Mapping[str, Any]) -> InputSpec | None:
 
 def sampled(spec: InputSpec, length: int, view: View = MIDDLE) -> dict[str, npt.NDArray[np.int64]]:
     """Per pathway the frames of a clip of `length` frames that a test view shows it, in order, with repeats."""
-    from mgkit.data.batches import rgb_times, uniform_times
+    from mgkit.data.batches import view_times
 
-    shift = (view.number + 0.5) / view.of
-    pose = uniform_times(length, spec.pose_frames, shift=shift)
-    times = {"pose": pose}
-    if spec.time_sampling == "subset":
-        times["rgb"] = rgb_times(pose, spec.rgb_frames)
-    else:
-        times["rgb"] = uniform_times(length, spec.rgb_frames, shift=shift)
-    return {name: times[name] for name in spec.pathways}
+    return view_times(spec, length, (view.number + 0.5) / view.of)
 
 
 def seen_heatmaps(clips: Clips, clip_id: str, spec: InputSpec, view: View = MIDDLE) -> npt.NDArray[np.uint8]:
