@@ -25,6 +25,7 @@ _WHERE = {
     "Weights": "mgkit.training.starts",
     "test": "mgkit.training.inference",
     "load_run": "mgkit.results.runs",
+    "load_notes": "mgkit.results.review",
     "evaluate": "mgkit.results.metrics",
     "ablation_recipes": "mgkit.ablation",
     "run_ablation": "mgkit.ablation",
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
     from mgkit.demo import demo_run as demo_run
     from mgkit.errors import MgkitError as MgkitError
     from mgkit.results.metrics import evaluate as evaluate
+    from mgkit.results.review import load_notes as load_notes
     from mgkit.results.runs import load_run as load_run
     from mgkit.training import recipes as recipes
     from mgkit.training.inference import test as test

@@ -13,6 +13,7 @@
     splits/<split>/         predictions.parquet and embeddings.npz of one evaluated split, and test.json: how
                             they were made (views, flip, weights, rectification)
     stages/<name>/          run folders of the branches a staged training began with
+    review.csv              what a person has noted about single clips, see `mgkit.results.review`
     figures/, cache/        drawn from the above; may be deleted at any time
 
 Everything is keyed by `clip_id`, and the class order travels in config.json. Every file is written whole or not at
@@ -29,7 +30,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -54,6 +55,9 @@ from mgkit.results.storage import append_history as append_history
 from mgkit.results.storage import write_embeddings as write_embeddings
 from mgkit.results.storage import write_prototypes as write_prototypes
 from mgkit.results.storage import write_status as write_status
+
+if TYPE_CHECKING:
+    from mgkit.results.review import Notes
 
 
 @dataclass(frozen=True, eq=False)
@@ -200,6 +204,12 @@ class Run:
                 f"skeleton): {elsewhere}."
             )
         return clips
+
+    def notes(self) -> Notes:
+        """The review notes kept beside the run, see `mgkit.results.review`; empty where nobody has written any."""
+        from mgkit.results.review import Notes
+
+        return Notes(self)
 
     def checkpoint(self, which: str = "best") -> Path:
         """Path of checkpoints/best.pt or checkpoints/last.pt; a missing one raises a `MgkitError`."""
