@@ -2,7 +2,19 @@
 
 from mgkit.views.widgets.accuracy import ClassAccuracy
 from mgkit.views.widgets.confusion import ConfusionMatrix
+from mgkit.views.widgets.explorer import ErrorExplorer
+from mgkit.views.widgets.gallery import Gallery
 from mgkit.views.widgets.player import ClipPlayer
+from mgkit.views.widgets.review_form import ReviewForm
 from mgkit.views.widgets.selection import Selected, Selection
 
-__all__ = ["ClassAccuracy", "ClipPlayer", "ConfusionMatrix", "Selected", "Selection"]
+__all__ = [
+    "ClassAccuracy",
+    "ClipPlayer",
+    "ConfusionMatrix",
+    "ErrorExplorer",
+    "Gallery",
+    "ReviewForm",
+    "Selected",
+    "Selection",
+]
