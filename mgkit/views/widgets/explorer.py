@@ -70,7 +70,7 @@ class ErrorExplorer(ipywidgets.Box):
         clips: Clips | None = None,
         views: Iterable[str] = tuple(VIEWS),
         compare: str | None = None,
-        height: int = 540,
+        height: int = 560,
     ) -> None:
         if not isinstance(selection, Selection | None):
             raise MgkitError(f"selection is a {type(selection).__name__}: pass a Selection, or nothing.")

@@ -50,8 +50,8 @@ class Bar {
             [...words.map(word => (word.length === 1 && word !== "–" ? element("kbd", { textContent: word }) : word)), "\u2002"]);
         this.root = element("div", { className: "mgk mgk-filters", attributes: { role: "search", "aria-label": "Filters", "data-lm-suppress-shortcuts": "true" } },
             element("div", { className: "mgk-bar" }, this.outcomes, this.label.node, ...(outputs.length > 1 ? [this.output.node] : []), this.range(),
-                ...(both ? [this.differ] : []), ...(subjects.length > 1 ? [this.subject.node] : []), this.notes.node, this.sort.node),
-            element("div", { className: "mgk-bar mgk-second-bar" }, head, this.chip, this.count, this.reset, element("span", { className: "mgk-hint" }, ...hint), this.helpButton),
+                ...(both ? [this.differ] : []), ...(subjects.length > 1 ? [this.subject.node] : []), this.notes.node),
+            element("div", { className: "mgk-bar mgk-second-bar" }, head, this.chip, this.count, this.sort.node, this.reset, element("span", { className: "mgk-hint" }, ...hint), this.helpButton),
             this.help);
         el.append(this.root);
     }
