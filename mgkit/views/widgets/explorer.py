@@ -244,9 +244,6 @@ class ErrorExplorer(ipywidgets.Box):
             self._picked = None
         if "sort" in changes:
             self._given_order = False
-        matrix: Any = self._views.get("matrix")
-        if "output" in changes and isinstance(matrix, ConfusionMatrix):
-            matrix.output = self.filters.output
         self._apply()
 
     def _told(self, state: Selected) -> None:
@@ -286,9 +283,12 @@ class ErrorExplorer(ipywidgets.Box):
         self.selection.set(ids, focus=focus, description=description, source=NAME)
 
     def _tell(self, *, look: bool = False) -> None:
-        """Tell the bar and the gallery how the filters stand."""
+        """Tell the bar, the matrix and the gallery how the filters stand."""
         if self._making:
             return
+        matrix = self._views.get("matrix")
+        if isinstance(matrix, ConfusionMatrix):
+            matrix.output = self.filters.output
         self.bar.filters = asdict(self.filters)
         self.bar.state = {
             "picked": self._picked[1] if self._picked is not None else None,

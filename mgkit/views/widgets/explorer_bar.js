@@ -27,6 +27,12 @@ class Bar {
 
     ask(name, value) { this.model.send({ act: "filter", name, value }); }
 
+    // The button that was pressed goes away or cannot be pressed again: the keys stay with the bar.
+    send(act) {
+        this.model.send({ act });
+        this.root.focus({ preventScroll: true });
+    }
+
     build(el) {
         const { title, split, names, outputs, subjects, tags, both } = this.model.get("options");
         this.outcomes = element("span");
@@ -41,14 +47,14 @@ class Bar {
             onclick: () => this.ask("disagree", !this.model.get("filters").disagree) });
         this.chip = element("span", { className: "mgk-chip" });
         this.count = element("span", { className: "mgk-count", attributes: { role: "status" } });
-        this.reset = element("button", { type: "button", className: "mgk-small", textContent: "Reset", title: "All wrong clips, no filter", onclick: () => this.model.send({ act: "reset" }) });
+        this.reset = element("button", { type: "button", className: "mgk-small", textContent: "Reset", title: "All wrong clips, no filter", onclick: () => this.send("reset") });
         this.helpButton = element("button", { type: "button", className: "mgk-small", title: "Keys (?)", onclick: () => this.toggleHelp() }, element("kbd", { textContent: "?" }), "keys");
         this.help = element("dl", { className: "mgk-keys", hidden: true }, ...KEYS.map(([keys, words]) =>
             element("div", {}, element("dt", {}, ...keys.split(" ").map(key => element("kbd", { textContent: key }))), element("dd", { textContent: words }))));
         const head = element("span", { className: "mgk-title", textContent: title }, element("small", { textContent: split }));
         const hint = [["n", "p", " clip"], ["e", " error"], ["1", "–", "4", " tag"], ["t", " text"]].flatMap(words =>
             [...words.map(word => (word.length === 1 && word !== "–" ? element("kbd", { textContent: word }) : word)), "\u2002"]);
-        this.root = element("div", { className: "mgk mgk-filters", attributes: { role: "search", "aria-label": "Filters", "data-lm-suppress-shortcuts": "true" } },
+        this.root = element("div", { className: "mgk mgk-filters", tabIndex: -1, style: { outline: "none" }, attributes: { role: "search", "aria-label": "Filters", "data-lm-suppress-shortcuts": "true" } },
             element("div", { className: "mgk-bar" }, this.outcomes, this.label.node, ...(outputs.length > 1 ? [this.output.node] : []), this.range(),
                 ...(both ? [this.differ] : []), ...(subjects.length > 1 ? [this.subject.node] : []), this.notes.node),
             element("div", { className: "mgk-bar mgk-second-bar" }, head, this.chip, this.count, this.sort.node, this.reset, element("span", { className: "mgk-hint" }, ...hint), this.helpButton),
@@ -99,7 +105,7 @@ class Bar {
         this.high.value = Math.round(100 * high);
         this.slide("low");
         this.chip.hidden = !picked;
-        if (picked) this.chip.replaceChildren(element("span", { textContent: picked, title: picked }), element("button", { type: "button", textContent: "×", title: "Back to what the filters find", attributes: { "aria-label": "Drop" }, onclick: () => this.model.send({ act: "unpick" }) }));
+        if (picked) this.chip.replaceChildren(element("span", { textContent: picked, title: picked }), element("button", { type: "button", textContent: "×", title: "Back to what the filters find", attributes: { "aria-label": "Drop" }, onclick: () => this.send("unpick") }));
         this.count.textContent = count === of ? clipsOf(count) : `${number(count)} of ${clipsOf(of)} pass the filters`;
         this.reset.disabled = !picked && !narrows && outcome === "wrong" && label === null;
     }

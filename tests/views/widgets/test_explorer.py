@@ -63,8 +63,10 @@ def test_outcomes_of_a_class_and_an_output(run: Run) -> None:
     assert explorer.filters.outcome == "correct"
     explorer.filter(cls="touch chin", outcome="FP", output="fused")
     assert explorer.selection.description == "FP of touch chin (Fused)"
+    press(explorer, name="output", value="rgb")
     explorer.reset()
     assert explorer.filters == Filters()
+    assert explorer._view("matrix").output == "fused"
 
 
 def test_each_filter_against_a_plain_loop(run: Run) -> None:
