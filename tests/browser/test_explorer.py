@@ -55,7 +55,7 @@ def test_from_a_filter_to_a_note_that_stays(lab: Lab, page: Page, tmp_path: Path
         # Filter, then a click on a picture: that clip in the kernel, and in the player.
         explorer.get_by_role("button", name="All", exact=True).click()
         notebook.until("len(explorer.selection) == 12")
-        explorer.get_by_label("Class").select_option("red moving")
+        explorer.get_by_label("Class", exact=True).select_option("red moving")
         notebook.until("explorer.filters.label == 1 and len(explorer.selection) == 9")
         explorer.locator(".mgk-card[data-clip=b1] img").wait_for()
         explorer.locator(".mgk-card[data-clip=b1]").click()
