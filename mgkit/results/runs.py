@@ -27,7 +27,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -71,6 +71,9 @@ class Run:
 
     root: Path
     config: dict[str, Any]
+    _read: dict[str, tuple[tuple[int, int, int], Predictions]] = field(
+        default_factory=dict, init=False, repr=False
+    )
 
     def __repr__(self) -> str:
         state = self.status()["state"] if (self.root / "status.json").is_file() else "no status"
@@ -135,10 +138,14 @@ class Run:
         return sorted(path.parent.name for path in (self.root / "splits").glob("*/predictions.parquet"))
 
     def predictions(self, split: str = "test") -> Predictions:
-        """Predictions of an evaluated split, checked against the classes of the run."""
+        """Predictions of an evaluated split, checked against the classes of the run; read again when they change."""
         path = self.root / "splits" / split / "predictions.parquet"
         self._evaluated(path, split)
-        return storage.read_predictions(path, self.classes)
+        found = path.stat()
+        written = found.st_mtime_ns, found.st_size, found.st_ino
+        if split not in self._read or self._read[split][0] != written:
+            self._read[split] = written, storage.read_predictions(path, self.classes)
+        return self._read[split][1]
 
     def test_settings(self, split: str = "test") -> dict[str, Any]:
         """How the predictions of a split were made (views, flip, weights, ...); empty where that is not known."""
