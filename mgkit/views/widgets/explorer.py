@@ -49,7 +49,8 @@ class ErrorExplorer(ipywidgets.Box):
         selection: shared with other views; by default one of its own.
         clips: the clips of the run, where its clip folder has moved. Without any, everything works but pictures, the
             player and the filter by subject, and the explorer says why.
-        views: which of "matrix" and "classes" to have beside the gallery, in this order.
+        views: what to have beside the gallery, in this order: "matrix", "classes", or a title and a widget of your own
+            that shares the selection.
         compare: the second clip of the player, see `ClipPlayer`; by default the nearest correct clip.
         height: of the columns, CSS pixels; what does not fit scrolls inside its column.
 
@@ -68,14 +69,21 @@ class ErrorExplorer(ipywidgets.Box):
         *,
         selection: Selection | None = None,
         clips: Clips | None = None,
-        views: Iterable[str] = tuple(VIEWS),
+        views: Iterable[str | tuple[str, ipywidgets.Widget]] = tuple(VIEWS),
         compare: str | None = None,
         height: int = 560,
     ) -> None:
         if not isinstance(selection, Selection | None):
             raise MgkitError(f"selection is a {type(selection).__name__}: pass a Selection, or nothing.")
-        chosen = [one_of(view, VIEWS, "view") for view in views]
-        if not chosen:
+        self._views: dict[str, ipywidgets.Widget] = {}
+        tabs: list[list[str]] = []
+        for view in views:
+            if isinstance(view, str):
+                tabs.append([one_of(view, VIEWS, "view"), VIEWS[view]])
+            else:
+                self._views[view[0]] = view[1]
+                tabs.append([view[0], view[0]])
+        if not tabs:
             raise MgkitError(f"there are no views: give some of {', '.join(VIEWS)}.")
         self.run, self.split = run, split
         self.predictions = predictions = run.predictions(split)
@@ -109,8 +117,7 @@ class ErrorExplorer(ipywidgets.Box):
         if self.clips is None:
             self.gallery.trouble = f"No pictures: {self.trouble}"
         self.player, clip = self._make_player(compare)
-        self._views: dict[str, ipywidgets.Widget] = {}
-        self._tabs = ViewTabs(tabs=[[key, VIEWS[key]] for key in chosen], chosen=chosen[0])
+        self._tabs = ViewTabs(tabs=tabs, chosen=tabs[0][0])
         self._shown_view = _box("mgk-x-scroll")
         self._tabs.observe(lambda _: self._turn(), "chosen")
         self.form.observe(lambda _: self._noted(), "changes")
@@ -144,7 +151,7 @@ class ErrorExplorer(ipywidgets.Box):
 
     @property
     def view(self) -> str:
-        """The view that is shown: "matrix" or "classes"; set it to turn to another one."""
+        """The view that is shown: "matrix", "classes" or a title; set it to turn to another one."""
         return str(self._tabs.chosen)
 
     @view.setter
@@ -207,7 +214,7 @@ class ErrorExplorer(ipywidgets.Box):
             venue: a key of `mg.figures.VENUES`.
             columns: 1 or 2; by default what suits the figure.
         """
-        one_of(view, ["gallery", "player", *VIEWS], "view")
+        one_of(view, ["gallery", "player", *VIEWS, *self._views], "view")
         if view == "gallery":
             return self.gallery.to_figure(venue=venue, columns=columns)
         if view == "player":
@@ -223,7 +230,8 @@ class ErrorExplorer(ipywidgets.Box):
         if getattr(self, "_making", True):
             return super().close()  # one whose making failed
         self._stop_watching()
-        for part in (*self._parts(), *self._views.values()):
+        self._shown_view.children = ()  # it may hold a widget that was only lent
+        for part in (*self._parts(), *(self._views[name] for name in VIEWS if name in self._views)):
             part.close()
         super().close()
 

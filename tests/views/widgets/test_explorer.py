@@ -249,6 +249,18 @@ def test_subjects_need_clips(player_run: Run) -> None:
     assert explorer.player.clip_id == explorer.clip_id
 
 
+def test_a_view_of_ones_own(run: Run) -> None:
+    selection = Selection()
+    mine = mg.widgets.ClassAccuracy(run, metric="f1", selection=selection)
+    explorer = ErrorExplorer(run, selection=selection, views=["matrix", ("Mine", mine)])
+    assert explorer._tabs.tabs == [["matrix", "Confusion"], ["Mine", "Mine"]]
+    explorer.view = "Mine"
+    assert explorer._shown_view.children == (mine,)
+    mine.select("rub hands", "TP")
+    assert shown(explorer) == ["c0", "c1", "c2"]
+    assert "rub hands" in set(explorer.to_figure("Mine").data["class"])
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # Notes
 
