@@ -5,11 +5,16 @@
 
 A click is what the page sends: the widget finds its clips, sets the Selection that it shares with another view, and
 both are told what to mark. The baseline finds the same clips by comparing all labels and predictions.
+
+The error explorer is measured over a clip folder with videos, embeddings and review notes: the time until it can be
+used, then clicks of every kind, with all that its parts are told, and what 500 more clicks do to the memory of
+the kernel.
 """
 
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import tempfile
 import time
@@ -17,13 +22,17 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import ipywidgets
 import numpy as np
 import pandas as pd
+import psutil
 
-from mgkit.data.clips import Classes
-from mgkit.results.runs import Predictions, Run
+from mgkit.data.clips import Classes, Clips, load_clips, write_clip_folder
+from mgkit.data.skeletons import Skeleton
+from mgkit.data.video import write_video
+from mgkit.results.runs import Embeddings, Predictions, Run, write_embeddings
 from mgkit.results.scores import import_scores
-from mgkit.views.widgets import ClassAccuracy, ConfusionMatrix, RunComparison, Selection
+from mgkit.views.widgets import ClassAccuracy, ConfusionMatrix, ErrorExplorer, RunComparison, Selection
 
 
 def make_run(root: Path, clips: int, classes: int, rng: np.random.Generator, name: str = "made") -> Run:
@@ -63,6 +72,107 @@ def clicks(classes: int, count: int, rng: np.random.Generator) -> Iterator[tuple
                 "predicted": None if kind == "row" else said,
             },
         )
+
+
+def make_clips(root: Path, predictions: Predictions, names: Classes) -> Clips:
+    """A clip folder of these clips: a pose each, and a few videos that they share."""
+    rng, frames, joints = np.random.default_rng(2), 48, 22
+    (root / "videos").mkdir(parents=True)
+    smooth = np.ones((28, 28, 1), np.uint8)
+    for i in range(20):  # a patchwork that moves on by a pixel a frame
+        picture = np.kron(rng.integers(0, 255, (8, 10, 3), np.uint8), smooth)
+        write_video(root / f"videos/{i}.mp4", (picture[:, k : k + 224] for k in range(frames)), 25)
+    body = Skeleton(
+        "made", tuple(f"j{k}" for k in range(joints)), tuple((k, k + 1) for k in range(joints - 1)), ()
+    )
+    pose = np.concatenate([rng.uniform(20, 200, (1, frames, joints, 2)), np.ones((1, frames, joints, 1))], -1)
+    rows = [
+        {
+            "clip_id": clip_id, "split": "test", "label": int(label), "subject": f"S{i % 40}", "source": "made",
+            "start": 0, "end": frames, "frames": frames, "fps": 25.0, "width": 224, "height": 224,
+            "video": f"videos/{i % 20}.mp4", "persons": 1,
+            "crop_x": 0.0, "crop_y": 0.0, "crop_width": 224.0, "crop_height": 224.0,
+        }
+        for i, (clip_id, label) in enumerate(zip(predictions.clip_ids, predictions.labels, strict=True))
+    ]  # fmt: skip
+    return write_clip_folder(root, rows, (pose.astype(np.float32) for _ in rows), names, body)
+
+
+def own_memory() -> int:
+    """Bytes of this process that are not pages of files: key-points are read from a mapped file, whose pages count as
+    resident until the system wants them back."""
+    found = psutil.Process().memory_info()
+    return int(found.rss - getattr(found, "shared", 0))
+
+
+def explored(
+    run: Run, clips: Clips, count: int, rng: np.random.Generator
+) -> tuple[float, dict[str, list[float]], str]:
+    """Milliseconds until an explorer can be used and of each kind of click, and a line about memory."""
+    predictions, classes = run.predictions(), len(run.classes)
+    vectors = rng.normal(size=(len(predictions), 256)).astype(np.float32)
+    write_embeddings(
+        run.root, "test", Embeddings(predictions.clip_ids, {"rgb": vectors, "pose": vectors[::-1].copy()})
+    )
+    times: dict[str, list[float]] = {}
+    found: list[ErrorExplorer] = []
+    made = timed(lambda: found.append(ErrorExplorer(run, clips=clips)))
+    explorer = found[0]
+    sent: list[int] = []
+    explorer.gallery.send = lambda content, buffers=None: sent.append(sum(map(len, buffers)))  # type: ignore[method-assign]
+
+    def told() -> None:
+        for part in (explorer.gallery, explorer.form, explorer._view("matrix"), explorer._view("classes")):
+            json.dumps(part.selected)  # type: ignore[attr-defined]
+        json.dumps([explorer.bar.filters, explorer.bar.state])
+
+    def click(kind: str, act: Callable[[], object]) -> None:
+        times.setdefault(f"explorer, {kind}", []).append(timed(lambda: (act(), told())))
+
+    def press(part: Any, **content: Any) -> Callable[[], object]:
+        return lambda: part._handle_custom_msg(content, [])
+
+    def round_of_clicks(i: int) -> None:
+        label = int(rng.integers(classes))
+        click("class", press(explorer.bar, act="filter", name="label", value=label))
+        click(
+            "outcome", press(explorer.bar, act="filter", name="outcome", value=("FN", "FP", "wrong")[i % 3])
+        )
+        click("picture", press(explorer.gallery, act="step", by=1))
+        ids = explorer.gallery.shown[:4]
+        click("four pictures", press(explorer.gallery, act="thumbs", ids=ids))
+        click("next error", press(explorer.gallery, act="step", by=1, wrong=True))
+        click("confidence", press(explorer.bar, act="filter", name="low", value=float(rng.uniform(0, 0.5))))
+        click("matrix row", press(explorer._view("matrix"), act="pick", true=label, predicted=None))
+        tag, clip_id = ("occluded", "ambiguous")[i % 2], explorer.form.selected["clip"]
+        if clip_id is not None:
+            click("tag, with its file", press(explorer.form, act="note", clip_id=clip_id, tag=tag, on=True))
+        click("reset: all errors", press(explorer.bar, act="reset"))
+
+    for i in range(max(1, count // 10)):
+        round_of_clicks(i)
+    # Clips that are kept ready fill their cache first: only what comes after that would be growth.
+    player = explorer.player
+    assert player is not None
+    while player._panels._cache.size < 0.9 * player._panels._cache.limit:
+        explorer.next()
+    gc.collect()
+    widgets, before = len(ipywidgets.widgets.widget._instances), own_memory()
+    memory = [before]
+    for _ in range(2):
+        for i in range(500):
+            press(explorer.gallery, act="step", by=1, wrong=i % 2 == 0)()
+            press(explorer.gallery, act="thumbs", ids=explorer.gallery.shown[:4])()
+        gc.collect()
+        memory.append(own_memory())
+    first, second = (np.diff(memory) / 2**20).tolist()
+    line = (
+        f"twice 500 clicks on clips: memory {before / 2**20:.0f} MiB, {first:+.1f} MiB, then {second:+.1f} MiB; "
+        f"widgets {widgets}, {len(ipywidgets.widgets.widget._instances) - widgets:+d}; "
+        f"pictures of {np.mean(sent) / 4096:.1f} KiB each"
+    )
+    explorer.close()
+    return made, times, line
 
 
 def timed(work: Callable[[], object]) -> float:
@@ -132,6 +242,11 @@ def main() -> None:
                 timed(lambda o=output: setattr(matrix, "output", o))
             )
 
+        clips = make_clips(Path(folder) / "clips", run.predictions(), run.classes)
+        opened = timed(lambda: load_clips(clips.root))
+        explorer, more, line = explored(run, clips, arguments.clicks, rng)
+        times |= more
+
     baseline = float(np.median(times["searching anew (the clips only)"]))
     table = pd.DataFrame(
         {
@@ -144,7 +259,9 @@ def main() -> None:
         }
     ).T
     print(f"{arguments.clips:,} clips, {arguments.classes} classes, two views on one selection")
-    print(f"made in {made[0]:.0f} ms (matrix), {made[1]:.0f} ms (bars), {made[2]:.0f} ms (comparison)\n")
+    print(f"made in {made[0]:.0f} ms (matrix), {made[1]:.0f} ms (bars), {made[2]:.0f} ms (comparison)")
+    print(f"error explorer made in {explorer:.0f} ms; opening the clip folder takes {opened:.0f} ms")
+    print(f"{line}\n")
     print(table.round(2).to_string())
 
 

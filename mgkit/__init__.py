@@ -31,6 +31,7 @@ _WHERE = {
     "test": "mgkit.training.inference",
     "explain": "mgkit.training.explaining",
     "load_run": "mgkit.results.runs",
+    "load_notes": "mgkit.results.review",
     "evaluate": "mgkit.results.metrics",
     "compare_runs": "mgkit.results.comparison",
     "per_class": "mgkit.results.metrics",
@@ -70,6 +71,7 @@ if TYPE_CHECKING:
     from mgkit.results.jobs import attach as attach
     from mgkit.results.metrics import evaluate as evaluate
     from mgkit.results.metrics import per_class as per_class
+    from mgkit.results.review import load_notes as load_notes
     from mgkit.results.runs import load_run as load_run
     from mgkit.training import recipes as recipes
     from mgkit.training.explaining import explain as explain

@@ -200,6 +200,19 @@ def _parser() -> argparse.ArgumentParser:
     figures.add_argument("--split", default="test", help="(default: %(default)s)")
     figures.set_defaults(command=_figures)
 
+    review = commands.add_parser("review", help="the review notes of a run; clips to train on next")
+    review.add_argument("run", type=Path, help="run folder")
+    review.add_argument("--csv", type=Path, metavar="FILE", help="write the notes there, too")
+    review.add_argument("--apply", action="store_true", help="write the split table for the next training")
+    review.add_argument(
+        "--exclude", default="label wrong", help="tags, with commas between (default: %(default)s)"
+    )
+    review.add_argument("--keep-labels", action="store_true", help="do not take the proposed classes")
+    review.add_argument("--splits", help="apply notes on these, with commas between (default: all but test)")
+    review.add_argument("--clips", type=Path, help="clip folder (default: the one it was trained on)")
+    review.add_argument("--name", help="of the split table")
+    review.set_defaults(command=_review)
+
     show = commands.add_parser("show", help="what a clip folder or a run folder holds")
     show.add_argument("folder", type=Path)
     show.add_argument("--check", action="store_true", help="read every file of a clip folder and compare it")
@@ -499,6 +512,29 @@ def _figures(options: Any) -> None:
 
     for path in draw_figures(load_run(options.run), split=options.split):
         print(path)
+
+
+def _review(options: Any) -> None:
+    from mgkit.data.clips import load_clips
+    from mgkit.results.runs import load_run
+
+    run = load_run(options.run)
+    notes = run.notes()
+    print(notes.frame().to_string(index=False) if len(notes) else f"there are no review notes in {run.root}")
+    if options.csv is not None:
+        print(f"written to {notes.save(options.csv)}")
+    if not options.apply:
+        return
+    clips = run.clips() if options.clips is None else load_clips(options.clips)
+    before = len(clips.report)
+    made = clips.reviewed(
+        notes, exclude=[tag.strip() for tag in options.exclude.split(",") if tag.strip()],
+        relabel=not options.keep_labels, splits=options.splits.split(",") if options.splits else None,
+        name=options.name,
+    )  # fmt: skip
+    for entry in made.report[before:]:
+        print(f"  {entry['what']}: {entry['detail']}")
+    print(f"{made.path}\nnext: mgkit train {made.path} RUN")
 
 
 def _show(options: Any) -> None:

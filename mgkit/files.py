@@ -6,10 +6,11 @@ import json
 import os
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from mgkit.errors import MgkitError
 
@@ -50,33 +51,44 @@ def atomic(path: str | Path) -> Iterator[Path]:
 
 
 @contextmanager
-def exclusive(folder: str | Path) -> Iterator[None]:
-    """Hold a folder for this process; a second one that wants it is told so.
+def exclusive(folder: str | Path, name: str = ".lock", wait: float = 0.0) -> Iterator[None]:
+    """Hold a folder for this process; a second one that wants it is told so, after `wait` seconds at most.
 
-    The lock belongs to the open file, so it ends with the process however that ends, `kill -9` included.
+    The lock belongs to the open file `name` in the folder, so it ends with the process however that ends, `kill -9`
+    included. Files of other names do not exclude each other.
     """
-    path = Path(folder) / ".lock"
+    path = Path(folder) / name
     try:
         opened = path.open("a+b")
     except OSError as error:
         raise MgkitError(
             f"{folder} cannot be written to ({error.strerror}): choose a folder you may write to."
         ) from None
+    give_up = time.monotonic() + wait
     with opened as handle:
-        try:
-            if sys.platform == "win32":
-                import msvcrt
-
-                msvcrt.locking(handle.fileno(), msvcrt.LK_NBLCK, 1)
-            else:
-                import fcntl
-
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise MgkitError(
-                f"another process is working in {folder}: wait for it or stop it, or choose another folder."
-            ) from None
+        while not _locked(handle):
+            if time.monotonic() >= give_up:
+                raise MgkitError(
+                    f"another process is working in {folder}: wait for it or stop it, or choose another folder."
+                )
+            time.sleep(0.01)
         yield
+
+
+def _locked(handle: IO[bytes]) -> bool:
+    """Whether this process now has the lock of an open file."""
+    try:
+        if sys.platform == "win32":
+            import msvcrt
+
+            msvcrt.locking(handle.fileno(), msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
 
 
 def is_text(path: str | Path) -> bool:

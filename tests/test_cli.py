@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from mgkit.cli import EXIT_INTERRUPTED, EXIT_USER_ERROR, main
-from mgkit.data.clips import Clips
-from mgkit.results.runs import Run, load_run
+from mgkit.data.clips import Clips, load_clips
+from mgkit.results.runs import Run, create_run, load_run
 from tests.tiny import tiny_clips
 
 
@@ -187,3 +187,35 @@ def test_the_demo_data_and_run_are_whole(demo_clips: Clips, demo_run: Run) -> No
     assert demo_run.splits() == ["test"]
     assert all("test" in demo_run.stage(name).splits() for name in ("rgb", "pose"))
     assert load_run(demo_run.root).clips().fingerprint == demo_clips.fingerprint
+
+
+def test_review_lists_exports_and_writes_the_table_for_the_next_training(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clips = tiny_clips(tmp_path / "clips", videos=False)
+    run = create_run(tmp_path / "run", recipe={}, clips=clips, pathways=["pose"], environment={})
+    assert main(["review", str(run.root)]) == 0
+    assert "no review notes" in capsys.readouterr().out
+    run.notes().set("train_0_0", label="blue still", split="train")
+    run.notes().set("train_1_0", ["occluded"], text="hand behind the table", split="train")
+    mine = tmp_path / "mine.csv"
+    words = [
+        "review",
+        str(run.root),
+        "--csv",
+        str(mine),
+        "--apply",
+        "--exclude",
+        "occluded,bad pose",
+        "--name",
+        "next",
+    ]
+    assert main(words) == 0
+    said = capsys.readouterr().out
+    assert "hand behind the table" in said
+    assert "excluded after review: 1 clip tagged occluded, bad pose: train_1_0" in said
+    assert mine.read_text() == (run.root / "review.csv").read_text()
+    made = load_clips(clips.root, splits="next")
+    assert (made.row("train_0_0")["label"], made.row("train_1_0")["split"]) == (2, "unused")
+    assert main(["review", str(run.root), "--apply", "--exclude", "sleepy"]) == 2
+    assert "there is no tag sleepy" in capsys.readouterr().err

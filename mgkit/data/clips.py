@@ -29,6 +29,7 @@ import pandas as pd
 
 from mgkit.data.clip_table import COLUMNS, Classes, check_table
 from mgkit.data.ledger import damaged, wrong_size
+from mgkit.data.reviewed import WRONG_LABEL, Notes, make_reviewed
 from mgkit.data.skeletons import Skeleton
 from mgkit.data.splits import Folds, make_folds, read_split, split_path, write_split
 from mgkit.data.summary import Summary, missing_joints, report_table, summarise
@@ -47,6 +48,7 @@ class Clips:
         skeleton: the key-point layout.
         report: what was found odd when the folder was prepared.
         split_table: name of the split table the splits come from, see `mgkit.data.splits`; "" = the official ones.
+        relabelled: labels may differ from those of the folder; they are in the split table.
     """
 
     root: Path
@@ -55,6 +57,7 @@ class Clips:
     skeleton: Skeleton
     report: list[dict[str, str]] = field(default_factory=list)
     split_table: str = ""
+    relabelled: bool = False
 
     def __len__(self) -> int:
         return len(self.table)
@@ -135,19 +138,39 @@ class Clips:
         parts = ["\n".join(lines), "\n".join(self.classes.names), "\n".join(self.skeleton.joints)]
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
-    def with_splits(self, splits: Sequence[str], name: str, report: Sequence[dict[str, str]] = ()) -> Clips:
+    def with_splits(
+        self,
+        splits: Sequence[str],
+        name: str,
+        report: Sequence[dict[str, str]] = (),
+        *,
+        labels: Sequence[int] | None = None,
+    ) -> Clips:
         """The same clips with other splits, to be saved with `save_splits`.
 
         Args:
             splits: the split of each clip in the order of `table`.
             name: of the split table.
             report: entries to add to the report.
+            labels: the label of each clip in the same order; None = as they are.
         """
         if len(splits) != len(self) or not all(isinstance(split, str) and split for split in splits):
             raise MgkitError(f"splits must be {len(self)} names, one a clip in the order of the table.")
         split_path(self.root, name)
-        table = self.table.assign(split=list(splits))
-        return replace(self, table=table, split_table=name, report=[*self.report, *report])
+        table, relabelled = self.table.assign(split=list(splits)), self.relabelled
+        if labels is not None:
+            new = np.asarray(labels)
+            if new.shape != (len(self),) or new.dtype.kind not in "iu":
+                raise MgkitError(f"labels must be {len(self)} whole numbers, one a clip in the same order.")
+            if len(new) and not 0 <= new.min() <= new.max() < len(self.classes):
+                raise MgkitError(
+                    f"labels must be in 0 to {len(self.classes) - 1}, the classes of {self.root}."
+                )
+            relabelled = relabelled or bool((new != self.labels).any())
+            table = table.assign(label=new.astype(np.int64))
+        return replace(
+            self, table=table, split_table=name, relabelled=relabelled, report=[*self.report, *report]
+        )
 
     def save_splits(self) -> Path:
         """Write the split table of `with_splits`; the same one again changes nothing, another one is refused."""
@@ -188,6 +211,36 @@ class Clips:
                 that name with other splits.
         """
         return make_folds(self, k, group=group, splits=splits, stratify=stratify, seed=seed, name=name)
+
+    def reviewed(
+        self,
+        notes: Notes | pd.DataFrame,
+        *,
+        exclude: Sequence[str] = (WRONG_LABEL,),
+        relabel: bool = True,
+        splits: Sequence[str] | None = None,
+        name: str | None = None,
+    ) -> Clips:
+        """The same clips as somebody's review leaves them: tagged ones out of every split, wrong labels put right.
+
+            mg.train(clips.reviewed(run.notes(), exclude=["label wrong", "occluded"]), recipe, "runs/reviewed")
+
+        Args:
+            notes: `run.notes()`, or a table with the columns of `review.csv` (`clip_id`, `tags`, `label`).
+            exclude: clips with one of these tags become "unused". One that is given its right class is not excluded
+                for "label wrong".
+            relabel: clips with a proposed class get that label.
+            splits: notes about clips of these splits are applied; by default of all but "test", since a score on
+                changed test clips cannot be compared with other scores.
+            name: of the split table, which is saved in the folder; by default from what it holds.
+
+        Returns:
+            The clips. What was changed, and which notes were not applied, is in their report.
+
+        Raises:
+            MgkitError: notes on unknown clips, an unknown tag, class or split, or notes that change nothing.
+        """
+        return make_reviewed(self, notes, exclude=exclude, relabel=relabel, splits=splits, name=name)
 
     def leakage(self) -> pd.DataFrame:
         """What stands on both sides of two splits (footage, videos, subjects, near-duplicates), one row a finding."""
@@ -251,7 +304,10 @@ def load_clips(root: str | Path, splits: str | None = None) -> Clips:
     clips = _load(root)
     if splits is None:
         return clips
-    return clips.with_splits(read_split(split_path(root, splits), clips.ids), splits)
+    found = read_split(
+        split_path(root, splits), clips.ids, clips.table["label"].tolist(), clips.classes.names
+    )
+    return clips.with_splits(found.splits, splits, labels=found.labels)
 
 
 def _load(root: Path) -> Clips:

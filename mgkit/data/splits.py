@@ -1,8 +1,9 @@
 """Other splits of the same clips: a small table beside them, so that no video is copied.
 
-A split table is `splits/<name>.csv` in the clip folder with the columns `clip_id` and `split`. `load_clips` takes its
-path, or its name, and gives the same clips with these splits; everything else (training, runs, figures) sees ordinary
-clips. A clip of split "unused" stands in none.
+A split table is `splits/<name>.csv` in the clip folder with the columns `clip_id` and `split`, and, where clips were
+given other labels, `label`: the name of the class. `load_clips` takes its path, or its name, and gives the same clips
+with these splits and labels; everything else (training, runs, figures) sees ordinary clips. A clip of split "unused"
+stands in none.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -36,11 +37,24 @@ def split_path(root: Path, name: str) -> Path:
     return root / "splits" / f"{name}.csv"
 
 
-def read_split(path: Path, ids: Sequence[str]) -> list[str]:
-    """The split of each of these clips.
+class SplitTable(NamedTuple):
+    """The split of each clip, and its label; None where the table leaves labels alone."""
+
+    splits: list[str]
+    labels: list[int] | None
+
+
+def read_split(path: Path, ids: Sequence[str], labels: Sequence[int], names: Sequence[str]) -> SplitTable:
+    """The splits of these clips, and their labels where the table has any.
+
+    Args:
+        path: of the table.
+        ids: the clips of the folder.
+        labels: their labels there, for the rows of the table that leave the class open.
+        names: class names in label order.
 
     Raises:
-        MgkitError: no such file or not a split table, a clip that stands twice or not at all, an unknown clip.
+        MgkitError: no such file or not a split table, a clip that stands twice or not at all, an unknown clip or class.
     """
     there = sorted(found.stem for found in path.parent.glob("*.csv"))
     if not path.is_file():
@@ -65,16 +79,34 @@ def read_split(path: Path, ids: Sequence[str]) -> list[str]:
     if strange or absent:
         what = f"names unknown clips ({some(strange)})" if strange else f"lacks clips ({some(absent)})"
         raise MgkitError(f"{path} {what}: it was made for other clips, delete it and make it again.")
-    return [split[clip_id] for clip_id in ids]
+    splits = [split[clip_id] for clip_id in ids]
+    if "label" not in table:
+        return SplitTable(splits, None)
+    given = dict(zip(table["clip_id"], table["label"], strict=True))
+    index = {name: label for label, name in enumerate(names)}
+    for clip_id, name in given.items():
+        if name and name not in index:
+            raise MgkitError(
+                f"{path}: clip {clip_id!r} has the label {name!r}, which is no class ({some(names)}): correct it, or "
+                "leave it empty to keep the label of the clip folder."
+            )
+    new = [
+        index[given[clip_id]] if given[clip_id] else label for clip_id, label in zip(ids, labels, strict=True)
+    ]
+    return SplitTable(splits, new)
 
 
 def write_split(path: Path, clips: Clips) -> None:
-    """Write the splits of clips as a table; one that is there already is left alone if it says the same.
+    """Write the splits of clips as a table, with their labels where these are not those of the folder; a table that is
+    there already is left alone if it says the same.
 
     Raises:
         MgkitError: another table has that name.
     """
     table = clips.table[["clip_id", "split"]]
+    if clips.relabelled:
+        names = np.array(clips.classes.names, dtype=object)
+        table = table.assign(label=names[clips.labels])
     text = table.to_csv(index=False, lineterminator="\n")
     if path.is_file():
         if path.read_bytes() == text.encode():
@@ -165,7 +197,10 @@ def make_folds(
     if not 2 <= k <= count:
         raise MgkitError(f"{k} folds were asked for of {count} {group or 'clip'}s: give 2 to {count}.")
     fold_of = _assign(labels, groups, k, stratify, seed)
-    stem = name or f"{group or 'clip'}-{k}{'' if stratify else '-plain'}{f'-seed{seed}' if seed else ''}"
+    begin = f"{clips.split_table}-" if clips.split_table else ""  # other splits or labels: other folds
+    stem = (
+        name or f"{begin}{group or 'clip'}-{k}{'' if stratify else '-plain'}{f'-seed{seed}' if seed else ''}"
+    )
     report = _rare(clips, labels, groups, fold_of, k, group or "clip")
     made = []
     for fold in range(k):

@@ -16,6 +16,7 @@
                             tested with several views, saliency.npz once it was explained (see `view_scores` and
                             `saliency` next door)
     stages/<name>/          run folders of the branches a staged training began with
+    review.csv              what a person has noted about single clips, see `mgkit.results.review`
     figures/, cache/        drawn from the above; may be deleted at any time
 
 Everything is keyed by `clip_id`, and the class order travels in config.json. Every file is written whole or not at
@@ -29,10 +30,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -63,6 +64,9 @@ from mgkit.results.storage import write_status as write_status
 from mgkit.results.view_scores import ViewScores as ViewScores
 from mgkit.results.view_scores import read_view_scores, views_path
 
+if TYPE_CHECKING:
+    from mgkit.results.review import Notes
+
 
 @dataclass(frozen=True, eq=False)
 class Run:
@@ -75,6 +79,9 @@ class Run:
 
     root: Path
     config: dict[str, Any]
+    _read: dict[str, tuple[tuple[int, int, int], Predictions]] = field(
+        default_factory=dict, init=False, repr=False
+    )
 
     def __repr__(self) -> str:
         state = self.status()["state"] if (self.root / "status.json").is_file() else "no status"
@@ -149,10 +156,14 @@ class Run:
         return sorted(path.parent.name for path in (self.root / "splits").glob("*/predictions.parquet"))
 
     def predictions(self, split: str = "test") -> Predictions:
-        """Predictions of an evaluated split, checked against the classes of the run."""
+        """Predictions of an evaluated split, checked against the classes of the run; read again when they change."""
         path = self.root / "splits" / split / "predictions.parquet"
         self._evaluated(path, split)
-        return storage.read_predictions(path, self.classes)
+        found = path.stat()
+        written = found.st_mtime_ns, found.st_size, found.st_ino
+        if split not in self._read or self._read[split][0] != written:
+            self._read[split] = written, storage.read_predictions(path, self.classes)
+        return self._read[split][1]
 
     def test_settings(self, split: str = "test") -> dict[str, Any]:
         """How the predictions of a split were made (views, flip, weights, ...); empty where that is not known."""
@@ -260,6 +271,12 @@ class Run:
                 f"skeleton): {elsewhere}."
             )
         return clips
+
+    def notes(self) -> Notes:
+        """The review notes kept beside the run, see `mgkit.results.review`; empty where nobody has written any."""
+        from mgkit.results.review import Notes
+
+        return Notes(self)
 
     def checkpoint(self, which: str = "best") -> Path:
         """Path of checkpoints/best.pt or checkpoints/last.pt; a missing one raises a `MgkitError`."""

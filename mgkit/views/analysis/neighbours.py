@@ -42,9 +42,10 @@ def nearest_correct(
     if not found.any():
         raise MgkitError(f"no other clip of {_name(predictions, at)} is classified correctly.")
     output = predictions.best if pathway is None else pathway
-    distance = _distances(embeddings.select(predictions.clip_ids), at, output)
-    best = int(np.where(found, distance, np.inf).argmin())
-    return Neighbour(predictions.clip_ids[best], float(distance[best]))
+    ids = [predictions.clip_ids[row] for row in (at, *np.flatnonzero(found).tolist())]
+    distance = _distances(embeddings.select(ids), output)
+    best = int(distance.argmin())
+    return Neighbour(ids[1 + best], float(distance[best]))
 
 
 def exemplar(predictions: Predictions, clip_id: str, pathway: str | None = None) -> Neighbour:
@@ -89,12 +90,12 @@ def _name(predictions: Predictions, at: int) -> str:
     return repr(predictions.classes.names[label]) if predictions.classes else f"class {label}"
 
 
-def _distances(embeddings: Embeddings, at: int, output: str) -> npt.NDArray[np.float64]:
-    """(N,) cosine distance of every clip to clip `at`."""
+def _distances(embeddings: Embeddings, output: str) -> npt.NDArray[np.float64]:
+    """(N - 1,) cosine distance of the first clip to each other one."""
     names = list(embeddings.vectors) if output == "fused" else [output]
     found = []
     for name in names:
         vectors = embeddings.of(name).astype(np.float64)
         unit = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
-        found.append(1 - unit @ unit[at])
+        found.append(1 - unit[1:] @ unit[0])
     return np.mean(found, axis=0)

@@ -10,6 +10,7 @@ from mgkit.views.figures.maps import prototype_map
 from mgkit.views.figures.matrices import confusion
 from mgkit.views.figures.saliency import joint_importance
 from mgkit.views.figures.sets import draw_figures
+from mgkit.views.figures.sheets import clip_sheet
 from mgkit.views.figures.strips import contact_sheet, film_strip
 from mgkit.views.figures.style import VENUES, PaperFigure
 from mgkit.views.figures.tables import PaperTable, table
@@ -22,6 +23,7 @@ __all__ = [
     "class_accuracy",
     "class_counts",
     "clip_lengths",
+    "clip_sheet",
     "confusion",
     "contact_sheet",
     "draw_figures",

@@ -205,7 +205,7 @@ def contact_sheet(
             row = clips.row(clip_id)
             index = int(row["frames"]) // 2
             box = (left + j * (wide + gap), top - text - tall, wide, tall)
-            _place(figure, clips, clip_id, index, skeleton, box, (width, height))
+            place_frame(figure, clips, clip_id, index, skeleton, box, (width, height))
             table.append({"class": clips.classes.names[k], "clip_id": clip_id, "frame": index})
     note = f"middle frame of up to {n} clips a class, drawn with seed {seed}"
     note += f"; {left_out} rarer classes are left out" if left_out else ""
@@ -266,7 +266,7 @@ def _picture(axes: Axes, picture: npt.NDArray[np.uint8] | None, width: int, heig
         spine.set_visible(False)
 
 
-def _place(
+def place_frame(
     figure: Figure,
     clips: Clips,
     clip_id: str,

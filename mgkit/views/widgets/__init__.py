@@ -3,14 +3,20 @@
 from mgkit.views.widgets.accuracy import ClassAccuracy
 from mgkit.views.widgets.comparison import RunComparison
 from mgkit.views.widgets.confusion import ConfusionMatrix
+from mgkit.views.widgets.explorer import ErrorExplorer
+from mgkit.views.widgets.gallery import Gallery
 from mgkit.views.widgets.monitor import TrainingMonitor
 from mgkit.views.widgets.player import ClipPlayer
+from mgkit.views.widgets.review_form import ReviewForm
 from mgkit.views.widgets.selection import Selected, Selection
 
 __all__ = [
     "ClassAccuracy",
     "ClipPlayer",
     "ConfusionMatrix",
+    "ErrorExplorer",
+    "Gallery",
+    "ReviewForm",
     "RunComparison",
     "Selected",
     "Selection",

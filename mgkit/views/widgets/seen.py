@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import fields, replace
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from mgkit.data.clips import Clips
+from mgkit.data.inputs import InputSpec, view_times
 from mgkit.data.skeletons import Skeleton
 from mgkit.errors import MgkitError
-
-if TYPE_CHECKING:  # it needs torch, which a player without heatmaps does without
-    from mgkit.data.batches import InputSpec
 
 GROUPS = ("left", "middle", "right")
 
@@ -35,8 +33,6 @@ def recorded_inputs(recipe: Mapping[str, Any]) -> InputSpec | None:
     Raises:
         MgkitError: the recorded values contradict each other.
     """
-    from mgkit.data.batches import InputSpec
-
     names = [field.name for field in fields(InputSpec)]
     if any(name not in recipe for name in names):
         return None
@@ -49,8 +45,6 @@ def recorded_inputs(recipe: Mapping[str, Any]) -> InputSpec | None:
 
 def sampled(spec: InputSpec, length: int, view: View = MIDDLE) -> dict[str, npt.NDArray[np.int64]]:
     """Per pathway the frames of a clip of `length` frames that a test view shows it, in order, with repeats."""
-    from mgkit.data.batches import view_times
-
     return view_times(spec, length, (view.number + 0.5) / view.of)
 
 

@@ -1,0 +1,124 @@
+// Filters of the error explorer. The bar shows what Python says and sends what a person asks for.
+
+const KEYS = [
+    ["n p", "next, previous clip"], ["e E", "next, previous error"], ["1 2 3 4", "tag: label wrong, ambiguous, occluded, bad pose"], ["t", "write a note"],
+    ["← → ↑ ↓", "move in the pictures; step frames in the player"], ["Page ↓ ↑", "page of pictures"], ["space", "play, in the player"],
+    ["Esc", "back to what the filters find"], ["?", "these keys"],
+];
+const OUTCOME_WORDS = { all: "All", wrong: "Wrong", correct: "Right", TP: "TP", FN: "FN", FP: "FP" };
+const OUTCOME_TITLES = {
+    all: ["all clips", "TP, FN and FP of the class"], wrong: ["clips taken for another class", "FN and FP of the class"], correct: ["clips that were recognised"],
+    TP: ["", "of the class, recognised"], FN: ["", "of the class, missed"], FP: ["", "of another class, taken for it"],
+};
+
+class Bar {
+    constructor(model, el) {
+        this.model = model;
+        this.build(el);
+        this.ends = [onChanges(model, ["filters", "state"], () => this.fill()), scopedKeys(this.root, event => {
+            if (event.key !== "?") return false;
+            this.toggleHelp();
+            return true;
+        })];
+        this.fill();
+    }
+
+    dispose() { this.ends.forEach(end => end()); }
+
+    ask(name, value) { this.model.send({ act: "filter", name, value }); }
+
+    // The button that was pressed goes away or cannot be pressed again: the keys stay with the bar.
+    send(act) {
+        this.model.send({ act });
+        this.root.focus({ preventScroll: true });
+    }
+
+    build(el) {
+        const { title, split, names, outputs, subjects, tags, both } = this.model.get("options");
+        this.outcomes = element("span");
+        this.label = menu("", [["", "any class"], ...names.map((name, i) => [String(i), name])], value => this.ask("label", value === "" ? null : Number(value)));
+        this.label.node.querySelector("select").setAttribute("aria-label", "Class");
+        this.label.node.classList.add("mgk-class");
+        this.output = choice("output", outputs.map(key => [key, OUTPUT_NAMES[key]]), value => this.ask("output", value));
+        this.subject = menu("subject", [["", "any"], ...subjects.map(name => [name, name])], value => this.ask("subject", value));
+        this.notes = menu("notes", [["any", "any"], ["untagged", "without"], ["tagged", "with"], ...tags.map(tag => [tag, tag])], value => this.ask("notes", value));
+        this.sort = menu("order", [["sure", "surest first"], ["unsure", "least sure first"], ["id", "clip id"]], value => this.ask("sort", value));
+        this.differ = element("button", { type: "button", className: "mgk-small mgk-toggle", textContent: "RGB ≠ pose", title: "Only clips that RGB and pose answer differently",
+            onclick: () => this.ask("disagree", !this.model.get("filters").disagree) });
+        this.chip = element("span", { className: "mgk-chip" });
+        this.count = element("span", { className: "mgk-count", attributes: { role: "status" } });
+        this.reset = element("button", { type: "button", className: "mgk-small", textContent: "Reset", title: "All wrong clips, no filter", onclick: () => this.send("reset") });
+        this.helpButton = element("button", { type: "button", className: "mgk-small", title: "Keys (?)", onclick: () => this.toggleHelp() }, element("kbd", { textContent: "?" }), "keys");
+        this.help = element("dl", { className: "mgk-keys", hidden: true }, ...KEYS.map(([keys, words]) =>
+            element("div", {}, element("dt", {}, ...keys.split(" ").map(key => element("kbd", { textContent: key }))), element("dd", { textContent: words }))));
+        const head = element("span", { className: "mgk-title", textContent: title }, element("small", { textContent: split }));
+        const hint = [["n", "p", " clip"], ["e", " error"], ["1", "–", "4", " tag"], ["t", " text"]].flatMap(words =>
+            [...words.map(word => (word.length === 1 && word !== "–" ? element("kbd", { textContent: word }) : word)), "\u2002"]);
+        this.root = element("div", { className: "mgk mgk-filters", tabIndex: -1, style: { outline: "none" }, attributes: { role: "search", "aria-label": "Filters", "data-lm-suppress-shortcuts": "true" } },
+            element("div", { className: "mgk-bar" }, this.outcomes, this.label.node, ...(outputs.length > 1 ? [this.output.node] : []), this.range(),
+                ...(both ? [this.differ] : []), ...(subjects.length > 1 ? [this.subject.node] : []), this.notes.node),
+            element("div", { className: "mgk-bar mgk-second-bar" }, head, this.chip, this.count, this.sort.node, this.reset, element("span", { className: "mgk-hint" }, ...hint), this.helpButton),
+            this.help);
+        el.append(this.root);
+    }
+
+    // Two handles on one rail: the least and the highest probability of the predicted class.
+    range() {
+        const handle = (name, words) => element("input", { type: "range", min: 0, max: 100, step: 1, attributes: { "aria-label": words },
+            oninput: () => this.slide(name), onchange: () => this.ask(name, Number(this[name].value) / 100) });
+        this.low = handle("low", "Least confidence in per cent");
+        this.high = handle("high", "Highest confidence in per cent");
+        this.rail = element("i");
+        this.read = element("output");
+        return element("span", { className: "mgk-range", title: "Probability of the class that was predicted" }, "confidence",
+            element("span", { className: "mgk-rail" }, this.rail, this.low, this.high), this.read);
+    }
+
+    slide(name) {
+        let low = Number(this.low.value), high = Number(this.high.value);
+        if (low > high) {
+            if (name === "low") this.high.value = high = low;
+            else this.low.value = low = high;
+        }
+        this.rail.style.left = `${low}%`;
+        this.rail.style.right = `${100 - high}%`;
+        this.read.textContent = `${low}–${high} %`;
+    }
+
+    fill() {
+        const { outcome, label, output, subject, low, high, disagree, notes, sort } = this.model.get("filters");
+        const { picked, count, of, narrows } = this.model.get("state"), one = label !== null;
+        const keys = one ? ["all", "TP", "FN", "FP", "wrong"] : ["all", "wrong", "correct"];
+        const held = this.outcomes.contains(document.activeElement);
+        const buttons = choice("outcome", keys.map(key => [key, OUTCOME_WORDS[key]]), value => this.ask("outcome", value));
+        buttons.press(picked ? null : outcome);
+        buttons.node.querySelectorAll("button").forEach(button => { button.title = OUTCOME_TITLES[button.dataset.key][Number(one)]; });
+        this.outcomes.replaceChildren(buttons.node);
+        if (held) this.outcomes.querySelector("[aria-pressed=true]")?.focus();
+        this.label.press(label === null ? "" : String(label));
+        this.output.press(output);
+        this.subject.press(subject);
+        this.notes.press(notes);
+        this.sort.press(sort);
+        this.differ.setAttribute("aria-pressed", String(disagree));
+        this.low.value = Math.round(100 * low);
+        this.high.value = Math.round(100 * high);
+        this.slide("low");
+        this.chip.hidden = !picked;
+        if (picked) this.chip.replaceChildren(element("span", { textContent: picked, title: picked }), element("button", { type: "button", textContent: "×", title: "Back to what the filters find", attributes: { "aria-label": "Drop" }, onclick: () => this.send("unpick") }));
+        this.count.textContent = count === of ? clipsOf(count) : `${number(count)} of ${clipsOf(of)} pass the filters`;
+        this.reset.disabled = !picked && !narrows && outcome === "wrong" && label === null;
+    }
+
+    toggleHelp() {
+        this.help.hidden = !this.help.hidden;
+        this.helpButton.setAttribute("aria-pressed", String(!this.help.hidden));
+    }
+}
+
+export default {
+    render({ model, el }) {
+        const view = new Bar(model, el);
+        return () => view.dispose();
+    },
+};
