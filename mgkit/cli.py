@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import argparse
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from mgkit import __version__
+from mgkit import commands as does
 from mgkit.errors import MgkitError
 
-EXIT_BROKEN, EXIT_USER_ERROR, EXIT_INTERRUPTED = 1, 2, 130
+EXIT_USER_ERROR, EXIT_INTERRUPTED = 2, 130
 READER_NAMES = ("imigue", "smg", "ma52", "pyskl", "folders")
 
 
@@ -27,10 +26,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             and words[1] in READER_NAMES
             and words[2] in ("-h", "--help")
         ):
-            _reader_help(words[1])
+            does.reader_help(words[1])
             return 0
         options, rest = _parser().parse_known_args(words)
-        if rest and options.command is not _prepare:
+        if rest and options.command is not does.prepare:
             _parser().error(f"unrecognized arguments: {' '.join(rest)}")
         options.rest = rest
         status: int | None = options.command(options)
@@ -58,7 +57,7 @@ def _parser() -> argparse.ArgumentParser:
     demo.add_argument("--seed", type=int, default=0, help="of the training (default: %(default)s)")
     demo.add_argument("--device", default="auto", help="auto, cpu or cuda (default: %(default)s)")
     _changes(demo)
-    demo.set_defaults(command=_demo)
+    demo.set_defaults(command=does.demo)
 
     prepare = commands.add_parser(
         "prepare",
@@ -85,7 +84,7 @@ def _parser() -> argparse.ArgumentParser:
     prepare.add_argument(
         "--report", action="store_true", help="print every entry of the report, not the first few"
     )
-    prepare.set_defaults(command=_prepare)
+    prepare.set_defaults(command=does.prepare)
 
     folds = commands.add_parser("folds", help="k-fold splits of a clip folder, by subject or video")
     folds.add_argument("folder", type=Path, help="clip folder")
@@ -100,28 +99,28 @@ def _parser() -> argparse.ArgumentParser:
     folds.add_argument("--plain", action="store_true", help="do not spread the classes evenly over the folds")
     folds.add_argument("--seed", type=int, default=0, help="(default: %(default)s)")
     folds.add_argument("--name", help="begin of the names of the split tables")
-    folds.set_defaults(command=_folds)
+    folds.set_defaults(command=does.folds)
 
     train = commands.add_parser(
         "train", help="clip folder and recipe to run folder; resumes an unfinished one"
     )
     _training(train)
-    train.set_defaults(command=_train)
+    train.set_defaults(command=does.train)
 
     launch = commands.add_parser("launch", help="as train, in a process of its own that outlives the shell")
     _training(launch)
-    launch.set_defaults(command=_launch)
+    launch.set_defaults(command=does.launch)
 
     stop = commands.add_parser("stop", help="end a launched training so that it can be resumed")
     stop.add_argument("run", type=Path, help="run folder")
     stop.add_argument(
         "--hard", action="store_true", help="kill it; what came after the last checkpoint is lost"
     )
-    stop.set_defaults(command=_stop)
+    stop.set_defaults(command=does.stop)
 
     status = commands.add_parser("status", help="how a training is, and the end of its log")
     status.add_argument("run", type=Path, help="run folder")
-    status.set_defaults(command=_show_status)
+    status.set_defaults(command=does.show_status)
 
     test = commands.add_parser("test", help="test a run on a split; writes predictions and embeddings")
     test.add_argument("run", type=Path, help="run folder")
@@ -143,7 +142,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     test.add_argument("--checkpoint", default="best", help="best or last (default: %(default)s)")
     _hardware(test)
-    test.set_defaults(command=_test)
+    test.set_defaults(command=does.test)
 
     explain = commands.add_parser(
         "explain",
@@ -164,7 +163,7 @@ def _parser() -> argparse.ArgumentParser:
     explain.add_argument("--checkpoint", default="best", help="best or last (default: %(default)s)")
     explain.add_argument("--replace", action="store_true", help="make anew what was made with other settings")
     _hardware(explain)
-    explain.set_defaults(command=_explain)
+    explain.set_defaults(command=does.explain)
 
     ablation = commands.add_parser("ablation", help="train one part more a row, over seeds; print the table")
     ablation.add_argument("clips", type=Path, help="clip folder with train, val and test")
@@ -172,7 +171,7 @@ def _parser() -> argparse.ArgumentParser:
     ablation.add_argument("--seeds", type=int, default=5, help="0, 1, ... so many (default: %(default)s)")
     _hardware(ablation)
     _changes(ablation)
-    ablation.set_defaults(command=_ablation)
+    ablation.set_defaults(command=does.ablation)
 
     compare = commands.add_parser(
         "compare", help="runs in one table: settings that differ, results, significance"
@@ -193,12 +192,12 @@ def _parser() -> argparse.ArgumentParser:
         form.add_argument(
             f"--{name}", dest="form", action="store_const", const=name, help=f"print it as {what}"
         )
-    compare.set_defaults(command=_compare)
+    compare.set_defaults(command=does.compare)
 
     figures = commands.add_parser("figures", help="draw the figures of a tested run")
     figures.add_argument("run", type=Path, help="run folder")
     figures.add_argument("--split", default="test", help="(default: %(default)s)")
-    figures.set_defaults(command=_figures)
+    figures.set_defaults(command=does.figures)
 
     review = commands.add_parser("review", help="the review notes of a run; clips to train on next")
     review.add_argument("run", type=Path, help="run folder")
@@ -211,7 +210,7 @@ def _parser() -> argparse.ArgumentParser:
     review.add_argument("--splits", help="apply notes on these, with commas between (default: all but test)")
     review.add_argument("--clips", type=Path, help="clip folder (default: the one it was trained on)")
     review.add_argument("--name", help="of the split table")
-    review.set_defaults(command=_review)
+    review.set_defaults(command=does.review)
 
     show = commands.add_parser("show", help="what a clip folder or a run folder holds")
     show.add_argument("folder", type=Path)
@@ -219,12 +218,12 @@ def _parser() -> argparse.ArgumentParser:
     show.add_argument(
         "--report", action="store_true", help="print every entry of the report, not the first few"
     )
-    show.set_defaults(command=_show)
+    show.set_defaults(command=does.show)
 
     doctor = commands.add_parser(
         "doctor", help="what works on this machine, and what to do about what does not"
     )
-    doctor.set_defaults(command=_doctor)
+    doctor.set_defaults(command=does.doctor)
     return parser
 
 
@@ -282,329 +281,3 @@ def _changes(parser: argparse.ArgumentParser) -> None:
 def _hardware(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: %(default)s)")
     parser.add_argument("--workers", type=int, help="loader processes (default: by the number of cores)")
-
-
-def _demo(options: Any) -> None:
-    from mgkit import demo, recipes
-    from mgkit.training.inference import test
-    from mgkit.training.loop import train
-
-    began = time.monotonic()
-    _say(f"1/4 the embedded dataset: {options.data}")
-    clips = demo.demo_clips(options.data)
-    print(clips, file=sys.stderr)
-    _say("2/4 training: RGB branch, pose branch, both with fusion and prototypes")
-    changes = recipes.parse_changes(options.changes)
-    run = train(clips, recipes.demo(**changes), options.out, seed=options.seed, device=options.device)
-    _say("3/4 test")
-    for part in (*(run.stage(name) for name in run.stages()), run):
-        test(part, "test", clips=clips, device=options.device)
-    _say("4/4 figures")
-    from mgkit.views.figures import draw_figures
-
-    draw_figures(run, clips, "test")
-    print(f"\n{_results(run, 'test')}\n")
-    print(f"run folder  {run.root}\nfigures     {run.figures}\nclip folder {clips.root}")
-    print(f"notebooks   make lab\n{(time.monotonic() - began) / 60:.1f} minutes")
-
-
-def _reader_help(name: str) -> None:
-    from mgkit.data.reader_options import parse_options
-
-    parse_options(name, ["--help"])
-
-
-def _prepare(options: Any) -> None:
-    from mgkit.data.prepare import prepare
-    from mgkit.data.reader_options import parse_options
-
-    clips = prepare(
-        options.reader, options.source, options.out, size=options.size, workers=options.workers,
-        strict=options.strict, tolerated=options.tolerated, **parse_options(options.reader, options.rest),
-    )  # fmt: skip
-    print(clips)
-    _report(clips, options.report)
-
-
-def _report(clips: Any, whole: bool = False) -> None:
-    from mgkit.data.prepare import report_lines
-
-    if whole:
-        for entry in clips.report:
-            print("\t".join((entry["what"], entry["clip_id"], entry["detail"])))
-        return
-    lines = list(report_lines(clips))
-    print("nothing was odd" if not lines else "what was odd (how many): which")
-    for line in lines:
-        print(f"  {line}")
-
-
-def _folds(options: Any) -> None:
-    from mgkit.data.clips import load_clips
-
-    folds = load_clips(options.folder).folds(
-        options.k, group=None if options.group == "clip" else options.group, stratify=not options.plain,
-        seed=options.seed, splits=options.splits.split(",") if options.splits else None, name=options.name,
-    )  # fmt: skip
-    print(folds.summary().to_string())
-    for entry in folds.report:
-        print(f"  {entry['what']}: {entry['detail']}")
-    for fold in folds:
-        print(fold.path)
-    print(f"next: mgkit train {folds[0].path} RUN")
-
-
-def _recipe(options: Any) -> Any:
-    from mgkit import recipes
-    from mgkit.training.launching import read_recipe
-
-    if options.recipe_file is not None:
-        if options.changes:
-            raise MgkitError("--set changes a named recipe: write the change into the file of --recipe-file.")
-        return read_recipe(options.recipe_file)
-    if options.recipe not in recipes.RECIPES:
-        raise MgkitError(f"there is no recipe {options.recipe!r}; there are {', '.join(recipes.RECIPES)}.")
-    changes = recipes.parse_changes(options.changes)
-    # The paper's training with changes goes by another name.
-    name = "fusion" if options.recipe == "paper" and changes else options.recipe
-    return recipes.RECIPES[name](**changes)
-
-
-def _given(options: Any) -> dict[str, Any]:
-    return {
-        "seed": options.seed, "train_split": options.train_split,
-        "val_split": None if options.val_split == "none" else options.val_split,
-        "device": options.device, "workers": options.workers,
-        "start": _start(options.start, options.start_classes, options.start_joints),
-    }  # fmt: skip
-
-
-def _train(options: Any) -> None:
-    import signal
-    import threading
-
-    from mgkit.data.clips import load_clips
-    from mgkit.training.loop import train
-
-    # Who starts a process in the background may have it ignore Ctrl-C; a training must hear it to be stopped.
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-    run = train(load_clips(options.clips), _recipe(options), options.out, **_given(options))
-    print(f"run folder {run.root}; next: mgkit test {run.root}")
-
-
-def _launch(options: Any) -> None:
-    from mgkit.data.clips import load_clips
-    from mgkit.training.launching import launch
-
-    job = launch(load_clips(options.clips), _recipe(options), options.out, **_given(options))
-    print(f"launched {job.root}; next: mgkit status {job.root}, mgkit stop {job.root}")
-
-
-def _stop(options: Any) -> None:
-    from mgkit.results.jobs import attach
-
-    state = attach(options.run).stop(hard=options.hard)
-    print(f"{options.run}: {state.name}; the same command resumes it")
-
-
-def _show_status(options: Any) -> None:
-    from mgkit.results.jobs import attach
-
-    job = attach(options.run)
-    print(job)
-    if text := job.log():
-        print(text)
-
-
-def _start(words: Sequence[str], classes: str | None, joints: str | None) -> dict[str, Any] | None:
-    """What `--start` and its options say, as `train` takes it: runs as they are, files with what is to be adapted."""
-    from mgkit.training.starts import Weights
-
-    start: dict[str, Any] = {}
-    for word in words:
-        name, sign, value = word.partition("=")
-        if not sign or not value:
-            raise MgkitError(f"{word!r} is no start: write rgb=, pose= or all= and a run folder or a file.")
-        file = Path(value).is_file()
-        start[name] = Weights(value, classes, None if name == "rgb" else joints) if file else value
-    if (classes or joints) and not any(isinstance(given, Weights) for given in start.values()):
-        raise MgkitError(
-            "--start-classes and --start-joints are about files of weights: give one with --start."
-        )
-    return start or None
-
-
-def _test(options: Any) -> None:
-    from mgkit.data.clips import load_clips
-    from mgkit.results.runs import load_run
-    from mgkit.training.inference import test
-
-    run = load_run(options.run)
-    clips = None if options.clips is None else load_clips(options.clips)
-    weights = None if options.weights is None else dict(zip(("rgb", "pose"), options.weights, strict=True))
-    run.checkpoint(options.checkpoint)  # an unfinished run is refused before any part of it is tested
-    # The branches too: a fusion is worth its cost only if it beats the parts it was made of.
-    for part in (*(run.stage(name) for name in run.stages()), run):
-        test(
-            part, options.split, clips=clips, views=options.views, flip=options.flip, checkpoint=options.checkpoint,
-            weights=weights if part is run else None, rectification=options.rectification,
-            device=options.device, workers=options.workers,
-        )  # fmt: skip
-    print(_results(run, options.split))
-
-
-def _explain(options: Any) -> None:
-    from mgkit.data.clips import load_clips
-    from mgkit.training.explaining import explain
-
-    clips = None if options.clips is None else load_clips(options.clips)
-    saliency = explain(
-        options.run, options.split, clips=clips, clip_ids=options.clip, target=options.target, output=options.output,
-        method=options.method, steps=options.steps, checkpoint=options.checkpoint, device=options.device,
-        workers=options.workers, replace=options.replace,
-    )  # fmt: skip
-    print(
-        f"{saliency}\ndraw it with mgkit.widgets.ClipPlayer(run) or mgkit.figures.film_strip(..., saliency=...)"
-    )
-
-
-def _ablation(options: Any) -> None:
-    from mgkit import recipes
-    from mgkit.ablation import ablation_markdown, ablation_recipes, run_ablation
-    from mgkit.data.clips import load_clips
-
-    if options.seeds < 1:
-        raise MgkitError(f"--seeds is {options.seeds}: use 1 or more.")
-    changes = recipes.parse_changes(options.changes)
-    table = run_ablation(
-        load_clips(options.clips), options.out, seeds=range(options.seeds), device=options.device,
-        workers=options.workers,
-        rows=ablation_recipes(recipes.demo(**changes) if changes else None),
-    )  # fmt: skip
-    print(ablation_markdown(table))
-
-
-def _compare(options: Any) -> None:
-    from mgkit.results.comparison import compare_runs
-    from mgkit.views.figures.tables import table
-
-    found = table(
-        compare_runs(
-            options.runs,
-            options.split,
-            output=options.output,
-            baseline=options.baseline,
-            group_seeds=options.seeds,
-        )
-    )
-    shown = {"csv": found.csv, "markdown": found.markdown, "latex": found.latex, None: found.text}[
-        options.form
-    ]
-    print(shown().rstrip("\n"))
-    if options.form is None:
-        print(f"\n{found.note}")
-
-
-def _figures(options: Any) -> None:
-    from mgkit.results.runs import load_run
-    from mgkit.views.figures import draw_figures
-
-    for path in draw_figures(load_run(options.run), split=options.split):
-        print(path)
-
-
-def _review(options: Any) -> None:
-    from mgkit.data.clips import load_clips
-    from mgkit.results.runs import load_run
-
-    run = load_run(options.run)
-    notes = run.notes()
-    print(notes.frame().to_string(index=False) if len(notes) else f"there are no review notes in {run.root}")
-    if options.csv is not None:
-        print(f"written to {notes.save(options.csv)}")
-    if not options.apply:
-        return
-    clips = run.clips() if options.clips is None else load_clips(options.clips)
-    before = len(clips.report)
-    made = clips.reviewed(
-        notes, exclude=[tag.strip() for tag in options.exclude.split(",") if tag.strip()],
-        relabel=not options.keep_labels, splits=options.splits.split(",") if options.splits else None,
-        name=options.name,
-    )  # fmt: skip
-    for entry in made.report[before:]:
-        print(f"  {entry['what']}: {entry['detail']}")
-    print(f"{made.path}\nnext: mgkit train {made.path} RUN")
-
-
-def _show(options: Any) -> None:
-    from mgkit.data.clips import load_clips
-    from mgkit.results.runs import load_run
-
-    if (options.folder / "config.json").is_file():
-        run = load_run(options.folder)
-        print(run)
-        for key, value in run.recipe.items():
-            if key != "stages":
-                print(f"  {key} = {value}")
-        for split in run.splits():
-            print(_results(run, split))
-        return
-    clips = load_clips(options.folder)
-    print(clips)
-    print(clips.summary())
-    _report(clips, options.report)
-    if options.check:
-        _check(clips)
-
-
-def _doctor(options: Any) -> int:
-    from mgkit.checkup import doctor
-
-    report = doctor()
-    print(report)
-    return 0 if report.ok else EXIT_BROKEN
-
-
-def _check(clips: Any) -> None:
-    from mgkit.errors import some
-    from mgkit.progress import Progress
-
-    with Progress("check") as bar:
-        files = clips.damaged(tick=lambda done, total: bar.advance(1, total))
-    for file, problem in files.items():
-        print(f"  {file} {problem}")
-    if files:
-        raise MgkitError(
-            f"{len(files)} files of {clips.root} are damaged: {some(files)}. Delete them and run the same "
-            "`mgkit prepare` again, it makes these anew."
-        )
-    print("every file is as it was written")
-
-
-def _results(run: Any, split: str) -> str:
-    """The table of results of a run and of its branches, in per cent."""
-    import pandas as pd
-
-    from mgkit.results.metrics import evaluate
-
-    parts = {
-        f"{name} branch alone": run.stage(name) for name in run.stages() if split in run.stage(name).splits()
-    }
-    table = evaluate(run, split)
-    rows = {name: evaluate(stage, split).iloc[0] for name, stage in parts.items()}
-    shown = {"rgb": "RGB", "pose": "pose"}
-    joint = "two-pathway: " if len(run.pathways) > 1 else ""
-    names = {key: f"{joint}{text}" for key, text in {**shown, "fused": "fused"}.items()} | {
-        "majority": "always the majority"
-    }
-    table.index = pd.Index([names.get(str(name), str(name)) for name in table.index])
-    table = pd.concat([pd.DataFrame(rows).T, table]) if rows else table
-    percent = table[["top1", "top1_low", "top1_high", "macro_f1", "mean_class_accuracy"]].astype(float) * 100
-    percent.columns = pd.Index(["Top-1", "95 % from", "to", "macro-F1", "mean class acc."])
-    count = int(table["clips"].iloc[0])
-    return f"{split}: {count} clips, per cent\n{percent.to_string(float_format=lambda v: f'{v:.1f}', na_rep='-')}"
-
-
-def _say(line: str) -> None:
-    print(f"\n== {line}", file=sys.stderr, flush=True)

@@ -166,7 +166,7 @@ def test_ctrl_c_says_how_to_go_on(
     def interrupted(options: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("mgkit.cli._show", interrupted)
+    monkeypatch.setattr("mgkit.commands.show", interrupted)
     assert main(["show", "x"]) == EXIT_INTERRUPTED
     assert "The same command goes on" in capsys.readouterr().err
 
