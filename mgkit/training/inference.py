@@ -10,7 +10,6 @@ from typing import Any, cast
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
 from torch.utils.data import DataLoader
 
 from mgkit.data.batches import ClipDataset, EpochSampler, batch_inputs, collate, worker_options
@@ -18,6 +17,7 @@ from mgkit.data.clips import Clips
 from mgkit.errors import MgkitError, some
 from mgkit.models import (
     Objective,
+    PathwayHead,
     PathwayOutput,
     PrototypicalRefinement,
     SinglePathway,
@@ -26,10 +26,12 @@ from mgkit.models import (
     fuse_probabilities,
     rectify,
 )
+from mgkit.models.distributed import rank, sum_over_processes, world_size
 from mgkit.progress import Progress
 from mgkit.results.runs import Embeddings, Predictions, Run, load_run, write_embeddings, write_predictions
 from mgkit.training.building import build_model, build_objective
 from mgkit.training.device import cpu_threads, default_workers, make_fabric, unwrapped_errors
+from mgkit.training.processes import on_first
 from mgkit.training.recipes import Recipe
 
 
@@ -45,6 +47,8 @@ def test(
     rectification: float = 0.0,
     batch_size: int | None = None,
     device: str = "auto",
+    devices: int | None = None,
+    nodes: int | None = None,
     workers: int | None = None,
     progress: bool = True,
 ) -> Predictions:
@@ -62,6 +66,7 @@ def test(
             prototype is added to the logits. 0, the default, leaves them alone. Choose it on the validation split.
         batch_size: views a step; any value gives the same answer. The recipe's by default.
         device: "auto", "cpu", "cuda".
+        devices, nodes: processes that share the clips, as for `train`.
         workers: loader processes; chosen from the number of cores by default.
         progress: show a bar.
 
@@ -98,7 +103,8 @@ def test(
         )
     if not 0 <= rectification < float("inf"):
         raise MgkitError(f"rectification is {rectification}: use a number, 0 or more.")
-    fabric = make_fabric(device)
+    fabric = make_fabric(device, devices=devices, nodes=nodes)
+    fabric.launch()
     model = build_model(recipe, len(clips.classes), recipe.input_spec().channels(clips.skeleton))
     objective = build_objective(recipe, len(clips.classes))
     state = load_checkpoint(run.checkpoint(checkpoint))
@@ -106,7 +112,7 @@ def test(
     model.to(fabric.device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     objective.to(fabric.device)
     workers = default_workers(recipe.pathways, fabric.device) if workers is None else workers
-    bar = Progress(f"test {split}", progress)
+    bar = Progress(f"test {split}", progress and fabric.is_global_zero)
     with bar, cpu_threads(fabric.device, workers):
         predictions, embeddings = predict(
             model,
@@ -125,9 +131,13 @@ def test(
         "weights": None if weights is None else dict(weights), "rectification": rectification,
         "clips": clips.fingerprint,
     }  # fmt: skip
-    write_predictions(run.root, split, predictions, settings)
-    if embeddings is not None:
-        write_embeddings(run.root, split, embeddings)
+
+    def write() -> None:
+        write_predictions(run.root, split, predictions, settings)
+        if embeddings is not None:
+            write_embeddings(run.root, split, embeddings)
+
+    on_first(fabric, write)
     return predictions
 
 
@@ -170,15 +180,20 @@ def predict(
     workers: int = 0,
     progress: Progress | None = None,
 ) -> tuple[Predictions, Embeddings | None]:
-    """Probabilities, embeddings and prototype distances of every clip of a dataset, averaged over its views."""
-    sampler = EpochSampler(dataset)
+    """Probabilities, embeddings and prototype distances of every clip of a dataset, averaged over its views.
+
+    Several processes take a share of the clips each, and all of them get the whole.
+    """
+    sampler = EpochSampler(dataset, rank(), world_size())
     loader = DataLoader(
         dataset, batch_size=batch_size, sampler=sampler, collate_fn=collate, **worker_options(workers, device)
     )
     count, classes = len(dataset), len(dataset.clips.classes)
     names = [*model.pathways, "fused"] if len(model.pathways) > 1 else list(model.pathways)
     sums = {name: torch.zeros(count, classes, dtype=torch.float64) for name in names}
-    vectors: dict[str, Tensor] = {}
+    vectors = {
+        name: torch.zeros(count, size, dtype=torch.float64) for name, size in embedding_sizes(model).items()
+    }
     was_training = model.training
     model.eval()
     with unwrapped_errors(), torch.inference_mode():
@@ -194,13 +209,15 @@ def predict(
                     sums[name].index_add_(0, rows, probability.double().cpu())
             for name, output in outputs.items():
                 if output.embedding is not None:
-                    store = vectors.setdefault(
-                        name, torch.zeros(count, output.embedding.shape[1], dtype=torch.float64)
-                    )
-                    store.index_add_(0, rows, output.embedding.double().cpu())
+                    vectors[name].index_add_(0, rows, output.embedding.double().cpu())
             if progress is not None:
                 progress.advance(len(rows), len(sampler))
     model.train(was_training)
+    for store in (
+        *sums.values(),
+        *vectors.values(),
+    ):  # each clip is in one process's share, and 0 in the others
+        store.copy_(sum_over_processes(store.to(device)))
     views = dataset.views_per_clip
     embeddings = {name: (value / views).float().numpy() for name, value in vectors.items()}
     labels = dataset.clips.labels
@@ -213,6 +230,12 @@ def predict(
         other=other,
     )
     return predictions, Embeddings(dataset.clips.ids, embeddings) if embeddings else None
+
+
+def embedding_sizes(model: SinglePathway | TwoPathway) -> dict[str, int]:
+    """D of each pathway that has an embedding."""
+    heads = {name: cast(PathwayHead, head) for name, head in model.heads.items()}
+    return {name: head.embedding.out_features for name, head in heads.items() if head.embedding is not None}
 
 
 def _rectified(
