@@ -6,19 +6,18 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from mgkit.models.distributed import sum_over_processes, world_size
+from mgkit.models.similarity import at_least_float32
 
 __all__ = ["GlobalBatchNorm3d", "freeze_statistics", "normalise_over_processes"]
 
 
-class GlobalBatchNorm3d(nn.SyncBatchNorm):
+class GlobalBatchNorm3d(nn.BatchNorm3d):
     """BatchNorm whose statistics in training are those of the clips of all processes, whose numbers may differ.
 
-    The state dict is that of `nn.BatchNorm3d`. On a GPU torch's own SyncBatchNorm computes it, which knows no CPU; on
-    a CPU it is done here from the sums of x and of its squared deviations, with two exchanges. Without several
-    processes, and in evaluation mode, it is ordinary BatchNorm.
+    What torch's SyncBatchNorm is on GPUs, for those that it does not know, CPUs: from the sums of x and of its squared
+    deviations, with two exchanges. Without several processes, and in evaluation mode, it is ordinary BatchNorm.
 
     Shapes:
         (N, C, T, H, W) -> the same; N may be 0 on some processes.
@@ -26,15 +25,10 @@ class GlobalBatchNorm3d(nn.SyncBatchNorm):
 
     def forward(self, input: Tensor) -> Tensor:
         if not self.training or world_size() == 1:
-            return F.batch_norm(
-                input, self.running_mean, self.running_var, self.weight, self.bias, self.training,
-                cast(float, self.momentum), self.eps,
-            )  # fmt: skip
-        if input.device.type != "cpu":
             return super().forward(input)
-        x = input.float()
+        x = at_least_float32(input)
         axes = [0, 2, 3, 4]
-        values = torch.tensor([float(x.numel() // x.shape[1])])
+        values = x.new_tensor([x.numel() // x.shape[1]])
         sums = sum_over_processes(torch.cat([x.sum(axes), values]))
         count = sums[-1].detach()
         mean = sums[:-1] / count
@@ -51,19 +45,18 @@ class GlobalBatchNorm3d(nn.SyncBatchNorm):
         return (deviations * scale.view(1, -1, 1, 1, 1) + self.bias.view(1, -1, 1, 1, 1)).to(input.dtype)
 
 
-def normalise_over_processes(module: nn.Module) -> None:
-    """Make every BatchNorm3d inside a module a `GlobalBatchNorm3d`, with the same parameters, in place."""
+def normalise_over_processes(module: nn.Module, device: torch.device) -> None:
+    """Make every BatchNorm3d inside a module one over all processes, in place; names and parameters stay the same."""
+    kind: type[nn.Module] = nn.SyncBatchNorm if device.type == "cuda" else GlobalBatchNorm3d
     for name, child in list(module.named_children()):
         if type(child) is nn.BatchNorm3d:
-            new: Any = GlobalBatchNorm3d(child.num_features, child.eps, child.momentum, device="meta")
-            for key in ("weight", "bias"):
-                setattr(new, key, getattr(child, key))
-            for key in ("running_mean", "running_var", "num_batches_tracked"):
+            new: Any = kind(child.num_features, child.eps, child.momentum)
+            for key in ("weight", "bias", "running_mean", "running_var", "num_batches_tracked"):
                 setattr(new, key, getattr(child, key))
             new.training = child.training
             setattr(module, name, new)
         else:
-            normalise_over_processes(child)
+            normalise_over_processes(child, device)
 
 
 def freeze_statistics(module: nn.Module) -> None:

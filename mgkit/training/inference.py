@@ -194,13 +194,14 @@ def predict(
     vectors = {
         name: torch.zeros(count, size, dtype=torch.float64) for name, size in embedding_sizes(model).items()
     }
-    was_training = model.training
+    was_training, kind = model.training, next(model.parameters()).dtype
     model.eval()
     with unwrapped_errors(), torch.inference_mode():
         for batch in loader:
             batch = batch.to(device)
+            inputs = batch_inputs(batch, dataset.spec, dataset.clips.skeleton)
             with autocast():
-                outputs = model(batch_inputs(batch, dataset.spec, dataset.clips.skeleton))
+                outputs = model({name: value.to(kind) for name, value in inputs.items()})
             if rectification:
                 outputs = _rectified(outputs, objective, rectification)
             rows = batch.rows.cpu()

@@ -221,7 +221,7 @@ def _train(
         report = str(apply_start(model, objective, start, recipe, clips))
         on_first(fabric, lambda: _write_text(out / "start.txt", report))
     if recipe.batch_norm == "batch" and fabric.world_size > 1:
-        normalise_over_processes(model)
+        normalise_over_processes(model, fabric.device)
     model.to(memory_format=torch.channels_last_3d)
     optimizer = torch.optim.SGD(
         model.parameters(),
