@@ -140,7 +140,10 @@ class ClipDataset(Dataset[Sample]):
         epoch, position, view = key
         row, spec = self._rows[position], self.spec
         length, width, height = row["frames"], row["width"], row["height"]
-        generator = np.random.default_rng([self.seed, epoch, position]) if self.training else None
+        generator = None
+        if self.training:  # a clip drawn again in the same epoch (balanced sampling) gets another crop
+            again = [view] if view else []
+            generator = np.random.default_rng([self.seed, epoch, position, *again])
         if generator is None:
             shift = (view % self.views + 0.5) / self.views
             times = uniform_times(length, spec.pose_frames, shift=shift)
@@ -165,20 +168,24 @@ class ClipDataset(Dataset[Sample]):
 
 
 class EpochSampler(Sampler[tuple[int, int, int]]):
-    """The keys of one epoch: every clip once in random order (training), or every view in order (testing)."""
+    """The keys of one epoch: every clip once in random order (training), or every view in order (testing).
 
-    def __init__(self, dataset: ClipDataset) -> None:
+    In testing each of several processes takes every `processes`-th clip from `rank` on: together they have each once.
+    Training on several processes takes whole batches apart instead, see `order.StepSampler`.
+    """
+
+    def __init__(self, dataset: ClipDataset, rank: int = 0, processes: int = 1) -> None:
         self.dataset, self.epoch = dataset, 0
+        self.positions = range(rank, len(dataset), processes)
 
     def __len__(self) -> int:
-        return len(self.dataset) * (1 if self.dataset.training else self.dataset.views_per_clip)
+        return len(self.positions) * (1 if self.dataset.training else self.dataset.views_per_clip)
 
     def __iter__(self) -> Iterator[tuple[int, int, int]]:
-        count = len(self.dataset)
         if self.dataset.training:
-            order = np.random.default_rng([self.dataset.seed, self.epoch]).permutation(count)
+            order = np.random.default_rng([self.dataset.seed, self.epoch]).permutation(len(self.dataset))
             return iter([(self.epoch, int(position), 0) for position in order])
-        return iter([(0, p, view) for p in range(count) for view in range(self.dataset.views_per_clip)])
+        return iter([(0, p, view) for p in self.positions for view in range(self.dataset.views_per_clip)])
 
 
 def collate(samples: Sequence[Sample]) -> Batch:

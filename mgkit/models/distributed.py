@@ -9,12 +9,17 @@ import torch
 from torch import Tensor
 from torch import distributed as dist
 
-__all__ = ["gather_over_processes", "sum_over_processes", "world_size"]
+__all__ = ["gather_over_processes", "rank", "sum_over_processes", "world_size"]
 
 
 def world_size() -> int:
     """Number of processes that train together; 1 outside multi-process training."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def rank() -> int:
+    """Which of these processes this is, from 0."""
+    return dist.get_rank() if world_size() > 1 else 0
 
 
 def sum_over_processes(x: Tensor) -> Tensor:

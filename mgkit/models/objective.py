@@ -52,14 +52,19 @@ class Objective(nn.Module):
         prototypes: leave the refinement out when False; the model then needs no embedding.
         label_smoothing: of the cross-entropies, 0..1.
         class_weights: K positive weights of the cross-entropies, or None.
+        term_weights: factors of single terms, by their name in ObjectiveOutput, such as {"ce_rgb": 0.5}; 1 for the
+            others. That of a refinement loss comes on top of `alpha`.
         momentum, temperature, margin, shift, detach_probability, memory, generator: see PrototypicalRefinement.
 
     Shapes:
-        forward: {pathway: PathwayOutput}, labels (N,) integers in 0..K-1 -> ObjectiveOutput.
+        forward: {pathway: PathwayOutput}, labels (N,) integers in 0..K-1 -> ObjectiveOutput. Where a batch is taken
+        in several parts (gradient accumulation), `whole` (B,) are the labels of all of it, in all processes: the
+        losses are then the part's share of the whole batch's, so that sums over the parts are those of the batch.
+        The sets, centres and prototypes are always those of the part.
 
     Raises:
-        MgkitError: if the outputs lack a pathway or an embedding, shapes, types, devices or labels do not fit, or
-            `class_weights` has not one value a class.
+        MgkitError: if the outputs lack a pathway or an embedding, shapes, types, devices or labels do not fit,
+            `class_weights` has not one value a class, or `term_weights` names an unknown term.
 
     Example:
         >>> import torch
@@ -84,6 +89,7 @@ class Objective(nn.Module):
         prototypes: bool = True,
         label_smoothing: float = 0.0,
         class_weights: Sequence[float] | Tensor | None = None,
+        term_weights: Mapping[str, float] | None = None,
         momentum: float = 0.9,
         temperature: float = 0.125,
         margin: float = 1.0,
@@ -103,6 +109,14 @@ class Objective(nn.Module):
         self.num_classes = num_classes
         self.alpha = alpha
         self.label_smoothing = label_smoothing
+        terms = [f"ce_{name}" for name in self.pathways]
+        terms += [f"pr_{name}" for name in self.pathways] if prototypes else []
+        self.term_weights = dict.fromkeys(terms, 1.0) | dict(term_weights or {})
+        for term, factor in self.term_weights.items():
+            if term not in terms or not 0 <= factor < math.inf:
+                raise MgkitError(
+                    f"term_weights has {factor!r} for {term!r}: give numbers, 0 or more, for {', '.join(terms)}."
+                )
         weights = None if class_weights is None else torch.as_tensor(class_weights, dtype=torch.float32)
         if weights is not None and (
             weights.shape != (num_classes,) or not bool(((weights > 0) & weights.isfinite()).all())
@@ -129,7 +143,9 @@ class Objective(nn.Module):
                     generator=generator,
                 )
 
-    def forward(self, outputs: Mapping[str, PathwayOutput], labels: Tensor) -> ObjectiveOutput:
+    def forward(
+        self, outputs: Mapping[str, PathwayOutput], labels: Tensor, whole: Tensor | None = None
+    ) -> ObjectiveOutput:
         missing = [name for name in self.pathways if name not in outputs]
         if missing:
             raise MgkitError(
@@ -142,9 +158,9 @@ class Objective(nn.Module):
         total = outputs[self.pathways[0]].logits.new_zeros((), dtype=torch.float32)
         for name in self.pathways:
             output = outputs[name]
-            cross_entropy = self._cross_entropy(output.logits, labels)
+            cross_entropy = self._cross_entropy(output.logits, labels, whole)
             terms[f"ce_{name}"] = cross_entropy.detach()
-            total = total + cross_entropy
+            total = total + self.term_weights[f"ce_{name}"] * cross_entropy
             if name in self.refinement:
                 if output.embedding is None:
                     raise MgkitError(
@@ -152,9 +168,12 @@ class Objective(nn.Module):
                         "embedding_dim, or the objective with prototypes=False."
                     )
                 refined = self.refinement[name](output.embedding, labels, output.logits)
-                terms[f"pr_{name}"] = refined.loss.detach()
                 refinement[name] = cast(RefinementOutput, refined)
-                total = total + self.alpha * refined.loss
+                loss = refined.loss
+                if whole is not None:  # every clip of the part is a TP or an FN of its class
+                    loss = loss * ((refined.tp.sum() + refined.fn.sum()) / len(whole))
+                terms[f"pr_{name}"] = loss.detach()
+                total = total + self.alpha * self.term_weights[f"pr_{name}"] * loss
         return ObjectiveOutput(total, terms, refinement)
 
     def _check(self, outputs: Mapping[str, PathwayOutput], labels: Tensor) -> Tensor:
@@ -169,8 +188,8 @@ class Objective(nn.Module):
                 )
         return labels
 
-    def _cross_entropy(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """torch's mean cross-entropy, over the clips of all processes while training."""
+    def _cross_entropy(self, logits: Tensor, labels: Tensor, whole: Tensor | None) -> Tensor:
+        """torch's mean cross-entropy, over the clips of all processes while training; of a part, its share of that."""
         per_clip = F.cross_entropy(
             logits.float(),
             labels,
@@ -178,8 +197,11 @@ class Objective(nn.Module):
             reduction="none",
             label_smoothing=self.label_smoothing,
         )
-        weights = torch.ones_like(per_clip) if self.class_weights is None else self.class_weights[labels]
+        counted = labels if whole is None else whole
+        weights = (
+            per_clip.new_ones(len(counted)) if self.class_weights is None else self.class_weights[counted]
+        )
         total, scale = weights.sum().detach(), 1
         if self.training and world_size() > 1:
-            total, scale = sum_over_processes(total), world_size()
+            total, scale = (sum_over_processes(total) if whole is None else total), world_size()
         return per_clip.sum() * scale / total.clamp(min=torch.finfo(total.dtype).tiny)

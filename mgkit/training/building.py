@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from mgkit.models import Objective, SinglePathway, TwoPathway, open_residual_blocks, two_pathway
@@ -55,8 +57,19 @@ def build_model(
     return model
 
 
-def build_objective(recipe: Recipe, num_classes: int, generator: torch.Generator | None = None) -> Objective:
-    """The loss of a recipe, with its prototypes."""
+def build_objective(
+    recipe: Recipe,
+    num_classes: int,
+    generator: torch.Generator | None = None,
+    class_counts: npt.NDArray[np.int64] | None = None,
+) -> Objective:
+    """The loss of a recipe, with its prototypes; `class_counts` are the training clips of each class, for its weights."""
+    weights = None if class_counts is None else class_weights(recipe, class_counts)
+    terms = {
+        f"{term}_{name}": getattr(recipe, f"{term}_{name}_weight")
+        for name in recipe.pathways
+        for term in (("ce", "pr") if recipe.prototypes else ("ce",))
+    }
     return Objective(
         recipe.pathways,
         num_classes,
@@ -64,6 +77,8 @@ def build_objective(recipe: Recipe, num_classes: int, generator: torch.Generator
         alpha=recipe.alpha,
         prototypes=recipe.prototypes,
         label_smoothing=recipe.label_smoothing,
+        class_weights=None if weights is None else weights.tolist(),
+        term_weights=terms,
         momentum=recipe.prototype_momentum,
         memory=recipe.prototype_memory,
         temperature=recipe.temperature,
@@ -72,3 +87,20 @@ def build_objective(recipe: Recipe, num_classes: int, generator: torch.Generator
         detach_probability=recipe.detach_probability,
         generator=generator,
     )
+
+
+def class_weights(recipe: Recipe, counts: npt.NDArray[np.int64]) -> npt.NDArray[np.float64] | None:
+    """(K,) weights of the cross-entropy from the (K,) numbers of training clips; None without weighting.
+
+    Scaled so that the classes that have clips weigh 1 on average; a class without any weighs 1.
+    """
+    if recipe.class_weights == "none":
+        return None
+    there = counts > 0
+    n = np.where(there, counts, 1).astype(np.float64)
+    if recipe.class_weights == "sqrt":
+        weights = 1 / np.sqrt(n)
+    else:
+        beta = recipe.class_weight_beta
+        weights = (1 - beta) / (1 - beta**n)  # Cui et al., "Class-Balanced Loss", CVPR 2019, equation 4
+    return np.where(there, weights / weights[there].mean(), 1.0)

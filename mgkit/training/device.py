@@ -14,23 +14,75 @@ from typing import Any
 
 import torch
 from lightning_fabric import Fabric
+from lightning_fabric.plugins.environments import SLURMEnvironment
+from lightning_fabric.strategies import DDPStrategy
 
 from mgkit.errors import MgkitError
 
 
-def make_fabric(device: str = "auto", precision: str = "auto") -> Fabric:
-    """Lightning Fabric on one device: bf16 on a GPU that has it, float32 elsewhere."""
+def make_fabric(
+    device: str = "auto",
+    precision: str = "auto",
+    *,
+    devices: int | None = None,
+    nodes: int | None = None,
+    strategy: str = "auto",
+    unused_parameters: bool = False,
+) -> Fabric:
+    """Lightning Fabric: bf16 on a GPU that has it, float32 elsewhere; on one device, or a process for each of several.
+
+    Args:
+        device: "auto", "cpu", "cuda" or "mps".
+        precision: "auto", or a precision of Fabric.
+        devices: processes on this machine; None: what torchrun or SLURM (srun) started, else 1.
+        nodes: machines; None: what torchrun or SLURM started, else 1.
+        strategy: "auto", or "ddp" (DistributedDataParallel), which is what several processes use anyway.
+        unused_parameters: whether the loss leaves out some of the network's parameters, which DDP must know.
+    """
     if device not in ("auto", "cpu", "cuda", "mps"):
         raise MgkitError(f"device is {device!r}: use auto, cpu or cuda.")
     if device == "cuda" and not torch.cuda.is_available():
         raise MgkitError(
             "device is 'cuda', but PyTorch finds no GPU: use device='auto', or check the driver."
         )
+    if strategy not in ("auto", "ddp"):
+        raise MgkitError(f"strategy is {strategy!r}: use auto or ddp.")
+    for name, value in (("devices", devices), ("nodes", nodes)):
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+            raise MgkitError(f"{name} is {value!r}: use a whole number, 1 or more.")
+    started = started_processes()
+    if started is not None and (devices or started[0], nodes or started[1]) != started:
+        raise MgkitError(
+            f"{started[0]} processes were started on each of {started[1]} machines, but devices is {devices} and nodes "
+            f"is {nodes}: leave both out, or start as many."
+        )
+    per_node, machines = started or (devices or 1, nodes or 1)
     gpu = device == "cuda" or (device == "auto" and torch.cuda.is_available())
+    if gpu and per_node > torch.cuda.device_count():
+        raise MgkitError(
+            f"{per_node} GPUs were asked for, and PyTorch finds {torch.cuda.device_count()}: use devices="
+            f"{torch.cuda.device_count()} at most."
+        )
     if precision == "auto":
         precision = "bf16-mixed" if gpu and torch.cuda.is_bf16_supported() else "32-true"
     accelerator = "cuda" if gpu else "mps" if device == "mps" else "cpu"
-    return Fabric(accelerator=accelerator, devices=1, precision=precision)  # type: ignore[arg-type]
+    options: dict[str, Any] = {"devices": 1}
+    if per_node * machines > 1 or strategy == "ddp":
+        options = {
+            "devices": per_node,
+            "num_nodes": machines,
+            # Running statistics are those of all processes already, or the first one's where they are used.
+            "strategy": DDPStrategy(find_unused_parameters=unused_parameters, broadcast_buffers=False),
+        }
+    try:
+        return Fabric(accelerator=accelerator, precision=precision, **options)  # type: ignore[arg-type]
+    except RuntimeError as error:
+        if "interactive" not in str(error):
+            raise
+        raise MgkitError(
+            "a notebook trains on one device only: train on several with `mgkit train --devices`, in a process of its "
+            "own; the run folder can be looked at from here meanwhile."
+        ) from None
 
 
 def device_line() -> str:
@@ -41,28 +93,42 @@ def device_line() -> str:
     return f"without a GPU, on {torch.get_num_threads()} CPU threads: everything works, training takes longer"
 
 
-def default_workers(pathways: tuple[str, ...], device: torch.device) -> int:
-    """Loader processes: none where only poses are read; beside a GPU the cores but one, 8 at most, to decode videos.
+def started_processes() -> tuple[int, int] | None:
+    """(processes on each machine, machines) that torchrun or srun started, of which this is one; None without."""
+    at = os.environ.get
+    if at("TORCHELASTIC_RUN_ID"):
+        here = int(at("LOCAL_WORLD_SIZE", "1"))
+        return here, int(at("WORLD_SIZE", "1")) // here
+    if at("SLURM_STEP_ID") and SLURMEnvironment.detect():
+        machines = int(at("SLURM_STEP_NUM_NODES") or at("SLURM_NNODES") or 1)
+        return int(at("SLURM_STEP_NUM_TASKS") or at("SLURM_NTASKS") or 1) // machines, machines
+    return None
+
+
+def default_workers(pathways: tuple[str, ...], device: torch.device, beside: int = 1) -> int:
+    """Loader processes of one of the `beside` training processes that share this machine's cores.
+
+    None where only poses are read; beside a GPU the cores but one, 8 at most, to decode videos.
 
     On a CPU a quarter of the cores, since the training itself takes the rest; on two cores, none: measured with the
     demo recipe, decoding between the steps on two threads trained 53 clips a second, beside them on one thread 32.
     """
-    cores = os.cpu_count() or 1
+    cores = max(1, (os.cpu_count() or 1) // beside)
     if "rgb" not in pathways:
         return 0
     return cores // 4 if device.type == "cpu" else max(1, min(8, cores - 1))
 
 
 @contextmanager
-def cpu_threads(device: torch.device, workers: int) -> Iterator[None]:
-    """On a CPU, leave the loader processes their cores while the block runs.
+def cpu_threads(device: torch.device, workers: int, beside: int = 1) -> Iterator[None]:
+    """On a CPU, leave the loader processes, and other training processes (`beside` in all), their cores in the block.
 
     The threads of a convolution wait for the slowest of them, so one thread that shares its core slows all down. The
     caller's setting is put back, and never exceeded.
     """
     before = torch.get_num_threads()
     if device.type == "cpu":
-        torch.set_num_threads(max(1, min(before, (os.cpu_count() or 1) - workers)))
+        torch.set_num_threads(max(1, min(before, (os.cpu_count() or 1) // beside - workers)))
     try:
         yield
     finally:
@@ -82,22 +148,27 @@ def unwrapped_errors() -> Iterator[None]:
         raise
 
 
-def environment(fabric: Fabric, seed: int) -> dict[str, Any]:
-    """What a result depends on beside its settings: versions, revision, device, seed, command."""
+def environment(fabric: Fabric, seed: int, data: str) -> dict[str, Any]:
+    """What a result depends on beside its settings: versions, revision, devices, seed, data hash, command."""
     return {
         "mgkit": version_of("mgkit"),
         "revision": _revision(),
         "python": platform.python_version(),
         "platform": platform.platform(),
         "packages": {
-            name: version_of(name) for name in ("torch", "lightning-fabric", "numpy", "decord", "av")
+            name: version_of(name)
+            for name in ("torch", "lightning-fabric", "numpy", "pandas", "pyarrow", "decord", "av")
         },
+        "cuda": torch.version.cuda if fabric.device.type == "cuda" else None,
+        "cudnn": torch.backends.cudnn.version() if fabric.device.type == "cuda" else None,
         "device": torch.cuda.get_device_name(fabric.device)
         if fabric.device.type == "cuda"
         else fabric.device.type,
+        "processes": fabric.world_size,
         "threads": torch.get_num_threads(),
         "precision": str(fabric._precision.precision),
         "seed": seed,
+        "data": data,
         "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
     }
 

@@ -10,7 +10,6 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
 from torch.utils.data import DataLoader
 
 from mgkit.data.batches import ClipDataset, EpochSampler, batch_inputs, collate, worker_options
@@ -18,6 +17,7 @@ from mgkit.data.clips import Clips
 from mgkit.errors import MgkitError, some
 from mgkit.models import (
     Objective,
+    PathwayHead,
     PathwayOutput,
     PrototypicalRefinement,
     SinglePathway,
@@ -26,11 +26,13 @@ from mgkit.models import (
     fuse_probabilities,
     rectify,
 )
+from mgkit.models.distributed import rank, sum_over_processes, world_size
 from mgkit.progress import Progress
 from mgkit.results.runs import Embeddings, Predictions, Run, load_run, write_embeddings, write_predictions
 from mgkit.results.view_scores import ViewScores, write_view_scores
 from mgkit.training.building import build_model, build_objective
 from mgkit.training.device import cpu_threads, default_workers, make_fabric, unwrapped_errors
+from mgkit.training.processes import on_first
 from mgkit.training.recipes import Recipe
 
 
@@ -46,6 +48,8 @@ def test(
     rectification: float = 0.0,
     batch_size: int | None = None,
     device: str = "auto",
+    devices: int | None = None,
+    nodes: int | None = None,
     workers: int | None = None,
     progress: bool = True,
 ) -> Predictions:
@@ -63,6 +67,7 @@ def test(
             prototype is added to the logits. 0, the default, leaves them alone. Choose it on the validation split.
         batch_size: views a step; any value gives the same answer. The recipe's by default.
         device: "auto", "cpu", "cuda".
+        devices, nodes: processes that share the clips, as for `train`.
         workers: loader processes; chosen from the number of cores by default.
         progress: show a bar.
 
@@ -77,11 +82,13 @@ def test(
     """
     run = run if isinstance(run, Run) else load_run(run)
     check_whole(views=views, batch_size=batch_size)
-    network = open_network(run, clips, checkpoint, device, weights, rectification)
+    network = open_network(
+        run, clips, checkpoint, device, weights, rectification, devices=devices, nodes=nodes
+    )
     recipe = network.recipe
     chosen = network.clips.split(split)
     workers = default_workers(recipe.pathways, network.device) if workers is None else workers
-    bar = Progress(f"test {split}", progress)
+    bar = Progress(f"test {split}", progress and network.fabric.is_global_zero)
     with bar, cpu_threads(network.device, workers):
         predictions, embeddings, by_view = predict(
             network.model,
@@ -100,11 +107,15 @@ def test(
         "weights": None if weights is None else dict(weights), "rectification": rectification,
         "clips": network.clips.fingerprint,
     }  # fmt: skip
-    write_predictions(run.root, split, predictions, settings)
-    if by_view is not None:
-        write_view_scores(run.root, split, by_view)
-    if embeddings is not None:
-        write_embeddings(run.root, split, embeddings)
+
+    def write() -> None:
+        write_predictions(run.root, split, predictions, settings)
+        if by_view is not None:
+            write_view_scores(run.root, split, by_view)
+        if embeddings is not None:
+            write_embeddings(run.root, split, embeddings)
+
+    on_first(network.fabric, write)
     return predictions
 
 
@@ -115,9 +126,16 @@ class Network(NamedTuple):
     objective: Objective
     recipe: Recipe
     clips: Clips
-    device: torch.device
-    autocast: Callable[[], AbstractContextManager[Any]]
+    fabric: Fabric
     epoch: int  # after which its weights were kept, from 1
+
+    @property
+    def device(self) -> torch.device:
+        return self.fabric.device
+
+    @property
+    def autocast(self) -> Callable[[], AbstractContextManager[Any]]:
+        return self.fabric.autocast
 
 
 def open_network(
@@ -127,6 +145,9 @@ def open_network(
     device: str,
     weights: Mapping[str, float] | None,
     rectification: float,
+    *,
+    devices: int | None = None,
+    nodes: int | None = None,
 ) -> Network:
     """Load what `test` needs, and refuse what does not fit the run; arguments and errors as there."""
     if weights is not None and set(weights) != set(run.pathways):
@@ -149,14 +170,15 @@ def open_network(
         )
     if not 0 <= rectification < float("inf"):
         raise MgkitError(f"rectification is {rectification}: use a number, 0 or more.")
-    fabric = make_fabric(device)
+    fabric = make_fabric(device, devices=devices, nodes=nodes)
+    fabric.launch()
     model = build_model(recipe, len(clips.classes), recipe.input_spec().channels(clips.skeleton))
     objective = build_objective(recipe, len(clips.classes))
     state = load_checkpoint(run.checkpoint(checkpoint))
     restore(state, run.checkpoint(checkpoint), model=model, objective=objective)
     model.to(fabric.device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     objective.to(fabric.device)
-    return Network(model, objective, recipe, clips, fabric.device, fabric.autocast, state["epoch"] + 1)
+    return Network(model, objective, recipe, clips, fabric, state["epoch"] + 1)
 
 
 def check_whole(**values: int | None) -> None:
@@ -207,9 +229,10 @@ def predict(
 ) -> tuple[Predictions, Embeddings | None, ViewScores | None]:
     """Probabilities, embeddings and prototype distances of every clip of a dataset, averaged over its views.
 
-    The embeddings are None for a network without any, what each view said where there is one view a clip.
+    The embeddings are None for a network without any, what each view said where there is one view a clip. Several
+    processes take a share of the clips each, and all of them get the whole.
     """
-    sampler = EpochSampler(dataset)
+    sampler = EpochSampler(dataset, rank(), world_size())
     loader = DataLoader(
         dataset, batch_size=batch_size, sampler=sampler, collate_fn=collate, **worker_options(workers, device)
     )
@@ -217,35 +240,38 @@ def predict(
     names = [*model.pathways, "fused"] if len(model.pathways) > 1 else list(model.pathways)
     views = dataset.views_per_clip
     sums = {name: torch.zeros(count, classes, dtype=torch.float64) for name in names}
-    each = {name: np.zeros((count, views, classes), np.float32) for name in names if views > 1}
+    each = {name: torch.zeros(count, views, classes, dtype=torch.float32) for name in names if views > 1}
     done = 0  # the sampler goes through the views of a clip in order, whatever the batches and workers
-    vectors: dict[str, Tensor] = {}
-    was_training = model.training
+    vectors = {
+        name: torch.zeros(count, size, dtype=torch.float64) for name, size in embedding_sizes(model).items()
+    }
+    was_training, kind = model.training, next(model.parameters()).dtype
     model.eval()
     with unwrapped_errors(), torch.inference_mode():
         for batch in loader:
             batch = batch.to(device)
+            inputs = batch_inputs(batch, dataset.spec, dataset.clips.skeleton)
             with autocast():
-                outputs = model(batch_inputs(batch, dataset.spec, dataset.clips.skeleton))
+                outputs = model({name: value.to(kind) for name, value in inputs.items()})
             if rectification:
                 outputs = rectified(outputs, objective, rectification)
             rows = batch.rows.cpu()
-            view = (done + np.arange(len(rows))) % views
+            view = (done + torch.arange(len(rows))) % views
             done += len(rows)
             for name, probability in fuse_probabilities(outputs, weights).items():
                 if name in sums:
                     sums[name].index_add_(0, rows, probability.double().cpu())
                 if name in each:
-                    each[name][rows.numpy(), view] = probability.float().cpu().numpy()
+                    each[name][rows, view] = probability.float().cpu()
             for name, output in outputs.items():
                 if output.embedding is not None:
-                    store = vectors.setdefault(
-                        name, torch.zeros(count, output.embedding.shape[1], dtype=torch.float64)
-                    )
-                    store.index_add_(0, rows, output.embedding.double().cpu())
+                    vectors[name].index_add_(0, rows, output.embedding.double().cpu())
             if progress is not None:
                 progress.advance(len(rows), len(sampler))
     model.train(was_training)
+    for store in (*sums.values(), *vectors.values(), *each.values()):
+        # each clip is in one process's share, and 0 in the others
+        store.copy_(sum_over_processes(store.to(device)))
     embeddings = {name: (value / views).float().numpy() for name, value in vectors.items()}
     labels = dataset.clips.labels
     own, other = prototype_distances(objective, embeddings, labels)
@@ -260,8 +286,14 @@ def predict(
     return (
         predictions,
         Embeddings(dataset.clips.ids, embeddings) if embeddings else None,
-        ViewScores(dataset.clips.ids, each, mirrored) if each else None,
+        ViewScores(dataset.clips.ids, {k: v.numpy() for k, v in each.items()}, mirrored) if each else None,
     )
+
+
+def embedding_sizes(model: SinglePathway | TwoPathway) -> dict[str, int]:
+    """D of each pathway that has an embedding."""
+    heads = {name: cast(PathwayHead, head) for name, head in model.heads.items()}
+    return {name: head.embedding.out_features for name, head in heads.items() if head.embedding is not None}
 
 
 def rectified(

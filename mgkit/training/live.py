@@ -21,7 +21,7 @@ class Live:
     people, and the next word may get through.
 
     Args:
-        out: the run folder.
+        out: the run folder; None on a process that only follows, which says nothing.
         head: what stays the same over the epoch: "stage", "epoch" (from 1), "epochs", "learning_rate", "steps" and
             "of" (clips of the epoch).
         sums: gives the means and counts so far, under the names of history.csv.
@@ -32,7 +32,7 @@ class Live:
 
     def __init__(
         self,
-        out: Path,
+        out: Path | None,
         head: Mapping[str, Any],
         sums: Callable[[], Mapping[str, float]],
         bar: Progress,
@@ -51,6 +51,8 @@ class Live:
         self._clips += clips
         now = time.monotonic()
         text = ""
+        if self.out is None:
+            return
         if now - self._spoke >= EVERY or self._step == self.head["steps"]:
             self._spoke = now
             word = self.word(now)

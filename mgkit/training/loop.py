@@ -1,40 +1,63 @@
 """The training: from clips and a recipe to a run folder, one loop that reads top to bottom.
 
 A staged recipe trains its branches first, each a run folder of its own under `stages/`, merges their weights and goes
-on jointly. Every random draw comes from (seed, epoch), so an interrupted training that resumes at the beginning of
-the epoch it was in ends as if it had never stopped.
+on jointly. The order of the clips and their augmentation come from (seed, epoch); everything else that decides how a
+training goes on is in its checkpoints (`checkpoints.py`), so that one which was killed and called again ends, on a
+CPU, with the weights of one that never was. On several processes each takes its share of the same batches.
 """
 
 from __future__ import annotations
 
-import io
 import time
-from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
-from mgkit.data.batches import ClipDataset, EpochSampler, batch_inputs, collate, worker_options
+from mgkit.data.batches import ClipDataset, batch_inputs, collate, worker_options
 from mgkit.data.clips import Clips
-from mgkit.data.video import probe
+from mgkit.data.order import StepSampler
 from mgkit.errors import MgkitError, some
 from mgkit.files import atomic, exclusive
-from mgkit.models import Objective, SinglePathway, TwoPathway, fuse_probabilities
+from mgkit.models import Objective, SinglePathway, TwoPathway
+from mgkit.models.batch_norm import freeze_statistics, normalise_over_processes
 from mgkit.progress import Progress
 from mgkit.results.metrics import macro_f1, top1
 from mgkit.results.runs import Run, append_history, create_run, load_run, write_prototypes, write_status
 from mgkit.training.building import build_model, build_objective
+from mgkit.training.checkpoints import Checkpoints, Position, remove_left_overs
 from mgkit.training.device import cpu_threads, default_workers, environment, make_fabric, unwrapped_errors
-from mgkit.training.inference import load_checkpoint, predict, restore
+from mgkit.training.inference import predict
 from mgkit.training.live import Live
+from mgkit.training.logs import Logs
+from mgkit.training.processes import on_first, restore_random_states, seed_process, share_buffers
 from mgkit.training.recipes import Recipe
 from mgkit.training.starts import Start, Weights, apply_start, check_start, find_start, start_settings
+from mgkit.training.status import Status, stopping
+from mgkit.training.tally import Tally, epoch_line
+from mgkit.training.videos import check_videos
+
+
+@dataclass(frozen=True)
+class Job:
+    """What all stages of a training have in common; see `train`."""
+
+    fabric: Fabric
+    clips: Clips
+    seed: int
+    train_split: str
+    val_split: str | None
+    workers: int | None
+    progress: bool
+    checkpoint_minutes: float
+    log: tuple[str, ...]
 
 
 def train(
@@ -46,116 +69,160 @@ def train(
     train_split: str = "train",
     val_split: str | None = "val",
     device: str = "auto",
+    devices: int | None = None,
+    nodes: int | None = None,
+    strategy: str = "auto",
     precision: str = "auto",
     workers: int | None = None,
     progress: bool = True,
     start: Start | None = None,
+    checkpoint_minutes: float = 5.0,
+    log: Sequence[str] = (),
 ) -> Run:
     """Train a recipe; start it, resume it, or return it if it is finished, whatever the folder says.
 
     Args:
         clips: the clip folder.
         recipe: what to do; `mg.recipes.paper()`, `mg.recipes.demo()`, ...
-        out: the run folder. If it holds an unfinished run of the same recipe, clips and seed, that one is resumed.
+        out: the run folder. If it holds an unfinished run of the same recipe, clips and seed, that one is resumed, on
+            the same or on another number of processes.
         seed: of the initial weights, the order of clips, augmentation and dropout.
         train_split: the split to train on.
         val_split: the split to choose the best epoch on; None for none, then the last epoch's weights are kept.
         device: "auto", "cpu" or "cuda".
+        devices: processes on this machine, each with a GPU of its own (or a share of the CPU); they share the batch,
+            so the recipe means the same on any number. None: as many as torchrun or srun started, else 1.
+        nodes: machines; None: as many as torchrun or srun started, else 1.
+        strategy: "auto" or "ddp", how the processes work together.
         precision: "auto" (bf16 on a GPU that has it, else float32) or a precision of Lightning Fabric.
-        workers: loader processes; chosen from the number of cores by default.
+        workers: loader processes of each process; chosen from the number of cores by default.
         progress: show a bar, and a line an epoch.
         start: what to start from, under "rgb", "pose" or, for the whole model, "all". A finished run, or its folder,
             gives its best weights and takes the place of the stage that would train that branch. A file of published
             weights, or `Weights` to adapt its classes or joints, is what a stage begins with; without stages it goes
             into the model itself. Hashes are part of the run's settings, and start.txt says what was used.
+        checkpoint_minutes: how much work an interruption may cost at most, in minutes; 0 saves after every step.
+        log: where else the history goes: "tensorboard" (event files in the run folder), "wandb", or both.
 
     Returns:
         The run, with the weights that `recipe.keep` says in `checkpoints/best.pt`.
 
     Raises:
         MgkitError: before anything is trained: an empty or unknown split, clips without what the recipe needs, a
-            missing or broken video, a folder that holds another run. During it: a loss that is not finite.
-        KeyboardInterrupt: passed on after the run folder says that it can be resumed by the same call.
+            missing or broken video, a folder that holds another run. During it: a loss that is not finite, a file
+            that cannot be written, memory that ran out; the same call then goes on where it stopped.
+        KeyboardInterrupt: passed on after the step is done and saved.
     """
-    out = Path(out)
-    if val_split == train_split:
+    if not 0 <= checkpoint_minutes < float("inf"):
+        raise MgkitError(f"checkpoint_minutes is {checkpoint_minutes!r}: use a number, 0 or more.")
+    fabric = make_fabric(
+        device, precision, devices=devices, nodes=nodes, strategy=strategy, unused_parameters=not recipe.prototypes
+    )  # fmt: skip
+    job = Job(fabric, clips, seed, train_split, val_split, workers, progress, checkpoint_minutes, tuple(log))
+    _run(job, recipe, Path(out), start)
+    return load_run(out)
+
+
+def _run(job: Job, recipe: Recipe, out: Path, start: Start | None) -> None:
+    """Train one recipe, its stages before it."""
+    fabric, clips, seed = job.fabric, job.clips, job.seed
+    if job.val_split == job.train_split:
         raise MgkitError(
-            f"the validation split is the training split {train_split!r}: choose another one, or none (the last epoch)."
+            f"the validation split is the training split {job.train_split!r}: choose another one, or none (the last "
+            "epoch)."
         )
-    fabric = make_fabric(device, precision)
-    training_clips = clips.split(train_split)
-    if val_split is not None and val_split not in clips.splits:
+    training_clips = clips.split(job.train_split)
+    if job.val_split is not None and job.val_split not in clips.splits:
         raise MgkitError(
-            f"{clips.root} has no clip in the validation split {val_split!r}; its splits are {some(clips.splits)}: "
+            f"{clips.root} has no clip in the validation split {job.val_split!r}; its splits are {some(clips.splits)}: "
             "name one of them, train on a fold (`mgkit folds`), or on none (--val-split none: the last epoch is kept)."
         )
-    val_clips = None if val_split is None else clips.split(val_split)
+    if job.val_split is None and recipe.patience and recipe.stop_on != "loss":
+        raise MgkitError(
+            f"the recipe stops when {recipe.stop_on!r} gets no better, which needs a validation split: name one, or "
+            "use stop_on='loss', or patience=0."
+        )
+    val_clips = None if job.val_split is None else clips.split(job.val_split)
     # Both sets are made before any training, so that whatever is wrong with the clips is said now.
     spec = recipe.input_spec()
     train_set = ClipDataset(training_clips, spec, training=True, seed=seed)
     val_set = None if val_clips is None else ClipDataset(val_clips, spec, training=False)
     given = find_start(start, recipe, clips)
-    settings: dict[str, Any] = {"seed": seed, "train_split": train_split, "val_split": val_split}
+    settings: dict[str, Any] = {"seed": seed, "train_split": job.train_split, "val_split": job.val_split}
     if given:
         settings["start"] = start_settings(given, recipe)
         if not (out / "checkpoints" / "last.pt").is_file():
             check_start(given, recipe, clips)
-    run = create_run(
-        out,
-        recipe=recipe.to_dict(),
-        settings=settings,
-        clips=clips,
-        pathways=recipe.pathways,
-        environment=environment(fabric, seed),
-    )
-    if run.status()["state"] == "finished":
+    logs = Logs(job.log, out)
+    fabric.launch()  # from here on there are several processes, where there shall be
+
+    def begin() -> str:
+        run = create_run(
+            out, recipe=recipe.to_dict(), settings=settings, clips=clips, pathways=recipe.pathways,
+            environment=environment(fabric, seed, clips.fingerprint),
+        )  # fmt: skip
+        state = str(run.status()["state"])
+        if state != "finished" and "rgb" in recipe.pathways:
+            check_videos([training_clips] if val_clips is None else [training_clips, val_clips])
+        return state
+
+    progress = job.progress and fabric.is_global_zero
+    if on_first(fabric, begin) == "finished":
         if progress:
             Progress(recipe.name).say(f"{recipe.name}: already finished in {out}")
-        return run
-    if "rgb" in recipe.pathways:
-        check_videos([training_clips] if val_clips is None else [training_clips, val_clips])
+        return
 
-    with exclusive(out), _status(out, recipe):
+    with ExitStack() as held:
+
+        def hold() -> None:
+            held.enter_context(exclusive(out))
+            remove_left_overs(out)
+
+        on_first(fabric, hold)
+        status = held.enter_context(Status(out, recipe, write=fabric.is_global_zero))
         first = dict(given)
         for stage in [] if "all" in given else recipe.stages:
-            begin = given.get(stage.name)
-            if begin is not None and begin.finished:
+            beginning = given.get(stage.name)
+            if beginning is not None and beginning.finished:
                 continue
-            stage_run = train(
-                clips, stage, out / "stages" / stage.name, seed=seed, train_split=train_split, val_split=val_split,
-                device=device, precision=precision, workers=workers, progress=progress,
-                start=None if begin is None else {"all": begin},
-            )  # fmt: skip
-            first[stage.name] = Weights(stage_run.checkpoint("best"), finished=True)
-        processes = default_workers(recipe.pathways, fabric.device) if workers is None else workers
+            folder = out / "stages" / stage.name
+            _run(job, stage, folder, None if beginning is None else {"all": beginning})
+            first[stage.name] = Weights(load_run(folder).checkpoint("best"), finished=True)
+        beside = fabric.world_size // getattr(fabric.strategy, "num_nodes", 1)
+        workers = (
+            default_workers(recipe.pathways, fabric.device, beside) if job.workers is None else job.workers
+        )
         # The caller's random state is left as it was: inside, torch is seeded for each epoch.
         with (
             torch.random.fork_rng(devices=range(torch.cuda.device_count())),
-            cpu_threads(fabric.device, processes),
+            cpu_threads(fabric.device, workers, beside),
+            logs,
         ):
-            _train(fabric, recipe, train_set, val_set, out, seed, first, processes, progress)
-    return load_run(out)
+            status.message = _train(job, recipe, train_set, val_set, out, first, workers, progress, logs)
 
 
 def _train(
-    fabric: Fabric,
+    job: Job,
     recipe: Recipe,
     train_set: ClipDataset,
     val_set: ClipDataset | None,
     out: Path,
-    seed: int,
     start: Mapping[str, Weights],
     workers: int,
     progress: bool,
-) -> None:
-    clips = train_set.clips
+    logs: Logs,
+) -> str:
+    """Train the epochs of one recipe; returns what there is to say about how it ended."""
+    fabric, seed, clips = job.fabric, job.seed, train_set.clips
     generator = torch.Generator().manual_seed(seed)
-    model = build_model(recipe, len(clips.classes), train_set.spec.channels(clips.skeleton), generator)
-    objective = build_objective(recipe, len(clips.classes), generator)
+    classes = len(clips.classes)
+    model = build_model(recipe, classes, train_set.spec.channels(clips.skeleton), generator)
+    objective = build_objective(recipe, classes, generator, np.bincount(clips.labels, minlength=classes))
     if start and not (out / "checkpoints" / "last.pt").is_file():
         report = str(apply_start(model, objective, start, recipe, clips))
-        with atomic(out / "start.txt") as temporary:
-            temporary.write_text(report + "\n", encoding="utf-8")
+        on_first(fabric, lambda: _write_text(out / "start.txt", report))
+    if recipe.batch_norm == "batch" and fabric.world_size > 1:
+        normalise_over_processes(model, fabric.device)
     model.to(memory_format=torch.channels_last_3d)
     optimizer = torch.optim.SGD(
         model.parameters(),
@@ -163,119 +230,104 @@ def _train(
         momentum=recipe.momentum,
         weight_decay=recipe.weight_decay,
     )
-    first, best = 0, -np.inf
-    last_path, best_path = out / "checkpoints" / "last.pt", out / "checkpoints" / "best.pt"
-    if last_path.is_file():
-        state = load_checkpoint(last_path)
-        restore(state, last_path, model=model, objective=objective, optimizer=optimizer)
-        first, best = state["epoch"] + 1, state["best"]
+    parts = {
+        "model": model,
+        "objective": objective,
+        "optimizer": optimizer,
+        "precision": fabric.strategy.precision,
+    }
+    checkpoints = Checkpoints(fabric, out, parts, job.checkpoint_minutes)
+    at = checkpoints.position()
+    if fabric.is_global_zero:
+        logs.open(load_run(out).config, at.epoch)
     net, optimizer = fabric.setup(model, optimizer)
     objective.to(fabric.device)
-    sampler = EpochSampler(train_set)
-    loader = DataLoader(
-        train_set, batch_size=recipe.batch_size, sampler=sampler, collate_fn=collate,
-        **worker_options(workers, fabric.device),
+    sampler = StepSampler(
+        train_set, recipe.batch_size, parts=recipe.accumulation, rank=fabric.global_rank,
+        processes=fabric.world_size, sampling=recipe.sampling,
     )  # fmt: skip
+    loader = DataLoader(
+        train_set, batch_sampler=sampler, collate_fn=collate, **worker_options(workers, fabric.device)
+    )
 
-    for epoch in range(first, recipe.epochs):
-        began = time.monotonic()
-        rate = recipe.learning_rate_at(epoch)
+    while at.epoch < recipe.epochs and not at.selection.over(recipe):
+        began = time.monotonic() - at.seconds
+        rate = recipe.learning_rate_at(at.epoch)
         for group in optimizer.param_groups:
             group["lr"] = rate
-        torch.manual_seed(
-            seed * 1_000_003 + epoch
-        )  # dropout of this epoch, whether or not the run was resumed
-        sampler.epoch = epoch
         model.train()
         objective.train()
-        tally = _Tally(recipe.pathways)
-        with Progress(f"{recipe.name} {epoch + 1}/{recipe.epochs}", progress) as bar:
+        if recipe.batch_norm == "frozen":
+            freeze_statistics(model)
+        tally = Tally(recipe.pathways, first=fabric.is_global_zero)
+        seed_process(fabric, seed, at.epoch)
+        if at.tally is not None and at.random is not None:
+            tally.restore(at.tally, fabric.device)
+            restore_random_states(fabric, at.random, seed, at.epoch, at.step)
+        sampler.begin(at.epoch, at.step)
+        bar = Progress(f"{recipe.name} {at.epoch + 1}/{recipe.epochs}", progress)
+        with bar, stopping() as stop, unwrapped_errors():
+            done = min(at.step * recipe.batch_size, len(train_set))
+            bar.advance(done, len(train_set))
             head = {
-                "stage": recipe.name, "epoch": epoch + 1, "epochs": recipe.epochs, "learning_rate": rate,
-                "steps": len(loader), "of": len(train_set),
+                "stage": recipe.name, "epoch": at.epoch + 1, "epochs": recipe.epochs, "learning_rate": rate,
+                "steps": sampler.steps, "of": len(train_set),
             }  # fmt: skip
-            live = Live(out, head, tally.row, bar)
-            with unwrapped_errors():
-                for batch in loader:
-                    batch = batch.to(fabric.device)
+            live = Live(
+                out if fabric.is_global_zero else None, head, tally.row_here, bar, step=at.step, clips=done
+            )
+            batches = iter(loader)
+            for step in range(at.step, sampler.steps):
+                whole = torch.from_numpy(sampler.whole_labels(step)).to(fabric.device)
+                shares = sampler.shares(step)
+                optimizer.zero_grad(set_to_none=True)
+                for part, mine in enumerate(shares):
+                    batch = next(batches).to(fabric.device)
                     inputs = batch_inputs(batch, train_set.spec, clips.skeleton)
-                    outputs = net(inputs)
-                    step = objective(outputs, batch.labels)
-                    optimizer.zero_grad(set_to_none=True)
-                    fabric.backward(step.loss)
-                    if recipe.gradient_clip is not None:
-                        nn.utils.clip_grad_norm_(model.parameters(), recipe.gradient_clip)
-                    optimizer.step()
-                    tally.add(batch.labels, outputs, step)
-                    live.step(len(batch.labels))
-            seconds = time.monotonic() - began
-            row = {"epoch": epoch + 1, "learning_rate": rate, **tally.row()}
-            if not np.isfinite(row["loss"]):
-                raise MgkitError(
-                    f"the loss of {out} is not finite in epoch {epoch + 1}: try a lower learning_rate than "
-                    f"{recipe.learning_rate}, or precision='32-true'."
-                )
-            row |= {"clips_per_second": round(len(train_set) / seconds, 2)}
-            if val_set is not None:
-                row |= _validate(model, objective, val_set, fabric, recipe, workers, bar)
-            row["seconds"] = round(time.monotonic() - began, 2)
-            bar.say(_line(recipe, row))
-        score = row.get("val_top1_fused", row.get(f"val_top1_{recipe.pathways[0]}"))
-        chosen = score is None or recipe.keep == "last" or score >= best
-        best = score if chosen and score is not None else best
-        weights = {
-            "format": 1, "epoch": epoch, "model": model.state_dict(), "objective": objective.state_dict(),
-        }  # fmt: skip
-        if objective.refinement:
-            bank: Any = objective.refinement.items()
-            write_prototypes(
-                out, epoch + 1,
-                {name: module.prototypes.float().cpu().numpy() for name, module in bank},
-                {name: module.updates.cpu().numpy() for name, module in bank},
-            )  # fmt: skip
-        append_history(out, row)
-        if chosen:
-            _save(best_path, weights)
-        # Last of all: an epoch counts as done once this file says so; until then a resumed run repeats it.
-        _save(last_path, {**weights, "optimizer": optimizer.state_dict(), "best": float(best)})
-        write_status(out, "running", epoch + 1, recipe.epochs)
+                    labels = batch.labels[:mine]
+                    if not mine:  # the last batch has fewer clips than there are processes
+                        inputs = {name: value[:0] for name, value in inputs.items()}
+                    with fabric.no_backward_sync(net, enabled=part + 1 < len(shares)):
+                        outputs = net(inputs)
+                        result = objective(outputs, labels, whole if len(shares) > 1 else None)
+                        fabric.backward(result.loss)
+                    tally.add(labels, outputs, result, len(whole))
+                if recipe.gradient_clip is not None:
+                    fabric.clip_gradients(
+                        net, optimizer, max_norm=recipe.gradient_clip, error_if_nonfinite=False
+                    )
+                optimizer.step()
 
+                # After the step: whoever follows the training is told here, then it is saved if that is due.
+                live.step(len(whole))
+                due = checkpoints.due(stop.asked)
+                if due:
+                    at.step, at.seconds = step + 1, time.monotonic() - began
+                    checkpoints.save_step(at, tally)
+                if due == 2:
+                    raise KeyboardInterrupt
 
-# What the history counts, per pathway: TP, FN and FP, and the clips whose score the refinement lowered.
-COUNTS = ("tp", "fn", "fp", "lowered_fn", "lowered_fp")
-
-
-class _Tally:
-    """Sums over one epoch, kept on the device so that no step waits for them."""
-
-    def __init__(self, pathways: tuple[str, ...]) -> None:
-        self.names = [*pathways, "fused"] if len(pathways) > 1 else list(pathways)
-        self.count = 0
-        self.sums: dict[str, Tensor] = {}
-
-    def add(self, labels: Tensor, outputs: Mapping[str, Any], step: Any) -> None:
-        n = len(labels)
-        self.count += n
-        values = {"loss": step.loss.detach() * n, **{f"loss_{k}": v * n for k, v in step.terms.items()}}
-        for name, probability in fuse_probabilities({k: _detached(v) for k, v in outputs.items()}).items():
-            if name in self.names:
-                values[f"train_top1_{name}"] = (probability.argmax(1) == labels).sum()
-        for name, refined in step.refinement.items():
-            for kind in COUNTS:
-                values[f"{kind}_{name}"] = getattr(refined, kind).sum()
-        for key, value in values.items():
-            self.sums[key] = self.sums[key] + value if key in self.sums else value
-
-    def row(self) -> dict[str, float]:
-        counted = tuple(f"{kind}_" for kind in COUNTS)
-        return {
-            key: int(value) if key.startswith(counted) else round(float(value) / self.count, 6)
-            for key, value in self.sums.items()
-        }
-
-
-def _detached(output: Any) -> Any:
-    return output._replace(logits=output.logits.detach())
+        seconds = time.monotonic() - began
+        row = {"epoch": at.epoch + 1, "learning_rate": rate, **tally.row()}
+        if not np.isfinite(row["loss"]):
+            raise MgkitError(
+                f"the loss of {out} is not finite in epoch {at.epoch + 1}: try a lower learning_rate than "
+                f"{recipe.learning_rate}, or precision='32-true'."
+            )
+        row |= {"clips_per_second": round(len(train_set) / seconds, 2)}
+        share_buffers(model)
+        if val_set is not None:
+            row |= _validate(model, objective, val_set, fabric, recipe, workers)
+        row["seconds"] = round(time.monotonic() - began, 2)
+        bar.say(epoch_line(recipe, row))
+        at = at.next_epoch()
+        chosen = at.selection.update(recipe, row)
+        on_first(fabric, partial(_end_epoch, out, recipe, objective, checkpoints, at, chosen, row, logs))
+    if at.epoch < recipe.epochs:
+        return (
+            f"stopped after epoch {at.epoch}: {at.selection.waited} epochs without a better {recipe.stop_on}"
+        )
+    return ""
 
 
 def _validate(
@@ -285,81 +337,44 @@ def _validate(
     fabric: Fabric,
     recipe: Recipe,
     workers: int,
-    bar: Progress,
 ) -> dict[str, float]:
     predictions, *_ = predict(
         model, objective, val_set, device=fabric.device, autocast=fabric.autocast,
-        batch_size=recipe.batch_size, workers=workers,
+        batch_size=max(1, recipe.batch_size // recipe.accumulation), workers=workers,
     )  # fmt: skip
     labels, classes = predictions.labels, predictions.class_count
     row = {f"val_top1_{name}": top1(labels, predictions.predicted(name)) for name in predictions.outputs}
     row["val_macro_f1"] = macro_f1(labels, predictions.predicted(), classes)
+    true = predictions.scores()[np.arange(len(labels)), labels].astype(np.float64)
+    row["val_loss"] = float(-np.log(np.maximum(true, 1e-12)).mean())
     return {key: round(value, 6) for key, value in row.items()}
 
 
-def _save(path: Path, state: Mapping[str, Any]) -> None:
-    # Through memory: torch reports a full disk as an internal error, a plain write says what it is.
-    content = io.BytesIO()
-    torch.save(dict(state), content)
-    with atomic(path) as temporary:
-        temporary.write_bytes(content.getbuffer())
-
-
-def _line(recipe: Recipe, row: Mapping[str, Any]) -> str:
-    """One readable line an epoch: loss, accuracies, speed."""
-
-    def percents(prefix: str) -> str:
-        names = [n for n in ("rgb", "pose", "fused") if f"{prefix}_{n}" in row]
-        return "  ".join(f"{n} {100 * row[f'{prefix}_{n}']:5.1f} %" for n in names)
-
-    parts = [
-        f"{recipe.name:5s} {row['epoch']:3d}/{recipe.epochs}",
-        f"loss {row['loss']:.3f}",
-        f"train {percents('train_top1')}",
-    ]
-    if "val_macro_f1" in row:
-        parts.append(f"val {percents('val_top1')}")
-    return " | ".join([*parts, f"{row['clips_per_second']:.0f} clips/s"])
-
-
-class _status:
-    """Keep status.json true to what happens: running, finished, interrupted or failed."""
-
-    def __init__(self, out: Path, recipe: Recipe) -> None:
-        self.out, self.recipe = out, recipe
-
-    def _done(self) -> int:
-        return int(load_run(self.out).status()["epoch"])
-
-    def __enter__(self) -> None:
-        write_status(self.out, "running", self._done(), self.recipe.epochs)
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
-        if error is None:
-            state, message = "finished", ""
-        elif isinstance(error, KeyboardInterrupt):
-            state, message = "interrupted", "resume with the same call, or the same command"
-        else:
-            state, message = "failed", str(error).splitlines()[0] if str(error) else type(error).__name__
-        write_status(self.out, state, self._done(), self.recipe.epochs, message)
-
-
-def check_videos(parts: list[Clips]) -> None:
-    """Open every video once; one that is broken, or shorter than its row says, is named before any training."""
-    jobs = [(c.root / row["video"], int(row["frames"])) for c in parts for row in c.table.to_dict("records")]
-
-    def fault(job: tuple[Path, int]) -> str | None:
-        path, frames = job
-        try:
-            found = probe(path).frames
-        except MgkitError as error:
-            return str(error)
-        return None if found >= frames else f"{path} has {found} frames, {frames} were expected"
-
-    with ThreadPoolExecutor(8) as pool:
-        faults = [text for text in pool.map(fault, jobs) if text]
-    if faults:
-        raise MgkitError(
-            f"{len(faults)} of {len(jobs)} videos cannot be used: {some(faults, 3).rstrip('.')}. Delete them and run "
-            "`mgkit prepare` again."
+def _end_epoch(
+    out: Path,
+    recipe: Recipe,
+    objective: Objective,
+    checkpoints: Checkpoints,
+    at: Position,
+    chosen: bool,
+    row: Mapping[str, Any],
+    logs: Logs,
+) -> None:
+    """Write what an epoch leaves in the run folder; a resumed run that repeats its end writes the same again."""
+    if objective.refinement:
+        bank: Any = objective.refinement.items()
+        write_prototypes(
+            out,
+            at.epoch,
+            {name: module.prototypes.float().cpu().numpy() for name, module in bank},
+            {name: module.updates.cpu().numpy() for name, module in bank},
         )
+    append_history(out, row)
+    checkpoints.save_epoch(at, chosen)
+    write_status(out, "running", at.epoch, recipe.epochs)
+    logs.epoch(row)
+
+
+def _write_text(path: Path, text: str) -> None:
+    with atomic(path) as temporary:
+        temporary.write_text(text + "\n", encoding="utf-8")

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from mgkit.data.batches import InputSpec
+from mgkit.data.order import SAMPLINGS
 from mgkit.errors import MgkitError
 
 _TINY, _HUGE = 1e-6, 1e6
@@ -22,8 +23,21 @@ _RANGES: dict[str, tuple[float, float]] = {
     "sigma": (_TINY, _HUGE), "flip": (0, 1), "dropout": (0, 1), "alpha": (0, _HUGE), "temperature": (_TINY, _HUGE),
     "prototype_momentum": (0, 1), "prototype_memory": (0, _HUGE), "margin": (0, _HUGE),
     "label_smoothing": (0, 1), "lateral_dropout": (0, 1), "momentum": (0, 1), "weight_decay": (0, _HUGE),
-    "gradient_clip": (_TINY, _HUGE), "warmup_epochs": (0, _HUGE),
+    "gradient_clip": (_TINY, _HUGE), "warmup_epochs": (0, _HUGE), "class_weight_beta": (0, 1 - 1e-12),
+    "ce_rgb_weight": (0, _HUGE), "ce_pose_weight": (0, _HUGE), "pr_rgb_weight": (0, _HUGE),
+    "pr_pose_weight": (0, _HUGE), "patience": (0, _HUGE),
 }  # fmt: skip
+
+# Settings that came later: at these values they change nothing, and a run's config.json does without them, so that a
+# run begun before goes on as the same run.
+_LATER: dict[str, Any] = {
+    "class_weights": "none", "class_weight_beta": 0.999, "sampling": "all", "accumulation": 1, "batch_norm": "batch",
+    "ce_rgb_weight": 1.0, "ce_pose_weight": 1.0, "pr_rgb_weight": 1.0, "pr_pose_weight": 1.0, "stop_on": "best",
+    "patience": 0,
+}  # fmt: skip
+
+# What `keep` and `stop_on` may name beside "best": columns of the history.
+METRICS = ("val_top1_fused", "val_top1_rgb", "val_top1_pose", "val_macro_f1", "val_loss", "loss")
 
 
 def _check_type(name: str, value: Any, default: Any) -> None:
@@ -78,7 +92,23 @@ class Recipe:
         warmup_epochs: linear rise from a tenth at the beginning.
         momentum, weight_decay: of SGD.
         gradient_clip: largest gradient norm (D9); None = off.
-        keep: "best" takes the weights of the epoch with the best validation Top-1 (ties: the later), "last" the last.
+        accumulation: take each batch in so many parts, one after the other, to need less memory; losses and gradients
+            are those of the whole batch. BatchNorm, and the sets, centres and prototypes of the refinement, see the
+            parts, so prototypes move (with the same momentum) after each of them.
+        batch_norm: "batch" normalises in training over the clips of all processes, so that the number of processes
+            changes nothing; "local" over those of each process; "frozen" by the running statistics that the training
+            starts with (from published weights), of which only scale and shift learn on.
+        sampling: "all" takes every clip once an epoch, "balanced" as many draws of each class.
+        class_weights: of the cross-entropies: "none", "sqrt" (one over the square root of a class's training clips) or
+            "effective" (one over its effective number of clips, Cui et al., CVPR 2019, with `class_weight_beta`);
+            scaled to a mean of 1 over the classes.
+        class_weight_beta: see there; 0 is no weighting, close to 1 is one over the number.
+        ce_rgb_weight, ce_pose_weight, pr_rgb_weight, pr_pose_weight: factors of the cross-entropy and the refinement
+            loss (beside alpha) of each pathway.
+        keep: "best" takes the weights of the epoch with the best validation Top-1 (ties: the later), "last" the last;
+            or of the best one by a column of the history, see METRICS ("val_macro_f1", "val_loss", ...).
+        patience: stop after so many epochs without a better `stop_on`; 0 never does.
+        stop_on: what that looks at, "best" or one of METRICS.
         stages: recipes trained first, whose weights this one starts from.
     """
 
@@ -127,7 +157,18 @@ class Recipe:
     momentum: float = 0.9
     weight_decay: float = 1e-4
     gradient_clip: float | None = 40.0
+    accumulation: int = 1
+    batch_norm: str = "batch"
+    sampling: str = "all"
+    class_weights: str = "none"
+    class_weight_beta: float = 0.999
+    ce_rgb_weight: float = 1.0
+    ce_pose_weight: float = 1.0
+    pr_rgb_weight: float = 1.0
+    pr_pose_weight: float = 1.0
     keep: str = "best"
+    patience: int = 0
+    stop_on: str = "best"
     stages: tuple[Recipe, ...] = ()
 
     def __post_init__(self) -> None:
@@ -151,10 +192,15 @@ class Recipe:
         one_of("fusion", "channel", "time", None)
         one_of("shift", "tp", "all")
         one_of("schedule", "step", "cosine")
-        one_of("keep", "best", "last")
+        one_of("keep", "best", "last", *METRICS)
+        one_of("stop_on", "best", *METRICS)
+        one_of("batch_norm", "batch", "local", "frozen")
+        one_of("sampling", *SAMPLINGS)
+        one_of("class_weights", "none", "sqrt", "effective")
         for name in (
             "epochs",
             "batch_size",
+            "accumulation",
             "learning_rate_batch",
             "rgb_width",
             "pose_width",
@@ -163,6 +209,10 @@ class Recipe:
         ):
             if not (isinstance(getattr(self, name), int) and getattr(self, name) >= 1):
                 raise MgkitError(f"recipe: {name} is {getattr(self, name)!r}; use a whole number, 1 or more.")
+        if self.accumulation > self.batch_size:
+            raise MgkitError(
+                f"recipe: accumulation is {self.accumulation}, more parts than the batch has clips ({self.batch_size})."
+            )
         if not self.learning_rate > 0:
             raise MgkitError(f"recipe: learning_rate is {self.learning_rate!r}; use a number above 0.")
         if self.two_pathway and self.pose_frames != 4 * self.rgb_frames:
@@ -205,8 +255,11 @@ class Recipe:
         return rate / 10 ** sum(epoch >= milestone for milestone in self.milestones)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values only, as they are saved in a run; `from_dict` is the inverse."""
-        value = asdict(self)
+        """Plain values only, as they are saved in a run; `from_dict` is the inverse.
+
+        Settings that came later are left out as long as they change nothing.
+        """
+        value = {key: item for key, item in asdict(self).items() if key not in _LATER or item != _LATER[key]}
         value["stages"] = [stage.to_dict() for stage in self.stages]
         return {key: list(item) if isinstance(item, tuple) else item for key, item in value.items()}
 
@@ -329,10 +382,13 @@ RECIPES = {
 
 def differences(one: Recipe, other: Recipe) -> list[str]:
     """The settings in which two recipes differ, as `name: this -> that`."""
-    ours, theirs = one.to_dict(), other.to_dict()
-    return [
-        f"{key}: {theirs[key]} -> {ours[key]}" for key in ours if ours[key] != theirs[key] and key != "stages"
-    ]
+    names = [f.name for f in fields(Recipe) if f.name != "stages"]
+    pairs = [(name, getattr(other, name), getattr(one, name)) for name in names]
+    return [f"{name}: {_plain(theirs)} -> {_plain(ours)}" for name, theirs, ours in pairs if ours != theirs]
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
 
 
 def parse_changes(pairs: Sequence[str]) -> dict[str, Any]:

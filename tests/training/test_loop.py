@@ -16,36 +16,12 @@ from mgkit.training.inference import test as run_test
 from mgkit.training.loop import train
 from mgkit.training.recipes import Recipe
 from tests.tiny import tiny_clips
-
-TINY: dict[str, Any] = {
-    "rgb_frames": 2, "pose_frames": 8, "rgb_size": 32, "heatmap_size": 8, "rgb_width": 4, "pose_width": 4,
-    "embedding_dim": 8, "batch_size": 4, "epochs": 3,
-}  # fmt: skip
-
-
-def tiny(**changes: Any) -> Recipe:
-    return recipes.demo(**{**TINY, **changes})
+from tests.training.training import TINY, assert_same_run, assert_same_weights, fit, states, tiny
 
 
 @pytest.fixture(scope="module")
 def clips(tmp_path_factory: pytest.TempPathFactory) -> Clips:
     return tiny_clips(tmp_path_factory.mktemp("clips"))
-
-
-def fit(clips: Clips, recipe: Recipe, out: Path, **options: Any) -> Run:
-    return train(clips, recipe, out, **{"workers": 0, "device": "cpu", "progress": False, **options})
-
-
-def states(run: Run) -> list[dict[str, torch.Tensor]]:
-    last = load_checkpoint(run.checkpoint("last"))
-    return [last["model"], last["objective"]]
-
-
-def assert_same_weights(one: Run, two: Run) -> None:
-    for left, right in zip(states(one), states(two), strict=True):
-        assert left.keys() == right.keys()
-        for name, value in left.items():
-            assert torch.equal(value, right[name]), name
 
 
 @pytest.fixture(scope="module")
@@ -143,10 +119,7 @@ def test_ctrl_c_leaves_a_run_that_resumes_to_the_same_weights(
     monkeypatch.setattr(loop, "batch_inputs", real)
     resumed = fit(clips, tiny(), out)
     assert resumed.status()["state"] == "finished"
-    assert_same_weights(run, resumed)
-    columns = [c for c in run.history() if c not in ("clips_per_second", "seconds")]
-    assert run.history()[columns].equals(resumed.history()[columns])
-    np.testing.assert_array_equal(run.prototypes().vectors["pose"], resumed.prototypes().vectors["pose"])
+    assert_same_run(run, resumed)
 
 
 def test_a_checkpoint_that_cannot_be_written_leaves_the_old_one(

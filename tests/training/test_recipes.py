@@ -84,7 +84,7 @@ def test_settings_from_a_shell() -> None:
     assert recipes.parse_changes(words) == {
         "epochs": 12, "fusion": None, "milestones": (3, 5), "learning_rate": 0.01, "laterals": False, "keep": "last"
     }  # fmt: skip
-    with pytest.raises(MgkitError, match="'epoch=12' is not a setting: write name=value with one of alpha"):
+    with pytest.raises(MgkitError, match="'epoch=12' is not a setting: write name=value with one of accumul"):
         recipes.parse_changes(["epoch=12"])
     with pytest.raises(MgkitError, match="unknown setting 'depth'"):
         Recipe.from_dict({"depth": 1})

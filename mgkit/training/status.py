@@ -1,0 +1,130 @@
+"""What the run folder says about a training that goes on, ends, is stopped or fails, and what to do then."""
+
+from __future__ import annotations
+
+import json
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mgkit.errors import MgkitError
+from mgkit.results.runs import load_run, write_status
+from mgkit.training.recipes import Recipe
+
+
+class Status:
+    """Keep status.json true to what happens: running, finished, interrupted or failed.
+
+    Use as a context manager around the training. `message` is what a finished run says. Memory that ran out becomes a
+    `MgkitError` that says what to change. Processes that do not write pass `write=False`.
+    """
+
+    def __init__(self, out: Path, recipe: Recipe, write: bool = True) -> None:
+        self.out, self.recipe, self.write = out, recipe, write
+        self.message = ""
+
+    def __enter__(self) -> Status:
+        if self.write:
+            write_status(self.out, "running", self._done(), self.recipe.epochs)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
+        if error is None:
+            self._say("finished", self.message)
+        elif isinstance(error, KeyboardInterrupt):
+            self._say("interrupted", "resume with the same call, or the same command")
+        elif out_of_memory(error):
+            told = memory_advice(self.out, self.recipe, error)
+            self._say("failed", told)
+            raise MgkitError(told) from error
+        else:
+            self._say("failed", str(error).splitlines()[0] if str(error) else type(error).__name__)
+
+    def _done(self) -> int:
+        return int(load_run(self.out).status()["epoch"])
+
+    def _say(self, state: str, message: str) -> None:
+        if not self.write:
+            return
+        try:
+            write_status(self.out, state, self._done(), self.recipe.epochs, message)
+        except MgkitError:
+            if state == "finished":
+                raise
+            _write_in_place(self.out / "status.json", state, message)
+
+
+def _write_in_place(path: Path, state: str, message: str) -> None:
+    """Change the status where a full disk has no room for a new file: the old one has its place already.
+
+    Where not even that can be written, the error that ended the training still reaches the caller.
+    """
+    try:
+        status = json.loads(path.read_text(encoding="utf-8"))
+        text = json.dumps({**status, "state": state, "message": message}, indent=2, ensure_ascii=False) + "\n"
+        with path.open("r+b") as file:
+            file.write(text.encode())
+            file.truncate()
+    except (OSError, ValueError):
+        pass
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out, of the GPU or of the machine."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    text = str(error).lower()
+    marks = ("out of memory", "can't allocate memory", "cannot allocate memory", "alloc_failed")
+    return isinstance(error, RuntimeError | OSError) and any(mark in text for mark in marks)
+
+
+def memory_advice(out: Path, recipe: Recipe, error: BaseException) -> str:
+    """One sentence on what to change when memory ran out."""
+    first = str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__
+    return (
+        f"memory ran out in {out} with batch_size={recipe.batch_size}, accumulation={recipe.accumulation} ({first}): "
+        "the same call resumes this run where more memory is free, or where more devices share the batch (devices=2); "
+        f"to need less, begin another run with accumulation={2 * recipe.accumulation} (the same batch in smaller "
+        "parts) or a smaller batch_size, or give fewer loader workers if it was the machine's memory."
+    )
+
+
+class Stop:
+    """Whether somebody has asked the training to stop; `asked` turns true at Ctrl-C or SIGTERM."""
+
+    asked = False
+
+
+@contextmanager
+def stopping() -> Iterator[Stop]:
+    """Let Ctrl-C and SIGTERM (a stop button, a queue's time limit) wait until the step is done and saved.
+
+    The loop looks at `asked` after each step. A second Ctrl-C interrupts at once. In a thread other than the main one,
+    which gets no signals, nothing changes.
+    """
+    stop = Stop()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+
+    def ask(number: int, frame: Any) -> None:
+        if stop.asked:
+            raise KeyboardInterrupt
+        stop.asked = True
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    except Exception:
+        # A loader process that got the same signal fails in its own words.
+        if stop.asked:
+            raise KeyboardInterrupt from None
+        raise
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,169 @@
+"""Two processes on a CPU train and test as one does, and can take over from one another."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import distributed as dist
+
+from mgkit.data.clips import Clips
+from mgkit.errors import MgkitError
+from mgkit.results.runs import Run, load_run
+from mgkit.training.device import make_fabric, started_processes
+from mgkit.training.recipes import Recipe
+from tests.tiny import tiny_clips
+from tests.training.training import TIMES, states, tiny, tiny_pose_only
+
+pytestmark = pytest.mark.skipif(
+    not (dist.is_available() and dist.is_gloo_available()), reason="this torch has no gloo"
+)
+ROOT = Path(__file__).resolve().parents[2]
+# 16 clips in batches of 5: the last batch has one clip, and the second process none of it. Without dropout, whose
+# draws are each process's own.
+SAME: dict[str, Any] = {"dropout": 0.0, "batch_size": 5, "epochs": 2, "learning_rate": 0.01}
+# One process and two add in another order; the differences of the first step grow over the 8 of each stage.
+CLOSE = {"atol": 2e-4, "rtol": 2e-3}
+
+
+def in_processes(clips: Clips, out: Path, recipe: Recipe, count: int = 2, **options: Any) -> tuple[int, str]:
+    """Train in so many processes that Fabric starts; the exit status and what they wrote to stderr."""
+    words = [str(clips.root), str(out), json.dumps(recipe.to_dict())]
+    words.append(json.dumps({"devices": count, "nodes": 1, **options}))
+    clean = {k: v for k, v in os.environ.items() if k not in ("LOCAL_RANK", "RANK", "WORLD_SIZE")}
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.training.training", *words], cwd=ROOT, capture_output=True, text=True,
+        env={**clean, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}, timeout=300,
+    )  # fmt: skip
+    return done.returncode, done.stderr
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> Clips:
+    return tiny_clips(tmp_path_factory.mktemp("clips"), counts={"train": 4, "val": 1, "test": 2})
+
+
+RECIPES = {
+    "batch": tiny(**SAME, prototype_memory=7, class_weights="sqrt"),
+    "frozen": tiny_pose_only(**SAME, batch_norm="frozen", prototypes=False),
+    "parts": tiny_pose_only(**{**SAME, "batch_size": 7}, batch_norm="frozen", accumulation=3, alpha=0.0),
+}
+
+
+@pytest.fixture(scope="module", params=RECIPES)
+def pair(request: Any, clips: Clips, tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Run]:
+    """The same training by one and by two processes."""
+    runs = []
+    for count in (1, 2):
+        out = tmp_path_factory.mktemp(request.param) / "run"
+        status, errors = in_processes(clips, out, RECIPES[request.param], count, test="test")
+        assert status == 0, errors
+        runs.append(load_run(out))
+    return runs[0], runs[1]
+
+
+@pytest.mark.slow
+def test_two_processes_have_the_losses_of_one(pair: tuple[Run, Run]) -> None:
+    one, two = pair
+    for a, b in [(one, two), *((one.stage(name), two.stage(name)) for name in one.stages())]:
+        assert b.environment()["processes"] == 2
+        assert list(a.history()) == list(b.history())
+        columns = [c for c in a.history() if c not in TIMES]
+        for column in columns:
+            np.testing.assert_allclose(a.history()[column], b.history()[column], **CLOSE, err_msg=column)
+
+
+@pytest.mark.slow
+def test_two_processes_end_with_the_weights_and_prototypes_of_one(pair: tuple[Run, Run]) -> None:
+    for left, right in zip(*(states(run) for run in pair), strict=True):
+        assert left.keys() == right.keys()
+        for name, value in left.items():
+            torch.testing.assert_close(
+                value, right[name], atol=2e-3, rtol=2e-3, msg=lambda m, name=name: f"{name}: {m}"
+            )
+
+
+@pytest.mark.slow
+def test_two_processes_predict_every_clip_once_and_as_one_does(pair: tuple[Run, Run], clips: Clips) -> None:
+    one, two = (run.predictions("test") for run in pair)
+    assert one.clip_ids == two.clip_ids == clips.split("test").ids
+    for name in one.outputs:
+        np.testing.assert_allclose(one.probabilities[name], two.probabilities[name], atol=2e-3)
+    first, second = (run.embeddings("test") for run in pair)
+    for name, vectors in first.vectors.items():
+        np.testing.assert_allclose(vectors, second.vectors[name], atol=5e-3)
+        assert np.abs(second.vectors[name]).sum(1).min() > 0  # none left out
+
+
+@pytest.mark.slow
+def test_a_killed_run_of_two_processes_goes_on_in_two_and_in_one(clips: Clips, tmp_path: Path) -> None:
+    """In two it ends as undisturbed, bit for bit, dropout and all; in one it ends, with the clips that were left."""
+    recipe = tiny_pose_only(**{**SAME, "dropout": 0.5})
+    for name in ("whole", "killed", "narrowed"):
+        kill = {} if name == "whole" else {"kill_at": 6}
+        status, errors = in_processes(clips, tmp_path / name, recipe, checkpoint_minutes=0, **kill)
+        assert status == (0 if name == "whole" else -signal.SIGKILL), errors
+    for name, count in (("killed", 2), ("narrowed", 1)):
+        status, errors = in_processes(clips, tmp_path / name, recipe, count)
+        assert status == 0, errors
+    whole, killed, narrowed = (load_run(tmp_path / name) for name in ("whole", "killed", "narrowed"))
+    for left, right in zip(states(whole), states(killed), strict=True):
+        for name, value in left.items():
+            assert torch.equal(value, right[name]), name
+    history = narrowed.history()
+    assert history["epoch"].tolist() == [1, 2]
+    assert (history["tp_pose"] + history["fn_pose"] == 16).all()
+
+
+@pytest.mark.slow
+def test_what_the_first_process_cannot_do_ends_all_of_them(clips: Clips, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "clips.parquet").touch()
+    status, errors = in_processes(clips, tmp_path / "run", tiny_pose_only())
+    assert status == 1
+    assert errors.count("is a clip folder: choose another folder for the run") >= 1
+
+
+def test_processes_that_torchrun_or_srun_started_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [n for n in os.environ if n.startswith("SLURM_")]:
+        monkeypatch.delenv(name)
+    assert started_processes() is None
+    with monkeypatch.context() as patch:
+        for name, value in (("TORCHELASTIC_RUN_ID", "x"), ("LOCAL_WORLD_SIZE", "4"), ("WORLD_SIZE", "8")):
+            patch.setenv(name, value)
+        assert started_processes() == (4, 2)
+        with pytest.raises(
+            MgkitError, match="4 processes were started on each of 2 machines, but devices is 2"
+        ):
+            make_fabric("cpu", devices=2)
+        assert make_fabric("cpu", devices=4).strategy.num_nodes == 2  # type: ignore[attr-defined]
+    with monkeypatch.context() as patch:
+        for name, value in (
+            ("SLURM_NTASKS", "6"), ("SLURM_NNODES", "3"), ("SLURM_STEP_ID", "0"), ("SLURM_JOB_NAME", "train"),
+            ("SLURM_PROCID", "0"), ("SLURM_LOCALID", "0"), ("SLURM_NODEID", "0"),
+        ):  # fmt: skip
+            patch.setenv(name, value)
+        assert started_processes() == (2, 3)
+        patch.delenv("SLURM_STEP_ID")  # in the batch script itself, which is one process
+        assert started_processes() is None
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"devices": 0}, "devices is 0: use a whole number"),
+        ({"nodes": 1.5}, "nodes is 1.5"),
+        ({"strategy": "fsdp"}, "strategy is 'fsdp': use auto or ddp"),
+    ],
+)
+def test_what_cannot_be_is_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(MgkitError, match=message):
+        make_fabric("cpu", **options)

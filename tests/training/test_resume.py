@@ -1,0 +1,247 @@
+"""Nothing is lost: whatever ends a training, the same call goes on, and ends as if nothing had happened."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from mgkit.data.clips import Clips
+from mgkit.errors import MgkitError
+from mgkit.results.runs import Run, load_run
+from mgkit.training import checkpoints, loop
+from mgkit.training.recipes import Recipe
+from mgkit.training.status import out_of_memory
+from tests.tiny import tiny_clips
+from tests.training.training import assert_same_run, fit, tiny, tiny_pose_only
+
+ROOT = Path(__file__).resolve().parents[2]
+# Dropout, a memory, several parts a batch and drawn clips: all that has a state to lose.
+EVERYTHING: dict[str, Any] = {
+    "dropout": 0.5, "prototype_memory": 9, "accumulation": 2, "sampling": "balanced", "batch_size": 5,
+    "lateral_dropout": 0.3, "patience": 9, "stop_on": "loss", "keep": "val_loss",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> Clips:
+    return tiny_clips(tmp_path_factory.mktemp("clips"))
+
+
+@pytest.fixture(scope="module")
+def run(clips: Clips, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return fit(clips, tiny(**EVERYTHING), tmp_path_factory.mktemp("runs") / "run")
+
+
+class Trip:
+    """Raises an error, or does something else, at the n-th call of a function of the loop."""
+
+    def __init__(self, patch: pytest.MonkeyPatch, at: int, act: Any) -> None:
+        self.calls, real = 0, loop.batch_inputs
+
+        def tripped(*arguments: Any) -> Any:
+            self.calls += 1
+            if self.calls == at:
+                act()
+            return real(*arguments)
+
+        patch.setattr(loop, "batch_inputs", tripped)
+
+
+def raising(error: BaseException) -> Any:
+    def act() -> None:
+        raise error
+
+    return act
+
+
+def start_process(clips: Clips, out: Path, recipe: Recipe, **options: Any) -> subprocess.Popen[str]:
+    words = [str(clips.root), str(out), json.dumps(recipe.to_dict()), json.dumps(options)]
+    return subprocess.Popen(
+        [sys.executable, "-m", "tests.training.training", *words], cwd=ROOT, stderr=subprocess.PIPE, text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+
+
+def test_the_same_run_twice_is_the_same_to_the_last_bit(clips: Clips, run: Run, tmp_path: Path) -> None:
+    assert_same_run(run, fit(clips, tiny(**EVERYTHING), tmp_path / "run", workers=1))
+
+
+def test_saving_after_every_step_changes_nothing(clips: Clips, run: Run, tmp_path: Path) -> None:
+    saved = fit(clips, tiny(**EVERYTHING), tmp_path / "run", checkpoint_minutes=0)
+    assert_same_run(run, saved)
+    assert not list(saved.root.rglob("step.pt"))
+
+
+@pytest.mark.slow
+def test_killed_again_and_again_it_ends_with_the_same_weights(clips: Clips, run: Run, tmp_path: Path) -> None:
+    """By SIGKILL in the middle of steps of all three stages; benchmarks/kill_and_resume.py kills at random moments."""
+    for kill_at in (5, 9, 16, 17):
+        process = start_process(
+            clips, tmp_path / "run", tiny(**EVERYTHING), checkpoint_minutes=0, kill_at=kill_at
+        )
+        _, errors = process.communicate(timeout=120)
+        assert process.returncode == -signal.SIGKILL, errors
+        assert load_run(tmp_path / "run").status()["state"] == "running"
+    assert_same_run(run, fit(clips, tiny(**EVERYTHING), tmp_path / "run"))
+
+
+def test_a_resumed_epoch_goes_on_at_its_step(
+    clips: Clips, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not a single step is done again: the steps before and after the interruption are those of one run."""
+    recipe = tiny_pose_only()
+    with monkeypatch.context() as patch:
+        Trip(patch, 8, raising(KeyboardInterrupt()))
+        with pytest.raises(KeyboardInterrupt):
+            fit(clips, recipe, tmp_path / "run", checkpoint_minutes=0)
+    state = torch.load(tmp_path / "run" / "checkpoints" / "step.pt", weights_only=True)
+    assert (state["epoch"], state["inside"]["step"]) == (1, 1)
+    with monkeypatch.context() as patch:
+        trip = Trip(patch, 99, raising(AssertionError()))
+        resumed = fit(clips, recipe, tmp_path / "run", checkpoint_minutes=0)
+    assert trip.calls == 9 - 7  # three epochs of three steps
+    assert_same_run(fit(clips, recipe, tmp_path / "whole"), resumed)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stop_waits_for_the_step_and_saves_it(
+    clips: Clips, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    handlers = [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)]
+    with monkeypatch.context() as patch:
+        Trip(patch, 2, lambda: os.kill(os.getpid(), number))
+        with pytest.raises(KeyboardInterrupt):
+            fit(clips, tiny_pose_only(), tmp_path / "run")
+    assert [signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)] == handlers
+    assert load_run(tmp_path / "run").status()["state"] == "interrupted"
+    state = torch.load(tmp_path / "run" / "checkpoints" / "step.pt", weights_only=True)
+    assert state["inside"]["step"] == 2
+    whole = fit(clips, tiny_pose_only(), tmp_path / "whole")
+    assert_same_run(whole, fit(clips, tiny_pose_only(), tmp_path / "run"))
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nmore"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:124] DefaultCPUAllocator: can't allocate memory"),
+        MemoryError(),
+    ],
+    ids=["gpu", "cpu", "python"],
+)
+def test_memory_that_ran_out_says_what_to_change_and_the_run_resumes(
+    clips: Clips, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    with monkeypatch.context() as patch:
+        Trip(patch, 7, raising(error))
+        with pytest.raises(MgkitError, match="batch_size=5, accumulation=2 .*accumulation=4"):
+            fit(clips, tiny(**EVERYTHING), tmp_path / "run", checkpoint_minutes=0)
+    status = load_run(tmp_path / "run").status()
+    assert status["state"] == "failed"
+    assert "memory ran out" in status["message"]
+    assert_same_run(run, fit(clips, tiny(**EVERYTHING), tmp_path / "run"))
+
+
+def test_other_errors_are_no_lack_of_memory() -> None:
+    assert not out_of_memory(RuntimeError("shapes do not fit"))
+    assert not out_of_memory(KeyError("out of memory"))
+
+
+def test_a_folder_that_turns_read_only_is_said_and_the_run_resumes(
+    clips: Clips, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, count = tempfile.mkstemp, 0
+
+    def read_only(*arguments: Any, **options: Any) -> Any:
+        nonlocal count
+        count += options.get("suffix") == ".pt"
+        if count >= 5:
+            raise OSError(30, "Read-only file system")
+        return real(*arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(tempfile, "mkstemp", read_only)
+        with pytest.raises(MgkitError, match=r"\.pt cannot be written \(Read-only file system\)"):
+            fit(clips, tiny(**EVERYTHING), tmp_path / "run", checkpoint_minutes=0)
+    assert load_run(tmp_path / "run").status()["state"] == "failed"  # written over in its place
+    assert_same_run(run, fit(clips, tiny(**EVERYTHING), tmp_path / "run"))
+
+
+@pytest.mark.slow
+def test_a_disk_that_is_full_leaves_the_last_whole_checkpoint(clips: Clips, tmp_path: Path) -> None:
+    """Files may not grow beyond half of what a checkpoint needs: writing it fails half-way, as on a full disk."""
+    recipe, out = tiny_pose_only(), tmp_path / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        Trip(patch, 3, raising(KeyboardInterrupt()))
+        with pytest.raises(KeyboardInterrupt):
+            fit(clips, recipe, out, checkpoint_minutes=0)
+    before = (out / "checkpoints" / "step.pt").read_bytes()
+    code = (
+        "import resource, sys, tests.training.training as t\n"
+        f"resource.setrlimit(resource.RLIMIT_FSIZE, ({len(before) // 2}, {len(before) // 2}))\n"
+        "t.main(*sys.argv[1:])"
+    )
+    words = [str(clips.root), str(out), json.dumps(recipe.to_dict()), json.dumps({"checkpoint_minutes": 0})]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *words], cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert "cannot be written (File too large): free some space" in done.stderr
+    status = load_run(out).status()
+    assert status["state"] == "failed"
+    assert "free some space" in status["message"]
+    assert (out / "checkpoints" / "step.pt").read_bytes() == before
+    assert not [path for path in out.rglob(".*") if path.name != ".lock"]
+    assert_same_run(fit(clips, recipe, tmp_path / "whole"), fit(clips, recipe, out))
+
+
+def test_half_written_files_of_a_killed_run_are_removed(tmp_path: Path) -> None:
+    left = [tmp_path / ".status-abcd1234.json", tmp_path / "checkpoints" / ".step-a_cd1234.pt"]
+    kept = [tmp_path / ".lock", tmp_path / ".review-abcd1234.csv", tmp_path / "checkpoints" / "step.pt"]
+    (tmp_path / "checkpoints").mkdir()
+    for path in (*left, *kept):
+        path.touch()
+    checkpoints.remove_left_overs(tmp_path)
+    assert not [path for path in left if path.exists()]
+    assert all(path.exists() for path in kept)
+
+
+def test_a_step_of_an_epoch_that_has_ended_is_not_gone_back_to(clips: Clips, tmp_path: Path) -> None:
+    """A process killed between writing last.pt and removing step.pt leaves both."""
+    recipe, out = tiny_pose_only(), tmp_path / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        Trip(patch, 5, raising(KeyboardInterrupt()))
+        with pytest.raises(KeyboardInterrupt):
+            fit(clips, recipe, out, checkpoint_minutes=0)
+    stale = (out / "checkpoints" / "step.pt").read_bytes()
+    with pytest.MonkeyPatch.context() as patch:
+        Trip(patch, 5, raising(KeyboardInterrupt()))
+        with pytest.raises(KeyboardInterrupt):
+            fit(clips, recipe, out)
+    (out / "checkpoints" / "step.pt").write_bytes(stale)
+    assert_same_run(fit(clips, recipe, tmp_path / "whole"), fit(clips, recipe, out))
+
+
+def test_a_run_begun_before_the_later_settings_existed_goes_on(clips: Clips, tmp_path: Path) -> None:
+    """Its config.json names none of them, its checkpoints know neither patience nor steps."""
+    recipe, out = tiny_pose_only(), tmp_path / "run"
+    assert "accumulation" not in recipe.to_dict()
+    with pytest.MonkeyPatch.context() as patch:
+        Trip(patch, 5, raising(KeyboardInterrupt()))
+        with pytest.raises(KeyboardInterrupt):
+            fit(clips, recipe, out)
+    last = out / "checkpoints" / "last.pt"
+    state = torch.load(last, weights_only=True)
+    torch.save(
+        {key: state[key] for key in ("format", "epoch", "model", "objective", "optimizer", "best")}, last
+    )
+    assert_same_run(fit(clips, recipe, tmp_path / "whole"), fit(clips, recipe, out))

@@ -1,0 +1,100 @@
+"""A training on a few small clips, for the tests that look at how it goes on, and for processes that they start.
+
+As a program it trains once: `python -m tests.training.training CLIPS OUT RECIPE.json [OPTIONS.json]`; the options are
+those of `train`, and "test" (a split to test afterwards), "kill_at" (die by SIGKILL before that step).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from mgkit.data.clips import Clips, load_clips
+from mgkit.results.runs import Run
+from mgkit.training import loop, recipes
+from mgkit.training.inference import load_checkpoint
+from mgkit.training.inference import test as run_test
+from mgkit.training.loop import train
+from mgkit.training.recipes import Recipe
+
+TINY: dict[str, Any] = {
+    "rgb_frames": 2, "pose_frames": 8, "rgb_size": 32, "heatmap_size": 8, "rgb_width": 4, "pose_width": 4,
+    "embedding_dim": 8, "batch_size": 4, "epochs": 3,
+}  # fmt: skip
+TIMES = ("clips_per_second", "seconds")
+
+
+def tiny(**changes: Any) -> Recipe:
+    """The staged demo recipe, very small."""
+    return recipes.demo(**{**TINY, **changes})
+
+
+def tiny_pose_only(**changes: Any) -> Recipe:
+    """A pose branch alone, very small."""
+    return recipes.pose_only(**{**TINY, "pose_blocks": (1, 1, 1), "learning_rate": 0.02, **changes})
+
+
+def fit(clips: Clips, recipe: Recipe, out: Path, **options: Any) -> Run:
+    return train(clips, recipe, out, **{"workers": 0, "device": "cpu", "progress": False, **options})
+
+
+def states(run: Run) -> list[dict[str, torch.Tensor]]:
+    last = load_checkpoint(run.checkpoint("last"))
+    return [last["model"], last["objective"]]
+
+
+def assert_same_weights(one: Run, two: Run) -> None:
+    for left, right in zip(states(one), states(two), strict=True):
+        assert left.keys() == right.keys()
+        for name, value in left.items():
+            assert torch.equal(value, right[name]), name
+
+
+def assert_same_run(one: Run, two: Run) -> None:
+    """Bit for bit: weights, optimizer, kept epoch, history (but times) and prototypes, of every stage too."""
+    assert one.stages() == two.stages()
+    for a, b in [(one, two), *((one.stage(name), two.stage(name)) for name in one.stages())]:
+        assert_same_weights(a, b)
+        last = [load_checkpoint(run.checkpoint("last")) for run in (a, b)]
+        for left, right in zip(*(state["optimizer"]["state"].values() for state in last), strict=True):
+            assert torch.equal(left["momentum_buffer"], right["momentum_buffer"])
+        best = [load_checkpoint(run.checkpoint("best")) for run in (a, b)]
+        assert best[0]["epoch"] == best[1]["epoch"]
+        for name, value in best[0]["model"].items():
+            assert torch.equal(value, best[1]["model"][name]), name
+        columns = [c for c in a.history() if c not in TIMES]
+        assert a.history()[columns].equals(b.history()[columns])
+        for name, vectors in a.prototypes().vectors.items():
+            np.testing.assert_array_equal(vectors, b.prototypes().vectors[name])
+
+
+def main(clips: str, out: str, recipe: str, options: str = "{}") -> None:
+    torch.set_num_threads(1)
+    chosen: dict[str, Any] = {"workers": 0, "device": "cpu", "progress": False, **json.loads(options)}
+    split, kill_at = chosen.pop("test", None), chosen.pop("kill_at", None)
+    if kill_at is not None:
+        real, calls = loop.batch_inputs, 0
+
+        def killed(*arguments: Any) -> Any:
+            nonlocal calls
+            calls += 1
+            if calls == kill_at:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return real(*arguments)
+
+        loop.batch_inputs = killed  # type: ignore[assignment]
+    run = train(load_clips(clips), Recipe.from_dict(json.loads(recipe)), out, **chosen)
+    if split:
+        shared = {key: chosen[key] for key in ("devices", "device", "workers", "progress") if key in chosen}
+        run_test(run, split, views=2, flip=True, **shared)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
