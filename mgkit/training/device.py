@@ -14,8 +14,10 @@ from typing import Any
 
 import torch
 from lightning_fabric import Fabric
+from torch import nn
 
 from mgkit.errors import MgkitError
+from mgkit.training.recipes import Recipe
 
 
 def make_fabric(device: str = "auto", precision: str = "auto") -> Fabric:
@@ -31,6 +33,17 @@ def make_fabric(device: str = "auto", precision: str = "auto") -> Fabric:
         precision = "bf16-mixed" if gpu and torch.cuda.is_bf16_supported() else "32-true"
     accelerator = "cuda" if gpu else "mps" if device == "mps" else "cpu"
     return Fabric(accelerator=accelerator, devices=1, precision=precision)  # type: ignore[arg-type]
+
+
+def make_optimizer(model: nn.Module, recipe: Recipe, device: torch.device) -> torch.optim.SGD:
+    """SGD with the recipe's settings; on a GPU one kernel for all parameters (`fused`)."""
+    return torch.optim.SGD(
+        model.parameters(),
+        lr=recipe.learning_rate,
+        momentum=recipe.momentum,
+        weight_decay=recipe.weight_decay,
+        fused=device.type == "cuda",
+    )
 
 
 def default_workers(pathways: tuple[str, ...], device: torch.device) -> int:
