@@ -25,7 +25,13 @@ from mgkit.models.prototypes import (
     update_prototypes,
 )
 from mgkit.models.refinement import PrototypicalRefinement, RefinementOutput, remap_classes
-from mgkit.models.resnet3d import ResNet3d, open_residual_blocks, pose_pathway, rgb_pathway
+from mgkit.models.resnet3d import (
+    ResNet3d,
+    open_residual_blocks,
+    pose_pathway,
+    recompute_blocks,
+    rgb_pathway,
+)
 from mgkit.models.similarity import cosine_similarity
 from mgkit.models.single_pathway import SinglePathway, pose_only, rgb_only
 from mgkit.models.two_pathway import TwoPathway, two_pathway
@@ -67,6 +73,7 @@ __all__ = [
     "pose_only",
     "pose_pathway",
     "read_checkpoint",
+    "recompute_blocks",
     "rectify",
     "refinement_loss",
     "remap_classes",

@@ -16,8 +16,10 @@ import torch
 from lightning_fabric import Fabric
 from lightning_fabric.plugins.environments import SLURMEnvironment
 from lightning_fabric.strategies import DDPStrategy
+from torch import nn
 
 from mgkit.errors import MgkitError
+from mgkit.training.recipes import Recipe
 
 
 def make_fabric(
@@ -83,6 +85,17 @@ def make_fabric(
             "a notebook trains on one device only: train on several with `mgkit train --devices`, in a process of its "
             "own; the run folder can be looked at from here meanwhile."
         ) from None
+
+
+def make_optimizer(model: nn.Module, recipe: Recipe, device: torch.device) -> torch.optim.SGD:
+    """SGD with the recipe's settings; on a GPU one kernel for all parameters (`fused`)."""
+    return torch.optim.SGD(
+        model.parameters(),
+        lr=recipe.learning_rate,
+        momentum=recipe.momentum,
+        weight_decay=recipe.weight_decay,
+        fused=device.type == "cuda",
+    )
 
 
 def device_line() -> str:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, cast
 import numpy as np
 import numpy.typing as npt
 import torch
+from lightning_fabric import Fabric
 from torch.utils.data import DataLoader
 
 from mgkit.data.batches import ClipDataset, EpochSampler, batch_inputs, collate, worker_options
@@ -32,6 +33,7 @@ from mgkit.results.runs import Embeddings, Predictions, Run, load_run, write_emb
 from mgkit.results.view_scores import ViewScores, write_view_scores
 from mgkit.training.building import build_model, build_objective
 from mgkit.training.device import cpu_threads, default_workers, make_fabric, unwrapped_errors
+from mgkit.training.feeding import on_device
 from mgkit.training.processes import on_first
 from mgkit.training.recipes import Recipe
 
@@ -248,8 +250,7 @@ def predict(
     was_training, kind = model.training, next(model.parameters()).dtype
     model.eval()
     with unwrapped_errors(), torch.inference_mode():
-        for batch in loader:
-            batch = batch.to(device)
+        for batch in on_device(loader, device):
             inputs = batch_inputs(batch, dataset.spec, dataset.clips.skeleton)
             with autocast():
                 outputs = model({name: value.to(kind) for name, value in inputs.items()})

@@ -26,14 +26,22 @@ from mgkit.data.clips import Clips
 from mgkit.data.order import StepSampler
 from mgkit.errors import MgkitError, some
 from mgkit.files import atomic, exclusive
-from mgkit.models import Objective, SinglePathway, TwoPathway
+from mgkit.models import Objective, SinglePathway, TwoPathway, recompute_blocks
 from mgkit.models.batch_norm import freeze_statistics, normalise_over_processes
 from mgkit.progress import Progress
 from mgkit.results.metrics import macro_f1, top1
 from mgkit.results.runs import Run, append_history, create_run, load_run, write_prototypes, write_status
 from mgkit.training.building import build_model, build_objective
 from mgkit.training.checkpoints import Checkpoints, Position, remove_left_overs
-from mgkit.training.device import cpu_threads, default_workers, environment, make_fabric, unwrapped_errors
+from mgkit.training.device import (
+    cpu_threads,
+    default_workers,
+    environment,
+    make_fabric,
+    make_optimizer,
+    unwrapped_errors,
+)
+from mgkit.training.feeding import on_device
 from mgkit.training.inference import predict
 from mgkit.training.live import Live
 from mgkit.training.logs import Logs
@@ -58,6 +66,8 @@ class Job:
     progress: bool
     checkpoint_minutes: float
     log: tuple[str, ...]
+    save_memory: bool
+    compiled: bool
 
 
 def train(
@@ -78,6 +88,8 @@ def train(
     start: Start | None = None,
     checkpoint_minutes: float = 5.0,
     log: Sequence[str] = (),
+    save_memory: bool = False,
+    compiled: bool = False,
 ) -> Run:
     """Train a recipe; start it, resume it, or return it if it is finished, whatever the folder says.
 
@@ -102,6 +114,9 @@ def train(
             weights, or `Weights` to adapt its classes or joints, is what a stage begins with; without stages it goes
             into the model itself. Hashes are part of the run's settings, and start.txt says what was used.
         checkpoint_minutes: how much work an interruption may cost at most, in minutes; 0 saves after every step.
+        save_memory: keep only the input of each residual block and compute its inside again for the gradient: about
+            half the activations for a step a quarter longer, with the same result (docs/performance.md).
+        compiled: let torch.compile make the network's kernels: minutes at the beginning, faster steps on a GPU.
         log: where else the history goes: "tensorboard" (event files in the run folder), "wandb", or both.
 
     Returns:
@@ -118,7 +133,19 @@ def train(
     fabric = make_fabric(
         device, precision, devices=devices, nodes=nodes, strategy=strategy, unused_parameters=not recipe.prototypes
     )  # fmt: skip
-    job = Job(fabric, clips, seed, train_split, val_split, workers, progress, checkpoint_minutes, tuple(log))
+    job = Job(
+        fabric,
+        clips,
+        seed,
+        train_split,
+        val_split,
+        workers,
+        progress,
+        checkpoint_minutes,
+        tuple(log),
+        save_memory,
+        compiled,
+    )
     _run(job, recipe, Path(out), start)
     return load_run(out)
 
@@ -224,12 +251,9 @@ def _train(
     if recipe.batch_norm == "batch" and fabric.world_size > 1:
         normalise_over_processes(model, fabric.device)
     model.to(memory_format=torch.channels_last_3d)
-    optimizer = torch.optim.SGD(
-        model.parameters(),
-        lr=recipe.learning_rate,
-        momentum=recipe.momentum,
-        weight_decay=recipe.weight_decay,
-    )
+    if job.save_memory:
+        recompute_blocks(model)
+    optimizer = make_optimizer(model, recipe, fabric.device)
     parts = {
         "model": model,
         "objective": objective,
@@ -240,6 +264,8 @@ def _train(
     at = checkpoints.position()
     if fabric.is_global_zero:
         logs.open(load_run(out).config, at.epoch)
+    if job.compiled:
+        model.compile()
     net, optimizer = fabric.setup(model, optimizer)
     objective.to(fabric.device)
     sampler = StepSampler(
@@ -276,13 +302,13 @@ def _train(
             live = Live(
                 out if fabric.is_global_zero else None, head, tally.row_here, bar, step=at.step, clips=done
             )
-            batches = iter(loader)
+            batches = on_device(loader, fabric.device)
             for step in range(at.step, sampler.steps):
                 whole = torch.from_numpy(sampler.whole_labels(step)).to(fabric.device)
                 shares = sampler.shares(step)
                 optimizer.zero_grad(set_to_none=True)
                 for part, mine in enumerate(shares):
-                    batch = next(batches).to(fabric.device)
+                    batch = next(batches)
                     inputs = batch_inputs(batch, train_set.spec, clips.skeleton)
                     labels = batch.labels[:mine]
                     if not mine:  # the last batch has fewer clips than there are processes
