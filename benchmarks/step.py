@@ -22,7 +22,6 @@ import argparse
 import json
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -90,7 +89,8 @@ def made_batch(recipe: Recipe, size: int) -> Batch:
 
 def plain_inputs(batch: Batch, recipe: Recipe) -> dict[str, Tensor]:
     """The inputs as most published loaders make them: clip by clip, on the processor, in NumPy."""
-    assert batch.frames is not None and batch.keypoints is not None
+    assert batch.frames is not None
+    assert batch.keypoints is not None
     rgb, pose = [], []
     for frames, points, affine in zip(
         batch.frames.numpy(), batch.keypoints.numpy(), batch.affines.numpy(), strict=True
@@ -198,7 +198,7 @@ def measure(size: str, sizes: list[int], rounds: int, device: torch.device) -> l
     flops, bandwidth = matrix_speed(device), copy_speed(device)
     where = torch.cuda.get_device_name() if device.type == "cuda" else machine()
     lines = [
-        f"{where}, PyTorch {torch.__version__}, {torch.get_num_threads()} threads, {time.strftime('%Y-%m-%d')}. A large "
+        f"{where}, PyTorch {torch.__version__}, {torch.get_num_threads()} threads. A large "
         f"matrix product runs at {flops / 1e12:.3g} TFLOP/s and a large copy at {bandwidth / 1e9:.3g} GB/s here. "
         f"Recipe `{size}`; median of {rounds} rounds in turns.",
         "",
