@@ -4,7 +4,7 @@ classes keep apart, the clips to look at first, and likely label errors."""
 from mgkit.views.analysis.ambiguity import ambiguous, confusions, entropy, pathway_disagreement
 from mgkit.views.analysis.extremes import exemplars, hardest_fn, hardest_fp
 from mgkit.views.analysis.label_errors import ConfidentJoint, confident_joint, label_errors
-from mgkit.views.analysis.maps import EmbeddingMap, embedding_map
+from mgkit.views.analysis.maps import EmbeddingMap, embedding_map, joint_maps
 from mgkit.views.analysis.neighbours import Neighbour, exemplar, nearest_correct
 from mgkit.views.analysis.prototypes import (
     SimilarityConfusion,
@@ -29,6 +29,7 @@ __all__ = [
     "exemplars",
     "hardest_fn",
     "hardest_fp",
+    "joint_maps",
     "label_errors",
     "nearest_correct",
     "pathway_disagreement",
