@@ -71,13 +71,34 @@ class EmbeddingMap:
             )
         return self.paths[found[0]]
 
-    def frame(self, classes: Classes) -> pd.DataFrame:
-        """One row a clip, then one a prototype: `kind`, `clip_id` ("" for a prototype), `class`, `x`, `y`."""
+    def frame(self, classes: Classes, epoch: int | None = None, paths: bool = False) -> pd.DataFrame:
+        """One row a clip, then one a prototype (after `epoch`, by default the last), then, with `paths`, one a stop.
+
+        Columns: `kind` ("clip", "prototype", "path"), `clip_id` ("" but for clips), `class`, `x`, `y`; with `paths`
+        also `epoch` (empty for clips).
+        """
         names = np.array(classes.names, dtype=object)
-        clips = {"kind": "clip", "clip_id": self.clip_ids, "class": names[self.labels]}
-        stars = {"kind": "prototype", "clip_id": "", "class": names[self.seen]}
-        frame = pd.concat([pd.DataFrame(clips), pd.DataFrame(stars)], ignore_index=True)
-        frame[["x", "y"]] = np.concatenate([self.points, self.prototypes[self.seen]])
+        stars = self.stars(epoch)
+        there = np.isfinite(stars[:, 0])
+        parts = [
+            pd.DataFrame({"kind": "clip", "clip_id": self.clip_ids, "class": names[self.labels]}),
+            pd.DataFrame({"kind": "prototype", "clip_id": "", "class": names[there]}),
+        ]
+        places = [self.points, stars[there]]
+        if paths:
+            stops, which = np.nonzero(np.isfinite(self.paths[..., 0]))
+            at = epoch if epoch is not None else self.epochs[-1] if len(self.epochs) else 0
+            parts[1]["epoch"] = at
+            parts.append(
+                pd.DataFrame(
+                    {"kind": "path", "clip_id": "", "class": names[which], "epoch": self.epochs[stops]}
+                )
+            )
+            places.append(self.paths[stops, which])
+        frame = pd.concat(parts, ignore_index=True)
+        if paths:
+            frame["epoch"] = frame["epoch"].astype("Int64")
+        frame[["x", "y"]] = np.concatenate(places)
         return frame
 
 
@@ -109,7 +130,13 @@ def embedding_map(
 
 
 def joint_maps(
-    before: Run, after: Run, split: str = "test", pathway: str | None = None, *, seed: int = 0, cache: bool = True
+    before: Run,
+    after: Run,
+    split: str = "test",
+    pathway: str | None = None,
+    *,
+    seed: int = 0,
+    cache: bool = True,
 ) -> tuple[EmbeddingMap, EmbeddingMap]:
     """Lay the clips that two runs have in common, and the prototypes of both, out on the same axes.
 
@@ -187,14 +214,18 @@ def _source(run: Run, split: str, pathway: str, clip_ids: list[str]) -> _Source:
                     f"{run.root}: {pathway} prototypes have {last.shape[1]} dimensions and the embeddings of "
                     f"{split} {width}: evaluate the split again."
                 )
-            stops = np.unique(np.linspace(0, len(history) - 1, min(LONGEST, len(history))).round().astype(int))
+            stops = np.unique(
+                np.linspace(0, len(history) - 1, min(LONGEST, len(history))).round().astype(int)
+            )
             epochs, updated = history.epochs[stops], history.updates[pathway][stops] > 0
             stars, moving = last[seen], history.vectors[pathway][stops[:-1]][updated[:-1]]
     fitted = np.concatenate([vectors, stars]).astype(np.float32)
     return _Source(pathway, clip_ids, fitted, moving.astype(np.float32), seen, epochs, updated)
 
 
-def _as_map(source: _Source, split: str, labels: Ints, flat: Floats, moved: Floats | None, method: str) -> EmbeddingMap:
+def _as_map(
+    source: _Source, split: str, labels: Ints, flat: Floats, moved: Floats | None, method: str
+) -> EmbeddingMap:
     clips = len(source.clip_ids)
     prototypes = np.full((len(source.seen), 2), np.nan, np.float32)
     prototypes[source.seen] = flat[clips:]

@@ -3,6 +3,7 @@
 from mgkit.views.widgets.accuracy import ClassAccuracy
 from mgkit.views.widgets.confusion import ConfusionMatrix
 from mgkit.views.widgets.player import ClipPlayer
+from mgkit.views.widgets.prototype_map import PrototypeMap
 from mgkit.views.widgets.selection import Selected, Selection
 
-__all__ = ["ClassAccuracy", "ClipPlayer", "ConfusionMatrix", "Selected", "Selection"]
+__all__ = ["ClassAccuracy", "ClipPlayer", "ConfusionMatrix", "PrototypeMap", "Selected", "Selection"]
