@@ -33,7 +33,7 @@ def make_run(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Run]:
 def flat(monkeypatch: pytest.MonkeyPatch) -> None:
     """The first two dimensions instead of UMAP."""
     monkeypatch.setattr(
-        "mgkit.views.analysis.maps._umap", lambda vectors, seed: vectors[:, :2].astype(np.float32)
+        "mgkit.views.analysis.maps._umap", lambda fitted, moving, seed: (fitted[:, :2], moving[:, :2])
     )
 
 

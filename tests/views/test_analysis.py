@@ -56,9 +56,9 @@ def test_the_cache_answers_for_the_same_data_and_seed_only(
     run = fake_run(tmp_path / "run", make_run(6, 20).clips(), epochs=2, splits=("test",))
     calls: list[int] = []
 
-    def lay(vectors: np.ndarray, seed: int) -> np.ndarray:
+    def lay(fitted: np.ndarray, moving: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
         calls.append(seed)
-        return vectors[:, :2]
+        return fitted[:, :2], moving[:, :2]
 
     monkeypatch.setattr("mgkit.views.analysis.maps._umap", lay)
     for _ in range(2):

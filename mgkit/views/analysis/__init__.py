@@ -6,7 +6,7 @@ from mgkit.views.analysis.calibration import Calibration, calibration
 from mgkit.views.analysis.decisions import joint_importance, view_variation, views_disagree
 from mgkit.views.analysis.extremes import exemplars, hardest_fn, hardest_fp
 from mgkit.views.analysis.label_errors import ConfidentJoint, confident_joint, label_errors
-from mgkit.views.analysis.maps import EmbeddingMap, embedding_map
+from mgkit.views.analysis.maps import EmbeddingMap, embedding_map, joint_maps
 from mgkit.views.analysis.neighbours import Neighbour, exemplar, nearest_correct
 from mgkit.views.analysis.prototypes import (
     SimilarityConfusion,
@@ -34,6 +34,7 @@ __all__ = [
     "hardest_fn",
     "hardest_fp",
     "joint_importance",
+    "joint_maps",
     "label_errors",
     "nearest_correct",
     "pathway_disagreement",

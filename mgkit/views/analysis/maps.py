@@ -1,4 +1,4 @@
-"""A two-dimensional map of the clips and the class prototypes of one pathway."""
+"""Two-dimensional maps: the clips and class prototypes of one pathway, and of one pathway in two runs."""
 
 from __future__ import annotations
 
@@ -12,14 +12,16 @@ import numpy.typing as npt
 import pandas as pd
 
 from mgkit.data.clips import Classes
-from mgkit.errors import MgkitError
+from mgkit.errors import MgkitError, some
 from mgkit.files import atomic
-from mgkit.results.runs import Run
+from mgkit.results.runs import Floats, Ints, Run
+from mgkit.views.analysis.outcomes import common_predictions
 
 NOTE = "distances between clusters mean little"
 # Below this many points UMAP's neighbourhoods are the whole set, and its start (eigenvectors) is not defined.
 SMALLEST = 12
 NEIGHBOURS = 15
+LONGEST = 60  # stops of a prototype's path: more are not seen, and each costs time to place
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,8 +34,12 @@ class EmbeddingMap:
         clip_ids: N ids in the order of the predictions.
         labels: (N,) true classes.
         points: (N, 2) clips.
-        prototypes: (K, 2); NaN for a class whose prototype was never updated, or when the run has none.
+        prototypes: (K, 2) after the last epoch; NaN for a class whose prototype was never updated, or when the run
+            has none.
         seen: (K,) whether the class has a prototype.
+        epochs: (E,) the epochs of the paths, the last one included; empty without prototypes.
+        paths: (E, K, 2) where the prototypes were after these epochs; NaN before the first update of a class. The
+            last is `prototypes`.
         method: "UMAP" or "PCA".
         note: what to keep in mind when looking at it.
     """
@@ -45,16 +51,54 @@ class EmbeddingMap:
     points: npt.NDArray[np.float32]
     prototypes: npt.NDArray[np.float32]
     seen: npt.NDArray[np.bool_]
+    epochs: Ints
+    paths: Floats
     method: str
     note: str
 
-    def frame(self, classes: Classes) -> pd.DataFrame:
-        """One row a clip, then one a prototype: `kind`, `clip_id` ("" for a prototype), `class`, `x`, `y`."""
+    def stars(self, epoch: int | None = None) -> Floats:
+        """(K, 2) prototypes after an epoch, by default the last; NaN for classes not updated until then.
+
+        Raises:
+            MgkitError: the map has no such epoch.
+        """
+        if epoch is None:
+            return self.prototypes
+        found = np.flatnonzero(self.epochs == epoch)
+        if not len(found):
+            raise MgkitError(
+                f"the map has no prototypes of epoch {epoch}; there are {some(self.epochs.tolist()) or 'none'}."
+            )
+        return self.paths[found[0]]
+
+    def frame(self, classes: Classes, epoch: int | None = None, paths: bool = False) -> pd.DataFrame:
+        """One row a clip, then one a prototype (after `epoch`, by default the last), then, with `paths`, one a stop.
+
+        Columns: `kind` ("clip", "prototype", "path"), `clip_id` ("" but for clips), `class`, `x`, `y`; with `paths`
+        also `epoch` (empty for clips).
+        """
         names = np.array(classes.names, dtype=object)
-        clips = {"kind": "clip", "clip_id": self.clip_ids, "class": names[self.labels]}
-        stars = {"kind": "prototype", "clip_id": "", "class": names[self.seen]}
-        frame = pd.concat([pd.DataFrame(clips), pd.DataFrame(stars)], ignore_index=True)
-        frame[["x", "y"]] = np.concatenate([self.points, self.prototypes[self.seen]])
+        stars = self.stars(epoch)
+        there = np.isfinite(stars[:, 0])
+        parts = [
+            pd.DataFrame({"kind": "clip", "clip_id": self.clip_ids, "class": names[self.labels]}),
+            pd.DataFrame({"kind": "prototype", "clip_id": "", "class": names[there]}),
+        ]
+        places = [self.points, stars[there]]
+        if paths:
+            stops, which = np.nonzero(np.isfinite(self.paths[..., 0]))
+            at = epoch if epoch is not None else self.epochs[-1] if len(self.epochs) else 0
+            parts[1]["epoch"] = at
+            parts.append(
+                pd.DataFrame(
+                    {"kind": "path", "clip_id": "", "class": names[which], "epoch": self.epochs[stops]}
+                )
+            )
+            places.append(self.paths[stops, which])
+        frame = pd.concat(parts, ignore_index=True)
+        if paths:
+            frame["epoch"] = frame["epoch"].astype("Int64")
+        frame[["x", "y"]] = np.concatenate(places)
         return frame
 
 
@@ -63,122 +107,218 @@ def embedding_map(
 ) -> EmbeddingMap:
     """Lay the embeddings of a split and the last prototypes of the classes seen out in two dimensions.
 
-    Clips and prototypes are fitted together by UMAP (McInnes et al., 2018) with the cosine metric, the measure that
-    the prototype loss uses. It keeps neighbours together; distances between clusters, and their sizes, mean little.
-    With fewer than 12 points it is a principal component analysis of the normalised vectors instead.
+    Clips and last prototypes are fitted together by UMAP (McInnes et al., 2018) with the cosine metric, the measure
+    that the prototype loss uses. It keeps neighbours together; distances between clusters, and their sizes, mean
+    little. The prototypes of earlier epochs (at most 60 of them, evenly spaced) are then placed on the finished map,
+    which they do not change. With fewer than 12 points it is a principal component analysis of the normalised
+    vectors instead.
 
     Args:
         run: a run with embeddings of the split.
         split: the evaluated split.
         pathway: "rgb" or "pose"; by default the first that the run has.
         seed: seed of the layout: the same seed and data give the same map on the same machine.
-        cache: keep the map in `cache/` of the run folder, named by the hash of what it was made of.
+        cache: keep the map in `cache/` of the run folder, named by the hash of what it was made of. A kept map opens
+            without UMAP.
 
     Raises:
         MgkitError: the split was not evaluated, or the run has no such pathway.
     """
+    source = _source(run, split, _pathway(run, pathway), run.predictions(split).clip_ids)
+    flat, moved, method = _lay_out(run.root / "cache" if cache else None, source.fitted, source.moving, seed)
+    return _as_map(source, split, run.predictions(split).labels, flat, moved, method)
+
+
+def joint_maps(
+    before: Run,
+    after: Run,
+    split: str = "test",
+    pathway: str | None = None,
+    *,
+    seed: int = 0,
+    cache: bool = True,
+) -> tuple[EmbeddingMap, EmbeddingMap]:
+    """Lay the clips that two runs have in common, and the prototypes of both, out on the same axes.
+
+    Two trainings turn their embedding spaces as they like, so the second is first turned onto the first by the
+    rotation that brings the same clips closest (orthogonal Procrustes, Schoenemann, 1966); angles within a run, and
+    with them its neighbourhoods, stay what they are. One UMAP is then fitted to all of it.
+
+    Args:
+        before: a run with embeddings of the split, e.g. without refinement.
+        after: another one over the same classes.
+        split: the evaluated split.
+        pathway: "rgb" or "pose"; by default the first that both have.
+        seed: seed of the layout.
+        cache: keep the map in `cache/` of the folder of `after`.
+
+    Returns:
+        The maps of `before` and of `after`; clips are in the same order in both.
+
+    Raises:
+        MgkitError: the runs have no clip or pathway in common, are over different classes, or lack embeddings.
+    """
     if pathway is None:
-        if not run.pathways:
-            raise MgkitError(f"{run.root} has no pathway, hence no embeddings to map.")
-        pathway = run.pathways[0]
-    predictions = run.predictions(split)
-    vectors = run.embeddings(split).select(predictions.clip_ids).of(pathway)
-    seen = np.zeros(len(run.classes), bool)
-    stars = np.zeros((0, vectors.shape[1]), np.float32)
-    if (run.root / "prototypes.npz").is_file():
-        history = run.prototypes()
-        if pathway in history.vectors:
-            last, seen = history.last(pathway)
-            stars = last[seen]
-            if stars.shape[1] != vectors.shape[1]:
-                raise MgkitError(
-                    f"{run.root}: {pathway} prototypes have {stars.shape[1]} dimensions and the embeddings of "
-                    f"{split} {vectors.shape[1]}: evaluate the split again."
-                )
-    together = np.concatenate([vectors, stars]).astype(np.float32)
-    method = "UMAP" if len(together) >= SMALLEST else "PCA"
-    flat = _cached(run.root / "cache", together, seed, method) if cache else None
-    if flat is None:
-        flat = _umap(together, seed) if method == "UMAP" else _pca(together)
-        if cache:
-            _keep(run.root / "cache", together, seed, method, flat)
-    prototypes = np.full((len(run.classes), 2), np.nan, np.float32)
-    prototypes[seen] = flat[len(vectors) :]
-    note = NOTE if method == "UMAP" else f"PCA, as there are too few points for UMAP ({len(together)})"
-    return EmbeddingMap(
-        split,
-        pathway,
-        predictions.clip_ids,
-        predictions.labels,
-        flat[: len(vectors)],
-        prototypes,
-        seen,
-        method,
-        note,
+        common = [name for name in before.pathways if name in after.pathways]
+        if not common:
+            raise MgkitError(f"{before.root} and {after.root} have no pathway in common: nothing to map.")
+        pathway = common[0]
+    ours, theirs = common_predictions(before, after, split)
+    first = _source(before, split, pathway, ours.clip_ids)
+    second = _source(after, split, pathway, ours.clip_ids)
+    wide = max(first.fitted.shape[1], second.fitted.shape[1])
+    clips = len(ours)
+    left, right = (_unit(_widened(one.fitted, wide)) for one in (first, second))
+    u, _, vt = np.linalg.svd(right[:clips].T @ left[:clips])
+    together = np.concatenate([left, right @ (u @ vt)]).astype(np.float32)
+    # Paths are left out: the question here is what the refinement has come to.
+    nothing = np.zeros((0, wide), np.float32)
+    flat, _, method = _lay_out(after.root / "cache" if cache else None, together, nothing, seed)
+    cut = len(left)
+    return (
+        _as_map(first, split, ours.labels, flat[:cut], None, method),
+        _as_map(second, split, theirs.labels, flat[cut:], None, method),
     )
 
 
-def _unit(vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+@dataclass(frozen=True, eq=False)
+class _Source:
+    """What goes into a map: `clips` embeddings and the last prototypes, and all earlier ones that are placed on it."""
+
+    pathway: str
+    clip_ids: list[str]
+    fitted: Floats  # (N + seen, D)
+    moving: Floats  # (M, D)
+    seen: npt.NDArray[np.bool_]  # (K,)
+    epochs: Ints  # (E,)
+    updated: npt.NDArray[np.bool_]  # (E, K); of its first E - 1 rows, M are True
+
+
+def _pathway(run: Run, pathway: str | None) -> str:
+    if pathway is None and not run.pathways:
+        raise MgkitError(f"{run.root} has no pathway, hence no embeddings to map.")
+    return run.pathways[0] if pathway is None else pathway
+
+
+def _source(run: Run, split: str, pathway: str, clip_ids: list[str]) -> _Source:
+    vectors = run.embeddings(split).select(clip_ids).of(pathway)
+    count, width = len(run.classes), vectors.shape[1]
+    seen, stars, moving = np.zeros(count, bool), np.zeros((0, width)), np.zeros((0, width))
+    epochs, updated = np.zeros(0, np.int64), np.zeros((0, count), bool)
+    if (run.root / "prototypes.npz").is_file():
+        history = run.prototypes()
+        if pathway in history.vectors and len(history):
+            last, seen = history.last(pathway)
+            if last.shape[1] != width:
+                raise MgkitError(
+                    f"{run.root}: {pathway} prototypes have {last.shape[1]} dimensions and the embeddings of "
+                    f"{split} {width}: evaluate the split again."
+                )
+            stops = np.unique(
+                np.linspace(0, len(history) - 1, min(LONGEST, len(history))).round().astype(int)
+            )
+            epochs, updated = history.epochs[stops], history.updates[pathway][stops] > 0
+            stars, moving = last[seen], history.vectors[pathway][stops[:-1]][updated[:-1]]
+    fitted = np.concatenate([vectors, stars]).astype(np.float32)
+    return _Source(pathway, clip_ids, fitted, moving.astype(np.float32), seen, epochs, updated)
+
+
+def _as_map(
+    source: _Source, split: str, labels: Ints, flat: Floats, moved: Floats | None, method: str
+) -> EmbeddingMap:
+    clips = len(source.clip_ids)
+    prototypes = np.full((len(source.seen), 2), np.nan, np.float32)
+    prototypes[source.seen] = flat[clips:]
+    epochs = source.epochs if moved is not None else source.epochs[-1:]
+    paths = np.full((len(epochs), len(source.seen), 2), np.nan, np.float32)
+    if len(epochs):
+        if moved is not None:
+            paths[:-1][source.updated[:-1]] = moved
+        paths[-1] = prototypes
+    note = NOTE if method == "UMAP" else f"PCA, as there are too few points for UMAP ({len(flat)})"
+    return EmbeddingMap(
+        split, source.pathway, source.clip_ids, labels, flat[:clips], prototypes, source.seen, epochs, paths, method,
+        note,
+    )  # fmt: skip
+
+
+def _widened(vectors: Floats, width: int) -> Floats:
+    return np.pad(vectors, ((0, 0), (0, width - vectors.shape[1])))
+
+
+def _lay_out(folder: Path | None, fitted: Floats, moving: Floats, seed: int) -> tuple[Floats, Floats, str]:
+    """(N, 2) of the fitted vectors, (M, 2) of those placed on their map, and the method."""
+    method = "UMAP" if len(fitted) >= SMALLEST else "PCA"
+    both = None if folder is None else _cached(folder, fitted, moving, seed, method)
+    if both is None:
+        flat, moved = _umap(fitted, moving, seed) if method == "UMAP" else _pca(fitted, moving)
+        both = np.concatenate([flat, moved])
+        if folder is not None:
+            _keep(folder, fitted, moving, seed, method, both)
+    return both[: len(fitted)], both[len(fitted) :], method
+
+
+def _unit(vectors: Floats) -> Floats:
     return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
 
 
-def _umap(vectors: npt.NDArray[np.float32], seed: int) -> npt.NDArray[np.float32]:
+def _umap(fitted: Floats, moving: Floats, seed: int) -> tuple[Floats, Floats]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # on import: TensorFlow is not there; on fitting: isolated points
         import umap
 
         # Lengths carry no meaning under cosine; a zero vector would be NaN there, and stays finite like this.
         reducer = umap.UMAP(
-            n_neighbors=min(NEIGHBOURS, len(vectors) - 1),
+            n_neighbors=min(NEIGHBOURS, len(fitted) - 1),
             min_dist=0.1,
             metric="euclidean",
             random_state=seed,
+            transform_seed=seed,
             n_jobs=1,
         )
-        flat = reducer.fit_transform(_unit(vectors))
+        flat = reducer.fit_transform(_unit(fitted))
+        moved = reducer.transform(_unit(moving)) if len(moving) else np.zeros((0, 2))
     # A point without any neighbour is left out by UMAP as NaN; the middle is where it misleads least.
-    return np.where(np.isfinite(flat), flat, np.nanmedian(flat, axis=0)).astype(np.float32)
+    middle = np.nanmedian(flat, axis=0)
+    return (
+        np.where(np.isfinite(flat), flat, middle).astype(np.float32),
+        np.where(np.isfinite(moved), moved, middle).astype(np.float32),
+    )
 
 
-def _pca(vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    centred = _unit(vectors)
-    centred = centred - centred.mean(0)
-    left, scale, right = np.linalg.svd(centred, full_matrices=False)
-    flat = np.zeros((len(vectors), 2), np.float32)
+def _pca(fitted: Floats, moving: Floats) -> tuple[Floats, Floats]:
+    middle = _unit(fitted).mean(0)
+    left, scale, right = np.linalg.svd(_unit(fitted) - middle, full_matrices=False)
     use = min(2, len(scale))
     # The sign of a component is arbitrary: fix it, so that the map does not mirror itself between machines.
     signs = np.sign(right[np.arange(use), np.abs(right[:use]).argmax(1)])
+    flat, moved = np.zeros((len(fitted), 2), np.float32), np.zeros((len(moving), 2), np.float32)
     flat[:, :use] = left[:, :use] * scale[:use] * signs
-    return flat
+    moved[:, :use] = (_unit(moving) - middle) @ right[:use].T * signs
+    return flat, moved
 
 
-def _cache_path(folder: Path, vectors: npt.NDArray[np.float32], seed: int, method: str) -> Path:
+def _cache_path(folder: Path, fitted: Floats, moving: Floats, seed: int, method: str) -> Path:
     from importlib.metadata import version
 
-    settings = f"{method} {version('umap-learn')} {NEIGHBOURS} {seed} {vectors.shape}"
-    digest = hashlib.sha256(settings.encode() + np.ascontiguousarray(vectors).tobytes()).hexdigest()
-    return folder / f"map-{digest[:16]}.npy"
+    settings = f"{method} {version('umap-learn')} {NEIGHBOURS} {seed} {fitted.shape} {moving.shape}"
+    digest = hashlib.sha256(settings.encode())
+    for vectors in (fitted, moving):
+        digest.update(np.ascontiguousarray(vectors).data)
+    return folder / f"map-{digest.hexdigest()[:16]}.npy"
 
 
-def _cached(
-    folder: Path, vectors: npt.NDArray[np.float32], seed: int, method: str
-) -> npt.NDArray[np.float32] | None:
+def _cached(folder: Path, fitted: Floats, moving: Floats, seed: int, method: str) -> Floats | None:
     try:
-        flat = np.load(_cache_path(folder, vectors, seed, method), allow_pickle=False)
+        flat: Floats = np.load(_cache_path(folder, fitted, moving, seed, method), allow_pickle=False)
     except (OSError, ValueError, EOFError):  # not there, or damaged: it can be made again
         return None
-    return flat if flat.shape == (len(vectors), 2) else None
+    return flat if flat.shape == (len(fitted) + len(moving), 2) else None
 
 
-def _keep(
-    folder: Path,
-    vectors: npt.NDArray[np.float32],
-    seed: int,
-    method: str,
-    flat: npt.NDArray[np.float32],
-) -> None:
+def _keep(folder: Path, fitted: Floats, moving: Floats, seed: int, method: str, flat: Floats) -> None:
     try:
-        with atomic(_cache_path(folder, vectors, seed, method)) as temporary:
+        with atomic(_cache_path(folder, fitted, moving, seed, method)) as temporary:
             np.save(temporary, flat)
     except (MgkitError, OSError):  # a run folder one may only read can still be looked at
         pass

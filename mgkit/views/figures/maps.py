@@ -7,11 +7,20 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap, ListedColormap
 from matplotlib.lines import Line2D
 
-from mgkit.errors import MgkitError
-from mgkit.results.metrics import confusion_matrix
-from mgkit.results.runs import Predictions, Run
+from mgkit.errors import MgkitError, some
+from mgkit.results.runs import Floats, Ints, Run
+from mgkit.views.analysis.colours import (
+    COLOURS,
+    MOST,
+    coloured_classes,
+    confidence_of,
+    distance_of,
+    subjects_of,
+    worst_class,
+)
 from mgkit.views.analysis.maps import EmbeddingMap, embedding_map
 from mgkit.views.figures.style import (
     CLASS_COLOURS,
@@ -29,6 +38,13 @@ from mgkit.views.figures.style import (
     width_of,
 )
 
+# Viridis without its ends, which are lost on a dark and a light ground; the same stops as in the widget.
+RAMP = ListedColormap(
+    LinearSegmentedColormap.from_list(
+        "mgkit", ["#463480", "#3b528b", "#2c728e", "#21918c", "#28ae80", "#5ec962", "#addc30", "#d2e21b"]
+    )(np.linspace(0, 1, 256))
+)
+
 
 @in_style
 def prototype_map(
@@ -37,72 +53,104 @@ def prototype_map(
     pathway: str | None = None,
     highlight: str | None = None,
     *,
+    colour: str | None = None,
     chosen: Sequence[str] | None = None,
+    epoch: int | None = None,
+    paths: bool = False,
     seed: int = 0,
     venue: str = "cvpr",
     columns: int = 2,
 ) -> PaperFigure:
-    """Two views of one UMAP: classes and their prototypes (stars), and the TP, FN and FP clips of one class.
+    """UMAP of clips and prototypes (stars): classes beside the TP, FN and FP of one class, or one way of colouring.
 
     Args:
         run: a run with embeddings of the split.
         split: an evaluated split.
         pathway: "rgb" or "pose", by default the first of the run; TP, FN and FP are of the same pathway.
-        highlight: the class of the second panel; by default the one with the most errors.
-        chosen: the classes coloured in the first panel, at most 10, others grey. By default all up to 10 classes;
-            of more, the highlighted class and the five it is most confused with.
+        highlight: the class of "kind"; by default the one with the most errors.
+        colour: None draws two panels, "class" and "kind" (TP, FN and FP). One of "class", "kind", "subject",
+            "confidence" (of the predicted class) and "distance" (cosine, to the prototype of the clip's own class)
+            draws that alone.
+        chosen: the classes (or subjects) coloured, at most 10, others grey. By default all up to 10; of more, the
+            highlighted class and the five it is most confused with, or the six subjects with the most clips.
+        epoch: the epoch whose prototypes are drawn; by default the last.
+        paths: draw the way of the prototypes over the epochs.
         seed: seed of the map.
         venue: a key of `style.VENUES`.
-        columns: 2 puts the panels side by side, 1 on top of each other.
+        columns: 2 puts the two panels side by side, 1 on top of each other.
 
     Returns:
-        The figure; its data has one row a clip and prototype: `kind`, `clip_id`, `class`, `x`, `y`, `role`.
+        The figure; its data has one row a clip and prototype: `kind`, `clip_id`, `class`, `x`, `y`, `role`, and
+        `value` with the subject, confidence or distance; with `paths` also the stops on the way, and their `epoch`.
 
     Raises:
-        MgkitError: an unknown class, split or pathway, more than 10 chosen classes, or no embeddings.
+        MgkitError: an unknown class, subject, split, pathway, colour or epoch, more than 10 chosen, no embeddings, or
+            subjects or distances that the run does not have.
     """
+    if colour is not None and colour not in COLOURS:
+        raise MgkitError(f"there is no colour {colour!r}: use one of {', '.join(COLOURS)}, or None.")
     drawn = embedding_map(run, split, pathway, seed=seed)
     predictions = run.predictions(split)
-    index = _worst(predictions, drawn.pathway) if highlight is None else run.classes.index(highlight)
-    if chosen is None:
-        coloured = list(range(len(run.classes)))
-        if len(coloured) > len(CLASS_COLOURS):
-            coloured = [index, *_rivals(predictions, drawn.pathway, index, 5)]
-    else:
-        coloured = [run.classes.index(name) for name in chosen]
-        if len(coloured) > len(CLASS_COLOURS):
-            raise MgkitError(f"{len(coloured)} classes cannot be told apart by colour: choose at most 10.")
+    stars = drawn.stars(epoch)
+    index = worst_class(predictions, drawn.pathway) if highlight is None else run.classes.index(highlight)
     roles = predictions.kinds(drawn.pathway, index)
-
+    data = drawn.frame(run.classes, epoch, paths)
+    rest = len(data) - len(roles)
+    data["role"] = [*roles, *[""] * rest]
+    coloured = (
+        coloured_classes(predictions, drawn.pathway, index)
+        if chosen is None or colour == "subject"
+        else _chosen(chosen, run.classes.names, "class")
+    )
     width = width_of(venue, columns)
-    wide = columns == 2
-    figure = new_figure(width, 0.5 * width + 0.15 if wide else 2.1 * width)
-    left, right = figure.subplots(*((1, 2) if wide else (2, 1)))
-    _draw_classes(left, drawn, run, coloured, width * 72 / (2 if wide else 1))
-    _draw_roles(right, drawn, run.classes.names[index], index, roles, width * 72 / (2 if wide else 1))
-    for axes in (left, right):
+    wide = columns == 2 and colour is None
+    room = width * 72 / (2 if wide else 1)
+    if colour is None:
+        figure = new_figure(width, 0.5 * width + 0.15 if wide else 2.1 * width)
+        panels = dict(zip(("class", "kind"), figure.subplots(*((1, 2) if wide else (2, 1))), strict=True))
+    else:
+        figure = new_figure(width, min(1.02 * width + 0.2, 5.2))
+        panels = {colour: figure.subplots()}
+    names: Sequence[str] = run.classes.names
+    bold: dict[int, str] = {}  # the coloured stars
+    for what, axes in panels.items():
+        if what == "kind":
+            _draw_roles(axes, drawn, names[index], stars[index], roles, room)
+            bold = {index: "white"}
+        elif what == "class":
+            bold = {k: CLASS_COLOURS[i] for i, k in enumerate(coloured)}
+            _draw_groups(axes, drawn, drawn.labels, names, coloured, "other classes", stars, bold, room)
+        elif what == "subject":
+            found = subjects_of(run, drawn.clip_ids)
+            few = found.names if len(found.names) <= MOST else found.names[:6]
+            picked = _chosen(few if chosen is None else chosen, found.names, "subject")
+            _draw_groups(axes, drawn, found.of, found.names, picked, "other subjects", stars, {}, room)
+            data["value"] = [*(found.names[k] for k in found.of), *[""] * rest]
+        else:
+            of = confidence_of if what == "confidence" else distance_of
+            values = of(predictions, drawn.pathway)
+            _draw_values(axes, drawn, values, what, stars)
+            data["value"] = [*values, *[np.nan] * rest]
+        if paths:
+            _draw_paths(axes, drawn, bold)
         _frame(axes, drawn)
-    data = drawn.frame(run.classes)
-    data["role"] = [*roles, *[""] * int(drawn.seen.sum())]
-    never = [run.classes.names[k] for k in coloured if not drawn.seen[k]]
-    note = f"{drawn.method} of the {OUTPUT_NAMES[drawn.pathway]} embeddings of {split}; stars are class prototypes; "
+    never = [names[k] for k in range(len(names)) if np.isnan(stars[k, 0])] if len(drawn.epochs) else []
+    shown = [name for name in never if run.classes.index(name) in coloured]
+    note = f"{drawn.method} of the {OUTPUT_NAMES[drawn.pathway]} embeddings of {split}; stars are class prototypes"
+    note += f" after epoch {epoch}; " if epoch is not None else "; "
     note += drawn.note
-    note += f"; no prototype yet: {', '.join(never)}" if never else ""
+    note += f"; no prototype yet: {', '.join(shown)}" if shown else ""
     return PaperFigure(figure, data, note)
 
 
-def _worst(predictions: Predictions, pathway: str) -> int:
-    counts = confusion_matrix(predictions.labels, predictions.predicted(pathway), predictions.class_count)
-    errors = counts.sum(0) + counts.sum(1) - 2 * np.diag(counts)
-    return int(errors.argmax())
-
-
-def _rivals(predictions: Predictions, pathway: str, index: int, many: int) -> list[int]:
-    """The classes that clips of `index` are taken for, or that are taken for it, most often."""
-    counts = confusion_matrix(predictions.labels, predictions.predicted(pathway), predictions.class_count)
-    both = counts[index] + counts[:, index]
-    both[index] = 0
-    return [int(k) for k in np.argsort(-both, kind="stable")[:many] if both[k] > 0]
+def _chosen(wanted: Sequence[str], names: Sequence[str], what: str) -> list[int]:
+    unknown = [name for name in wanted if name not in names]
+    if unknown:
+        raise MgkitError(f"there is no {what} {unknown[0]!r}; there are {some(names)}.")
+    if len(wanted) > MOST:
+        plural = "classes" if what == "class" else "subjects"
+        raise MgkitError(f"{len(wanted)} {plural} cannot be told apart by colour: choose at most {MOST}.")
+    return [list(names).index(name) for name in wanted]
 
 
 def _dot(count: int) -> float:
@@ -135,26 +183,30 @@ def _star_handle(label: str) -> Line2D:
     )  # fmt: skip
 
 
-def _draw_classes(axes: Axes, drawn: EmbeddingMap, run: Run, coloured: list[int], room: float) -> None:
+def _draw_groups(
+    axes: Axes,
+    drawn: EmbeddingMap,
+    of: Ints,
+    names: Sequence[str],
+    coloured: list[int],
+    others: str,
+    stars: Floats,
+    bold: dict[int, str],
+    room: float,
+) -> None:
     size = _dot(len(drawn.points))
-    rest = ~np.isin(drawn.labels, coloured)
+    rest = ~np.isin(of, coloured)
     _scatter(axes, drawn.points[rest], 0.7 * size, FAINT, "o", 1)
     handles = []
     for i, k in enumerate(coloured):
         colour = CLASS_COLOURS[i]
-        _scatter(axes, drawn.points[drawn.labels == k], size, colour, "o", 2)
-        if drawn.seen[k]:
-            _star(axes, drawn.prototypes[k], colour, 55, 4)
-        label = fit_text(run.classes.names[k], 0.36 * room, SMALL)
+        _scatter(axes, drawn.points[of == k], size, colour, "o", 2)
+        label = fit_text(names[k], 0.36 * room, SMALL)
         handles.append(Line2D([], [], linestyle="", marker="o", markersize=4, color=colour, label=label))
-    for k in range(len(drawn.seen)):
-        if drawn.seen[k] and k not in coloured:
-            _star(axes, drawn.prototypes[k], "#F2F2F2", 18, 3)
+    _draw_stars(axes, stars, bold)
     if rest.any():
-        handles.append(
-            Line2D([], [], linestyle="", marker="o", markersize=3, color=FAINT, label="other classes")
-        )
-    if drawn.seen.any():
+        handles.append(Line2D([], [], linestyle="", marker="o", markersize=3, color=FAINT, label=others))
+    if np.isfinite(stars).any():
         handles.append(_star_handle("prototype"))
     axes.legend(
         handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.07), ncols=2, handletextpad=0.1,
@@ -162,8 +214,63 @@ def _draw_classes(axes: Axes, drawn: EmbeddingMap, run: Run, coloured: list[int]
     )  # fmt: skip
 
 
+def _draw_stars(axes: Axes, stars: Floats, bold: dict[int, str]) -> None:
+    for k in np.flatnonzero(np.isfinite(stars[:, 0])):
+        if k in bold:
+            _star(axes, stars[k], bold[k], 55, 4)
+        else:
+            _star(axes, stars[k], "#F2F2F2", 18, 3)
+
+
+def _draw_values(axes: Axes, drawn: EmbeddingMap, values: Floats, what: str, stars: Floats) -> None:
+    size, known = _dot(len(drawn.points)), np.isfinite(values)
+    _scatter(axes, drawn.points[~known], 0.7 * size, FAINT, "o", 1)
+    high = 1.0 if what == "confidence" else max(0.1, np.ceil(10 * float(np.nanmax(values, initial=0))) / 10)
+    points = drawn.points[known]
+    dots = axes.scatter(
+        points[:, 0], points[:, 1], s=size, c=values[known], cmap=RAMP, vmin=0, vmax=high, linewidths=0, zorder=2,
+        rasterized=True,
+    )  # fmt: skip
+    _draw_stars(axes, stars, {})
+    label = "confidence" if what == "confidence" else "cosine distance to own prototype"
+    figure = axes.get_figure()
+    assert figure is not None
+    bar = figure.colorbar(dots, ax=axes, location="bottom", shrink=0.7, aspect=28, pad=0.02, label=label)
+    bar.outline.set_linewidth(0.5)  # type: ignore[operator]
+    handles = []
+    if (~known).any():
+        grey = f"no prototype ({int((~known).sum())} clips)"
+        handles.append(Line2D([], [], linestyle="", marker="o", markersize=3, color=FAINT, label=grey))
+    if np.isfinite(stars).any():
+        handles.append(_star_handle("prototype"))
+    if handles:
+        axes.legend(
+            handles=handles,
+            loc="lower right",
+            handletextpad=0.1,
+            frameon=True,
+            framealpha=0.75,
+            edgecolor="none",
+        )
+
+
+def _draw_paths(axes: Axes, drawn: EmbeddingMap, bold: dict[int, str]) -> None:
+    for k in np.flatnonzero(drawn.seen):
+        track = drawn.paths[:, k]
+        track = track[np.isfinite(track[:, 0])]
+        colour = bold.get(int(k), GREY)
+        colour, thick = ("black" if colour == "white" else colour), 1.0 if k in bold or not bold else 0.5
+        axes.plot(
+            track[:, 0], track[:, 1], color="white", linewidth=thick + 1, zorder=2.6, solid_joinstyle="round"
+        )
+        axes.plot(
+            track[:, 0], track[:, 1], color=colour, linewidth=thick, marker="o", markersize=1.2 + thick,
+            markeredgewidth=0, zorder=2.7, solid_joinstyle="round",
+        )  # fmt: skip
+
+
 def _draw_roles(
-    axes: Axes, drawn: EmbeddingMap, name: str, index: int, roles: npt.NDArray[np.str_], room: float
+    axes: Axes, drawn: EmbeddingMap, name: str, star: Floats, roles: npt.NDArray[np.str_], room: float
 ) -> None:
     size = _dot(len(drawn.points))
     _scatter(axes, drawn.points[roles == "TN"], 0.7 * size, FAINT, "o", 1)
@@ -180,10 +287,10 @@ def _draw_roles(
         handles.append(
             Line2D([], [], linestyle="", marker=marker, markersize=4, color=KINDS[kind], label=label)
         )
-    if drawn.seen[index]:
-        _star(axes, drawn.prototypes[index], "white", 70, 5)
+    if np.isfinite(star[0]):
+        _star(axes, star, "white", 70, 5)
     handles.append(Line2D([], [], linestyle="", marker="o", markersize=3, color=FAINT, label="other clips"))
-    if drawn.seen[index]:
+    if np.isfinite(star[0]):
         handles.append(_star_handle("its prototype"))
     axes.legend(
         handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.07), ncols=2, handletextpad=0.1,

@@ -7,6 +7,7 @@ from mgkit.views.widgets.explorer import ErrorExplorer
 from mgkit.views.widgets.gallery import Gallery
 from mgkit.views.widgets.monitor import TrainingMonitor
 from mgkit.views.widgets.player import ClipPlayer
+from mgkit.views.widgets.prototype_map import PrototypeMap
 from mgkit.views.widgets.review_form import ReviewForm
 from mgkit.views.widgets.selection import Selected, Selection
 
@@ -16,6 +17,7 @@ __all__ = [
     "ConfusionMatrix",
     "ErrorExplorer",
     "Gallery",
+    "PrototypeMap",
     "ReviewForm",
     "RunComparison",
     "Selected",

@@ -1,0 +1,609 @@
+// Clips as points and prototypes as stars on one canvas: hover, click, loop; what the colours mean is told at the side.
+
+const MAP_WIDE = 700, REACH = 9, EDGE = 22;
+const COLOUR_NAMES = { class: "class", kind: "TP, FN, FP", subject: "subject", confidence: "confidence", distance: "distance to prototype" };
+const KIND_SHAPES = { TP: "circle", FN: "triangle", FP: "square" };
+const KIND_WORDS = { TP: "of the class, recognised", FN: "of the class, missed", FP: "of another class, taken for it" };
+// The palette of the figures on a dark ground: same order and hues, each light enough to be seen.
+const DARK_PALETTE = ["#9A90F0", "#88CCEE", "#3FB56A", "#DDCC77", "#E8828F", "#D070C4", "#44AA99", "#AFAF3C", "#B0447E", "#FFFFFF"];
+// Viridis (van der Walt & Smith, 2015) without its ends, which are lost on a dark and a light ground.
+const RAMP = ["#463480", "#3b528b", "#2c728e", "#21918c", "#28ae80", "#5ec962", "#addc30", "#d2e21b"];
+
+const floats = view => new Float32Array(view.buffer.slice(view.byteOffset, view.byteOffset + view.byteLength));
+const integers = view => new Int32Array(view.buffer.slice(view.byteOffset, view.byteOffset + view.byteLength));
+
+function ramp(share) {
+    const at = Math.max(0, Math.min(1, share)) * (RAMP.length - 1), i = Math.min(RAMP.length - 2, Math.floor(at));
+    const [from, to] = [RAMP[i], RAMP[i + 1]].map(hex => [1, 3, 5].map(k => parseInt(hex.slice(k, k + 2), 16)));
+    return `rgb(${from.map((value, k) => Math.round(value + (at - i) * (to[k] - value))).join(", ")})`;
+}
+
+function starPath(context, x, y, size) {
+    context.beginPath();
+    for (let i = 0; i < 10; i++) {
+        const angle = (i * Math.PI) / 5 - Math.PI / 2, radius = i % 2 ? 0.42 * size : size;
+        context.lineTo(x + radius * Math.cos(angle), y + radius * Math.sin(angle));
+    }
+    context.closePath();
+}
+
+// A small picture of a marker for the legend.
+function markerKey(draw) {
+    const canvas = element("canvas", { className: "mgk-swatch", style: { borderRadius: 0, border: 0 }, attributes: { "aria-hidden": "true" } });
+    draw(prepare(canvas, 14, 14));
+    return canvas;
+}
+
+class PrototypeMapView {
+    constructor(model, el) {
+        this.model = model;
+        this.view = { zoom: 1, x: 0, y: 0 }; // of the fitted map, in pixels
+        this.hover = -1; // the row under the pointer
+        this.star = -1; // or the class whose star is
+        this.cursor = -1; // the row of the keyboard
+        this.mode = "loop";
+        this.build(el);
+        this.draw = oncePerFrame(() => this.redraw());
+        this.fresh = () => { this.image = null; this.draw(); };
+        this.ends = [onAppearance(this.root, this.fresh)];
+        this.ends.push(onChanges(model, ["drawn"], () => { this.read(); this.fill(); this.fresh(); }));
+        this.ends.push(onChanges(model, ["subjects"], () => { this.readSubjects(); this.fill(); this.fresh(); }));
+        this.ends.push(onChanges(model, ["selected", "colour", "highlight", "chosen", "chosen_subjects", "height", "width", "trouble"], () => { this.fill(); this.fresh(); }));
+        this.ends.push(onChanges(model, ["epoch", "paths", "names", "pathway"], () => { this.fill(); this.draw(); }));
+        this.labels = integers(model.get("clips").labels);
+        this.readSubjects();
+        this.read();
+        this.fill();
+        this.redraw();
+        this.fill(); // the theme, which the legend's colours depend on, is known now
+    }
+
+    dispose() {
+        this.draw.cancel();
+        this.ends.forEach(end => end());
+    }
+
+    build(el) {
+        const { model } = this, keep = name => value => { model.set(name, value); model.save_changes(); };
+        const title = element("span", { className: "mgk-title", textContent: model.get("name") }, element("small", { textContent: model.get("split") }));
+        this.pathways = choice("pathway", model.get("pathways").map(name => [name, OUTPUT_NAMES[name]]), keep("pathway"));
+        this.pathways.node.hidden = model.get("pathways").length < 2;
+        this.colours = menu("colour by", model.get("colours").map(name => [name, COLOUR_NAMES[name]]), keep("colour"));
+        const check = (name, text) => {
+            const box = element("input", { type: "checkbox", onchange: () => keep(name)(box.checked) });
+            return { node: element("label", {}, box, text), box };
+        };
+        this.names = check("names", "class names");
+        this.paths = check("paths", "paths");
+        this.slider = element("input", { type: "range", min: 0, step: 1, attributes: { "aria-label": "epoch of the prototypes" },
+            oninput: () => { const { epochs } = this.map, at = Number(this.slider.value); keep("epoch")(at === epochs.length - 1 ? null : epochs[at]); } });
+        this.epoch = element("span");
+        this.time = element("label", {}, "epoch", this.slider, this.epoch);
+        this.modes = choice("what dragging does", [["loop", "Loop"], ["pan", "Move"]], mode => { this.mode = mode; this.fill(); });
+        const tool = (text, label, act) => element("button", { type: "button", className: "mgk-small", textContent: text, title: label, onclick: act, attributes: { "aria-label": label } });
+        const tools = element("span", { className: "mgk-tools" }, tool("+", "zoom in (+)", () => this.zoom(1.5)), tool("−", "zoom out (-)", () => this.zoom(1 / 1.5)), tool("Fit", "whole map (0)", () => this.fit()));
+        this.canvas = element("canvas", { tabIndex: 0, attributes: { role: "application", "aria-roledescription": "map of clips" } });
+        this.aloud = element("div", { className: "mgk-aloud", attributes: { "aria-live": "polite" } });
+        this.side = element("div", { className: "mgk-side" });
+        this.status = statusLine(model);
+        this.root = element("div", { className: "mgk mgk-map", attributes: { "data-lm-suppress-shortcuts": "true" } },
+            element("div", { className: "mgk-bar" }, title, this.pathways.node, this.colours.node, this.time, this.paths.node, this.names.node, this.modes.node, tools),
+            element("div", { className: "mgk-main" }, element("div", { className: "mgk-stage", style: { overflow: "hidden" } }, this.canvas), this.side),
+            this.status.node, this.aloud);
+        this.tip = tooltip(this.root);
+        el.append(this.root);
+
+        const { canvas } = this;
+        canvas.addEventListener("pointerdown", event => this.press(event));
+        canvas.addEventListener("pointermove", event => this.move(event));
+        canvas.addEventListener("pointerup", event => this.release(event));
+        canvas.addEventListener("pointercancel", () => { this.drag = null; this.draw(); });
+        canvas.addEventListener("pointerleave", () => { if (!this.drag) { this.hover = this.star = -1; this.tip.hide(); this.draw(); } });
+        canvas.addEventListener("dblclick", () => this.fit());
+        canvas.addEventListener("wheel", event => {
+            if (!event.ctrlKey && !event.metaKey && document.activeElement !== canvas) return; // the page scrolls
+            event.preventDefault();
+            this.zoom(Math.exp(-0.0015 * event.deltaY), event.offsetX, event.offsetY);
+        }, { passive: false });
+        canvas.addEventListener("keydown", event => this.key(event));
+        canvas.addEventListener("blur", () => { this.cursor = -1; this.tip.hide(); this.draw(); });
+    }
+
+    // ---- what is shown ----
+
+    read() {
+        const drawn = this.model.get("drawn"), points = floats(drawn.points), paths = floats(drawn.paths), count = points.length / 2;
+        const box = { left: Infinity, right: -Infinity, top: Infinity, bottom: -Infinity };
+        for (const array of [points, paths])
+            for (let i = 0; i < array.length; i += 2) {
+                if (Number.isNaN(array[i])) continue;
+                box.left = Math.min(box.left, array[i]);
+                box.right = Math.max(box.right, array[i]);
+                box.top = Math.min(box.top, array[i + 1]);
+                box.bottom = Math.max(box.bottom, array[i + 1]);
+            }
+        this.map = { ...drawn, points, paths, count, box, predicted: integers(drawn.predicted), confidence: floats(drawn.confidence), own: floats(drawn.own), grid: new Grid(points, box) };
+        // Points are drawn in a mixed order: otherwise the last class would cover the others.
+        this.order = Int32Array.from({ length: count }, (_, i) => i);
+        let state = 1;
+        for (let i = count - 1; i > 0; i--) {
+            state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+            const j = state % (i + 1);
+            [this.order[i], this.order[j]] = [this.order[j], this.order[i]];
+        }
+        this.view = { zoom: 1, x: 0, y: 0 };
+        this.hover = this.star = this.cursor = -1;
+    }
+
+    readSubjects() {
+        const subjects = this.model.get("subjects");
+        this.subjects = subjects.of ? { names: subjects.names, of: integers(subjects.of) } : null;
+    }
+
+    get palette() { return this.theme?.dark ? DARK_PALETTE : this.model.get("palette"); }
+    get highlighted() { return this.model.get("classes").names.indexOf(this.model.get("highlight")); }
+    get colour() {
+        const colour = this.model.get("colour");
+        return colour === "subject" && !this.subjects ? "class" : colour; // until the kernel has sent them
+    }
+
+    kind(row) {
+        const k = this.highlighted, own = this.labels[row] === k, said = this.map.predicted[row] === k;
+        return own ? (said ? "TP" : "FN") : said ? "FP" : "TN";
+    }
+
+    mask() {
+        const { mask, here } = this.model.get("selected");
+        return here ? Uint8Array.from(atob(mask), c => c.charCodeAt(0)) : null;
+    }
+
+    // What the continuous colours run over: [low, high] of the values that are there.
+    range() {
+        if (this.colour === "confidence") return [0, 1];
+        let high = 0;
+        for (const value of this.map.own) if (value > high) high = value;
+        return [0, Math.max(0.1, Math.ceil(10 * high) / 10)];
+    }
+
+    // Which points are drawn how, from the lowest to the highest: {rows, shape, tints, tint, grey, halo}.
+    layers() {
+        const { order, theme, colour, labels, map } = this, grey = [pixelOf(theme.faint)];
+        const take = wanted => order.filter(wanted);
+        if (colour === "kind") {
+            const kinds = Array.from({ length: map.count }, (_, row) => this.kind(row));
+            return [{ rows: take(row => kinds[row] === "TN"), shape: "circle", tints: grey, grey: true },
+                ...Object.entries(KIND_SHAPES).map(([kind, shape]) => ({ rows: take(row => kinds[row] === kind), shape, tints: [pixelOf(ROLE_COLOURS[kind])], halo: true }))];
+        }
+        if (colour === "confidence" || colour === "distance") {
+            const values = colour === "confidence" ? map.confidence : map.own, [low, high] = this.range();
+            const tint = Uint8Array.from(values, value => (255 * (value - low)) / (high - low));
+            return [{ rows: take(row => Number.isNaN(values[row])), shape: "circle", tints: grey, grey: true },
+                { rows: take(row => !Number.isNaN(values[row])), shape: "circle", tints: this.rampPixels ??= Array.from({ length: 256 }, (_, i) => pixelOf(ramp(i / 255))), tint }];
+        }
+        const groups = colour === "class" ? labels : this.subjects.of, chosen = this.model.get(colour === "class" ? "chosen" : "chosen_subjects");
+        const place = new Map(chosen.map((group, i) => [group, i])), tint = Uint8Array.from(groups, group => place.get(group) ?? 255);
+        return [{ rows: take(row => tint[row] === 255), shape: "circle", tints: grey, grey: true },
+            { rows: take(row => tint[row] !== 255), shape: "circle", tints: this.palette.map(pixelOf), tint }];
+    }
+
+    // ---- the side ----
+
+    fill() {
+        const { model, map } = this, { epochs } = map;
+        this.pathways.press(model.get("pathway"));
+        this.colours.press(model.get("colour"));
+        this.modes.press(this.mode);
+        this.names.box.checked = model.get("names");
+        this.paths.box.checked = model.get("paths");
+        for (const node of [this.time, this.paths.node]) node.hidden = epochs.length < 2;
+        this.names.node.hidden = !epochs.length;
+        this.slider.max = epochs.length - 1;
+        this.slider.value = this.stop;
+        this.epoch.textContent = epochs.length ? `${epochs[this.stop]} of ${epochs.at(-1)}` : "";
+        this.status.show(model.get("split"));
+        if (!this.theme) return;
+        const list = this.side.querySelector(".mgk-groups"), scrolled = list?.scrollTop ?? 0, buttons = "button, select";
+        const focused = [...this.side.querySelectorAll(buttons)].indexOf(document.activeElement);
+        const parts = this.colour === "kind" ? this.kindKeys() : this.colour === "class" || this.colour === "subject" ? this.groupKeys() : this.scaleKeys();
+        const trouble = model.get("trouble");
+        this.side.replaceChildren(...(trouble ? [element("p", { textContent: trouble, attributes: { role: "alert" } })] : []), ...parts, ...this.starKeys(),
+            element("p", { className: "mgk-note", textContent: map.method === "UMAP" ? `UMAP: neighbours are alike; ${map.note}.` : map.note }));
+        if (list && this.side.querySelector(".mgk-groups")) this.side.querySelector(".mgk-groups").scrollTop = scrolled;
+        if (focused >= 0) this.side.querySelectorAll(buttons)[focused]?.focus({ preventScroll: true });
+    }
+
+    groupKeys() {
+        const { model } = this, classes = this.colour === "class", trait = classes ? "chosen" : "chosen_subjects";
+        const names = classes ? model.get("classes").names : this.subjects.names, of = classes ? this.labels : this.subjects.of, chosen = model.get(trait);
+        const counts = new Array(names.length).fill(0);
+        for (const group of of) counts[group]++;
+        const full = chosen.length >= this.palette.length, rest = names.map((_, k) => k).filter(k => !chosen.includes(k));
+        const rows = [...chosen, ...rest].map(k => {
+            const at = chosen.indexOf(k), on = at >= 0, what = on ? "make grey" : full ? `at most ${this.palette.length} can be told apart: make another one grey first` : "colour";
+            const swatch = element("button", { type: "button", title: what, disabled: !on && full, dataset: { colour: names[k] }, attributes: { "aria-pressed": String(on), "aria-label": `colour ${names[k]}` },
+                onclick: () => { model.set(trait, on ? chosen.filter(other => other !== k) : [...chosen, k]); model.save_changes(); } },
+                element("i", { style: on ? { background: this.palette[at], borderColor: this.palette[at] } : {} }));
+            const name = element("button", { type: "button", title: names[k], disabled: !counts[k], dataset: { group: names[k] },
+                onclick: event => this.send({ act: classes ? "class" : "subject", label: k }, event) }, element("span", { textContent: names[k] }), element("small", { textContent: number(counts[k]) }));
+            return element("li", {}, swatch, name);
+        });
+        return [element("h4", {}, classes ? "Classes" : "Subjects", element("small", { textContent: rest.length ? `${chosen.length} of ${names.length} coloured, others grey` : "" })),
+            element("ul", { className: "mgk-groups" }, ...rows)];
+    }
+
+    kindKeys() {
+        const { model, theme } = this, { names } = model.get("classes"), counts = { TP: 0, FN: 0, FP: 0, TN: 0 };
+        for (let row = 0; row < this.map.count; row++) counts[this.kind(row)]++;
+        const pick = menu("of", names.map(name => [name, name]), value => { model.set("highlight", value); model.save_changes(); });
+        pick.press(model.get("highlight"));
+        const keys = Object.keys(KIND_SHAPES).map(kind => element("button", { type: "button", className: "mgk-small", disabled: !counts[kind], title: KIND_WORDS[kind], dataset: { kind },
+            onclick: event => this.send({ act: "class", label: this.highlighted, kind }, event) }, markerKey(context => this.marker(context, KIND_SHAPES[kind], ROLE_COLOURS[kind])), counts[kind] ? `${kind} ${number(counts[kind])}` : `no ${kind} for this class`));
+        return [element("h4", {}, "TP, FN and FP"), pick.node, element("div", { className: "mgk-kinds" }, ...keys,
+            element("span", { className: "mgk-key mgk-note", style: { padding: "0 9px", gap: "7px" } }, markerKey(context => this.marker(context, "circle", theme.faint)), `other clips ${number(counts.TN)}`))];
+    }
+
+    scaleKeys() {
+        const [low, high] = this.range(), confidence = this.colour === "confidence";
+        const stops = Array.from({ length: 9 }, (_, i) => ramp(i / 8)).join(", ");
+        const ticks = [0, 0.5, 1].map(share => element("span", { textContent: (low + share * (high - low)).toFixed(high > 1 || confidence ? 1 : 2), style: { left: `${100 * share}%` } }));
+        const scale = element("div", { className: "mgk-scale", style: { margin: "2px 12px 8px" } }, element("i", { style: { background: `linear-gradient(to right, ${stops})` } }), element("div", {}, ...ticks));
+        let lost = 0;
+        if (!confidence) for (const value of this.map.own) lost += Number.isNaN(value);
+        return [element("h4", {}, confidence ? "Confidence" : "Distance to own prototype"), scale,
+            element("p", { className: "mgk-note", textContent: confidence ? "probability of the predicted class" : "cosine distance to the prototype of the true class" }),
+            ...(lost ? [element("p", { className: "mgk-note", textContent: `grey: ${clipsOf(lost)} of classes without prototype` })] : [])];
+    }
+
+    starKeys() {
+        const { seen, epochs } = this.map, { names } = this.model.get("classes"), never = names.filter((_, k) => !seen[k]);
+        if (!epochs.length) return [element("p", { className: "mgk-note", textContent: "This run has no prototypes." })];
+        const key = element("p", { className: "mgk-key" }, markerKey(context => this.drawStar(context, 7, 7, 6.2, this.theme.paper)), "prototype of a class");
+        return [key, ...(never.length ? [element("p", { className: "mgk-never", textContent: `No prototype yet: ${never.join(", ")}` })] : [])];
+    }
+
+    marker(context, shape, colour) {
+        const ratio = devicePixelRatio || 1, splats = new Splats(Math.round(14 * ratio), Math.round(14 * ratio), 0), mask = splat(shape, 4.6 * ratio);
+        mask.cover = mask.cover.map(value => (value >= 128 ? 256 : 0)); // on nothing there is nothing to blend with
+        splats.draw(mask, [0], [7 * ratio], [7 * ratio], [pixelOf(colour)], null, 1);
+        context.putImageData(splats.image, 0, 0);
+    }
+
+    // ---- drawing ----
+
+    get stop() {
+        const { epochs } = this.map, epoch = this.model.get("epoch"), at = epochs.indexOf(epoch);
+        return epoch === null || epoch === undefined || at < 0 ? epochs.length - 1 : at;
+    }
+
+    place() {
+        const { box } = this.map, { width, height, view } = this;
+        const across = Math.max(box.right - box.left, 1e-6), up = Math.max(box.bottom - box.top, 1e-6);
+        const scale = Math.min((width - 2 * EDGE) / across, (height - 2 * EDGE) / up) * view.zoom;
+        return { scale, x: width / 2 + view.x - (scale * (box.left + box.right)) / 2, y: height / 2 + view.y + (scale * (box.top + box.bottom)) / 2 };
+    }
+
+    // From the map to the canvas, where y runs down, and back.
+    to(x, y) { return [this.at.x + this.at.scale * x, this.at.y - this.at.scale * y]; }
+    from(x, y) { return [(x - this.at.x) / this.at.scale, (this.at.y - y) / this.at.scale]; }
+
+    get radius() {
+        const { count } = this.map, base = count <= 300 ? 3.6 : count <= 3000 ? 2.6 : count <= 30000 ? 1.9 : 1.4;
+        return Math.min(5, base * Math.sqrt(this.view.zoom));
+    }
+
+    redraw() {
+        if (!this.root.isConnected) return;
+        const { model } = this, dark = this.theme?.dark;
+        if (!this.image) this.theme = themeOf(this.root);
+        if (dark !== undefined && dark !== this.theme.dark) this.fill();
+        const room = this.root.clientWidth || 640, wide = room >= MAP_WIDE;
+        this.root.classList.toggle("mgk-narrow", !wide);
+        const width = Math.max(160, Math.min(model.get("width") ?? Infinity, wide ? room - 24 - Math.max(220, Math.min(300, 0.26 * room)) : room - 4)), height = model.get("height");
+        if (width !== this.width || height !== this.height) { this.width = width; this.height = height; this.image = null; }
+        this.at = this.place();
+        Object.assign(this.canvas.dataset, this.at);
+        if (!this.image) this.image = this.raster();
+        // Setting the size clears a canvas and costs a frame: only where it changed.
+        const ratio = devicePixelRatio || 1, context = this.canvas.width === Math.round(width * ratio) && this.canvas.height === Math.round(height * ratio) ? this.canvas.getContext("2d") : prepare(this.canvas, width, height);
+        context.putImageData(this.image, 0, 0);
+        this.overlay(context);
+        const count = clipsOf(this.map.count);
+        this.canvas.setAttribute("aria-label", `Map of ${count} of ${model.get("split")}. Arrow keys go from point to point, Enter selects, plus and minus zoom.`);
+    }
+
+    raster() {
+        const { theme, map, at } = this, ratio = devicePixelRatio || 1, { points, count } = map, mask = this.mask();
+        const splats = new Splats(Math.round(this.width * ratio), Math.round(this.height * ratio), pixelOf(theme.paper));
+        const x = new Float32Array(count), y = new Float32Array(count), radius = this.radius * ratio, shapes = new Map();
+        for (let row = 0; row < count; row++) {
+            x[row] = ratio * (at.x + at.scale * points[2 * row]);
+            y[row] = ratio * (at.y - at.scale * points[2 * row + 1]);
+        }
+        const cover = (shape, size) => {
+            const key = `${shape} ${size}`;
+            if (!shapes.has(key)) shapes.set(key, splat(shape, size));
+            return shapes.get(key);
+        };
+        const chosen = row => (mask[row >> 3] >> (row & 7)) & 1, layers = this.layers(), few = count <= 1000, opaque = few ? 1 : count <= 30000 ? 0.8 : 0.6;
+        const size = layer => (layer.grey ? 0.85 : layer.halo ? Math.max(1.35, (2.6 * ratio) / radius) : 1) * radius, ink = [pixelOf(theme.ink)], paper = [pixelOf(theme.paper)];
+        for (const layer of layers) {
+            const rows = mask ? layer.rows.filter(row => !chosen(row)) : layer.rows;
+            if (layer.halo && !mask) splats.draw(cover(layer.shape, size(layer) + ratio), rows, x, y, paper, null, 1);
+            splats.draw(cover(layer.shape, size(layer)), rows, x, y, layer.tints, layer.tint, (layer.grey ? 0.6 : layer.halo ? 1 : opaque) * (mask ? 0.3 : 1));
+        }
+        if (!mask) return splats.image;
+        const ringed = this.model.get("selected").here <= 400;
+        for (const layer of layers) {
+            const rows = layer.rows.filter(chosen), grown = Math.max(size(layer), 2.2 * ratio) + 0.4 * ratio;
+            if (ringed) splats.draw(cover(layer.shape, grown + 1.2 * ratio), rows, x, y, ink, null, 1);
+            splats.draw(cover(layer.shape, grown), rows, x, y, layer.tints, layer.tint, 1);
+        }
+        return splats.image;
+    }
+
+    starColour(k) {
+        const at = this.colour === "class" ? this.model.get("chosen").indexOf(k) : -1;
+        return at >= 0 ? this.palette[at] : null;
+    }
+
+    drawStar(context, x, y, size, fill) {
+        const { theme } = this;
+        starPath(context, x, y, size);
+        context.lineJoin = "round";
+        context.lineWidth = 3;
+        context.strokeStyle = theme.paper;
+        context.stroke();
+        context.fillStyle = fill;
+        context.fill();
+        context.lineWidth = 1;
+        context.strokeStyle = theme.ink;
+        context.stroke();
+    }
+
+    // The prototypes that are there at the epoch shown, the important ones last: [class, x, y, size].
+    stars() {
+        const { paths, epochs, seen } = this.map, at = this.stop, count = seen.length, out = [];
+        if (!epochs.length) return out;
+        for (let k = 0; k < count; k++) {
+            const i = 2 * (at * count + k);
+            if (Number.isNaN(paths[i])) continue;
+            const bold = this.colour === "class" ? this.starColour(k) !== null : this.colour === "kind" ? k === this.highlighted : true;
+            out.push([k, ...this.to(paths[i], paths[i + 1]), bold ? 8.5 : 6, bold]);
+        }
+        return out.sort((a, b) => a[4] - b[4]);
+    }
+
+    overlay(context) {
+        const { theme, model, width, height } = this, { names } = model.get("classes"), stars = this.stars();
+        if (model.get("paths")) this.drawPaths(context);
+        for (const [k, x, y, size] of stars) this.drawStar(context, x, y, this.star === k ? size + 2 : size, this.starColour(k) ?? theme.paper);
+        if (model.get("names")) this.drawNames(context, stars, names);
+        const ring = (row, colour, radius) => {
+            const [x, y] = this.to(this.map.points[2 * row], this.map.points[2 * row + 1]);
+            context.beginPath();
+            context.arc(x, y, radius, 0, 2 * Math.PI);
+            context.lineWidth = 2;
+            context.strokeStyle = colour;
+            context.stroke();
+            return [x, y];
+        };
+        if (this.hover >= 0) ring(this.hover, theme.ink, this.radius + 3);
+        if (this.cursor >= 0) ring(this.cursor, theme.accent, this.radius + 4.5);
+        const { focus_row: focus } = model.get("selected");
+        if (focus !== null && focus !== undefined) {
+            const [x, y] = this.to(this.map.points[2 * focus], this.map.points[2 * focus + 1]);
+            diamond(context, x, y, 7);
+        }
+        if (this.drag?.loop?.length > 1) {
+            context.beginPath();
+            for (const [x, y] of this.drag.loop) context.lineTo(x, y);
+            context.closePath();
+            context.fillStyle = theme.accent;
+            context.globalAlpha = 0.12;
+            context.fill();
+            context.globalAlpha = 1;
+            context.lineWidth = 1.5;
+            context.strokeStyle = theme.accent;
+            context.stroke();
+        }
+        if (model.get("pathway") !== this.map.pathway) {
+            context.fillStyle = theme.paper;
+            context.globalAlpha = 0.75;
+            context.fillRect(0, 0, width, height);
+            context.globalAlpha = 1;
+            context.fillStyle = theme.ink;
+            context.font = `13px ${theme.font}`;
+            context.textAlign = "center";
+            context.fillText(`Opening the ${OUTPUT_NAMES[model.get("pathway")]} map; the first time it is laid out, which takes a while`, width / 2, height / 2, width - 20);
+            context.textAlign = "left";
+        }
+    }
+
+    drawPaths(context) {
+        const { map, theme } = this, { paths, epochs, seen } = map, count = seen.length;
+        context.lineJoin = context.lineCap = "round";
+        for (let k = 0; k < count; k++) {
+            const track = [];
+            for (let e = 0; e < epochs.length; e++) {
+                const i = 2 * (e * count + k);
+                if (!Number.isNaN(paths[i])) track.push(this.to(paths[i], paths[i + 1]));
+            }
+            if (track.length < 2) continue;
+            const bold = this.star === k || this.starColour(k) !== null || (this.colour === "kind" && k === this.highlighted) || this.colour === "confidence" || this.colour === "distance" || this.colour === "subject";
+            for (const [colour, line] of [[theme.paper, bold ? 4.5 : 3], [this.starColour(k) ?? (bold ? theme.ink : theme.soft), bold ? 2 : 1]]) {
+                context.beginPath();
+                for (const [x, y] of track) context.lineTo(x, y);
+                context.lineWidth = line;
+                context.strokeStyle = colour;
+                context.stroke();
+            }
+            context.fillStyle = this.starColour(k) ?? theme.soft;
+            for (const [x, y] of track) {
+                context.beginPath();
+                context.arc(x, y, bold ? 2.6 : 1.6, 0, 2 * Math.PI);
+                context.fill();
+            }
+        }
+    }
+
+    // Names beside their stars, the coloured ones first, each only where it covers no other.
+    drawNames(context, stars, names) {
+        const { theme } = this, taken = stars.map(([, x, y, size]) => [x - size, y - size, x + size, y + size]);
+        for (const [k, x, y, size, bold] of [...stars].reverse()) {
+            context.font = `${bold ? "600 " : ""}11px ${theme.font}`;
+            const text = elide(context, names[k], 150), wide = context.measureText(text).width;
+            const spots = [[x + size + 3, y + 4], [x - size - 3 - wide, y + 4], [x - wide / 2, y - size - 4], [x - wide / 2, y + size + 11]];
+            const spot = spots.find(([left, base]) => left >= 2 && left + wide <= this.width - 2 && base > 10 && base < this.height - 3
+                && taken.every(([x0, y0, x1, y1]) => left > x1 || left + wide < x0 || base - 9 > y1 || base + 2 < y0));
+            if (!spot) continue;
+            taken.push([spot[0] - 2, spot[1] - 10, spot[0] + wide + 2, spot[1] + 3]);
+            context.lineJoin = "round";
+            context.lineWidth = 3.5;
+            context.strokeStyle = theme.paper;
+            context.strokeText(text, ...spot);
+            context.fillStyle = theme.ink;
+            context.fillText(text, ...spot);
+        }
+    }
+
+    // ---- what a person does ----
+
+    send(content, event) { this.model.send({ ...content, add: event.shiftKey || event.ctrlKey || event.metaKey }); }
+
+    words(row) {
+        const { map, model } = this, { names } = model.get("classes"), true_ = this.labels[row], said = map.predicted[row], lines = [[[model.get("clips").ids[row], true]], [[names[true_]]]];
+        const sure = map.confidence[row].toFixed(2), own = map.own[row];
+        lines.push([[said === true_ ? `recognised, p = ${sure}` : "taken for "], ...(said === true_ ? [] : [[names[said], true], [`, p = ${sure}`]])]);
+        if (!Number.isNaN(own)) lines.push([[`distance to own prototype ${own.toFixed(2)}`]]);
+        if (this.subjects) lines.push([[`subject ${this.subjects.names[this.subjects.of[row]]}`]]);
+        return lines;
+    }
+
+    starWords(k) {
+        const { names } = this.model.get("classes"), { epochs } = this.map;
+        let count = 0;
+        for (const label of this.labels) count += label === k;
+        return [[[`Prototype of ${names[k]}`, true]], [[`after epoch ${epochs[this.stop]}; ${clipsOf(count)} of the class in ${this.model.get("split")}`]]];
+    }
+
+    under(x, y) {
+        const star = [...this.stars()].reverse().find(([, sx, sy, size]) => Math.hypot(sx - x, sy - y) <= size);
+        if (star) return { star: star[0], row: -1 };
+        return { star: -1, row: this.map.grid.nearest(...this.from(x, y), Math.max(REACH, this.radius + 2) / this.at.scale) };
+    }
+
+    press(event) {
+        if (event.button > 1) return;
+        this.canvas.setPointerCapture(event.pointerId);
+        const pans = this.mode === "pan" || event.button === 1, start = [event.offsetX, event.offsetY];
+        if (event.button === 1) event.preventDefault();
+        this.drag = { start, pans, moved: false, loop: pans ? null : [start], view: { ...this.view } };
+    }
+
+    move(event) {
+        const { offsetX: x, offsetY: y } = event, { drag } = this;
+        if (!drag) return this.point(x, y, event);
+        const away = Math.hypot(x - drag.start[0], y - drag.start[1]);
+        if (!drag.moved && away < 4) return;
+        drag.moved = true;
+        this.hover = this.star = -1;
+        this.tip.hide();
+        if (drag.pans) {
+            this.view = { ...this.view, x: drag.view.x + x - drag.start[0], y: drag.view.y + y - drag.start[1] };
+            return this.fresh();
+        }
+        const [lastX, lastY] = drag.loop.at(-1);
+        if (Math.hypot(x - lastX, y - lastY) >= 3) drag.loop.push([x, y]);
+        this.draw();
+    }
+
+    point(x, y, event) {
+        const { star, row } = this.under(x, y);
+        this.canvas.style.cursor = star >= 0 || row >= 0 ? "pointer" : this.mode === "pan" ? "grab" : "crosshair";
+        if (star === this.star && row === this.hover && star + row === -2) return;
+        if (star !== this.star || row !== this.hover) { this.star = star; this.hover = row; this.draw(); }
+        if (star < 0 && row < 0) return this.tip.hide();
+        const corner = this.root.getBoundingClientRect();
+        this.tip.show(event.clientX - corner.left, event.clientY - corner.top, star >= 0 ? this.starWords(star) : this.words(row));
+    }
+
+    release(event) {
+        const { drag } = this;
+        this.drag = null;
+        if (!drag) return;
+        if (!drag.moved) {
+            const { star, row } = this.under(event.offsetX, event.offsetY);
+            if (star >= 0) this.send({ act: "class", label: star }, event);
+            else if (row >= 0) this.send({ act: "click", row }, event);
+        } else if (drag.loop?.length > 2) {
+            const rows = insideLoop(this.map.points, drag.loop.map(place => this.from(...place)));
+            this.send({ act: "lasso", rows }, event);
+            this.aloud.textContent = `${clipsOf(rows.length)} in the loop`;
+        }
+        this.draw();
+    }
+
+    zoom(factor, x = this.width / 2, y = this.height / 2) {
+        const before = this.from(x, y);
+        this.view.zoom = Math.max(1, Math.min(60, this.view.zoom * factor));
+        this.at = this.place();
+        const [nowX, nowY] = this.to(...before);
+        this.view.x += x - nowX;
+        this.view.y += y - nowY;
+        if (this.view.zoom === 1) this.view.x = this.view.y = 0;
+        this.fresh();
+    }
+
+    fit() {
+        this.view = { zoom: 1, x: 0, y: 0 };
+        this.fresh();
+    }
+
+    key(event) {
+        const turn = { ArrowRight: [1, 0], ArrowLeft: [-1, 0], ArrowUp: [0, 1], ArrowDown: [0, -1] }[event.key];
+        if (event.key === "Escape") this.model.send({ act: "clear" });
+        else if ((event.key === "Enter" || event.key === " ") && this.cursor >= 0) this.send({ act: "click", row: this.cursor }, event);
+        else if (event.ctrlKey || event.metaKey || event.altKey) return;
+        else if (event.key === "+" || event.key === "=") this.zoom(1.5);
+        else if (event.key === "-") this.zoom(1 / 1.5);
+        else if (event.key === "0") this.fit();
+        else if (turn) this.step(turn);
+        else return;
+        event.preventDefault();
+        event.stopPropagation();
+    }
+
+    // To the nearest point in a direction; at first to the clip in focus, or to the one nearest to the middle.
+    step([dx, dy]) {
+        const { points, count } = this.map, { focus_row: focus } = this.model.get("selected");
+        let best = this.cursor, least = Infinity;
+        const [x, y] = this.cursor < 0 ? this.from(this.width / 2, this.height / 2) : [points[2 * this.cursor], points[2 * this.cursor + 1]];
+        for (let row = 0; row < count; row++) {
+            if (row === this.cursor) continue;
+            const right = points[2 * row] - x, up = points[2 * row + 1] - y, along = right * dx + up * dy, aside = Math.abs(right * dy) + Math.abs(up * dx);
+            if (this.cursor >= 0 && (along <= 0 || aside > along)) continue;
+            const away = this.cursor < 0 ? right * right + up * up : along + 2 * aside;
+            if (away < least) { least = away; best = row; }
+        }
+        this.cursor = this.cursor < 0 && typeof focus === "number" ? focus : best;
+        if (this.cursor < 0) return;
+        let place = this.to(points[2 * this.cursor], points[2 * this.cursor + 1]);
+        if (place[0] < 0 || place[1] < 0 || place[0] > this.width || place[1] > this.height) {
+            this.view.x += this.width / 2 - place[0];
+            this.view.y += this.height / 2 - place[1];
+            this.fresh();
+            place = [this.width / 2, this.height / 2];
+        }
+        const words = this.words(this.cursor), root = this.root.getBoundingClientRect(), canvas = this.canvas.getBoundingClientRect();
+        this.aloud.textContent = words.map(line => line.map(([text]) => text).join("")).join(", ");
+        this.tip.show(canvas.left - root.left + place[0], canvas.top - root.top + place[1], words);
+        this.draw();
+    }
+}
+
+export default {
+    render({ model, el }) {
+        const view = new PrototypeMapView(model, el);
+        return () => view.dispose();
+    },
+};
