@@ -78,6 +78,7 @@ def restore_random_states(
     if set(states) != here or len(states["cpu"]) != fabric.world_size:
         seed_process(fabric, seed, epoch, step)
         return
-    torch.set_rng_state(states["cpu"][fabric.global_rank])
-    if "cuda" in states:
-        torch.cuda.set_rng_state(states["cuda"][fabric.global_rank], fabric.device)
+    mine = {name: state[fabric.global_rank].clone() for name, state in states.items()}  # torch needs it aligned
+    torch.set_rng_state(mine["cpu"])
+    if "cuda" in mine:
+        torch.cuda.set_rng_state(mine["cuda"], fabric.device)
