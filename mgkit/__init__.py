@@ -22,6 +22,7 @@ _WHERE = {
     "demo_clips": "mgkit.demo",
     "demo_run": "mgkit.demo",
     "train": "mgkit.training.loop",
+    "train_folds": "mgkit.training.folds",
     "Weights": "mgkit.training.starts",
     "test": "mgkit.training.inference",
     "load_run": "mgkit.results.runs",
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
     from mgkit.results.metrics import evaluate as evaluate
     from mgkit.results.runs import load_run as load_run
     from mgkit.training import recipes as recipes
+    from mgkit.training.folds import train_folds as train_folds
     from mgkit.training.inference import test as test
     from mgkit.training.loop import train as train
     from mgkit.training.starts import Weights as Weights

@@ -133,7 +133,25 @@ def _parser() -> argparse.ArgumentParser:
         metavar="LAYOUT",
         help="joint layout of those files, e.g. coco17: joints are found by name",
     )
+    train.add_argument(
+        "--strategy", default="auto", help="auto or ddp: how processes work together (default: %(default)s)"
+    )
+    train.add_argument(
+        "--checkpoint-minutes",
+        type=float,
+        default=5.0,
+        metavar="MINUTES",
+        help="how much work an interruption may cost (default: %(default)s)",
+    )
+    train.add_argument(
+        "--log",
+        action="append",
+        default=[],
+        metavar="WHERE",
+        help="tensorboard or wandb: log the history there too",
+    )
     _hardware(train)
+    _processes(train)
     _changes(train)
     train.set_defaults(command=_train)
 
@@ -157,6 +175,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     test.add_argument("--checkpoint", default="best", help="best or last (default: %(default)s)")
     _hardware(test)
+    _processes(test)
     test.set_defaults(command=_test)
 
     ablation = commands.add_parser("ablation", help="train one part more a row, over seeds; print the table")
@@ -196,6 +215,23 @@ def _changes(parser: argparse.ArgumentParser) -> None:
 def _hardware(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: %(default)s)")
     parser.add_argument("--workers", type=int, help="loader processes (default: by the number of cores)")
+
+
+def _processes(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--devices",
+        type=int,
+        help="processes on this machine, each with a GPU (default: those of torchrun or srun, else 1)",
+    )
+    parser.add_argument("--nodes", type=int, help="machines (default: those of torchrun or srun, else 1)")
+
+
+def _print(text: str) -> None:
+    """Print what a command found; of several processes the first one does."""
+    from mgkit.models.distributed import rank
+
+    if rank() == 0:
+        print(text)
 
 
 def _demo(options: Any) -> None:
@@ -281,10 +317,11 @@ def _train(options: Any) -> None:
     run = train(
         load_clips(options.clips), recipes.RECIPES[options.recipe](**changes), options.out, seed=options.seed,
         train_split=options.train_split, val_split=None if options.val_split == "none" else options.val_split,
-        device=options.device, workers=options.workers,
+        device=options.device, devices=options.devices, nodes=options.nodes, strategy=options.strategy,
+        workers=options.workers, checkpoint_minutes=options.checkpoint_minutes, log=options.log,
         start=_start(options.start, options.start_classes, options.start_joints),
     )  # fmt: skip
-    print(f"run folder {run.root}; next: mgkit test {run.root}")
+    _print(f"run folder {run.root}; next: mgkit test {run.root}")
 
 
 def _start(words: Sequence[str], classes: str | None, joints: str | None) -> dict[str, Any] | None:
@@ -319,9 +356,9 @@ def _test(options: Any) -> None:
         test(
             part, options.split, clips=clips, views=options.views, flip=options.flip, checkpoint=options.checkpoint,
             weights=weights if part is run else None, rectification=options.rectification,
-            device=options.device, workers=options.workers,
+            device=options.device, devices=options.devices, nodes=options.nodes, workers=options.workers,
         )  # fmt: skip
-    print(_results(run, options.split))
+    _print(_results(run, options.split))
 
 
 def _ablation(options: Any) -> None:

@@ -78,7 +78,9 @@ def restore_random_states(
     if set(states) != here or len(states["cpu"]) != fabric.world_size:
         seed_process(fabric, seed, epoch, step)
         return
-    mine = {name: state[fabric.global_rank].clone() for name, state in states.items()}  # torch needs it aligned
+    mine = {
+        name: state[fabric.global_rank].clone() for name, state in states.items()
+    }  # torch needs it aligned
     torch.set_rng_state(mine["cpu"])
     if "cuda" in mine:
         torch.cuda.set_rng_state(mine["cuda"], fabric.device)
