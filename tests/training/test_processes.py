@@ -126,6 +126,16 @@ def test_a_killed_run_of_two_processes_goes_on_in_two_and_in_one(clips: Clips, t
 
 
 @pytest.mark.slow
+def test_a_stop_that_reaches_one_process_stops_all_after_the_step(clips: Clips, tmp_path: Path) -> None:
+    status, errors = in_processes(clips, tmp_path / "run", tiny_pose_only(**SAME), stop_at=2)
+    assert status != 0
+    assert load_run(tmp_path / "run").status()["state"] == "interrupted", errors
+    state = torch.load(tmp_path / "run" / "checkpoints" / "step.pt", weights_only=True)
+    assert state["inside"]["step"] == 2
+    assert state["inside"]["random"]["cpu"].shape[0] == 2
+
+
+@pytest.mark.slow
 def test_what_the_first_process_cannot_do_ends_all_of_them(clips: Clips, tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "clips.parquet").touch()
