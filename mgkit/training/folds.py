@@ -20,6 +20,7 @@ from mgkit.results.runs import Run, load_run
 from mgkit.results.scores import import_scores
 from mgkit.training.inference import test
 from mgkit.training.loop import train
+from mgkit.training.processes import wait_for_all
 from mgkit.training.recipes import Recipe
 
 
@@ -113,7 +114,7 @@ def train_folds(
         runs.append(run)
     parts = [run.predictions("val") for run in runs]
     root = Path(out) / "merged"
-    if rank() == 0:  # the others come here later, with the last test
+    if rank() == 0:
         import_scores(
             root,
             clip_ids=[clip_id for part in parts for clip_id in part.clip_ids],
@@ -126,4 +127,5 @@ def train_folds(
             name=f"{Path(out).name} ({len(parts)} folds)",
             split="val",
         )
+    wait_for_all()
     return FoldRuns(tuple(runs), load_run(root))
