@@ -169,7 +169,16 @@ class Bench:
 
 def peak_memory(recipe: str, way: Way, batch: int, device: torch.device) -> float:
     """Bytes that a training step takes on top of the imported libraries, in a process of its own."""
-    command = [sys.executable, str(Path(__file__).resolve()), "--size", recipe, "--batch", str(batch), "--device", device.type]
+    command = [
+        sys.executable,
+        str(Path(__file__).resolve()),
+        "--size",
+        recipe,
+        "--batch",
+        str(batch),
+        "--device",
+        device.type,
+    ]
     found = subprocess.run(
         [*command, "--peak-of", way.name], capture_output=True, text=True, check=True
     ).stdout.splitlines()

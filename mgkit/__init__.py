@@ -27,6 +27,7 @@ _WHERE = {
     "train": "mgkit.training.loop",
     "launch": "mgkit.training.launching",
     "attach": "mgkit.results.jobs",
+    "train_folds": "mgkit.training.folds",
     "Weights": "mgkit.training.starts",
     "test": "mgkit.training.inference",
     "explain": "mgkit.training.explaining",
@@ -75,6 +76,7 @@ if TYPE_CHECKING:
     from mgkit.results.runs import load_run as load_run
     from mgkit.training import recipes as recipes
     from mgkit.training.explaining import explain as explain
+    from mgkit.training.folds import train_folds as train_folds
     from mgkit.training.inference import test as test
     from mgkit.training.launching import launch as launch
     from mgkit.training.loop import train as train

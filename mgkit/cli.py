@@ -142,6 +142,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     test.add_argument("--checkpoint", default="best", help="best or last (default: %(default)s)")
     _hardware(test)
+    _processes(test)
     test.set_defaults(command=does.test)
 
     explain = commands.add_parser(
@@ -263,7 +264,34 @@ def _training(parser: argparse.ArgumentParser) -> None:
         metavar="LAYOUT",
         help="joint layout of those files, e.g. coco17: joints are found by name",
     )
+    parser.add_argument(
+        "--strategy", default="auto", help="auto or ddp: how processes work together (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--precision", default="auto", help="e.g. 32-true, bf16-mixed (default: bf16 on a GPU that has it)"
+    )
+    parser.add_argument(
+        "--checkpoint-minutes",
+        type=float,
+        default=5.0,
+        metavar="MINUTES",
+        help="how much work an interruption may cost (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--save-memory",
+        action="store_true",
+        help="recompute the inside of residual blocks: half the activations",
+    )
+    parser.add_argument("--compiled", action="store_true", help="use torch.compile: faster steps on a GPU")
+    parser.add_argument(
+        "--log",
+        action="append",
+        default=[],
+        metavar="WHERE",
+        help="tensorboard or wandb: log the history there too",
+    )
     _hardware(parser)
+    _processes(parser)
     _changes(parser)
 
 
@@ -281,3 +309,12 @@ def _changes(parser: argparse.ArgumentParser) -> None:
 def _hardware(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: %(default)s)")
     parser.add_argument("--workers", type=int, help="loader processes (default: by the number of cores)")
+
+
+def _processes(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--devices",
+        type=int,
+        help="processes on this machine, each with a GPU (default: those of torchrun or srun, else 1)",
+    )
+    parser.add_argument("--nodes", type=int, help="machines (default: those of torchrun or srun, else 1)")

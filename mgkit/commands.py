@@ -106,7 +106,10 @@ def _given(options: Any) -> dict[str, Any]:
     return {
         "seed": options.seed, "train_split": options.train_split,
         "val_split": None if options.val_split == "none" else options.val_split,
-        "device": options.device, "workers": options.workers,
+        "device": options.device, "devices": options.devices, "nodes": options.nodes, "strategy": options.strategy,
+        "precision": options.precision, "workers": options.workers,
+        "checkpoint_minutes": options.checkpoint_minutes, "log": options.log,
+        "save_memory": options.save_memory, "compiled": options.compiled,
         "start": _start(options.start, options.start_classes, options.start_joints),
     }  # fmt: skip
 
@@ -122,14 +125,19 @@ def train(options: Any) -> None:
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGINT, signal.default_int_handler)
     run = train(load_clips(options.clips), _recipe(options), options.out, **_given(options))
-    print(f"run folder {run.root}; next: mgkit test {run.root}")
+    _print(f"run folder {run.root}; next: mgkit test {run.root}")
 
 
 def launch(options: Any) -> None:
     from mgkit.data.clips import load_clips
     from mgkit.training.launching import launch
 
-    job = launch(load_clips(options.clips), _recipe(options), options.out, **_given(options))
+    given = _given(options)
+    if given.pop("nodes") is not None or given.pop("strategy") != "auto":
+        raise MgkitError(
+            "launch starts on this machine: for several machines put `mgkit train` into a job script (docs/training.md)."
+        )
+    job = launch(load_clips(options.clips), _recipe(options), options.out, **given)
     print(f"launched {job.root}; next: mgkit status {job.root}, mgkit stop {job.root}")
 
 
@@ -181,9 +189,9 @@ def test(options: Any) -> None:
         test(
             part, options.split, clips=clips, views=options.views, flip=options.flip, checkpoint=options.checkpoint,
             weights=weights if part is run else None, rectification=options.rectification,
-            device=options.device, workers=options.workers,
+            device=options.device, devices=options.devices, nodes=options.nodes, workers=options.workers,
         )  # fmt: skip
-    print(_results(run, options.split))
+    _print(_results(run, options.split))
 
 
 def explain(options: Any) -> None:
@@ -340,3 +348,11 @@ def _results(run: Any, split: str) -> str:
 
 def _say(line: str) -> None:
     print(f"\n== {line}", file=sys.stderr, flush=True)
+
+
+def _print(text: str) -> None:
+    """Print what a command found; of several processes the first one does."""
+    from mgkit.models.distributed import rank
+
+    if rank() == 0:
+        print(text)

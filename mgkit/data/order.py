@@ -49,11 +49,11 @@ def epoch_order(
 class StepSampler(Sampler[list[Key]]):
     """What a `DataLoader` takes as `batch_sampler`: this process's share of each part of each step of an epoch.
 
-    A batch is cut into `parts` that are taken one after the other (gradient accumulation), and each part over the
-    processes; their sizes differ by one at most, the first are the larger ones, and together they hold each clip of
-    the batch once. A last batch too small for that is taken in fewer parts. Where it has fewer clips than there are
-    processes, the last processes get none; the loader then brings them the first clip of the batch, of which
-    `shares` says that none counts.
+    A batch is cut into `parts` that are taken one after the other (gradient accumulation), whatever the number of
+    processes, and each part over the processes. Sizes differ by one at most, the first are the larger ones, and
+    together they hold each clip of the batch once; a last batch with fewer clips than parts is taken clip by clip.
+    Where a part has fewer clips than there are processes, the last processes get none; the loader then brings them the
+    first clip of the batch, of which `shares` says that it does not count.
 
     Args:
         dataset: the training clips.
@@ -109,5 +109,5 @@ class StepSampler(Sampler[list[Key]]):
         return self._order[step * self.batch_size : (step + 1) * self.batch_size]
 
     def _cut(self, batch: npt.NDArray[np.int64]) -> list[npt.NDArray[np.int64]]:
-        parts = max(1, min(self.parts, len(batch) // self.processes))
-        return np.array_split(batch, parts * self.processes)[self.rank :: self.processes]
+        parts = np.array_split(batch, min(self.parts, len(batch)))
+        return [np.array_split(part, self.processes)[self.rank] for part in parts]

@@ -5,11 +5,11 @@
                             (seed, names of the train and val splits); data holds "root" (the clip folder, or
                             the split table in it, relative to the run folder), "fingerprint", "classes",
                             "skeleton" and "splits" (clips per class of each split)
-    environment.json        versions, git revision, device, seed, command
+    environment.json        versions, git revision, devices, seed, hash of the clips, command
     status.json             {"state", "epoch", "epochs", "message", "updated"}
     live.json               how far the epoch is that is being trained, about once a second; see `Run.live`
     history.csv             one row an epoch, see `append_history`
-    checkpoints/            last.pt, best.pt
+    checkpoints/            last.pt, best.pt; step.pt while an epoch is trained
     prototypes.npz          `epoch` (E,); per pathway `<pathway>` (E, K, D) and `<pathway>_updates` (E, K)
     splits/<split>/         predictions.parquet and embeddings.npz of one evaluated split, and test.json: how
                             they were made (views, flip, weights, rectification); views.npz where it was

@@ -63,7 +63,7 @@ def build_objective(
     generator: torch.Generator | None = None,
     class_counts: npt.NDArray[np.int64] | None = None,
 ) -> Objective:
-    """The loss of a recipe, with its prototypes; `class_counts` are the training clips of each class, for its weights."""
+    """The loss of a recipe, with its prototypes; `class_counts` are the training clips of each class."""
     weights = None if class_counts is None else class_weights(recipe, class_counts)
     terms = {
         f"{term}_{name}": getattr(recipe, f"{term}_{name}_weight")

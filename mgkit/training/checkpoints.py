@@ -20,7 +20,7 @@ from lightning_fabric import Fabric
 
 from mgkit.files import atomic
 from mgkit.training.inference import load_checkpoint, restore
-from mgkit.training.processes import largest, random_states
+from mgkit.training.processes import largest, on_first, random_states
 from mgkit.training.selection import Selection
 from mgkit.training.tally import Tally
 
@@ -96,8 +96,8 @@ class Checkpoints:
             "step": position.step, "seconds": position.seconds, "tally": tally.state(),
             "random": random_states(self.fabric),
         }  # fmt: skip
-        if self.fabric.is_global_zero:
-            write_checkpoint(self.folder / "step.pt", {**self._state(position), "inside": inside})
+        state = {**self._state(position), "inside": inside}
+        on_first(self.fabric, lambda: write_checkpoint(self.folder / "step.pt", state))
         self._written = time.monotonic()
 
     def save_epoch(self, position: Position, best: bool) -> None:

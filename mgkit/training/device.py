@@ -73,8 +73,7 @@ def make_fabric(
         options = {
             "devices": per_node,
             "num_nodes": machines,
-            # Running statistics are those of all processes already, or the first one's where they are used.
-            "strategy": DDPStrategy(find_unused_parameters=unused_parameters, broadcast_buffers=False),
+            "strategy": DDPStrategy(find_unused_parameters=unused_parameters),
         }
     try:
         return Fabric(accelerator=accelerator, precision=precision, **options)  # type: ignore[arg-type]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from mgkit.data.clips import Clips, load_clips
@@ -24,8 +25,14 @@ def launch(
     train_split: str = "train",
     val_split: str | None = "val",
     device: str = "auto",
+    devices: int | None = None,
+    precision: str = "auto",
     workers: int | None = None,
     start: Start | None = None,
+    checkpoint_minutes: float = 5.0,
+    log: Sequence[str] = (),
+    save_memory: bool = False,
+    compiled: bool = False,
 ) -> Job:
     """As `mg.train`, in a process of its own that goes on when the kernel ends; returns at once.
 
@@ -34,7 +41,8 @@ def launch(
 
     Args:
         clips: a clip folder, or a split table in it, as it lies on the disk.
-        recipe, out, seed, train_split, val_split, device, workers: as in `mg.train`.
+        recipe, out, seed, train_split, val_split, device, devices, precision, workers, checkpoint_minutes, log,
+            save_memory, compiled: as in `mg.train`; several machines need a job script (docs/training.md).
         start: as in `mg.train`; `Weights` with lists of classes or joints cannot be passed on.
 
     Raises:
@@ -51,7 +59,11 @@ def launch(
         raise MgkitError(f"{root} is a clip folder or a file: choose another folder for the run.")
     options = [
         "--seed", str(seed), "--train-split", train_split, "--val-split", "none" if val_split is None else val_split,
-        "--device", device, *([] if workers is None else ["--workers", str(workers)]), *_start_words(start),
+        "--device", device, "--precision", precision, "--checkpoint-minutes", str(checkpoint_minutes),
+        *([] if devices is None else ["--devices", str(devices)]),
+        *([] if workers is None else ["--workers", str(workers)]),
+        *[word for place in ([log] if isinstance(log, str) else log) for word in ("--log", place)],
+        *(["--save-memory"] if save_memory else []), *(["--compiled"] if compiled else []), *_start_words(start),
     ]  # fmt: skip
     try:
         root.mkdir(parents=True, exist_ok=True)

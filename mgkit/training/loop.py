@@ -48,7 +48,7 @@ from mgkit.training.logs import Logs
 from mgkit.training.processes import on_first, restore_random_states, seed_process, share_buffers
 from mgkit.training.recipes import Recipe
 from mgkit.training.starts import Start, Weights, apply_start, check_start, find_start, start_settings
-from mgkit.training.status import Status, stopping
+from mgkit.training.status import Status, Stop, stopping
 from mgkit.training.tally import Tally, epoch_line
 from mgkit.training.videos import check_videos
 
@@ -224,8 +224,11 @@ def _run(job: Job, recipe: Recipe, out: Path, start: Start | None) -> None:
             torch.random.fork_rng(devices=range(torch.cuda.device_count())),
             cpu_threads(fabric.device, workers, beside),
             logs,
+            stopping() as stop,
         ):
-            status.message = _train(job, recipe, train_set, val_set, out, first, workers, progress, logs)
+            status.message = _train(
+                job, recipe, train_set, val_set, out, first, workers, progress, logs, stop
+            )
 
 
 def _train(
@@ -238,6 +241,7 @@ def _train(
     workers: int,
     progress: bool,
     logs: Logs,
+    stop: Stop,
 ) -> str:
     """Train the epochs of one recipe; returns what there is to say about how it ended."""
     fabric, seed, clips = job.fabric, job.seed, train_set.clips
@@ -262,8 +266,7 @@ def _train(
     }
     checkpoints = Checkpoints(fabric, out, parts, job.checkpoint_minutes)
     at = checkpoints.position()
-    if fabric.is_global_zero:
-        logs.open(load_run(out).config, at.epoch)
+    on_first(fabric, lambda: logs.open(load_run(out).config, at.epoch))
     if job.compiled:
         model.compile()
     net, optimizer = fabric.setup(model, optimizer)
@@ -292,7 +295,7 @@ def _train(
             restore_random_states(fabric, at.random, seed, at.epoch, at.step)
         sampler.begin(at.epoch, at.step)
         bar = Progress(f"{recipe.name} {at.epoch + 1}/{recipe.epochs}", progress)
-        with bar, stopping() as stop, unwrapped_errors():
+        with bar, unwrapped_errors():
             done = min(at.step * recipe.batch_size, len(train_set))
             bar.advance(done, len(train_set))
             head = {
@@ -304,8 +307,9 @@ def _train(
             )
             batches = on_device(loader, fabric.device)
             for step in range(at.step, sampler.steps):
-                whole = torch.from_numpy(sampler.whole_labels(step)).to(fabric.device)
+                labels_of_all = sampler.whole_labels(step)
                 shares = sampler.shares(step)
+                whole = None if len(shares) == 1 else torch.from_numpy(labels_of_all).to(fabric.device)
                 optimizer.zero_grad(set_to_none=True)
                 for part, mine in enumerate(shares):
                     batch = next(batches)
@@ -315,9 +319,9 @@ def _train(
                         inputs = {name: value[:0] for name, value in inputs.items()}
                     with fabric.no_backward_sync(net, enabled=part + 1 < len(shares)):
                         outputs = net(inputs)
-                        result = objective(outputs, labels, whole if len(shares) > 1 else None)
+                        result = objective(outputs, labels, whole)
                         fabric.backward(result.loss)
-                    tally.add(labels, outputs, result, len(whole))
+                    tally.add(labels, outputs, result, len(labels_of_all))
                 if recipe.gradient_clip is not None:
                     fabric.clip_gradients(
                         net, optimizer, max_norm=recipe.gradient_clip, error_if_nonfinite=False
@@ -325,7 +329,7 @@ def _train(
                 optimizer.step()
 
                 # After the step: whoever follows the training is told here, then it is saved if that is due.
-                live.step(len(whole))
+                live.step(len(labels_of_all))
                 due = checkpoints.due(stop.asked)
                 if due:
                     at.step, at.seconds = step + 1, time.monotonic() - began
@@ -349,6 +353,8 @@ def _train(
         at = at.next_epoch()
         chosen = at.selection.update(recipe, row)
         on_first(fabric, partial(_end_epoch, out, recipe, objective, checkpoints, at, chosen, row, logs))
+        if checkpoints.due(stop.asked) == 2:
+            raise KeyboardInterrupt
     if at.epoch < recipe.epochs:
         return (
             f"stopped after epoch {at.epoch}: {at.selection.waited} epochs without a better {recipe.stop_on}"

@@ -17,20 +17,28 @@ T = TypeVar("T")
 
 
 def on_first(fabric: Fabric, work: Callable[[], T]) -> T:
-    """Do something on the first process only; what it returns, or its `MgkitError`, reaches all of them."""
+    """Do something on the first process only; what it returns, or what went wrong there, reaches all of them."""
     if fabric.world_size == 1:
         return work()
     result: Any = None
-    fault: str | None = None
+    fault: Exception | None = None
     if fabric.is_global_zero:
         try:
             result = work()
-        except MgkitError as error:
-            fault = str(error)
-    result, fault = fabric.broadcast((result, fault))
+        except Exception as error:  # raised below, once the others know
+            fault = error
+    result, told = fabric.broadcast((result, None if fault is None else str(fault)))
     if fault is not None:
-        raise MgkitError(fault)
+        raise fault
+    if told is not None:
+        raise MgkitError(told)
     return result
+
+
+def wait_for_all() -> None:
+    """Wait until every process has come here; nothing with one process."""
+    if world_size() > 1:
+        dist.barrier()
 
 
 def largest(fabric: Fabric, value: int) -> int:
@@ -78,6 +86,9 @@ def restore_random_states(
     if set(states) != here or len(states["cpu"]) != fabric.world_size:
         seed_process(fabric, seed, epoch, step)
         return
-    torch.set_rng_state(states["cpu"][fabric.global_rank])
-    if "cuda" in states:
-        torch.cuda.set_rng_state(states["cuda"][fabric.global_rank], fabric.device)
+    mine = {
+        name: state[fabric.global_rank].clone() for name, state in states.items()
+    }  # torch needs it aligned
+    torch.set_rng_state(mine["cpu"])
+    if "cuda" in mine:
+        torch.cuda.set_rng_state(mine["cuda"], fabric.device)

@@ -102,9 +102,9 @@ class Stop:
 
 @contextmanager
 def stopping() -> Iterator[Stop]:
-    """Let Ctrl-C and SIGTERM (a stop button, a queue's time limit) wait until the step is done and saved.
+    """Let Ctrl-C and SIGTERM (a stop button, a queue's time limit) wait until the step, or the epoch's end, is saved.
 
-    The loop looks at `asked` after each step. A second Ctrl-C interrupts at once. In a thread other than the main one,
+    The loop looks at `asked` after each of them. A second Ctrl-C interrupts at once. In a thread other than the main one,
     which gets no signals, nothing changes.
     """
     stop = Stop()
@@ -120,9 +120,9 @@ def stopping() -> Iterator[Stop]:
     before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield stop
-    except Exception:
-        # A loader process that got the same signal fails in its own words.
-        if stop.asked:
+    except RuntimeError as error:
+        # A loader process that got the same signal dies, which torch tells in words of its own.
+        if stop.asked and "DataLoader worker" in str(error):
             raise KeyboardInterrupt from None
         raise
     finally:

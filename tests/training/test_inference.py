@@ -38,13 +38,25 @@ def quiet(run: Run, **options: Any) -> Any:
     return run_test(run, **{"workers": 0, "device": "cpu", "progress": False, **options})
 
 
-def test_predictions_do_not_depend_on_batches_or_workers(run: Run) -> None:
-    one = quiet(run, batch_size=1, views=2, flip=True)
-    for options in ({"batch_size": 5}, {"batch_size": 64, "workers": 2}):
-        two = quiet(run, views=2, flip=True, **options)
+@pytest.mark.parametrize("views", [1, 10])
+@pytest.mark.parametrize("flip", [False, True])
+def test_predictions_do_not_depend_on_batches_or_workers(run: Run, views: int, flip: bool) -> None:
+    """Batches that cut through the views of a clip, more than all views at once, and two loader processes."""
+    one = quiet(run, batch_size=1, views=views, flip=flip)
+    vectors = run.embeddings("test").vectors
+    for options in ({"batch_size": 7}, {"batch_size": 500, "workers": 2}):
+        two = quiet(run, views=views, flip=flip, **options)
         assert one.clip_ids == two.clip_ids
         for name in ("rgb", "pose", "fused"):
             np.testing.assert_allclose(one.probabilities[name], two.probabilities[name], atol=1e-5)
+        for name, values in run.embeddings("test").vectors.items():
+            np.testing.assert_allclose(values, vectors[name], atol=1e-4)
+        for name in ("rgb", "pose"):
+            np.testing.assert_allclose(one.own[name], two.own[name], atol=1e-5)
+    again = quiet(run, batch_size=7, views=views, flip=flip, workers=1)
+    same = quiet(run, batch_size=7, views=views, flip=flip)
+    for name in ("rgb", "pose", "fused"):  # workers change not a bit
+        np.testing.assert_array_equal(again.probabilities[name], same.probabilities[name])
     embeddings = run.embeddings("test")
     assert embeddings.clip_ids == one.clip_ids
     assert embeddings.vectors["rgb"].shape == (12, 8)

@@ -50,7 +50,10 @@ def test_a_staged_training_leaves_whole_run_folders(clips: Clips, run: Run) -> N
     np.testing.assert_allclose(history["loss"], total, atol=1e-4)
     prototypes = run.prototypes()
     assert prototypes.vectors["rgb"].shape == (3, 4, 8)
-    assert set(run.environment()) >= {"packages", "revision", "device", "seed", "command", "python"}
+    environment = run.environment()
+    assert set(environment) >= {"packages", "revision", "device", "processes", "command", "python", "mgkit"}
+    assert environment["seed"] == 0
+    assert environment["data"] == clips.fingerprint
 
 
 def test_the_joint_stage_begins_with_its_branches(clips: Clips, run: Run, tmp_path: Path) -> None:

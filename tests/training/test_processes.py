@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -28,10 +27,10 @@ pytestmark = pytest.mark.skipif(
 )
 ROOT = Path(__file__).resolve().parents[2]
 # 16 clips in batches of 5: the last batch has one clip, and the second process none of it. Without dropout, whose
-# draws are each process's own.
+# draws are each process's own. Computed in float64, so that sums in another order do not hide anything; what is left
+# comes from heatmaps and prototypes, which are float32.
 SAME: dict[str, Any] = {"dropout": 0.0, "batch_size": 5, "epochs": 2, "learning_rate": 0.01}
-# One process and two add in another order; the differences of the first step grow over the 8 of each stage.
-CLOSE = {"atol": 2e-4, "rtol": 2e-3}
+CLOSE = {"atol": 1e-5, "rtol": 1e-5}
 
 
 def in_processes(clips: Clips, out: Path, recipe: Recipe, count: int = 2, **options: Any) -> tuple[int, str]:
@@ -52,7 +51,8 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Clips:
 
 
 RECIPES = {
-    "batch": tiny(**SAME, prototype_memory=7, class_weights="sqrt"),
+    # The last batch has four clips: of one, BatchNorm makes two numbers +1 and -1, whatever they are.
+    "batch": tiny(**{**SAME, "batch_size": 6}, prototype_memory=7, class_weights="sqrt"),
     "frozen": tiny_pose_only(**SAME, batch_norm="frozen", prototypes=False),
     "parts": tiny_pose_only(**{**SAME, "batch_size": 7}, batch_norm="frozen", accumulation=3, alpha=0.0),
 }
@@ -64,7 +64,9 @@ def pair(request: Any, clips: Clips, tmp_path_factory: pytest.TempPathFactory) -
     runs = []
     for count in (1, 2):
         out = tmp_path_factory.mktemp(request.param) / "run"
-        status, errors = in_processes(clips, out, RECIPES[request.param], count, test="test")
+        status, errors = in_processes(
+            clips, out, RECIPES[request.param], count, test="test", precision="64-true"
+        )
         assert status == 0, errors
         runs.append(load_run(out))
     return runs[0], runs[1]
@@ -87,7 +89,7 @@ def test_two_processes_end_with_the_weights_and_prototypes_of_one(pair: tuple[Ru
         assert left.keys() == right.keys()
         for name, value in left.items():
             torch.testing.assert_close(
-                value, right[name], atol=2e-3, rtol=2e-3, msg=lambda m, name=name: f"{name}: {m}"
+                value, right[name], atol=1e-4, rtol=1e-4, msg=lambda m, name=name: f"{name}: {m}"
             )
 
 
@@ -96,10 +98,10 @@ def test_two_processes_predict_every_clip_once_and_as_one_does(pair: tuple[Run, 
     one, two = (run.predictions("test") for run in pair)
     assert one.clip_ids == two.clip_ids == clips.split("test").ids
     for name in one.outputs:
-        np.testing.assert_allclose(one.probabilities[name], two.probabilities[name], atol=2e-3)
+        np.testing.assert_allclose(one.probabilities[name], two.probabilities[name], atol=1e-5)
     first, second = (run.embeddings("test") for run in pair)
     for name, vectors in first.vectors.items():
-        np.testing.assert_allclose(vectors, second.vectors[name], atol=5e-3)
+        np.testing.assert_allclose(vectors, second.vectors[name], atol=1e-4)
         assert np.abs(second.vectors[name]).sum(1).min() > 0  # none left out
 
 
@@ -110,7 +112,7 @@ def test_a_killed_run_of_two_processes_goes_on_in_two_and_in_one(clips: Clips, t
     for name in ("whole", "killed", "narrowed"):
         kill = {} if name == "whole" else {"kill_at": 6}
         status, errors = in_processes(clips, tmp_path / name, recipe, checkpoint_minutes=0, **kill)
-        assert status == (0 if name == "whole" else -signal.SIGKILL), errors
+        assert (status == 0) == (name == "whole"), errors
     for name, count in (("killed", 2), ("narrowed", 1)):
         status, errors = in_processes(clips, tmp_path / name, recipe, count)
         assert status == 0, errors
@@ -121,6 +123,16 @@ def test_a_killed_run_of_two_processes_goes_on_in_two_and_in_one(clips: Clips, t
     history = narrowed.history()
     assert history["epoch"].tolist() == [1, 2]
     assert (history["tp_pose"] + history["fn_pose"] == 16).all()
+
+
+@pytest.mark.slow
+def test_a_stop_that_reaches_one_process_stops_all_after_the_step(clips: Clips, tmp_path: Path) -> None:
+    status, errors = in_processes(clips, tmp_path / "run", tiny_pose_only(**SAME), stop_at=2)
+    assert status != 0
+    assert load_run(tmp_path / "run").status()["state"] == "interrupted", errors
+    state = torch.load(tmp_path / "run" / "checkpoints" / "step.pt", weights_only=True)
+    assert state["inside"]["step"] == 2
+    assert state["inside"]["random"]["cpu"].shape[0] == 2
 
 
 @pytest.mark.slow
@@ -137,7 +149,10 @@ def test_processes_that_torchrun_or_srun_started_are_counted(monkeypatch: pytest
         monkeypatch.delenv(name)
     assert started_processes() is None
     with monkeypatch.context() as patch:
-        for name, value in (("TORCHELASTIC_RUN_ID", "x"), ("LOCAL_WORLD_SIZE", "4"), ("WORLD_SIZE", "8")):
+        for name, value in (
+            ("TORCHELASTIC_RUN_ID", "x"), ("LOCAL_WORLD_SIZE", "4"), ("WORLD_SIZE", "8"), ("LOCAL_RANK", "1"),
+            ("RANK", "5"), ("GROUP_RANK", "1"),
+        ):  # fmt: skip
             patch.setenv(name, value)
         assert started_processes() == (4, 2)
         with pytest.raises(

@@ -17,9 +17,9 @@ import torch
 from mgkit.data.clips import Clips
 from mgkit.errors import MgkitError
 from mgkit.results.runs import Run, load_run
-from mgkit.training import checkpoints, loop
+from mgkit.training import checkpoints, inference, loop
 from mgkit.training.recipes import Recipe
-from mgkit.training.status import out_of_memory
+from mgkit.training.status import out_of_memory, stopping
 from tests.tiny import tiny_clips
 from tests.training.training import assert_same_run, fit, tiny, tiny_pose_only
 
@@ -127,6 +127,51 @@ def test_a_stop_waits_for_the_step_and_saves_it(
     assert state["inside"]["step"] == 2
     whole = fit(clips, tiny_pose_only(), tmp_path / "whole")
     assert_same_run(whole, fit(clips, tiny_pose_only(), tmp_path / "run"))
+
+
+def test_a_stop_during_validation_waits_for_the_end_of_the_epoch(
+    clips: Clips, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, calls = inference.batch_inputs, 0
+
+    def stopped(*arguments: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return real(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(inference, "batch_inputs", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            fit(clips, tiny_pose_only(), tmp_path / "run")
+    status = load_run(tmp_path / "run").status()
+    assert (status["state"], status["epoch"]) == ("interrupted", 1)
+    whole = fit(clips, tiny_pose_only(), tmp_path / "whole")
+    assert_same_run(whole, fit(clips, tiny_pose_only(), tmp_path / "run"))
+
+
+def test_a_second_ctrl_c_does_not_wait() -> None:
+    def twice() -> None:
+        with stopping() as stop:
+            os.kill(os.getpid(), signal.SIGINT)
+            assert stop.asked
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        twice()
+
+
+def test_a_loader_that_dies_of_the_same_signal_is_a_stop_too() -> None:
+    def stopped(error: Exception) -> None:
+        with stopping():
+            os.kill(os.getpid(), signal.SIGTERM)
+            raise error
+
+    with pytest.raises(KeyboardInterrupt):
+        stopped(RuntimeError("DataLoader worker (pid 7) is killed by signal: Terminated."))
+    with pytest.raises(MgkitError, match="no space"):  # a save that failed is told, stop or not
+        stopped(MgkitError("no space"))
 
 
 @pytest.mark.parametrize(

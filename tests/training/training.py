@@ -1,7 +1,8 @@
 """A training on a few small clips, for the tests that look at how it goes on, and for processes that they start.
 
 As a program it trains once: `python -m tests.training.training CLIPS OUT RECIPE.json [OPTIONS.json]`; the options are
-those of `train`, and "test" (a split to test afterwards), "kill_at" (die by SIGKILL before that step).
+those of `train`, and "test" (a split to test afterwards), "kill_at" (die by SIGKILL before that part of a batch) or
+"stop_at" (the first process alone gets a SIGTERM there).
 """
 
 from __future__ import annotations
@@ -78,8 +79,8 @@ def assert_same_run(one: Run, two: Run) -> None:
 def main(clips: str, out: str, recipe: str, options: str = "{}") -> None:
     torch.set_num_threads(1)
     chosen: dict[str, Any] = {"workers": 0, "device": "cpu", "progress": False, **json.loads(options)}
-    split, kill_at = chosen.pop("test", None), chosen.pop("kill_at", None)
-    if kill_at is not None:
+    split, kill_at, stop_at = (chosen.pop(key, None) for key in ("test", "kill_at", "stop_at"))
+    if kill_at or stop_at:
         real, calls = loop.batch_inputs, 0
 
         def killed(*arguments: Any) -> Any:
@@ -87,6 +88,8 @@ def main(clips: str, out: str, recipe: str, options: str = "{}") -> None:
             calls += 1
             if calls == kill_at:
                 os.kill(os.getpid(), signal.SIGKILL)
+            if calls == stop_at and os.environ.get("LOCAL_RANK", "0") == "0":
+                os.kill(os.getpid(), signal.SIGTERM)
             return real(*arguments)
 
         loop.batch_inputs = killed  # type: ignore[assignment]

@@ -1,0 +1,391 @@
+"""The options of a training, each against a slow reference: what its equation says, clip by clip or epoch by epoch."""
+
+from __future__ import annotations
+
+import sys
+import types
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from mgkit.data.clips import Clips
+from mgkit.errors import MgkitError
+from mgkit.models import Objective, PathwayOutput
+from mgkit.results.runs import load_run
+from mgkit.training import recipes
+from mgkit.training.building import build_model, build_objective, class_weights
+from mgkit.training.folds import train_folds
+from mgkit.training.inference import load_checkpoint
+from mgkit.training.logs import Logs
+from mgkit.training.recipes import Recipe
+from mgkit.training.selection import Selection
+from tests.tiny import tiny_clips
+from tests.training.training import TIMES, fit, tiny_pose_only
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> Clips:
+    return tiny_clips(
+        tmp_path_factory.mktemp("clips"), counts={"train": 4, "val": 1, "test": 1}, videos=False
+    )
+
+
+# --- weights --------------------------------------------------------------------------------------------------------
+
+
+def test_class_weights_are_those_of_their_equations() -> None:
+    counts = np.array([1, 4, 100, 0])
+    for kind, raw in (
+        ("sqrt", [1 / n**0.5 for n in (1, 4, 100)]),
+        # 1 / effective number, which is 1 + beta + beta^2 + ... of n terms.
+        ("effective", [1 / sum(0.9**i for i in range(n)) for n in (1, 4, 100)]),
+    ):
+        weights = class_weights(Recipe(class_weights=kind, class_weight_beta=0.9), counts)
+        assert weights is not None
+        np.testing.assert_allclose(weights[:3], np.array(raw) / np.mean(raw))
+        assert weights[3] == 1
+    assert class_weights(Recipe(), counts) is None
+    even = class_weights(Recipe(class_weights="effective", class_weight_beta=0.0), counts)
+    np.testing.assert_allclose(even, 1)  # type: ignore[arg-type]
+
+
+def outputs_of(n: int, seed: int, classes: int = 4) -> tuple[dict[str, PathwayOutput], torch.Tensor]:
+    g = torch.Generator().manual_seed(seed)
+    outputs = {}
+    for name in ("rgb", "pose"):
+        logits, z = torch.randn(n, classes, generator=g), torch.randn(n, 6, generator=g)
+        outputs[name] = PathwayOutput(logits.requires_grad_(), z.requires_grad_(), z)
+    return outputs, torch.randint(0, classes, (n,), generator=g)
+
+
+def test_the_loss_is_the_weighted_sum_of_its_terms() -> None:
+    recipe = Recipe(
+        alpha=0.3, class_weights="sqrt", label_smoothing=0.1, ce_rgb_weight=0.5, ce_pose_weight=2.0,
+        pr_rgb_weight=0.0, pr_pose_weight=3.0, embedding_dim=6,
+    )  # fmt: skip
+    counts = np.array([9, 1, 4, 2])
+    objective = build_objective(recipe, 4, torch.Generator().manual_seed(0), counts)
+    outputs, labels = outputs_of(7, 1)
+    step = objective(outputs, labels)
+    weights = class_weights(recipe, counts)
+    assert weights is not None
+    expected = torch.zeros(())
+    for name, ce, pr in (("rgb", 0.5, 0.0), ("pose", 2.0, 3.0)):
+        total, norm = torch.zeros(()), 0.0
+        for logits, label in zip(outputs[name].logits, labels.tolist(), strict=True):
+            logs = logits.log_softmax(0)
+            smooth = sum(float(weights[k]) * -logs[k] for k in range(4)) / 4
+            total = total + 0.9 * float(weights[label]) * -logs[label] + 0.1 * smooth
+            norm += float(weights[label])
+        torch.testing.assert_close(step.terms[f"ce_{name}"], (total / norm).detach())
+        expected = expected + ce * total / norm + 0.3 * pr * step.refinement[name].per_clip.mean()
+    torch.testing.assert_close(step.loss, expected)
+    with pytest.raises(MgkitError, match="term_weights has 1.0 for 'ce_flow': give numbers"):
+        Objective(("rgb",), 4, 6, term_weights={"ce_flow": 1.0})
+    with pytest.raises(MgkitError, match="-1"):
+        Objective(("rgb",), 4, 6, term_weights={"ce_rgb": -1.0})
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("sizes", [(3, 3, 3), (4, 1, 2), (5,)])
+def test_parts_add_up_to_the_loss_and_gradient_of_the_batch(weighted: bool, sizes: tuple[int, ...]) -> None:
+    """With frozen prototypes (momentum 1) and no ambiguous sets (margin 0), the parts share nothing but the mean."""
+    whole, labels = outputs_of(sum(sizes), 3)
+    options: dict[str, Any] = {"alpha": 0.7, "label_smoothing": 0.1, "momentum": 1.0, "margin": 0.0}
+    options["class_weights"] = [1.0, 3.0, 0.5, 2.0] if weighted else None
+    objective = Objective(("rgb", "pose"), 4, 6, generator=torch.Generator().manual_seed(2), **options)
+    expected = objective(whole, labels)
+    expected.loss.backward()
+    gradients = {name: (o.logits.grad.clone(), o.embedding.grad.clone()) for name, o in whole.items()}  # type: ignore[union-attr]
+    for o in whole.values():
+        o.logits.grad = o.embedding.grad = None  # type: ignore[union-attr]
+    losses, terms, first = torch.zeros(()), dict.fromkeys(expected.terms, torch.zeros(())), 0
+    for size in sizes:
+        rows = slice(first, first + size)
+        part = {
+            name: PathwayOutput(o.logits[rows], o.embedding[rows], o.features[rows])  # type: ignore[index]
+            for name, o in whole.items()
+        }
+        step = objective(part, labels[rows], labels)
+        step.loss.backward()
+        losses = losses + step.loss.detach()
+        terms = {name: value + step.terms[name] for name, value in terms.items()}
+        first += size
+    torch.testing.assert_close(losses, expected.loss.detach())
+    for name, value in expected.terms.items():
+        torch.testing.assert_close(terms[name], value)
+    for name, o in whole.items():
+        torch.testing.assert_close(o.logits.grad, gradients[name][0])
+        torch.testing.assert_close(o.embedding.grad, gradients[name][1])  # type: ignore[union-attr]
+
+
+def test_accumulation_is_the_training_of_the_whole_batch(clips: Clips, tmp_path: Path) -> None:
+    """Where nothing looks across clips (frozen BatchNorm, no refinement): warm-up, clipping, smoothing and all."""
+    options: dict[str, Any] = {
+        "batch_norm": "frozen", "prototypes": False, "dropout": 0.0, "batch_size": 7, "label_smoothing": 0.1,
+        "warmup_epochs": 1, "schedule": "cosine", "gradient_clip": 0.5, "class_weights": "sqrt",
+    }  # fmt: skip
+    one = fit(clips, tiny_pose_only(**options), tmp_path / "one", precision="64-true")
+    three = fit(clips, tiny_pose_only(**options, accumulation=3), tmp_path / "three", precision="64-true")
+    columns = [c for c in one.history() if c not in TIMES]
+    assert one.history()["learning_rate"].nunique() == 3
+    np.testing.assert_allclose(one.history()[columns], three.history()[columns], atol=1e-6)
+    left, right = (load_checkpoint(run.checkpoint("last"))["model"] for run in (one, three))
+    for name, value in left.items():
+        torch.testing.assert_close(value, right[name], atol=1e-7, rtol=1e-6)
+
+
+def test_a_step_is_that_of_a_plain_loop(clips: Clips, tmp_path: Path) -> None:
+    """One epoch against SGD written out: momentum, weight decay, clipping of the gradient's norm, the learning rate."""
+    from mgkit.data.batches import ClipDataset, batch_inputs, collate
+    from mgkit.data.order import epoch_order
+
+    recipe = tiny_pose_only(
+        batch_norm="frozen", prototypes=False, dropout=0.0, epochs=1, gradient_clip=0.5, weight_decay=0.01
+    )
+    run = fit(clips, recipe, tmp_path / "run", val_split=None)
+    g = torch.Generator().manual_seed(0)
+    model = build_model(recipe, 4, 3, g).eval()  # without dropout, frozen BatchNorm is evaluation mode
+    dataset = ClipDataset(clips.split("train"), recipe.input_spec(), training=True)
+    order = epoch_order(dataset.clips.labels, 0, 0)[:, 0]
+    velocity = {name: torch.zeros_like(p) for name, p in model.named_parameters()}
+    for i in range(0, 16, 4):
+        batch = collate([dataset[(0, int(position), 0)] for position in order[i : i + 4]])
+        model.zero_grad()
+        logits = model(batch_inputs(batch, dataset.spec, clips.skeleton))["pose"].logits
+        F.cross_entropy(logits, batch.labels).backward()
+        gradients = {
+            n: torch.zeros_like(p) if p.grad is None else p.grad for n, p in model.named_parameters()
+        }
+        norm = sum(float(value.square().sum()) for value in gradients.values()) ** 0.5
+        with torch.no_grad():
+            for name, p in model.named_parameters():
+                used = p.grad is not None
+                step = gradients[name] * min(1.0, 0.5 / (norm + 1e-6)) + (0.01 * p if used else 0)
+                velocity[name] = 0.9 * velocity[name] + step
+                p -= recipe.learning_rate_at(0) * velocity[name]
+    state = load_checkpoint(run.checkpoint("last"))["model"]
+    for name, p in model.named_parameters():
+        torch.testing.assert_close(
+            state[name], p.detach(), atol=1e-5, rtol=1e-4, msg=lambda m, n=name: f"{n}: {m}"
+        )
+
+
+def test_frozen_statistics_stay_and_their_scales_learn(clips: Clips, tmp_path: Path) -> None:
+    run = fit(clips, tiny_pose_only(batch_norm="frozen", epochs=1), tmp_path / "run")
+    state = load_checkpoint(run.checkpoint("last"))["model"]
+    means = [value for name, value in state.items() if name.endswith("running_mean")]
+    assert means
+    assert all(not value.any() for value in means)
+    assert any((value != 1).any() for name, value in state.items() if name.endswith("norm.weight"))
+
+
+# --- what is kept, and when it stops --------------------------------------------------------------------------------
+
+
+def slow_selection(keep: str, stop_on: str, patience: int, rows: list[dict[str, float]]) -> tuple[int, int]:
+    """The epoch that is kept and the one after which training stops, both from 1, by looking at the whole past."""
+
+    def value(name: str, row: dict[str, float]) -> float:
+        key = {"best": "val_top1_fused"}.get(name, name)
+        return -row[key] if "loss" in key else row[key]
+
+    last = len(rows)
+    for epoch in range(1, len(rows) + 1):
+        watched = [value(stop_on, row) for row in rows[:epoch]]
+        if patience and epoch - 1 - watched.index(max(watched)) >= patience:
+            last = epoch
+            break
+    kept = last
+    if keep != "last":
+        values = [value(keep, row) for row in rows[:last]]
+        kept = max(i + 1 for i, v in enumerate(values) if v == max(values))
+    return kept, last
+
+
+@pytest.mark.parametrize("keep", ["best", "last", "val_macro_f1", "val_loss", "loss"])
+@pytest.mark.parametrize("stop_on", ["best", "val_loss"])
+@pytest.mark.parametrize("patience", [0, 1, 3])
+def test_what_is_kept_and_when_it_stops(keep: str, stop_on: str, patience: int) -> None:
+    recipe = Recipe(keep=keep, stop_on=stop_on, patience=patience)
+    generator = np.random.default_rng(0)
+    for _ in range(20):
+        names = ("val_top1_fused", "val_macro_f1", "val_loss", "loss")
+        rows = [dict(zip(names, generator.integers(0, 5, 4) / 4, strict=True)) for _ in range(12)]
+        selection, kept, last = Selection(), 0, 0
+        for epoch, row in enumerate(rows, start=1):
+            if selection.over(recipe):
+                break
+            last = epoch
+            if selection.update(recipe, row):
+                kept = epoch
+        assert (kept, last) == slow_selection(keep, stop_on, patience, rows)
+
+
+def test_a_branch_is_judged_by_its_own_output() -> None:
+    recipe = recipes.pose_only(keep="val_top1_fused")
+    selection = Selection()
+    assert selection.update(recipe, {"val_top1_pose": 0.5})
+    assert not selection.update(recipe, {"val_top1_pose": 0.25})
+
+
+def test_patience_ends_a_training_and_says_so(clips: Clips, tmp_path: Path) -> None:
+    recipe = tiny_pose_only(epochs=8, learning_rate=1e-12, patience=2, stop_on="val_macro_f1")
+    run = fit(clips, recipe, tmp_path / "run")
+    status = run.status()
+    assert (status["state"], status["epoch"]) == ("finished", 3)
+    assert status["message"] == "stopped after epoch 3: 2 epochs without a better val_macro_f1"
+    assert len(fit(clips, recipe, tmp_path / "run").history()) == 3
+    with pytest.raises(MgkitError, match="needs a validation split"):
+        fit(clips, recipe, tmp_path / "other", val_split=None)
+
+
+def test_the_validation_loss_is_that_of_the_predictions(clips: Clips, tmp_path: Path) -> None:
+    from mgkit.training.inference import test as run_test
+
+    run = fit(clips, tiny_pose_only(keep="last"), tmp_path / "run")
+    predictions = run_test(run, "val", workers=0, device="cpu", progress=False)
+    slow = [-np.log(p[label]) for p, label in zip(predictions.scores(), predictions.labels, strict=True)]
+    assert run.history()["val_loss"].iloc[-1] == pytest.approx(np.mean(slow), abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"accumulation": 11}, "accumulation is 11, more parts than the batch has clips"),
+        ({"class_weights": "inverse"}, "class_weights is 'inverse'"),
+        ({"sampling": "even"}, "sampling is 'even'; use 'all' or 'balanced'"),
+        ({"keep": "val_accuracy"}, "keep is 'val_accuracy'"),
+        ({"stop_on": "last"}, "stop_on is 'last'"),
+        ({"patience": -1}, "patience is -1"),
+        ({"batch_norm": "sync"}, "batch_norm is 'sync'"),
+        ({"class_weight_beta": 1.0}, "class_weight_beta is 1.0"),
+        ({"ce_rgb_weight": -1.0}, "ce_rgb_weight is -1.0"),
+    ],
+)
+def test_options_that_cannot_be_are_refused(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(MgkitError, match=message):
+        Recipe(**change)
+
+
+# --- folds ----------------------------------------------------------------------------------------------------------
+
+
+def test_folds_are_trained_tested_merged_and_gone_on_with(
+    clips: Clips, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mgkit.training import loop
+
+    folds = clips.folds(2, group=None)
+    recipe, quiet = tiny_pose_only(epochs=2), {"device": "cpu", "workers": 0, "progress": False}
+    real, calls = loop.batch_inputs, 0
+
+    def interrupted(*arguments: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == 9:
+            raise KeyboardInterrupt
+        return real(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "batch_inputs", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            train_folds(folds, recipe, tmp_path / "cv", **quiet)
+    done = train_folds(folds, recipe, tmp_path / "cv", views=2, **quiet)
+    assert [run.name for run in done.runs] == ["fold0", "fold1"]
+    assert sorted(done.predictions.clip_ids) == sorted(clips.split("train").ids + clips.split("val").ids)
+    for run, fold in zip(done.runs, folds, strict=True):
+        part = run.predictions("val")
+        assert part.clip_ids == fold.split("val").ids
+        again = done.predictions.select(part.clip_ids)
+        np.testing.assert_array_equal(again.scores("pose"), part.scores("pose"))
+    table = done.table()
+    right = sum(int(run.predictions("val").correct().sum()) for run in done.runs)
+    assert table.loc["all", "top1_pose"] == pytest.approx(right / len(done.predictions))
+    assert load_run(tmp_path / "cv" / "merged").outputs == ("pose",)
+    before = [run.checkpoint("last").stat().st_mtime_ns for run in done.runs]
+    train_folds(folds, recipe, tmp_path / "cv", views=2, **quiet)
+    assert before == [run.checkpoint("last").stat().st_mtime_ns for run in done.runs]
+    with pytest.raises(MgkitError, match="validated twice"):
+        train_folds([folds[0], folds[0]], recipe, tmp_path / "other", **quiet)
+    with pytest.raises(MgkitError, match="val_split cannot be given"):
+        train_folds(folds, recipe, tmp_path / "other", val_split="val", **quiet)
+
+
+# --- logs -----------------------------------------------------------------------------------------------------------
+
+
+class FakeWandb(types.ModuleType):
+    """What of Weights & Biases is used, remembering what it was told."""
+
+    def __init__(self) -> None:
+        super().__init__("wandb")
+        self.inits: list[dict[str, Any]] = []
+        self.rows: list[tuple[int, dict[str, float]]] = []
+        self.finished: list[int] = []
+        self.id = "r1"
+
+    def init(self, **options: Any) -> FakeWandb:
+        self.inits.append(options)
+        return self
+
+    def log(self, row: dict[str, float], step: int) -> None:
+        self.rows.append((step, row))
+
+    def finish(self, exit_code: int) -> None:
+        self.finished.append(exit_code)
+
+
+def test_the_history_goes_to_wandb_and_a_resumed_run_goes_on_there(
+    clips: Clips, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mgkit.training import loop
+
+    wandb, real, calls = FakeWandb(), loop.batch_inputs, 0
+    monkeypatch.setitem(sys.modules, "wandb", wandb)
+
+    def interrupted(*arguments: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == 7:
+            raise KeyboardInterrupt
+        return real(*arguments)
+
+    monkeypatch.setattr(loop, "batch_inputs", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        fit(clips, tiny_pose_only(), tmp_path / "run", log=("wandb",))
+    run = fit(clips, tiny_pose_only(), tmp_path / "run", log=("wandb",))
+    assert [options["id"] for options in wandb.inits] == [None, "r1"]
+    assert wandb.inits[0]["name"] == "run"
+    assert wandb.inits[0]["config"]["batch_size"] == 4
+    assert wandb.finished == [1, 0]
+    assert [step for step, _ in wandb.rows] == [1, 2, 3]
+    history = run.history()
+    for (_, row), (_, kept) in zip(wandb.rows, history.iterrows(), strict=True):
+        assert row["train/loss"] == pytest.approx(kept["loss"])
+        assert row["val/top1_pose"] == pytest.approx(kept["val_top1_pose"])
+        assert {"train/loss_ce_pose", "count/tp_pose", "run/learning_rate"} <= set(row)
+
+
+def test_event_files_lie_in_the_run_folder(clips: Clips, tmp_path: Path) -> None:
+    pytest.importorskip("tensorboard", reason="needs the package tensorboard, which is optional")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    run = fit(clips, tiny_pose_only(), tmp_path / "run", log=("tensorboard",))
+    events = EventAccumulator(str(run.root / "tensorboard"))
+    events.Reload()
+    losses = [(event.step, event.value) for event in events.Scalars("train/loss")]
+    assert [step for step, _ in losses] == [1, 2, 3]
+    np.testing.assert_allclose([value for _, value in losses], run.history()["loss"], rtol=1e-6)
+
+
+def test_a_log_that_cannot_be_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(MgkitError, match="log has 'mlflow': use tensorboard or wandb"):
+        Logs(("mlflow",), tmp_path)
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    with pytest.raises(MgkitError, match="needs the package wandb: pip install wandb"):
+        Logs("wandb", tmp_path)
