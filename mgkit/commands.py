@@ -135,7 +135,7 @@ def launch(options: Any) -> None:
     given = _given(options)
     if given.pop("nodes") is not None or given.pop("strategy") != "auto":
         raise MgkitError(
-            "launch starts on this machine: for several machines put `mgkit train` into a job script (docs/training.md)."
+            "launch starts on this machine: for several put `mgkit train` into a job script (docs/training.md)."
         )
     job = launch(load_clips(options.clips), _recipe(options), options.out, **given)
     print(f"launched {job.root}; next: mgkit status {job.root}, mgkit stop {job.root}")
