@@ -8,6 +8,7 @@ from mgkit.views.widgets.gallery import Gallery
 from mgkit.views.widgets.monitor import TrainingMonitor
 from mgkit.views.widgets.player import ClipPlayer
 from mgkit.views.widgets.review_form import ReviewForm
+from mgkit.views.widgets.review_list import ReviewList
 from mgkit.views.widgets.selection import Selected, Selection
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "ErrorExplorer",
     "Gallery",
     "ReviewForm",
+    "ReviewList",
     "RunComparison",
     "Selected",
     "Selection",
