@@ -272,7 +272,7 @@ def _grid(names: list[str], size: float, room: float) -> tuple[list[str], float,
         cell = min((room - width - 3) / count, 38.0 if count > 4 else 60.0)
         if cell >= 2 * size:  # two lines have room in a row
             break
-    return list(folded), min(longest, room - 3 - cell * count), cell
+    return list(folded), min(longest, room - 3 - cell * count + 1e-6), cell  # rounding must cut no name
 
 
 def _widest(text: str, size: float) -> float:

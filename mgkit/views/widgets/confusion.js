@@ -64,11 +64,12 @@ class Matrix {
 
     // ---- what is shown ----
 
-    get order() {
-        const { orders } = this.model.get("matrix");
+    get orderName() {
         const name = this.model.get("order");
-        return orders[name === "groups" && !this.model.get("classes").groups ? "given" : name];
+        return name === "groups" && !this.model.get("classes").groups ? "given" : name;
     }
+
+    get order() { return this.model.get("matrix").orders[this.orderName]; }
 
     numbers() {
         const { counts, other } = this.model.get("matrix"), normalise = this.model.get("normalise");
@@ -118,7 +119,7 @@ class Matrix {
         this.now = this.numbers();
         this.outputs.press(model.get("output"));
         this.scale.press(model.get("normalise") ? "share" : "clips");
-        this.orders.press(model.get("order"));
+        this.orders.press(this.orderName);
         this.status.show(model.get("split"));
         const { counts, other, support } = this.now, { names } = model.get("classes"), { top } = model.get("matrix");
         const { cells } = model.get("selected"), held = new Map(cells.map(([t, p, n]) => [`${t} ${p}`, n]));

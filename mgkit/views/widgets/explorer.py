@@ -21,7 +21,7 @@ from mgkit.views.figures.style import PaperFigure
 from mgkit.views.widgets.accuracy import ClassAccuracy
 from mgkit.views.widgets.base import FALLBACK_DPI, one_of
 from mgkit.views.widgets.confusion import ConfusionMatrix
-from mgkit.views.widgets.explorer_parts import FilterBar, ViewTabs
+from mgkit.views.widgets.explorer_parts import FilterBar, ViewTabs, box, why
 from mgkit.views.widgets.filters import Filters, Sieve
 from mgkit.views.widgets.gallery import Gallery
 from mgkit.views.widgets.player import ClipPlayer
@@ -120,14 +120,14 @@ class ErrorExplorer(ipywidgets.Box):
             self.gallery.trouble = f"No pictures: {self.trouble}"
         self.player, clip = self._make_player(compare)
         self._tabs = ViewTabs(tabs=self._named(len(self.form.shown)), chosen=next(iter(self._titles)))
-        self._shown_view = _box("mgk-x-scroll")
+        self._shown_view = box("mgk-x-scroll")
         self._tabs.observe(lambda _: self._turn(), "chosen")
         self.form.observe(lambda _: self._noted(), "changes")
-        columns = _box(
+        columns = box(
             "mgk-x-columns",
-            _box("mgk-x-views", self._tabs, self._shown_view),
-            _box("mgk-x-gallery", self.gallery),
-            _box("mgk-x-clip", self.form, _box("mgk-x-scroll", clip)),
+            box("mgk-x-views", self._tabs, self._shown_view),
+            box("mgk-x-gallery", self.gallery),
+            box("mgk-x-clip", self.form, box("mgk-x-scroll", clip)),
         )
         columns.layout.height = f"{int(height)}px"
         super().__init__([self.bar, columns])
@@ -320,7 +320,7 @@ class ErrorExplorer(ipywidgets.Box):
 
     def _make_player(self, compare: str | None) -> tuple[ClipPlayer | None, ipywidgets.Widget]:
         if self.clips is None:
-            return None, _why(f"No player: {self.trouble}")
+            return None, why(f"No player: {self.trouble}")
         if compare is None:
             embedded = (self.run.root / "splits" / self.split / "embeddings.npz").is_file()
             compare = "nearest_correct" if embedded else ""
@@ -331,7 +331,7 @@ class ErrorExplorer(ipywidgets.Box):
             )  # fmt: skip
         except MgkitError as error:
             self.trouble = str(error)
-            return None, _why(f"No player: {error}")
+            return None, why(f"No player: {error}")
         return player, player
 
     def _named(self, notes: int) -> list[list[str]]:
@@ -359,7 +359,7 @@ class ErrorExplorer(ipywidgets.Box):
             try:
                 self._views[name] = make[name]()
             except MgkitError as error:
-                self._views[name] = _why(str(error))
+                self._views[name] = why(str(error))
         return self._views[name]
 
     def _parts(self) -> list[ipywidgets.Widget]:
@@ -408,15 +408,3 @@ def _subjects(clips: Clips | None, ids: list[str]) -> npt.NDArray[Any] | None:
         return None
     known = dict(zip(clips.ids, clips.table["subject"], strict=True))
     return np.array([known.get(clip_id, "") for clip_id in ids], dtype=object)
-
-
-def _box(name: str, *children: ipywidgets.Widget) -> ipywidgets.Box:
-    box = ipywidgets.Box(list(children))
-    box.add_class(name)
-    return box
-
-
-def _why(text: str) -> ipywidgets.HTML:
-    words = ipywidgets.HTML(html.escape(text))
-    words.add_class("mgk-x-why")
-    return words

@@ -116,7 +116,12 @@ class ReviewList(RunWidget):
             if clip_id in ids:
                 self.selection.set(ids, focus=clip_id, description="noted clips", source=type(self).__name__)
         elif act == "csv":
-            self.send({"csv": as_csv(self.notes.values()), "name": f"review_{self.run.name}.csv"})
+            try:
+                text = as_csv(self.notes.values())
+            except MgkitError:
+                self.refresh()  # which says why there is none
+            else:
+                self.send({"csv": text, "name": f"review_{self.run.name}.csv"})
 
     def _repr_mimebundle_(self, **options: Any) -> Any:
         """The list, and for places without widgets a table of it."""
