@@ -14,10 +14,10 @@
 # %% [markdown]
 # # 6 · Errors
 #
-# ![Errors, their clips and notes in one window](../docs/images/notebooks/06_errors.png)
+# ![The explorer: what is confused, the clips behind it, one of them beside the nearest that was got right, and tags](../docs/images/notebooks/06_errors.png)
 #
 # From a number to the clips behind it, to a list of clips whose label is wrong, to a confusion matrix for the paper.
-# Nothing here needs to be read as code: choose *Run > Run All Cells*, then click.
+# Nothing here needs to be read as code: choose *Run > Run All Cells*, wait a minute, then click.
 #
 # | | 2 CPU cores | GPU |
 # |---|---|---|
@@ -43,53 +43,69 @@ mg.set_up_notebook()
 # %% tags=["parameters"]
 DATA = "../data/demo"  # a clip folder; the embedded one is made if it is not there
 RUN = None  # a run folder; None = the one that belongs to DATA
-VENUE = "cvpr"  # of the PDF at the end: one of mg.figures.VENUES
+SPLIT = None  # whose clips to look at; None = the test clips
+VENUE = "cvpr"  # of the PDF: one of mg.figures.VENUES
 
 # %%
 clips = mg.open_clips(DATA)
 run = mg.open_run(clips, RUN)
-split = "test" if "test" in run.splits() else run.splits()[0]
+split = SPLIT or ("test" if "test" in run.splits() else run.splits()[0])
 mg.analysis.confusions(run.predictions(split), 5)
 
 # %% [markdown]
 # ## Look, and tag
-# 1. Click a cell of the matrix, a bar or a point of the map, or narrow the filters: the gallery shows those clips.
-# 2. Click a clip, or go to the next and the previous error by key. It plays beside the nearest clip that was got right,
-#    with what each pathway saw and said.
-# 3. Tag it: *label wrong*, *ambiguous*, *occluded*, *bad pose*, or a few words of your own. Each tag is saved at once.
+# 1. **Choose.** Pick a class in the bar above and *FN* (missed), *FP* (wrongly taken for it) or *Wrong* (both); or click
+#    a cell of the matrix. The pictures in the middle are those clips.
+# 2. **Look.** Click a picture, or go on with the keys `n` and `p`. The clip plays (space) beside the nearest clip that
+#    was got right; below stands what each pathway said.
+# 3. **Tag.** Is the label wrong? Press *label wrong* (key `1`) and choose the right class; *ambiguous*, *occluded*,
+#    *bad pose*, or a few words of your own. It is saved at once.
+# 4. **Take it along.** The tab *Notes* lists what was tagged; *Download CSV* there saves the list for a spreadsheet.
 
 # %%
 mg.widgets.ErrorExplorer(run, split)
 
 # %% [markdown]
 # ## What was tagged
-# Tags lie in `review.csv` in the run folder, are there again when this page is opened next time, and open in any
-# spreadsheet. The table is empty until something is tagged: run the cell again then.
+# The list of the tab *Notes* as a table. It is kept in `review.csv` in the run folder and is there again when this page
+# is opened next time. Empty? Tag a clip above, click into the next cell and press Shift + Enter.
 
 # %%
 notes = run.notes()
 notes
 
 # %% [markdown]
-# ## Where to look first
-# **Labels that are likely to be wrong**, the likeliest first: the network is sure of another class, by confident
-# learning. It is either a wrong label or a mistake of the network, so look before you tag. (The labels of the embedded
-# data are right by construction: all that is listed there are mistakes.)
+# ## A figure for the paper
+# PDF with the exact width of the venue and embedded fonts; beside it a PNG and the numbers as CSV. Click a name below
+# the figure to open the file.
+
+# %%
+from IPython.display import FileLink, display
+
+figure = mg.figures.confusion(run, split, venue=VENUE)
+display(figure, *[FileLink(path) for path in figure.save(run.figures / "confusion")])
+
+# %% [markdown]
+# ## Labels that are likely to be wrong
+# The network is sure of another class than the label, by confident learning; the likeliest first. Each is either a
+# wrong label or a mistake of the network, so look before you tag. (The labels of the embedded data are right by
+# construction: what is listed there are mistakes.)
 
 # %%
 suspects = mg.analysis.label_errors(run, split)
 suspects.head(10).round(3)
 
 # %% [markdown]
-# These clips, one after the other beside the nearest one that was got right: `n` and `p` go through them.
+# The same clips to look at and tag, in this order. (Where none is suspected, all wrong clips.)
 
 # %%
-suspicious = list(suspects["clip_id"][:50]) or [run.predictions(split).clip_ids[0]]
-mg.widgets.ClipPlayer(run, split=split, clip_ids=suspicious, compare="nearest_correct")
+suspected = mg.widgets.Selection(suspects["clip_id"], "labels that are likely to be wrong")
+mg.widgets.ErrorExplorer(run, split, selection=suspected, views=["notes", "matrix"])
 
 # %% [markdown]
-# **Clips between two classes**, by probability and by distance to the prototypes. `disagree`: RGB and pose do not say
-# the same. Many of one pair say that the two classes are hard to tell apart, by people too: tag those *ambiguous*.
+# ## Clips between two classes
+# By probability and by distance to the prototypes. `disagree`: RGB and pose do not say the same. Many of one pair say
+# that the two classes are hard to tell apart, by people too: tag those *ambiguous*.
 
 # %%
 ambiguous = mg.analysis.ambiguous(run, split)
@@ -98,37 +114,49 @@ ambiguous[["clip_id", "true", "confused_with", "ambiguity", "margin", "disagree"
 # %% [markdown]
 # ## Why it decided so
 # Gradients of the answer say which frames and joints it rests on. They are about the network and not about the person:
-# a joint that stands out in every class may be one that gives the dataset away.
+# a joint that stands out in every class may be one that gives the dataset away. From now on the button *Saliency* of
+# the explorers above works, too.
 
 # %%
-saliency = mg.explain(run, split)
+saliency = mg.explain(run, split, clip_ids=ambiguous["clip_id"].head(200))
 saliency
 
+# %% [markdown]
+# The most ambiguous clips, lit where the decision comes from; the bars are the same over time.
+
 # %%
-mg.figures.film_strip(clips, ambiguous["clip_id"].iloc[0])
+shown = list(ambiguous["clip_id"].head(50))
+mg.widgets.ClipPlayer(run, split=split, clip_ids=shown, saliency=True)
+
+# %%
+mg.figures.film_strip(clips, shown[0], saliency=saliency)
 
 # %% [markdown]
-# ## A figure for the paper
-# PDF with the exact width of the venue and embedded fonts; beside it the PNG and the numbers as CSV.
-
-# %% tags=["picture"]
-figure = mg.figures.confusion(run, split, venue=VENUE)
-figure.save(run.figures / "confusion")
-figure
+# Which joints decide for which class:
 
 # %%
-sorted(path.as_posix() for path in run.figures.glob("confusion.*"))
+mg.figures.joint_importance(run, split) if saliency.joints is not None else "This run has no pose pathway."
 
 # %% [markdown]
 # ## Train on what was reviewed
-# `clips.reviewed(notes)` leaves out what was tagged. Notes on *test* clips change what is measured: report on the
-# published labels, and say so if you do not. To clean the training clips, test the folds of
-# [2 · Look at the data](02_look_at_the_data.ipynb) and review each.
+# Clips tagged *label wrong* are left out, or get the class that you chose. That of *test* clips is not changed: report
+# on the published labels. To clean the training clips, look at them with the folds of
+# [2 · Look at the data](02_look_at_the_data.ipynb): train on the others, test on one, set `SPLIT`, tag.
+
+# %%
+try:
+    cleaner = clips.reviewed(notes)
+    print(f"Train on {cleaner}")
+except mg.MgkitError as why:
+    print(f"Nothing to train anew yet: {why}")
+
+# %% [markdown]
+# Then these two lines train on them, in a process of its own that can be closed and found again, and
+# [8 · Compare runs](08_compare_runs.ipynb) says which clips that fixed and which it broke:
 #
 # ```python
-# cleaner = clips.reviewed(run.notes())
-# again = mg.train(cleaner, mg.recipes.demo(), mg.run_folder(clips, "reviewed"))
+# job = mg.launch(cleaner, mg.recipes.demo(), mg.run_folder(clips, "reviewed"))
+# mg.widgets.TrainingMonitor(job)
 # ```
 #
-# **Next.** [7 · Paper figures](07_paper_figures.ipynb) for the rest of the figures,
-# [8 · Compare runs](08_compare_runs.ipynb) to see which clips a change fixed and which it broke.
+# **Next.** [7 · Paper figures](07_paper_figures.ipynb) for the rest of the figures.

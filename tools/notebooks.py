@@ -25,6 +25,7 @@ NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
 PICTURES = NOTEBOOKS.parent / "docs" / "images" / "notebooks"
 PICTURE_BYTES = 60_000
 BADGE = "[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]"
+INSIDE = r"(data:image/png;base64,)([\w+/=]+)"  # a picture in HTML: what stands in the place of a widget
 KEPT = ("text/plain", "text/html", "text/markdown", "image/png")
 
 
@@ -59,6 +60,9 @@ def run(script: Path, parameters: dict[str, object] | None = None, timeout: int 
 
 def tidy(notebook: NotebookNode) -> NotebookNode:
     """Leave out what changes at every run: bars and messages, times, and outputs that no viewer of the file shows."""
+    notebook.metadata.pop(
+        "widgets", None
+    )  # their state, which nobody can show without a kernel: pictures, twice
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)
         if cell.cell_type != "code":
@@ -69,6 +73,10 @@ def tidy(notebook: NotebookNode) -> NotebookNode:
                 out.data = {kind: value for kind, value in out.data.items() if kind in KEPT}
                 if "image/png" in out.data:
                     out.data["image/png"] = _small(out.data["image/png"])
+                if "text/html" in out.data:
+                    out.data["text/html"] = re.sub(
+                        INSIDE, lambda m: m[1] + _small(m[2]), out.data["text/html"]
+                    )
     return notebook
 
 
@@ -112,7 +120,7 @@ def picture(notebook: NotebookNode) -> bytes | None:
             for out in cell.outputs:
                 data = out.get("data", {})
                 found += [data["image/png"]] if "image/png" in data else []
-                found += re.findall(r"data:image/png;base64,([\w+/=]+)", data.get("text/html", ""))
+                found += [match[1] for match in re.findall(INSIDE, data.get("text/html", ""))]
     if not found:
         return None
     image = Image.open(io.BytesIO(base64.b64decode(found[-1]))).convert("RGB")

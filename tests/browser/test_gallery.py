@@ -12,7 +12,7 @@ from playwright.sync_api import Page, expect
 
 from mgkit.data.clips import Clips
 from mgkit.results.runs import Run
-from mgkit.views.widgets import ErrorExplorer, Gallery, ReviewForm, Selection
+from mgkit.views.widgets import ErrorExplorer, Gallery, ReviewForm, ReviewList, Selection
 from tests.browser.bare import BarePage
 from tests.player_clips import number_of, numbered_clips, numbered_run
 from tests.views.widgets.conftest import FUSED, POSE, RGB, made_run
@@ -189,6 +189,41 @@ def test_what_cannot_be_saved_is_kept(page: Page, own_run: Run) -> None:
     assert own_run.notes()["a"].tags == ("bad pose",)
     expect(page.get_by_role("alert")).to_be_hidden()
     assert bare.errors == []
+
+
+def test_the_list_of_notes(page: Page, own_run: Run) -> None:
+    selection = Selection(list("abcd"), "wrong clips")
+    bare = BarePage(page, listed := ReviewList(own_run, selection=selection))
+    page.get_by_text("Nothing is noted yet").wait_for()
+    expect(page.get_by_role("button", name="Download CSV")).to_be_disabled()
+    notes = own_run.notes()
+    notes.set("b", ["ambiguous"], text="<i>two</i> at once")
+    notes.set("elsewhere", ["bad pose"], split="train")
+    listed.refresh()
+    bare.push()
+    page.get_by_text("2 clips noted").wait_for()
+    page.get_by_text("<i>two</i> at once").wait_for()
+    expect(page.locator("button[data-clip=elsewhere]")).to_be_disabled()
+    page.locator("button[data-clip=b]").click()
+    bare.settle()
+    assert list(selection) == ["b"]
+    expect(page.locator("button[data-clip=b]")).to_have_attribute("aria-pressed", "true")
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Download CSV").click()
+    assert download.value.suggested_filename == f"review_{own_run.name}.csv"
+    assert Path(download.value.path()).read_text() == (own_run.root / "review.csv").read_text()
+    assert bare.errors == []
+
+
+def test_a_pressed_tag_can_be_read_under_the_pointer(page: Page, own_run: Run) -> None:
+    BarePage(page, ReviewForm(own_run, selection=Selection(["a"])))
+    tag = page.get_by_role("button", name="bad pose")
+    tag.click()
+    expect(tag).to_have_attribute("aria-pressed", "true")
+    tag.hover()
+    colours = tag.evaluate("tag => [getComputedStyle(tag).color, getComputedStyle(tag).backgroundColor]")
+    dark, light = "rgba(0, 0, 0, 0.87)", "rgb(255, 255, 255)"
+    assert colours == [light, dark]
 
 
 # ---------------------------------------------------------------------------------------------------------------------

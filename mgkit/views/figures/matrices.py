@@ -136,7 +136,13 @@ def _draw(
 
     numbers = [f"{n:,}" for n in support]
     counts_width = max(text_width(text, size) for text in [*numbers, "n"]) + 6
-    group_width = 9 + min(max(text_width(group, size) for group in groups), 0.13 * width) if groups else 0.0
+    group_width = 0.0
+    if groups:  # beside several rows of large cells a name has two lines
+        needed = [
+            _widest(balanced(name, size) if last > first and count <= FEW else name, size)
+            for name, first, last in blocks
+        ]
+        group_width = 9 + min(max(needed), (0.2 if count <= FEW else 0.13) * width)
     title = LABEL + 4
     room = width - title - counts_width - 4
     folded, names_width, cell = _grid(names, size, room - group_width)
@@ -266,7 +272,7 @@ def _grid(names: list[str], size: float, room: float) -> tuple[list[str], float,
         cell = min((room - width - 3) / count, 38.0 if count > 4 else 60.0)
         if cell >= 2 * size:  # two lines have room in a row
             break
-    return list(folded), min(longest, room - 3 - cell * count), cell
+    return list(folded), min(longest, room - 3 - cell * count + 1e-6), cell  # rounding must cut no name
 
 
 def _widest(text: str, size: float) -> float:

@@ -9,6 +9,7 @@ from mgkit.views.widgets.monitor import TrainingMonitor
 from mgkit.views.widgets.player import ClipPlayer
 from mgkit.views.widgets.prototype_map import PrototypeMap
 from mgkit.views.widgets.review_form import ReviewForm
+from mgkit.views.widgets.review_list import ReviewList
 from mgkit.views.widgets.selection import Selected, Selection
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "Gallery",
     "PrototypeMap",
     "ReviewForm",
+    "ReviewList",
     "RunComparison",
     "Selected",
     "Selection",

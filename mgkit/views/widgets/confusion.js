@@ -64,11 +64,12 @@ class Matrix {
 
     // ---- what is shown ----
 
-    get order() {
-        const { orders } = this.model.get("matrix");
+    get orderName() {
         const name = this.model.get("order");
-        return orders[name === "groups" && !this.model.get("classes").groups ? "given" : name];
+        return name === "groups" && !this.model.get("classes").groups ? "given" : name;
     }
+
+    get order() { return this.model.get("matrix").orders[this.orderName]; }
 
     numbers() {
         const { counts, other } = this.model.get("matrix"), normalise = this.model.get("normalise");
@@ -118,7 +119,7 @@ class Matrix {
         this.now = this.numbers();
         this.outputs.press(model.get("output"));
         this.scale.press(model.get("normalise") ? "share" : "clips");
-        this.orders.press(model.get("order"));
+        this.orders.press(this.orderName);
         this.status.show(model.get("split"));
         const { counts, other, support } = this.now, { names } = model.get("classes"), { top } = model.get("matrix");
         const { cells } = model.get("selected"), held = new Map(cells.map(([t, p, n]) => [`${t} ${p}`, n]));
@@ -167,7 +168,7 @@ class Matrix {
         const lines = names.map(name => wrap(context, name, cell - 6, 3));
         const flat = cell >= 40 && lines.every(Boolean);
         const tall = flat ? Math.max(...lines.map(line => line.length)) * (size + 2) : Math.min(Math.max(...names.map(measure)), small ? 130 : 150);
-        const top = Math.ceil(Math.max(tall, 30)) + 8, upright = flat ? null : elideAll(context, names, top - 10);
+        const top = Math.ceil(Math.max(tall, 30)) + 10, upright = flat ? null : elideAll(context, names, top - 10);
         const place = new Map(order.map((label, i) => [label, i]));
         return { width, wide, count, order, place, grouped, size, left, total, right, cell, short, upright, lines: flat ? lines : null, top,
             canvasWidth: left + cell * count + total + right, canvasHeight: top + cell * count + 2 };
@@ -341,7 +342,10 @@ class Matrix {
             context.fillStyle = theme.faint;
             context.fillRect(x, top + first * cell + 1.5, 1.5, (last - first + 1) * cell - 3);
             context.fillStyle = theme.soft;
-            context.fillText(elide(context, groups[order[first]], right - 12), x + 6, top + ((first + last + 1) / 2) * cell + 0.5);
+            const name = groups[order[first]], middle = top + ((first + last + 1) / 2) * cell + 0.5, line = size + 2;
+            const two = (last - first + 1) * cell >= 2 * line ? wrap(context, name, right - 12, 2) : null;
+            const lines = two ?? [elide(context, name, right - 12)];
+            lines.forEach((text, i) => context.fillText(text, x + 6, middle + (i - (lines.length - 1) / 2) * line));
             first = last + 1;
         }
     }

@@ -21,14 +21,15 @@ from mgkit.views.figures.style import PaperFigure
 from mgkit.views.widgets.accuracy import ClassAccuracy
 from mgkit.views.widgets.base import FALLBACK_DPI, one_of
 from mgkit.views.widgets.confusion import ConfusionMatrix
-from mgkit.views.widgets.explorer_parts import FilterBar, ViewTabs
+from mgkit.views.widgets.explorer_parts import FilterBar, ViewTabs, box, why
 from mgkit.views.widgets.filters import Filters, Sieve
 from mgkit.views.widgets.gallery import Gallery
 from mgkit.views.widgets.player import ClipPlayer
 from mgkit.views.widgets.review_form import ReviewForm
+from mgkit.views.widgets.review_list import ReviewList
 from mgkit.views.widgets.selection import Selected, Selection
 
-VIEWS = {"matrix": "Confusion", "classes": "Classes"}
+VIEWS = {"matrix": "Confusion", "classes": "Classes", "notes": "Notes"}
 NAME = "ErrorExplorer"
 CACHE_MB = 32  # packed clips of the player
 
@@ -49,8 +50,8 @@ class ErrorExplorer(ipywidgets.Box):
         selection: shared with other views; by default one of its own.
         clips: the clips of the run, where its clip folder has moved. Without any, everything works but pictures, the
             player and the filter by subject, and the explorer says why.
-        views: what to have beside the gallery, in this order: "matrix", "classes", or a title and a widget of your own
-            that shares the selection.
+        views: what to have beside the gallery, in this order: "matrix", "classes", "notes" (the list of them), or a
+            title and a widget of your own that shares the selection.
         compare: the second clip of the player, see `ClipPlayer`; by default the nearest correct clip.
         height: of the columns, CSS pixels; what does not fit scrolls inside its column.
 
@@ -76,14 +77,13 @@ class ErrorExplorer(ipywidgets.Box):
         if not isinstance(selection, Selection | None):
             raise MgkitError(f"selection is a {type(selection).__name__}: pass a Selection, or nothing.")
         self._views: dict[str, ipywidgets.Widget] = {}
-        tabs: list[list[str]] = []
+        self._titles: dict[str, str] = {}  # of the tabs, by view
         for view in views:
             if isinstance(view, str):
-                tabs.append([one_of(view, VIEWS, "view"), VIEWS[view]])
+                self._titles[view] = VIEWS[one_of(view, VIEWS, "view")]
             else:
-                self._views[view[0]] = view[1]
-                tabs.append([view[0], view[0]])
-        if not tabs:
+                self._views[view[0]], self._titles[view[0]] = view[1], view[0]
+        if not self._titles:
             raise MgkitError(f"there are no views: give some of {', '.join(VIEWS)}.")
         self.run, self.split = run, split
         self.predictions = predictions = run.predictions(split)
@@ -102,6 +102,8 @@ class ErrorExplorer(ipywidgets.Box):
         self.form = ReviewForm(run, split, selection=self.selection)
         if self.selection.clip_ids:
             self._pick(self.selection.state)
+            self._shown = self.selection.clip_ids, self.selection.description
+            self._of = len(self.selection)
         else:
             self._apply()
         # The explorer hears of a selection before its views do: what they are told is already filtered.
@@ -117,15 +119,15 @@ class ErrorExplorer(ipywidgets.Box):
         if self.clips is None:
             self.gallery.trouble = f"No pictures: {self.trouble}"
         self.player, clip = self._make_player(compare)
-        self._tabs = ViewTabs(tabs=tabs, chosen=tabs[0][0])
-        self._shown_view = _box("mgk-x-scroll")
+        self._tabs = ViewTabs(tabs=self._named(len(self.form.shown)), chosen=next(iter(self._titles)))
+        self._shown_view = box("mgk-x-scroll")
         self._tabs.observe(lambda _: self._turn(), "chosen")
         self.form.observe(lambda _: self._noted(), "changes")
-        columns = _box(
+        columns = box(
             "mgk-x-columns",
-            _box("mgk-x-views", self._tabs, self._shown_view),
-            _box("mgk-x-gallery", self.gallery),
-            _box("mgk-x-clip", self.form, _box("mgk-x-scroll", clip)),
+            box("mgk-x-views", self._tabs, self._shown_view),
+            box("mgk-x-gallery", self.gallery),
+            box("mgk-x-clip", self.form, box("mgk-x-scroll", clip)),
         )
         columns.layout.height = f"{int(height)}px"
         super().__init__([self.bar, columns])
@@ -151,12 +153,12 @@ class ErrorExplorer(ipywidgets.Box):
 
     @property
     def view(self) -> str:
-        """The view that is shown: "matrix", "classes" or a title; set it to turn to another one."""
+        """The view that is shown: "matrix", "classes", "notes" or a title; set it to turn to another one."""
         return str(self._tabs.chosen)
 
     @view.setter
     def view(self, name: str) -> None:
-        self._tabs.chosen = one_of(name, [key for key, _ in self._tabs.tabs], "view")
+        self._tabs.chosen = one_of(name, self._titles, "view")
 
     def filter(self, *, cls: str | None = None, **changes: Any) -> None:
         """Set filters from Python, as the bar does.
@@ -307,14 +309,18 @@ class ErrorExplorer(ipywidgets.Box):
             self.gallery.look(output=self.filters.output, label=label)
 
     def _noted(self) -> None:
-        self.gallery.notes = self.form.shown
+        self.gallery.notes = notes = self.form.shown
         self.gallery.refresh()
+        listed = self._views.get("notes")
+        if isinstance(listed, ReviewList):
+            listed.show(notes)
+        self._tabs.tabs = self._named(len(notes))
 
     # --- parts ------------------------------------------------------------------------------------------------------
 
     def _make_player(self, compare: str | None) -> tuple[ClipPlayer | None, ipywidgets.Widget]:
         if self.clips is None:
-            return None, _why(f"No player: {self.trouble}")
+            return None, why(f"No player: {self.trouble}")
         if compare is None:
             embedded = (self.run.root / "splits" / self.split / "embeddings.npz").is_file()
             compare = "nearest_correct" if embedded else ""
@@ -325,8 +331,15 @@ class ErrorExplorer(ipywidgets.Box):
             )  # fmt: skip
         except MgkitError as error:
             self.trouble = str(error)
-            return None, _why(f"No player: {error}")
+            return None, why(f"No player: {error}")
         return player, player
+
+    def _named(self, notes: int) -> list[list[str]]:
+        """The tabs; that of the notes says how many there are."""
+        return [
+            [key, f"{title} ({notes:,})" if key == "notes" and notes else title]
+            for key, title in self._titles.items()
+        ]
 
     def _turn(self) -> None:
         """Show the chosen view; each is made when it is looked at first."""
@@ -339,11 +352,14 @@ class ErrorExplorer(ipywidgets.Box):
                     self.run, self.split, self.filters.output, selection=self.selection
                 ),
                 "classes": lambda: ClassAccuracy(self.run, self.split, selection=self.selection),
+                "notes": lambda: ReviewList(
+                    self.run, self.split, selection=self.selection, notes=self.form.shown
+                ),
             }
             try:
                 self._views[name] = make[name]()
             except MgkitError as error:
-                self._views[name] = _why(str(error))
+                self._views[name] = why(str(error))
         return self._views[name]
 
     def _parts(self) -> list[ipywidgets.Widget]:
@@ -392,15 +408,3 @@ def _subjects(clips: Clips | None, ids: list[str]) -> npt.NDArray[Any] | None:
         return None
     known = dict(zip(clips.ids, clips.table["subject"], strict=True))
     return np.array([known.get(clip_id, "") for clip_id in ids], dtype=object)
-
-
-def _box(name: str, *children: ipywidgets.Widget) -> ipywidgets.Box:
-    box = ipywidgets.Box(list(children))
-    box.add_class(name)
-    return box
-
-
-def _why(text: str) -> ipywidgets.HTML:
-    words = ipywidgets.HTML(html.escape(text))
-    words.add_class("mgk-x-why")
-    return words

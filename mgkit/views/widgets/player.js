@@ -209,7 +209,8 @@ function render({ model, el }) {
     const height = (list) => (room - gap * (pictures(list) - 1) - gap * (list.length - 1)) / list.reduce((sum, clip) => sum + share(clip), 0);
     const stacked = clips.length > 1 && height(clips) < LEAST;
     stage.classList.toggle("mg-p-stacked", stacked);
-    const each = Math.min(stacked ? LESS : TALLEST, ...(stacked ? clips.map((clip) => height([clip])) : [height(clips)]));
+    const tallest = Number(getComputedStyle(root).getPropertyValue("--mg-tallest")) || TALLEST; // less, where space is shared
+    const each = Math.min(stacked ? LESS : tallest, ...(stacked ? clips.map((clip) => height([clip])) : [height(clips)]));
     const ratio = window.devicePixelRatio || 1;
     clips.forEach((clip, i) => {
       for (const canvas of [figures[i].picture, figures[i].map]) {

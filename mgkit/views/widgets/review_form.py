@@ -29,7 +29,7 @@ class ReviewForm(RunWidget):
 
     Attributes:
         notes: what is in the file, see `mgkit.results.review`.
-        changes: counts the changes that were made; observe it to hear of them.
+        changes: counts the changes that were made here or found in the file; observe it to hear of them.
     """
 
     _esm = source("common.js", "keys.js", "review_form.js")
@@ -84,8 +84,8 @@ class ReviewForm(RunWidget):
         try:
             if self.notes is None:
                 self.notes = run.notes()
-            else:
-                self.notes.refresh()
+            elif self.notes.refresh():
+                self.changes += 1  # somebody else's: another explorer, another notebook, a person in the file
         except MgkitError as error:
             self.trouble = str(error)
             return False

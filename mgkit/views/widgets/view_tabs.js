@@ -11,13 +11,15 @@ function render({ model, el }) {
         event.preventDefault();
         event.stopPropagation();
     });
-    const fill = () => tabs.forEach((tab, key) => {
+    const fill = () => model.get("tabs").forEach(([key, name]) => {
+        const tab = tabs.get(key);
+        tab.textContent = name;
         tab.setAttribute("aria-selected", String(key === model.get("chosen")));
         tab.tabIndex = key === model.get("chosen") ? 0 : -1;
     });
     el.append(root);
     fill();
-    return onChanges(model, ["chosen"], fill);
+    return onChanges(model, ["chosen", "tabs"], fill);
 }
 
 export default { render };

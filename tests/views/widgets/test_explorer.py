@@ -198,6 +198,7 @@ def test_what_python_selects_is_what_is_shown(run: Run) -> None:
     selection = Selection(["c5", "c1", "c7"], "mine")
     explorer = ErrorExplorer(run, selection=selection)
     assert shown(explorer) == ["c5", "c1", "c7"]
+    assert explorer.bar.state == {"picked": "mine", "count": 3, "of": 3, "narrows": False}
     explorer.filter(disagree=True)
     assert shown(explorer) == ["c1", "c7"]
     selection.set(["c4", "c0", "elsewhere"], description="from Python")
@@ -279,6 +280,33 @@ def test_a_note_is_saved_marked_and_read_by_the_next_explorer(run: Run) -> None:
     assert shown(explorer) == ["c7"]
     explorer.note("bad pose")
     assert shown(explorer) == ["c7"]
+
+
+def test_the_notes_are_listed_and_counted_on_their_tab(run: Run) -> None:
+    explorer = ErrorExplorer(run)
+    assert [name for _, name in explorer._tabs.tabs] == ["Confusion", "Classes", "Notes"]
+    explorer.note("label wrong", label="touch chin")
+    assert explorer._tabs.tabs[-1] == ["notes", "Notes (1)"]
+    explorer.view = "notes"
+    listed = explorer._view("notes")
+    assert [row["id"] for row in listed.listed["rows"]] == ["c3"]
+    explorer.next()
+    explorer.note("occluded")
+    assert {row["id"] for row in listed.listed["rows"]} == {"c3", "c7"}
+    listed._handle_custom_msg({"act": "show", "clip_id": "c3"}, [])
+    assert set(shown(explorer)) == {"c3", "c7"}
+    assert explorer.clip_id == "c3"
+    assert explorer.bar.state["picked"] == "noted clips"
+    with pytest.raises(MgkitError, match="no figure"):
+        explorer.to_figure("notes")
+
+
+def test_a_note_of_another_explorer_is_seen_at_the_next_clip(run: Run) -> None:
+    explorer, second = ErrorExplorer(run), ErrorExplorer(run)
+    second.note("bad pose")
+    explorer.next()
+    assert explorer._tabs.tabs[-1] == ["notes", "Notes (1)"]
+    assert [item["noted"] for item in explorer.gallery.selected["items"]] == [True, False]
 
 
 def test_notes_that_cannot_be_saved_are_kept_and_told_of(run: Run) -> None:

@@ -1,0 +1,66 @@
+// The clips with a note, the latest first. What is listed comes from Python; a click asks it to show the clip.
+
+class Noted {
+    constructor(model, el) {
+        this.model = model;
+        this.build(el);
+        const receive = content => this.receive(content);
+        model.on("msg:custom", receive);
+        this.ends = [onChanges(model, ["listed", "selected"], () => this.fill()), () => model.off("msg:custom", receive)];
+        this.fill();
+    }
+
+    dispose() { this.ends.forEach(end => end()); }
+
+    build(el) {
+        this.title = element("span", { className: "mgk-title", attributes: { role: "status" } });
+        this.take = element("button", { type: "button", className: "mgk-small", textContent: "Download CSV", title: "All notes of this run, for a spreadsheet or a colleague",
+            onclick: () => this.model.send({ act: "csv" }) });
+        this.list = element("ol", { className: "mgk-list mgk-noted-list" });
+        this.file = element("p", { className: "mgk-note" });
+        this.root = element("div", { className: "mgk mgk-review-list", attributes: { "data-lm-suppress-shortcuts": "true" } },
+            element("div", { className: "mgk-bar" }, this.title, this.take), this.list, this.file);
+        el.append(this.root);
+    }
+
+    fill() {
+        const { rows, count, tags, file, trouble } = this.model.get("listed"), { focus } = this.model.get("selected");
+        const kinds = tags.map(([tag, many]) => `${tag} ${number(many)}`).join(" · ");
+        this.title.replaceChildren(`${clipsOf(count)} noted`, element("small", { textContent: kinds }));
+        this.take.disabled = !count;
+        this.list.replaceChildren(...rows.map(row => this.row(row, row.id === focus)));
+        if (trouble) this.file.textContent = trouble;
+        else if (!count) this.file.textContent = "Nothing is noted yet. Choose a clip and press a tag, or its key: it is saved at once and listed here.";
+        else this.file.textContent = `${rows.length < count ? `The latest ${number(rows.length)}; all of them are` : "Kept"} in ${file}`;
+    }
+
+    row({ id, split, tags, label, text, here, true: truth, said }, current) {
+        const words = [here ? `${truth}${said === truth ? ", recognised" : ` → ${said}`}` : `of the split ${split}`];
+        const button = element("button", { type: "button", disabled: !here, dataset: { clip: id }, attributes: { "aria-pressed": String(current) },
+            title: here ? "Show the noted clips, this one first" : "Open the explorer on that split to see it",
+            onclick: () => this.model.send({ act: "show", clip_id: id }) },
+            element("b", { textContent: id }), element("span", { className: "mgk-noted-tags", textContent: tags.join(", ") || "text" }),
+            element("span", { className: "mgk-noted-words", textContent: words.join(" · ") }),
+            element("span", { className: "mgk-noted-tags", textContent: label && `is: ${label}` }));
+        if (text) button.append(element("em", { textContent: text }));
+        return element("li", {}, button);
+    }
+
+    // The file is made by the page: a notebook server may be on another machine than the person.
+    receive(content) {
+        if (typeof content?.csv !== "string") return;
+        const url = URL.createObjectURL(new Blob([content.csv], { type: "text/csv;charset=utf-8" }));
+        const link = element("a", { href: url, download: content.name });
+        this.root.append(link);
+        link.click();
+        link.remove();
+        setTimeout(() => URL.revokeObjectURL(url), 10000);
+    }
+}
+
+export default {
+    render({ model, el }) {
+        const view = new Noted(model, el);
+        return () => view.dispose();
+    },
+};
