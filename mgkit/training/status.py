@@ -104,7 +104,7 @@ class Stop:
 def stopping() -> Iterator[Stop]:
     """Let Ctrl-C and SIGTERM (a stop button, a queue's time limit) wait until the step, or the epoch's end, is saved.
 
-    The loop looks at `asked` after each of them. A second Ctrl-C interrupts at once. In a thread other than the main one,
+    The loop looks at `asked` after each of them. A second Ctrl-C interrupts at once. In any thread but the main one,
     which gets no signals, nothing changes.
     """
     stop = Stop()
