@@ -7,6 +7,7 @@ from mgkit.views.figures.curves import training_curves
 from mgkit.views.figures.datasets import class_counts, clip_lengths, missing_joints
 from mgkit.views.figures.maps import prototype_map
 from mgkit.views.figures.matrices import confusion
+from mgkit.views.figures.refinement import refinement_maps
 from mgkit.views.figures.sets import draw_figures
 from mgkit.views.figures.strips import contact_sheet, film_strip
 from mgkit.views.figures.style import VENUES, PaperFigure
@@ -24,5 +25,6 @@ __all__ = [
     "film_strip",
     "missing_joints",
     "prototype_map",
+    "refinement_maps",
     "training_curves",
 ]
