@@ -216,7 +216,7 @@ def draw_groups(
 
 
 def _draw_stars(axes: Axes, stars: Floats, bold: dict[int, str]) -> None:
-    for k in np.flatnonzero(np.isfinite(stars[:, 0])):
+    for k in np.flatnonzero(np.isfinite(stars[:, 0])).tolist():
         if k in bold:
             _star(axes, stars[k], bold[k], 55, 4)
         else:
@@ -237,7 +237,7 @@ def _draw_values(axes: Axes, drawn: EmbeddingMap, values: Floats, what: str, sta
     figure = axes.get_figure()
     assert figure is not None
     bar = figure.colorbar(dots, ax=axes, location="bottom", shrink=0.7, aspect=28, pad=0.02, label=label)
-    bar.outline.set_linewidth(0.5)  # type: ignore[operator]
+    bar.outline.set_linewidth(0.5)
     handles = []
     if (~known).any():
         grey = f"no prototype ({int((~known).sum())} clips)"
