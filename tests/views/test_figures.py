@@ -511,7 +511,7 @@ def test_refinement_maps_share_their_axes(make_run: Callable[..., Run]) -> None:
     check(figure, VENUES["ieee"][1])
     left, right = figure.figure.axes
     assert (left.get_xlim(), left.get_ylim()) == (right.get_xlim(), right.get_ylim())
-    tables = {label: table for label, table in figure.data.groupby("panel", sort=False)}
+    tables = dict(list(figure.data.groupby("panel", sort=False)))
     assert list(tables) == ["before refinement", "after refinement"]
     clips = [table.loc[table["kind"] == "clip", "clip_id"].tolist() for table in tables.values()]
     assert clips[0] == clips[1]

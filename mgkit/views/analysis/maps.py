@@ -124,9 +124,10 @@ def embedding_map(
     Raises:
         MgkitError: the split was not evaluated, or the run has no such pathway.
     """
-    source = _source(run, split, _pathway(run, pathway), run.predictions(split).clip_ids)
+    predictions = run.predictions(split)
+    source = _source(run, split, _pathway(run, pathway), predictions.clip_ids)
     flat, moved, method = _lay_out(run.root / "cache" if cache else None, source.fitted, source.moving, seed)
-    return _as_map(source, split, run.predictions(split).labels, flat, moved, method)
+    return _as_map(source, split, predictions.labels, flat, moved, method)
 
 
 def joint_maps(
