@@ -2,6 +2,7 @@
 
     python benchmarks/widgets.py
     python benchmarks/widgets.py --clips 100000 --classes 52
+    python benchmarks/widgets.py --map              # the map: opening it from the cache, and drawing it in a browser
 
 A click is what the page sends: the widget finds its clips, sets the Selection that it shares with another view, and
 both are told what to mark. The baseline finds the same clips by comparing all labels and predictions.
@@ -16,6 +17,9 @@ from __future__ import annotations
 import argparse
 import gc
 import json
+import shutil
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -30,9 +34,26 @@ import psutil
 from mgkit.data.clips import Classes, Clips, load_clips, write_clip_folder
 from mgkit.data.skeletons import Skeleton
 from mgkit.data.video import write_video
-from mgkit.results.runs import Embeddings, Predictions, Run, write_embeddings
+from mgkit.results.runs import (
+    Embeddings,
+    Predictions,
+    Run,
+    load_run,
+    write_embeddings,
+    write_predictions,
+    write_prototypes,
+)
 from mgkit.results.scores import import_scores
-from mgkit.views.widgets import ClassAccuracy, ConfusionMatrix, ErrorExplorer, RunComparison, Selection
+from mgkit.views.analysis import maps
+from mgkit.views.analysis.maps import embedding_map
+from mgkit.views.widgets import (
+    ClassAccuracy,
+    ConfusionMatrix,
+    ErrorExplorer,
+    PrototypeMap,
+    RunComparison,
+    Selection,
+)
 
 
 def make_run(root: Path, clips: int, classes: int, rng: np.random.Generator, name: str = "made") -> Run:
@@ -181,6 +202,143 @@ def timed(work: Callable[[], object]) -> float:
     return 1000 * (time.perf_counter() - start)
 
 
+# Seconds by the clock and of the processor, which do not depend on what else the machine does.
+OPENING = """
+import time
+now = lambda: (time.perf_counter(), time.process_time())
+times = [now()]
+import mgkit as mg, mgkit.views.widgets
+times.append(now())
+widget = mg.widgets.PrototypeMap(mg.load_run({root!r}))
+times.append(now())
+widget._repr_mimebundle_()
+times.append(now())
+print(*(after[i] - before[i] for before, after in zip(times, times[1:]) for i in (0, 1)))
+"""
+# In the page: how long one picture takes, drawn anew at another zoom each time, and a frame of a loop over it.
+DRAWING = """() => {
+    const view = window.map, timed = (count, work) => {
+        const times = [];
+        for (let i = 0; i < count; i++) {
+            const start = performance.now();
+            work(i);
+            times.push(performance.now() - start);
+        }
+        return times.sort((a, b) => a - b)[count >> 1];
+    };
+    const whole = timed(20, i => { view.view = {zoom: 1 + i / 10, x: 0, y: 0}; view.image = null; view.redraw(); });
+    view.view = {zoom: 1, x: 0, y: 0}; view.image = null; view.redraw();
+    const over = timed(40, i => { view.drag = {loop: [[10, 10], [300, 10 + i], [200, 300]]}; view.redraw(); });
+    view.drag = null;
+    const hit = timed(200, i => view.under(20 + 3 * i, 100 + i));
+    const inside = timed(10, () => insideLoop(view.map.points, Array.from({length: 120}, (_, i) =>
+        view.from(400 + 300 * Math.cos(i / 19), 230 + 200 * Math.sin(i / 19)))));
+    return {"whole picture, another zoom": whole, "loop or mark over it": over, "what is under the pointer": hit,
+        "clips in a loop of 120 corners": inside};
+}"""
+
+
+def with_map(run: Run, clips: int, classes: int, epochs: int = 30) -> None:
+    """Embeddings (256-d) and prototypes for a made run, and a map of them in the cache that UMAP had no part in."""
+    rng = np.random.default_rng(2)
+    centres = rng.normal(size=(classes, 256)).astype(np.float32)
+    there = run.predictions()
+    vectors = centres[there.labels] + 0.8 * rng.normal(size=(clips, 256)).astype(np.float32)
+    config = json.loads((run.root / "config.json").read_text())
+    config["pathways"] = ["pose"]
+    (run.root / "config.json").write_text(json.dumps(config))
+    scores = {"pose": there.scores("pose")}
+    write_predictions(run.root, "test", Predictions(there.clip_ids, there.labels, scores))
+    write_embeddings(run.root, "test", Embeddings(there.clip_ids, {"pose": vectors}))
+    for epoch in range(1, epochs + 1):
+        moved = centres + rng.normal(size=centres.shape).astype(np.float32) / epoch
+        write_prototypes(run.root, epoch, {"pose": moved}, {"pose": np.full(classes, epoch)})
+    spots = 12 * rng.normal(size=(classes, 2))
+    labels = there.labels
+
+    def lay(fitted: Any, moving: Any, seed: int) -> tuple[Any, Any]:
+        which = [*labels, *range(classes)]
+        flat = spots[which] + rng.normal(size=(len(fitted), 2))
+        moved = spots[np.arange(len(moving)) % classes] + rng.normal(size=(len(moving), 2))
+        return flat.astype(np.float32), moved.astype(np.float32)
+
+    before, maps._umap = maps._umap, lay
+    try:
+        embedding_map(load_run(run.root))
+    finally:
+        maps._umap = before
+
+
+def measure_map(clips: int, classes: int) -> None:
+    """Print how long a kept map takes to open in a fresh process, a click in the kernel, and drawing in a browser."""
+    with tempfile.TemporaryDirectory() as folder:
+        run = make_run(Path(folder) / "run", clips, classes, np.random.default_rng(1))
+        with_map(run, clips, classes)
+        times = []
+        for _ in range(5):
+            code = OPENING.format(root=str(run.root))
+            done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+            times.append([1000 * float(value) for value in done.stdout.split()])
+        median = np.median(times, 0)
+        print(
+            f"{clips:,} clips, 256-d, {classes} classes, 30 epochs of prototypes; a fresh process, the map is kept"
+        )
+        for i, name in enumerate(("import mgkit and its widgets", "PrototypeMap(run)", "its still picture")):
+            print(
+                f"{name}: {median[2 * i]:.0f} ms by the clock, {median[2 * i + 1]:.0f} ms of processor time"
+            )
+        print()
+
+        widget = PrototypeMap(load_run(run.root))
+        rng, kernel = np.random.default_rng(3), dict[str, list[float]]()
+        for i in range(100):
+            half = rng.permutation(clips)[: clips // 2].tolist()
+            for name, content in (
+                ("click on a point", {"act": "click", "row": int(rng.integers(clips))}),
+                ("loop over half of the clips", {"act": "lasso", "rows": half}),
+                ("star of a class", {"act": "class", "label": i % classes}),
+            ):
+                widget.selection.clear()
+                took = timed(
+                    lambda c=content: (widget._handle_custom_msg(c, []), json.dumps(widget.selected))
+                )
+                kernel.setdefault(name, []).append(took)
+        for name, values in kernel.items():
+            print(
+                f"kernel, {name}: median {np.median(values):.1f} ms, 95 % within {np.quantile(values, 0.95):.1f} ms"
+            )
+        for name, took in in_browser(widget).items():
+            print(f"browser, {name}: {took:.2f} ms ({1000 / max(took, 1e-3):.0f} a second)")
+
+
+def in_browser(widget: PrototypeMap) -> dict[str, float]:
+    """Median milliseconds of what the page does, in Chromium without a GPU; empty where there is none."""
+    from playwright.sync_api import sync_playwright
+
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+    from tests.browser.bare import BarePage
+    from tests.browser.conftest import FLAGS, NAMES
+
+    path = next(filter(None, map(shutil.which, NAMES)), None)
+    if path is None:
+        print("no Chromium: nothing measured in a browser")
+        return {}
+    # The view is in a closure of the script; the measurement is let in.
+    script = str(widget._esm).replace(
+        "const view = new PrototypeMapView", "const view = window.map = new PrototypeMapView"
+    )
+    script = script.replace("export default", "window.insideLoop = insideLoop;\nexport default")
+    widget._esm = script
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, headless=True, args=FLAGS)
+        page = browser.new_page(viewport={"width": 1280, "height": 900})
+        page.set_default_timeout(600_000)
+        bare = BarePage(page, widget)
+        found: dict[str, float] = bare.page.evaluate(DRAWING)
+        browser.close()
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -188,7 +346,13 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=20_000)
     parser.add_argument("--classes", type=int, default=32)
     parser.add_argument("--clicks", type=int, default=300)
+    parser.add_argument(
+        "--map", action="store_true", help="measure the map instead (the browser part needs Chromium)"
+    )
     arguments = parser.parse_args()
+    if arguments.map:
+        measure_map(arguments.clips, arguments.classes)
+        return
     rng = np.random.default_rng(1)
     times: dict[str, list[float]] = {}
 

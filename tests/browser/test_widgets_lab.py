@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page
 
 from tests.browser.lab import Lab, Notebook
+from tests.results.fake_run import fake_clips, fake_run
 from tests.views.widgets.conftest import FUSED, POSE, RGB, made_run
 
 pytestmark = pytest.mark.slow
@@ -114,4 +116,66 @@ def test_a_comparison_in_jupyterlab(lab: Lab, page: Page, tmp_path: Path) -> Non
         notebook.until("list(compared.selection) == ['c7']")
         notebook.reload()
         compared.locator(".mgk-four [data-fate=broken].mgk-held").wait_for()
+        assert not [line for line in notebook.console if line.startswith("page error")], notebook.console
+
+
+def test_map_in_jupyterlab(lab: Lab, page: Page, tmp_path: Path) -> None:
+    # Eleven points and fewer are laid out without UMAP, whose compilation takes longer than all the rest.
+    clips = fake_clips(tmp_path / "clips", 2, 16)
+    few = clips.select([*clips.split("train").ids, *clips.split("test").ids[:8]])
+    run = fake_run(tmp_path / "run", few, epochs=2, splits=("test",))
+    cells = [
+        f"import mgkit as mg; run = mg.load_run({str(run.root)!r}); selection = mg.widgets.Selection()",
+        "map = mg.widgets.PrototypeMap(run, selection=selection); map",
+        "bars = mg.widgets.ClassAccuracy(run, selection=selection); bars",
+    ]
+    with Notebook(lab, page, cells, "map.ipynb") as notebook:
+        notebook.run_all()
+        canvas = notebook.cell(1).locator(".mgk-stage canvas")
+        canvas.wait_for()
+        notebook.cell(2).locator("canvas").wait_for()
+        ids = notebook.evaluate("map.predictions.clip_ids")
+
+        points = notebook.evaluate("map._map.points.tolist()")
+
+        def places() -> list[tuple[float, float]]:
+            at = canvas.evaluate("canvas => ({...canvas.dataset})")
+            x, y, scale = (float(at[name]) for name in ("x", "y", "scale"))
+            return [(x + scale * a, y - scale * b) for a, b in points]
+
+        def gap(row: int) -> float:
+            """How far a clip is from the next one or star."""
+            every = [*points[:row], *points[row + 1 :], *notebook.evaluate("map._map.prototypes.tolist()")]
+            return min(math.dist(points[row], other) for other in every)
+
+        row = max(range(len(ids)), key=gap)
+        x, y = places()[row]
+        canvas.click(position={"x": x, "y": y})
+        assert notebook.until("list(selection)") == [ids[row]]
+        assert notebook.evaluate("[selection.focus, selection.source]") == [ids[row], "PrototypeMap"]
+        notebook.cell(2).get_by_text(f"clip {ids[row]} · in focus").wait_for()
+
+        # A loop around the left half.
+        spots = places()
+        xs = sorted(a for a, _ in spots)
+        cut = (xs[3] + xs[4]) / 2
+        box = canvas.bounding_box()
+        assert box is not None
+        top, bottom = min(b for _, b in spots) - 9, max(b for _, b in spots) + 9
+        route = [(xs[0] - 9, top), (cut, top), (cut, bottom), (xs[0] - 9, bottom)]
+        for i, (a, b) in enumerate(route):
+            page.mouse.move(box["x"] + 1 + a, box["y"] + 1 + b, steps=1 if i == 0 else 6)
+            if i == 0:
+                page.mouse.down()
+        page.mouse.up()
+        notebook.until("len(selection) == 4")
+        left = sorted(ids[i] for i, (a, _) in enumerate(spots) if a < cut)
+        assert notebook.evaluate("sorted(selection)") == left
+        notebook.cell(2).get_by_text("loop on the RGB map · 4 clips").wait_for()
+
+        # A reloaded page shows what the kernel holds, and is linked to it again.
+        notebook.reload()
+        notebook.cell(1).get_by_text("loop on the RGB map · 4 clips").wait_for()
+        canvas.click(position={"x": x, "y": y})
+        notebook.until(f"selection.focus == {ids[row]!r}")
         assert not [line for line in notebook.console if line.startswith("page error")], notebook.console

@@ -17,6 +17,7 @@ from mgkit.views.analysis import (
     confusions,
     embedding_map,
     entropy,
+    joint_maps,
     pathway_disagreement,
     prototype_similarity,
 )
@@ -73,6 +74,59 @@ def test_the_cache_answers_for_the_same_data_and_seed_only(
     write_embeddings(run.root, "test", Embeddings(there.clip_ids, {"rgb": changed, "pose": there.of("pose")}))
     embedding_map(run, "test", "rgb")
     assert calls == [0, 1, 0, 0]
+
+
+def test_paths_are_placed_on_a_map_that_they_do_not_change(
+    make_run: Callable[..., Run], tmp_path: Path
+) -> None:
+    clips = make_run(6, 20, noise=0.8).clips()
+    run = fake_run(tmp_path / "run", clips, epochs=6, splits=("test",), unseen=(1,), noise=0.8)
+    found = embedding_map(run, "test", "pose")
+    assert found.epochs.tolist() == [1, 2, 3, 4, 5, 6]
+    np.testing.assert_array_equal(found.paths[-1], found.prototypes)
+    assert np.isnan(found.paths[:, 1]).all(), "never updated"
+    assert np.isfinite(np.delete(found.paths, 1, axis=1)).all()
+    np.testing.assert_array_equal(embedding_map(run, "test", "pose", cache=False).paths, found.paths)
+    # Prototypes settle: late steps are shorter than early ones.
+    steps = np.linalg.norm(np.diff(np.delete(found.paths, 1, axis=1), axis=0), axis=-1).mean(1)
+    assert steps[-1] < steps[0]
+    np.testing.assert_array_equal(found.stars(3), found.paths[2])
+    with pytest.raises(MgkitError, match="no prototypes of epoch 9"):
+        found.stars(9)
+    table = found.frame(run.classes, epoch=2, paths=True)
+    assert table["kind"].value_counts().to_dict() == {"path": 30, "clip": len(found.points), "prototype": 5}
+    assert table.loc[table["kind"] == "prototype", "epoch"].unique().tolist() == [2]
+
+
+def test_two_runs_on_one_map_are_turned_onto_each_other(
+    make_run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    clips = make_run(6, 20).clips()
+    before = fake_run(tmp_path / "before", clips, epochs=2, splits=("test",))
+    after = fake_run(tmp_path / "after", clips, epochs=2, splits=("test",), prototypes=False)
+    there = before.embeddings("test")
+    turn = np.linalg.qr(np.random.default_rng(3).normal(size=(32, 32)))[0]
+    kept = there.select(there.clip_ids[::-1])  # another order: the runs are joined by clip id
+    write_embeddings(
+        after.root,
+        "test",
+        Embeddings(kept.clip_ids, {n: (v @ turn).astype("f4") for n, v in kept.vectors.items()}),
+    )
+    fitted: list[np.ndarray] = []
+
+    def lay(vectors: np.ndarray, moving: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
+        fitted.append(vectors)
+        return vectors[:, :2], moving[:, :2]
+
+    monkeypatch.setattr("mgkit.views.analysis.maps._umap", lay)
+    first, second = joint_maps(before, after, "test", "rgb")
+    assert len(fitted) == 1, "one fit"
+    assert first.clip_ids == second.clip_ids == before.predictions().clip_ids
+    np.testing.assert_allclose(first.points, second.points, atol=1e-4)
+    assert first.seen.all()
+    assert not second.seen.any()
+    joint_maps(before, after, "test", "rgb")
+    assert len(fitted) == 1, "kept"
 
 
 @pytest.mark.parametrize("count", [1, 2, 5])

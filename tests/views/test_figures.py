@@ -494,3 +494,29 @@ def test_names_are_cut_to_fit_and_stay_apart() -> None:
     assert style.wrap_text("play or adjust hair", 40, 7) == "play or adjust\nhair"
     assert style.balanced("play or adjust hair", 7) == "play or\nadjust hair"
     assert style.wrap_text("illustrative", 10, 7).endswith("…")
+
+
+@pytest.mark.parametrize("colour", ["class", "kind", "subject", "confidence", "distance"])
+@pytest.mark.parametrize("name", RUNS)
+def test_a_map_of_one_colour(make_run: Callable[..., Run], name: str, colour: str) -> None:
+    run = make_run(**RUNS[name])
+    figure = figures.prototype_map(run, colour=colour, paths=True, columns=1)
+    check(figure, VENUES["cvpr"][0])
+    assert figure.pdf() == figures.prototype_map(run, colour=colour, paths=True, columns=1).pdf()
+
+
+def test_refinement_maps_share_their_axes(make_run: Callable[..., Run]) -> None:
+    before, after = make_run(9, prototypes=False), make_run(9, seed=1)
+    figure = figures.refinement_maps(before, after, pathway="pose", venue="ieee")
+    check(figure, VENUES["ieee"][1])
+    left, right = figure.figure.axes
+    assert (left.get_xlim(), left.get_ylim()) == (right.get_xlim(), right.get_ylim())
+    tables = dict(list(figure.data.groupby("panel", sort=False)))
+    assert list(tables) == ["before refinement", "after refinement"]
+    clips = [table.loc[table["kind"] == "clip", "clip_id"].tolist() for table in tables.values()]
+    assert clips[0] == clips[1]
+    assert (tables["after refinement"]["kind"] == "prototype").sum() == 9
+    again = figures.refinement_maps(before, after, pathway="pose", venue="ieee")
+    assert again.pdf() == figure.pdf()
+    with pytest.raises(MgkitError, match="different classes"):
+        figures.refinement_maps(before, make_run(4))

@@ -73,8 +73,8 @@ def distance_of(predictions: Predictions, pathway: str) -> Floats:
     """
     if pathway not in predictions.own:
         raise MgkitError(
-            f"the predictions have no distances to {pathway} prototypes: they come from a run trained with prototypical "
-            "refinement. Colour by class, kind, subject or confidence."
+            f"the predictions have no distances to {pathway} prototypes: only a run trained with "
+            "prototypical refinement has any. Colour by class, kind, subject or confidence."
         )
     return predictions.own[pathway]
 

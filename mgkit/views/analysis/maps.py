@@ -124,9 +124,10 @@ def embedding_map(
     Raises:
         MgkitError: the split was not evaluated, or the run has no such pathway.
     """
-    source = _source(run, split, _pathway(run, pathway), run.predictions(split).clip_ids)
+    predictions = run.predictions(split)
+    source = _source(run, split, _pathway(run, pathway), predictions.clip_ids)
     flat, moved, method = _lay_out(run.root / "cache" if cache else None, source.fitted, source.moving, seed)
-    return _as_map(source, split, run.predictions(split).labels, flat, moved, method)
+    return _as_map(source, split, predictions.labels, flat, moved, method)
 
 
 def joint_maps(
@@ -203,7 +204,8 @@ def _pathway(run: Run, pathway: str | None) -> str:
 def _source(run: Run, split: str, pathway: str, clip_ids: list[str]) -> _Source:
     vectors = run.embeddings(split).select(clip_ids).of(pathway)
     count, width = len(run.classes), vectors.shape[1]
-    seen, stars, moving = np.zeros(count, bool), np.zeros((0, width)), np.zeros((0, width))
+    seen = np.zeros(count, bool)
+    stars = moving = np.zeros((0, width), np.float32)
     epochs, updated = np.zeros(0, np.int64), np.zeros((0, count), bool)
     if (run.root / "prototypes.npz").is_file():
         history = run.prototypes()
@@ -219,8 +221,7 @@ def _source(run: Run, split: str, pathway: str, clip_ids: list[str]) -> _Source:
             )
             epochs, updated = history.epochs[stops], history.updates[pathway][stops] > 0
             stars, moving = last[seen], history.vectors[pathway][stops[:-1]][updated[:-1]]
-    fitted = np.concatenate([vectors, stars]).astype(np.float32)
-    return _Source(pathway, clip_ids, fitted, moving.astype(np.float32), seen, epochs, updated)
+    return _Source(pathway, clip_ids, np.concatenate([vectors, stars]), moving, seen, epochs, updated)
 
 
 def _as_map(

@@ -8,6 +8,7 @@ from mgkit.views.figures.curves import training_curves
 from mgkit.views.figures.datasets import class_counts, clip_lengths, missing_joints
 from mgkit.views.figures.maps import prototype_map
 from mgkit.views.figures.matrices import confusion
+from mgkit.views.figures.refinement import refinement_maps
 from mgkit.views.figures.saliency import joint_importance
 from mgkit.views.figures.sets import draw_figures
 from mgkit.views.figures.sheets import clip_sheet
@@ -31,6 +32,7 @@ __all__ = [
     "joint_importance",
     "missing_joints",
     "prototype_map",
+    "refinement_maps",
     "run_comparison",
     "table",
     "training_curves",

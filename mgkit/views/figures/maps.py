@@ -100,7 +100,7 @@ def prototype_map(
     coloured = (
         coloured_classes(predictions, drawn.pathway, index)
         if chosen is None or colour == "subject"
-        else _chosen(chosen, run.classes.names, "class")
+        else picked(chosen, run.classes.names, "class")
     )
     width = width_of(venue, columns)
     wide = columns == 2 and colour is None
@@ -119,12 +119,12 @@ def prototype_map(
             bold = {index: "white"}
         elif what == "class":
             bold = {k: CLASS_COLOURS[i] for i, k in enumerate(coloured)}
-            _draw_groups(axes, drawn, drawn.labels, names, coloured, "other classes", stars, bold, room)
+            draw_groups(axes, drawn, drawn.labels, names, coloured, "other classes", stars, bold, room)
         elif what == "subject":
             found = subjects_of(run, drawn.clip_ids)
             few = found.names if len(found.names) <= MOST else found.names[:6]
-            picked = _chosen(few if chosen is None else chosen, found.names, "subject")
-            _draw_groups(axes, drawn, found.of, found.names, picked, "other subjects", stars, {}, room)
+            subjects = picked(few if chosen is None else chosen, found.names, "subject")
+            draw_groups(axes, drawn, found.of, found.names, subjects, "other subjects", stars, {}, room)
             data["value"] = [*(found.names[k] for k in found.of), *[""] * rest]
         else:
             of = confidence_of if what == "confidence" else distance_of
@@ -133,7 +133,7 @@ def prototype_map(
             data["value"] = [*values, *[np.nan] * rest]
         if paths:
             _draw_paths(axes, drawn, bold)
-        _frame(axes, drawn)
+        draw_frame(axes, drawn)
     never = [names[k] for k in range(len(names)) if np.isnan(stars[k, 0])] if len(drawn.epochs) else []
     shown = [name for name in never if run.classes.index(name) in coloured]
     note = f"{drawn.method} of the {OUTPUT_NAMES[drawn.pathway]} embeddings of {split}; stars are class prototypes"
@@ -143,7 +143,8 @@ def prototype_map(
     return PaperFigure(figure, data, note)
 
 
-def _chosen(wanted: Sequence[str], names: Sequence[str], what: str) -> list[int]:
+def picked(wanted: Sequence[str], names: Sequence[str], what: str) -> list[int]:
+    """The numbers of the chosen classes or subjects; unknown or too many raise a `MgkitError`."""
     unknown = [name for name in wanted if name not in names]
     if unknown:
         raise MgkitError(f"there is no {what} {unknown[0]!r}; there are {some(names)}.")
@@ -183,7 +184,7 @@ def _star_handle(label: str) -> Line2D:
     )  # fmt: skip
 
 
-def _draw_groups(
+def draw_groups(
     axes: Axes,
     drawn: EmbeddingMap,
     of: Ints,
@@ -215,7 +216,7 @@ def _draw_groups(
 
 
 def _draw_stars(axes: Axes, stars: Floats, bold: dict[int, str]) -> None:
-    for k in np.flatnonzero(np.isfinite(stars[:, 0])):
+    for k in np.flatnonzero(np.isfinite(stars[:, 0])).tolist():
         if k in bold:
             _star(axes, stars[k], bold[k], 55, 4)
         else:
@@ -236,7 +237,7 @@ def _draw_values(axes: Axes, drawn: EmbeddingMap, values: Floats, what: str, sta
     figure = axes.get_figure()
     assert figure is not None
     bar = figure.colorbar(dots, ax=axes, location="bottom", shrink=0.7, aspect=28, pad=0.02, label=label)
-    bar.outline.set_linewidth(0.5)  # type: ignore[operator]
+    bar.outline.set_linewidth(0.5)
     handles = []
     if (~known).any():
         grey = f"no prototype ({int((~known).sum())} clips)"
@@ -303,7 +304,7 @@ def _draw_roles(
     )  # fmt: skip
 
 
-def _frame(axes: Axes, drawn: EmbeddingMap) -> None:
+def draw_frame(axes: Axes, drawn: EmbeddingMap) -> None:
     axes.set(xticks=[], yticks=[])
     axes.margins(0.06)
     axes.set_xlabel(

@@ -57,11 +57,11 @@ class PrototypeMap(RunWidget):
     Raises:
         MgkitError: no embeddings, or an unknown split, pathway, colour, class or epoch.
 
-    `pathway`, `colour`, `highlight`, `epoch`, `chosen` (classes coloured, by number, at most 10), `paths` and `names` are traits:
-    set them to change what is shown.
+    `pathway`, `colour`, `highlight`, `epoch`, `chosen` (classes coloured, by number, at most 10), `paths` and `names`
+    are traits: set them to change what is shown.
     """
 
-    _esm = source("common.js", "splats.js", "prototype_map.js")
+    _esm = source("common.js", "splats.js", "prototype_map_words.js", "prototype_map.js")
     _css = source("widgets.css", "prototype_map.css")
     classes = traitlets.Dict().tag(sync=True)  # "names"
     name = traitlets.Unicode().tag(sync=True)  # of the run
