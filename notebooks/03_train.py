@@ -88,11 +88,13 @@ mg.figures.training_curves(run)
 # %% [markdown]
 # ## Train, and close the lid
 # `mg.launch` takes the same arguments and returns at once: the training runs in a process of its own, which the kernel
-# may leave. The monitor reads the run folder only, so it shows a training from anywhere that sees the folder. Here the
-# pose branch alone.
+# may leave. The monitor reads the run folder only, so it shows a training from anywhere that sees the folder. Here one
+# branch alone. `devices=8` would train on eight GPUs.
 
 # %%
-job = mg.launch(clips, demo.stages[1], f"{RUN}-launched")
+branch = recipe.stages[-1] if recipe.stages else recipe
+launched = mg.run_folder(clips, "launched")
+job = mg.launch(clips, branch, launched, val_split="val" if "val" in clips.splits else None)
 job
 
 # %%
@@ -103,7 +105,7 @@ mg.widgets.TrainingMonitor(job)
 # by its folder. `mgkit status` and `mgkit stop` do the same in a shell.
 
 # %%
-job = mg.attach(f"{RUN}-launched")
+job = mg.attach(launched)
 job.look()
 
 # %% [markdown]

@@ -25,11 +25,12 @@ from mgkit.views.widgets.explorer_parts import FilterBar, ViewTabs, box, why
 from mgkit.views.widgets.filters import Filters, Sieve
 from mgkit.views.widgets.gallery import Gallery
 from mgkit.views.widgets.player import ClipPlayer
+from mgkit.views.widgets.prototype_map import PrototypeMap
 from mgkit.views.widgets.review_form import ReviewForm
 from mgkit.views.widgets.review_list import ReviewList
 from mgkit.views.widgets.selection import Selected, Selection
 
-VIEWS = {"matrix": "Confusion", "classes": "Classes", "notes": "Notes"}
+VIEWS = {"matrix": "Confusion", "classes": "Classes", "map": "Map", "notes": "Notes"}
 NAME = "ErrorExplorer"
 CACHE_MB = 32  # packed clips of the player
 
@@ -50,8 +51,8 @@ class ErrorExplorer(ipywidgets.Box):
         selection: shared with other views; by default one of its own.
         clips: the clips of the run, where its clip folder has moved. Without any, everything works but pictures, the
             player and the filter by subject, and the explorer says why.
-        views: what to have beside the gallery, in this order: "matrix", "classes", "notes" (the list of them), or a
-            title and a widget of your own that shares the selection.
+        views: what to have beside the gallery, in this order: "matrix", "classes", "map", "notes" (the list of them),
+            or a title and a widget of your own that shares the selection.
         compare: the second clip of the player, see `ClipPlayer`; by default the nearest correct clip.
         height: of the columns, CSS pixels; what does not fit scrolls inside its column.
 
@@ -85,7 +86,7 @@ class ErrorExplorer(ipywidgets.Box):
                 self._views[view[0]], self._titles[view[0]] = view[1], view[0]
         if not self._titles:
             raise MgkitError(f"there are no views: give some of {', '.join(VIEWS)}.")
-        self.run, self.split = run, split
+        self.run, self.split, self._height = run, split, height
         self.predictions = predictions = run.predictions(split)
         self.clips, self.trouble = _open(run, clips)
         names = run.classes.names
@@ -153,7 +154,7 @@ class ErrorExplorer(ipywidgets.Box):
 
     @property
     def view(self) -> str:
-        """The view that is shown: "matrix", "classes", "notes" or a title; set it to turn to another one."""
+        """The view that is shown: "matrix", "classes", "map", "notes" or a title; set it to turn to another one."""
         return str(self._tabs.chosen)
 
     @view.setter
@@ -343,6 +344,10 @@ class ErrorExplorer(ipywidgets.Box):
 
     def _turn(self) -> None:
         """Show the chosen view; each is made when it is looked at first."""
+        if self.view == "map" and "map" not in self._views:
+            self._shown_view.children = [
+                why("Laying out the map: up to a minute the first time, then it is kept.")
+            ]
         self._shown_view.children = [self._view(self.view)]
 
     def _view(self, name: str) -> ipywidgets.Widget:
@@ -352,6 +357,9 @@ class ErrorExplorer(ipywidgets.Box):
                     self.run, self.split, self.filters.output, selection=self.selection
                 ),
                 "classes": lambda: ClassAccuracy(self.run, self.split, selection=self.selection),
+                "map": lambda: PrototypeMap(
+                    self.run, self.split, selection=self.selection, height=self._height - 150
+                ),
                 "notes": lambda: ReviewList(
                     self.run, self.split, selection=self.selection, notes=self.form.shown
                 ),
