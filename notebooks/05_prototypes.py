@@ -66,6 +66,20 @@ CLASS
 mg.figures.prototype_map(run, split, run.pathways[-1], highlight=CLASS)
 
 # %% [markdown]
+# The same map to click in, beside a player. Click a point, or draw a loop around the FN that lie in a foreign cloud, and
+# see what is in these clips. Colour by class, subject, confidence or distance to the own prototype; *paths* shows how
+# the prototypes moved over the epochs.
+
+# %%
+chosen = mg.widgets.Selection()
+mg.widgets.PrototypeMap(
+    run, split, pathway=run.pathways[-1], colour="kind", highlight=CLASS, selection=chosen
+)
+
+# %%
+mg.widgets.ClipPlayer(run, split=split, clips=clips, selection=chosen)
+
+# %% [markdown]
 # The same class in the RGB pathway. Where one pathway has two classes in one cloud and the other has not, fusion has
 # something to add.
 
@@ -121,6 +135,18 @@ vectors = vectors / ((vectors**2).sum(-1, keepdims=True) ** 0.5)
 pd.DataFrame(
     (vectors * vectors[-1]).sum(-1), index=pd.Index(history.epochs, name="epoch"), columns=names
 ).round(3)
+
+# %% [markdown]
+# ## Two trainings on one map
+# One joint fit over both runs, so that the panels have the same axes: here the branch alone and the same pathway within
+# the whole. For a paper, `before` is a run with `prototypes=False` and `after` one with them.
+
+# %%
+pathway = run.pathways[-1]
+alone = run.stage(pathway) if pathway in run.stages() else run
+mg.figures.refinement_maps(
+    alone, run, split, pathway, highlight=CLASS, labels=("branch alone", "within the whole")
+) if split in alone.splits() else "test the branch as well to see both"
 
 # %% [markdown]
 # **Next.** Two prototypes close to each other, or a class whose FN lie in another cloud: [6 · Errors](06_errors.ipynb)
