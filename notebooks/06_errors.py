@@ -80,10 +80,11 @@ notes
 # the figure to open the file.
 
 # %%
-from IPython.display import FileLink, display
+from IPython.display import Markdown, display
 
 figure = mg.figures.confusion(run, split, venue=VENUE)
-display(figure, *[FileLink(path) for path in figure.save(run.figures / "confusion")])
+files = [path.as_posix() for path in figure.save(run.figures / "confusion")]
+display(figure, Markdown("  \n".join(f"[{name}](<{name}>)" for name in files)))
 
 # %% [markdown]
 # ## Labels that are likely to be wrong

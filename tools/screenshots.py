@@ -86,7 +86,7 @@ def main() -> int:
                 run, clips = mg.load_run({str(run)!r}), mg.load_clips({clips!r})
                 most = list(mg.analysis.confusions(run.predictions("test"), 1)[["true", "predicted"]].iloc[0])
                 """,
-                "explorer = mg.widgets.ErrorExplorer(run, clips=clips, height=800); explorer",
+                "explorer = mg.widgets.ErrorExplorer(run, clips=clips, height=768); explorer",
                 'mg.widgets.RunComparison(run.stage("pose"), run)',
                 "mg.widgets.TrainingMonitor(run)",
             ]

@@ -95,6 +95,13 @@ def test_from_a_filter_to_a_note_that_stays(lab: Lab, page: Page, tmp_path: Path
         assert noted(run)["b1"]["note"] == "nobody moves, 1 hand"
         expect(explorer.locator(".mgk-card[data-clip=b1] .mgk-noted")).to_have_text("✎ 2")
 
+        # The list of notes, and the file to take along.
+        explorer.get_by_role("tab", name="Notes (1)").click()
+        expect(explorer.locator(".mgk-noted-list button")).to_have_attribute("data-clip", "b1")
+        with page.expect_download() as download:
+            explorer.get_by_role("button", name="Download CSV").click()
+        assert Path(download.value.path()).read_bytes() == (run / "review.csv").read_bytes()
+
         # Keys stay in the explorer: no cell was cut, added or left.
         assert page.locator(".jp-Cell").count() == 2
 
