@@ -228,12 +228,15 @@ DRAWING = """() => {
     };
     const whole = timed(20, i => { view.view = {zoom: 1 + i / 10, x: 0, y: 0}; view.image = null; view.redraw(); });
     view.view = {zoom: 1, x: 0, y: 0}; view.image = null; view.redraw();
+    const moved = timed(20, i => { view.view = {zoom: 1 + i / 100, x: i, y: 0}; view.redraw(); });
+    view.view = {zoom: 1, x: 0, y: 0}; view.image = null; view.redraw();
     const over = timed(40, i => { view.drag = {loop: [[10, 10], [300, 10 + i], [200, 300]]}; view.redraw(); });
     view.drag = null;
     const hit = timed(200, i => view.under(20 + 3 * i, 100 + i));
     const inside = timed(10, () => insideLoop(view.map.points, Array.from({length: 120}, (_, i) =>
         view.from(400 + 300 * Math.cos(i / 19), 230 + 200 * Math.sin(i / 19)))));
-    return {"whole picture, another zoom": whole, "loop or mark over it": over, "what is under the pointer": hit,
+    return {"whole picture, another zoom": whole, "while it is moved": view.bitmap ? moved : whole,
+        "loop or mark over it": over, "what is under the pointer": hit,
         "clips in a loop of 120 corners": inside};
 }"""
 

@@ -497,12 +497,12 @@ def test_names_are_cut_to_fit_and_stay_apart() -> None:
 
 
 @pytest.mark.parametrize("colour", ["class", "kind", "subject", "confidence", "distance"])
-@pytest.mark.parametrize("name", RUNS)
+@pytest.mark.parametrize("name", ["52 classes", "pose only, two never seen"])
 def test_a_map_of_one_colour(make_run: Callable[..., Run], name: str, colour: str) -> None:
     run = make_run(**RUNS[name])
-    figure = figures.prototype_map(run, colour=colour, paths=True, columns=1)
-    check(figure, VENUES["cvpr"][0])
-    assert figure.pdf() == figures.prototype_map(run, colour=colour, paths=True, columns=1).pdf()
+    check(figures.prototype_map(run, colour=colour, paths=True, columns=1), VENUES["cvpr"][0])
+    first, again = (figures.prototype_map(run, colour=colour, paths=True, columns=1) for _ in range(2))
+    assert first.pdf() == again.pdf()
 
 
 def test_refinement_maps_share_their_axes(make_run: Callable[..., Run]) -> None:
@@ -516,7 +516,7 @@ def test_refinement_maps_share_their_axes(make_run: Callable[..., Run]) -> None:
     clips = [table.loc[table["kind"] == "clip", "clip_id"].tolist() for table in tables.values()]
     assert clips[0] == clips[1]
     assert (tables["after refinement"]["kind"] == "prototype").sum() == 9
-    again = figures.refinement_maps(before, after, pathway="pose", venue="ieee")
-    assert again.pdf() == figure.pdf()
+    first, again = (figures.refinement_maps(before, after, pathway="pose") for _ in range(2))
+    assert first.pdf() == again.pdf()
     with pytest.raises(MgkitError, match="different classes"):
         figures.refinement_maps(before, make_run(4))

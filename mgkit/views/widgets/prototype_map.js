@@ -1,6 +1,6 @@
 // Clips as points and prototypes as stars on one canvas: hover, click, loop; what the colours mean is told at the side.
 
-const MAP_WIDE = 700, REACH = 9, EDGE = 22;
+const MAP_WIDE = 700, REACH = 9, EDGE = 22, AT_ONCE = 20000, IDLE = 90;
 const COLOUR_NAMES = { class: "class", kind: "TP, FN, FP", subject: "subject", confidence: "confidence", distance: "distance to prototype" };
 const KIND_SHAPES = { TP: "circle", FN: "triangle", FP: "square" };
 const KIND_WORDS = { TP: "of the class, recognised", FN: "of the class, missed", FP: "of another class, taken for it" };
@@ -37,7 +37,7 @@ class PrototypeMapView {
         this.mode = "loop";
         this.build(el);
         this.draw = oncePerFrame(() => this.redraw());
-        this.fresh = () => { this.image = null; this.draw(); };
+        this.fresh = () => { this.image = this.cut = null; this.draw(); };
         this.ends = [onAppearance(this.root, this.fresh)];
         this.ends.push(onChanges(model, ["drawn"], () => { this.read(); this.fill(); this.fresh(); }));
         this.ends.push(onChanges(model, ["subjects"], () => { this.readSubjects(); this.fill(); this.fresh(); }));
@@ -53,6 +53,7 @@ class PrototypeMapView {
 
     dispose() {
         this.draw.cancel();
+        clearTimeout(this.later);
         this.ends.forEach(end => end());
     }
 
@@ -239,13 +240,28 @@ class PrototypeMapView {
         if (width !== this.width || height !== this.height) { this.width = width; this.height = height; this.image = null; }
         this.at = this.place();
         Object.assign(this.canvas.dataset, this.at);
-        if (!this.image) this.image = this.raster();
+        if (!this.image) this.keep(this.raster());
         // Setting the size clears a canvas and costs a frame: only where it changed.
         const ratio = devicePixelRatio || 1, context = this.canvas.width === Math.round(width * ratio) && this.canvas.height === Math.round(height * ratio) ? this.canvas.getContext("2d") : prepare(this.canvas, width, height);
-        context.putImageData(this.image, 0, 0);
+        const { scale, x, y } = this.drawnAt, stretch = this.at.scale / scale;
+        if (stretch === 1 && x === this.at.x && y === this.at.y) context.putImageData(this.image, 0, 0);
+        else {
+            context.fillStyle = this.theme.paper;
+            context.fillRect(0, 0, width, height);
+            context.drawImage(this.bitmap, this.at.x - stretch * x, this.at.y - stretch * y, stretch * width, stretch * height);
+        }
         this.overlay(context);
         const count = clipsOf(this.map.count);
         this.canvas.setAttribute("aria-label", `Map of ${count} of ${model.get("split")}. Arrow keys go from point to point, Enter selects, plus and minus zoom.`);
+    }
+
+    keep(image) {
+        this.image = image;
+        this.drawnAt = this.at;
+        if (this.map.count <= AT_ONCE) return;
+        this.bitmap ??= element("canvas");
+        Object.assign(this.bitmap, { width: image.width, height: image.height });
+        this.bitmap.getContext("2d").putImageData(image, 0, 0);
     }
 
     raster() {
@@ -261,7 +277,7 @@ class PrototypeMapView {
             if (!shapes.has(key)) shapes.set(key, splat(shape, size));
             return shapes.get(key);
         };
-        const chosen = row => (mask[row >> 3] >> (row & 7)) & 1, layers = this.layers(), few = count <= 1000, opaque = few ? 1 : count <= 30000 ? 0.8 : 0.6;
+        const chosen = row => (mask[row >> 3] >> (row & 7)) & 1, layers = (this.cut ??= this.layers()), few = count <= 1000, opaque = few ? 1 : count <= 30000 ? 0.8 : 0.6;
         const size = layer => (layer.grey ? 0.85 : layer.halo ? Math.max(1.35, (2.6 * ratio) / radius) : 1) * radius, ink = [pixelOf(theme.ink)], paper = [pixelOf(theme.paper)];
         for (const layer of layers) {
             const rows = mask ? layer.rows.filter(row => !chosen(row)) : layer.rows;
@@ -431,7 +447,7 @@ class PrototypeMapView {
         this.tip.hide();
         if (drag.pans) {
             this.view = { ...this.view, x: drag.view.x + x - drag.start[0], y: drag.view.y + y - drag.start[1] };
-            return this.fresh();
+            return this.turned();
         }
         const [lastX, lastY] = drag.loop.at(-1);
         if (Math.hypot(x - lastX, y - lastY) >= 3) drag.loop.push([x, y]);
@@ -464,6 +480,16 @@ class PrototypeMapView {
         this.draw();
     }
 
+    // The view has changed. Many points are first shown as the picture there is, moved and stretched, and drawn anew
+    // when the hand rests.
+    turned() {
+        const anew = () => { this.image = null; this.draw(); };
+        clearTimeout(this.later);
+        if (this.map.count <= AT_ONCE) return anew();
+        this.later = setTimeout(anew, IDLE);
+        this.draw();
+    }
+
     zoom(factor, x = this.width / 2, y = this.height / 2) {
         const before = this.from(x, y);
         this.view.zoom = Math.max(1, Math.min(60, this.view.zoom * factor));
@@ -472,12 +498,12 @@ class PrototypeMapView {
         this.view.x += x - nowX;
         this.view.y += y - nowY;
         if (this.view.zoom === 1) this.view.x = this.view.y = 0;
-        this.fresh();
+        this.turned();
     }
 
     fit() {
         this.view = { zoom: 1, x: 0, y: 0 };
-        this.fresh();
+        this.turned();
     }
 
     key(event) {
@@ -512,7 +538,7 @@ class PrototypeMapView {
         if (place[0] < 0 || place[1] < 0 || place[0] > this.width || place[1] > this.height) {
             this.view.x += this.width / 2 - place[0];
             this.view.y += this.height / 2 - place[1];
-            this.fresh();
+            this.turned();
             place = [this.width / 2, this.height / 2];
         }
         const words = this.words(this.cursor), root = this.root.getBoundingClientRect(), canvas = this.canvas.getBoundingClientRect();

@@ -91,17 +91,14 @@ class Grid {
 
 // The rows of points inside a loop of [x, y] pairs (even-odd).
 function insideLoop(points, loop) {
-    const [left, right] = [Math.min, Math.max].map(pick => pick(...loop.map(place => place[0])));
-    const [top, bottom] = [Math.min, Math.max].map(pick => pick(...loop.map(place => place[1])));
-    const rows = [];
+    const xs = Float64Array.from(loop, place => place[0]), ys = Float64Array.from(loop, place => place[1]), corners = loop.length;
+    const left = Math.min(...xs), right = Math.max(...xs), top = Math.min(...ys), bottom = Math.max(...ys), rows = [];
     for (let row = 0; row < points.length / 2; row++) {
         const x = points[2 * row], y = points[2 * row + 1];
         if (x < left || x > right || y < top || y > bottom) continue;
         let inside = false;
-        for (let i = 0, j = loop.length - 1; i < loop.length; j = i++) {
-            const [xi, yi] = loop[i], [xj, yj] = loop[j];
-            if (yi > y !== yj > y && x < ((xj - xi) * (y - yi)) / (yj - yi) + xi) inside = !inside;
-        }
+        for (let i = 0, j = corners - 1; i < corners; j = i++)
+            if (ys[i] > y !== ys[j] > y && x < ((xs[j] - xs[i]) * (y - ys[i])) / (ys[j] - ys[i]) + xs[i]) inside = !inside;
         if (inside) rows.push(row);
     }
     return rows;
