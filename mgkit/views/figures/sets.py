@@ -25,9 +25,10 @@ def draw_figures(
 ) -> list[Path]:
     """Draw every figure that a run has the data for into `run.figures`.
 
-    Training curves, a confusion matrix an output, class accuracy, a prototype map and, of a run with prototypes, their
-    similarity a pathway; and, where the clips are at hand, a contact sheet of the split and film strips of the three clips that are most ambiguous. Of a split that
-    was explained also the joints that each class rests on, and the strips show what those clips' decisions rest on.
+    Training curves, a confusion matrix an output, class accuracy, a prototype map a pathway and, of a run with
+    prototypes, their similarity; and, where the clips are at hand, a contact sheet of the split and film strips of the
+    three clips that are most ambiguous. Of a split that was explained also the joints that each class rests on, and
+    the strips show what those clips' decisions rest on.
 
     Args:
         run: an evaluated run.
