@@ -67,6 +67,12 @@ mg.figures.class_accuracy(run, "test", venue=VENUE)
 mg.figures.prototype_map(run, "test", venue=VENUE)
 
 # %% [markdown]
+# How alike the prototypes are, and whether classes with close prototypes are taken for each other.
+
+# %%
+mg.figures.prototype_similarity(run, "rgb", venue=VENUE)
+
+# %% [markdown]
 # `save` writes PDF, PNG and CSV side by side; `draw_figures` writes the whole set into the run folder.
 
 # %%

@@ -12,6 +12,7 @@ from mgkit.views.figures.refinement import refinement_maps
 from mgkit.views.figures.saliency import joint_importance
 from mgkit.views.figures.sets import draw_figures
 from mgkit.views.figures.sheets import clip_sheet
+from mgkit.views.figures.similarity import prototype_similarity
 from mgkit.views.figures.strips import contact_sheet, film_strip
 from mgkit.views.figures.style import VENUES, PaperFigure
 from mgkit.views.figures.tables import PaperTable, table
@@ -33,6 +34,7 @@ __all__ = [
     "missing_joints",
     "prototype_map",
     "refinement_maps",
+    "prototype_similarity",
     "run_comparison",
     "table",
     "training_curves",

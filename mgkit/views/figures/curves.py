@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from matplotlib.axes import Axes
 
 from mgkit.errors import MgkitError
 from mgkit.results.runs import OUTPUTS, Run
+from mgkit.views.figures.seeds import seed_curves, tidy
 from mgkit.views.figures.style import (
     FAINT,
     GREY,
@@ -27,22 +29,38 @@ OTHER_COLOURS = ("#56B4E9", "#999933", "#882255", "#8C6D31")
 
 
 @in_style
-def training_curves(run: Run, *, venue: str = "cvpr", columns: int = 2) -> PaperFigure:
+def training_curves(
+    run: Run | Sequence[Run] | Mapping[str, Sequence[Run]],
+    *,
+    band: str = "interval",
+    output: str | None = None,
+    venue: str = "cvpr",
+    columns: int = 2,
+) -> PaperFigure:
     """Losses by term and accuracy by output over the epochs, with the steps of the learning rate.
 
-    A staged training has a third panel with the branches that were trained alone before.
+    A staged training has a third panel with the branches that were trained alone before. Several runs, say the seeds
+    of one recipe, are drawn as their mean and a band around it: the total loss and the validation accuracy of each
+    output, or of one output where there are several groups.
 
     Args:
-        run: a run, finished or not.
+        run: a run, finished or not; or several runs of one recipe; or groups of runs by name.
+        band: of several runs: "interval" is the 95 % interval of the mean after Student's t, "range" goes from the
+            least to the greatest run.
+        output: of several runs: "rgb", "pose" or "fused" alone; by default all, or of several groups the fused one.
         venue: a key of `style.VENUES`.
         columns: 2 puts the panels side by side, 1 on top of each other.
 
     Returns:
-        The figure; its data is the history of the run and of its stages, told apart by the column `run`.
+        The figure; its data is the history of the run and of its stages, told apart by the column `run`; of several
+        runs one row a group, quantity and epoch: `n`, `mean`, `low`, `high`.
 
     Raises:
-        MgkitError: no epoch has ended yet.
+        MgkitError: no epoch of a run has ended yet, an unknown band or output, or a group without runs.
     """
+    if not isinstance(run, Run):
+        groups = run if isinstance(run, Mapping) else {"runs": run}
+        return seed_curves(groups, band, output, venue, columns)
     history = run.history()
     if history.empty:
         raise MgkitError(f"{run.root} has no history yet: wait for the first epoch to end.")
@@ -66,7 +84,7 @@ def training_curves(run: Run, *, venue: str = "cvpr", columns: int = 2) -> Paper
             axes.set_ylabel("accuracy before joining (%)")
         if panel != "stages":
             _mark_rates(axes, history)
-        _tidy(axes)
+        tidy(axes)
     data = pd.concat(
         [
             history.assign(run=run.name),
@@ -157,11 +175,3 @@ def _mark_rates(axes: Axes, history: pd.DataFrame) -> None:
             told, ((epochs[i] + epochs[i - 1]) / 2, 1), xycoords=("data", "axes fraction"),
             xytext=(0, 1.5), textcoords="offset points", ha="center", va="bottom", fontsize=LEAST, color=GREY,
         )  # fmt: skip
-
-
-def _tidy(axes: Axes) -> None:
-    from matplotlib.ticker import MaxNLocator
-
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
-    axes.yaxis.grid(True)
-    axes.set_axisbelow(True)

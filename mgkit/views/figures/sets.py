@@ -15,6 +15,7 @@ from mgkit.views.figures.curves import training_curves
 from mgkit.views.figures.maps import prototype_map
 from mgkit.views.figures.matrices import confusion
 from mgkit.views.figures.saliency import joint_importance
+from mgkit.views.figures.similarity import prototype_similarity
 from mgkit.views.figures.strips import contact_sheet, film_strip
 from mgkit.views.figures.style import PaperFigure
 
@@ -24,9 +25,10 @@ def draw_figures(
 ) -> list[Path]:
     """Draw every figure that a run has the data for into `run.figures`.
 
-    Training curves, a confusion matrix an output, class accuracy, a prototype map a pathway; and, where the clips are
-    at hand, a contact sheet of the split and film strips of the three clips that are most ambiguous. Of a split that
-    was explained also the joints that each class rests on, and the strips show what those clips' decisions rest on.
+    Training curves, a confusion matrix an output, class accuracy, a prototype map a pathway and, of a run with
+    prototypes, their similarity; and, where the clips are at hand, a contact sheet of the split and film strips of the
+    three clips that are most ambiguous. Of a split that was explained also the joints that each class rests on, and
+    the strips show what those clips' decisions rest on.
 
     Args:
         run: an evaluated run.
@@ -51,6 +53,11 @@ def draw_figures(
     if (run.root / "splits" / split / "embeddings.npz").is_file():
         for pathway in run.embeddings(split).vectors:
             draw[f"prototype_map_{pathway}"] = partial(prototype_map, run, split, pathway, venue=venue)
+    if (run.root / "prototypes.npz").is_file():
+        for pathway in run.prototypes().vectors:
+            draw[f"prototype_similarity_{pathway}"] = partial(
+                prototype_similarity, run, pathway, split=split, venue=venue
+            )
     saliency = run.saliency(split) if run.has_saliency(split) else None
     if saliency is not None and saliency.joints is not None and (saliency.joints > 0).any():
         draw["joint_importance"] = partial(joint_importance, run, split, venue=venue)
