@@ -17,6 +17,7 @@ x to width - x. Everything is keyed by `clip_id`; the order of rows means nothin
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -365,7 +366,7 @@ def _check_files(clips: Clips) -> None:
                 f"{path} has {shape[0]} rows, too few for clip {some(beyond['clip_id'])}: it was cut short or belongs "
                 "to another clips.parquet; run `mgkit prepare` again."
             )
-    lost = [name for name in table["video"] if name and not (root / name).is_file()]
+    lost = [name for name in table["video"] if name and not os.path.isfile(os.path.join(root, name))]
     if lost:
         raise MgkitError(f"{root} lacks {len(lost)} of its videos ({some(lost)}): run `mgkit prepare` again.")
     changed = wrong_size(

@@ -232,11 +232,12 @@ def start_job(root: Path, clips: str, options: list[str]) -> Job:
     job = Job(root)
     state = job.look()
     if state.name in ("starting", "running"):
-        raise MgkitError(
-            f"{root} is being trained already ({state.message}): follow it with mg.attach, or stop it."
-        )
-    # Held until the new process is on record, so that of two launches at once one is refused.
+        raise _trained_already(root, state)
+    # Held until the new process is on record, so that of two launches at once the second finds the first there.
     with _held(root), (root / "train.log").open("ab") as log:
+        state = job.look()
+        if state.here:
+            raise _trained_already(root, state)
         start = log.tell()
         process = subprocess.Popen(
             [
@@ -257,6 +258,12 @@ def start_job(root: Path, clips: str, options: list[str]) -> Job:
             process.kill()  # a training that nobody knows of must not go on
             raise
     return job
+
+
+def _trained_already(root: Path, state: JobState) -> MgkitError:
+    return MgkitError(
+        f"{root} is being trained already ({state.message}): follow it with mg.attach, or stop it."
+    )
 
 
 # Held so that Python neither warns of a child that outlives its handle nor leaves it unreaped once it has ended.
@@ -319,9 +326,10 @@ def last_word(root: Path) -> float | None:
     times = []
     for path in words:
         try:
-            times.append(datetime.fromisoformat(str(storage.read_dict(path).get("updated"))))
+            said = datetime.fromisoformat(str(storage.read_dict(path).get("updated")))
         except (MgkitError, ValueError):
             continue
+        times.append(said if said.tzinfo else said.replace(tzinfo=UTC))
     return max(0.0, (datetime.now(UTC) - max(times)).total_seconds()) if times else None
 
 

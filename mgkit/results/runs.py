@@ -135,6 +135,8 @@ class Run:
         status = storage.read_dict(path)
         if status.get("state") not in STATES:
             raise MgkitError(f"{path}: state {status.get('state')!r} is none of {', '.join(STATES)}.")
+        if type(status.get("epoch")) is not int or type(status.get("epochs")) is not int:
+            raise MgkitError(f"{path}: epoch and epochs must be whole numbers.")
         return status
 
     def live(self) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from mgkit.views.figures.style import PaperFigure
 from mgkit.views.widgets.accuracy import ClassAccuracy
 from mgkit.views.widgets.base import FALLBACK_DPI, one_of
 from mgkit.views.widgets.confusion import ConfusionMatrix
-from mgkit.views.widgets.explorer_parts import FilterBar, ViewTabs
+from mgkit.views.widgets.explorer_parts import FilterBar, ViewTabs, box, why
 from mgkit.views.widgets.filters import Filters, Sieve
 from mgkit.views.widgets.gallery import Gallery
 from mgkit.views.widgets.player import ClipPlayer
@@ -94,7 +94,9 @@ class ErrorExplorer(ipywidgets.Box):
         self._sieve = Sieve(predictions, names, _subjects(self.clips, predictions.clip_ids))
         self.filters = self._start = Filters(output=predictions.best)
         self._picked: tuple[Ints, str] | None = None  # by a view or from Python, and what it is
-        self._given_order = False
+        self._given: tuple[
+            str, ...
+        ] = ()  # what Python selected, in its order, clips of other splits included
         self._shown: tuple[tuple[str, ...], str] = (), ""  # what the explorer selected last
         self._of = 0  # clips, before the filters
         self.selection = Selection() if selection is None else selection
@@ -118,14 +120,14 @@ class ErrorExplorer(ipywidgets.Box):
             self.gallery.trouble = f"No pictures: {self.trouble}"
         self.player, clip = self._make_player(compare)
         self._tabs = ViewTabs(tabs=tabs, chosen=tabs[0][0])
-        self._shown_view = _box("mgk-x-scroll")
+        self._shown_view = box("mgk-x-scroll")
         self._tabs.observe(lambda _: self._turn(), "chosen")
         self.form.observe(lambda _: self._noted(), "changes")
-        columns = _box(
+        columns = box(
             "mgk-x-columns",
-            _box("mgk-x-views", self._tabs, self._shown_view),
-            _box("mgk-x-gallery", self.gallery),
-            _box("mgk-x-clip", self.form, _box("mgk-x-scroll", clip)),
+            box("mgk-x-views", self._tabs, self._shown_view),
+            box("mgk-x-gallery", self.gallery),
+            box("mgk-x-clip", self.form, box("mgk-x-scroll", clip)),
         )
         columns.layout.height = f"{int(height)}px"
         super().__init__([self.bar, columns])
@@ -251,7 +253,7 @@ class ErrorExplorer(ipywidgets.Box):
         if {"outcome", "label"} & set(changes):
             self._picked = None
         if "sort" in changes:
-            self._given_order = False
+            self._given = ()
         self._apply()
 
     def _told(self, state: Selected) -> None:
@@ -267,23 +269,20 @@ class ErrorExplorer(ipywidgets.Box):
     def _pick(self, state: Selected) -> None:
         rows = np.array([self._row[clip_id] for clip_id in state.clip_ids if clip_id in self._row], np.int64)
         self._picked = rows, state.description
-        self._given_order = state.source == "python"
-        if self._given_order:
+        self._given = state.clip_ids if state.source == "python" else ()
+        if self._given:
             self.filters = self.filters.wide()
 
     def _apply(self) -> None:
         """Select what was picked and passes the filters."""
         picked, what = self._picked or (self._sieve.picked(self.filters), self._sieve.what(self.filters))
         rows = self._sieve.passing(picked, self.filters, self.form.shown)
-        if self._picked is None or not self._given_order:
+        given = self._given if self._picked is not None else ()
+        if not given:
             rows = self._sieve.ordered(rows, self.filters)
         conditions = self._sieve.conditions(self.filters)
-        ids = tuple(self._ids[rows].tolist())
+        ids = given if given and not conditions else tuple(self._ids[rows].tolist())
         self._of = len(picked)
-        if self._picked is not None and self._given_order and not conditions:
-            ids = (
-                self.selection.clip_ids or ids
-            )  # clips of other splits stay selected as Python selected them
         description = f"{what}, {conditions}" if conditions else what
         self._shown = ids, description
         focus = self.selection.focus if self.selection.focus in ids else (ids[0] if ids else None)
@@ -314,7 +313,7 @@ class ErrorExplorer(ipywidgets.Box):
 
     def _make_player(self, compare: str | None) -> tuple[ClipPlayer | None, ipywidgets.Widget]:
         if self.clips is None:
-            return None, _why(f"No player: {self.trouble}")
+            return None, why(f"No player: {self.trouble}")
         if compare is None:
             embedded = (self.run.root / "splits" / self.split / "embeddings.npz").is_file()
             compare = "nearest_correct" if embedded else ""
@@ -325,7 +324,7 @@ class ErrorExplorer(ipywidgets.Box):
             )  # fmt: skip
         except MgkitError as error:
             self.trouble = str(error)
-            return None, _why(f"No player: {error}")
+            return None, why(f"No player: {error}")
         return player, player
 
     def _turn(self) -> None:
@@ -343,7 +342,7 @@ class ErrorExplorer(ipywidgets.Box):
             try:
                 self._views[name] = make[name]()
             except MgkitError as error:
-                self._views[name] = _why(str(error))
+                self._views[name] = why(str(error))
         return self._views[name]
 
     def _parts(self) -> list[ipywidgets.Widget]:
@@ -392,15 +391,3 @@ def _subjects(clips: Clips | None, ids: list[str]) -> npt.NDArray[Any] | None:
         return None
     known = dict(zip(clips.ids, clips.table["subject"], strict=True))
     return np.array([known.get(clip_id, "") for clip_id in ids], dtype=object)
-
-
-def _box(name: str, *children: ipywidgets.Widget) -> ipywidgets.Box:
-    box = ipywidgets.Box(list(children))
-    box.add_class(name)
-    return box
-
-
-def _why(text: str) -> ipywidgets.HTML:
-    words = ipywidgets.HTML(html.escape(text))
-    words.add_class("mgk-x-why")
-    return words

@@ -1,11 +1,13 @@
-"""The parts that only the error explorer has: the bar of filters above, and the tabs over its views."""
+"""The parts that only the error explorer has: the bar of filters, the tabs over its views, boxes and sentences."""
 
 from __future__ import annotations
 
+import html
 from collections.abc import Callable
 from typing import Any
 
 import anywidget
+import ipywidgets
 import traitlets
 
 from mgkit.views.widgets.base import source
@@ -44,3 +46,17 @@ class ViewTabs(anywidget.AnyWidget):
     _css = source("widgets.css", "explorer.css")
     tabs: traitlets.List[Any] = traitlets.List().tag(sync=True)  # [key, name]
     chosen = traitlets.Unicode().tag(sync=True)
+
+
+def box(name: str, *children: ipywidgets.Widget) -> ipywidgets.Box:
+    """A box of the class `name`."""
+    made = ipywidgets.Box(list(children))
+    made.add_class(name)
+    return made
+
+
+def why(text: str) -> ipywidgets.HTML:
+    """A sentence in the place of a part that cannot be shown."""
+    words = ipywidgets.HTML(html.escape(text))
+    words.add_class("mgk-x-why")
+    return words

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import html
+import math
 import threading
 import weakref
 from pathlib import Path
@@ -169,9 +170,11 @@ def _parts(run: Run, state: str) -> list[dict[str, Any]]:
         part["epochs_done"] = history["epoch"].tolist()
         numeric = history.select_dtypes(include=[np.number])
         part["curves"] = {str(column): plain(numeric[column]) for column in numeric if column != "epoch"}
-        live = one.live()
+        live = {key: _sent(value) for key, value in one.live().items()}
         # What was said of an epoch that has ended since is in the history, and says more there.
-        part["live"] = live if live.get("epoch", 0) > part["epoch"] and part["state"] != "finished" else {}
+        epoch = live.get("epoch")
+        newer = type(epoch) is int and epoch > part["epoch"]
+        part["live"] = live if newer and part["state"] != "finished" else {}
         parts.append(part)
     if (
         parts[-1]["epoch"] == 0
@@ -184,6 +187,11 @@ def _parts(run: Run, state: str) -> list[dict[str, Any]]:
     if state in ENDED and current["state"] in ("running", "waiting"):
         current["state"] = state
     return parts
+
+
+def _sent(value: Any) -> Any:
+    """A value as JSON has it: a loss that is NaN becomes null, as in the curves."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _part(name: str, state: str, epoch: int, epochs: int) -> dict[str, Any]:
