@@ -92,7 +92,7 @@ mg.figures.training_curves(run)
 # pose branch alone.
 
 # %%
-job = mg.launch(clips, demo.stages[1], f"{RUN}-launched")
+job = mg.launch(clips, recipe.stages[-1] if recipe.stages else recipe, f"{folder}-launched")
 job
 
 # %%
@@ -103,7 +103,7 @@ mg.widgets.TrainingMonitor(job)
 # by its folder. `mgkit status` and `mgkit stop` do the same in a shell.
 
 # %%
-job = mg.attach(f"{RUN}-launched")
+job = mg.attach(f"{folder}-launched")
 job.look()
 
 # %% [markdown]

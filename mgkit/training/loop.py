@@ -27,8 +27,9 @@ from mgkit.errors import MgkitError, some
 from mgkit.files import atomic, exclusive
 from mgkit.models import Objective, SinglePathway, TwoPathway, fuse_probabilities
 from mgkit.progress import Progress
+from mgkit.results.beginning import create_run
 from mgkit.results.metrics import macro_f1, top1
-from mgkit.results.runs import Run, append_history, create_run, load_run, write_prototypes, write_status
+from mgkit.results.runs import Run, append_history, load_run, write_prototypes, write_status
 from mgkit.training.building import build_model, build_objective
 from mgkit.training.device import cpu_threads, default_workers, environment, make_fabric, unwrapped_errors
 from mgkit.training.inference import load_checkpoint, predict, restore

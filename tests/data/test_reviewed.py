@@ -10,7 +10,7 @@ import pytest
 
 from mgkit.data.clips import Clips, load_clips
 from mgkit.errors import MgkitError
-from mgkit.results.runs import create_run
+from mgkit.results.beginning import create_run
 from tests.tiny import CLASSES, tiny_clips
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from mgkit.data.clips import Classes, Clips, load_clips, write_clip_folder
 from mgkit.errors import MgkitError
-from mgkit.results.runs import create_run
+from mgkit.results.beginning import create_run
 from tests.tiny import TRIANGLE, tiny_clips, tiny_row
 
 
