@@ -214,13 +214,14 @@ def attach(out: str | Path) -> Job:
     return Job(root)
 
 
-def start_job(root: Path, clips: str, options: list[str]) -> Job:
-    """Run `mgkit train` on a run folder that holds recipe.json, in a session of its own, and note who runs it.
+def start_job(root: Path, clips: str, options: list[str], recipe: dict[str, Any] | None = None) -> Job:
+    """Run `mgkit train` with the recipe.json of a run folder, in a session of its own, and note who runs it.
 
     Args:
         root: the run folder.
         clips: the clip folder, or split table, relative to the run folder.
         options: further words of the command.
+        recipe: for recipe.json; None = the one that is there. It is written only once nobody else can be reading it.
 
     Raises:
         MgkitError: the training runs already; the message says where.
@@ -238,6 +239,8 @@ def start_job(root: Path, clips: str, options: list[str]) -> Job:
         state = job.look()
         if state.here:
             raise _trained_already(root, state)
+        if recipe is not None:
+            write_json(root / "recipe.json", recipe)
         start = log.tell()
         process = subprocess.Popen(
             [

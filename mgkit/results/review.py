@@ -218,11 +218,19 @@ def load_notes(run: Run | str | Path) -> Notes:
 
 
 def read_notes(path: Path, run: Run) -> dict[str, Note]:
-    """The notes in a file, by clip id; none where there is no file. What makes no sense raises a `MgkitError`."""
+    """The notes in a file, by clip id; none where there is no file.
+
+    Raises:
+        MgkitError: something in the file makes no sense, or its folder is gone.
+    """
     remedy = "put it right, or move it away to begin anew; it is not written over"
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except FileNotFoundError:
+        if not path.parent.is_dir():  # moved, or a share that is away: the notes are somewhere
+            raise MgkitError(
+                f"{path.parent} is no longer there: put it back, or open the run where it is now."
+            ) from None
         return {}
     except OSError as error:
         raise MgkitError(f"{path} cannot be read ({error.strerror}).") from None

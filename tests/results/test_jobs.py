@@ -156,7 +156,8 @@ def test_of_two_launches_at_once_one_is_refused(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setattr(jobs, "_held", held)
     monkeypatch.setattr(jobs.subprocess, "Popen", lambda *_, **__: pytest.fail("a second training"))
     with pytest.raises(MgkitError, match="is being trained already"):
-        start_job(root, "../clips", [])
+        start_job(root, "../clips", [], {"alpha": 1})
+    assert not (root / "recipe.json").exists(), "the first one reads its own recipe, not that of the second"
 
 
 def test_a_training_on_another_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -206,3 +206,17 @@ def test_a_text_that_is_part_of_anothers_is_kept(run: Run) -> None:
     assert one.change(Change("c0", "test", text="ok", before="")).text == "not ok\nok", (
         "said twice, kept once"
     )
+
+
+def test_a_folder_that_is_away_takes_no_notes_with_it(run: Run) -> None:
+    notes = run.notes()
+    notes.set("c0", ["occluded"])
+    away = run.root.rename(run.root.with_name("moved"))
+    for act in (notes.refresh, lambda: notes.set("c1", ["occluded"])):
+        with pytest.raises(MgkitError, match="is gone|cannot be written to"):
+            act()
+    assert list(notes) == ["c0"], "what was read is still shown"
+    assert not run.root.exists()
+    away.rename(run.root)
+    notes.set("c1", ["occluded"])
+    assert list(run.notes()) == ["c0", "c1"]

@@ -136,16 +136,25 @@ class RunWidget(anywidget.AnyWidget):
         """The widget, and for places without widgets (GitHub, a PDF, no kernel) its picture and a line that says so."""
         bundle = super()._repr_mimebundle_(**options)
         data = bundle[0] if isinstance(bundle, tuple) else bundle
-        if data is not None:
+        if data is None:
+            return bundle
+        name, where = type(self).__name__, "Run the cell in JupyterLab, VS Code or Colab."
+        data["text/plain"] = repr(self)
+        try:
             figure = self.to_figure()
-            picture = base64.b64encode(figure.png(FALLBACK_DPI)).decode()
-            width = round(110 * figure.figure.get_figwidth())
-            name, note = type(self).__name__, html.escape(figure.note, quote=True)
-            data["text/plain"] = repr(self)
-            data["text/html"] = (
-                f"<p><em>A picture of {name}: here is no kernel with widgets to click in. Run the cell in JupyterLab, "
-                f'VS Code or Colab.</em></p><img width="{width}" alt="{note}" src="data:image/png;base64,{picture}">'
+        except MgkitError as error:  # nothing is selected, say: the widget is shown all the same
+            told = html.escape(
+                f"{name} has no picture to show here, without a kernel for widgets: {error} {where}"
             )
+            data["text/html"] = f"<p><em>{told}</em></p>"
+            return bundle
+        picture = base64.b64encode(figure.png(FALLBACK_DPI)).decode()
+        width = round(110 * figure.figure.get_figwidth())
+        note = html.escape(figure.note, quote=True)
+        data["text/html"] = (
+            f"<p><em>A picture of {name}: here is no kernel with widgets to click in. {where}</em></p>"
+            f'<img width="{width}" alt="{note}" src="data:image/png;base64,{picture}">'
+        )
         return bundle
 
 

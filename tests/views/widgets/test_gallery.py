@@ -165,3 +165,10 @@ def test_closing_the_form_saves_what_is_not_saved_or_warns(player_clips: Clips, 
             form.close()
         assert path.read_text() == "something else\n"
         form.close()
+
+
+def test_a_gallery_with_nothing_to_draw_is_shown_all_the_same(player_run: Run) -> None:
+    bundle = Gallery(player_run, selection=Selection())._repr_mimebundle_()
+    data = bundle[0] if isinstance(bundle, tuple) else bundle
+    assert "application/vnd.jupyter.widget-view+json" in data
+    assert "nothing selected: no clip to draw" in data["text/html"]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from mgkit.data.clips import Clips
+from mgkit.data.skeletons import Skeleton
 from mgkit.errors import MgkitError
 from mgkit.results.runs import Run
 from mgkit.results.saliency import saliency_path, write_saliency
@@ -110,3 +112,14 @@ def test_the_picture_for_a_paper_has_it_too(player_clips: Clips, tmp_path: Path)
     assert "saliency_rgb" not in player.to_figure(4).data, "a clip that was not explained is drawn without"
     with pytest.raises(MgkitError, match="saliency is 3: use True or False"):
         ClipPlayer(player_clips, saliency=3)
+
+
+def test_clips_with_other_joints_get_no_saliency(player_clips: Clips, tmp_path: Path) -> None:
+    layout = player_clips.skeleton
+    turned = Skeleton(layout.name, layout.joints[::-1], layout.edges, layout.pairs)
+    player = ClipPlayer(
+        explained_run(tmp_path / "run", player_clips),
+        clips=replace(player_clips, skeleton=turned),
+        saliency=True,
+    )
+    assert "has other joints than" in told(player)["empty"]
