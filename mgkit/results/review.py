@@ -229,7 +229,7 @@ def read_notes(path: Path, run: Run) -> dict[str, Note]:
     except FileNotFoundError:
         if not path.parent.is_dir():  # moved, or a share that is away: the notes are somewhere
             raise MgkitError(
-                f"{path.parent} is no longer there: put it back, or open the run where it is now."
+                f"{path.parent} is gone: put it back, or open the run where it is now."
             ) from None
         return {}
     except OSError as error:
