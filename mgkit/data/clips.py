@@ -239,7 +239,7 @@ class Clips:
             The clips. What was changed, and which notes were not applied, is in their report.
 
         Raises:
-            MgkitError: notes on unknown clips, several on one, an unknown tag, class or split, or notes that change nothing.
+            MgkitError: unknown clips, tags, classes or splits, several notes on a clip, or notes that change nothing.
         """
         return make_reviewed(self, notes, exclude=exclude, relabel=relabel, splits=splits, name=name)
 
