@@ -148,14 +148,20 @@ class RunWidget(anywidget.AnyWidget):
             )
             data["text/html"] = f"<p><em>{told}</em></p>"
             return bundle
-        picture = base64.b64encode(figure.png(FALLBACK_DPI)).decode()
-        width = round(110 * figure.figure.get_figwidth())
-        note = html.escape(figure.note, quote=True)
-        data["text/html"] = (
-            f"<p><em>A picture of {name}: here is no kernel with widgets to click in. {where}</em></p>"
-            f'<img width="{width}" alt="{note}" src="data:image/png;base64,{picture}">'
-        )
+        words = f"A picture of {name}: here is no kernel with widgets to click in. {where}"
+        data["text/html"] = stand_in(figure, words)
         return bundle
+
+
+def stand_in(figure: PaperFigure, words: str, note: str | None = None) -> str:
+    """A figure under a sentence, as HTML: what a place without widgets shows. `note` replaces that of the figure."""
+    picture = base64.b64encode(figure.png(FALLBACK_DPI)).decode()
+    width = round(110 * figure.figure.get_figwidth())
+    alt = html.escape(figure.note if note is None else note, quote=True)
+    return (
+        f'<p><em>{html.escape(words)}</em></p><img width="{width}" alt="{alt}" '
+        f'src="data:image/png;base64,{picture}">'
+    )
 
 
 def class_index(classes: int, content: dict[str, Any], key: str) -> int:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import html
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from typing import Any
@@ -19,7 +17,7 @@ from mgkit.results.review import Change, Notes
 from mgkit.results.runs import Run
 from mgkit.views.figures.style import PaperFigure
 from mgkit.views.widgets.accuracy import ClassAccuracy
-from mgkit.views.widgets.base import FALLBACK_DPI, one_of
+from mgkit.views.widgets.base import one_of, stand_in
 from mgkit.views.widgets.confusion import ConfusionMatrix
 from mgkit.views.widgets.explorer_parts import FilterBar, ViewTabs, box, why
 from mgkit.views.widgets.filters import Filters, Sieve
@@ -366,12 +364,10 @@ class ErrorExplorer(ipywidgets.Box):
             figure = self.to_figure("gallery")
         except MgkitError:
             figure = self.to_figure("matrix")
-        picture = base64.b64encode(figure.png(FALLBACK_DPI)).decode()
-        note, width = html.escape(figure.note, quote=True), round(110 * figure.figure.get_figwidth())
-        data["text/html"] = (
-            f"<p><em>A picture of {NAME} ({note}): here is no kernel with widgets to click in. Run the cell in "
-            f'JupyterLab, VS Code or Colab.</em></p><img width="{width}" alt="{note}" '
-            f'src="data:image/png;base64,{picture}">'
+        data["text/html"] = stand_in(
+            figure,
+            f"A picture of {NAME} ({figure.note}): here is no kernel with widgets to click in. Run the cell in "
+            "JupyterLab, VS Code or Colab.",
         )
         return bundle
 

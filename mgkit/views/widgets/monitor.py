@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import html
 import math
 import threading
@@ -19,7 +18,7 @@ from mgkit.results.jobs import ENDED, Job, read_job
 from mgkit.results.runs import Run, load_run
 from mgkit.views.figures.curves import training_curves
 from mgkit.views.figures.style import PaperFigure
-from mgkit.views.widgets.base import FALLBACK_DPI, plain, source
+from mgkit.views.widgets.base import plain, source, stand_in
 
 COUNTS = ("tp", "fn", "fp")
 POINTS = 400  # of a curve that go to the page: more cannot be told apart on a screen
@@ -90,17 +89,14 @@ class TrainingMonitor(anywidget.AnyWidget):
         data = bundle[0] if isinstance(bundle, tuple) else bundle
         if data is not None:
             data["text/plain"] = f"TrainingMonitor({str(self.job.root)!r}: {self.shown['state']})"
-            told = (
-                f"<p><em>How {html.escape(self.shown['name'])} stood when this page was saved "
-                f"({self.shown['state']}): here is no kernel with widgets to follow it. Run the cell in JupyterLab, VS "
-                "Code or Colab.</em></p>"
+            words = (
+                f"How {self.shown['name']} stood when this page was saved ({self.shown['state']}): here is no kernel "
+                "with widgets to follow it. Run the cell in JupyterLab, VS Code or Colab."
             )
             try:
-                picture = base64.b64encode(self.to_figure().png(FALLBACK_DPI)).decode()
-                told += f'<img width="760" alt="training curves" src="data:image/png;base64,{picture}">'
+                data["text/html"] = stand_in(self.to_figure(), words, "training curves")
             except MgkitError:
-                told += "<p>No epoch had ended yet.</p>"
-            data["text/html"] = told
+                data["text/html"] = f"<p><em>{html.escape(words)}</em></p><p>No epoch had ended yet.</p>"
         return bundle
 
 
