@@ -133,7 +133,8 @@ class Panels:
         """What was explained of the split, read again where the file has changed; None without a run or a file.
 
         Raises:
-            MgkitError: the file cannot be used, or is of other joints than the clips.
+            MgkitError: the file cannot be used, or is of other joints than the clips, or of other weights or clips
+                than the predictions beside it: a training that went on was tested again, say.
         """
         if self.run is None or not self.run.has_saliency(self.split):
             return None
@@ -146,6 +147,15 @@ class Panels:
                     "from, to see what was explained."
                 )
             self._saliency = changed, found
+        made, tested = self._saliency[1].settings, self.run.test_settings(self.split)
+        unlike = [
+            key for key in ("checkpoint", "epoch", "clips") if made.get(key) != tested.get(key, made.get(key))
+        ]
+        if made.get("content") and unlike:  # only what `mg.explain` made says of which weights it is
+            raise MgkitError(
+                f"What was explained has another {some(unlike)} than what was tested: run `mgkit explain "
+                f"{self.run.root} --split {self.split} --replace`, or test again."
+            )
         return self._saliency[1]
 
     def _explained(self, clip_id: str) -> dict[str, Any] | None:
