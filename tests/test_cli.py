@@ -11,7 +11,8 @@ import pytest
 
 from mgkit.cli import EXIT_INTERRUPTED, EXIT_USER_ERROR, main
 from mgkit.data.clips import Clips, load_clips
-from mgkit.results.runs import Run, create_run, load_run
+from mgkit.results.beginning import create_run
+from mgkit.results.runs import Run, load_run
 from tests.tiny import tiny_clips
 
 

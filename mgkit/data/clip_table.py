@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -125,7 +126,9 @@ def check_table(table: pd.DataFrame, classes: Classes, where: str) -> pd.DataFra
         )
     if (table["clip_id"] == "").any():
         raise MgkitError(f"{where}: a clip has no clip_id. Each clip needs its own.")
-    unsafe = table[[Path(name).is_absolute() or ".." in Path(name).parts for name in table["video"]]]
+    unsafe = table[
+        [os.path.isabs(name) or (".." in name and ".." in Path(name).parts) for name in table["video"]]
+    ]
     if len(unsafe):
         raise MgkitError(
             f"{where}: the video of clip {some(unsafe['clip_id'])} lies outside the clip folder."
@@ -151,6 +154,8 @@ def check_table(table: pd.DataFrame, classes: Classes, where: str) -> pd.DataFra
 
 def _typed(column: pd.Series[Any], kind: str, where: str) -> pd.Series[Any]:
     """A column in its type; a value that would have to be bent to fit is refused by row."""
+    if _is_whole_column(column, kind):  # as written: no need to look at each value
+        return column.astype(kind)  # type: ignore[call-overload]
     values = column.tolist()
     wanted: tuple[type, ...] = (str,) if kind == "str" else (int, float, np.integer, np.floating)
     for i, value in enumerate(values):
@@ -163,3 +168,13 @@ def _typed(column: pd.Series[Any], kind: str, where: str) -> pd.Series[Any]:
                 f"{where}: {column.name} in row {i} is {value!r}, not {need}: run `mgkit prepare` again."
             )
     return column.astype(kind)  # type: ignore[call-overload]
+
+
+def _is_whole_column(column: pd.Series[Any], kind: str) -> bool:
+    """Whether the type of a column without empty cells says that every value of it fits."""
+    if kind == "str":
+        return isinstance(column.dtype, pd.StringDtype)
+    found = column.dtype
+    if not isinstance(found, np.dtype) or found.kind not in "iuf":
+        return False
+    return found.kind != "f" or (kind == "float64" and bool(np.isfinite(column.to_numpy()).all()))

@@ -27,8 +27,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from mgkit.data.clip_files import check_files
 from mgkit.data.clip_table import COLUMNS, Classes, check_table
-from mgkit.data.ledger import damaged, wrong_size
+from mgkit.data.ledger import damaged
 from mgkit.data.reviewed import WRONG_LABEL, Notes, make_reviewed
 from mgkit.data.skeletons import Skeleton
 from mgkit.data.splits import Folds, make_folds, read_split, split_path, write_split
@@ -238,7 +239,7 @@ class Clips:
             The clips. What was changed, and which notes were not applied, is in their report.
 
         Raises:
-            MgkitError: notes on unknown clips, an unknown tag, class or split, or notes that change nothing.
+            MgkitError: unknown clips, tags, classes or splits, several notes on a clip, or notes that change nothing.
         """
         return make_reviewed(self, notes, exclude=exclude, relabel=relabel, splits=splits, name=name)
 
@@ -335,47 +336,8 @@ def _load(root: Path) -> Clips:
             f"{root / 'report.json'} is not a report (a list of what, clip_id, detail): delete it."
         )
     clips = Clips(root, table, classes, skeleton, report)
-    _check_files(clips)
+    check_files(root, table, skeleton)
     return clips
-
-
-def _check_files(clips: Clips) -> None:
-    table, root = clips.table, clips.root
-    posed = table[table["pose_offset"] >= 0]
-    if len(posed):
-        path = root / "poses.npy"
-        if not path.is_file():
-            raise MgkitError(
-                f"{path} is missing, though {len(posed)} clips have a pose: run `mgkit prepare` again."
-            )
-        try:
-            stored = np.load(path, mmap_mode="r")
-            shape, kind = stored.shape, stored.dtype
-        except (OSError, ValueError, EOFError, AttributeError) as error:
-            raise MgkitError(f"{path} cannot be read ({error}): run `mgkit prepare` again.") from None
-        if len(shape) != 3 or shape[1:] != (len(clips.skeleton), 3):
-            raise MgkitError(
-                f"{path} has shape {shape}; skeleton.json asks for (rows, {len(clips.skeleton)}, 3)."
-            )
-        if kind != np.float32:
-            raise MgkitError(f"{path} holds {kind}, not float32: run `mgkit prepare` again.")
-        beyond = posed[posed["pose_offset"] + posed["persons"] * posed["frames"] > shape[0]]
-        if len(beyond):
-            raise MgkitError(
-                f"{path} has {shape[0]} rows, too few for clip {some(beyond['clip_id'])}: it was cut short or belongs "
-                "to another clips.parquet; run `mgkit prepare` again."
-            )
-    lost = [name for name in table["video"] if name and not (root / name).is_file()]
-    if lost:
-        raise MgkitError(f"{root} lacks {len(lost)} of its videos ({some(lost)}): run `mgkit prepare` again.")
-    changed = wrong_size(
-        root, [*table["video"][table["video"] != ""], *(["poses.npy"] if len(posed) else [])]
-    )
-    if changed:
-        raise MgkitError(
-            f"{len(changed)} files of {root} are damaged or were replaced, {some(changed, 3)}: run the same "
-            "`mgkit prepare` again, it makes these anew."
-        )
 
 
 def write_clip_folder(

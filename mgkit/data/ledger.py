@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -116,10 +117,10 @@ def read_ledger(root: Path) -> Ledger:
     return ledger
 
 
-def size_of(path: Path) -> int:
+def size_of(path: str | Path) -> int:
     """Bytes of a file; -1 where there is none."""
     try:
-        return path.stat().st_size
+        return os.stat(path).st_size
     except OSError:
         return -1
 
@@ -130,7 +131,7 @@ def wrong_size(root: Path, files: Iterable[str]) -> list[str]:
     found = []
     for file in files:
         record = ledger.files.get(file)
-        size = size_of(root / file) if record else 0
+        size = size_of(os.path.join(root, file)) if record else 0
         if record and size >= 0 and size != record.bytes:  # a missing one is told of by `load_clips`
             found.append(f"{file} (has {size} bytes, was written with {record.bytes})")
     return found

@@ -65,13 +65,19 @@ def make_reviewed(
             f"{clips.root} has no clip {some(lost)}, of which there are notes: open the clips that were reviewed."
         )
 
+    twice = table.loc[table["clip_id"].duplicated(), "clip_id"]
+    if len(twice):
+        raise MgkitError(f"there are several notes on clip {some(dict.fromkeys(twice))}: leave one of each.")
+    fields = table["tags"].fillna("")
+    odd = sorted({tag for field in fields for tag in split_tags(field) if tag not in TAGS})
+    if odd:
+        raise MgkitError(f"the notes have the tag {some(map(repr, odd))}: use some of {', '.join(TAGS)}.")
+
     new_splits, labels = clips.table["split"].tolist(), clips.labels.copy()
     out: list[str] = []
     other: list[str] = []
     left: list[str] = []
-    for clip_id, field, right in zip(
-        table["clip_id"], table["tags"].fillna(""), table["label"].fillna(""), strict=True
-    ):
+    for clip_id, field, right in zip(table["clip_id"], fields, table["label"].fillna(""), strict=True):
         i, tags = row[clip_id], split_tags(field)
         label = clips.classes.index(right) if right and relabel else None
         for_what = [tag for tag in tags if tag in unwanted and not (tag == WRONG_LABEL and label is not None)]

@@ -8,6 +8,7 @@ stands in none.
 
 from __future__ import annotations
 
+import html
 import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -155,7 +156,8 @@ class Folds(Sequence["Clips"]):
         return f"Folds({len(self)}: {sizes} validation clips{notes})"
 
     def _repr_html_(self) -> str:
-        notes = "".join(f"<p>{entry['what']}: {entry['detail']}</p>" for entry in self.report)
+        words = (f"{entry['what']}: {entry['detail']}" for entry in self.report)
+        notes = "".join(f"<p>{html.escape(text)}</p>" for text in words)
         return str(self.summary().to_html()) + notes
 
 

@@ -52,9 +52,9 @@ def compare_runs(
         `top1`, `top1_low`, `top1_high` (95 % Wilson; t over seeds for a group), with groups `top1_spread` (standard
         deviation over seeds), `macro_f1`, `mean_class_accuracy`, all in [0, 1]; and against the baseline (empty in its
         own row) `fixed`, `broken` (clips; means over the seeds that both have need not be whole), `gain` in Top-1 with
-        its 95 % interval `gain_low`, `gain_high` over what `interval_over` says ("subjects", or "clips" where no
-        subject is known), `test`, `p` (McNemar's mid-p unless `test` says otherwise), `p_exact`, and `p_holm`, p
-        adjusted over the rows after Holm.
+        its 95 % interval `gain_low`, `gain_high` over what `interval_over` says ("subjects", or "clips"
+        where not all subjects are known or there is only one), `test`, `p` (McNemar's mid-p unless `test` says
+        otherwise), `p_exact`, and `p_holm`, p adjusted over the rows after Holm.
 
     Raises:
         MgkitError: fewer than two runs, an unknown baseline or output, a run that is given twice, and runs over
@@ -97,7 +97,7 @@ def compare_runs(
 
 
 def subjects_of(run: Run, clip_ids: Sequence[str], clips: Clips | None = None) -> list[str] | None:
-    """Who is seen in each clip; None where the clip folder is not at hand or does not know all of them.
+    """Who is seen in each clip; None where the clip folder is not at hand, does not know all of them, or has only one.
 
     Clips that are given but lack a clip of the run raise a `MgkitError`.
     """
@@ -112,7 +112,8 @@ def subjects_of(run: Run, clip_ids: Sequence[str], clips: Clips | None = None) -
     if missing and given:
         raise MgkitError(f"{clips.root} lacks {some(missing)}: pass the clips that the runs were tested on.")
     found: list[Any] = [known.get(clip_id) for clip_id in clip_ids]
-    return None if any(subject is None or pd.isna(subject) or not subject for subject in found) else found
+    unknown = any(subject is None or pd.isna(subject) or not subject for subject in found)
+    return None if unknown or len(set(found)) < 2 else found
 
 
 def differing_settings(runs: Sequence[Run], split: str = "test") -> list[dict[str, str]]:

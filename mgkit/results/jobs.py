@@ -214,13 +214,14 @@ def attach(out: str | Path) -> Job:
     return Job(root)
 
 
-def start_job(root: Path, clips: str, options: list[str]) -> Job:
-    """Run `mgkit train` on a run folder that holds recipe.json, in a session of its own, and note who runs it.
+def start_job(root: Path, clips: str, options: list[str], recipe: dict[str, Any] | None = None) -> Job:
+    """Run `mgkit train` with the recipe.json of a run folder, in a session of its own, and note who runs it.
 
     Args:
         root: the run folder.
         clips: the clip folder, or split table, relative to the run folder.
         options: further words of the command.
+        recipe: for recipe.json; None = the one that is there. It is written only once nobody else can be reading it.
 
     Raises:
         MgkitError: the training runs already; the message says where.
@@ -232,11 +233,14 @@ def start_job(root: Path, clips: str, options: list[str]) -> Job:
     job = Job(root)
     state = job.look()
     if state.name in ("starting", "running"):
-        raise MgkitError(
-            f"{root} is being trained already ({state.message}): follow it with mg.attach, or stop it."
-        )
-    # Held until the new process is on record, so that of two launches at once one is refused.
+        raise _trained_already(root, state)
+    # Held until the new process is on record, so that of two launches at once the second finds the first there.
     with _held(root), (root / "train.log").open("ab") as log:
+        state = job.look()
+        if state.here:
+            raise _trained_already(root, state)
+        if recipe is not None:
+            write_json(root / "recipe.json", recipe)
         start = log.tell()
         process = subprocess.Popen(
             [
@@ -257,6 +261,12 @@ def start_job(root: Path, clips: str, options: list[str]) -> Job:
             process.kill()  # a training that nobody knows of must not go on
             raise
     return job
+
+
+def _trained_already(root: Path, state: JobState) -> MgkitError:
+    return MgkitError(
+        f"{root} is being trained already ({state.message}): follow it with mg.attach, or stop it."
+    )
 
 
 # Held so that Python neither warns of a child that outlives its handle nor leaves it unreaped once it has ended.
@@ -319,9 +329,10 @@ def last_word(root: Path) -> float | None:
     times = []
     for path in words:
         try:
-            times.append(datetime.fromisoformat(str(storage.read_dict(path).get("updated"))))
+            said = datetime.fromisoformat(str(storage.read_dict(path).get("updated")))
         except (MgkitError, ValueError):
             continue
+        times.append(said if said.tzinfo else said.replace(tzinfo=UTC))
     return max(0.0, (datetime.now(UTC) - max(times)).total_seconds()) if times else None
 
 

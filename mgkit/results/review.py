@@ -26,6 +26,7 @@ from mgkit.results.runs import Run, load_run
 
 COLUMNS = ("clip_id", "split", "tags", "label", "note", "updated")
 PATIENCE = 5.0  # seconds that a change waits for one that is being written
+LONGEST = 20_000  # characters of a text: a field of 131,072 could not be read again
 LOCK = ".review.lock"
 Signature = tuple[int, int, int]  # by which a file that somebody else has written is noticed
 
@@ -83,9 +84,10 @@ class Change:
             label = ""
         elif self.label:
             tags.add(WRONG_LABEL)
-        text = old.text if self.text is None else self.text.strip()
+        text = old.text if self.text is None else clean(self.text)
         if self.text is not None and old.text not in ("", self.before, text):
-            text = f"{old.text}\n{text}" if text and text not in old.text else old.text
+            there = f"\n{text}\n" in f"\n{old.text}\n"
+            text = f"{old.text}\n{text}" if text and not there else old.text
         return replace(
             old, tags=tuple(tag for tag in TAGS if tag in tags), label=label, text=text, updated=updated
         )
@@ -174,6 +176,11 @@ class Notes(Mapping[str, Note]):
             note = None
             for change in changes:
                 note = change.of(notes.get(change.clip_id), now)
+                if len(note.text) > LONGEST:
+                    raise MgkitError(
+                        f"the text on clip {change.clip_id!r} would have {len(note.text):,} characters: shorten it to "
+                        f"{LONGEST:,}."
+                    )
                 if note:
                     notes[change.clip_id] = note
                 else:
@@ -211,11 +218,19 @@ def load_notes(run: Run | str | Path) -> Notes:
 
 
 def read_notes(path: Path, run: Run) -> dict[str, Note]:
-    """The notes in a file, by clip id; none where there is no file. What makes no sense raises a `MgkitError`."""
+    """The notes in a file, by clip id; none where there is no file.
+
+    Raises:
+        MgkitError: something in the file makes no sense, or its folder is gone.
+    """
     remedy = "put it right, or move it away to begin anew; it is not written over"
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except FileNotFoundError:
+        if not path.parent.is_dir():  # moved, or a share that is away: the notes are somewhere
+            raise MgkitError(
+                f"{path.parent} is gone: put it back, or open the run where it is now."
+            ) from None
         return {}
     except OSError as error:
         raise MgkitError(f"{path} cannot be read ({error.strerror}).") from None
@@ -250,9 +265,18 @@ def as_csv(notes: Iterable[Note]) -> str:
     """Notes as the text of a file."""
     stream = io.StringIO(newline="")
     writer = csv.writer(stream, lineterminator="\n")
+    quoted = csv.writer(stream, lineterminator="\n", quoting=csv.QUOTE_ALL)
     writer.writerow(COLUMNS)
-    writer.writerows(_row(note) for note in notes)
+    for row in map(_row, notes):
+        # A lone carriage return ends a row, too, but only that which ends ours is quoted by itself.
+        (quoted if any("\r" in field for field in row) else writer).writerow(row)
     return stream.getvalue()
+
+
+def clean(text: str) -> str:
+    """A text as it is kept: no white space around it, line feeds between lines, half of a character as U+FFFD."""
+    text = text.replace("\r\n", "\n").replace("\r", "\n").strip()
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
 def _row(note: Note) -> list[str]:

@@ -11,8 +11,9 @@ import numpy.typing as npt
 from mgkit.data.clips import Classes
 from mgkit.data.skeletons import Skeleton
 from mgkit.errors import MgkitError
+from mgkit.results.beginning import begin_run
 from mgkit.results.records import PATHWAYS, Predictions
-from mgkit.results.runs import FORMAT, Run, begin_run, write_predictions
+from mgkit.results.runs import FORMAT, Run, write_predictions
 
 __all__ = ["import_scores"]
 

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from mgkit.data.clips import Clips, load_clips
 from mgkit.errors import MgkitError
-from mgkit.files import write_json
 from mgkit.results.jobs import Job, start_job
 from mgkit.results.runs import Run
 from mgkit.results.storage import read_dict
@@ -69,7 +68,7 @@ def launch(
         root.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise MgkitError(f"{root} cannot be made ({error.strerror}): choose another folder.") from None
-    kept = root / "recipe.json"
+    kept, where = root / "recipe.json", os.path.relpath(clips.path.resolve(), root.resolve())
     if kept.is_file() and (root / "config.json").is_file():
         other = read_recipe(kept)
         if other != recipe:
@@ -77,9 +76,8 @@ def launch(
                 f"{root} already holds another run, which differs in "
                 f"{', '.join(differences(recipe, other)) or 'its stages'}: choose another folder, or delete that run."
             )
-    else:
-        write_json(kept, recipe.to_dict())
-    return start_job(root, os.path.relpath(clips.path.resolve(), root.resolve()), options)
+        return start_job(root, where, options)
+    return start_job(root, where, options, recipe.to_dict())
 
 
 def read_recipe(path: Path) -> Recipe:

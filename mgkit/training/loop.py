@@ -29,8 +29,9 @@ from mgkit.files import atomic, exclusive
 from mgkit.models import Objective, SinglePathway, TwoPathway, recompute_blocks
 from mgkit.models.batch_norm import freeze_statistics, normalise_over_processes
 from mgkit.progress import Progress
+from mgkit.results.beginning import create_run
 from mgkit.results.metrics import macro_f1, top1
-from mgkit.results.runs import Run, append_history, create_run, load_run, write_prototypes, write_status
+from mgkit.results.runs import Run, append_history, load_run, write_prototypes, write_status
 from mgkit.training.building import build_model, build_objective
 from mgkit.training.checkpoints import Checkpoints, Position, remove_left_overs
 from mgkit.training.device import (

@@ -10,7 +10,7 @@ import pytest
 
 from mgkit.data.clips import Clips, load_clips
 from mgkit.errors import MgkitError
-from mgkit.results.runs import create_run
+from mgkit.results.beginning import create_run
 from tests.tiny import CLASSES, tiny_clips
 
 
@@ -107,6 +107,12 @@ def test_the_test_set_on_demand(clips: Clips) -> None:
         ({"splits": ["nowhere"]}, "has no split nowhere"),
         ({"exclude": [], "relabel": False}, "none of 6 notes changes a clip of train, val"),
         ({"notes": notes(("nobody", "occluded", ""))}, "has no clip nobody, of which there are notes"),
+        ({"notes": notes(("train_0_0", "Label wrong", ""))}, "the notes have the tag 'Label wrong': use"),
+        ({"notes": notes(("train_0_0", "occluded, bad pose", ""))}, "the tag 'occluded, bad pose'"),
+        (
+            {"notes": notes(("train_0_0", "", "blue still"), ("train_0_0", "", "red moving"))},
+            "several notes on clip train_0_0: leave one",
+        ),
         ({"notes": notes(("train_0_0", "", "green"))}, "there is no class 'green'"),
         ({"notes": pd.DataFrame({"clip_id": ["train_0_0"]})}, "lack the column tags, label"),
     ],

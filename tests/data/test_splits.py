@@ -10,8 +10,9 @@ import pandas as pd
 import pytest
 
 from mgkit.data.clips import Classes, Clips, load_clips, write_clip_folder
+from mgkit.data.splits import Folds
 from mgkit.errors import MgkitError
-from mgkit.results.runs import create_run
+from mgkit.results.beginning import create_run
 from tests.tiny import TRIANGLE, tiny_clips, tiny_row
 
 
@@ -97,6 +98,12 @@ def test_rare_classes_are_reported_by_name(tmp_path: Path) -> None:
     assert {"what": "class without clips", "clip_id": "", "detail": "never: in no fold"} in folds.report
     assert folds.report == folds[0].report
     assert "2 notes" in repr(folds) or "notes in .report" in repr(folds)
+
+
+def test_names_with_markup_are_shown_as_they_are(tmp_path: Path) -> None:
+    folds = many(tmp_path).folds(4)
+    told = Folds(folds.clips, [{"what": "rare class", "clip_id": "", "detail": "'<b>rare</b>' & \"more\""}])
+    assert "&lt;b&gt;rare&lt;/b&gt;&#x27; &amp; &quot;more" in told._repr_html_()
 
 
 def test_folds_are_saved_and_the_same_call_gives_the_same(tmp_path: Path) -> None:

@@ -14,12 +14,12 @@ import numpy.typing as npt
 
 from mgkit.data.clips import Classes, Clips, write_clip_folder
 from mgkit.data.skeletons import COCO17, Skeleton
+from mgkit.results.beginning import create_run
 from mgkit.results.runs import (
     Embeddings,
     Predictions,
     Run,
     append_history,
-    create_run,
     write_embeddings,
     write_predictions,
     write_prototypes,

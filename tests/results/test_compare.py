@@ -74,3 +74,25 @@ def test_holm_is_statsmodels_and_leaves_unknowns_out() -> None:
     with_gap = holm([p[0], float("nan"), *p[1:]])
     assert np.isnan(with_gap[1])
     assert np.delete(with_gap, 1) == pytest.approx(holm(p))
+
+
+def test_one_subject_says_nothing_about_others() -> None:
+    found = subject_interval([1, 1, 0], [0, 0, 0], ["a"] * 3, np.random.default_rng(0))
+    assert found.mean == pytest.approx(2 / 3)
+    assert np.isnan([found.low, found.high, found.p]).all()
+
+
+def test_kinds_of_subjects_are_drawn_as_subjects_are() -> None:
+    """Against the plain bootstrap, which draws one subject after the other."""
+    outer = np.random.default_rng(3)
+    people = outer.integers(0, 12, 90)
+    gain = outer.integers(-1, 2, 90).astype(float)
+    found = subject_interval(gain, np.zeros(90), people.tolist(), outer, draws=20_000)
+    there = np.unique(people)
+    means = []
+    for _ in range(20_000):
+        rows = [gain[people == person] for person in outer.choice(there, len(there))]
+        means.append(np.concatenate(rows).mean())
+    assert (found.low, found.high) == pytest.approx(np.quantile(means, [0.025, 0.975]), abs=0.012)
+    below, above = np.mean(np.array(means) <= 0), np.mean(np.array(means) >= 0)
+    assert found.p == pytest.approx(2 * min(below, above), abs=0.03)

@@ -162,3 +162,61 @@ def test_dropping_label_wrong_takes_the_proposal_with_it() -> None:
     assert note.tags == ("label wrong",)
     assert Change("c", "test", drop=("label wrong",)).of(note).label == ""
     assert Change("c", "test", label="").of(note).tags == ("label wrong",)
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ("one\rtwo", "one\ntwo"),
+        ("one\r\ntwo", "one\ntwo"),
+        ("half a smile \ud83d", "half a smile \ufffd"),
+        ("\ud83d\ude00 whole, in two halves", "\U0001f600 whole, in two halves"),
+        ("nothing \0, next line \x85, rule \u2028.", "nothing \0, next line \x85, rule \u2028."),
+        ("x" * 20_000, "x" * 20_000),
+    ],
+)
+def test_whatever_is_typed_can_be_read_again(run: Run, text: str, kept: str) -> None:
+    run.notes().set("c0", text=text)
+    assert run.notes()["c0"].text == kept
+    run.notes().set("c1", ["occluded"])
+    assert run.notes()["c0"].text == kept
+
+
+def test_a_text_that_could_not_be_read_again_is_refused(run: Run) -> None:
+    notes = run.notes()
+    notes.set("c0", ["occluded"])
+    with pytest.raises(MgkitError, match=r"'c1' would have 140,000 characters: shorten it"):
+        notes.set("c1", text="x" * 140_000)
+    assert list(run.notes()) == ["c0"]
+
+
+def test_returns_from_a_spreadsheet_survive_a_change(run: Run) -> None:
+    """Old spreadsheets end a line within a cell by a carriage return, and ids come from anywhere."""
+    (run.root / "review.csv").write_bytes(HEAD.encode() + b'"c\r0",test,,,"one\rtwo",\n')
+    run.notes().set("c1", ["occluded"])
+    again = run.notes()
+    assert set(again) == {"c\r0", "c1"}
+    assert again["c\r0"].text == "one\rtwo"
+
+
+def test_a_text_that_is_part_of_anothers_is_kept(run: Run) -> None:
+    one = run.notes()
+    run.notes().set("c0", text="not ok")
+    assert one.change(Change("c0", "test", text="ok", before="")).text == "not ok\nok"
+    assert one.change(Change("c0", "test", text="ok", before="")).text == "not ok\nok", (
+        "said twice, kept once"
+    )
+
+
+def test_a_folder_that_is_away_takes_no_notes_with_it(run: Run) -> None:
+    notes = run.notes()
+    notes.set("c0", ["occluded"])
+    away = run.root.rename(run.root.with_name("moved"))
+    for act in (notes.refresh, lambda: notes.set("c1", ["occluded"])):
+        with pytest.raises(MgkitError, match="is gone|cannot be written to"):
+            act()
+    assert list(notes) == ["c0"], "what was read is still shown"
+    assert not run.root.exists()
+    away.rename(run.root)
+    notes.set("c1", ["occluded"])
+    assert list(run.notes()) == ["c0", "c1"]

@@ -15,13 +15,13 @@ import pytest
 from mgkit.data.clips import Classes, Clips, load_clips
 from mgkit.errors import MgkitError
 from mgkit.files import write_json
+from mgkit.results.beginning import create_run
 from mgkit.results.runs import (
     Embeddings,
     Predictions,
     PrototypeHistory,
     Run,
     append_history,
-    create_run,
     load_run,
     write_embeddings,
     write_predictions,

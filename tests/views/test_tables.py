@@ -90,3 +90,4 @@ def test_what_is_no_table_of_results_is_refused() -> None:
 def test_every_special_character_is_escaped() -> None:
     assert latex_escaped("a_b & 5% #1") == r"a\_b \& 5\% \#1"
     assert latex_escaped("[x]") == "{[}x{]}"
+    assert latex_escaped("two\n\nlines") == "two  lines", "an empty line ends a cell"

@@ -28,7 +28,8 @@ class Changes:
         confidence: (N,) change of the probability of the true class, after - before, in [-1, 1].
         counts: (K, 4) clips a true class and fate.
         test: the 2x2 table and McNemar's p.
-        gain: of Top-1, with its 95 % interval, over `interval_over`: "subjects", or "clips" where none is known.
+        gain: of Top-1, with its 95 % interval, over `interval_over`: "subjects", or "clips" where not all are
+            known or there is only one.
     """
 
     before: Predictions
@@ -54,10 +55,10 @@ class Changes:
             return f"{names[1]} is right on exactly the clips that {names[0]} is right on: nothing was fixed or broken."
         low, high = 100 * self.gain.low, 100 * self.gain.high
         shown = "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
-        agree = (p < 0.05) and not (low <= 0 <= high)
+        clear = low > 0 or high < 0  # not so of one clip, which has no interval
         verdict = (
-            "The difference is unlikely to be chance." if agree
-            else "That may be chance." if p >= 0.05 and low <= 0 <= high
+            "The difference is unlikely to be chance." if p < 0.05 and clear
+            else "That may be chance." if p >= 0.05 and not clear
             else "The test and the interval disagree: do not rely on the difference."
         )  # fmt: skip
         return (

@@ -21,7 +21,7 @@ _LATEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"$<$", ">": r"$>$", "|": r"$|$",
     "–": "--", "—": "---", "±": r"$\pm$", "≥": r"$\geq$", "≤": r"$\leq$", "…": r"\ldots{}", "−": "$-$",
-    "[": "{[}", "]": "{]}",  # after a row's \\ a bracket would be taken for a length
+    "\n": " ", "\r": " ", "[": "{[}", "]": "{]}",  # after a row's \\ a bracket would be taken for a length
 }  # fmt: skip
 
 
@@ -147,8 +147,8 @@ def latex_escaped(text: str) -> str:
 
 
 def _markdown_escaped(text: str) -> str:
-    text = text.replace("&", "&amp;").replace("<", "&lt;").replace("\n", " ")
-    return "".join(f"\\{c}" if c in "\\|*_`[]" else c for c in text)
+    text = text.replace("&", "&amp;").replace("<", "&lt;").replace("\r", " ").replace("\n", " ")
+    return "".join(f"\\{c}" if c in "\\|*_`[]$~" else c for c in text)
 
 
 class _Columns:

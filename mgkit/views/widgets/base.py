@@ -136,17 +136,32 @@ class RunWidget(anywidget.AnyWidget):
         """The widget, and for places without widgets (GitHub, a PDF, no kernel) its picture and a line that says so."""
         bundle = super()._repr_mimebundle_(**options)
         data = bundle[0] if isinstance(bundle, tuple) else bundle
-        if data is not None:
+        if data is None:
+            return bundle
+        name, where = type(self).__name__, "Run the cell in JupyterLab, VS Code or Colab."
+        data["text/plain"] = repr(self)
+        try:
             figure = self.to_figure()
-            picture = base64.b64encode(figure.png(FALLBACK_DPI)).decode()
-            width = round(110 * figure.figure.get_figwidth())
-            name, note = type(self).__name__, html.escape(figure.note, quote=True)
-            data["text/plain"] = repr(self)
-            data["text/html"] = (
-                f"<p><em>A picture of {name}: here is no kernel with widgets to click in. Run the cell in JupyterLab, "
-                f'VS Code or Colab.</em></p><img width="{width}" alt="{note}" src="data:image/png;base64,{picture}">'
+        except MgkitError as error:  # nothing is selected, say: the widget is shown all the same
+            told = html.escape(
+                f"{name} has no picture to show here, without a kernel for widgets: {error} {where}"
             )
+            data["text/html"] = f"<p><em>{told}</em></p>"
+            return bundle
+        words = f"A picture of {name}: here is no kernel with widgets to click in. {where}"
+        data["text/html"] = stand_in(figure, words)
         return bundle
+
+
+def stand_in(figure: PaperFigure, words: str, note: str | None = None) -> str:
+    """A figure under a sentence, as HTML: what a place without widgets shows. `note` replaces that of the figure."""
+    picture = base64.b64encode(figure.png(FALLBACK_DPI)).decode()
+    width = round(110 * figure.figure.get_figwidth())
+    alt = html.escape(figure.note if note is None else note, quote=True)
+    return (
+        f'<p><em>{html.escape(words)}</em></p><img width="{width}" alt="{alt}" '
+        f'src="data:image/png;base64,{picture}">'
+    )
 
 
 def class_index(classes: int, content: dict[str, Any], key: str) -> int:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import html
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from typing import Any
@@ -19,7 +17,7 @@ from mgkit.results.review import Change, Notes
 from mgkit.results.runs import Run
 from mgkit.views.figures.style import PaperFigure
 from mgkit.views.widgets.accuracy import ClassAccuracy
-from mgkit.views.widgets.base import FALLBACK_DPI, one_of
+from mgkit.views.widgets.base import one_of, stand_in
 from mgkit.views.widgets.confusion import ConfusionMatrix
 from mgkit.views.widgets.explorer_parts import FilterBar, ViewTabs, box, why
 from mgkit.views.widgets.filters import Filters, Sieve
@@ -95,7 +93,9 @@ class ErrorExplorer(ipywidgets.Box):
         self._sieve = Sieve(predictions, names, _subjects(self.clips, predictions.clip_ids))
         self.filters = self._start = Filters(output=predictions.best)
         self._picked: tuple[Ints, str] | None = None  # by a view or from Python, and what it is
-        self._given_order = False
+        self._given: tuple[
+            str, ...
+        ] = ()  # what Python selected, in its order, clips of other splits included
         self._shown: tuple[tuple[str, ...], str] = (), ""  # what the explorer selected last
         self._of = 0  # clips, before the filters
         self.selection = Selection() if selection is None else selection
@@ -254,7 +254,7 @@ class ErrorExplorer(ipywidgets.Box):
         if {"outcome", "label"} & set(changes):
             self._picked = None
         if "sort" in changes:
-            self._given_order = False
+            self._given = ()
         self._apply()
 
     def _told(self, state: Selected) -> None:
@@ -270,23 +270,20 @@ class ErrorExplorer(ipywidgets.Box):
     def _pick(self, state: Selected) -> None:
         rows = np.array([self._row[clip_id] for clip_id in state.clip_ids if clip_id in self._row], np.int64)
         self._picked = rows, state.description
-        self._given_order = state.source == "python"
-        if self._given_order:
+        self._given = state.clip_ids if state.source == "python" else ()
+        if self._given:
             self.filters = self.filters.wide()
 
     def _apply(self) -> None:
         """Select what was picked and passes the filters."""
         picked, what = self._picked or (self._sieve.picked(self.filters), self._sieve.what(self.filters))
         rows = self._sieve.passing(picked, self.filters, self.form.shown)
-        if self._picked is None or not self._given_order:
+        given = self._given if self._picked is not None else ()
+        if not given:
             rows = self._sieve.ordered(rows, self.filters)
         conditions = self._sieve.conditions(self.filters)
-        ids = tuple(self._ids[rows].tolist())
+        ids = given if given and not conditions else tuple(self._ids[rows].tolist())
         self._of = len(picked)
-        if self._picked is not None and self._given_order and not conditions:
-            ids = (
-                self.selection.clip_ids or ids
-            )  # clips of other splits stay selected as Python selected them
         description = f"{what}, {conditions}" if conditions else what
         self._shown = ids, description
         focus = self.selection.focus if self.selection.focus in ids else (ids[0] if ids else None)
@@ -391,12 +388,10 @@ class ErrorExplorer(ipywidgets.Box):
             figure = self.to_figure("gallery")
         except MgkitError:
             figure = self.to_figure("matrix")
-        picture = base64.b64encode(figure.png(FALLBACK_DPI)).decode()
-        note, width = html.escape(figure.note, quote=True), round(110 * figure.figure.get_figwidth())
-        data["text/html"] = (
-            f"<p><em>A picture of {NAME} ({note}): here is no kernel with widgets to click in. Run the cell in "
-            f'JupyterLab, VS Code or Colab.</em></p><img width="{width}" alt="{note}" '
-            f'src="data:image/png;base64,{picture}">'
+        data["text/html"] = stand_in(
+            figure,
+            f"A picture of {NAME} ({figure.note}): here is no kernel with widgets to click in. Run the cell in "
+            "JupyterLab, VS Code or Colab.",
         )
         return bundle
 

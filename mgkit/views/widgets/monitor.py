@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import base64
 import html
+import math
 import threading
 import weakref
 from pathlib import Path
@@ -18,7 +18,7 @@ from mgkit.results.jobs import ENDED, Job, read_job
 from mgkit.results.runs import Run, load_run
 from mgkit.views.figures.curves import training_curves
 from mgkit.views.figures.style import PaperFigure
-from mgkit.views.widgets.base import FALLBACK_DPI, plain, source
+from mgkit.views.widgets.base import plain, source, stand_in
 
 COUNTS = ("tp", "fn", "fp")
 POINTS = 400  # of a curve that go to the page: more cannot be told apart on a screen
@@ -89,17 +89,14 @@ class TrainingMonitor(anywidget.AnyWidget):
         data = bundle[0] if isinstance(bundle, tuple) else bundle
         if data is not None:
             data["text/plain"] = f"TrainingMonitor({str(self.job.root)!r}: {self.shown['state']})"
-            told = (
-                f"<p><em>How {html.escape(self.shown['name'])} stood when this page was saved "
-                f"({self.shown['state']}): here is no kernel with widgets to follow it. Run the cell in JupyterLab, VS "
-                "Code or Colab.</em></p>"
+            words = (
+                f"How {self.shown['name']} stood when this page was saved ({self.shown['state']}): here is no kernel "
+                "with widgets to follow it. Run the cell in JupyterLab, VS Code or Colab."
             )
             try:
-                picture = base64.b64encode(self.to_figure().png(FALLBACK_DPI)).decode()
-                told += f'<img width="760" alt="training curves" src="data:image/png;base64,{picture}">'
+                data["text/html"] = stand_in(self.to_figure(), words, "training curves")
             except MgkitError:
-                told += "<p>No epoch had ended yet.</p>"
-            data["text/html"] = told
+                data["text/html"] = f"<p><em>{html.escape(words)}</em></p><p>No epoch had ended yet.</p>"
         return bundle
 
 
@@ -169,9 +166,11 @@ def _parts(run: Run, state: str) -> list[dict[str, Any]]:
         part["epochs_done"] = history["epoch"].tolist()
         numeric = history.select_dtypes(include=[np.number])
         part["curves"] = {str(column): plain(numeric[column]) for column in numeric if column != "epoch"}
-        live = one.live()
+        live = {key: _sent(value) for key, value in one.live().items()}
         # What was said of an epoch that has ended since is in the history, and says more there.
-        part["live"] = live if live.get("epoch", 0) > part["epoch"] and part["state"] != "finished" else {}
+        epoch = live.get("epoch")
+        newer = type(epoch) is int and epoch > part["epoch"]
+        part["live"] = live if newer and part["state"] != "finished" else {}
         parts.append(part)
     if (
         parts[-1]["epoch"] == 0
@@ -184,6 +183,11 @@ def _parts(run: Run, state: str) -> list[dict[str, Any]]:
     if state in ENDED and current["state"] in ("running", "waiting"):
         current["state"] = state
     return parts
+
+
+def _sent(value: Any) -> Any:
+    """A value as JSON has it: a loss that is NaN becomes null, as in the curves."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _part(name: str, state: str, epoch: int, epochs: int) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from mgkit.data.clips import Clips
-from mgkit.errors import MgkitError
+from mgkit.errors import MgkitError, some
 from mgkit.results.runs import Embeddings, Predictions, Run
 from mgkit.results.saliency import Saliency, saliency_path
 from mgkit.views.analysis.neighbours import exemplar, nearest_correct
@@ -33,7 +33,7 @@ class Panels:
         cache: bytes of packed clips that are kept.
 
     Raises:
-        MgkitError: the run has no such split or output, or was tested with fewer views.
+        MgkitError: the run has no such split or output, was tested with fewer views, or is over other classes.
     """
 
     def __init__(
@@ -53,6 +53,12 @@ class Panels:
         self.predictions: Predictions | None = None
         views = 1
         if run is not None:
+            if run.classes.names != clips.classes.names:
+                odd = sorted(set(run.classes.names) ^ set(clips.classes.names))
+                raise MgkitError(
+                    f"{run.root} and {clips.root} are over different classes ({some(odd) or 'another order'}): open "
+                    "the clips that the run was made from."
+                )
             self.predictions = run.predictions(split)
             self.predictions.scores(pathway)  # an unknown output is refused here, by name
             views = int(run.test_settings(split).get("views", 1))
@@ -127,13 +133,29 @@ class Panels:
         """What was explained of the split, read again where the file has changed; None without a run or a file.
 
         Raises:
-            MgkitError: the file cannot be used.
+            MgkitError: the file cannot be used, or is of other joints than the clips, or of other weights or clips
+                than the predictions beside it: a training that went on was tested again, say.
         """
         if self.run is None or not self.run.has_saliency(self.split):
             return None
         changed = saliency_path(self.run.root, self.split).stat().st_mtime_ns
         if self._saliency is None or self._saliency[0] != changed:
-            self._saliency = changed, self.run.saliency(self.split)
+            found = self.run.saliency(self.split)
+            if found.joints is not None and self.run.skeleton.joints != self.clips.skeleton.joints:
+                raise MgkitError(
+                    f"{self.clips.root} has other joints than {self.run.root}: open the clips that the run was made "
+                    "from, to see what was explained."
+                )
+            self._saliency = changed, found
+        made, tested = self._saliency[1].settings, self.run.test_settings(self.split)
+        unlike = [
+            key for key in ("checkpoint", "epoch", "clips") if made.get(key) != tested.get(key, made.get(key))
+        ]
+        if made.get("content") and unlike:  # only what `mg.explain` made says of which weights it is
+            raise MgkitError(
+                f"What was explained has another {some(unlike)} than what was tested: run `mgkit explain "
+                f"{self.run.root} --split {self.split} --replace`, or test again."
+            )
         return self._saliency[1]
 
     def _explained(self, clip_id: str) -> dict[str, Any] | None:

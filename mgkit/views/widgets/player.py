@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import html
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +14,7 @@ from mgkit.errors import MgkitError
 from mgkit.results.runs import Run
 from mgkit.views.figures.strips import BLANK, SIDES, film_strip
 from mgkit.views.figures.style import OUTPUT_COLOURS, PaperFigure
+from mgkit.views.widgets.base import stand_in
 from mgkit.views.widgets.panels import NEIGHBOURS, Panels
 from mgkit.views.widgets.selection import Selected, Selection
 
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).parent
 SCRIPTS = ("player_stage.js", "player_saliency.js", "player_words.js", "player.js")
-FALLBACK_DPI = 130  # of the film strip that stands in for the player: small in a saved notebook
 
 
 class ClipPlayer(anywidget.AnyWidget):
@@ -217,11 +215,10 @@ class ClipPlayer(anywidget.AnyWidget):
         except MgkitError as error:
             data["text/plain"] += f"\n{error}"
             return bundle
-        picture = base64.b64encode(strip.png(FALLBACK_DPI)).decode()
-        note, width = html.escape(strip.note, quote=True), round(110 * strip.figure.get_figwidth())
-        data["text/html"] = (
-            f"<p><em>A film strip of {note}: here is no kernel with widgets to play it. Run the cell in JupyterLab, VS "
-            f'Code or Colab.</em></p><img width="{width}" alt="{note}" src="data:image/png;base64,{picture}">'
+        data["text/html"] = stand_in(
+            strip,
+            f"A film strip of {strip.note}: here is no kernel with widgets to play it. Run the cell in JupyterLab, VS "
+            "Code or Colab.",
         )
         return bundle
 

@@ -25,7 +25,7 @@ class Review {
             element("button", { type: "button", dataset: { tag }, title: `Key ${i + 1}`, onclick: () => this.toggle(tag) }, element("kbd", { textContent: i + 1 }), tag)]));
         this.right = menu("right class", [["", "not known"], ...model.get("names").map(name => [name, name])],
             label => this.send({ label }));
-        this.text = element("textarea", { rows: 1, placeholder: "free text (t)", attributes: { "aria-label": "Free text" },
+        this.text = element("textarea", { rows: 1, maxLength: 10000, placeholder: "free text (t)", attributes: { "aria-label": "Free text" },
             oninput: () => { clearTimeout(this.timer); this.timer = setTimeout(() => this.keep(), TYPING); this.tell(); },
             onblur: () => this.keep(),
             onkeydown: event => {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy.typing as npt
 import traitlets
 
 from mgkit.data.reviewed import TAGS
-from mgkit.errors import MgkitError
+from mgkit.errors import MgkitError, some
 from mgkit.results.review import Change, Note, Notes
 from mgkit.results.runs import Run
 from mgkit.views.widgets.base import RunWidget, source
@@ -60,6 +61,15 @@ class ReviewForm(RunWidget):
             if note:
                 notes[change.clip_id] = note
         return notes
+
+    def close(self) -> None:
+        """Take the form off the page, after a last try to save; what then is not in the file is warned of, and lost."""
+        if self._unsaved:
+            self.save()
+        if self._unsaved:
+            warnings.warn(f"notes on {some(self.unsaved)} are not saved: {self.trouble}", stacklevel=2)
+            self._unsaved.clear()
+        super().close()
 
     def change(self, change: Change) -> None:
         """Make a change, and save it with everything that is not saved yet."""
@@ -120,16 +130,18 @@ class ReviewForm(RunWidget):
             self.save()
         elif act == "note":
             clip_id = content.get("clip_id")
-            if clip_id not in self._row:
+            if not isinstance(clip_id, str) or clip_id not in self._row:
                 raise MgkitError(f"the page sent a note on clip {clip_id!r}, which is not in {self.split}.")
             tag, label, text = content.get("tag"), content.get("label"), content.get("text")
-            if (tag is not None and tag not in TAGS) or (label and label not in self.run.classes.names):
+            words = all(
+                isinstance(content.get(key), str | None) for key in ("tag", "label", "text", "before")
+            )
+            if not words or (tag and tag not in TAGS) or (label and label not in self.run.classes.names):
                 raise MgkitError(f"the page sent {content}, which is no note.")
             on = content.get("on") is True
             self.change(
                 Change(
-                    str(clip_id), self.split, (tag,) if tag and on else (), (tag,) if tag and not on else (),
-                    None if label is None else str(label), None if text is None else str(text),
-                    str(content.get("before") or ""),
+                    clip_id, self.split, (tag,) if tag and on else (), (tag,) if tag and not on else (),
+                    label, text, content.get("before") or "",
                 )
             )  # fmt: skip

@@ -210,6 +210,20 @@ def test_what_python_selects_is_what_is_shown(run: Run) -> None:
     assert shown(explorer) == ["c0", "c4"]
 
 
+def test_a_filter_that_is_lifted_gives_back_what_python_selected(run: Run) -> None:
+    selection = Selection(["c5", "elsewhere", "c1", "c7"], "mine")
+    explorer = ErrorExplorer(run, selection=selection)
+    explorer.filter(disagree=True)
+    assert shown(explorer) == ["c1", "c7"]
+    explorer.filter(disagree=False)
+    assert shown(explorer) == ["c5", "elsewhere", "c1", "c7"]
+    explorer.filter(low=1.0)
+    assert shown(explorer) == []
+    explorer.filter(low=0.0)
+    assert shown(explorer) == ["c5", "elsewhere", "c1", "c7"]
+    assert explorer.selection.description == "mine"
+
+
 def test_next_and_previous_error(run: Run) -> None:
     explorer = ErrorExplorer(run)
     explorer.filter(outcome="all", sort="id")

@@ -123,6 +123,10 @@ def test_the_form_refuses_what_is_no_note(player_clips: Clips, tmp_path: Path) -
     form = ReviewForm(numbered_run(tmp_path / "run", player_clips), selection=Selection(["a"]))
     for content in (
         {"clip_id": "nobody"},
+        {"clip_id": ["a"]},
+        {"clip_id": "a", "tag": ["occluded"]},
+        {"clip_id": "a", "text": 3, "before": {}},
+        {"clip_id": "a", "text": "words", "before": {}},
         {"clip_id": "a", "tag": "sleepy"},
         {"clip_id": "a", "label": "green"},
     ):
@@ -143,3 +147,28 @@ def test_the_form_hears_of_notes_of_another_kernel(player_clips: Clips, tmp_path
     assert form.selected["note"]["text"] == "theirs"
     form._act("note", {"clip_id": "b", "text": "mine", "before": ""})
     assert run.notes()["b"].text == "theirs\nmine"
+
+
+def test_closing_the_form_saves_what_is_not_saved_or_warns(player_clips: Clips, tmp_path: Path) -> None:
+    run = numbered_run(tmp_path / "run", player_clips)
+    path = run.root / "review.csv"
+    for last_chance in (True, False):
+        path.write_text("something else\n")
+        form = ReviewForm(run, selection=Selection(["a"]))
+        form._act("note", {"clip_id": "a", "tag": "occluded", "on": True})
+        if last_chance:
+            path.unlink()
+            form.close()
+            assert run.notes()["a"].tags == ("occluded",)
+            continue
+        with pytest.warns(UserWarning, match="notes on a are not saved: .*not written over"):
+            form.close()
+        assert path.read_text() == "something else\n"
+        form.close()
+
+
+def test_a_gallery_with_nothing_to_draw_is_shown_all_the_same(player_run: Run) -> None:
+    bundle = Gallery(player_run, selection=Selection())._repr_mimebundle_()
+    data = bundle[0] if isinstance(bundle, tuple) else bundle
+    assert "application/vnd.jupyter.widget-view+json" in data
+    assert "nothing selected: no clip to draw" in data["text/html"]

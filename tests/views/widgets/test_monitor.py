@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import shutil
 import threading
 import time
@@ -97,6 +98,42 @@ def test_a_broken_file_is_told_and_not_raised(root: Path) -> None:
     monitor = TrainingMonitor(root, interval=60)
     monitor.close()
     assert "history.csv" in monitor.shown["message"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("status.json", '{"state": "running"}', "epoch and epochs"),
+        ("status.json", '{"state": "running", "epoch": "2", "epochs": 3}', "epoch and epochs"),
+        ("status.json", "[1]", "status.json"),
+        ("live.json", "[1]", "live.json"),
+        ("job.json", '{"pid": "x"}', "job.json"),
+    ],
+)
+def test_files_that_make_no_sense_do_not_end_the_monitor(
+    root: Path, name: str, content: str, message: str
+) -> None:
+    monitor = TrainingMonitor(root, interval=0.01)
+    try:
+        there = (root / name).read_text() if (root / name).is_file() else None
+        (root / name).write_text(content)
+        until(lambda: message in monitor.shown["message"])
+        (root / name).unlink() if there is None else (root / name).write_text(there)
+        until(lambda: monitor.shown["message"] == "" and monitor.shown["state"] == "finished")
+    finally:
+        monitor.close()
+
+
+def test_a_loss_that_is_no_number(root: Path) -> None:
+    write_status(root, "running", 1, 3)
+    write_live(root, {"epoch": 2, "epochs": 3, "loss": float("nan"), "clips_per_second": float("inf")})
+    monitor = TrainingMonitor(root, interval=60)
+    monitor.close()
+    assert json.loads(json.dumps(monitor.shown, allow_nan=False)) == monitor.shown
+    assert monitor.shown["parts"][-1]["live"]["loss"] is None
+    write_live(root, {"epoch": "two", "loss": 1.0})
+    monitor.refresh()
+    assert monitor.shown["parts"][-1]["live"] == {}
 
 
 def test_a_button_that_cannot_do_it_says_why(root: Path) -> None:

@@ -19,7 +19,7 @@ import pytest
 
 import mgkit as mg
 from mgkit.data.batches import InputSpec
-from mgkit.data.clips import Clips, load_clips
+from mgkit.data.clips import Classes, Clips, load_clips
 from mgkit.errors import MgkitError
 from mgkit.results.runs import Run
 from mgkit.views.widgets import ClipPlayer, Selection
@@ -268,6 +268,16 @@ def test_no_second_clip_is_a_sentence(player_run: Run, player_clips: Clips) -> N
 def test_what_is_refused(player_run: Run, changes: dict[str, Any], message: str) -> None:
     with pytest.raises(MgkitError, match=re.escape(message)):
         ClipPlayer(player_run, **changes)
+
+
+def test_clips_over_other_classes_are_refused(player_run: Run, player_clips: Clips) -> None:
+    """Answers are kept as class numbers: by another list they would get other names."""
+    names = player_clips.classes.names
+    turned = replace(player_clips, classes=Classes(names[::-1]))
+    with pytest.raises(MgkitError, match=r"over different classes \(another order\)"):
+        ClipPlayer(player_run, clips=turned)
+    with pytest.raises(MgkitError, match=r"over different classes \(new\)"):
+        ClipPlayer(player_run, clips=replace(player_clips, classes=Classes((*names, "new"))))
 
 
 def test_something_else_than_a_run(tmp_path: Path) -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from mgkit.data.clips import Clips
+from mgkit.data.skeletons import Skeleton
 from mgkit.errors import MgkitError
-from mgkit.results.runs import Run
+from mgkit.results.runs import Run, write_predictions
 from mgkit.results.saliency import saliency_path, write_saliency
 from mgkit.views.widgets import ClipPlayer
 from tests.player_clips import explained_run, known_saliency
@@ -110,3 +112,33 @@ def test_the_picture_for_a_paper_has_it_too(player_clips: Clips, tmp_path: Path)
     assert "saliency_rgb" not in player.to_figure(4).data, "a clip that was not explained is drawn without"
     with pytest.raises(MgkitError, match="saliency is 3: use True or False"):
         ClipPlayer(player_clips, saliency=3)
+
+
+def test_clips_with_other_joints_get_no_saliency(player_clips: Clips, tmp_path: Path) -> None:
+    layout = player_clips.skeleton
+    turned = Skeleton(layout.name, layout.joints[::-1], layout.edges, layout.pairs)
+    player = ClipPlayer(
+        explained_run(tmp_path / "run", player_clips),
+        clips=replace(player_clips, skeleton=turned),
+        saliency=True,
+    )
+    assert "has other joints than" in told(player)["empty"]
+
+
+def test_what_is_older_than_the_predictions_is_not_drawn(player_clips: Clips, tmp_path: Path) -> None:
+    """A training that went on has other weights, and was tested again."""
+    run = explained_run(tmp_path / "run", player_clips)
+    made = {"content": "1f", "checkpoint": "best", "epoch": 3, "clips": player_clips.fingerprint}
+    write_saliency(run.root, "test", replace(run.saliency(), settings=made))
+    tested = {**made, "views": 10}
+    write_predictions(run.root, "test", run.predictions(), tested)
+    player = ClipPlayer(run, saliency=True)
+    assert told(player)["target"] == player_clips.classes.names[3]
+    write_predictions(run.root, "test", run.predictions(), {**tested, "epoch": 5})
+    player = ClipPlayer(run, saliency=True)
+    assert "another epoch than what was tested: run `mgkit explain" in told(player)["empty"]
+    with pytest.raises(MgkitError, match="another epoch"):
+        player.to_figure()
+    # Predictions of which nothing is known are not doubted.
+    write_predictions(run.root, "test", run.predictions())
+    assert "target" in told(ClipPlayer(run, saliency=True))
