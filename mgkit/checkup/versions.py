@@ -19,7 +19,6 @@ ROOT = Path(__file__).resolve().parents[2]
 # Where a distribution is imported under another name than its own
 IMPORTED_AS = {
     "lightning-fabric": "lightning_fabric",
-    "jupyter-scatter": "jscatter",
     "decord2": "decord",
     "opencv-python-headless": "cv2",
     "scikit-learn": "sklearn",
@@ -30,7 +29,6 @@ IMPORTED_AS = {
 LOOKED_FOR = {
     "lightning_fabric",
     "jupyterlab",
-    "jscatter",
     "sklearn",
     "statsmodels",
     "umap",
