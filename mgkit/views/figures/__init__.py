@@ -9,14 +9,16 @@ from mgkit.views.figures.datasets import class_counts, clip_lengths, missing_joi
 from mgkit.views.figures.maps import prototype_map
 from mgkit.views.figures.matrices import confusion
 from mgkit.views.figures.saliency import joint_importance
-from mgkit.views.figures.sets import draw_figures
+from mgkit.views.figures.sets import Drawn, draw_figures
 from mgkit.views.figures.sheets import clip_sheet
+from mgkit.views.figures.similarity import prototype_similarity
 from mgkit.views.figures.strips import contact_sheet, film_strip
 from mgkit.views.figures.style import VENUES, PaperFigure
 from mgkit.views.figures.tables import PaperTable, table
 
 __all__ = [
     "VENUES",
+    "Drawn",
     "PaperFigure",
     "PaperTable",
     "ablation",
@@ -31,6 +33,7 @@ __all__ = [
     "joint_importance",
     "missing_joints",
     "prototype_map",
+    "prototype_similarity",
     "run_comparison",
     "table",
     "training_curves",
