@@ -250,8 +250,11 @@ def figures(options: Any) -> None:
     from mgkit.results.runs import load_run
     from mgkit.views.figures import draw_figures
 
-    for path in draw_figures(load_run(options.run), split=options.split):
+    drawn = draw_figures(load_run(options.run), split=options.split)
+    for path in drawn:
         print(path)
+    for name, reason in drawn.skipped.items():
+        print(f"not drawn: {name} ({reason})", file=sys.stderr)
 
 
 def review(options: Any) -> None:

@@ -116,8 +116,10 @@ def subjects_of(run: Run, clip_ids: Sequence[str], clips: Clips | None = None) -
     return None if unknown or len(set(found)) < 2 else found
 
 
-def differing_settings(runs: Sequence[Run], split: str = "test") -> list[dict[str, str]]:
+def differing_settings(runs: Sequence[Run], split: str | None = "test") -> list[dict[str, str]]:
     """For each run the settings in which the runs differ, as text; the seed is not among them.
+
+    How they were tested is part of it, unless `split` is None: of runs that are not tested yet.
 
     Stages are compared by their pathway. A stage that only some runs have is one setting, `recipe.stages`, and not one
     for each of its own.
@@ -126,9 +128,8 @@ def differing_settings(runs: Sequence[Run], split: str = "test") -> list[dict[st
     for run in runs:
         settings = {key: value for key, value in run.config.get("settings", {}).items() if key != "seed"}
         recipe = {key: value for key, value in run.recipe.items() if key != "seed"}
-        flat.append(
-            _flat("recipe", recipe) | _flat("settings", settings) | _flat("test", _tested(run, split))
-        )
+        tested = {} if split is None else _tested(run, split)
+        flat.append(_flat("recipe", recipe) | _flat("settings", settings) | _flat("test", tested))
     everything = list(dict.fromkeys(key for one in flat for key in one))
     parts = {key.rsplit(".", 1)[0] for key in everything if ".stages." in key}
     lacking = {part for part in parts if any(not any(k.startswith(f"{part}.") for k in one) for one in flat)}

@@ -441,7 +441,7 @@ def test_draw_figures_draws_all_there_is(
     assert names == {
         "training_curves", "class_accuracy", "contact_sheet", "ambiguous_1", "ambiguous_2", "ambiguous_3",
         *(f"confusion_{name}" for name in ("rgb", "pose", "fused")),
-        *(f"prototype_map_{name}" for name in ("rgb", "pose")),
+        *(f"prototype_{what}_{name}" for what in ("map", "similarity") for name in ("rgb", "pose")),
     }  # fmt: skip
     assert len(written) == 3 * len(names)
     assert {path.parent for path in written} == {run.figures}
@@ -457,6 +457,12 @@ def test_draw_figures_draws_all_there_is(
     )  # fmt: skip
     drawn = {path.stem for path in figures.draw_figures(other)}
     assert drawn == {"confusion_fused", "class_accuracy"}
+    assert written.skipped.keys() == {"joint_importance"}
+    skipped = figures.draw_figures(other).skipped
+    assert skipped.keys() == {
+        "training_curves", "prototype_map", "prototype_similarity", "joint_importance", "contact_sheet", "ambiguous",
+    }  # fmt: skip
+    assert "prototypical refinement" in skipped["prototype_similarity"]
     assert "ambiguous_1" in {path.stem for path in figures.draw_figures(other, run.clips())}
 
 

@@ -10,7 +10,7 @@ from mgkit.views.figures.maps import prototype_map
 from mgkit.views.figures.matrices import confusion
 from mgkit.views.figures.refinement import refinement_maps
 from mgkit.views.figures.saliency import joint_importance
-from mgkit.views.figures.sets import draw_figures
+from mgkit.views.figures.sets import Drawn, draw_figures
 from mgkit.views.figures.sheets import clip_sheet
 from mgkit.views.figures.similarity import prototype_similarity
 from mgkit.views.figures.strips import contact_sheet, film_strip
@@ -19,6 +19,7 @@ from mgkit.views.figures.tables import PaperTable, table
 
 __all__ = [
     "VENUES",
+    "Drawn",
     "PaperFigure",
     "PaperTable",
     "ablation",

@@ -1,4 +1,4 @@
-"""How a training went."""
+"""How a training went, and how several did: seeds of one setting, or settings beside each other."""
 
 from __future__ import annotations
 
@@ -9,58 +9,102 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 
 from mgkit.errors import MgkitError
 from mgkit.results.runs import OUTPUTS, Run
-from mgkit.views.figures.seeds import seed_curves, tidy
+from mgkit.views.analysis.seeds import Seeds, over_seeds
 from mgkit.views.figures.style import (
     FAINT,
     GREY,
     LEAST,
     OUTPUT_COLOURS,
     OUTPUT_NAMES,
+    SMALL,
     PaperFigure,
+    fit_text,
     in_style,
     new_figure,
+    text_width,
     width_of,
 )
 
 OTHER_COLOURS = ("#56B4E9", "#999933", "#882255", "#8C6D31")
+# Tol (2021), "muted", the pale ones last; line and marker tell the settings apart in grey.
+SETTING_COLOURS = (
+    "#332288", "#CC6677", "#117733", "#AA4499", "#000000", "#44AA99", "#882255", "#999933", "#88CCEE", "#DDCC77",
+)  # fmt: skip
+SETTING_LINES, SETTING_MARKERS = ("-", "--", "-.", ":"), ("o", "s", "^", "D", "v")
+
+Runs = Run | Sequence[Run] | Mapping[str, Run | Sequence[Run]]
 
 
 @in_style
 def training_curves(
-    run: Run | Sequence[Run] | Mapping[str, Sequence[Run]],
-    *,
-    band: str = "interval",
-    output: str | None = None,
-    venue: str = "cvpr",
-    columns: int = 2,
+    run: Runs, *, pathway: str | None = None, venue: str = "cvpr", columns: int = 2
 ) -> PaperFigure:
-    """Losses by term and accuracy by output over the epochs, with the steps of the learning rate.
+    """Losses and accuracy over the epochs, of one run, of seeds of one setting, or of several settings.
 
-    A staged training has a third panel with the branches that were trained alone before. Several runs, say the seeds
-    of one recipe, are drawn as their mean and a band around it: the total loss and the validation accuracy of each
-    output, or of one output where there are several groups.
+    Of one run: losses by term, accuracy by output and the steps of the learning rate; a staged training has a third
+    panel with the branches that were trained alone before. Of several seeds the same without that panel: lines are
+    means, bands the 95 % t interval of the mean. Of several settings: the total training loss and the validation
+    accuracy (training accuracy where a setting has no validation) of one output, a colour a setting. Seeds are drawn
+    up to where all runs of the setting have a value; a mean over fewer would jump.
 
     Args:
-        run: a run, finished or not; or several runs of one recipe; or groups of runs by name.
-        band: of several runs: "interval" is the 95 % interval of the mean after Student's t, "range" goes from the
-            least to the greatest run.
-        output: of several runs: "rgb", "pose" or "fused" alone; by default all, or of several groups the fused one.
+        run: a run, finished or not; several that differ in their seed alone; or a dict of names to either, one a
+            setting.
+        pathway: with several settings the output whose accuracy is drawn: "rgb", "pose" or "fused"; by default the
+            fused one of each, or its only one.
         venue: a key of `style.VENUES`.
         columns: 2 puts the panels side by side, 1 on top of each other.
 
     Returns:
-        The figure; its data is the history of the run and of its stages, told apart by the column `run`; of several
-        runs one row a group, quantity and epoch: `n`, `mean`, `low`, `high`.
+        The figure. Of one run its data is the history of the run and of its stages, told apart by the column `run`;
+        of several one row a setting, epoch and quantity: `n` runs that have it, and `mean`, `low` and `high` where it
+        is drawn (shares in [0, 1]).
 
     Raises:
-        MgkitError: no epoch of a run has ended yet, an unknown band or output, or a group without runs.
+        MgkitError: no epoch has ended yet, seeds that have different outputs or repeat a seed, an output that a
+            setting lacks, or more settings than there are colours.
     """
-    if not isinstance(run, Run):
-        groups = run if isinstance(run, Mapping) else {"runs": run}
-        return seed_curves(groups, band, output, venue, columns)
+    settings = _settings(run)
+    if len(settings) > 1:
+        return _several([over_seeds(runs, name) for name, runs in settings.items()], pathway, venue, columns)
+    if pathway is not None:
+        raise MgkitError("pathway is for several settings: the curves of a single one show all its outputs.")
+    (runs,) = settings.values()
+    if len(runs) > 1:
+        return _seeds(over_seeds(runs, next(iter(settings))), venue, columns)
+    return _single(runs[0], venue, columns)
+
+
+def _settings(run: Runs) -> dict[str, list[Run]]:
+    if isinstance(run, Run):
+        return {run.name: [run]}
+    given = run if isinstance(run, Mapping) else {"": run}
+    settings = {
+        str(name): [value] if isinstance(value, Run) else list(value) for name, value in given.items()
+    }
+    for name, runs in settings.items():
+        if not runs or not all(isinstance(one, Run) for one in runs):
+            raise MgkitError(
+                f"training_curves got no runs{f' for {name!r}' if name else ''}: give what mg.load_run returns."
+            )
+    if not settings:
+        raise MgkitError("training_curves got no runs: give what mg.load_run returns.")
+    if "" in settings and len(settings) == 1:
+        settings = {settings[""][0].name: settings[""]}
+    if len(settings) > len(SETTING_COLOURS):
+        raise MgkitError(
+            f"{len(settings)} settings cannot be told apart: draw at most {len(SETTING_COLOURS)} at once."
+        )
+    return settings
+
+
+def _single(run: Run, venue: str, columns: int) -> PaperFigure:
     history = run.history()
     if history.empty:
         raise MgkitError(f"{run.root} has no history yet: wait for the first epoch to end.")
@@ -68,10 +112,7 @@ def training_curves(
     losses = _losses(history)
     panels = (["loss"] if losses else []) + ["accuracy"] + (["stages"] if stages else [])
 
-    width = width_of(venue, columns)
-    figure = new_figure(width, 1.95) if columns == 2 else new_figure(width, 1.75 * len(panels))
-    shape = (1, len(panels)) if columns == 2 else (len(panels), 1)
-    grid = figure.subplots(*shape, squeeze=False).ravel()
+    figure, grid = _panels(len(panels), venue, columns)
     for axes, panel in zip(grid, panels, strict=True):
         axes.set_xlabel("epoch")
         if panel == "loss":
@@ -84,7 +125,7 @@ def training_curves(
             axes.set_ylabel("accuracy before joining (%)")
         if panel != "stages":
             _mark_rates(axes, history)
-        tidy(axes)
+        _tidy(axes)
     data = pd.concat(
         [
             history.assign(run=run.name),
@@ -96,6 +137,105 @@ def training_curves(
     return PaperFigure(
         figure, data, "vertical lines: the learning rate changes; dashed: training, solid: validation"
     )
+
+
+def _panels(count: int, venue: str, columns: int, below: float = 0.0) -> tuple[Figure, list[Axes]]:
+    """`count` panels side by side or on top of each other, with `below` more inches at the bottom."""
+    width = width_of(venue, columns)
+    figure = new_figure(width, below + (1.95 if columns == 2 else 1.75 * count))
+    shape = (1, count) if columns == 2 else (count, 1)
+    return figure, list(figure.subplots(*shape, squeeze=False).ravel())
+
+
+def _seeds(seeds: Seeds, venue: str, columns: int) -> PaperFigure:
+    losses = _losses(seeds.mean)
+    figure, grid = _panels(2 if losses else 1, venue, columns)
+    if losses:
+        _draw_losses(grid[0], seeds.mean, losses, seeds)
+    _draw_accuracy(grid[-1], seeds.mean, seeds=seeds)
+    for axes in grid:
+        axes.set_xlabel("epoch")
+        if seeds.rates is not None:
+            _mark_rates(axes, seeds.rates)
+        _tidy(axes)
+    note = f"mean over n = {seeds.count} seeds with the 95 % t interval of the mean"
+    note += "; dashed: training (without its interval), solid: validation"
+    note += "; vertical lines: the learning rate changes" if seeds.rates is not None else ""
+    return PaperFigure(figure, seeds.table(), note + seeds.note)
+
+
+def _several(settings: list[Seeds], pathway: str | None, venue: str, columns: int) -> PaperFigure:
+    shown = [pathway or ("fused" if "fused" in one.outputs else one.outputs[-1]) for one in settings]
+    for one, output in zip(settings, shown, strict=True):
+        if output not in one.outputs:
+            raise MgkitError(
+                f"{one.name} has no output {output!r}: use one of {', '.join(one.outputs)}, or leave pathway out."
+            )
+    validated = all(one.has(f"val_top1_{output}") for one, output in zip(settings, shown, strict=True))
+    part = "val" if validated else "train"
+    lossy = any(one.has("loss") for one in settings)
+    mixed, width = len(set(shown)) > 1, 72 * width_of(venue, columns)
+    labels = []
+    for one, output in zip(settings, shown, strict=True):
+        told = [OUTPUT_NAMES[output]] * mixed + [f"n = {one.count}"]
+        tail = f" ({', '.join(told)})"
+        labels.append(fit_text(one.name, 0.8 * width - text_width(tail, SMALL), SMALL) + tail)
+    across = max(
+        1, min(len(labels), 4, int(width / (max(text_width(label, SMALL) for label in labels) + 26)))
+    )
+    rows = -(-len(labels) // across)
+    figure, grid = _panels(2 if lossy else 1, venue, columns, 0.03 + 0.135 * rows)
+    handles = []
+    for i, (one, output) in enumerate(zip(settings, shown, strict=True)):
+        look: dict[str, Any] = {
+            "color": SETTING_COLOURS[i],
+            "linestyle": SETTING_LINES[i % len(SETTING_LINES)],
+            "marker": SETTING_MARKERS[i % len(SETTING_MARKERS)],
+            "markersize": 2.6,
+        }
+        if lossy and one.has("loss"):
+            _draw_mean(grid[0], one, "loss", 1, look)
+        if one.has(f"{part}_top1_{output}"):
+            _draw_mean(grid[-1], one, f"{part}_top1_{output}", 100, look)
+        handles.append(Line2D([], [], **look))
+    if lossy:
+        grid[0].set_ylabel("training loss")
+        _limit(grid[0], None)
+    kind = "validation" if validated else "training"
+    grid[-1].set_ylabel(f"{kind} accuracy (%)" if mixed else f"{OUTPUT_NAMES[shown[0]]} {kind} accuracy (%)")
+    _limit(grid[-1], 100)
+    for axes in grid:
+        axes.set_xlabel("epoch")
+        _tidy(axes)
+    figure.legend(handles, labels, loc="outside lower center", ncols=across, handlelength=2.2)
+    note = "lines: means over n seeds; bands: 95 % t interval of the mean, where n is 2 or more"
+    note += "; losses compare only between settings with the same terms" if lossy else ""
+    note += "".join(one.note for one in settings)
+    return PaperFigure(figure, pd.concat([one.table() for one in settings], ignore_index=True), note)
+
+
+def _draw_mean(axes: Axes, seeds: Seeds, name: str, scale: float, look: dict[str, Any]) -> None:
+    there = seeds.mean[name].notna()
+    epochs, mean = seeds.mean.loc[there, "epoch"], scale * seeds.mean.loc[there, name]
+    # Up to about a dozen markers a line: more would hide it.
+    axes.plot(epochs, mean, **look, markevery=max(1, len(epochs) // 12))
+    _draw_band(axes, seeds, name, scale, look["color"])
+
+
+def _draw_band(axes: Axes, seeds: Seeds, name: str, scale: float, colour: str) -> None:
+    there = seeds.low[name].notna()
+    epochs = seeds.mean.loc[there, "epoch"]
+    low, high = scale * seeds.low.loc[there, name], scale * seeds.high.loc[there, name]
+    if len(epochs) == 1:
+        axes.vlines(epochs, low, high, color=colour, linewidth=1)
+    elif len(epochs):
+        axes.fill_between(epochs, low, high, color=colour, alpha=0.18, linewidth=0)
+
+
+def _limit(axes: Axes, top: float | None) -> None:
+    """Neither a loss nor an accuracy is below 0, nor an accuracy above 1, though the t interval may be."""
+    low, high = axes.get_ylim()
+    axes.set_ylim(0 if top is None else max(0, low), high if top is None else min(top, high))
 
 
 def _losses(history: pd.DataFrame) -> list[str]:
@@ -115,10 +255,13 @@ def _loss_style(name: str, others: dict[str, str]) -> dict[str, Any]:
     return {"label": shown, "color": colour, "linestyle": "--" if rest != "CE" and pathway else "-"}
 
 
-def _draw_losses(axes: Axes, history: pd.DataFrame, losses: list[str]) -> None:
+def _draw_losses(axes: Axes, history: pd.DataFrame, losses: list[str], seeds: Seeds | None = None) -> None:
     others: dict[str, str] = {}
     for name in losses:
-        axes.plot(history["epoch"], history[name], **_loss_style(name, others))
+        look = _loss_style(name, others)
+        axes.plot(history["epoch"], history[name], **look)
+        if seeds is not None:
+            _draw_band(axes, seeds, name, 1, look["color"])
     if "val_loss" in history:
         axes.plot(
             history["epoch"], history["val_loss"], color="black", linestyle=":", label="total, validation"
@@ -129,7 +272,7 @@ def _draw_losses(axes: Axes, history: pd.DataFrame, losses: list[str]) -> None:
     legend.get_frame().set(facecolor="white", alpha=0.85, linewidth=0)
 
 
-def _draw_accuracy(axes: Axes, history: pd.DataFrame, suffix: str = "") -> None:
+def _draw_accuracy(axes: Axes, history: pd.DataFrame, suffix: str = "", seeds: Seeds | None = None) -> None:
     for output in OUTPUTS:
         for part, style in (("train", "--"), ("val", "-")):
             name = f"{part}_top1_{output}"
@@ -149,12 +292,18 @@ def _draw_accuracy(axes: Axes, history: pd.DataFrame, suffix: str = "") -> None:
                 marker="o" if len(there) == 1 else None,
                 markersize=3,
             )
+            if seeds is not None and (part == "val" or f"val_top1_{output}" not in history):
+                _draw_band(axes, seeds, name, 100, OUTPUT_COLOURS[output])
     axes.set_ylabel("accuracy (%)")
     handles, labels = axes.get_legend_handles_labels()
     kinds = {line.get_linestyle() for line in axes.get_lines()}
     if {"-", "--"} <= kinds:
         handles += [axes.plot([], [], color="#A6A6A6", linestyle=style)[0] for style in ("--", "-")]
         labels += ["training", "validation"]
+    if seeds is not None:
+        _limit(axes, 100)
+        handles.append(Patch(facecolor="#A6A6A6", alpha=0.5, linewidth=0))
+        labels.append(f"95 % interval, n = {seeds.count}")
     if handles:
         axes.legend(handles, labels, loc="lower right")
 
@@ -175,3 +324,11 @@ def _mark_rates(axes: Axes, history: pd.DataFrame) -> None:
             told, ((epochs[i] + epochs[i - 1]) / 2, 1), xycoords=("data", "axes fraction"),
             xytext=(0, 1.5), textcoords="offset points", ha="center", va="bottom", fontsize=LEAST, color=GREY,
         )  # fmt: skip
+
+
+def _tidy(axes: Axes) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
+    axes.yaxis.grid(True)
+    axes.set_axisbelow(True)

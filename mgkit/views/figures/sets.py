@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 
@@ -20,15 +20,25 @@ from mgkit.views.figures.strips import contact_sheet, film_strip
 from mgkit.views.figures.style import PaperFigure
 
 
-def draw_figures(
-    run: Run, clips: Clips | None = None, split: str = "test", *, venue: str = "cvpr"
-) -> list[Path]:
+class Drawn(list[Path]):
+    """The files that `draw_figures` wrote.
+
+    Attributes:
+        skipped: name of each figure that was not drawn, and why.
+    """
+
+    def __init__(self, paths: Iterable[Path], skipped: dict[str, str]) -> None:
+        super().__init__(paths)
+        self.skipped = skipped
+
+
+def draw_figures(run: Run, clips: Clips | None = None, split: str = "test", *, venue: str = "cvpr") -> Drawn:
     """Draw every figure that a run has the data for into `run.figures`.
 
-    Training curves, a confusion matrix an output, class accuracy, a prototype map a pathway and, of a run with
-    prototypes, their similarity; and, where the clips are at hand, a contact sheet of the split and film strips of the
-    three clips that are most ambiguous. Of a split that was explained also the joints that each class rests on, and
-    the strips show what those clips' decisions rest on.
+    Training curves, a confusion matrix an output, class accuracy, a map and the similarity of the prototypes a
+    pathway; and, where the clips are at hand, a contact sheet of the split and film strips of the three clips that are
+    most ambiguous. Of a split that was explained also the joints that each class rests on, and the strips show what
+    those clips' decisions rest on.
 
     Args:
         run: an evaluated run.
@@ -38,14 +48,17 @@ def draw_figures(
         venue: a key of `style.VENUES`, which fixes the widths.
 
     Returns:
-        The files written: PDF, PNG and CSV of each figure.
+        The files written: PDF, PNG and CSV of each figure. Its `skipped` tells what was not drawn, and why.
 
     Raises:
         MgkitError: the split was not evaluated, or the folder cannot be written.
     """
     predictions = run.predictions(split)
     draw: dict[str, Callable[[], PaperFigure]] = {}
-    if not run.history().empty:
+    skipped: dict[str, str] = {}
+    if run.history().empty:
+        skipped["training_curves"] = f"{run.root} has no training history"
+    else:
         draw["training_curves"] = partial(training_curves, run, venue=venue)
     for output in predictions.outputs:
         draw[f"confusion_{output}"] = partial(confusion, run, split, output, venue=venue)
@@ -53,27 +66,39 @@ def draw_figures(
     if (run.root / "splits" / split / "embeddings.npz").is_file():
         for pathway in run.embeddings(split).vectors:
             draw[f"prototype_map_{pathway}"] = partial(prototype_map, run, split, pathway, venue=venue)
-    if (run.root / "prototypes.npz").is_file():
-        for pathway in run.prototypes().vectors:
-            draw[f"prototype_similarity_{pathway}"] = partial(
-                prototype_similarity, run, pathway, split=split, venue=venue
-            )
+    else:
+        skipped["prototype_map"] = f"{run.root} has no embeddings of {split}"
+    try:
+        learnt = list(run.prototypes().vectors)
+    except MgkitError as error:
+        learnt, skipped["prototype_similarity"] = [], str(error)
+    for pathway in learnt:
+        draw[f"prototype_similarity_{pathway}"] = partial(
+            prototype_similarity, run, pathway, split=split, venue=venue
+        )
     saliency = run.saliency(split) if run.has_saliency(split) else None
-    if saliency is not None and saliency.joints is not None and (saliency.joints > 0).any():
+    if saliency is None:
+        skipped["joint_importance"] = f"{split} was not explained: `mgkit explain` does it"
+    elif saliency.joints is None or not (saliency.joints > 0).any():
+        skipped["joint_importance"] = "no joint speaks for a class in what was explained"
+    else:
         draw["joint_importance"] = partial(joint_importance, run, split, venue=venue)
     if clips is None:
         try:
             clips = run.clips()
-        except MgkitError:  # moved or imported: the other figures do not need them
-            clips = None
+        except MgkitError as error:  # moved or imported: the other figures do not need them
+            skipped["contact_sheet"] = skipped["ambiguous"] = str(error)
     if clips is not None:
         table = clips.select(predictions.clip_ids).table
         drawable = list(table.loc[(table["video"] != "") | (table["pose_offset"] >= 0), "clip_id"])
-        if drawable:
+        if not drawable:
+            skipped["contact_sheet"] = skipped["ambiguous"] = "no clip has a video or a pose"
+        else:
             shown, there = clips.select(drawable), set(drawable)
             draw["contact_sheet"] = partial(contact_sheet, shown, venue=venue)
             hard = [clip_id for clip_id in ambiguous(run, split)["clip_id"] if clip_id in there][:3]
             for number, clip_id in enumerate(hard, 1):
                 known = saliency if saliency is not None and clip_id in saliency else None
                 draw[f"ambiguous_{number}"] = partial(film_strip, shown, clip_id, saliency=known, venue=venue)
-    return [path for name, make in draw.items() for path in make().save(run.figures / name)]
+    written = [path for name, make in draw.items() for path in make().save(run.figures / name)]
+    return Drawn(written, skipped)

@@ -1,4 +1,4 @@
-"""Which prototypes lie close, and whether their classes are taken for each other."""
+"""How close the prototypes of the classes are to each other, and whether close classes are confused."""
 
 from __future__ import annotations
 
@@ -6,18 +6,25 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from mgkit.results.metrics import confusion_matrix
+from mgkit.data.clips import Classes
 from mgkit.results.runs import Run
 from mgkit.views.analysis.outcomes import class_order
-from mgkit.views.analysis.prototypes import SimilarityConfusion, similarity_and_confusion
-from mgkit.views.analysis.prototypes import prototype_similarity as similarity_of
+from mgkit.views.analysis.prototypes import (
+    SimilarityConfusion,
+    run_similarity_and_confusion,
+)
+from mgkit.views.analysis.prototypes import (
+    prototype_similarity as similarity_matrix,
+)
 from mgkit.views.figures.style import (
     GREY,
     LABEL,
     LEAST,
+    OUTPUT_COLOURS,
     OUTPUT_NAMES,
     SMALL,
     PaperFigure,
@@ -29,8 +36,8 @@ from mgkit.views.figures.style import (
     width_of,
 )
 
-FEW = 12  # up to here the cells carry numbers
-BESIDE = 20  # up to here matrix and scatter have room side by side
+NAMED = 4  # pairs that the scatter tells by their numbers: the most confused ones
+SCATTER = 150.0  # points; its height at most
 
 
 @in_style
@@ -41,168 +48,265 @@ def prototype_similarity(
     split: str = "test",
     order: str = "groups",
     scatter: bool = True,
-    generator: np.random.Generator | None = None,
+    seed: int = 0,
     venue: str = "cvpr",
     columns: int = 2,
 ) -> PaperFigure:
-    """Cosine similarity of the prototypes of a pathway, and beside it similarity against confusion, a point a pair.
+    """Cosine similarity of the last prototypes, and against it how often two classes are taken for each other.
 
     Args:
         run: a run with prototypes.
         pathway: "rgb" or "pose"; by default the first that has prototypes.
-        split: an evaluated split, for the confusion and for the order.
-        order: "groups", "cluster" or "given", the same as in `confusion` of this pathway.
-        scatter: draw the pairs too, with Spearman's rho, its interval and p (`analysis.similarity_and_confusion`).
-        generator: of the interval and p; by default one with seed 0, so that a rerun gives the same figure.
+        split: an evaluated split, for the confusion; nothing of it is read without `scatter`.
+        order: of the classes, as in `confusion`: "groups" keeps their groups together, "cluster" puts similar classes
+            next to each other (average linkage, those never seen last), "given" keeps the label order.
+        scatter: whether to draw the second panel, a point a pair of classes.
+        seed: of the permutations and draws behind p and the interval.
         venue: a key of `style.VENUES`.
-        columns: 2 puts the scatter beside a matrix of up to 20 classes, 1 puts it below.
+        columns: 2 puts the panels side by side, 1 on top of each other.
 
     Returns:
-        The figure; its data has one row a pair of classes: `class_a`, `class_b`, `similarity` in [-1, 1] (NaN where
-        one was never seen), `confusion` in [0, 1] and `clips` (NaN where the split has no clip of one).
+        The figure; its data has one row a pair of classes: `class_a`, `class_b`, `similarity` in [-1, 1], NaN where
+        one was never seen, and with `scatter` the `confusion` in [0, 1] and `clips` taken for the other, NaN where
+        the pair is left out (`mg.analysis.similarity_and_confusion`).
 
     Raises:
-        MgkitError: no prototypes, or an unknown split, pathway, order or venue.
+        MgkitError: no prototypes, a split that was not evaluated, or an unknown pathway, order or venue.
     """
     if pathway is None:
         pathway = next(iter(run.prototypes().vectors))
-    similarity, seen = similarity_of(run, pathway)
-    predictions, classes = run.predictions(split), run.classes
-    counts = confusion_matrix(predictions.labels, predictions.predicted(pathway), len(classes))
-    generator = np.random.default_rng(0) if generator is None else generator
-    related = similarity_and_confusion(similarity, counts, classes.names, generator)
-    sequence = class_order(classes, counts, order)
-
+    similarity, seen = similarity_matrix(run, pathway)
+    classes = run.classes
+    sequence = _sequence(classes, similarity, seen, order)
+    found = None
+    if scatter:
+        found = run_similarity_and_confusion(run, np.random.default_rng(seed), split, pathway)
     width = 72 * width_of(venue, columns)
-    beside = scatter and columns == 2 and len(classes) <= BESIDE
-    figure = _layout(
-        similarity[np.ix_(sequence, sequence)], seen[sequence], [classes.names[k] for k in sequence],
-        related if scatter else None, width, beside,
-    )  # fmt: skip
+    figure = _draw(
+        similarity, seen, sequence, classes, order == "groups", found, pathway, width, columns == 2
+    )
+
     a, b = np.triu_indices(len(classes), 1)
     names = np.array(classes.names, dtype=object)
     data = pd.DataFrame({"class_a": names[a], "class_b": names[b], "similarity": similarity[a, b]})
-    data = data.merge(related.pairs.drop(columns="similarity"), on=["class_a", "class_b"], how="left")
-    note = f"cosine similarity of the {OUTPUT_NAMES[pathway]} prototypes"
-    if scatter:
+    note = f"cosine similarity of the {OUTPUT_NAMES[pathway]} prototypes; classes are numbered in the order shown"
+    missing = [classes.names[k] for k in np.flatnonzero(~seen)]
+    note += f"; hatched, as never seen in training: {', '.join(missing)}" if missing else ""
+    if found is not None:
+        pairs = found.pairs[["class_a", "class_b", "confusion", "clips"]]
+        data = data.merge(pairs, "left", on=["class_a", "class_b"], validate="one_to_one")
         note += (
-            f"; confusion: mean of the two shares taken for the other, on {len(predictions)} clips of {split}; "
-            f"Spearman's rho {_rho(related)}, interval by bootstrap over classes, p by a Mantel test"
+            f"; confusion: mean of the shares of two classes taken for each other on {split}, {len(pairs)} pairs"
+            f"; {_told(found)} (Spearman, 95 % bootstrap over classes, Mantel test)"
         )
-    if related.never_seen:
-        note += f"; † never seen in training, no prototype: {', '.join(related.never_seen)}"
-    if scatter and related.absent:
-        note += f"; without a clip in {split}: {', '.join(related.absent)}"
+        note += f"; no clips in {split}: {', '.join(found.absent)}" if found.absent else ""
     return PaperFigure(figure, data, note)
 
 
-def _rho(related: SimilarityConfusion) -> str:
-    if not np.isfinite(related.rho):
-        return "not defined"
-    told = f"= {related.rho:.2f}"
-    if np.isfinite(related.low):
-        told += f" [{related.low:.2f}, {related.high:.2f}]"
-    return f"{told}, p {'< 0.001' if related.p < 0.001 else f'= {related.p:.3f}'}".replace("-", "−")
+def _sequence(
+    classes: Classes, similarity: npt.NDArray[np.float32], seen: npt.NDArray[np.bool_], order: str
+) -> npt.NDArray[np.int64]:
+    if order != "cluster":
+        return class_order(classes, np.zeros_like(similarity), order)
+    known = np.flatnonzero(seen)
+    if len(known) > 2:
+        from scipy.cluster.hierarchy import leaves_list, linkage
+        from scipy.spatial.distance import squareform
+
+        distance = 1 - similarity[np.ix_(known, known)].astype(np.float64)
+        np.fill_diagonal(distance, 0)
+        tree = linkage(squareform(distance, checks=False), "average", optimal_ordering=True)
+        known = known[leaves_list(tree)]
+    return np.concatenate([known, np.flatnonzero(~seen)]).astype(np.int64)
 
 
-def _layout(
-    values: npt.NDArray[np.float32],
+def _told(found: SimilarityConfusion) -> str:
+    if np.isnan(found.rho):
+        return f"ρ is not defined over {len(found.pairs)} pair{'s' * (len(found.pairs) != 1)}"
+    interval = "" if np.isnan(found.low) else f" [{_signed(found.low)}, {_signed(found.high)}]"
+    return f"ρ = {_signed(found.rho)}{interval}, {f'p = {found.p:.3f}' if found.p >= 0.001 else 'p < 0.001'}"
+
+
+def _signed(value: float) -> str:
+    return f"{round(value, 2) + 0.0:.2f}".replace("-", "−")  # + 0.0: no minus before a zero
+
+
+def _draw(
+    similarity: npt.NDArray[np.float32],
     seen: npt.NDArray[np.bool_],
-    names: list[str],
-    related: SimilarityConfusion | None,
+    sequence: npt.NDArray[np.int64],
+    classes: Classes,
+    grouped: bool,
+    found: SimilarityConfusion | None,
+    pathway: str,
     width: float,
-    beside: bool,
+    wide: bool,
 ) -> Figure:
-    """Everything is placed in points, so that cells are square and names fit at any number of classes."""
-    count = len(names)
-    size = SMALL if count <= FEW else LEAST
-    panel = 0.56 * width if beside else width
-    labels = [f"{i + 1}  {name}{'' if seen[i] else ' †'}" for i, name in enumerate(names)]
-    needed = max(text_width(label, size) for label in labels)
-    room = panel - 10
-    names_width = min(needed, 0.42 * room)
-    cell = min((room - names_width) / count, 34.0)
-    names_width = min(needed, room - cell * count)
-    row = max(cell, size + 0.6)
-    plot, bar, below = row * count, 30.0, size + 6
-    scatter_height = 0.0 if related is None or beside else min(150.0, 0.62 * width) + 48
-    height = 5 + plot + below + bar + scatter_height
-    if beside:
-        height = max(height, 150.0)
-    left, top = names_width + 5, height - 5
+    """Placed in points like the confusion matrix: labels must be legible, cells fit them, and the width is given."""
+    count = len(sequence)
+    size = SMALL if count <= 8 else LEAST
+    beside = found is not None and wide
+    room = 0.62 * width if beside else width
+    numbered = [f"{i + 1}  {classes.names[k]}" for i, k in enumerate(sequence)]
+    names_width = min(max(text_width(name, size) for name in numbered), 0.4 * room)
+    cell = min((room - names_width - 9) / count, 24.0 if count > 4 else 40.0)
+    row = max(cell, size + 0.4)
+    grid, square = row * count, cell * count
+    widest = text_width(str(count), size)
+    two_lines = cell < widest + 1.5
+    step = 1 if 2 * cell >= widest + 1.5 else 5  # numbers below the columns: all, or every fifth
+    below, bar = (2.2 if two_lines and step == 1 else 1.1) * size + 6, 20.0
+    panel = 0.0 if found is None else min(max(grid, 0.62 * SCATTER), SCATTER)
+    foot = 2 * LABEL + SMALL + 22  # what stands below the scatter
+    tall = 12 + grid + below + bar
+    height = tall if not found else max(tall, panel + foot + 6) if beside else tall + panel + foot + 4
     figure = new_figure(width / 72, height / 72, constrained=False)
-    page = figure.add_axes((0, 0, 1, 1))
-    page.set(xlim=(0, width), ylim=(0, height))
-    page.axis("off")
-    axes = figure.add_axes((left / width, (top - plot) / height, cell * count / width, plot / height))
-    off = values[~np.eye(count, dtype=bool)]
-    least = float(np.floor(10 * np.nanmin(off)) / 10) if np.isfinite(off).any() else 0.0
-    low = min(least, 0.9)
-    mesh = axes.pcolormesh(
-        np.ma.masked_invalid(values), cmap=ramp(), vmin=low, vmax=1, edgecolors="#EDEDED", linewidth=0.25
+    left = names_width + 6 + (0 if beside else max(0.0, (room - names_width - 9 - square) / 2))
+    top = height - 4
+    axes = figure.add_axes((left / width, (top - grid) / height, square / width, grid / height))
+    _heat(axes, similarity[np.ix_(sequence, sequence)], seen[sequence], cell)
+    if grouped and classes.groups is not None:
+        groups = [classes.groups[k] for k in sequence]
+        for i in range(1, count):
+            if groups[i] != groups[i - 1]:
+                axes.axhline(i, color="#555555", linewidth=0.5)
+                axes.axvline(i, color="#555555", linewidth=0.5)
+
+    def write(x: float, y: float, text: str, **options: object) -> None:
+        figure.text(x / width, y / height, text, **options)  # type: ignore[arg-type]
+
+    shown = fit_names(numbered, names_width, size)
+    for i, k in enumerate(sequence):
+        tone = "black" if seen[k] else GREY
+        style = "normal" if seen[k] else "italic"
+        write(
+            left - 3,
+            top - (i + 0.5) * row,
+            shown[i],
+            ha="right",
+            va="center_baseline",
+            fontsize=size,
+            color=tone,
+            style=style,
+        )
+        if step > 1 and i and (i + 1) % step:
+            continue
+        low = two_lines and step == 1 and i % 2 == 1  # by turns
+        write(
+            left + (i + 0.5) * cell,
+            top - grid - 2.5 - (1.05 * size if low else 0),
+            str(i + 1),
+            ha="center",
+            va="top",
+            fontsize=size,
+            color=tone,
+        )
+    label = "cosine similarity"
+    long = min(max(square, 60.0), 110.0, width - left - text_width(label, LEAST) - 18)
+    _bar(figure, axes, (left, top - grid - below - 8, long, 5.0), label, (width, height))
+    if found is not None:
+        indent = 30.0
+        start = room + indent if beside else indent + 4
+        under = top - panel if beside else foot
+        spot = (start / width, under / height, (width - start - 8) / width, panel / height)
+        _scatter(figure.add_axes(spot), found, sequence, classes, pathway, (width - start - 8, panel))
+    return figure
+
+
+def _scale(values: npt.NDArray[np.float32]) -> tuple[float, float]:
+    """Limits of the colours: those of the pairs, in tenths; the 1 of a class with itself says nothing."""
+    pairs = values[~np.eye(len(values), dtype=bool)]
+    pairs = pairs[np.isfinite(pairs)]
+    if not len(pairs):
+        return 0.0, 1.0
+    low, high = np.floor(10 * float(pairs.min())) / 10, np.ceil(10 * float(pairs.max())) / 10
+    return float(low), float(max(high, low + 0.1))
+
+
+def _heat(axes: Axes, values: npt.NDArray[np.float32], seen: npt.NDArray[np.bool_], cell: float) -> None:
+    count = len(values)
+    low, high = _scale(values)
+    shown = np.ma.masked_where(np.eye(count, dtype=bool) | ~np.isfinite(values), values)
+    axes.pcolormesh(
+        shown, cmap=ramp(), norm=Normalize(low, high), edgecolors="#EDEDED", linewidth=0.25 if cell > 6 else 0
     )
     axes.set(xlim=(0, count), ylim=(count, 0), xticks=[], yticks=[])
     for spine in axes.spines.values():
         spine.set(visible=True, linewidth=0.6)
-    for i in np.flatnonzero(~seen):
-        for corner, w, h in (((0, i), count, 1), ((i, 0), 1, count)):
-            axes.add_patch(Rectangle(corner, w, h, facecolor="#E6E6E6", edgecolor="none"))
-    if count <= FEW and cell >= 15:
-        _write(axes, values, low)
-    step = max(1, int(np.ceil((text_width(str(count), size) + 2) / cell)))
-    for i, text in enumerate(fit_names(labels, names_width, size)):
-        tone = "black" if seen[i] else GREY
-        y = top - (i + 0.5) * row
-        page.text(left - 3, y, text, ha="right", va="center_baseline", fontsize=size, color=tone)
-        if i % step == 0:
-            x = left + (i + 0.5) * cell
-            page.text(x, top - plot - 3, str(i + 1), ha="center", va="top", fontsize=size, color=tone)
-
-    bar_y = top - plot - below - 10
-    label = "cosine similarity"
-    long = min(110.0, panel - text_width(label, LEAST) - 18)
-    start = min(left, panel - long - text_width(label, LEAST) - 10)
-    bar_axes = figure.add_axes((start / width, bar_y / height, long / width, 5 / height))
-    colours = figure.colorbar(mesh, cax=bar_axes, orientation="horizontal")
-    colours.outline.set_linewidth(0.4)
-    marks = np.linspace(low, 1, 3)
-    colours.set_ticks(
-        list(marks), labels=[f"{m:.2f}".rstrip("0").rstrip(".").replace("-", "−") for m in marks]
-    )
-    colours.ax.tick_params(labelsize=LEAST, length=1.5, pad=1)
-    page.text(start + long + 6, bar_y + 2.5, label, ha="left", va="center", fontsize=LEAST)
-    if related is not None:
-        x = panel + 38 if beside else 36.0
-        w = width - x - 8
-        y, h = (height - plot - 5, plot) if beside else (32.0, scatter_height - 48)
-        if beside and h < 90:
-            y, h = 34.0, height - 50
-        _scatter(figure.add_axes((x / width, y / height, w / width, (h - 12) / height)), related)
-    return figure
-
-
-def _write(axes: Axes, values: npt.NDArray[np.float32], low: float) -> None:
-    for i, k in zip(*np.nonzero(np.isfinite(values)), strict=True):
+    for i in range(count):
+        axes.add_patch(Rectangle((i, i), 1, 1, facecolor="white", linewidth=0))
+        if not seen[i]:
+            for x, y, w, h in ((0, i, count, 1), (i, 0, 1, count)):
+                axes.add_patch(
+                    Rectangle(
+                        (x, y), w, h, facecolor="#F0F0F0", edgecolor="#9A9A9A", hatch="/////", linewidth=0
+                    )
+                )
+    axes.plot([0, count], [0, count], color="#9A9A9A", linewidth=0.6)  # white alone is a similarity in print
+    for i, k in zip(*np.nonzero(~np.ma.getmaskarray(shown)), strict=True):
         value = float(values[i, k])
-        text = f"{round(value, 2) + 0.0:.2f}".replace("-", "−").replace("0.", ".", 1)
-        tone = "white" if (value - low) / (1 - low) > 0.48 else "black"
+        text = _signed(value).replace("0.", ".", 1)
+        if text_width(text, LEAST) > cell - 1.5:
+            continue
+        tone = "white" if (value - low) / (high - low) > 0.5 else "black"
         axes.text(k + 0.5, i + 0.5, text, ha="center", va="center_baseline", fontsize=LEAST, color=tone)
 
 
-def _scatter(axes: Axes, related: SimilarityConfusion) -> None:
-    pairs = related.pairs
+def _bar(
+    figure: Figure,
+    axes: Axes,
+    box: tuple[float, float, float, float],
+    label: str,
+    page: tuple[float, float],
+) -> None:
+    x, y, w, h = box
+    bar_axes = figure.add_axes((x / page[0], y / page[1], w / page[0], h / page[1]))
+    bar = figure.colorbar(axes.collections[0], cax=bar_axes, orientation="horizontal")
+    bar.outline.set_linewidth(0.4)
+    low, high = axes.collections[0].get_clim()
+    middle = 0.0 if low < 0 < high and min(-low, high) > 0.2 * (high - low) else (low + high) / 2
+    bar.set_ticks([low, middle, high], labels=[_signed(value) for value in (low, middle, high)])
+    bar.ax.tick_params(labelsize=LEAST, length=1.5, pad=1)
+    figure.text((x + w + 12) / page[0], (y + h / 2) / page[1], label, ha="left", va="center", fontsize=LEAST)
+
+
+def _scatter(
+    axes: Axes,
+    found: SimilarityConfusion,
+    sequence: npt.NDArray[np.int64],
+    classes: Classes,
+    pathway: str,
+    box: tuple[float, float],
+) -> None:
+    pairs = found.pairs
+    x, y = pairs["similarity"].to_numpy(), 100 * pairs["confusion"].to_numpy()
     axes.scatter(
-        pairs["similarity"],
-        100 * pairs["confusion"],
-        s=9,
-        color="#332288",
-        alpha=0.6,
-        linewidths=0,
-        rasterized=True,
-    )
-    axes.set_xlabel("similarity of the prototypes", fontsize=LABEL)
-    axes.set_ylabel("confusion (%)", fontsize=LABEL)
-    axes.set_ylim(bottom=-1)
-    axes.text(
-        1, 1.02, f"ρ {_rho(related)}", transform=axes.transAxes, ha="right", va="bottom", fontsize=SMALL
-    )
+        x, y, s=float(np.clip(1600 / max(len(pairs), 1), 5, 16)), color=OUTPUT_COLOURS[pathway], alpha=0.65,
+        linewidths=0, rasterized=len(pairs) > 400,
+    )  # fmt: skip
+    axes.set_xlabel("similarity of the prototypes")
+    axes.set_ylabel("taken for each other (%)")
+    axes.margins(0.08)
+    most = max(float(y.max()) if len(y) else 0.0, 1.0)
+    axes.set_ylim(-0.04 * most, 1.08 * most)
+    axes.yaxis.grid(True)
+    axes.set_axisbelow(True)
+    axes.locator_params(nbins=5)
+    place = {classes.names[k]: i + 1 for i, k in enumerate(sequence)}
+    taken: list[tuple[float, float]] = []
+    (x0, x1), (y0, y1) = axes.get_xlim(), axes.get_ylim()
+    for i in np.argsort(-y, kind="stable")[:NAMED]:
+        spot = ((x[i] - x0) / (x1 - x0) * box[0], (y[i] - y0) / (y1 - y0) * box[1])
+        if y[i] <= 0 or any(abs(spot[0] - u) < 24 and abs(spot[1] - v) < 8 for u, v in taken):
+            continue
+        taken.append(spot)
+        side = -1 if spot[0] > 0.7 * box[0] else 1
+        told = "–".join(str(n) for n in sorted((place[pairs["class_a"][i]], place[pairs["class_b"][i]])))
+        axes.annotate(
+            told, (x[i], y[i]), xytext=(4 * side, 0), textcoords="offset points", fontsize=LEAST,
+            ha="left" if side > 0 else "right", va="center",
+        )  # fmt: skip
+    axes.annotate(
+        _told(found), (0.5, 0), xycoords="axes fraction", xytext=(0, -2 * LABEL - 11), textcoords="offset points",
+        ha="center", va="top", fontsize=SMALL,
+    )  # fmt: skip
