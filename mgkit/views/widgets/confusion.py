@@ -178,6 +178,10 @@ class ConfusionMatrix(RunWidget):
         if act == "pick":
             true = None if content.get("true") is None else class_index(count, content, "true")
             said = None if content.get("predicted") is None else class_index(count, content, "predicted")
+            if true is None and said is None:
+                raise MgkitError(
+                    "the page sent true = None and predicted = None: a class is expected of one of them."
+                )
             self._pick(true, said, add=content.get("add") is True)
 
     def _pick(self, true: int | None, predicted: int | None, *, add: bool) -> None:

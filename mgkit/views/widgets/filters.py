@@ -98,7 +98,11 @@ class Sieve:
                 raise MgkitError(
                     f"there is no filter {name!r}; there are {', '.join((*allowed, 'low', 'high'))}."
                 )
-            elif value not in allowed[name] or isinstance(value, bool) != (name == "disagree"):
+            elif (
+                value not in allowed[name]
+                or isinstance(value, bool) != (name == "disagree")
+                or isinstance(value, float)  # 1.0 is in a range, and is no index
+            ):
                 raise MgkitError(f"the filter {name} cannot be {value!r}: use one of {allowed[name]}.")
         new = replace(filters, **change)
         if new.low > new.high:

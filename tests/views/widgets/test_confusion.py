@@ -159,6 +159,8 @@ def test_a_run_differs_nowhere_from_itself(run: Run) -> None:
         {"true": "0", "predicted": 0},
         {"true": True, "predicted": 0},
         {"true": 0.5, "predicted": None},
+        {"true": None, "predicted": None},
+        {},
     ],
 )
 def test_nonsense_from_the_page_is_refused(run: Run, content: dict[str, Any]) -> None:

@@ -124,7 +124,8 @@ def test_values_that_cannot_be(run: Run) -> None:
     explorer = ErrorExplorer(run)
     for name, value, message in [
         ("low", 2, "a number from 0 to 1"), ("low", True, "a number from 0 to 1"), ("label", 3, "cannot be 3"),
-        ("label", True, "cannot be True"), ("outcome", "odd", "cannot be 'odd'"), ("subject", "S9", "cannot be 'S9'"),
+        ("label", True, "cannot be True"), ("label", 1.0, r"cannot be 1\.0"),
+        ("outcome", "odd", "cannot be 'odd'"), ("subject", "S9", "cannot be 'S9'"),
         ("disagree", 1, "cannot be 1"), ("nonsense", 1, "there is no filter 'nonsense'"),
     ]:  # fmt: skip
         with pytest.raises(MgkitError, match=message):
