@@ -21,7 +21,7 @@
 #
 # | | 2 CPU cores | GPU |
 # |---|---|---|
-# | after `make demo` | half a minute, the first map included | the same: nothing is computed on it |
+# | after `make demo` | a minute, the first map included | the same: nothing is computed on it |
 
 # %% tags=["setup"]
 from importlib.util import find_spec
@@ -48,38 +48,87 @@ VENUE = "cvpr"  # one of mg.figures.VENUES
 # %%
 clips = mg.open_clips(DATA)
 run = mg.open_run(clips, RUN)
+split = "test" if "test" in run.splits() else run.splits()[0]
+pathway = run.pathways[-1]
 mg.figures.VENUES
+
+# %% [markdown]
+# ## The network
+# Drawn from the model: shapes are channels x frames x height x width. For the method section.
+
+# %%
+mg.figures.architecture(mg.outline(run), venue=VENUE)
+
+# %% [markdown]
+# ## Training
+# Losses by term, and accuracy. `training_curves([seed0, seed1, ...])` draws the mean over seeds and its band, and a dict
+# of such lists compares settings: say how far a curve moves with the seed before you compare two.
 
 # %%
 mg.figures.training_curves(run, venue=VENUE)
 
+# %% [markdown]
+# ## Results
+# Rows are true classes, in per cent, so that rare classes count as much as frequent ones; counts stand at the side.
+
 # %%
-mg.figures.confusion(run, "test", venue=VENUE)
+mg.figures.confusion(run, split, venue=VENUE)
 
 # %% [markdown]
 # Per-class recall of RGB, pose and fused, with Wilson intervals: with few clips a class they are wide, and bars without
 # them mislead.
 
 # %% tags=["picture"]
-mg.figures.class_accuracy(run, "test", venue=VENUE)
+mg.figures.class_accuracy(run, split, venue=VENUE)
+
+# %% [markdown]
+# ## Embeddings and prototypes
+# UMAP keeps neighbours together; distances between clusters mean little, and the caption should say so.
 
 # %%
-mg.figures.prototype_map(run, "test", venue=VENUE)
+mg.figures.prototype_map(run, split, pathway, venue=VENUE)
 
 # %% [markdown]
 # How alike the prototypes are, and whether classes with close prototypes are taken for each other.
 
 # %%
-mg.figures.prototype_similarity(run, "rgb", venue=VENUE)
+mg.figures.prototype_similarity(run, pathway, split=split, venue=VENUE)
+
+# %% [markdown]
+# ## A clip, and what decides
+# The frames the network saw with their skeleton, and which joints the decisions rest on (gradient times input: what the
+# network is sensitive to, not why the person moved).
+
+# %%
+clip_id = mg.analysis.ambiguous(run, split)["clip_id"].iloc[0]
+saliency = mg.explain(run, split, clip_ids=[clip_id])
+mg.figures.film_strip(clips, clip_id, saliency=saliency, venue=VENUE)
+
+# %% [markdown]
+# ## Tables
+# Booktabs LaTeX, Markdown and CSV of the same rows; the best of a column is bold, and so is whatever is printed alike.
+
+# %%
+results = mg.figures.table(mg.evaluate(run, split))
+results
+
+# %%
+print(results.latex())
+
+# %%
+predictions = run.predictions(split)
+mg.figures.table(
+    mg.per_class(predictions.labels, predictions.predicted(), len(run.classes), run.classes.names)
+)
 
 # %% [markdown]
 # `save` writes PDF, PNG and CSV side by side; `draw_figures` writes the whole set into the run folder.
 
 # %%
-figure = mg.figures.class_accuracy(run, "test", venue="ieee")
+figure = mg.figures.class_accuracy(run, split, venue="ieee")
 figure.save(run.figures / "class_accuracy_ieee")
 figure.data.head()
 
 # %%
-paths = mg.figures.draw_figures(run, clips, "test", venue=VENUE)
+paths = mg.figures.draw_figures(run, clips, split, venue=VENUE)
 sorted(path.name for path in paths if path.suffix == ".pdf")
