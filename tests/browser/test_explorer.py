@@ -101,6 +101,7 @@ def test_from_a_filter_to_a_note_that_stays(lab: Lab, page: Page, tmp_path: Path
         with page.expect_download() as download:
             explorer.get_by_role("button", name="Download CSV").click()
         assert Path(download.value.path()).read_bytes() == (run / "review.csv").read_bytes()
+        explorer.get_by_role("tab", name="Confusion").click()
 
         # Keys stay in the explorer: no cell was cut, added or left.
         assert page.locator(".jp-Cell").count() == 2
