@@ -30,6 +30,7 @@ _WHERE = {
     "Weights": "mgkit.training.starts",
     "test": "mgkit.training.inference",
     "explain": "mgkit.training.explaining",
+    "outline": "mgkit.training.outlines",
     "load_run": "mgkit.results.runs",
     "load_notes": "mgkit.results.review",
     "evaluate": "mgkit.results.metrics",
@@ -78,6 +79,7 @@ if TYPE_CHECKING:
     from mgkit.training.inference import test as test
     from mgkit.training.launching import launch as launch
     from mgkit.training.loop import train as train
+    from mgkit.training.outlines import outline as outline
     from mgkit.training.starts import Weights as Weights
     from mgkit.views import analysis as analysis
     from mgkit.views import figures as figures

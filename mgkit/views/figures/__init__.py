@@ -2,6 +2,7 @@
 PDF, PNG and the CSV behind it."""
 
 from mgkit.views.figures.ablation import ablation
+from mgkit.views.figures.architecture import architecture
 from mgkit.views.figures.bars import class_accuracy
 from mgkit.views.figures.comparison import run_comparison
 from mgkit.views.figures.curves import training_curves
@@ -20,6 +21,7 @@ __all__ = [
     "PaperFigure",
     "PaperTable",
     "ablation",
+    "architecture",
     "class_accuracy",
     "class_counts",
     "clip_lengths",

@@ -1,0 +1,113 @@
+"""The outline of a model against what the model really puts out, and against the sizes the method page states."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from mgkit.errors import MgkitError
+from mgkit.models import pose_only, rgb_only, two_pathway
+from mgkit.models.outline import outline
+
+NARROW: dict[str, Any] = {
+    "rgb_width": 4, "pose_width": 4, "rgb_blocks": (1, 2, 1, 1), "pose_blocks": (2, 1, 1), "fusion_heads": 2,
+    "embedding_dim": 6,
+}  # fmt: skip
+INPUTS = {"rgb": (3, 2, 64, 64), "pose": (5, 8, 16, 16)}
+
+
+@pytest.mark.parametrize("halve_time", [False, True])
+def test_shapes_are_those_of_a_real_forward(halve_time: bool) -> None:
+    model = two_pathway(3, 5, halve_time=halve_time, **NARROW).eval()
+    found = outline(model, INPUTS)
+    real: dict[int, list[int]] = {}
+
+    def note(module: nn.Module, _: Any, output: torch.Tensor) -> None:
+        real[id(module)] = list(output.shape[1:])
+
+    watched = [*model.pose_to_rgb, *model.rgb_to_pose]
+    for backbone in model.backbones.values():
+        watched += [backbone.stem, *backbone.stages]
+    for module in watched:
+        module.register_forward_hook(note)
+    outputs = model({name: torch.rand(1, *shape) for name, shape in INPUTS.items()})
+    for lane in found["pathways"]:
+        backbone = model.backbones[lane["name"]]
+        assert lane["input"] == list(INPUTS[lane["name"]])
+        assert lane["stem"]["shape"] == real[id(backbone.stem)]
+        assert [stage["shape"] for stage in lane["stages"]] == [real[id(s)] for s in backbone.stages]
+        assert lane["stages"][-1]["shape"] == list(outputs[lane["name"]].features.shape[1:])
+        assert lane["head"]["classes"] == outputs[lane["name"]].logits.shape[1]
+        assert lane["head"]["embedding"] == outputs[lane["name"]].embedding.shape[1]
+    shapes = {(item["from"], item["after"]): item["shape"] for item in found["laterals"]}
+    for i in range(2):
+        assert shapes["pose", i + 1] == real[id(model.pose_to_rgb[i])]
+        assert shapes["rgb", i + 2] == real[id(model.rgb_to_pose[i])]
+
+
+def test_full_size_is_what_the_method_page_says() -> None:
+    with torch.device("meta"):
+        model = two_pathway(32, 22)
+    found = outline(model, {"rgb": (3, 8, 224, 224), "pose": (22, 32, 56, 56)})
+    rgb, pose = found["pathways"]
+    assert rgb["stem"]["shape"] == [64, 8, 56, 56]
+    assert pose["stem"]["shape"] == [32, 32, 56, 56]
+    assert [s["shape"][0] for s in rgb["stages"]] == [256, 512, 1024, 2048]
+    assert [s["shape"][0] for s in pose["stages"]] == [128, 256, 512]
+    assert rgb["stages"][-1]["shape"] == [2048, 8, 7, 7]
+    assert pose["stages"][-1]["shape"] == [512, 32, 7, 7]
+    assert [s["blocks"] for s in rgb["stages"]] == [3, 4, 6, 3]
+    assert [s["blocks"] for s in pose["stages"]] == [4, 6, 3]
+    assert [s["inflated"] for s in rgb["stages"]] == [False, False, True, True]
+    assert [s["inflated"] for s in pose["stages"]] == [False, True, True]
+    assert [s["lateral"] for s in rgb["stages"]] == [0, 0, 128, 256]
+    assert [(x["from"], x["to"], x["after"], x["before"], x["channels"]) for x in found["laterals"]] == [
+        ("pose", "rgb", 1, 3, 128), ("rgb", "pose", 2, 2, 32), ("pose", "rgb", 2, 4, 256), ("rgb", "pose", 3, 3, 64),
+    ]  # fmt: skip
+    assert [x["hidden"] for x in found["fusions"]] == [128, 256]
+    # What the table "What it costs" says: 38.7 M, of which the fusion modules have 395 k and 1.58 M.
+    assert round(found["parameters"] / 1e6, 1) == 38.7
+    assert [round(x["parameters"] / 1e3) for x in found["fusions"]] == [395, 1577]
+
+
+@pytest.mark.parametrize("fusion", ["channel", "time", None])
+@pytest.mark.parametrize("laterals", [True, False])
+@pytest.mark.parametrize("detach", [True, False])
+def test_parts_add_up_to_the_whole(fusion: Any, laterals: bool, detach: bool) -> None:
+    model = two_pathway(3, 5, fusion=fusion, laterals=laterals, lateral_detach=detach, **NARROW)
+    found = outline(model, INPUTS)
+    parts = [part for lane in found["pathways"] for part in (lane["stem"], *lane["stages"], lane["head"])]
+    total = sum(part["parameters"] for part in [*parts, *found["laterals"], *found["fusions"]])
+    assert total == found["parameters"] == sum(p.numel() for p in model.parameters())
+    assert [item["axis"] for item in found["fusions"]] == ([] if fusion is None else [fusion] * 2)
+    assert [item["detached"] for item in found["laterals"]] == ([detach] * 4 if laterals else [])
+
+
+@pytest.mark.parametrize("name", ["rgb", "pose"])
+def test_single_pathways(name: str) -> None:
+    model = rgb_only(3, width=4, blocks=(1, 1)) if name == "rgb" else pose_only(3, 5, width=4, blocks=(1, 1))
+    found = outline(model, INPUTS)
+    assert [lane["name"] for lane in found["pathways"]] == [name]
+    assert not found["laterals"]
+    assert not found["fusions"]
+
+
+def test_it_is_plain_and_leaves_the_model_as_it_was() -> None:
+    model = two_pathway(3, 5, **NARROW)
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    found = outline(model, INPUTS)
+    assert json.loads(json.dumps(found)) == found
+    assert model.training
+    assert all(torch.equal(before[k], v) for k, v in model.state_dict().items())
+    assert not any(module._forward_hooks for module in model.modules())
+
+
+def test_inputs_that_do_not_fit_are_refused_and_leave_no_hooks() -> None:
+    model = two_pathway(3, 5, **NARROW)
+    with pytest.raises(MgkitError, match="pose frames"):
+        outline(model, {**INPUTS, "pose": (5, 7, 16, 16)})
+    assert not any(module._forward_hooks for module in model.modules())
