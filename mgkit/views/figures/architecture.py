@@ -58,7 +58,7 @@ def architecture(outline: Mapping[str, Any], *, venue: str = "cvpr", columns: in
         >>> import mgkit as mg
         >>> network = mg.outline(mg.recipes.paper(), classes=32, joints=22)
         >>> mg.figures.architecture(network, columns=2)
-        PaperFigure(6.875 x 2.67 in, 19 rows: shapes are channels x frames x height x width, ...)
+        PaperFigure(6.875 x 2.59 in, 19 rows: shapes are channels x frames x height x width, ...)
     """
     if not isinstance(outline, Mapping) or not {"pathways", "laterals", "fusions"} <= set(outline):
         raise MgkitError("this is not the outline of a network: give what mg.outline returns.")

@@ -135,10 +135,10 @@ class _Plan:
         }  # fmt: skip
         for i, stage in enumerate(lane["stages"]):
             count = f"{stage['blocks']} block" + ("s" if stage["blocks"] > 1 else "")
-            shape = shape_text(stage["shape"])
-            lines = [(f"Stage {i + 1}", True), (shape, False), (count, False)]
+            after = shape_text(stage["shape"])
+            lines = [(f"Stage {i + 1}", True), (after, False), (count, False)]
             if not self.along:
-                lines = [(f"Stage {i + 1}: {count}", True), (shape, False)]
+                lines = [(f"Stage {i + 1}: {count}", True), (after, False)]
             parts[first + 2 + i] = (lines, "solid", (stage["blocks"], stage["inflated"]), stage["shape"])
         boxes = {}
         for column, (lines, kind, cells, shape) in parts.items():
