@@ -117,7 +117,8 @@ def test_what_a_venue_checks(
         ]
         figure, again = made_twice
         width = VENUES[venue][columns - 1]
-        pdf, written = figure.pdf(), figure.save(tmp_path / "one")
+        written = figure.save(tmp_path / "one")
+        pdf = written[0].read_bytes()
         for one, two in zip(written, again.save(tmp_path / "two"), strict=True):
             assert one.read_bytes() == two.read_bytes(), f"another {one.suffix} on rerun"
 
@@ -133,7 +134,7 @@ def test_what_a_venue_checks(
             rows = list(csv.reader(file))
         assert len(rows) == len(figure.data) + 1 > 1
         assert figure.figure.get_suptitle() == ""
-        assert not any(
+        assert name == "film_strip" or not any(  # it has the times above its frames
             axes.get_title(loc) for axes in figure.figure.axes for loc in ("left", "center", "right")
         )
         outside(figure, monkeypatch)
