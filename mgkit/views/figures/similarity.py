@@ -37,6 +37,7 @@ from mgkit.views.figures.style import (
 )
 
 NAMED = 4  # pairs that the scatter tells by their numbers: the most confused ones
+DRAWS = 2000  # permutations and bootstrap samples behind p and the interval
 SCATTER = 150.0  # points; its height at most
 
 
@@ -80,7 +81,7 @@ def prototype_similarity(
     sequence = _sequence(classes, similarity, seen, order)
     found = None
     if scatter:
-        found = run_similarity_and_confusion(run, np.random.default_rng(seed), split, pathway)
+        found = run_similarity_and_confusion(run, np.random.default_rng(seed), split, pathway, draws=DRAWS)
     width = 72 * width_of(venue, columns)
     figure = _draw(
         similarity, seen, sequence, classes, order == "groups", found, pathway, width, columns == 2
