@@ -34,7 +34,7 @@ VARIANTS: dict[str, Recipe] = {
     "pose": pose_only(),
     "small pose": pose_small(prototypes=False),
 }
-SIZES = [(venue, columns) for venue in ("cvpr", "ieee", "eccv") for columns in (1, 2)]
+SIZES = [("cvpr", 1), ("cvpr", 2), ("eccv", 1)]
 
 
 @cache
