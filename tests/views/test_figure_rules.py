@@ -119,6 +119,7 @@ def test_what_a_venue_checks(
         width = VENUES[venue][columns - 1]
         written = figure.save(tmp_path / "one")
         pdf = written[0].read_bytes()
+        assert figure.pdf() == pdf, "another file once it has been shown"
         for one, two in zip(written, again.save(tmp_path / "two"), strict=True):
             assert one.read_bytes() == two.read_bytes(), f"another {one.suffix} on rerun"
 

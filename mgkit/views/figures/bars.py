@@ -88,7 +88,9 @@ def class_accuracy(
         below = 3.3 * size if upright else max(text_width(label, size) for label in labels)
         figure = new_figure(width, 0.35 + rows * (1.3 + below / 72))
     else:
-        figure = new_figure(width, 0.42 + count * max(0.055 * len(tables) + 0.06, 0.125))
+        # Thinner bars before a figure that is higher than a page; names need an eighth of an inch.
+        slot = min(max(0.055 * len(tables) + 0.06, 0.125), max(0.125, 9.0 / count))
+        figure = new_figure(width, 0.42 + count * slot)
     parts = np.array_split(np.arange(count), rows)
     for axes, part in zip(figure.subplots(rows, 1, squeeze=False).ravel(), parts, strict=True):
         chosen = sequence[part]

@@ -202,7 +202,7 @@ def joint_importance(
     width = 72 * width_of(venue, columns if columns is not None else (1 if values.shape[1] <= 18 else 2))
     names = fit_names(list(shares.index), 0.34 * width, LEAST)
     joints = [str(name).replace("_", " ") for name in shares.columns]
-    left = max(text_width(name, LEAST) for name in names) + 9  # text on a screen is a little wider
+    left = 1.07 * max(text_width(name, LEAST) for name in names) + 9  # text on a screen is a little wider
     below = max(text_width(name, LEAST) for name in joints) + 6
     height = count * height_of + below + 16
     figure = new_figure(width / 72, height / 72, constrained=False)

@@ -171,8 +171,17 @@ class PaperFigure:
 
     def _render(self, kind: str, metadata: dict[str, Any], dpi: float = DPI) -> bytes:
         stream = io.BytesIO()
+        # A constrained layout goes on from where the last one ended: put back what it moves, so that a figure that was
+        # shown before is saved as the same file.
+        before = [
+            (axes, axes.get_position(original=True).frozen(), axes.get_in_layout())
+            for axes in self.figure.axes
+        ]
         with styled():
             self.figure.savefig(stream, format=kind, dpi=dpi, metadata=metadata)
+        for axes, position, in_layout in before:
+            axes.set_position(position)  # which also takes them out of the layout
+            axes.set_in_layout(in_layout)
         return stream.getvalue()
 
     def _repr_png_(self) -> tuple[bytes, dict[str, int]]:
