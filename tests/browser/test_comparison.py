@@ -76,7 +76,11 @@ def test_equal_runs_say_so(page: Page, tmp_path: Path) -> None:
 @pytest.mark.parametrize("classes", [2, 52])
 def test_few_and_many_classes_wide_and_narrow(page: Page, tmp_path: Path, classes: int) -> None:
     clips = fake_clips(tmp_path / "clips", classes, 8)
-    one, other = (fake_run(tmp_path / f"run{i}", clips, epochs=1, splits=("test",), seed=i) for i in (0, 1))
+    one, other = (
+        fake_run(tmp_path / f"run{i}", clips, epochs=1, splits=("test",), seed=i, noise=2.0 + 8 * i)
+        for i in (0, 1)
+    )
+    assert list(one.predictions().predicted()) != list(other.predictions().predicted())
     bare = BarePage(page, RunComparison(one, other), "dark")
     page.set_viewport_size({"width": 420, "height": 800})
     page.wait_for_selector(".mgk-narrow")
