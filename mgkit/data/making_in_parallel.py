@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from typing import Any
 
 from mgkit.data.making import Job, Made, make
@@ -58,7 +59,8 @@ def make_all(jobs: Sequence[Job], workers: int | None) -> Iterator[tuple[Job, Ma
         while True:
             # A few ahead, so that no worker waits, and not all, since each job carries its poses.
             while len(running) < 2 * count and (batch := next(waiting, None)) is not None:
-                future = pool.submit(_work, batch)
+                with _ctrl_c_waits():  # a worker may begin here, and is not yet deaf to it
+                    future = pool.submit(_work, batch)
                 running.add(future)
                 of[future] = batch
             if not running:
@@ -90,6 +92,19 @@ def _batches(jobs: Sequence[Job]) -> list[list[Job]]:
     return batches
 
 
+@contextmanager
+def _ctrl_c_waits() -> Iterator[None]:
+    """Hold Ctrl-C back until the block has ended; a process that begins in it is born with it held back."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows, where workers share no Ctrl-C by signal
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 _stop: Any = None  # of a worker process, set once when it begins
 
 
@@ -100,6 +115,8 @@ def _begin_worker(stop: Any) -> None:
     _stop = stop
     cv2.setNumThreads(1)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent's to handle: it sets the event
+    if hasattr(signal, "pthread_sigmask"):
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     # A worker whose parent was killed would wait for work for ever.
     parent = multiprocessing.parent_process()
     if parent is not None:

@@ -19,7 +19,7 @@ import pytest
 import torch
 
 import mgkit as mg
-from mgkit import cli, notebook
+from mgkit import cli, commands, notebook
 from mgkit.checkup import Finding, Report, looking, machine, versions, working
 from mgkit.checkup.findings import broken, note, ok
 
@@ -91,7 +91,7 @@ def test_a_check_that_fails_is_a_finding(monkeypatch: Patch) -> None:
 @pytest.mark.parametrize("state", ["ok", "broken"])
 def test_from_a_shell(state: str, monkeypatch: Patch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(looking, "CHECKS", (("All", lambda: iter([Finding("x", "y", state, "mend it")])),))
-    assert cli.main(["doctor"]) == (0 if state == "ok" else cli.EXIT_BROKEN)
+    assert cli.main(["doctor"]) == (0 if state == "ok" else commands.EXIT_BROKEN)
     assert "mend it" in capsys.readouterr().out
 
 
