@@ -14,23 +14,43 @@
 # %% [markdown]
 # # 8 · Compare runs
 #
-# A run has a higher number than another. Which clips did it fix, which did it break, and could that be chance? Here the
-# two branches of the demonstration run are compared with the two-pathway network that was made of them.
+# ![Clips that one run fixed and broke of another, class by class](../docs/images/notebooks/08_compare_runs.png)
 #
-# *Time:* seconds with a trained run; making one takes some minutes on two CPU cores.
+# A run has a higher number than another. Which clips did it fix, which did it break, and could that be chance? Here a
+# branch that was trained alone is compared with the two-pathway network that was made of both.
+#
+# | | 2 CPU cores | GPU |
+# |---|---|---|
+# | after `make demo` | a quarter of a minute | the same: nothing is computed on it |
 
-# %% tags=["parameters"]
-DATA = "../data/demo"
-RUN = "../runs/demo"
-BASELINE = "rgb"  # "rgb" or "pose": the branch to start from
+# %% tags=["setup"]
+from importlib.util import find_spec
 
-# %%
+from IPython import get_ipython
+
+MGKIT = ""  # only where mgkit is not installed, as on Colab: "git+" and the address of its repository
+if find_spec("mgkit") is None:
+    assert MGKIT, "mgkit is not installed here: write where pip finds it into the line above"
+    get_ipython().run_line_magic("pip", f"install --quiet {MGKIT}")
+
 import mgkit as mg
 
-clips = mg.demo_clips(DATA)
-run = mg.demo_run(RUN, clips)
+mg.set_up_notebook()
+
+# %% [markdown]
+# **Your own data:** change `DATA`. For runs of your own name them: `one = mg.load_run("../runs/before")`, and so on.
+
+# %% tags=["parameters"]
+DATA = "../data/demo"  # a clip folder; the embedded one is made if it is not there
+RUN = None  # a run folder; None = the one that belongs to DATA
+BASELINE = None  # the branch to start from, "rgb" or "pose"; None = the first
+
+# %%
+clips = mg.open_clips(DATA)
+run = mg.open_run(clips, RUN)
 branches = {name: run.stage(name) for name in run.stages()}
-one = branches[BASELINE]
+one = branches[BASELINE or next(iter(branches))]
+{name: branch.root.name for name, branch in branches.items()} | {"all": run.root.name}
 
 # %% [markdown]
 # ## One table
@@ -75,7 +95,7 @@ list(selection)[:5]
 # run. It shares the selection with the view above.
 
 # %%
-matrix = mg.widgets.ConfusionMatrix(run, output=BASELINE, other=one, selection=selection)
+matrix = mg.widgets.ConfusionMatrix(run, output=one.outputs[0], other=one, selection=selection)
 matrix
 
 # %% [markdown]
@@ -83,12 +103,12 @@ matrix
 # The figure, and the table as LaTeX (it needs `\usepackage{booktabs}` and nothing else). `save` writes PDF, PNG and CSV
 # of the one, `.tex`, `.md` and CSV of the other.
 
-# %%
+# %% tags=["picture"]
 mg.figures.run_comparison(one, run)
 
 # %%
 print(table.latex())
 
 # %% [markdown]
-# *Next:* two settings of your own: `mg.compare_runs(["runs/a", "runs/b"])`, or in a shell
+# **Next.** [9 · Does it help?](09_ablation.ipynb): one part more a row, over seeds. Or two settings of your own: `mg.compare_runs(["runs/a", "runs/b"])`, or in a shell
 # `mgkit compare runs/a runs/b`.
