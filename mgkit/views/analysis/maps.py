@@ -21,6 +21,7 @@ NOTE = "distances between clusters mean little"
 # Below this many points UMAP's neighbourhoods are the whole set, and its start (eigenvectors) is not defined.
 SMALLEST = 12
 NEIGHBOURS = 15
+MIN_DIST = 0.5  # at 0.1, UMAP's own, well-trained classes shrink to dots in an empty picture
 LONGEST = 60  # stops of a prototype's path: more are not seen, and each costs time to place
 
 
@@ -271,7 +272,7 @@ def _umap(fitted: Floats, moving: Floats, seed: int) -> tuple[Floats, Floats]:
         # Lengths carry no meaning under cosine; a zero vector would be NaN there, and stays finite like this.
         reducer = umap.UMAP(
             n_neighbors=min(NEIGHBOURS, len(fitted) - 1),
-            min_dist=0.1,
+            min_dist=MIN_DIST,
             metric="euclidean",
             random_state=seed,
             transform_seed=seed,
@@ -302,7 +303,7 @@ def _pca(fitted: Floats, moving: Floats) -> tuple[Floats, Floats]:
 def _cache_path(folder: Path, fitted: Floats, moving: Floats, seed: int, method: str) -> Path:
     from importlib.metadata import version
 
-    settings = f"{method} {version('umap-learn')} {NEIGHBOURS} {seed} {fitted.shape} {moving.shape}"
+    settings = f"{method} {version('umap-learn')} {NEIGHBOURS} {MIN_DIST} {seed} {fitted.shape} {moving.shape}"
     digest = hashlib.sha256(settings.encode())
     for vectors in (fitted, moving):
         digest.update(np.ascontiguousarray(vectors).data)
