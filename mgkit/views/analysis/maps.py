@@ -303,7 +303,9 @@ def _pca(fitted: Floats, moving: Floats) -> tuple[Floats, Floats]:
 def _cache_path(folder: Path, fitted: Floats, moving: Floats, seed: int, method: str) -> Path:
     from importlib.metadata import version
 
-    settings = f"{method} {version('umap-learn')} {NEIGHBOURS} {MIN_DIST} {seed} {fitted.shape} {moving.shape}"
+    settings = (
+        f"{method} {version('umap-learn')} {NEIGHBOURS} {MIN_DIST} {seed} {fitted.shape} {moving.shape}"
+    )
     digest = hashlib.sha256(settings.encode())
     for vectors in (fitted, moving):
         digest.update(np.ascontiguousarray(vectors).data)
