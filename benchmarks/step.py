@@ -283,7 +283,8 @@ def main() -> None:
     print("\n".join([*lines, "", *memory]))
     if options.write:
         write_section(f"step {options.size} {device.type}", lines)
-        write_section(f"memory {options.size}", memory)
+        if options.size == "paper":
+            write_section("memory paper", memory)
 
 
 if __name__ == "__main__":

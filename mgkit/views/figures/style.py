@@ -19,10 +19,12 @@ import matplotlib as mpl
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg, RendererAgg
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, fontManager
+from matplotlib.transforms import Bbox
 
 from mgkit.errors import MgkitError
 from mgkit.files import atomic
@@ -135,6 +137,11 @@ class PaperFigure:
     figure: Figure
     data: pd.DataFrame
     note: str = field(default="")
+    _begin: dict[Axes, Bbox] = field(init=False, repr=False)  # where the axes were before anything was drawn
+
+    def __post_init__(self) -> None:
+        places = {axes: axes.get_position(original=True).frozen() for axes in self.figure.axes}
+        object.__setattr__(self, "_begin", places)
 
     def __repr__(self) -> str:
         width, height = self.figure.get_size_inches()
@@ -171,17 +178,15 @@ class PaperFigure:
 
     def _render(self, kind: str, metadata: dict[str, Any], dpi: float = DPI) -> bytes:
         stream = io.BytesIO()
-        # A constrained layout goes on from where the last one ended: put back what it moves, so that a figure that was
-        # shown before is saved as the same file.
-        before = [
-            (axes, axes.get_position(original=True).frozen(), axes.get_in_layout())
-            for axes in self.figure.axes
-        ]
+        # A constrained layout goes on from where the last one ended: begin where the first did, so that a figure that
+        # was shown before is saved as the same file. Axes that somebody placed are in no layout, and stay there.
+        if self.figure.get_layout_engine() is not None:
+            for axes in self.figure.axes:
+                if axes in self._begin and axes.get_in_layout():
+                    axes.set_position(self._begin[axes])
+                    axes.set_in_layout(True)
         with styled():
             self.figure.savefig(stream, format=kind, dpi=dpi, metadata=metadata)
-        for axes, position, in_layout in before:
-            axes.set_position(position)  # which also takes them out of the layout
-            axes.set_in_layout(in_layout)
         return stream.getvalue()
 
     def _repr_png_(self) -> tuple[bytes, dict[str, int]]:

@@ -299,7 +299,7 @@ def test_a_note_is_saved_marked_and_read_by_the_next_explorer(run: Run) -> None:
 
 def test_the_notes_are_listed_and_counted_on_their_tab(run: Run) -> None:
     explorer = ErrorExplorer(run)
-    assert [name for _, name in explorer._tabs.tabs] == ["Confusion", "Classes", "Notes"]
+    assert [name for _, name in explorer._tabs.tabs] == ["Confusion", "Classes", "Map", "Notes"]
     explorer.note("label wrong", label="touch chin")
     assert explorer._tabs.tabs[-1] == ["notes", "Notes (1)"]
     explorer.view = "notes"
