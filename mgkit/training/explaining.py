@@ -112,8 +112,8 @@ def explain(
     network = open_network(run, clips, checkpoint, device, weights, rectification)
     chosen = network.clips.split(split)
     if clip_ids is not None:
-        wanted = list(dict.fromkeys(clip_ids))
-        lacking = [clip_id for clip_id in wanted if clip_id not in set(chosen.ids)]
+        wanted, there_are = list(dict.fromkeys(clip_ids)), set(chosen.ids)
+        lacking = [clip_id for clip_id in wanted if clip_id not in there_are]
         if lacking or not wanted:
             raise MgkitError(f"split {split!r} has no clip {some(lacking)}: give ids of its clips.")
         chosen = chosen.select(wanted)
