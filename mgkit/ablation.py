@@ -30,7 +30,7 @@ from mgkit.results.scores import import_scores
 from mgkit.training import recipes
 from mgkit.training.inference import test
 from mgkit.training.loop import train
-from mgkit.training.recipes import Recipe
+from mgkit.training.recipe import Recipe
 
 __all__ = ["LATE_FUSION", "ablation_markdown", "ablation_recipes", "ablation_table", "run_ablation"]
 

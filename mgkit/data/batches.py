@@ -26,6 +26,7 @@ from mgkit.data.inputs import InputSpec as InputSpec
 from mgkit.data.inputs import rgb_times as rgb_times
 from mgkit.data.inputs import uniform_times as uniform_times
 from mgkit.data.inputs import view_times as view_times
+from mgkit.data.skeleton_inputs import select_persons, skeleton_stream
 from mgkit.data.skeletons import Skeleton
 from mgkit.data.video import read_frames
 from mgkit.errors import MgkitError
@@ -87,6 +88,39 @@ def random_box(
     return float(generator.uniform(0, width - w)), float(generator.uniform(0, height - h)), w, h
 
 
+def square_around(width: int, height: int) -> tuple[float, float, float, float]:
+    """The square around the whole frame, with which it keeps its proportions: key-points are not resampled pixels."""
+    side = float(max(width, height))
+    return (width - side) / 2, (height - side) / 2, side, side
+
+
+def turned(
+    affine: npt.NDArray[np.float32],
+    box: tuple[float, float, float, float],
+    rotation: float,
+    scaling: float,
+    generator: np.random.Generator,
+) -> npt.NDArray[np.float32]:
+    """A clip's matrix after a random turn and change of size about the middle of its box, drawn in clip pixels.
+
+    In pixels, so that a turn is a turn whatever the frame's proportions; alike in both directions, so that limbs keep
+    their proportions; one draw for all frames, so that nothing moves that did not.
+
+    Args:
+        affine: (2, 3) clip pixels to the unit square.
+        box: (x, y, w, h) in clip pixels.
+        rotation: largest angle, degrees.
+        scaling: largest share by which sizes change.
+    """
+    angle = np.deg2rad(generator.uniform(-rotation, rotation))
+    size = 1 + generator.uniform(-scaling, scaling)
+    middle = np.array([box[0] + box[2] / 2, box[1] + box[3] / 2])
+    turn = size * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    matrix = affine.astype(np.float64)
+    linear = matrix[:, :2] @ turn
+    return np.column_stack([linear, matrix[:, 2] + (matrix[:, :2] - linear) @ middle]).astype(np.float32)
+
+
 # --- samples --------------------------------------------------------------------------------------------------------
 
 
@@ -141,18 +175,22 @@ class ClipDataset(Dataset[Sample]):
         row, spec = self._rows[position], self.spec
         length, width, height = row["frames"], row["width"], row["height"]
         generator = None
+        whole = square_around(width, height) if spec.keypoints else (0.0, 0.0, float(width), float(height))
         if self.training:  # a clip drawn again in the same epoch (balanced sampling) gets another crop
             again = [view] if view else []
             generator = np.random.default_rng([self.seed, epoch, position, *again])
         if generator is None:
             shift = (view % self.views + 0.5) / self.views
             times = uniform_times(length, spec.pose_frames, shift=shift)
-            mirrored, box = view >= self.views, (0.0, 0.0, float(width), float(height))
+            mirrored, box = view >= self.views, whole
         else:
             shift = 0.5
             times = uniform_times(length, spec.pose_frames, generator)
             mirrored = bool(generator.random() < spec.flip)
-            box = random_box(width, height, spec.crop_area, generator)
+            box = whole if spec.keypoints else random_box(width, height, spec.crop_area, generator)
+        affine = crop_affine(box, mirrored)
+        if generator is not None and (spec.rotation or spec.scaling):
+            affine = turned(affine, box, spec.rotation, spec.scaling, generator)
         frames = keypoints = None
         if "rgb" in spec.pathways:
             if spec.time_sampling == "subset":
@@ -164,7 +202,7 @@ class ClipDataset(Dataset[Sample]):
             keypoints = self.clips.pose(self._ids[position])[:, times]  # (M, T', V, 3), a copy
             if mirrored:
                 keypoints = keypoints[:, :, self.clips.skeleton.flip_index]
-        return Sample(position, row["label"], frames, keypoints, crop_affine(box, mirrored))
+        return Sample(position, row["label"], frames, keypoints, affine)
 
 
 class EpochSampler(Sampler[tuple[int, int, int]]):
@@ -224,12 +262,17 @@ def batch_inputs(batch: Batch, spec: InputSpec, skeleton: Skeleton) -> dict[str,
 
     Returns:
         {"rgb": (N, 3, T, S, S) normalised, "pose": (N, V or E, T', S', S') in [0, 1]}, as far as the batch has them,
-        float32 in the memory format channels_last_3d, which 3D convolutions want.
+        float32 in the memory format channels_last_3d, which 3D convolutions want. For a skeleton network "pose" is
+        (N, M, T', V, 3): x and y with the middle of the frame at 0 and half its longer side as 1, and the score.
     """
     inputs: dict[str, Tensor] = {}
     if batch.frames is not None:
         inputs["rgb"] = resample_frames(batch.frames, batch.affines, spec.rgb_size)
-    if batch.keypoints is not None:
+    if batch.keypoints is not None and spec.keypoints:
+        points = transform_keypoints(select_persons(batch.keypoints, spec.persons), batch.affines, 1)
+        points = torch.cat([2 * points[..., :2] - 1, points[..., 2:]], dim=-1)
+        inputs["pose"] = skeleton_stream(points, skeleton.parents, spec.stream)
+    elif batch.keypoints is not None:
         points = transform_keypoints(batch.keypoints, batch.affines, spec.heatmap_size)
         size = (spec.heatmap_size, spec.heatmap_size)
         if spec.heatmap == "joint":

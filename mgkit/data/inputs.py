@@ -10,6 +10,11 @@ import numpy.typing as npt
 from mgkit.data.skeletons import Skeleton
 from mgkit.errors import MgkitError
 
+# Networks by what they read: heatmaps and frames ("cnn"), key-points as they are, frames only.
+SKELETON_NETWORKS = ("stgcn", "stgcnpp", "aagcn", "ctrgcn", "dgstgcn", "hyperformer")
+RGB_NETWORKS = ("tsm", "video-swin")
+STREAMS = ("joint", "bone", "joint-motion", "bone-motion")
+
 
 @dataclass(frozen=True)
 class InputSpec:
@@ -25,6 +30,13 @@ class InputSpec:
             twice.
         crop_area: range of the random crop's share of the frame in training.
         flip: probability of mirroring in training.
+        network: "cnn" takes heatmaps, one of SKELETON_NETWORKS the key-points themselves (the whole frame then, without
+            a random crop), one of RGB_NETWORKS only frames.
+        stream: what a skeleton network is fed of the key-points, one of STREAMS: where joints are, the vector from
+            each joint's neighbour towards the root to it, or the change of either to the next sampled frame.
+        persons: how many people a skeleton network is fed: those with the highest scores where a clip has more.
+        rotation: in training each clip is turned by up to so many degrees either way, about the middle of its crop.
+        scaling: in training each clip is made larger or smaller by up to this share, alike in both directions.
     """
 
     pathways: tuple[str, ...] = ("rgb", "pose")
@@ -37,21 +49,36 @@ class InputSpec:
     time_sampling: str = "subset"
     crop_area: tuple[float, float] = (0.56, 1.0)
     flip: float = 0.5
+    network: str = "cnn"
+    stream: str = "joint"
+    persons: int = 1
+    rotation: float = 0.0
+    scaling: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.pose_frames % self.rgb_frames and self.time_sampling == "subset":
+        both = "rgb" in self.pathways and self.time_sampling == "subset"
+        if both and self.pose_frames % self.rgb_frames:
             raise MgkitError(
                 f"pose_frames ({self.pose_frames}) must be a multiple of rgb_frames ({self.rgb_frames})."
             )
         for name, value, known in (
             ("heatmap", self.heatmap, ("joint", "limb")),
             ("time_sampling", self.time_sampling, ("subset", "independent")),
+            ("network", self.network, ("cnn", *SKELETON_NETWORKS, *RGB_NETWORKS)),
+            ("stream", self.stream, STREAMS),
         ):
             if value not in known:
                 raise MgkitError(f"{name} is {value!r}: use {' or '.join(map(repr, known))}.")
 
+    @property
+    def keypoints(self) -> bool:
+        """Whether the pose input is the key-points themselves, and no heatmaps of them."""
+        return self.network in SKELETON_NETWORKS
+
     def channels(self, skeleton: Skeleton) -> int:
-        """Channels of the heatmap input for a layout."""
+        """Channels of the heatmap input for a layout; joints where the input is key-points."""
+        if self.keypoints:
+            return len(skeleton)
         return len(skeleton.edges) if self.heatmap == "limb" else len(skeleton)
 
 
@@ -87,5 +114,11 @@ def view_times(spec: InputSpec, length: int, shift: float = 0.5) -> dict[str, np
     """Per pathway the frames of a clip of `length` frames that a test view at `shift` shows it, in order."""
     pose = uniform_times(length, spec.pose_frames, shift=shift)
     subset = spec.time_sampling == "subset"
-    rgb = rgb_times(pose, spec.rgb_frames) if subset else uniform_times(length, spec.rgb_frames, shift=shift)
-    return {name: {"pose": pose, "rgb": rgb}[name] for name in spec.pathways}
+    times = {"pose": pose}
+    if "rgb" in spec.pathways:
+        times["rgb"] = (
+            rgb_times(pose, spec.rgb_frames)
+            if subset
+            else uniform_times(length, spec.rgb_frames, shift=shift)
+        )
+    return {name: times[name] for name in spec.pathways}

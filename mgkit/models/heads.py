@@ -26,12 +26,14 @@ class PathwayOutput(NamedTuple):
     Attributes:
         logits: (N, K) class scores before the softmax.
         embedding: (N, D) for the prototypes, or None if the model was built with `embedding_dim=None`.
-        features: (N, C, T, H, W) last feature map, non-negative: what saliency maps start from.
+        features: (N, C, T, H, W) last feature map, non-negative for the 3D CNNs.
+        auxiliary: what the head has beside these, by name, (N, ...) each: what further losses are of.
     """
 
     logits: Tensor
     embedding: Tensor | None
     features: Tensor
+    auxiliary: dict[str, Tensor] | None = None
 
 
 class PathwayHead(nn.Module):

@@ -28,7 +28,7 @@ class ObjectiveOutput(NamedTuple):
     Attributes:
         loss: (), sum of the cross-entropies plus alpha times the sum of the refinement losses.
         terms: {"ce_rgb": (), "pr_rgb": (), ...}, each pathway's cross-entropy and (unweighted) refinement
-            loss.
+            loss, and those of its auxiliary outputs under their names, {"semantic_pose": ()}, unweighted too.
         refinement: {pathway: RefinementOutput}; empty without prototypes.
     """
 
@@ -54,6 +54,8 @@ class Objective(nn.Module):
         class_weights: K positive weights of the cross-entropies, or None.
         term_weights: factors of single terms, by their name in ObjectiveOutput, such as {"ce_rgb": 0.5}; 1 for the
             others. That of a refinement loss comes on top of `alpha`.
+        auxiliary: losses of what the heads have beside logits, {name in PathwayOutput.auxiliary: (module, weight)}; a
+            module makes of it and the labels a loss (N,) a clip, whose mean counts for every pathway that has it.
         momentum, temperature, margin, shift, detach_probability, memory, generator: see PrototypicalRefinement.
 
     Shapes:
@@ -90,6 +92,7 @@ class Objective(nn.Module):
         label_smoothing: float = 0.0,
         class_weights: Sequence[float] | Tensor | None = None,
         term_weights: Mapping[str, float] | None = None,
+        auxiliary: Mapping[str, tuple[nn.Module, float]] | None = None,
         momentum: float = 0.9,
         temperature: float = 0.125,
         margin: float = 1.0,
@@ -124,6 +127,8 @@ class Objective(nn.Module):
             raise MgkitError(
                 f"class_weights needs {num_classes} positive values; got {tuple(weights.tolist())}."
             )
+        self.auxiliary = nn.ModuleDict({name: module for name, (module, _) in (auxiliary or {}).items()})
+        self.auxiliary_weights = {name: weight for name, (_, weight) in (auxiliary or {}).items()}
         # Not saved: they come from the training clips, not from the training.
         self.register_buffer("class_weights", weights, persistent=False)
         self.refinement = nn.ModuleDict()
@@ -174,6 +179,16 @@ class Objective(nn.Module):
                     loss = loss * ((refined.tp.sum() + refined.fn.sum()) / len(whole))
                 terms[f"pr_{name}"] = loss.detach()
                 total = total + self.alpha * self.term_weights[f"pr_{name}"] * loss
+            for kind, module in self.auxiliary.items():
+                if kind not in (output.auxiliary or {}):
+                    raise MgkitError(
+                        f"There is a loss of {kind!r}, but the {name} head has no such output: build the model with it."
+                    )
+                per_clip = module(cast(Mapping[str, Tensor], output.auxiliary)[kind].float(), labels)
+                count = per_clip.new_tensor(float(len(labels if whole is None else whole)))
+                loss = self._mean(per_clip, count, whole)
+                terms[f"{kind}_{name}"] = loss.detach()
+                total = total + self.auxiliary_weights[kind] * loss
         return ObjectiveOutput(total, terms, refinement)
 
     def _check(self, outputs: Mapping[str, PathwayOutput], labels: Tensor) -> Tensor:
@@ -201,7 +216,11 @@ class Objective(nn.Module):
         weights = (
             per_clip.new_ones(len(counted)) if self.class_weights is None else self.class_weights[counted]
         )
-        total, scale = weights.sum().detach(), 1
+        return self._mean(per_clip, weights.sum().detach(), whole)
+
+    def _mean(self, per_clip: Tensor, total: Tensor, whole: Tensor | None) -> Tensor:
+        """Losses (N,) by the sum `total` of their weights, in this process or in the whole batch: their share of a mean."""
+        scale = 1
         if self.training and world_size() > 1:
             total, scale = (sum_over_processes(total) if whole is None else total), world_size()
         return per_clip.sum() * scale / total.clamp(min=torch.finfo(total.dtype).tiny)

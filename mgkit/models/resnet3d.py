@@ -254,10 +254,15 @@ def recompute_blocks(model: nn.Module) -> None:
 
     Results and gradients stay what they are; a step takes about a third longer and holds a fraction of the
     activations: benchmarks/step.py has the numbers.
+
+    Raises:
+        MgkitError: if the model has no such block.
     """
-    for module in model.modules():
-        if isinstance(module, Bottleneck):
-            module.recompute = True
+    blocks = [module for module in model.modules() if isinstance(module, Bottleneck)]
+    if not blocks:
+        raise MgkitError("save_memory is for 3D CNNs, and this network is none: take it out, or use accumulation.")
+    for block in blocks:
+        block.recompute = True
 
 
 def rgb_pathway(

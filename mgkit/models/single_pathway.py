@@ -1,4 +1,5 @@
-"""One pathway alone: the RGB-only and pose-only models, which are also a two-pathway model's branches.
+"""One pathway alone: the RGB-only and pose-only models, which are also a two-pathway model's branches, and whatever
+other network reads one kind of input.
 
 Duan et al., "Revisiting Skeleton-based Action Recognition", CVPR 2022: PoseConv3D for pose, SlowOnly for RGB.
 """
@@ -6,7 +7,7 @@ Duan et al., "Revisiting Skeleton-based Action Recognition", CVPR 2022: PoseConv
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal, cast
+from typing import Literal, Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -20,24 +21,37 @@ __all__ = ["SinglePathway", "pick_input", "pose_only", "rgb_only"]
 Pathway = Literal["rgb", "pose"]
 
 
+class Backbone(Protocol):
+    """What a pathway's network must be beside an nn.Module: it says how many channels its features have."""
+
+    @property
+    def out_channels(self) -> Sequence[int]: ...
+
+    def __call__(self, x: Tensor) -> Tensor: ...
+
+
 class SinglePathway(nn.Module):
     """One pathway with its head.
 
     Args:
         name: "rgb" or "pose": which input it reads, and the key of its output.
-        backbone: a ResNet3d without lateral channels.
+        backbone: a ResNet3d without lateral channels, or any other network from the input to features (N, C, T, H, W)
+            that has `out_channels`, whose last is C, and refuses inputs that do not fit.
         num_classes, embedding_dim, embedding_pool, dropout, generator: see PathwayHead.
+        head: the head on these features instead of a PathwayHead with these arguments.
 
     Shapes:
-        forward: {name: (N, C, T, H, W), ...} -> {name: PathwayOutput}. Other inputs are ignored.
+        forward: {name: (N, C, T, H, W), ...} -> {name: PathwayOutput}. Other inputs are ignored. Skeleton networks take
+        (N, M, T, V, 3) instead.
     """
 
     def __init__(
         self,
         name: Pathway,
-        backbone: ResNet3d,
+        backbone: Backbone,
         num_classes: int,
         *,
+        head: PathwayHead | None = None,
         embedding_dim: int | None = 256,
         embedding_pool: tuple[Pool, Pool] = ("mean", "max"),
         dropout: float = 0.5,
@@ -47,30 +61,31 @@ class SinglePathway(nn.Module):
         if name not in ("rgb", "pose"):
             raise MgkitError(f"A pathway is called 'rgb' or 'pose', not {name!r}.")
         self.pathways: tuple[str, ...] = (name,)
-        head = PathwayHead(
-            backbone.out_channels[-1],
-            num_classes,
-            embedding_dim=embedding_dim,
-            embedding_pool=embedding_pool,
-            dropout=dropout,
-            generator=generator,
-        )
+        if head is None:
+            head = PathwayHead(
+                backbone.out_channels[-1],
+                num_classes,
+                embedding_dim=embedding_dim,
+                embedding_pool=embedding_pool,
+                dropout=dropout,
+                generator=generator,
+            )
         # The same names as in TwoPathway, so that merging two branches is copying by name.
-        self.backbones = nn.ModuleDict({name: backbone})
+        self.backbones = nn.ModuleDict({name: cast(nn.Module, backbone)})
         self.heads = nn.ModuleDict({name: head})
 
     def forward(self, inputs: Mapping[str, Tensor]) -> dict[str, PathwayOutput]:
         (name,) = self.pathways
-        backbone = cast(ResNet3d, self.backbones[name])
+        backbone = self.backbones[name]
         return {name: self.heads[name](backbone(pick_input(inputs, name, backbone)))}
 
 
-def pick_input(inputs: Mapping[str, Tensor], name: str, backbone: ResNet3d) -> Tensor:
+def pick_input(inputs: Mapping[str, Tensor], name: str, backbone: nn.Module) -> Tensor:
     """The input called `name`, or a MgkitError that says what is missing or has the wrong shape."""
     if name not in inputs:
         raise MgkitError(f"The model needs the input {name!r}, but got {some(inputs) or 'none'}.")
     x = inputs[name]
-    if x.ndim != 5 or x.shape[1] != backbone.in_channels:
+    if isinstance(backbone, ResNet3d) and (x.ndim != 5 or x.shape[1] != backbone.in_channels):
         raise MgkitError(
             f"The {name} input must have the shape (clips, {backbone.in_channels}, frames, height, width), "
             f"but has {tuple(x.shape)}. Frames have 3 channels, heatmaps one a joint of the skeleton."

@@ -12,6 +12,7 @@ from torch import Tensor
 from mgkit.errors import MgkitError, some
 from mgkit.models.weight_names import (
     Layout,
+    classifier_names,
     file_name_to_published,
     mentions_backbone,
     published_name,
@@ -64,6 +65,10 @@ def fit(
     known = {name: name for name in own} | {
         theirs: name for name in own if (theirs := published_name(name, layout)) is not None
     }
+    if layout == "same":
+        known |= {theirs: name for name in own for theirs in classifier_names(name)}
+        if joints is not None and not isinstance(joints, str):
+            raise MgkitError("joints= of a skeleton network is 'new' (its graph starts anew), or left out.")
     for what, mapping in (("classes", classes), ("joints", joints)):
         if isinstance(mapping, str) and mapping != "new":
             raise MgkitError(f"{what}= is a list of indices or 'new', not {mapping!r}.")
@@ -73,6 +78,7 @@ def fit(
     used: dict[str, str] = {}
     left: dict[str, str] = {}
     adapted: dict[str, str] = {}
+    renewed: set[str] = set()
     for name, value in source.items():
         published = file_name_to_published(name, known)
         ours = known.get(published)
@@ -82,6 +88,14 @@ def fit(
             left[name] = "the file has that weight twice"
         elif ".classifier." in ours and classes == "new":
             left[name] = "the classes are new"
+        elif (
+            layout == "same"
+            and joints == "new"
+            and ours.startswith("backbones.")
+            and value.shape != own[ours].shape
+        ):
+            left[name] = "the joints are new"
+            renewed.add(ours)
         else:
             used[ours] = name
             new[ours], how = _adapt(ours, value, own[ours], classes, joints)
@@ -96,9 +110,17 @@ def fit(
     lacking = [
         name
         for name in own
-        if name.startswith("backbones.") and name not in new and not name.endswith("num_batches_tracked")
+        if name.startswith("backbones.")
+        and name not in new
+        and name not in renewed
+        and not name.endswith("num_batches_tracked")
     ]
-    beyond = [name for name in left if mentions_backbone(file_name_to_published(name, known), pathways)]
+    beyond = [
+        name
+        for name, why in left.items()
+        if why != "the joints are new"
+        and mentions_backbone(file_name_to_published(name, known), pathways, layout)
+    ]
     if lacking or beyond:
         absent = [p for p in pathways if not any(name.startswith(f"backbones.{p}.") for name in new)]
         raise MgkitError(

@@ -2,7 +2,8 @@
 
 MMAction2 and PYSKL share one layout for SlowOnly, PoseConv3D ("one" pathway) and RGBPoseConv3D ("two"). The
 cross-modal fusion and prototype modules of PCAN (Li et al., AAAI 2025) sit in an RGBPoseConv3D; its fusion module
-alone is the layout "fusion".
+alone is the layout "fusion". Skeleton networks, TSM and Video Swin have the published names inside, so that only what
+is around them is called otherwise: the layout "same".
 """
 
 from __future__ import annotations
@@ -14,13 +15,14 @@ from typing import Literal
 __all__ = [
     "PROTOTYPES",
     "Layout",
+    "classifier_names",
     "file_name_to_published",
     "mentions_backbone",
     "published_name",
     "why_left",
 ]
 
-Layout = Literal["one", "two", "fusion"]
+Layout = Literal["one", "two", "fusion", "same"]
 
 # (D, K). The count of updates is an addition of ours: PCAN keeps none.
 PROTOTYPES = "cls_head.fr_{pathway}.spatio_cl_net.avg_f"
@@ -49,6 +51,8 @@ def published_name(name: str, layout: Layout) -> str | None:
         return ".".join(_FUSION.get(part, part) for part in name.split("."))
     two = layout == "two"
     match name.split("."):
+        case ["backbones", _, *rest] if layout == "same":
+            return ".".join(["backbone", *rest])
         case ["backbones", pathway, *rest]:
             backbone = f"backbone.{pathway}_path" if two else "backbone"
             match rest:
@@ -96,8 +100,18 @@ def file_name_to_published(name: str, known: Collection[str]) -> str:
     return name
 
 
-def mentions_backbone(name: str, pathways: Collection[str]) -> bool:
+def classifier_names(name: str) -> tuple[str, ...]:
+    """What a classifier is called in files of networks that keep their published names: MMAction2's, others'."""
+    match name.split("."):
+        case ["heads", _, "classifier", kind]:
+            return f"fc.{kind}", f"head.{kind}"
+    return ()
+
+
+def mentions_backbone(name: str, pathways: Collection[str], layout: Layout) -> bool:
     """Whether a file's name is of a stem or residual block of one of these pathways."""
+    if layout == "same":
+        return name.startswith("backbone.")
     own = re.match(r"backbones\.(\w+)\.", name)
     if own:
         return own[1] in pathways

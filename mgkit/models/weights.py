@@ -25,6 +25,7 @@ from mgkit.models.fusion import CrossModalFusion
 from mgkit.models.merging import branch_state, merge_branches
 from mgkit.models.objective import Objective
 from mgkit.models.refinement import PrototypicalRefinement
+from mgkit.models.resnet3d import ResNet3d
 from mgkit.models.single_pathway import SinglePathway
 from mgkit.models.two_pathway import TwoPathway
 from mgkit.models.weight_fitting import LoadReport, Mapped, fit, map_slices
@@ -54,7 +55,8 @@ def load_published(
     """Fill a model with the weights in a file, in place; or with two single branches' at once.
 
     Files of MMAction2, PYSKL, PCAN, torchvision's 2D ResNets (for the RGB pathway; kernels are spread over time) and
-    our own are recognised by their names. Whatever the file has no value for keeps the model's own.
+    our own are recognised by their names; for skeleton networks, TSM and Video Swin those of PYSKL, MMAction2,
+    torchvision and Hyperformer. Whatever the file has no value for keeps the model's own.
 
     Args:
         source: a file, or {"rgb": file, "pose": file} to merge two single-pathway files into a two-pathway model as
@@ -66,7 +68,7 @@ def load_published(
             None for a new one ("new": all are), whose classifier row and prototype stay the model's. By default they
             must be as many, and are taken to be the same. Of two files, {"rgb": ..., "pose": ...} is one for each.
         joints: the same for the pose input's joints (or limbs): a new one keeps the model's kernel. match_names makes
-            either list from names.
+            either list from names. A skeleton network takes "new" only: what depends on its graph stays the model's.
         part: which weights to take from a file that has several, see read_checkpoint.
 
     Returns:
@@ -85,7 +87,7 @@ def load_published(
         state, report = fit(
             file.state,
             model.state_dict(),
-            "two" if isinstance(model, TwoPathway) else "one",
+            _layout(model),
             model.pathways,
             classes,
             joints,
@@ -226,7 +228,9 @@ def to_mmaction2(model: Model) -> dict[str, Tensor]:
 def _layout(model: Model) -> Layout:
     if isinstance(model, CrossModalFusion):
         return "fusion"
-    return "two" if isinstance(model, TwoPathway) else "one"
+    if isinstance(model, TwoPathway):
+        return "two"
+    return "one" if isinstance(model.backbones[model.pathways[0]], ResNet3d) else "same"
 
 
 # Prototypes

@@ -7,19 +7,54 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import nn
 
-from mgkit.models import Objective, SinglePathway, TwoPathway, open_residual_blocks, two_pathway
-from mgkit.models import pose_only as pose_model
-from mgkit.models import rgb_only as rgb_model
-from mgkit.training.recipes import Recipe
+from mgkit.data.clips import Clips
+from mgkit.data.inputs import SKELETON_NETWORKS
+from mgkit.data.skeletons import Skeleton
+from mgkit.data.word_vectors import class_vectors
+from mgkit.errors import MgkitError
+from mgkit.models import (
+    Objective,
+    PathwayHead,
+    SinglePathway,
+    TwoPathway,
+    open_residual_blocks,
+    pose_pathway,
+    rgb_pathway,
+    two_pathway,
+)
+from mgkit.models.graphs import SkeletonGraph
+from mgkit.models.long_tail import GroupedHead, GroupLoss, class_groups
+from mgkit.models.semantic import SemanticHead, SemanticLoss
+from mgkit.models.single_pathway import Backbone
+from mgkit.models.tsm import tsm_resnet
+from mgkit.models.video_swin import video_swin
+from mgkit.training.recipe import Recipe
 
-__all__ = ["build_model", "build_objective"]
+__all__ = ["build_model", "build_objective", "class_weights"]
 
 
 def build_model(
-    recipe: Recipe, num_classes: int, input_channels: int, generator: torch.Generator | None = None
+    recipe: Recipe,
+    num_classes: int,
+    input_channels: int,
+    generator: torch.Generator | None = None,
+    *,
+    skeleton: Skeleton | None = None,
+    class_counts: npt.NDArray[np.int64] | None = None,
 ) -> SinglePathway | TwoPathway:
-    """The network of a recipe; `input_channels` are the heatmap channels (joints, or limbs)."""
+    """The network of a recipe.
+
+    Args:
+        recipe: of the training.
+        num_classes: K.
+        input_channels: the heatmap channels (joints, or limbs) of a CNN with a pose pathway.
+        generator: source of the first weights; torch's own when omitted.
+        skeleton: the layout whose graph a skeleton network is built on.
+        class_counts: (K,) training clips, which classes are grouped by (`recipe.class_groups`); without them the groups
+            are those of the weights that will be loaded.
+    """
     heads: dict[str, Any] = {
         "embedding_dim": recipe.embedding_dim,
         "embedding_pool": recipe.embedding_pool,
@@ -27,12 +62,12 @@ def build_model(
         "generator": generator,
     }
     model: SinglePathway | TwoPathway
-    if recipe.pathways == ("rgb",):
-        model = rgb_model(num_classes, width=recipe.rgb_width, blocks=recipe.rgb_blocks, **heads)
-    elif recipe.pathways == ("pose",):
-        model = pose_model(
-            num_classes, input_channels, width=recipe.pose_width, blocks=recipe.pose_blocks,
-            halve_time=recipe.halve_time, **heads,
+    if not recipe.two_pathway:
+        name: Any = recipe.pathways[0]
+        backbone = build_backbone(recipe, input_channels, skeleton, generator)
+        model = SinglePathway(
+            name, backbone, num_classes,
+            head=build_head(recipe, backbone.out_channels[-1], num_classes, class_counts, **heads),
         )  # fmt: skip
     else:
         model = two_pathway(
@@ -57,13 +92,101 @@ def build_model(
     return model
 
 
+def build_backbone(
+    recipe: Recipe, input_channels: int, skeleton: Skeleton | None, generator: torch.Generator | None
+) -> Backbone:
+    """The network of a recipe of one pathway up to its features; arguments as of `build_model`."""
+    if recipe.network in SKELETON_NETWORKS:
+        if skeleton is None:
+            raise MgkitError(f"{recipe.network} is built on a skeleton's graph: give clips, or a skeleton.")
+        graph = SkeletonGraph(len(skeleton), skeleton.root, skeleton.inward)
+        return skeleton_network(
+            recipe.network, graph, width=recipe.pose_width, blocks=recipe.pose_blocks, persons=recipe.persons,
+            generator=generator,
+        )  # fmt: skip
+    if recipe.network == "tsm":
+        return tsm_resnet(
+            width=recipe.rgb_width, blocks=recipe.rgb_blocks, segments=recipe.rgb_frames, generator=generator
+        )
+    if recipe.network == "video-swin":
+        return video_swin(width=recipe.rgb_width, blocks=recipe.rgb_blocks, generator=generator)
+    if recipe.pathways == ("rgb",):
+        return rgb_pathway(width=recipe.rgb_width, blocks=recipe.rgb_blocks, generator=generator)
+    return pose_pathway(
+        input_channels, width=recipe.pose_width, blocks=recipe.pose_blocks, halve_time=recipe.halve_time,
+        generator=generator,
+    )  # fmt: skip
+
+
+def build_head(
+    recipe: Recipe,
+    channels: int,
+    num_classes: int,
+    class_counts: npt.NDArray[np.int64] | None,
+    **settings: Any,
+) -> PathwayHead:
+    """The head of a recipe of one pathway, on `channels` channels; `settings` are those of every PathwayHead."""
+    if recipe.semantic:
+        return SemanticHead(channels, num_classes, semantic_dim=recipe.semantic_dim, **settings)
+    if recipe.class_groups:
+        groups = None if class_counts is None else class_groups(class_counts, recipe.class_groups)
+        return GroupedHead(
+            channels,
+            num_classes,
+            groups=recipe.class_groups,
+            assignment=groups,
+            share=recipe.group_share,
+            **settings,
+        )
+    return PathwayHead(channels, num_classes, **settings)
+
+
+def semantic_vectors(recipe: Recipe, clips: Clips) -> npt.NDArray[np.float32] | None:
+    """(K, `recipe.semantic_dim`) vectors of the class names of clips; None for a recipe without a semantic loss.
+
+    Raises:
+        MgkitError: the vectors cannot be had (see `class_vectors`), or have another width than the recipe says.
+    """
+    if not recipe.semantic:
+        return None
+    vectors = class_vectors(clips.classes.names, recipe.semantic).vectors
+    if vectors.shape[1] != recipe.semantic_dim:
+        raise MgkitError(
+            f"{recipe.semantic} has vectors of {vectors.shape[1]} numbers, and the recipe says {recipe.semantic_dim}: "
+            f"set semantic_dim={vectors.shape[1]}."
+        )
+    return vectors
+
+
+def _auxiliary_losses(
+    recipe: Recipe, num_classes: int, vectors: npt.NDArray[np.float32] | None
+) -> dict[str, tuple[nn.Module, float]]:
+    """The losses of what the head of a recipe has beside logits."""
+    if recipe.semantic:
+        if vectors is None:
+            vectors = np.zeros((num_classes, recipe.semantic_dim), np.float32)
+        return {"semantic": (SemanticLoss(vectors), recipe.semantic_weight)}
+    if recipe.class_groups:
+        return {"groups": (GroupLoss(), recipe.group_weight)}
+    return {}
+
+
 def build_objective(
     recipe: Recipe,
     num_classes: int,
     generator: torch.Generator | None = None,
     class_counts: npt.NDArray[np.int64] | None = None,
+    *,
+    vectors: npt.NDArray[np.float32] | None = None,
 ) -> Objective:
-    """The loss of a recipe, with its prototypes; `class_counts` are the training clips of each class."""
+    """The loss of a recipe, with its prototypes.
+
+    Args:
+        recipe, num_classes, generator: as for `build_model`.
+        class_counts: (K,) training clips of each class.
+        vectors: (K, `recipe.semantic_dim`) of the class names, where the recipe has a semantic loss; without them they
+            are those of the weights that will be loaded.
+    """
     weights = None if class_counts is None else class_weights(recipe, class_counts)
     terms = {
         f"{term}_{name}": getattr(recipe, f"{term}_{name}_weight")
@@ -79,6 +202,7 @@ def build_objective(
         label_smoothing=recipe.label_smoothing,
         class_weights=None if weights is None else weights.tolist(),
         term_weights=terms,
+        auxiliary=_auxiliary_losses(recipe, num_classes, vectors),
         momentum=recipe.prototype_momentum,
         memory=recipe.prototype_memory,
         temperature=recipe.temperature,

@@ -70,8 +70,9 @@ def explain(
 
     The explained score is the log-odds of the class in one output, log p - log(1 - p), for the view in the middle (the
     only one of `test` with one view). That of "fused" goes back through both pathways, and with laterals or fusion that
-    of either pathway reaches the inputs of both. What a joint is given is summed over its heatmap; a limb gives half to
-    each of its ends; a picture is summed over a coarse grid. All in nats, in float32 on any device.
+    of either pathway reaches the inputs of both. What a joint is given is summed over its heatmap, or its coordinates
+    and score; a limb or bone gives half to each of its ends; a picture is summed over a coarse grid. All in nats, in
+    float32 on any device.
 
     Work that is interrupted is kept up to the last clips saved, and the same call goes on there: clips that have been
     explained with the same settings are not explained again.
@@ -207,6 +208,21 @@ def over_joints(values: Tensor, skeleton: Skeleton, heatmap: str) -> Tensor:
     return sums @ ends
 
 
+def over_skeleton(values: Tensor, skeleton: Skeleton, stream: str) -> Tensor:
+    """Attributions of key-points (N, M, T, V, 3) to (N, T, V): sums over people, x, y and score.
+
+    A bone gives half to each of its ends; the root's, which is nothing but its score, stays there. A movement belongs
+    to the frame that it starts from.
+    """
+    sums = values.double().sum((1, 4))  # (N, T, V)
+    if not stream.startswith("bone"):
+        return sums
+    ends = 0.5 * torch.eye(len(skeleton), dtype=torch.float64, device=values.device)
+    for joint, parent in enumerate(skeleton.parents):
+        ends[joint, int(parent)] += 0.5
+    return sums @ ends
+
+
 def over_grid(values: Tensor, parts: int = GRID) -> Tensor:
     """Attributions of pictures (N, C, T, H, W) to (N, T, G, G): sums over the channels and over G x G even parts.
 
@@ -276,7 +292,11 @@ def _explained(
             times = [view_times(spec, int(lengths[row])) for row in rows]
             parts: dict[str, npt.NDArray[Any]] = {}
             if "pose" in inputs:
-                joints = over_joints(found.parts["pose"].cpu(), clips.skeleton, spec.heatmap)
+                values = found.parts["pose"].cpu()
+                if spec.keypoints:
+                    joints = over_skeleton(values, clips.skeleton, spec.stream)
+                else:
+                    joints = over_joints(values, clips.skeleton, spec.heatmap)
                 parts |= {"joints": joints.numpy(), "pose_frames": np.stack([t["pose"] for t in times])}
             if "rgb" in inputs:
                 maps = over_grid(found.parts["rgb"].cpu())

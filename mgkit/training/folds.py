@@ -21,7 +21,7 @@ from mgkit.results.scores import import_scores
 from mgkit.training.inference import test
 from mgkit.training.loop import train
 from mgkit.training.processes import wait_for_all
-from mgkit.training.recipes import Recipe
+from mgkit.training.recipe import Recipe
 
 
 @dataclass(frozen=True, eq=False)

@@ -32,10 +32,10 @@ from mgkit.progress import Progress
 from mgkit.results.runs import Embeddings, Predictions, Run, load_run, write_embeddings, write_predictions
 from mgkit.results.view_scores import ViewScores, write_view_scores
 from mgkit.training.building import build_model, build_objective
-from mgkit.training.device import cpu_threads, default_workers, make_fabric, unwrapped_errors
+from mgkit.training.device import cpu_threads, default_workers, make_fabric, suit_memory, unwrapped_errors
 from mgkit.training.feeding import on_device
 from mgkit.training.processes import on_first
-from mgkit.training.recipes import Recipe
+from mgkit.training.recipe import Recipe
 
 
 def test(
@@ -174,11 +174,13 @@ def open_network(
         raise MgkitError(f"rectification is {rectification}: use a number, 0 or more.")
     fabric = make_fabric(device, devices=devices, nodes=nodes)
     fabric.launch()
-    model = build_model(recipe, len(clips.classes), recipe.input_spec().channels(clips.skeleton))
+    channels = recipe.input_spec().channels(clips.skeleton)
+    model = build_model(recipe, len(clips.classes), channels, skeleton=clips.skeleton)
     objective = build_objective(recipe, len(clips.classes))
     state = load_checkpoint(run.checkpoint(checkpoint))
     restore(state, run.checkpoint(checkpoint), model=model, objective=objective)
-    model.to(fabric.device, memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+    model.to(fabric.device)
+    suit_memory(model)
     objective.to(fabric.device)
     return Network(model, objective, recipe, clips, fabric, state["epoch"] + 1)
 

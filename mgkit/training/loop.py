@@ -8,6 +8,7 @@ CPU, with the weights of one that never was. On several processes each takes its
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from lightning_fabric import Fabric
 from torch.utils.data import DataLoader
@@ -32,7 +34,7 @@ from mgkit.progress import Progress
 from mgkit.results.beginning import create_run
 from mgkit.results.metrics import macro_f1, top1
 from mgkit.results.runs import Run, append_history, load_run, write_prototypes, write_status
-from mgkit.training.building import build_model, build_objective
+from mgkit.training.building import build_model, build_objective, semantic_vectors
 from mgkit.training.checkpoints import Checkpoints, Position, remove_left_overs
 from mgkit.training.device import (
     cpu_threads,
@@ -40,6 +42,7 @@ from mgkit.training.device import (
     environment,
     make_fabric,
     make_optimizer,
+    suit_memory,
     unwrapped_errors,
 )
 from mgkit.training.feeding import on_device
@@ -47,7 +50,7 @@ from mgkit.training.inference import predict
 from mgkit.training.live import Live
 from mgkit.training.logs import Logs
 from mgkit.training.processes import on_first, restore_random_states, seed_process, share_buffers
-from mgkit.training.recipes import Recipe
+from mgkit.training.recipe import Recipe
 from mgkit.training.starts import Start, Weights, apply_start, check_start, find_start, start_settings
 from mgkit.training.status import Status, Stop, stopping
 from mgkit.training.tally import Tally, epoch_line
@@ -176,7 +179,10 @@ def _run(job: Job, recipe: Recipe, out: Path, start: Start | None) -> None:
     train_set = ClipDataset(training_clips, spec, training=True, seed=seed)
     val_set = None if val_clips is None else ClipDataset(val_clips, spec, training=False)
     given = find_start(start, recipe, clips)
+    vectors = semantic_vectors(recipe, clips)
     settings: dict[str, Any] = {"seed": seed, "train_split": job.train_split, "val_split": job.val_split}
+    if vectors is not None:
+        settings["class_vectors"] = hashlib.sha256(vectors.tobytes()).hexdigest()
     if given:
         settings["start"] = start_settings(given, recipe)
         if not (out / "checkpoints" / "last.pt").is_file():
@@ -228,7 +234,7 @@ def _run(job: Job, recipe: Recipe, out: Path, start: Start | None) -> None:
             stopping() as stop,
         ):
             status.message = _train(
-                job, recipe, train_set, val_set, out, first, workers, progress, logs, stop
+                job, recipe, train_set, val_set, out, first, workers, progress, logs, stop, vectors
             )
 
 
@@ -243,19 +249,24 @@ def _train(
     progress: bool,
     logs: Logs,
     stop: Stop,
+    vectors: npt.NDArray[np.float32] | None,
 ) -> str:
     """Train the epochs of one recipe; returns what there is to say about how it ended."""
     fabric, seed, clips = job.fabric, job.seed, train_set.clips
     generator = torch.Generator().manual_seed(seed)
     classes = len(clips.classes)
-    model = build_model(recipe, classes, train_set.spec.channels(clips.skeleton), generator)
-    objective = build_objective(recipe, classes, generator, np.bincount(clips.labels, minlength=classes))
+    counts = np.bincount(clips.labels, minlength=classes)
+    model = build_model(
+        recipe, classes, train_set.spec.channels(clips.skeleton), generator, skeleton=clips.skeleton,
+        class_counts=counts,
+    )  # fmt: skip
+    objective = build_objective(recipe, classes, generator, counts, vectors=vectors)
     if start and not (out / "checkpoints" / "last.pt").is_file():
         report = str(apply_start(model, objective, start, recipe, clips))
         on_first(fabric, lambda: _write_text(out / "start.txt", report))
     if recipe.batch_norm == "batch" and fabric.world_size > 1:
         normalise_over_processes(model, fabric.device)
-    model.to(memory_format=torch.channels_last_3d)
+    suit_memory(model)
     if job.save_memory:
         recompute_blocks(model)
     optimizer = make_optimizer(model, recipe, fabric.device)
@@ -284,7 +295,7 @@ def _train(
         began = time.monotonic() - at.seconds
         rate = recipe.learning_rate_at(at.epoch)
         for group in optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group.get("factor", 1.0)
         model.train()
         objective.train()
         if recipe.batch_norm == "frozen":

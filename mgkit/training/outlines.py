@@ -12,7 +12,7 @@ from mgkit.errors import MgkitError
 from mgkit.models.outline import outline as outline_of_model
 from mgkit.results.runs import Run
 from mgkit.training.building import build_model
-from mgkit.training.recipes import Recipe
+from mgkit.training.recipe import Recipe
 
 __all__ = ["outline"]
 
@@ -68,7 +68,7 @@ def outline(
         "pose": (channels or 1, spec.pose_frames, spec.heatmap_size, spec.heatmap_size),
     }
     with torch.device("meta"):  # no memory, and no time spent on first weights
-        model = build_model(recipe, classes, channels or 1)
+        model = build_model(recipe, classes, channels or 1, skeleton=skeleton)
     found = outline_of_model(model, {name: shapes[name] for name in recipe.pathways})
     losses: list[dict[str, Any]] = []
     for name in recipe.pathways:

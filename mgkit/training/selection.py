@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from mgkit.training.recipes import Recipe
+from mgkit.training.recipe import Recipe
 
 
 @dataclass

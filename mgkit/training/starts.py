@@ -116,8 +116,9 @@ def check_start(start: Mapping[str, Weights], recipe: Recipe, clips: Clips) -> N
         generator = torch.Generator().manual_seed(0)
         with torch.random.fork_rng(devices=[]):
             model = build_model(
-                part, len(clips.classes), part.input_spec().channels(clips.skeleton), generator
-            )
+                part, len(clips.classes), part.input_spec().channels(clips.skeleton), generator,
+                skeleton=clips.skeleton,
+            )  # fmt: skip
             objective = build_objective(part, len(clips.classes), generator)
         apply_start(model, objective, {"all": weights}, part, clips)
 
@@ -164,6 +165,9 @@ def apply_start(
 
 
 def _joints(weights: Weights, recipe: Recipe, clips: Clips) -> Any:
+    if recipe.network != "cnn" and isinstance(weights.joints, str):
+        same = weights.joints != "new" and get_skeleton(weights.joints).joints == clips.skeleton.joints
+        return None if same else "new"  # what belongs to one graph is of no use on another
     if weights.joints is None or weights.joints == "new" or not isinstance(weights.joints, str):
         return _mapped(weights.joints)
     return match_names(

@@ -14,7 +14,7 @@ import torch
 
 from mgkit.errors import MgkitError
 from mgkit.results.runs import load_run, write_status
-from mgkit.training.recipes import Recipe
+from mgkit.training.recipe import Recipe
 
 
 class Status:

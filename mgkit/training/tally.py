@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mgkit.models import fuse_probabilities
 from mgkit.models.distributed import sum_over_processes, world_size
-from mgkit.training.recipes import Recipe
+from mgkit.training.recipe import Recipe
 
 # What the history counts, per pathway: TP, FN and FP, and the clips whose score the refinement lowered.
 COUNTS = ("tp", "fn", "fp", "lowered_fn", "lowered_fp")

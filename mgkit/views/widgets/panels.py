@@ -103,7 +103,7 @@ class Panels:
         if spec is not None:
             times = seen.sampled(spec, frames.meta["total"], self.view)
             panel["sampled"] = {name: times[name].tolist() for name in self.pathways}
-            if heat and "pose" in times and frames.meta["pose"] is not None:
+            if heat and "pose" in times and not spec.keypoints and frames.meta["pose"] is not None:
                 maps = self._cache.get(
                     (clip_id, "heat"),
                     lambda: pack_heatmaps(seen.seen_heatmaps(self.clips, clip_id, spec, self.view)),

@@ -15,6 +15,8 @@ from mgkit.data.skeletons import Skeleton
 from mgkit.errors import MgkitError
 
 GROUPS = ("left", "middle", "right")
+# Input settings that a recorded recipe leaves out where they are the usual ones.
+LATER = ("network", "stream", "persons", "rotation", "scaling")
 
 
 class View(NamedTuple):
@@ -34,9 +36,9 @@ def recorded_inputs(recipe: Mapping[str, Any]) -> InputSpec | None:
         MgkitError: the recorded values contradict each other.
     """
     names = [field.name for field in fields(InputSpec)]
-    if any(name not in recipe for name in names):
+    if any(name not in recipe and name not in LATER for name in names):
         return None
-    values: dict[str, Any] = {name: recipe[name] for name in names}
+    values: dict[str, Any] = {name: recipe[name] for name in names if name in recipe}
     plain: dict[str, Any] = {
         key: tuple(value) if isinstance(value, list) else value for key, value in values.items()
     }

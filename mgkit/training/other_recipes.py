@@ -1,0 +1,236 @@
+"""Recipes of the other systems in the paper's comparison, each trained and tested by the same two calls.
+
+Settings are those that the systems were published with, as far as one machine and clips of a second or two allow; what
+differs is said with each. Every recipe takes changes: `ctrgcn(stream="bone", epochs=30)`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from mgkit.errors import MgkitError
+from mgkit.training.recipe import Recipe
+
+__all__ = [
+    "aagcn",
+    "ctrgcn",
+    "dgstgcn",
+    "ehct",
+    "hyperformer",
+    "narrow",
+    "poseconv3d_semantic",
+    "stgcn",
+    "stgcnpp",
+    "stgcnpp_strong",
+    "tsm",
+    "video_swin_base",
+    "video_swin_small",
+    "video_swin_tiny",
+]
+
+# --- skeleton networks ----------------------------------------------------------------------------------------------
+
+
+def _skeleton(network: str, changes: dict[str, Any], **settings: Any) -> Recipe:
+    """PYSKL's training of its graph networks (Duan et al., 2022): 100 frames, SGD, cosine, 80 passes over the clips."""
+    usual: dict[str, Any] = {
+        "network": network,
+        "pathways": ("pose",),
+        "pose_frames": 100,
+        "pose_width": 64,
+        "pose_blocks": (4, 3, 3),
+        "dropout": 0.0,
+        "epochs": 80,
+        "batch_size": 16,
+        "learning_rate": 0.1,
+        "learning_rate_batch": 128,
+        "schedule": "cosine",
+        "nesterov": True,
+        "weight_decay": 5e-4,
+    }
+    return Recipe(**{**usual, **settings, **changes})
+
+
+def stgcn(**changes: Any) -> Recipe:
+    """ST-GCN (Yan et al., AAAI 2018), trained as PYSKL does."""
+    return _skeleton("stgcn", changes)
+
+
+def stgcnpp(**changes: Any) -> Recipe:
+    """ST-GCN++ (Duan et al., PYSKL, 2022)."""
+    return _skeleton("stgcnpp", changes)
+
+
+def stgcnpp_strong(**changes: Any) -> Recipe:
+    """ST-GCN++ with strong augmentation: clips turned by up to 17 degrees (0.3 rad) and resized by up to 20 %.
+
+    Both are about the middle of the frame, in pixels and alike in both directions: a turn of coordinates that were
+    divided by width and height apart would shear the body, and a joint that was not seen would move from its mark.
+    """
+    return _skeleton("stgcnpp", changes, rotation=17.0, scaling=0.2)
+
+
+def aagcn(**changes: Any) -> Recipe:
+    """AAGCN (Shi et al., IEEE TIP 2020), trained as PYSKL does."""
+    return _skeleton("aagcn", changes)
+
+
+def ctrgcn(**changes: Any) -> Recipe:
+    """CTR-GCN (Chen et al., ICCV 2021), trained as PYSKL does."""
+    return _skeleton("ctrgcn", changes)
+
+
+def dgstgcn(**changes: Any) -> Recipe:
+    """DG-STGCN (Duan et al., 2022)."""
+    return _skeleton("dgstgcn", changes)
+
+
+def hyperformer(**changes: Any) -> Recipe:
+    """Hypergraph transformer (Zhou et al., 2022): 64 frames, label smoothing, steps late in a long training."""
+    return _skeleton(
+        "hyperformer",
+        changes,
+        pose_frames=64,
+        pose_width=216,
+        pose_blocks=(10,),
+        epochs=140,
+        batch_size=64,
+        learning_rate=0.025,
+        learning_rate_batch=64,
+        schedule="step",
+        milestones=(110, 120),
+        warmup_epochs=5,
+        weight_decay=4e-4,
+        label_smoothing=0.1,
+    )
+
+
+def ehct(**changes: Any) -> Recipe:
+    """Our reading of EHCT (Huang et al., MiGA 2023): a hypergraph transformer with a classifier for each of three
+    groups of classes alike in frequency, whose answers are part of the prediction; see `mgkit.models.long_tail`."""
+    return hyperformer(**{"class_groups": 3, **changes})
+
+
+# --- RGB networks ---------------------------------------------------------------------------------------------------
+
+
+def tsm(**changes: Any) -> Recipe:
+    """TSM (Lin et al., ICCV 2019): ResNet-50, 8 segments; the head learns five times as fast as the rest."""
+    usual: dict[str, Any] = {
+        "network": "tsm",
+        "pathways": ("rgb",),
+        "epochs": 50,
+        "batch_size": 16,
+        "learning_rate": 0.05,
+        "learning_rate_batch": 64,
+        "backbone_rate": 0.2,
+        "milestones": (20, 40),
+        "gradient_clip": 20.0,
+    }
+    return Recipe(**{**usual, **changes})
+
+
+def _video_swin(width: int, blocks: tuple[int, ...], changes: dict[str, Any]) -> Recipe:
+    """Video Swin (Liu et al., CVPR 2022): AdamW, the backbone at a tenth of the head's rate, 32 frames."""
+    usual: dict[str, Any] = {
+        "network": "video-swin",
+        "pathways": ("rgb",),
+        "rgb_frames": 32,
+        "rgb_width": width,
+        "rgb_blocks": blocks,
+        "epochs": 30,
+        "batch_size": 8,
+        "optimizer": "adamw",
+        "learning_rate": 1e-3,
+        "learning_rate_batch": 64,
+        "backbone_rate": 0.1,
+        "schedule": "cosine",
+        "warmup_epochs": 3,
+        "weight_decay": 0.05,
+    }
+    return Recipe(**{**usual, **changes})
+
+
+def video_swin_tiny(**changes: Any) -> Recipe:
+    """Video Swin-T, fine-tuned; give Kinetics weights with `start=`."""
+    return _video_swin(96, (2, 2, 6, 2), changes)
+
+
+def video_swin_small(**changes: Any) -> Recipe:
+    """Video Swin-S, fine-tuned."""
+    return _video_swin(96, (2, 2, 18, 2), changes)
+
+
+def video_swin_base(**changes: Any) -> Recipe:
+    """Video Swin-B, fine-tuned: the RGB member of the paper's ensemble."""
+    return _video_swin(128, (2, 2, 18, 2), changes)
+
+
+# --- PoseConv3D with a semantic loss --------------------------------------------------------------------------------
+
+
+def poseconv3d_semantic(vectors: str | Path = "", **changes: Any) -> Recipe:
+    """PoseConv3D that also learns to tell the vectors of the class names (Li et al., MiGA 2023, the winner).
+
+    Train it with `heatmap="joint"` and with `heatmap="limb"`; the authors fuse the two at 0.4 to 0.6 (`mg.ensemble`).
+
+    Args:
+        vectors: where the vectors come from: a file in GloVe's text format, or "sentence:" and a model of
+            sentence-transformers, see `mgkit.data.word_vectors.class_vectors`. Their width is `semantic_dim`, 300.
+        changes: of the recipe.
+    """
+    changes = {"pathways": ("pose",), "semantic": str(vectors), **changes}
+    if not changes["semantic"]:
+        raise MgkitError(
+            "poseconv3d_semantic needs vectors of the class names: give a file of word vectors in GloVe's text format "
+            '(--set semantic=glove.6B.300d.txt), or "sentence:all-MiniLM-L6-v2" with semantic_dim=384.'
+        )
+    return Recipe(**changes)
+
+
+# --- narrow ---------------------------------------------------------------------------------------------------------
+
+
+def narrow(recipe: Recipe, **changes: Any) -> Recipe:
+    """The same system made narrow enough for two CPU cores and a small set of clips, in minutes.
+
+    Same code, fewer channels, blocks, frames and epochs: to try things out and for the notebooks, not for results.
+
+    >>> from mgkit.training.recipes import ctrgcn
+    >>> narrow(ctrgcn(stream="bone")).stream
+    'bone'
+    """
+    if recipe.two_pathway:
+        raise MgkitError(
+            "narrow() is for networks of one pathway; mg.recipes.demo() is the narrow two-pathway one."
+        )
+    common: dict[str, Any] = {
+        "embedding_dim": 64, "alpha": 0.05, "epochs": 20, "batch_size": 16, "learning_rate_batch": 16,
+        "schedule": "cosine", "warmup_epochs": 1, "dropout": min(recipe.dropout, 0.2),
+    }  # fmt: skip
+    by_network: dict[str, Any] = {
+        "pose_frames": 32,
+        "pose_width": 16,
+        "pose_blocks": (1, 1, 1),
+        "learning_rate": 0.1,
+    }
+    if recipe.network == "hyperformer":
+        by_network = {"pose_frames": 32, "pose_width": 48, "pose_blocks": (3,), "learning_rate": 0.02}
+    elif recipe.network == "tsm":
+        by_network = {
+            "rgb_size": 80, "rgb_width": 16, "rgb_blocks": (1, 1, 1, 1), "learning_rate": 0.05, "backbone_rate": 1.0
+        }  # fmt: skip
+    elif recipe.network == "video-swin":
+        by_network = {
+            "rgb_frames": 8, "rgb_size": 64, "rgb_width": 24, "rgb_blocks": (1, 1), "learning_rate": 1e-3,
+            "backbone_rate": 1.0,
+        }  # fmt: skip
+    elif recipe.network == "cnn":
+        by_network = {
+            "rgb_width": 8, "pose_width": 8, "rgb_blocks": (1, 1, 1, 1), "pose_blocks": (1, 1, 1),
+            "zero_init_blocks": False, "rgb_size": 80, "heatmap_size": 20, "learning_rate": 0.05,
+            "crop_area": (0.8, 1.0),
+        }  # fmt: skip
+    return replace(recipe, **{**common, **by_network, **changes})
