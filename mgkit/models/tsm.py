@@ -197,7 +197,7 @@ def tsm_resnet(
 ) -> TSMResNet:
     """TSM: ResNet-50 by default, (N, 3, T, H, W) -> (N, 2048, T, H / 32, W / 32).
 
-    T is the number of segments, 8 in the published networks: one frame of each, as `sampling` draws them. Weights
+    T is the number of segments, 8 in the published networks: one frame drawn from each. Weights
     trained at one T work at another, though each frame then has neighbours at another distance.
 
     Args:
