@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Literal, NamedTuple, cast
 
 import torch
@@ -27,11 +28,13 @@ class PathwayOutput(NamedTuple):
         logits: (N, K) class scores before the softmax.
         embedding: (N, D) for the prototypes, or None if the model was built with `embedding_dim=None`.
         features: (N, C, T, H, W) last feature map, non-negative: what saliency maps start from.
+        auxiliary: what a head has beside logits for a loss of its own, by name; empty for most.
     """
 
     logits: Tensor
     embedding: Tensor | None
     features: Tensor
+    auxiliary: Mapping[str, Tensor] = MappingProxyType({})
 
 
 class PathwayHead(nn.Module):
