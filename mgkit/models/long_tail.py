@@ -1,0 +1,273 @@
+"""Classifiers for groups of classes that are about equally frequent, and their ensemble: a reading of EHCT.
+
+Huang, Guo, Peng and Xia, "Micro-gesture Classification Based on Ensemble Hypergraph-convolution Transformer", MiGA
+challenge at IJCAI 2023 (second place). Theirs, as the abstract says: hypergraph transformers; several models, each
+focused on some of the categories; training on grouped data, and an ensemble of the models, against the imbalance of
+the categories. Ours, where the abstract is silent: the models are classifiers on one shared network, beside the
+ordinary one, instead of networks of their own; classes are grouped by how often they occur in training; each
+group's classifier tells its classes from each other and from "another group"; and the ensemble as GroupedHead has it.
+Nothing here needs a hypergraph transformer: the head takes any network's features.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left
+from collections.abc import Sequence
+from fractions import Fraction
+from operator import index
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from mgkit.errors import MgkitError
+from mgkit.models.heads import PathwayHead, PathwayOutput, Pool
+from mgkit.models.prototypes import checked_labels
+from mgkit.models.similarity import at_least_float32
+
+__all__ = ["GroupLoss", "GroupedHead", "class_groups"]
+
+
+def class_groups(counts: Sequence[int] | npt.NDArray[np.integer] | Tensor, groups: int) -> Tensor:
+    """Put classes that are about equally frequent into one group.
+
+    Classes are sorted by their clips and cut into runs such that the largest ratio between the most and the least
+    frequent class of a run is as small as that many runs allow; among such cuts, the one whose numbers of classes
+    differ least (their squares sum to the least), and of several the one whose frequent groups are smallest. A class
+    without clips counts as one that is as rare as the rarest with some: it joins the rarest.
+
+    Args:
+        counts: K numbers of training clips, not negative, at least one positive.
+        groups: G, from 1 to K.
+
+    Returns:
+        (K,) int64, the group of each class: 0 holds the most frequent classes, G - 1 the rarest. None is empty.
+
+    Raises:
+        MgkitError: if the counts or the number of groups are out of range.
+
+    Example:
+        >>> class_groups([9, 800, 100, 0, 1000, 70], groups=3)
+        tensor([2, 0, 1, 2, 0, 1])
+    """
+    values = _integers(counts, "counts")
+    if not values or min(values) < 0 or max(values) == 0:
+        raise MgkitError(
+            f"counts must be the training clips of each class, not negative and not all 0; got {values}."
+        )
+    if not 1 <= groups <= len(values):
+        raise MgkitError(f"{len(values)} classes make 1 to {len(values)} groups; got groups={groups}.")
+    rarest = min(value for value in values if value)
+    values = [max(value, rarest) for value in values]
+    order = sorted(range(len(values)), key=lambda k: (-values[k], k))
+    sizes = _even_runs([values[k] for k in order], groups)
+    group = torch.empty(len(values), dtype=torch.int64)
+    group[torch.tensor(order)] = torch.arange(groups).repeat_interleave(torch.tensor(sizes))
+    return group
+
+
+def _even_runs(values: list[int], groups: int) -> list[int]:
+    """Lengths of the runs into which descending values are cut, see class_groups."""
+    count = len(values)
+
+    def runs(ratio: Fraction) -> int:
+        """How few runs do not exceed the ratio: each goes on as long as it may."""
+        needed, first = 0, None
+        for value in values:
+            if first is None or first > ratio * value:
+                needed, first = needed + 1, value
+        return needed
+
+    ratios = sorted({Fraction(values[i], values[j]) for i in range(count) for j in range(i, count)})
+    ratio = ratios[bisect_left(ratios, True, key=lambda candidate: runs(candidate) <= groups)]
+    # best[i]: (sum of squares, lengths) of values[i:], in one run more with each pass; an endless sum where none fits.
+    nothing: tuple[float, list[int]] = (math.inf, [])
+    best = [nothing] * count + [(0, [])]
+    for _ in range(groups):
+        before, best = best, [nothing] * (count + 1)
+        for start in range(count):
+            for end in range(start + 1, count + 1):
+                if values[start] > ratio * values[end - 1]:
+                    break
+                squares, lengths = before[end]
+                best[start] = min(best[start], ((end - start) ** 2 + squares, [end - start, *lengths]))
+    return best[0][1]
+
+
+def _integers(values: Sequence[int] | npt.NDArray[np.integer] | Tensor, name: str) -> list[int]:
+    try:
+        return [index(value) for value in values]
+    except TypeError:
+        raise MgkitError(f"{name} must be whole numbers, one for each class; got {values!r}.") from None
+
+
+class GroupedHead(PathwayHead):
+    """A PathwayHead with a second classifier for each group of classes, and the ensemble of all of them.
+
+    The classifier of group g scores its own classes and "another group". A class is scored by its own group's
+    classifier alone, so all of them together are one linear layer of K + G scores. With one group there is no other,
+    and its classifier is an ordinary one.
+
+    In evaluation mode the logits are the logarithm of the ensemble's probability
+
+        p(k) = (1 - weight) * softmax(main)_k + weight * q_g(k)(k) / sum over j of q_g(j)(j)
+
+    with g(k) the group of class k and q_g(k) the probability that group g's classifier gives it: were all classifiers
+    right about their posteriors, both halves would be the posterior of the class. In training mode the logits are the
+    main classifier's, for the cross-entropy; GroupLoss is for the others.
+
+    Args:
+        channels: channels of the feature map.
+        num_classes: K.
+        groups: G, how many groups.
+        class_group: the group of each class, as class_groups gives it; each of 0 to G - 1 at least once. It may be
+            left out for a head into which a state dict will be loaded: it is a buffer and saved with the weights.
+        weight: share of the group classifiers in the ensemble, 0..1; 0 is the main classifier alone.
+        embedding_dim, embedding_pool, dropout, generator: see PathwayHead.
+
+    Shapes:
+        (N, channels, T, H, W) -> PathwayOutput whose `auxiliary["groups"]` is (N, G, K + 1): the scores of each group's
+        classifier before its softmax, the last for "another group"; -inf for classes of other groups and, if there
+        is one group only, for "another group". In evaluation mode logits are float32 or wider.
+
+    Raises:
+        MgkitError: if an argument is out of range, or `forward` is called before the groups are known.
+    """
+
+    class_group: Tensor
+
+    def __init__(
+        self,
+        channels: int,
+        num_classes: int,
+        groups: int,
+        *,
+        class_group: Sequence[int] | npt.NDArray[np.integer] | Tensor | None = None,
+        weight: float = 0.5,
+        embedding_dim: int | None = 256,
+        embedding_pool: tuple[Pool, Pool] = ("mean", "max"),
+        dropout: float = 0.5,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__(
+            channels,
+            num_classes,
+            embedding_dim=embedding_dim,
+            embedding_pool=embedding_pool,
+            dropout=dropout,
+            generator=generator,
+        )
+        if not 1 <= groups <= num_classes:
+            raise MgkitError(f"{num_classes} classes make 1 to {num_classes} groups; got groups={groups}.")
+        if not 0 <= weight <= 1:
+            raise MgkitError(f"weight is the share of the group classifiers, 0 to 1; got {weight}.")
+        self.groups, self.weight = groups, weight
+        self.group_classifier = nn.Linear(channels, num_classes + groups)
+        nn.init.normal_(self.group_classifier.weight, std=0.01, generator=generator)
+        nn.init.zeros_(self.group_classifier.bias)
+        unknown = torch.full((num_classes,), -1)
+        known = (
+            unknown if class_group is None else torch.as_tensor(class_group).to("cpu", torch.int64).clone()
+        )
+        self.register_buffer("class_group", known)
+        self._known = False  # looked at once: reading the buffer makes the CPU wait for a GPU
+        if class_group is not None:
+            self._check_groups()
+
+    def forward(self, features: Tensor) -> PathwayOutput:
+        if not self._known:
+            self._check_groups()
+        output = super().forward(features)
+        scores = self.group_classifier(self.dropout(features.mean(dim=(2, 3, 4))))  # (N, K + G)
+        classes, others = scores.split((len(self.class_group), self.groups), dim=1)
+        numbers = torch.arange(self.groups, device=scores.device)
+        foreign = self.class_group != numbers[:, None]  # (G, K)
+        own = classes[:, None].masked_fill(foreign, -math.inf)  # (N, G, K)
+        if self.groups == 1:
+            others = torch.full_like(others, -math.inf)
+        grouped = torch.cat((own, others[:, :, None]), dim=2)  # (N, G, K + 1)
+        logits = output.logits if self.training else self._ensemble(output.logits, grouped)
+        return output._replace(logits=logits, auxiliary={"groups": grouped})
+
+    def _ensemble(self, main: Tensor, grouped: Tensor) -> Tensor:
+        """(N, K) logarithms of the ensemble's probabilities."""
+        main = at_least_float32(main).log_softmax(dim=1)
+        if self.weight == 0:
+            return main
+        each = at_least_float32(grouped).log_softmax(dim=2)
+        column = self.class_group.expand(len(each), 1, -1)
+        own = each[:, :, :-1].gather(1, column)[:, 0].log_softmax(dim=1)  # normalised: divided by their sum
+        if self.weight == 1:
+            return own
+        return torch.logaddexp(main + math.log1p(-self.weight), own + math.log(self.weight))
+
+    def _check_groups(self) -> None:
+        wanted, found = set(range(self.groups)), self.class_group.tolist()
+        if -1 in found:
+            raise MgkitError(
+                "The head does not know the group of each class: give class_group, or load the weights of a trained "
+                "head, which have it."
+            )
+        if len(found) != self.classifier.out_features or set(found) != wanted:
+            raise MgkitError(
+                f"class_group needs a group of 0 to {self.groups - 1} for each of {self.classifier.out_features} "
+                f"classes, and a class in each group; got {found}."
+            )
+        self._known = True
+
+
+class GroupLoss(nn.Module):
+    """Cross-entropy of every group's classifier: of the class in the group that has it, else of "another group".
+
+    For a rare group almost every clip is of another one. `others` is the weight of those: less than 1 lets each
+    classifier attend to its own classes, and raises the probabilities that it gives them. 0 trains each on the clips
+    of its group alone.
+
+    Args:
+        others: weight of a classifier's loss on a clip of another group, finite and not negative; a clip's own
+            group has weight 1.
+
+    Shapes:
+        forward: tensor (N, G, K + 1) as `auxiliary["groups"]` of a GroupedHead, labels (N,) integers in 0..K-1
+        -> (N,) float32 or wider, each clip's mean over the groups with those weights. With one group it is the plain
+        cross-entropy.
+
+    Raises:
+        MgkitError: if `others` is out of range, or shapes or labels do not fit.
+
+    Example:
+        >>> head = GroupedHead(8, 4, groups=2, class_group=[0, 0, 1, 1])
+        >>> groups = head(torch.rand(5, 8, 2, 3, 3)).auxiliary["groups"]
+        >>> GroupLoss(others=0.5)(groups, torch.tensor([0, 1, 2, 3, 0])).shape
+        torch.Size([5])
+    """
+
+    def __init__(self, others: float = 1.0) -> None:
+        super().__init__()
+        if not 0 <= others < math.inf:
+            raise MgkitError(
+                f"others is the weight of clips of other groups, finite and not negative; got {others}."
+            )
+        self.others = others
+
+    def forward(self, tensor: Tensor, labels: Tensor) -> Tensor:
+        if tensor.ndim != 3 or tensor.shape[1] < 1 or tensor.shape[2] < 2 or len(tensor) != len(labels):
+            raise MgkitError(
+                f"The scores of groups must have the shape ({len(labels)}, groups, classes + 1) for {len(labels)} "
+                f"labels, but have {tuple(tensor.shape)}."
+            )
+        clips, groups, columns = tensor.shape
+        labels = checked_labels(labels, columns - 1, tensor.device)
+        at_label = labels[:, None, None].expand(clips, groups, 1)
+        own = (
+            tensor.detach().gather(2, at_label)[:, :, 0] != -math.inf
+        )  # (N, G): whose classifier scores the class
+        target = torch.where(own, labels[:, None], columns - 1)
+        losses = F.cross_entropy(
+            at_least_float32(tensor).flatten(0, 1), target.flatten(), reduction="none"
+        ).view(clips, groups)
+        weights = torch.where(own, 1.0, self.others).to(losses.dtype)
+        return (losses * weights).sum(dim=1) / (1 + (groups - 1) * self.others)
