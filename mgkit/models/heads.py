@@ -33,7 +33,7 @@ class PathwayOutput(NamedTuple):
     logits: Tensor
     embedding: Tensor | None
     features: Tensor
-    auxiliary: dict[str, Tensor] | None = None
+    auxiliary: Mapping[str, Tensor] = {}
 
 
 class PathwayHead(nn.Module):

@@ -180,11 +180,11 @@ class Objective(nn.Module):
                 terms[f"pr_{name}"] = loss.detach()
                 total = total + self.alpha * self.term_weights[f"pr_{name}"] * loss
             for kind, module in self.auxiliary.items():
-                if kind not in (output.auxiliary or {}):
+                if kind not in output.auxiliary:
                     raise MgkitError(
                         f"There is a loss of {kind!r}, but the {name} head has no such output: build the model with it."
                     )
-                per_clip = module(cast(Mapping[str, Tensor], output.auxiliary)[kind].float(), labels)
+                per_clip = module(output.auxiliary[kind].float(), labels)
                 count = per_clip.new_tensor(float(len(labels if whole is None else whole)))
                 loss = self._mean(per_clip, count, whole)
                 terms[f"{kind}_{name}"] = loss.detach()

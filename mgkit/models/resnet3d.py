@@ -260,7 +260,9 @@ def recompute_blocks(model: nn.Module) -> None:
     """
     blocks = [module for module in model.modules() if isinstance(module, Bottleneck)]
     if not blocks:
-        raise MgkitError("save_memory is for 3D CNNs, and this network is none: take it out, or use accumulation.")
+        raise MgkitError(
+            "save_memory is for 3D CNNs, and this network is none: take it out, or use accumulation."
+        )
     for block in blocks:
         block.recompute = True
 

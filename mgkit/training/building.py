@@ -24,15 +24,22 @@ from mgkit.models import (
     rgb_pathway,
     two_pathway,
 )
+from mgkit.models.aagcn import aagcn
+from mgkit.models.ctrgcn import ctrgcn
+from mgkit.models.dgstgcn import dgstgcn
 from mgkit.models.graphs import SkeletonGraph
+from mgkit.models.hyperformer import hyperformer
 from mgkit.models.long_tail import GroupedHead, GroupLoss, class_groups
 from mgkit.models.semantic import SemanticHead, SemanticLoss
 from mgkit.models.single_pathway import Backbone
+from mgkit.models.stgcn import stgcn, stgcnpp
 from mgkit.models.tsm import tsm_resnet
-from mgkit.models.video_swin import video_swin
+from mgkit.models.video_swin import SwinSize, video_swin
 from mgkit.training.recipe import Recipe
 
 __all__ = ["build_model", "build_objective", "class_weights"]
+
+GRAPH_NETWORKS = {"stgcn": stgcn, "stgcnpp": stgcnpp, "aagcn": aagcn, "ctrgcn": ctrgcn, "dgstgcn": dgstgcn}
 
 
 def build_model(
@@ -100,16 +107,23 @@ def build_backbone(
         if skeleton is None:
             raise MgkitError(f"{recipe.network} is built on a skeleton's graph: give clips, or a skeleton.")
         graph = SkeletonGraph(len(skeleton), skeleton.root, skeleton.inward)
-        return skeleton_network(
-            recipe.network, graph, width=recipe.pose_width, blocks=recipe.pose_blocks, persons=recipe.persons,
-            generator=generator,
-        )  # fmt: skip
+        size: dict[str, Any] = {"width": recipe.pose_width, "persons": recipe.persons, "generator": generator}
+        if (
+            recipe.network == "hyperformer"
+        ):  # heads of 24 channels, as published; time halves where stages begin
+            strides = [
+                1 if stage == 0 or i else 2 for stage, n in enumerate(recipe.pose_blocks) for i in range(n)
+            ]
+            return hyperformer(graph, heads=max(1, recipe.pose_width // 24), strides=strides, **size)
+        return GRAPH_NETWORKS[recipe.network](graph, blocks=recipe.pose_blocks, **size)
     if recipe.network == "tsm":
-        return tsm_resnet(
-            width=recipe.rgb_width, blocks=recipe.rgb_blocks, segments=recipe.rgb_frames, generator=generator
-        )
+        return tsm_resnet(width=recipe.rgb_width, blocks=recipe.rgb_blocks, generator=generator)
     if recipe.network == "video-swin":
-        return video_swin(width=recipe.rgb_width, blocks=recipe.rgb_blocks, generator=generator)
+        heads = max(1, recipe.rgb_width // 32)  # of 32 channels each, as published
+        size = SwinSize(
+            recipe.rgb_width, recipe.rgb_blocks, tuple(heads << i for i in range(len(recipe.rgb_blocks)))
+        )
+        return video_swin(size, stochastic_depth=recipe.stochastic_depth, generator=generator)
     if recipe.pathways == ("rgb",):
         return rgb_pathway(width=recipe.rgb_width, blocks=recipe.rgb_blocks, generator=generator)
     return pose_pathway(
@@ -133,9 +147,9 @@ def build_head(
         return GroupedHead(
             channels,
             num_classes,
-            groups=recipe.class_groups,
-            assignment=groups,
-            share=recipe.group_share,
+            recipe.class_groups,
+            class_group=groups,
+            weight=recipe.group_share,
             **settings,
         )
     return PathwayHead(channels, num_classes, **settings)

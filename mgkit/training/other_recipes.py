@@ -94,7 +94,6 @@ def hyperformer(**changes: Any) -> Recipe:
         changes,
         pose_frames=64,
         pose_width=216,
-        pose_blocks=(10,),
         epochs=140,
         batch_size=64,
         learning_rate=0.025,
@@ -132,7 +131,7 @@ def tsm(**changes: Any) -> Recipe:
     return Recipe(**{**usual, **changes})
 
 
-def _video_swin(width: int, blocks: tuple[int, ...], changes: dict[str, Any]) -> Recipe:
+def _video_swin(width: int, blocks: tuple[int, ...], depth: float, changes: dict[str, Any]) -> Recipe:
     """Video Swin (Liu et al., CVPR 2022): AdamW, the backbone at a tenth of the head's rate, 32 frames."""
     usual: dict[str, Any] = {
         "network": "video-swin",
@@ -140,6 +139,7 @@ def _video_swin(width: int, blocks: tuple[int, ...], changes: dict[str, Any]) ->
         "rgb_frames": 32,
         "rgb_width": width,
         "rgb_blocks": blocks,
+        "stochastic_depth": depth,
         "epochs": 30,
         "batch_size": 8,
         "optimizer": "adamw",
@@ -155,17 +155,17 @@ def _video_swin(width: int, blocks: tuple[int, ...], changes: dict[str, Any]) ->
 
 def video_swin_tiny(**changes: Any) -> Recipe:
     """Video Swin-T, fine-tuned; give Kinetics weights with `start=`."""
-    return _video_swin(96, (2, 2, 6, 2), changes)
+    return _video_swin(96, (2, 2, 6, 2), 0.1, changes)
 
 
 def video_swin_small(**changes: Any) -> Recipe:
     """Video Swin-S, fine-tuned."""
-    return _video_swin(96, (2, 2, 18, 2), changes)
+    return _video_swin(96, (2, 2, 18, 2), 0.2, changes)
 
 
 def video_swin_base(**changes: Any) -> Recipe:
     """Video Swin-B, fine-tuned: the RGB member of the paper's ensemble."""
-    return _video_swin(128, (2, 2, 18, 2), changes)
+    return _video_swin(128, (2, 2, 18, 2), 0.3, changes)
 
 
 # --- PoseConv3D with a semantic loss --------------------------------------------------------------------------------
@@ -217,7 +217,7 @@ def narrow(recipe: Recipe, **changes: Any) -> Recipe:
         "learning_rate": 0.1,
     }
     if recipe.network == "hyperformer":
-        by_network = {"pose_frames": 32, "pose_width": 48, "pose_blocks": (3,), "learning_rate": 0.02}
+        by_network = {"pose_frames": 32, "pose_width": 48, "pose_blocks": (1, 1, 1), "learning_rate": 0.02}
     elif recipe.network == "tsm":
         by_network = {
             "rgb_size": 80, "rgb_width": 16, "rgb_blocks": (1, 1, 1, 1), "learning_rate": 0.05, "backbone_rate": 1.0
