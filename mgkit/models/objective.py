@@ -219,7 +219,7 @@ class Objective(nn.Module):
         return self._mean(per_clip, weights.sum().detach(), whole)
 
     def _mean(self, per_clip: Tensor, total: Tensor, whole: Tensor | None) -> Tensor:
-        """Losses (N,) by the sum `total` of their weights, in this process or in the whole batch: their share of a mean."""
+        """Losses (N,) divided by `total`, what all their weights add up to: their share of the batch's mean."""
         scale = 1
         if self.training and world_size() > 1:
             total, scale = (sum_over_processes(total) if whole is None else total), world_size()

@@ -113,7 +113,7 @@ def fit(
         if name.startswith("backbones.")
         and name not in new
         and name not in renewed
-        and not name.endswith("num_batches_tracked")
+        and not name.endswith(("num_batches_tracked", "relative_position_index"))  # not learned
     ]
     beyond = [
         name

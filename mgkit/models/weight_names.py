@@ -100,6 +100,10 @@ def file_name_to_published(name: str, known: Collection[str]) -> str:
     return name
 
 
+# How the names of skeleton networks, TSM and Video Swin begin.
+_INNER = re.compile(r"(backbone\.)?(data_bn|gcn|l\d+|conv1|bn1|layer\d+|patch_embed|features|norm)\.")
+
+
 def classifier_names(name: str) -> tuple[str, ...]:
     """What a classifier is called in files of networks that keep their published names: MMAction2's, others'."""
     match name.split("."):
@@ -111,7 +115,7 @@ def classifier_names(name: str) -> tuple[str, ...]:
 def mentions_backbone(name: str, pathways: Collection[str], layout: Layout) -> bool:
     """Whether a file's name is of a stem or residual block of one of these pathways."""
     if layout == "same":
-        return name.startswith("backbone.")
+        return bool(_INNER.match(name))
     own = re.match(r"backbones\.(\w+)\.", name)
     if own:
         return own[1] in pathways

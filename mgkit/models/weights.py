@@ -27,7 +27,9 @@ from mgkit.models.objective import Objective
 from mgkit.models.refinement import PrototypicalRefinement
 from mgkit.models.resnet3d import ResNet3d
 from mgkit.models.single_pathway import SinglePathway
+from mgkit.models.tsm import TSMResNet, mmaction2_tsm_names
 from mgkit.models.two_pathway import TwoPathway
+from mgkit.models.video_swin import VideoSwin, video_swin_names
 from mgkit.models.weight_fitting import LoadReport, Mapped, fit, map_slices
 from mgkit.models.weight_names import PROTOTYPES, UPDATES, Layout, file_name_to_published, published_name
 
@@ -85,7 +87,7 @@ def load_published(
     file = read_checkpoint(source, part)
     with _about(source):
         state, report = fit(
-            file.state,
+            _inner_names(file.state, model),
             model.state_dict(),
             _layout(model),
             model.pathways,
@@ -214,7 +216,8 @@ def from_mmaction2(
         MgkitError: if shapes differ, the weights are of another architecture, or a mapping does not fit.
     """
     pathways = () if isinstance(model, CrossModalFusion) else model.pathways
-    return fit(state_dict, model.state_dict(), _layout(model), pathways, classes, joints)
+    source = state_dict if isinstance(model, CrossModalFusion) else _inner_names(state_dict, model)
+    return fit(source, model.state_dict(), _layout(model), pathways, classes, joints)
 
 
 def to_mmaction2(model: Model) -> dict[str, Tensor]:
@@ -223,6 +226,14 @@ def to_mmaction2(model: Model) -> dict[str, Tensor]:
     return {
         theirs: value for name, value in model.state_dict().items() if (theirs := names[name]) is not None
     }
+
+
+def _inner_names(state: Mapping[str, Tensor], model: SinglePathway | TwoPathway) -> Mapping[str, Tensor]:
+    """A file's weights under the names that this model's network has inside, where toolboxes differ in those."""
+    backbone = model.backbones[model.pathways[0]]
+    if isinstance(backbone, TSMResNet):
+        return mmaction2_tsm_names(state)
+    return video_swin_names(state) if isinstance(backbone, VideoSwin) else state
 
 
 def _layout(model: Model) -> Layout:

@@ -23,9 +23,9 @@ _RANGES: dict[str, tuple[float, float]] = {
     "label_smoothing": (0, 1), "lateral_dropout": (0, 1), "momentum": (0, 1), "weight_decay": (0, _HUGE),
     "gradient_clip": (_TINY, _HUGE), "warmup_epochs": (0, _HUGE), "class_weight_beta": (0, 1 - 1e-12),
     "ce_rgb_weight": (0, _HUGE), "ce_pose_weight": (0, _HUGE), "pr_rgb_weight": (0, _HUGE),
-    "pr_pose_weight": (0, _HUGE), "patience": (0, _HUGE), "rotation": (0, 180), "scaling": (0, 0.99), "stochastic_depth": (0, 0.99),
-    "backbone_rate": (0, _HUGE), "class_groups": (0, _HUGE), "group_weight": (0, _HUGE), "group_share": (0, 1),
-    "semantic_weight": (0, _HUGE),
+    "pr_pose_weight": (0, _HUGE), "patience": (0, _HUGE), "rotation": (0, 180), "scaling": (0, 0.99),
+    "stochastic_depth": (0, 0.99), "backbone_rate": (0, _HUGE), "class_groups": (0, _HUGE), "group_weight": (0, _HUGE),
+    "group_share": (0, 1), "semantic_weight": (0, _HUGE),
 }  # fmt: skip
 
 # Settings that came later: at these values they change nothing, and a run's config.json does without them, so that a
@@ -34,8 +34,8 @@ _LATER: dict[str, Any] = {
     "class_weights": "none", "class_weight_beta": 0.999, "sampling": "all", "accumulation": 1, "batch_norm": "batch",
     "ce_rgb_weight": 1.0, "ce_pose_weight": 1.0, "pr_rgb_weight": 1.0, "pr_pose_weight": 1.0, "stop_on": "best",
     "patience": 0, "network": "cnn", "stream": "joint", "persons": 1, "rotation": 0.0, "scaling": 0.0,
-    "optimizer": "sgd", "nesterov": False, "backbone_rate": 1.0, "stochastic_depth": 0.1, "class_groups": 0, "group_weight": 1.0,
-    "group_share": 0.5, "semantic": "", "semantic_dim": 300, "semantic_weight": 20.0,
+    "optimizer": "sgd", "nesterov": False, "backbone_rate": 1.0, "stochastic_depth": 0.1, "class_groups": 0,
+    "group_weight": 1.0, "group_share": 0.5, "semantic": "", "semantic_dim": 300, "semantic_weight": 20.0,
 }  # fmt: skip
 
 # Settings of some networks only: elsewhere they would be passed over in silence, so they are refused.
