@@ -243,14 +243,15 @@ class Hyperformer(nn.Module):
                 f"A Hyperformer of {heads} heads and projections in {groups} groups needs a width that is a multiple "
                 f"of {multiple}, but got {width}: choose another width, or other heads or groups."
             )
-        hops = hop_distances(graph)
         labels = checked_partition(partition, graph.num_joints)
+        with torch.device("cpu"):  # on the meta device there would be no numbers to read
+            hops = hop_distances(graph)
+            members = nn.functional.one_hot(torch.tensor(labels)).float()  # (V, parts)
         self.persons, self.num_joints, self.in_channels = persons, graph.num_joints, in_channels
         self.out_channels = (width,) * len(strides)
         # Not saved: they follow from the arguments, and the published files have no such entries.
-        self.register_buffer("hops", hops, persistent=False)
-        members = nn.functional.one_hot(torch.tensor(labels)).float()  # (V, parts)
-        self.register_buffer("members", members, persistent=False)
+        self.register_buffer("hops", hops.to(torch.get_default_device()), persistent=False)
+        self.register_buffer("members", members.to(torch.get_default_device()), persistent=False)
         self.data_bn = nn.BatchNorm1d(persons * graph.num_joints * in_channels)
         for index, stride in enumerate(strides):
             layer = _Layer(
