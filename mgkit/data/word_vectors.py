@@ -19,13 +19,22 @@ import numpy as np
 
 from mgkit.errors import MgkitError, some
 
-__all__ = ["SENTENCE", "STOP_WORDS", "ClassVectors", "class_vectors", "read_word_vectors", "words_of"]
+__all__ = [
+    "OWN_WORDS",
+    "SENTENCE",
+    "STOP_WORDS",
+    "ClassVectors",
+    "class_vectors",
+    "read_word_vectors",
+    "words_of",
+]
 
 # Left out of a class's mean: words that say how the others belong together. Directions (up, down, back) stay in.
 STOP_WORDS = frozenset(
     "a an and as at by for from in into is it of on or other part than the their to with".split()
 )
 
+OWN_WORDS = "names"  # the source that is nothing but the names themselves
 SENTENCE = "sentence:"  # what a source begins with that is a sentence-embedding model
 
 LARGEST = float(np.finfo(np.float32).max)
@@ -53,7 +62,7 @@ class ClassVectors:
 
 
 def class_vectors(
-    names: Sequence[str], source: str | Path | None, *, stop_words: Collection[str] = STOP_WORDS
+    names: Sequence[str], source: str | Path, *, stop_words: Collection[str] = STOP_WORDS
 ) -> ClassVectors:
     """A vector for each class name: the mean of its words' vectors, or what a sentence-embedding model makes of it.
 
@@ -61,8 +70,9 @@ def class_vectors(
         names: the class names, in the order of the labels.
         source: a file of word vectors (see read_word_vectors), or "sentence:" and the name or folder of a model for
             the package sentence-transformers ("sentence:all-MiniLM-L6-v2"), which then downloads a model it does not
-            have. It reads whole names, so that `stop_words` do not matter. None needs nothing: each word of the names
-            is a dimension, and each class a vector of length 1, so that only classes that share words are near.
+            have. It reads whole names, so that `stop_words` do not matter. "names" needs nothing else: each word of
+            the names is a dimension, and each class a vector of length 1, so that only classes that share words are
+            near. (A file of that name is "./names".)
         stop_words: words that do not count, in lower case; () to have all count.
 
     Raises:
@@ -86,7 +96,7 @@ def class_vectors(
             f"The classes {some(map(repr, empty))} have no word to look up, as {some(sorted(stop_words), 3)} do "
             "not count: call them by words, or give other stop_words."
         )
-    if source is None:
+    if source == OWN_WORDS:
         return ClassVectors(names, _shared_words(list(words.values())), {})
     known = read_word_vectors(source, {word for own in words.values() for word in own})
     missing = {name: tuple(w for w in dict.fromkeys(own) if w not in known) for name, own in words.items()}

@@ -203,8 +203,8 @@ def test_classes_without_a_vector_are_errors(glove):
         class_vectors([], glove)
 
 
-def test_without_a_source_classes_are_near_that_share_words():
-    vectors = class_vectors(["touch chin", "touch the neck", "bite nails", "illustrative"], None).vectors
+def test_from_names_alone_classes_are_near_that_share_words():
+    vectors = class_vectors(["touch chin", "touch the neck", "bite nails", "illustrative"], "names").vectors
     assert vectors.shape == (4, 6)
     np.testing.assert_allclose(
         vectors @ vectors.T, [[1, 0.5, 0, 0], [0.5, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]], atol=1e-6
