@@ -176,7 +176,8 @@ def video_swin(
         size: the published size, or SwinSize(embed_dim, depths, heads).
         window: of the attention, in patches.
         stochastic_depth: the probability with which a clip skips the last block's branches in training; the blocks
-            before have less, in proportion to their depth. 0.1 in torchvision; the paper takes 0.3 for B.
+            before have less, in proportion to their depth. 0.1 in torchvision; 0.1, 0.2 and 0.3 for T, S and B in the
+            paper.
         generator: source of the initial weights; torch's own when omitted. It must live on the device on which the
             network is built.
 
