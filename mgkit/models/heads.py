@@ -26,7 +26,7 @@ class PathwayOutput(NamedTuple):
     Attributes:
         logits: (N, K) class scores before the softmax.
         embedding: (N, D) for the prototypes, or None if the model was built with `embedding_dim=None`.
-        features: (N, C, T, H, W) last feature map, non-negative for the 3D CNNs.
+        features: (N, C, T, H, W) last feature map, non-negative but for Video Swin.
         auxiliary: what the head has beside these, by name, (N, ...) each: what further losses are of.
     """
 

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from mgkit.errors import MgkitError
+from mgkit.models.recomputing import recomputed
 from mgkit.models.resnet3d import EXPANSION
 
 __all__ = ["ShiftedBottleneck", "TSMResNet", "mmaction2_tsm_names", "temporal_shift", "tsm_resnet"]
@@ -57,7 +58,7 @@ def temporal_shift(x: Tensor, segments: int, shift_div: int = 8) -> Tensor:
 
 
 class _Shift(torch.autograd.Function):
-    """Its gradient is the shift the other way: two copies less than through assignments to slices."""
+    """Its gradient is the same shift the other way."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, segments: int, fold: int, next_first: bool) -> Tensor:
@@ -108,7 +109,14 @@ class ShiftedBottleneck(nn.Module):
                 nn.Conv2d(in_channels, out_channels, 1, stride, bias=False), nn.BatchNorm2d(out_channels)
             )
 
+        self.recompute = False  # see recompute_blocks
+
     def forward(self, x: Tensor, segments: int) -> Tensor:
+        if self.recompute and self.training and torch.is_grad_enabled():
+            return recomputed(lambda y: self._run(y, segments), self, x)
+        return self._run(x, segments)
+
+    def _run(self, x: Tensor, segments: int) -> Tensor:
         residual = x if self.shift_div is None else temporal_shift(x, segments, self.shift_div)
         residual = self.relu(self.bn1(self.conv1(residual)))
         residual = self.relu(self.bn2(self.conv2(residual)))

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from mgkit.errors import MgkitError
+from mgkit.models.recomputing import recomputed
 
 __all__ = ["SWIN_SIZES", "SwinSize", "VideoSwin", "video_swin", "video_swin_names"]
 
@@ -78,6 +79,7 @@ class VideoSwin(nn.Module):
         self.pos_drop: nn.Module = net.pos_drop
         self.features: nn.Module = net.features
         self.norm: nn.Module = net.norm
+        self.recompute = False  # see recompute_blocks
         self.to_empty(device=torch.get_default_device())
         for module in self.modules():
             if _is_attention(module):
@@ -114,7 +116,11 @@ class VideoSwin(nn.Module):
                 f"Video Swin needs frames (clips, 3, frames, height, width), but got {tuple(x.shape)}."
             )
         x = self.pos_drop(self.patch_embed(x))  # (N, T', H', W', C)
-        return cast(Tensor, self.norm(self.features(x))).permute(0, 4, 1, 2, 3)  # (N, C, T', H', W')
+        recompute = self.recompute and self.training and torch.is_grad_enabled()
+        for layer in cast(nn.Sequential, self.features):  # a stage of blocks, or what merges patches
+            for block in layer if isinstance(layer, nn.Sequential) else (layer,):
+                x = recomputed(block, block, x) if recompute else block(x)
+        return cast(Tensor, self.norm(x)).permute(0, 4, 1, 2, 3)  # (N, C, T', H', W')
 
 
 def _is_attention(module: nn.Module) -> bool:
@@ -170,7 +176,8 @@ def video_swin(
         size: the published size, or SwinSize(embed_dim, depths, heads).
         window: of the attention, in patches.
         stochastic_depth: the probability with which a clip skips the last block's branches in training; the blocks
-            before have less, in proportion to their depth. 0.1 in torchvision; the paper takes 0.3 for B.
+            before have less, in proportion to their depth. 0.1 in torchvision; 0.1, 0.2 and 0.3 for T, S and B in the
+            paper.
         generator: source of the initial weights; torch's own when omitted. It must live on the device on which the
             network is built.
 

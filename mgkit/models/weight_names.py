@@ -65,6 +65,8 @@ def published_name(name: str, layout: Layout) -> str | None:
             return f"cls_head.fc_{pathway if two else 'cls'}.{kind}"
         case ["heads", pathway, "embedding", kind]:
             return f"cls_head.fr_{pathway}.spatio_cl_net.cl_fc.{kind}"
+        case ["heads", _, "semantic", kind]:
+            return f"cls_head.emb_fc.{kind}"
         case ["pose_to_rgb", meeting, kind]:
             return f"backbone.rgb_path.layer{int(meeting) + 2}_lateral.conv.{kind}"
         case ["rgb_to_pose", meeting, layer, kind]:

@@ -110,7 +110,7 @@ def make_optimizer(model: nn.Module, recipe: Recipe, device: torch.device) -> to
 
 
 def suit_memory(model: nn.Module) -> None:
-    """Lay out the kernels as their convolutions read fastest: channels last, in 2D and in 3D, in place."""
+    """Lay out the kernels of 3D convolutions as these read fastest, channels last, in place."""
     for module in model.modules():
         if isinstance(module, nn.Conv3d | nn.ConvTranspose3d):
             module.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]

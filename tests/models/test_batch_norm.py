@@ -1,7 +1,7 @@
 import torch
 from torch import nn
 
-from mgkit.models.batch_norm import GlobalBatchNorm3d, freeze_statistics, normalise_over_processes
+from mgkit.models.batch_norm import GlobalBatchNorm, freeze_statistics, normalise_over_processes
 from mgkit.models.single_pathway import pose_only
 
 
@@ -14,7 +14,7 @@ def test_one_process_normalises_as_before_and_the_state_dict_stays():
     """Over several processes it is compared with one in tests/training/test_processes.py."""
     plain, changed = small_model(), small_model()
     normalise_over_processes(changed, torch.device("cpu"))
-    assert any(isinstance(module, GlobalBatchNorm3d) for module in changed.modules())
+    assert any(isinstance(module, GlobalBatchNorm) for module in changed.modules())
     assert not any(type(module) is nn.BatchNorm3d for module in changed.modules())
     assert plain.state_dict().keys() == changed.state_dict().keys()
     x = {"pose": torch.rand(3, 5, 4, 8, 8, generator=torch.Generator().manual_seed(1))}

@@ -4,7 +4,7 @@ import torch
 from torch.nn import functional as F
 
 from mgkit.errors import MgkitError
-from mgkit.models import PathwayHead, PathwayOutput
+from mgkit.models import Objective, PathwayHead, PathwayOutput, pose_only
 from mgkit.models.semantic import SemanticHead, SemanticLoss
 
 
@@ -101,6 +101,30 @@ def test_head_and_loss_learn_the_vectors():
     torch.testing.assert_close(
         head(features).auxiliary["semantic"], loss.vectors[labels], atol=1e-3, rtol=1e-3
     )
+
+
+def test_poseconv3d_learns_classes_and_their_names():
+    generator = torch.Generator().manual_seed(0)
+    model = pose_only(3, 5, width=4, blocks=(1, 1, 1), embedding_dim=6, dropout=0.0, generator=generator)
+    model.heads["pose"] = SemanticHead(
+        64, 3, semantic_dim=4, embedding_dim=6, dropout=0.0, generator=generator
+    )
+    objective = Objective(model.pathways, num_classes=3, embedding_dim=6, generator=generator)
+    semantic = SemanticLoss(torch.randn(3, 4, generator=generator))
+    inputs = {"pose": torch.rand(6, 5, 4, 8, 8, generator=generator)}
+    labels = torch.tensor([0, 1, 2, 0, 1, 2])
+    optimiser = torch.optim.AdamW(model.parameters(), lr=1e-2)
+    history = []
+    for _ in range(25):
+        optimiser.zero_grad()
+        outputs = model(inputs)
+        step = objective(outputs, labels)
+        named = semantic(outputs["pose"].auxiliary["semantic"], labels).mean()
+        (step.loss + 20 * named).backward()
+        optimiser.step()
+        history.append((float(step.terms["ce_pose"]), float(named.detach())))
+    assert history[-1][0] < 0.5 * history[0][0]
+    assert history[-1][1] < 0.2 * history[0][1]
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,8 @@ import pytest
 import torch
 
 from mgkit.errors import MgkitError
+from mgkit.models import Objective, SinglePathway
+from mgkit.models.tsm import tsm_resnet
 from mgkit.models.video_swin import SWIN_SIZES, SwinSize, video_swin, video_swin_names
 
 NARROW = SwinSize(12, (2, 1, 2), (1, 2, 4))
@@ -95,6 +97,26 @@ def test_it_trains():
     )
     net(torch.randn(2, 3, 4, 16, 16)).square().mean().backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in net.parameters())
+
+
+@pytest.mark.parametrize("make", [lambda: tsm_resnet(blocks=(1, 1), width=8), lambda: video_swin(NARROW)])
+def test_rgb_backbones_learn_in_a_pathway_with_prototypes(make):
+    torch.manual_seed(0)
+    model = SinglePathway("rgb", make(), 3, embedding_dim=6, dropout=0.0)
+    objective = Objective(model.pathways, num_classes=3, embedding_dim=6)
+    labels = torch.tensor([0, 1, 2, 0])
+    inputs = {"rgb": torch.randn(4, 3, 4, 32, 32) + labels.view(4, 1, 1, 1, 1)}
+    optimiser = torch.optim.AdamW(model.parameters(), lr=3e-3)
+    losses = []
+    for _ in range(30):
+        optimiser.zero_grad()
+        step = objective(model(inputs), labels)
+        step.loss.backward()
+        optimiser.step()
+        losses.append(float(step.terms["ce_rgb"]))
+    assert all(p.grad is not None for p in model.parameters())
+    assert losses[-1] < 0.5 * losses[0]
+    assert objective.refinement["rgb"].updates.sum() > 0
 
 
 def test_stochastic_depth_grows_to_the_last_block():
