@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -13,7 +15,9 @@ from mgkit.errors import MgkitError
 __all__ = ["select_persons", "skeleton_stream"]
 
 
-def skeleton_stream(points: Tensor, parents: Sequence[int] | Tensor, stream: str = "joint") -> Tensor:
+def skeleton_stream(
+    points: Tensor, parents: Sequence[int] | npt.NDArray[np.int64], stream: str = "joint"
+) -> Tensor:
     """One of the four streams of a skeleton network (Shi et al., CVPR 2019, section 3.3; motion: Shi et al., TIP 2020).
 
     Args:

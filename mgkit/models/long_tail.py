@@ -178,7 +178,9 @@ class GroupedHead(PathwayHead):
             self._check_groups()
 
     def forward(self, features: Tensor) -> PathwayOutput:
-        if not self._known and not self.class_group.is_meta:  # there nothing can be read, and shapes do not need it
+        if (
+            not self._known and not self.class_group.is_meta
+        ):  # there nothing can be read, and shapes do not need it
             self._check_groups()
         output = super().forward(features)
         scores = self.group_classifier(self.dropout(features.mean(dim=(2, 3, 4))))  # (N, K + G)

@@ -261,7 +261,9 @@ def recompute_blocks(model: nn.Module) -> None:
     """
     blocks = [module for module in model.modules() if hasattr(module, "recompute")]
     if not blocks:
-        raise MgkitError("save_memory is not for this network, whose blocks cannot: use accumulation instead.")
+        raise MgkitError(
+            "save_memory is not for this network, whose blocks cannot: use accumulation instead."
+        )
     for block in blocks:
         cast(Any, block).recompute = True
 

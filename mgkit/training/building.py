@@ -120,10 +120,10 @@ def build_backbone(
         return tsm_resnet(width=recipe.rgb_width, blocks=recipe.rgb_blocks, generator=generator)
     if recipe.network == "video-swin":
         heads = max(1, recipe.rgb_width // 32)  # of 32 channels each, as published
-        size = SwinSize(
+        swin = SwinSize(
             recipe.rgb_width, recipe.rgb_blocks, tuple(heads << i for i in range(len(recipe.rgb_blocks)))
         )
-        return video_swin(size, stochastic_depth=recipe.stochastic_depth, generator=generator)
+        return video_swin(swin, stochastic_depth=recipe.stochastic_depth, generator=generator)
     if recipe.pathways == ("rgb",):
         return rgb_pathway(width=recipe.rgb_width, blocks=recipe.rgb_blocks, generator=generator)
     return pose_pathway(

@@ -113,7 +113,7 @@ def suit_memory(model: nn.Module) -> None:
     """Lay out the kernels of 3D convolutions as these read fastest, channels last, in place."""
     for module in model.modules():
         if isinstance(module, nn.Conv3d | nn.ConvTranspose3d):
-            module.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+            module.to(memory_format=torch.channels_last_3d)
 
 
 def device_line() -> str:
