@@ -1,0 +1,270 @@
+"""Every system of the comparison goes the one way: trained, tested, explained, resumed, by the same calls."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from mgkit.data.clips import Clips
+from mgkit.data.skeletons import IMIGUE22
+from mgkit.errors import MgkitError
+from mgkit.models import load_published, write_published
+from mgkit.training import recipes
+from mgkit.training.building import build_model, build_objective, semantic_vectors
+from mgkit.training.device import make_optimizer
+from mgkit.training.explaining import explain, over_skeleton
+from mgkit.training.inference import load_checkpoint
+from mgkit.training.inference import test as run_test
+from mgkit.training.recipes import Recipe
+from tests.tiny import TRIANGLE, tiny_clips
+from tests.training.training import assert_same_weights, fit, states
+
+TINY: dict[str, Any] = {"epochs": 2, "batch_size": 4, "embedding_dim": 8, "warmup_epochs": 0}
+SMALL_POSE: dict[str, Any] = {
+    **TINY,
+    "pose_frames": 8,
+    "pose_width": 8,
+    "pose_blocks": (1, 1),
+    "learning_rate": 0.05,
+}
+SMALL_RGB: dict[str, Any] = {**TINY, "rgb_frames": 2, "rgb_size": 32, "rgb_width": 4, "rgb_blocks": (1, 1)}
+SMALL_CNN: dict[str, Any] = {
+    **TINY, "pose_frames": 8, "heatmap_size": 8, "pose_width": 4, "pose_blocks": (1, 1), "learning_rate": 0.02
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> Clips:
+    return tiny_clips(tmp_path_factory.mktemp("clips"), counts={"train": 3, "val": 1, "test": 2})
+
+
+def systems() -> dict[str, Recipe]:
+    graph = ("stgcn", "stgcnpp", "stgcnpp_strong", "aagcn", "ctrgcn", "dgstgcn")
+    found = {name: recipes.narrow(getattr(recipes, name)(), **SMALL_POSE) for name in graph}
+    wide = {**SMALL_POSE, "pose_width": 24}
+    return {
+        **found,
+        "bones": recipes.narrow(recipes.ctrgcn(stream="bone-motion", persons=2), **SMALL_POSE),
+        "hyperformer": recipes.narrow(recipes.hyperformer(), **wide),
+        "ehct": recipes.narrow(recipes.ehct(class_groups=2), **wide),
+        "tsm": recipes.narrow(recipes.tsm(), **SMALL_RGB),
+        "video_swin": recipes.narrow(recipes.video_swin_tiny(), **SMALL_RGB),
+        "semantic": recipes.narrow(recipes.poseconv3d_semantic("names", semantic_dim=4), **SMALL_CNN),
+        "limbs": recipes.narrow(recipes.poseconv3d_semantic("names", semantic_dim=4, heatmap="limb"), **SMALL_CNN),
+    }  # fmt: skip
+
+
+SYSTEMS = systems()
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_it_goes_the_one_way(name: str, clips: Clips, tmp_path: Path) -> None:
+    recipe = SYSTEMS[name]
+    run = fit(clips, recipe, tmp_path / "run")
+    (output,) = run.outputs
+    predictions = run_test(run, "test", views=2, flip=True, device="cpu", workers=0, progress=False)
+    assert predictions.clip_ids == clips.split("test").ids
+    np.testing.assert_allclose(predictions.probabilities[output].sum(1), 1, atol=1e-5)
+    embeddings = run.embeddings("test")
+    assert embeddings.vectors[output].shape == (8, 8)
+    assert list(run.prototypes().vectors) == [output]
+    history = run.history()
+    assert {"loss", f"loss_ce_{output}", f"loss_pr_{output}", f"val_top1_{output}"} <= set(history)
+    assert np.isfinite(history["loss"]).all()
+    extra = {"ehct": "loss_groups_pose", "semantic": "loss_semantic_pose", "limbs": "loss_semantic_pose"}.get(
+        name
+    )
+    assert extra is None or (history[extra] > 0).all()
+    saliency = explain(run, "test", device="cpu", workers=0, progress=False)
+    assert len(saliency) == 8
+    again = run_test(run, "test", views=2, flip=True, batch_size=3, device="cpu", workers=0, progress=False)
+    np.testing.assert_allclose(
+        again.probabilities[output], predictions.probabilities[output], atol=2e-6
+    )  # whatever the batch
+
+
+@pytest.mark.parametrize("name", ["ehct", "video_swin", "semantic"])
+def test_a_stopped_training_ends_as_one_that_was_not(name: str, clips: Clips, tmp_path: Path) -> None:
+    """The group of each class, the class vectors and AdamW's moments are in the checkpoint."""
+    whole = fit(clips, SYSTEMS[name], tmp_path / "whole")
+    with pytest.MonkeyPatch.context() as patch:
+        from mgkit.training import loop
+
+        real, calls = loop.batch_inputs, 0
+
+        def stopped(*arguments: Any) -> Any:
+            nonlocal calls
+            calls += 1
+            if calls == 5:
+                raise KeyboardInterrupt
+            return real(*arguments)
+
+        patch.setattr(loop, "batch_inputs", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            fit(clips, SYSTEMS[name], tmp_path / "parts", checkpoint_minutes=0)
+    assert_same_weights(whole, fit(clips, SYSTEMS[name], tmp_path / "parts", checkpoint_minutes=0))
+
+
+@pytest.mark.parametrize("name", ["ctrgcn", "ehct", "tsm", "semantic"])
+def test_refinement_can_be_switched_off(name: str, clips: Clips, tmp_path: Path) -> None:
+    recipe = dataclasses.replace(SYSTEMS[name], prototypes=False, epochs=1)
+    run = fit(clips, recipe, tmp_path / "run")
+    assert not [column for column in run.history() if column.startswith("loss_pr")]
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_weights_go_out_under_published_names_and_come_back(name: str, tmp_path: Path) -> None:
+    recipe, counts = SYSTEMS[name], np.array([9, 3, 2, 1])
+
+    def made(seed: int) -> tuple[Any, Any]:
+        g = torch.Generator().manual_seed(seed)
+        channels = recipe.input_spec().channels(TRIANGLE)
+        model = build_model(recipe, 4, channels, g, skeleton=TRIANGLE, class_counts=counts)
+        return model, build_objective(
+            recipe, 4, g, counts, vectors=np.ones((4, recipe.semantic_dim), np.float32)
+        )
+
+    source, objective = made(0)
+    model, other = made(1)
+    write_published(tmp_path / "file.pth", source, objective=objective)
+    report = load_published(tmp_path / "file.pth", model, objective=other)
+    inside = [key for key in source.state_dict() if key.startswith("backbones.") or ".classifier." in key]
+    for key in inside:
+        assert torch.equal(model.state_dict()[key], source.state_dict()[key]), key
+    assert not [key for key in report.initialised if key in inside]
+    (output,) = model.pathways
+    assert torch.equal(other.refinement[output].prototypes, objective.refinement[output].prototypes)
+
+
+def test_a_skeleton_network_of_another_layout_keeps_its_own_graph(tmp_path: Path) -> None:
+    recipe = SYSTEMS["ctrgcn"]
+    source = build_model(recipe, 4, 22, torch.Generator().manual_seed(0), skeleton=IMIGUE22)
+    model = build_model(recipe, 4, 3, torch.Generator().manual_seed(1), skeleton=TRIANGLE)
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    write_published(tmp_path / "file.pth", source)
+    with pytest.raises(MgkitError, match="shapes differ in"):
+        load_published(tmp_path / "file.pth", model)
+    report = load_published(tmp_path / "file.pth", model, joints="new")
+    assert set(report.left.values()) == {"the joints are new"}
+    for key, value in model.state_dict().items():
+        same_shape = source.state_dict()[key].shape == value.shape
+        assert torch.equal(value, source.state_dict()[key] if same_shape else before[key]), key
+    with pytest.raises(MgkitError, match="joints= of a skeleton network is 'new'"):
+        load_published(tmp_path / "file.pth", model, joints=[0, 1, 2])
+
+
+def test_a_training_starts_from_a_file(clips: Clips, tmp_path: Path) -> None:
+    recipe = dataclasses.replace(SYSTEMS["stgcnpp"], epochs=1)
+    source = build_model(recipe, 9, 3, torch.Generator().manual_seed(5), skeleton=clips.skeleton)
+    write_published(tmp_path / "file.pth", source)
+    from mgkit.training.starts import Weights
+
+    run = fit(clips, recipe, tmp_path / "run", start={"all": Weights(tmp_path / "file.pth", classes="new")})
+    assert "used" in (run.root / "start.txt").read_text()
+    with pytest.raises(MgkitError, match="classes"):
+        fit(clips, recipe, tmp_path / "other", start={"all": tmp_path / "file.pth"})
+
+
+# --- settings -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"network": "ctrgnc"}, "network is 'ctrgnc'; use 'cnn' or 'stgcn'"),
+        ({"network": "ctrgcn"}, r"pathways is \('rgb', 'pose'\); use \('pose',\)"),
+        ({"network": "tsm", "pathways": ("pose",)}, r"use \('rgb',\)"),
+        ({"stream": "bone"}, "stream is 'bone', but it is a setting of stgcn"),
+        ({"network": "ctrgcn", "pathways": ("pose",), "heatmap": "limb"}, "heatmap is 'limb', but it is a setting of"),
+        ({"network": "ctrgcn", "pathways": ("pose",), "stream": "bones"}, "stream is 'bones'"),
+        ({"network": "ctrgcn", "pathways": ("pose",), "persons": 0}, "persons is 0"),
+        ({"class_groups": 2}, "for a network of one pathway"),
+        ({"pathways": ("pose",), "class_groups": 2, "semantic": "names"}, "leave one out"),
+        ({"nesterov": True, "momentum": 0.0}, "nesterov"),
+        ({"nesterov": True, "optimizer": "adamw"}, "nesterov"),
+        ({"optimizer": "adam"}, "optimizer is 'adam'; use 'sgd' or 'adamw'"),
+        ({"rotation": 200.0}, "rotation is 200.0; use 0 to 180"),
+    ],
+)  # fmt: skip
+def test_settings_that_do_not_fit_are_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(MgkitError, match=message):
+        Recipe(**changes)
+
+
+def test_recipes_of_before_say_what_they_said() -> None:
+    """Settings of later are left out where they change nothing, so that older runs go on."""
+    assert not {"network", "stream", "optimizer", "semantic", "class_groups"} & set(recipes.paper().to_dict())
+    assert recipes.ctrgcn(stream="bone").to_dict()["stream"] == "bone"
+
+
+def test_the_optimiser_has_the_groups_of_the_recipe() -> None:
+    recipe = dataclasses.replace(SYSTEMS["video_swin"], backbone_rate=0.1)
+    model = build_model(recipe, 4, 0)
+    optimizer = make_optimizer(model, recipe, torch.device("cpu"))
+    assert isinstance(optimizer, torch.optim.AdamW)
+    names = {id(value): name for name, value in model.named_parameters()}
+    seen = {}
+    for group in optimizer.param_groups:
+        for value in group["params"]:
+            seen[names[id(value)]] = group.get("factor", 1.0), group["weight_decay"]
+    assert seen.keys() == dict(model.named_parameters()).keys()
+    assert seen["heads.rgb.classifier.weight"] == (1.0, 0.05)
+    assert seen["heads.rgb.classifier.bias"] == (1.0, 0.0)
+    table = next(name for name in seen if "relative_position_bias_table" in name)
+    assert seen[table] == (0.1, 0.0)
+    assert seen["backbones.rgb.patch_embed.proj.weight"] == (0.1, 0.05)
+    assert seen["backbones.rgb.norm.weight"] == (0.1, 0.0)
+
+
+def test_the_backbone_learns_at_its_own_rate(clips: Clips, tmp_path: Path) -> None:
+    frozen = dataclasses.replace(SYSTEMS["ctrgcn"], backbone_rate=0.0, epochs=1)
+    run = fit(clips, frozen, tmp_path / "run")
+    g = torch.Generator().manual_seed(0)
+    begin = build_model(frozen, 4, 3, g, skeleton=clips.skeleton, class_counts=np.full(4, 3))
+    parameters = dict(begin.named_parameters())
+    for name, value in states(run)[0].items():
+        if name in parameters:
+            assert torch.equal(value, parameters[name]) == name.startswith("backbones."), name
+
+
+def test_class_vectors_are_part_of_the_run(clips: Clips, tmp_path: Path) -> None:
+    file = tmp_path / "vectors.txt"
+    words = ["red", "blue", "still", "moving"]
+    file.write_text("".join(f"{word} {i}.5 1.0 {i * i}.0\n" for i, word in enumerate(words)))
+    recipe = dataclasses.replace(SYSTEMS["semantic"], semantic=str(file), semantic_dim=3, epochs=1)
+    run = fit(clips, recipe, tmp_path / "run")
+    saved = load_checkpoint(run.checkpoint("best"))["objective"]["auxiliary.semantic.vectors"]
+    np.testing.assert_allclose(saved.numpy()[0], [(0.5 + 2.5) / 2, 1.0, (0 + 4) / 2])  # "red still"
+    file.write_text(file.read_text().replace("0.5", "0.25"))
+    with pytest.raises(MgkitError, match="class_vectors"):
+        fit(clips, recipe, tmp_path / "run")
+    file.unlink()
+    run_test(run, "test", device="cpu", workers=0, progress=False)  # what was learnt does without the file
+    with pytest.raises(MgkitError, match=r"vectors\.txt"):
+        semantic_vectors(recipe, clips)
+
+
+def test_vectors_of_another_width_are_refused_with_the_remedy(clips: Clips) -> None:
+    with pytest.raises(MgkitError, match="set semantic_dim=4"):
+        semantic_vectors(dataclasses.replace(SYSTEMS["semantic"], semantic_dim=300), clips)
+
+
+# --- what is explained ----------------------------------------------------------------------------------------------
+
+
+def test_bones_give_half_to_each_end() -> None:
+    g = torch.Generator().manual_seed(0)
+    values = torch.rand(2, 2, 3, 3, 3, generator=g)
+    sums = values.sum((1, 4)).numpy()
+    np.testing.assert_allclose(over_skeleton(values, TRIANGLE, "joint").numpy(), sums, rtol=1e-6)
+    found = over_skeleton(values, TRIANGLE, "bone").numpy()
+    expected = np.zeros_like(sums)
+    for joint, parent in enumerate(TRIANGLE.parents):
+        expected[..., joint] += sums[..., joint] / 2
+        expected[..., parent] += sums[..., joint] / 2
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
