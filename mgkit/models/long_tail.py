@@ -254,7 +254,8 @@ class GroupLoss(nn.Module):
 
     Args:
         others: weight of a classifier's loss on a clip of another group, one for all or one for each group, finite and
-            not negative; see others_weights. A clip of its own group has weight 1. With 0 a classifier learns from
+            not negative. With others_weights rare classes gain; with one weight for all, the ensemble finds even fewer
+            of them than the main classifier. A clip of its own group has weight 1. With 0 a classifier learns from
             the clips of its group alone, and never what another group is.
 
     Shapes:
