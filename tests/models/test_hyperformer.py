@@ -169,7 +169,7 @@ def test_published_defaults():
     assert network.out_channels == (216,) * 10
     assert network.get_submodule("l8.tcn1.branches.0.3.conv").stride == (2, 1)
     assert network.get_submodule("l2.vit1.attn.proj").weight.shape == (216, 36, 1, 1)
-    assert network.get_submodule("l2.vit1.attn.rpe").shape == (9, 216)
+    assert network.get_submodule("l2.vit1.attn").rpe.shape == (9, 216)
 
 
 def test_weights_follow_from_the_generator():
