@@ -1,8 +1,8 @@
 """Hyperformer: attention among the joints of a frame and among the body parts that they belong to.
 
 Zhou et al., "Hypergraph Transformer for Skeleton-based Action Recognition", 2022 (arXiv 2211.09590). The names of
-parameters are those of the authors' code, so that their files load once the network is prefixed; where that code says
-more than the paper (no mask for absent persons, the static mixing `outer`, projections in six groups), it is followed.
+parameters are those of the authors' code, so that their files load once the network is prefixed, and so is what it
+computes: absent persons are not masked, and a fixed mixing of joints (`outer`) stands beside attention.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ from mgkit.models.heads import PathwayHead, PathwayOutput, Pool
 from mgkit.models.prototypes import checked_labels
 from mgkit.models.similarity import at_least_float32
 
-__all__ = ["GroupLoss", "GroupedHead", "class_groups"]
+__all__ = ["GroupLoss", "GroupedHead", "class_groups", "others_weights"]
 
 
 def class_groups(counts: Sequence[int] | npt.NDArray[np.integer] | Tensor, groups: int) -> Tensor:
@@ -168,11 +168,8 @@ class GroupedHead(PathwayHead):
         self.group_classifier = nn.Linear(channels, num_classes + groups)
         nn.init.normal_(self.group_classifier.weight, std=0.01, generator=generator)
         nn.init.zeros_(self.group_classifier.bias)
-        unknown = torch.full((num_classes,), -1)
-        known = (
-            unknown if class_group is None else torch.as_tensor(class_group).to("cpu", torch.int64).clone()
-        )
-        self.register_buffer("class_group", known)
+        group = [-1] * num_classes if class_group is None else _integers(class_group, "class_group")
+        self.register_buffer("class_group", torch.tensor(group))
         self._known = False  # looked at once: reading the buffer makes the CPU wait for a GPU
         if class_group is not None:
             self._check_groups()
@@ -221,21 +218,52 @@ class GroupedHead(PathwayHead):
         self._known = True
 
 
+def others_weights(counts: Sequence[int] | npt.NDArray[np.integer] | Tensor, class_group: Tensor) -> Tensor:
+    """For GroupLoss: weights with which the clips of other groups amount to no more than a group's own.
+
+    For a rare group almost every clip is one of another group, and a classifier that says so each time is nearly always
+    right. With these weights it learns from both alike, and so a rare class is chosen at a smaller probability.
+    A weight for all groups together would not do that: it raises the probabilities of frequent classes as well.
+
+    Args:
+        counts: K numbers of training clips, not negative.
+        class_group: (K,) the group of each class, as class_groups gives it.
+
+    Returns:
+        (G,) float32, the clips of each group over those of all others, at most 1.
+
+    Raises:
+        MgkitError: if the counts are negative, not whole or not as many as the classes.
+
+    Example:
+        >>> others_weights([800, 150, 50], torch.tensor([0, 1, 1]))
+        tensor([1.0000, 0.2500])
+    """
+    values = torch.tensor(_integers(counts, "counts"), dtype=torch.float64)
+    if len(values) != len(class_group) or bool((values < 0).any()):
+        raise MgkitError(
+            f"counts must be the training clips of each of the {len(class_group)} classes, not negative; got "
+            f"{values.tolist()}."
+        )
+    own = torch.zeros(int(class_group.max()) + 1, dtype=torch.float64).index_add_(
+        0, class_group.cpu(), values
+    )
+    return (own / (own.sum() - own).clamp(min=1)).clamp(max=1).float()
+
+
 class GroupLoss(nn.Module):
     """Cross-entropy of every group's classifier: of the class in the group that has it, else of "another group".
 
-    For a rare group almost every clip is of another one. `others` is the weight of those: less than 1 lets each
-    classifier attend to its own classes, and raises the probabilities that it gives them. 0 trains each on the clips
-    of its group alone.
-
     Args:
-        others: weight of a classifier's loss on a clip of another group, finite and not negative; a clip's own
-            group has weight 1.
+        others: weight of a classifier's loss on a clip of another group, one for all or one for each group, finite and
+            not negative. With others_weights rare classes gain; with one weight for all, the ensemble finds even fewer
+            of them than the main classifier. A clip of its own group has weight 1. With 0 a classifier learns from
+            the clips of its group alone, and never what another group is.
 
     Shapes:
         forward: tensor (N, G, K + 1) as `auxiliary["groups"]` of a GroupedHead, labels (N,) integers in 0..K-1
-        -> (N,) float32 or wider, each clip's mean over the groups with those weights. With one group it is the plain
-        cross-entropy.
+        -> (N,) float32 or wider, each clip's mean over the groups of the weighted losses. With one group it is the
+        plain cross-entropy.
 
     Raises:
         MgkitError: if `others` is out of range, or shapes or labels do not fit.
@@ -243,17 +271,22 @@ class GroupLoss(nn.Module):
     Example:
         >>> head = GroupedHead(8, 4, groups=2, class_group=[0, 0, 1, 1])
         >>> groups = head(torch.rand(5, 8, 2, 3, 3)).auxiliary["groups"]
-        >>> GroupLoss(others=0.5)(groups, torch.tensor([0, 1, 2, 3, 0])).shape
+        >>> GroupLoss(others=[1.0, 0.25])(groups, torch.tensor([0, 1, 2, 3, 0])).shape
         torch.Size([5])
     """
 
-    def __init__(self, others: float = 1.0) -> None:
+    others: Tensor
+
+    def __init__(self, others: float | Sequence[float] | Tensor = 1.0) -> None:
         super().__init__()
-        if not 0 <= others < math.inf:
+        weights = torch.as_tensor(others, dtype=torch.float32)
+        if weights.ndim > 1 or not bool(((weights >= 0) & weights.isfinite()).all()):
             raise MgkitError(
-                f"others is the weight of clips of other groups, finite and not negative; got {others}."
+                "others is the weight of clips of other groups, one for all or one for each group, finite and not "
+                f"negative; got {others}."
             )
-        self.others = others
+        # Not saved: it comes from the training clips, not from the training.
+        self.register_buffer("others", weights, persistent=False)
 
     def forward(self, tensor: Tensor, labels: Tensor) -> Tensor:
         if tensor.ndim != 3 or tensor.shape[1] < 1 or tensor.shape[2] < 2 or len(tensor) != len(labels):
@@ -262,14 +295,16 @@ class GroupLoss(nn.Module):
                 f"labels, but have {tuple(tensor.shape)}."
             )
         clips, groups, columns = tensor.shape
+        if self.others.ndim and len(self.others) != groups:
+            raise MgkitError(
+                f"The loss has weights for {len(self.others)} groups, but the head has {groups}."
+            )
         labels = checked_labels(labels, columns - 1, tensor.device)
         at_label = labels[:, None, None].expand(clips, groups, 1)
         own = (
             tensor.detach().gather(2, at_label)[:, :, 0] != -math.inf
         )  # (N, G): whose classifier scores the class
         target = torch.where(own, labels[:, None], columns - 1)
-        losses = F.cross_entropy(
-            at_least_float32(tensor).flatten(0, 1), target.flatten(), reduction="none"
-        ).view(clips, groups)
-        weights = torch.where(own, 1.0, self.others).to(losses.dtype)
-        return (losses * weights).sum(dim=1) / (1 + (groups - 1) * self.others)
+        losses = F.cross_entropy(at_least_float32(tensor).flatten(0, 1), target.flatten(), reduction="none")
+        weights = torch.where(own, 1.0, self.others.to(losses.dtype))
+        return (losses.view(clips, groups) * weights).mean(dim=1)
