@@ -86,7 +86,9 @@ def fit(
             left[name] = why_left(published)
         elif ours in new:
             left[name] = "the file has that weight twice"
-        elif ".classifier." in ours and classes == "new":
+        elif (".classifier." in ours and classes == "new") or (
+            classes is not None and (".group_classifier." in ours or ours.endswith(".class_group"))
+        ):
             left[name] = "the classes are new"
         elif (
             layout == "same"

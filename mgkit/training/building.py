@@ -29,7 +29,7 @@ from mgkit.models.ctrgcn import ctrgcn
 from mgkit.models.dgstgcn import dgstgcn
 from mgkit.models.graphs import SkeletonGraph
 from mgkit.models.hyperformer import hyperformer
-from mgkit.models.long_tail import GroupedHead, GroupLoss, class_groups
+from mgkit.models.long_tail import GroupedHead, GroupLoss, class_groups, others_weights
 from mgkit.models.semantic import SemanticHead, SemanticLoss
 from mgkit.models.single_pathway import Backbone
 from mgkit.models.stgcn import stgcn, stgcnpp
@@ -173,7 +173,10 @@ def semantic_vectors(recipe: Recipe, clips: Clips) -> npt.NDArray[np.float32] | 
 
 
 def _auxiliary_losses(
-    recipe: Recipe, num_classes: int, vectors: npt.NDArray[np.float32] | None
+    recipe: Recipe,
+    num_classes: int,
+    counts: npt.NDArray[np.int64] | None,
+    vectors: npt.NDArray[np.float32] | None,
 ) -> dict[str, tuple[nn.Module, float]]:
     """The losses of what the head of a recipe has beside logits."""
     if recipe.semantic:
@@ -181,7 +184,10 @@ def _auxiliary_losses(
             vectors = np.zeros((num_classes, recipe.semantic_dim), np.float32)
         return {"semantic": (SemanticLoss(vectors), recipe.semantic_weight)}
     if recipe.class_groups:
-        return {"groups": (GroupLoss(), recipe.group_weight)}
+        if counts is None:  # testing: the loss is not asked for
+            return {"groups": (GroupLoss(), recipe.group_weight)}
+        groups = class_groups(counts, recipe.class_groups)
+        return {"groups": (GroupLoss(others_weights(counts, groups)), recipe.group_weight)}
     return {}
 
 
@@ -216,7 +222,7 @@ def build_objective(
         label_smoothing=recipe.label_smoothing,
         class_weights=None if weights is None else weights.tolist(),
         term_weights=terms,
-        auxiliary=_auxiliary_losses(recipe, num_classes, vectors),
+        auxiliary=_auxiliary_losses(recipe, num_classes, class_counts, vectors),
         momentum=recipe.prototype_momentum,
         memory=recipe.prototype_memory,
         temperature=recipe.temperature,
