@@ -35,7 +35,7 @@ NARROWING = 4  # channels are divided by this where joints are compared
 class AdaptiveGraphConv(nn.Module):
     """`sum_k W_k x (A_k + alpha * tanh(similarity_k(x)))`, BatchNorm, residual, ReLU, then three attentions.
 
-    A is a weight that begins as the skeleton's adjacency; the similarity of two joints is the scaled product of their
+    A is a weight that begins as the skeleton's adjacency; the similarity of two joints is the mean product of their
     embeddings over the whole clip; alpha begins at 0.
 
     Args:
@@ -69,8 +69,9 @@ class AdaptiveGraphConv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         left, right = (side_by_side(_convolutions(c), x) for c in (self.conv_a, self.conv_b))
-        scale = 1 / (left.shape[2] * left.shape[3])
-        similarity = torch.tanh(torch.einsum("nkctv,nkctw->nkvw", left, right) * scale)
+        # The mean over channels and frames; each factor takes its root, as the sum would be beyond float16.
+        scale = (left.shape[2] * left.shape[3]) ** -0.5
+        similarity = torch.tanh(torch.einsum("nkctv,nkctw->nkvw", left * scale, right * scale))
         adjacency = self.A + self.alpha * similarity  # (N, K, V, V)
         gathered = torch.einsum("nctv,nkvw->nkctw", x, adjacency).flatten(1, 2)
         convolutions = _convolutions(self.conv_d)

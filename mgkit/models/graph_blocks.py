@@ -16,6 +16,7 @@ from torch.nn import functional
 
 from mgkit.errors import MgkitError
 from mgkit.models.graphs import SkeletonGraph
+from mgkit.models.recomputing import recomputed
 
 __all__ = [
     "BRANCHES",
@@ -245,8 +246,14 @@ class GraphUnit(nn.Module):
             self.residual = (
                 nn.Identity() if same else TemporalConv(in_channels, out_channels, kernel=1, stride=stride)
             )
+        self.recompute = False  # see recompute_blocks
 
     def forward(self, x: Tensor) -> Tensor:
+        if self.recompute and self.training and torch.is_grad_enabled():
+            return recomputed(self._run, self, x)
+        return self._run(x)
+
+    def _run(self, x: Tensor) -> Tensor:
         spatial, temporal = (self.get_submodule(name) for name in self._names)
         y = temporal(spatial(x))
         return functional.relu(y if self.residual is None else y + self.residual(x))

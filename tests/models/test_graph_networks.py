@@ -328,3 +328,30 @@ def test_a_small_one_learns_a_task(name):
         nn.functional.cross_entropy(head(network(x)).logits, labels).backward()
         optimiser.step()
     assert (head(network(x)).logits.argmax(dim=1) == labels).float().mean() > 0.9
+
+
+@every_network
+def test_blocks_can_keep_only_their_input(name):
+    """Recomputing changes neither outputs nor gradients nor the running statistics."""
+    plain, sparing = small(name, COCO), small(name, COCO)
+    units = [module for module in sparing.modules() if hasattr(module, "recompute")]
+    assert len(units) == 2
+    for unit in units:
+        unit.recompute = True
+    for network in (plain, sparing):
+        network(clips(COCO)).square().sum().backward()
+    for (key, ours), theirs in zip(sparing.named_parameters(), plain.parameters(), strict=True):
+        assert torch.equal(ours.grad, theirs.grad), key
+    for ours, theirs in zip(sparing.buffers(), plain.buffers(), strict=True):
+        assert torch.equal(ours, theirs)
+
+
+@every_network
+def test_half_precision_gives_about_the_same(name):
+    """What a network computes in bfloat16 under autocast; the weights stay float32."""
+    network = small(name, COCO, width=16).eval()
+    x = clips(COCO, t=32)
+    exact = network(x)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        rough = network(x)
+    assert (rough - exact).norm() <= 0.02 * exact.norm()
