@@ -16,7 +16,7 @@ from mgkit.results.members import Members
 from mgkit.results.resampling import Doubles, Measure, Metric, measure, measured, percentiles
 from mgkit.results.weight_search import best_weights
 
-__all__ = ["agreement", "leave_one_out", "oracle"]
+__all__ = ["agreement", "leave_one_out", "oracle", "summary"]
 
 
 def leave_one_out(
@@ -113,6 +113,29 @@ def oracle(found: Ensemble) -> float:
     """Share of clips that at least one member has right: what no choice of weights can be sure to reach."""
     m = found.members
     return float((m.probabilities.argmax(2) == m.truth()).any(0).mean())
+
+
+def summary(found: Ensemble) -> str:
+    """What came out, and what each member adds, as text in per cent."""
+    if found.scores.labels is None:
+        return f"{found!r}; the true classes are not known"
+    shares = ["top1", "top1_low", "top1_high", "macro_f1", "mean_class_accuracy"]
+    lines = [f"{found.members.split}: {len(found.scores)} clips, per cent", _percent(found.table(), shares)]
+    if len(found.members) > 1:
+        added = [f"{key}_{part}" for key in ("top1", "macro_f1") for part in ("change", "low", "high")]
+        table = leave_one_out(found)
+        lines += [
+            f"\nwhat each member adds, in points (95 % over {table['interval_over'].iloc[0]})",
+            _percent(table[["weight", *added, "fixed", "broken"]], added),
+            f"\nat least one member is right on {100 * oracle(found):.1f} % of the clips",
+        ]
+    return "\n".join(lines)
+
+
+def _percent(table: pd.DataFrame, columns: list[str]) -> str:
+    shown = table.copy()
+    shown[columns] = (100 * table[columns]).round(1)
+    return str(shown.to_string(float_format=lambda v: f"{v:.4g}", na_rep="-"))
 
 
 def _difference(a: Measure, b: Measure) -> Measure:

@@ -64,8 +64,8 @@ def read_result_pickle(path: Path) -> Raw:
     elif isinstance(content, list | tuple) and content and all(isinstance(one, dict) for one in content):
         rows = [_score(one, i) for i, one in enumerate(content)]
         labels, ids = _gt_labels(content), _ids(content)
-    elif isinstance(content, list | tuple | np.ndarray):
-        rows = list(content) if np.ndim(content) or not isinstance(content, np.ndarray) else []
+    elif isinstance(content, list | tuple) or (isinstance(content, np.ndarray) and content.ndim):
+        rows = list(content)
     else:
         rows = []
     if not rows:
