@@ -15,7 +15,7 @@ from mgkit.results.calibration import Temperature, temper
 from mgkit.results.comparison import subjects_of
 from mgkit.results.records import Floats, Ints
 from mgkit.results.runs import Run, load_run
-from mgkit.results.score_files import read_scores
+from mgkit.results.score_files import SUFFIXES, read_scores
 from mgkit.results.score_records import Scores
 
 __all__ = ["Member", "Members", "aligned", "gather", "weights_of"]
@@ -98,7 +98,7 @@ def gather(
             raise MgkitError(f"a member is called {FUSION!r}, as their fusion is: give it another name.")
     else:
         names = _unique([one.name or f"member {i}" for i, one in enumerate(found, 1)])
-    places = [str(one.root.resolve()) if isinstance(one, Run) else id(one) for one in opened]
+    places = [_place(member) for member in given]
     twice = [name for name, place in zip(names, places, strict=True) if places.count(place) > 1]
     if twice:
         raise MgkitError(f"{some(twice)} are the same member: give it once, with a larger weight.")
@@ -214,7 +214,14 @@ def _opened(member: Member) -> Run | Scores:
         raise MgkitError(
             f"a member is a {type(member).__name__}: give runs, run folders, score files or scores."
         )
-    return read_scores(member) if Path(member).is_file() else load_run(member)
+    return read_scores(member) if Path(member).suffix.lower() in SUFFIXES else load_run(member)
+
+
+def _place(member: Member) -> str | int:
+    """Where a member comes from: the same for a run and its folder."""
+    if isinstance(member, Scores):
+        return id(member)
+    return str((member.root if isinstance(member, Run) else Path(member)).resolve())
 
 
 def _of_run(run: Run, split: str, output: str | None) -> Scores:

@@ -146,6 +146,15 @@ def test_members_that_do_not_fit_are_named(change: Callable[[Any], Any], message
         ensemble(change([system(0), system(1)]))
 
 
+def test_the_same_member_by_two_ways(runs: list[Run], tmp_path: Path) -> None:
+    file = write_scores(tmp_path / "a.csv", system(0))
+    for pair in ([runs[0], str(runs[0].root)], [file, str(file)]):
+        with pytest.raises(MgkitError, match="are the same member"):
+            ensemble(pair)  # type: ignore[arg-type]
+    with pytest.raises(MgkitError, match=r"no score file .*none\.csv"):
+        ensemble([file, tmp_path / "none.csv"])
+
+
 def test_what_one_member_knows_holds_for_all() -> None:
     bare = replace(system(0), labels=None, classes=None)
     found = gather([bare, system(1)], "test")
