@@ -195,6 +195,43 @@ def _parser() -> argparse.ArgumentParser:
         )
     compare.set_defaults(command=does.compare)
 
+    ensemble = commands.add_parser("ensemble", help="fuse runs or score files; what each member adds")
+    ensemble.add_argument(
+        "members", type=Path, nargs="+", metavar="RUN", help="run folder, or score file with clip ids"
+    )
+    ensemble.add_argument("--split", default="test", help="(default: %(default)s)")
+    how = ensemble.add_mutually_exclusive_group()
+    how.add_argument("--weights", metavar="W,W,...", help="of the members, in their order (default: equal)")
+    how.add_argument("--search", metavar="SPLIT", help="search the weights on this validation split")
+    ensemble.add_argument(
+        "--method", default="grid", choices=["grid", "convex"], help="of the search (default: %(default)s)"
+    )
+    ensemble.add_argument(
+        "--metric",
+        default="top1",
+        choices=["top1", "macro_f1", "log_loss"],
+        help="of a grid (default: %(default)s)",
+    )
+    ensemble.add_argument("--step", type=float, default=0.05, help="of a grid (default: %(default)s)")
+    ensemble.add_argument("--output", help="rgb, pose or fused (default: the best that each has)")
+    ensemble.add_argument("--out", type=Path, metavar="FOLDER", help="write the fusion as a run folder")
+    ensemble.set_defaults(command=does.ensemble)
+
+    scores = commands.add_parser("scores", help="write the scores of a run as a file for other tools")
+    scores.add_argument("run", type=Path, help="run folder")
+    scores.add_argument("--split", default="test", help="(default: %(default)s)")
+    scores.add_argument("--output", help="rgb, pose or fused (default: fused, or the only one)")
+    scores.add_argument(
+        "--out", type=Path, required=True, metavar="FILE", help="to write: .parquet, .npz, .csv or .pkl"
+    )
+    scores.add_argument(
+        "--layout", choices=["pyskl", "mmaction2"], help="of a .pkl; pyskl has no ids, only an order"
+    )
+    scores.add_argument(
+        "--annotations", type=Path, metavar="PKL", help="PYSKL annotation file whose order a .pkl is to have"
+    )
+    scores.set_defaults(command=does.scores)
+
     figures = commands.add_parser("figures", help="draw the figures of a tested run")
     figures.add_argument("run", type=Path, help="run folder")
     figures.add_argument("--split", default="test", help="(default: %(default)s)")

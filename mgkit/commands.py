@@ -246,6 +246,44 @@ def compare(options: Any) -> None:
         print(f"\n{found.note}")
 
 
+def ensemble(options: Any) -> None:
+    from mgkit.results.contributions import summary
+    from mgkit.results.ensemble import ensemble
+    from mgkit.results.weight_search import search_weights
+
+    weights: Any = None
+    if options.search is not None:
+        found = search_weights(
+            options.members, options.search, method=options.method, metric=options.metric, step=options.step,
+            output=options.output,
+        )  # fmt: skip
+        print(f"{found}\n")
+        weights = found.weights
+    elif options.weights is not None:
+        try:
+            weights = [float(word) for word in options.weights.split(",")]
+        except ValueError:
+            raise MgkitError(
+                f"--weights is {options.weights!r}: write numbers with commas, e.g. 1,2."
+            ) from None
+    fused = ensemble(options.members, options.split, weights=weights, output=options.output)
+    print(summary(fused))
+    if options.out is not None:
+        print(f"\nrun folder {fused.to_run(options.out).root}; next: mgkit figures {options.out}")
+
+
+def scores(options: Any) -> None:
+    from mgkit.results.runs import load_run
+    from mgkit.results.score_files import write_scores
+    from mgkit.results.score_pickles import annotation_order
+    from mgkit.results.score_records import Scores
+
+    run = load_run(options.run)
+    found = Scores.of(run.predictions(options.split), options.output, split=options.split, name=run.name)
+    order = None if options.annotations is None else annotation_order(options.annotations, options.split)[0]
+    print(write_scores(options.out, found, layout=options.layout, clip_ids=order))
+
+
 def figures(options: Any) -> None:
     from mgkit.results.runs import load_run
     from mgkit.views.figures import draw_figures

@@ -14,6 +14,7 @@ import pytest
 from matplotlib.text import Text
 
 from mgkit.data.clips import Classes
+from mgkit.results.calibration import scores_of, temper
 from mgkit.results.runs import Run, load_run
 from mgkit.results.saliency import write_saliency
 from mgkit.views import figures
@@ -73,6 +74,11 @@ def comparison(run: Run, **size: object) -> PaperFigure:
     return figures.run_comparison(run, load_run(run.root.with_name("second")), **size)  # type: ignore[arg-type]
 
 
+def reliabilities(run: Run, **size: object) -> PaperFigure:
+    systems = {LONG: run, "tempered": temper(scores_of(run), 0.5)}
+    return figures.reliability(systems, adaptive=True, **size)  # type: ignore[arg-type]
+
+
 FIGURES: dict[str, Callable[..., PaperFigure]] = {
     "confusion": figures.confusion,
     "confusion of two runs": difference,
@@ -86,6 +92,8 @@ FIGURES: dict[str, Callable[..., PaperFigure]] = {
     "run_comparison": comparison,
     "joint_importance": figures.joint_importance,
     "film_strip": strip,
+    "reliability": figures.reliability,
+    "reliability of two": reliabilities,
 }
 
 

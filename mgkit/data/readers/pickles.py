@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from mgkit.data.readers.tensors import NotATensor, storage_of, tensor_of
 from mgkit.errors import MgkitError
 from mgkit.files import atomic
 
@@ -42,6 +43,15 @@ class _ArraysOnly(pickle.Unpickler):
         raise _Refused("it asks for an object outside the file")
 
 
+class _ArraysAndTensors(_ArraysOnly):
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
+            return tensor_of
+        if (module, name) == ("torch.storage", "_load_from_bytes"):
+            return storage_of
+        return super().find_class(module, name)
+
+
 def _no_bytes() -> bytes:
     return b""
 
@@ -52,8 +62,10 @@ def _latin1(text: str, encoding: str) -> bytes:
     return text.encode("latin1")
 
 
-def load_pickle(path: str | Path) -> Any:
+def load_pickle(path: str | Path, *, tensors: bool = False) -> Any:
     """Read a pickle of plain containers and numpy arrays; anything else is refused before it can run.
+
+    `tensors` admits torch tensors too, which become arrays.
 
     Raises:
         MgkitError: the file is missing, is not a pickle, is cut short, or holds other objects.
@@ -66,8 +78,8 @@ def load_pickle(path: str | Path) -> Any:
             f"{path} cannot be read ({error.strerror}): check the path and its permissions."
         ) from None
     try:
-        return _ArraysOnly(io.BytesIO(content)).load()
-    except _Refused as error:
+        return (_ArraysAndTensors if tensors else _ArraysOnly)(io.BytesIO(content)).load()
+    except (_Refused, NotATensor) as error:
         raise MgkitError(
             f"{path} was not read: {error}. Only numpy arrays and plain containers are admitted, since a pickle can "
             "run code; nothing of it was run. Ask its author for a file with arrays only."

@@ -5,11 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
-from mgkit.errors import MgkitError
-from mgkit.results.metrics import wilson
+from mgkit.results.calibration import calibration_table
 from mgkit.results.runs import Predictions, Run
 
 
@@ -56,25 +54,10 @@ def calibration(
     Raises:
         MgkitError: no bins, or an output that is not there.
     """
-    if bins < 1:
-        raise MgkitError(f"there are {bins} bins: use 1 or more.")
     predictions = run.predictions(split) if isinstance(run, Run) else run
     confidence = predictions.scores(pathway).max(1).astype(np.float64)
-    return _calibration(confidence, predictions.correct(pathway), bins)
-
-
-def _calibration(
-    confidence: npt.NDArray[np.float64], correct: npt.NDArray[np.bool_], bins: int
-) -> Calibration:
-    edges = np.linspace(0, 1, bins + 1)
-    place = np.clip(np.searchsorted(edges, confidence, side="left") - 1, 0, bins - 1)
-    rows = []
-    for b in np.unique(place):
-        inside = place == b
-        hits, clips = int(correct[inside].sum()), int(inside.sum())
-        low, high = wilson(hits, clips)
-        rows.append((edges[b], edges[b + 1], clips, confidence[inside].mean(), hits / clips, low, high))
-    table = pd.DataFrame(rows, columns=["from", "to", "clips", "confidence", "accuracy", "low", "high"])
+    correct = predictions.correct(pathway)
+    table = calibration_table(confidence, correct, bins)
     gaps = (table["accuracy"] - table["confidence"]).abs()
     error = float((gaps * table["clips"]).sum() / len(confidence))
     return Calibration(table, error, float(confidence.mean() - correct.mean()))

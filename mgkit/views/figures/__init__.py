@@ -10,6 +10,7 @@ from mgkit.views.figures.datasets import class_counts, clip_lengths, missing_joi
 from mgkit.views.figures.maps import prototype_map
 from mgkit.views.figures.matrices import confusion
 from mgkit.views.figures.refinement import refinement_maps
+from mgkit.views.figures.reliability import reliability
 from mgkit.views.figures.saliency import joint_importance
 from mgkit.views.figures.sets import Drawn, draw_figures
 from mgkit.views.figures.sheets import clip_sheet
@@ -38,6 +39,7 @@ __all__ = [
     "prototype_map",
     "prototype_similarity",
     "refinement_maps",
+    "reliability",
     "run_comparison",
     "table",
     "training_curves",

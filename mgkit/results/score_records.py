@@ -1,0 +1,144 @@
+"""Scores of clips by any system, keyed by clip id: what score files hold and ensembles are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mgkit.data.clips import Classes
+from mgkit.errors import MgkitError
+from mgkit.results.records import Floats, Ints, Predictions, check_ids, check_probabilities, rows_of
+
+
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """Probabilities of N clips over K classes, checked when they are made.
+
+    Args:
+        clip_ids: N unique ids.
+        probabilities: (N, K) float32; each row is in [0, 1] and sums to 1 within 1e-3.
+        labels: (N,) true classes in [0, K), or None where they are not known (the test clips of a challenge).
+        classes: the class list in the order of the K columns (or their names), or None where it is not known.
+        split: the split that the clips are of, or None where that is not known.
+        name: what the system is called in tables.
+
+    Raises:
+        MgkitError: shapes that disagree, a repeated id, a label outside the classes, values that are no probabilities.
+    """
+
+    clip_ids: list[str]
+    probabilities: Floats
+    labels: Ints | None = None
+    classes: Classes | None = None
+    split: str | None = None
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        ids = check_ids(self.clip_ids)
+        array = np.asarray(self.probabilities)
+        if array.ndim != 2 or len(array) != len(ids) or not array.shape[1] or array.dtype.kind not in "fiu":
+            raise MgkitError(
+                f"probabilities have shape {array.shape}, type {array.dtype}; ({len(ids)} clips, classes) numbers are "
+                "expected."
+            )
+        array = array.astype(np.float32)
+        check_probabilities(array, self.name or "given", ids)
+        classes = self.classes
+        if classes is not None and not isinstance(classes, Classes):
+            classes = Classes(tuple(str(name) for name in classes))
+        if classes is not None and len(classes) != array.shape[1]:
+            raise MgkitError(
+                f"probabilities are over {array.shape[1]} classes; the class list has {len(classes)}."
+            )
+        labels = self.labels
+        if labels is not None:
+            labels = np.asarray(labels)
+            if labels.shape != (len(ids),) or labels.dtype.kind not in "iu":
+                raise MgkitError(
+                    f"labels have shape {labels.shape}, type {labels.dtype}; {len(ids)} whole numbers are expected."
+                )
+            outside = (labels < 0) | (labels >= array.shape[1])
+            if outside.any():
+                first = int(outside.argmax())
+                raise MgkitError(
+                    f"label {labels[first]} of clip {ids[first]!r} is outside 0 to {array.shape[1] - 1}."
+                )
+            labels = labels.astype(np.int64)
+        for key, value in (
+            ("clip_ids", ids),
+            ("probabilities", array),
+            ("labels", labels),
+            ("classes", classes),
+        ):
+            object.__setattr__(self, key, value)
+
+    @classmethod
+    def of(
+        cls, predictions: Predictions, output: str | None = None, *, split: str | None = None, name: str = ""
+    ) -> Scores:
+        """The scores of one output ("rgb", "pose", "fused"; by default the best) of predictions."""
+        return cls(
+            predictions.clip_ids,
+            predictions.scores(output),
+            predictions.labels,
+            predictions.classes,
+            split,
+            name,
+        )
+
+    def __len__(self) -> int:
+        return len(self.clip_ids)
+
+    def __repr__(self) -> str:
+        parts = [f"{len(self)} clips", f"{self.class_count} classes", self.split, self.name]
+        known = "" if self.labels is not None else ", labels not known"
+        return f"Scores({', '.join(part for part in parts if part)}{known})"
+
+    @property
+    def class_count(self) -> int:
+        """K."""
+        return int(self.probabilities.shape[1])
+
+    def truth(self) -> Ints:
+        """(N,) labels; a `MgkitError` where they are not known."""
+        if self.labels is None:
+            raise MgkitError(
+                f"the true classes of {self.name or 'these scores'} are not known: pass labels= to read_scores."
+            )
+        return self.labels
+
+    def predicted(self) -> Ints:
+        """(N,) most probable class; the lower index wins a tie."""
+        return self.probabilities.argmax(1).astype(np.int64)
+
+    def select(self, clip_ids: Sequence[str]) -> Scores:
+        """The clips with these ids, in this order; unknown ids raise a `MgkitError` that names them."""
+        rows = rows_of(self._index, list(clip_ids), self.name or "scores")
+        labels = None if self.labels is None else self.labels[rows]
+        ids = [self.clip_ids[i] for i in rows]
+        return replace(self, clip_ids=ids, probabilities=self.probabilities[rows], labels=labels)
+
+    def predictions(self) -> Predictions:
+        """The same as what a run holds, under the output "fused"; needs labels."""
+        return Predictions(self.clip_ids, self.truth(), {"fused": self.probabilities}, classes=self.classes)
+
+    @cached_property
+    def _index(self) -> dict[str, int]:
+        return {clip_id: i for i, clip_id in enumerate(self.clip_ids)}
+
+
+@dataclass(frozen=True, eq=False)
+class Raw:
+    """What a file holds before it is known to be probabilities. Fields as in `Scores`; `values` is (N, K)."""
+
+    values: npt.NDArray[Any]
+    clip_ids: list[str] | None = None
+    labels: Ints | None = None
+    classes: Classes | None = None
+    split: str | None = None
+    name: str | None = None
