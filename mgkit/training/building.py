@@ -8,12 +8,41 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from mgkit.data.skeletons import Skeleton
+from mgkit.errors import MgkitError
 from mgkit.models import Objective, SinglePathway, TwoPathway, open_residual_blocks, two_pathway
 from mgkit.models import pose_only as pose_model
 from mgkit.models import rgb_only as rgb_model
 from mgkit.training.recipes import Recipe
 
-__all__ = ["build_model", "build_objective"]
+__all__ = ["build_model", "build_objective", "input_shapes"]
+
+
+def input_shapes(recipe: Recipe, skeleton: Skeleton | None = None) -> dict[str, tuple[int, ...]]:
+    """Shape of one clip, without the batch, of each input that the network of a recipe takes.
+
+    Args:
+        recipe: what is trained.
+        skeleton: the key-point layout; not needed by a recipe without pose.
+
+    Returns:
+        "rgb": (3, T, H, W); "pose": (joints or limbs, T, H, W), the heatmaps.
+
+    Raises:
+        MgkitError: a recipe with pose and no skeleton.
+
+    >>> from mgkit.training.recipes import rgb_only
+    >>> input_shapes(rgb_only())
+    {'rgb': (3, 8, 224, 224)}
+    """
+    spec, shapes = recipe.input_spec(), dict[str, tuple[int, ...]]()
+    if "rgb" in recipe.pathways:
+        shapes["rgb"] = (3, spec.rgb_frames, spec.rgb_size, spec.rgb_size)
+    if "pose" in recipe.pathways:
+        if skeleton is None:
+            raise MgkitError("the size of a pose input depends on the skeleton: pass one, or clips.")
+        shapes["pose"] = (spec.channels(skeleton), spec.pose_frames, spec.heatmap_size, spec.heatmap_size)
+    return shapes
 
 
 def build_model(
