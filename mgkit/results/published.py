@@ -167,7 +167,7 @@ least 0.25)."
     share_a, share_b = right_a / n, right_b / n
     gap, pooled = share_a - share_b, (right_a + right_b) / (2 * n)
     error = sqrt(2 * pooled * (1 - pooled) / n)
-    # From the gap alone on, each further disagreement is a pair: one clip more that only a has, and one that only b has.
+    # Beyond the gap disagreements come in pairs: one clip more that only a has right, and one that only b has.
     least = abs(right_a - right_b)
     most = right_a + right_b - 2 * max(0, right_a + right_b - n)
     fewer = np.arange((most - least) // 2 + 1)
