@@ -121,6 +121,8 @@ class Noise:
             f"{first} ({one} %)" if first else f"{one} %",
             f"{second} ({other} %)" if second else f"{other} %",
         )
+        if self.gap == 0:
+            return f"{one} and {other} have the same number of clips right, of {self.n:,}: there is no gap."
         count = f"{abs(self.gap):,} clip{'s' * (abs(self.gap) != 1)} of {self.n:,}"
         said = f"{one} and {other} are {count} apart"
         if self.verdict == VERDICTS[0]:

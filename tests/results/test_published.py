@@ -107,6 +107,7 @@ def test_the_three_verdicts_and_their_sentences() -> None:
     assert within_noise(0.70254, 0.6111).verdict == "beyond noise"
     assert "beyond noise" in within_noise(0.70254, 0.6111).sentence()
     assert within_noise(0.5, 0.5 + 1 / 4562).sentence().count("1 clip of") == 1
+    assert "there is no gap" in within_noise(0.4956, 0.4956).sentence()
     assert (within_noise(1.0, 1.0, 5).p_unpaired, within_noise(1.0, 1.0, 5).p_most) == (1, 1)
 
 

@@ -36,7 +36,9 @@ def folder(
     """A clip folder whose test split has these clips."""
     rows = [tiny_row(name, 0, split="test", video="") for name in ids]
     rows += [tiny_row(name, 0, split=split, video="") for name, split in (others or {}).items()]
-    return write_clip_folder(root, rows, [tiny_pose(0, seed=0) for _ in rows], load_classes(dataset), TRIANGLE)
+    return write_clip_folder(
+        root, rows, [tiny_pose(0, seed=0) for _ in rows], load_classes(dataset), TRIANGLE
+    )
 
 
 def member(path: Path, name: str) -> str:
