@@ -50,7 +50,7 @@ def method_table(
     names: Sequence[str] | Mapping[str, str] | None = None,
     modality: Sequence[str] | Mapping[str, str] | None = None,
     baseline: Run | str | Path = BEST,
-    published: bool | pd.DataFrame = False,
+    published: bool | pd.DataFrame | None = None,
     clips: Clips | None = None,
     output: str | None = None,
     draws: int = 2000,
@@ -80,7 +80,7 @@ def method_table(
         each with its 95 % interval `_low`, `_high` (bootstrap over what `interval_over` says, seeds averaged; Wilson
         for published numbers) and `_spread` (standard deviation over seeds, missing for one); `interval_over`;
         `parameters`, `flops` (of a view, a multiplication and an addition are two), `clips_per_second` and
-        `measured_on` (missing until `mg.measure` has measured the run); and against the baseline `fixed`, `broken`
+        `measured_on` (missing until `mg.measure` has measured the run); and `against` the baseline `fixed`, `broken`
         (clips; of single runs), `gain` with `gain_low`, `gain_high`, `test`, `p`, and `p_holm`, p adjusted over the
         methods after Holm. The test of two single runs is McNemar's exact one, which takes the clips as independent
         and another seed for impossible. Where a method has several seeds p is the larger of two: of the bootstrap of
@@ -126,7 +126,7 @@ def method_table(
     base = _base(rows, groups, opened, titles, baseline)
     for title, group in groups.items():
         if title != base:
-            rows[title] |= _against(
+            rows[title] |= {"against": base} | _against(
                 [scores[i] for i in group], [scores[i] for i in groups[base]], output, subjects, draws, seed
             )
     counts = opened[0].class_counts(opened[0].config.get("settings", {}).get("train_split") or "train")
@@ -138,7 +138,7 @@ def method_table(
         "modality", "source", "tested_on", "seeds", "clips",
         *(f"{name}{end}" for name in METRICS for end in ("", "_low", "_high", "_spread")), "interval_over",
         "parameters", "flops", "clips_per_second", "measured_on",
-        "fixed", "broken", "gain", "gain_low", "gain_high", "test", "p",
+        "against", "fixed", "broken", "gain", "gain_low", "gain_high", "test", "p",
     ]  # fmt: skip
     table = pd.DataFrame([*rows.values(), *others.values()], columns=columns)
     table.index = pd.Index([*rows, *others], name="method")
@@ -280,11 +280,11 @@ def _tested_on(run: Run, clips: int) -> str:
     return _IMIGUE if whole else "other data"
 
 
-def _published(wanted: bool | pd.DataFrame) -> dict[str, dict[str, Any]]:
+def _published(wanted: bool | pd.DataFrame | None) -> dict[str, dict[str, Any]]:
     """Rows of published numbers, which say so in their name."""
-    if isinstance(wanted, bool):
-        if not wanted:
-            return {}
+    if wanted is None or wanted is False:
+        return {}
+    if wanted is True:
         wanted = published()
     missing = [name for name in ("modality", "top1", "clips") if name not in wanted]
     if missing or not wanted.index.is_unique:

@@ -32,6 +32,7 @@ def methods(p_holm: list[float | None], top1: list[float], **columns: list[objec
     data["measured_on"], data["test"] = None, "McNemar exact"
     data["p"] = data["p_holm"] = pd.Series(p_holm, data.index, dtype=float)
     data.loc[data["p"].notna(), "gain"] = -0.1
+    data["against"] = [None if pd.isna(p) else data.index[data["p"].isna()][0] for p in data["p"]]
     for name, values in columns.items():
         data[name] = values
     return data.astype(dict.fromkeys(("seeds", "clips", "parameters", "flops"), "Int64"))
@@ -107,6 +108,19 @@ def test_published_numbers_are_kept_apart(whole: bool) -> None:
     assert "they were not measured here" in made.note
     assert ("cannot be compared with them" in made.note) != whole
     assert made._repr_html_().count("border-top") == 1
+
+
+def test_parts_of_a_table_can_be_printed() -> None:
+    theirs = published()[["modality", "top1", "clips"]].tail(2)
+    theirs = theirs.assign(source="published", tested_on="iMiGUE test", top1_low=0.6, top1_high=0.8)
+    whole = pd.concat([methods([None, 0.01, 0.4], [0.8, 0.7, 0.6]), theirs])
+    whole.index.name = "method"
+    alone = figures.table(whole.tail(2))
+    assert alone.note.startswith("Published numbers")
+    assert not alone.rules
+    without = figures.table(whole.iloc[1:3])
+    assert "p against net 0 & co_0: McNemar's exact test" in without.note
+    assert not without.bold
 
 
 def test_a_real_table_in_every_form(tmp_path: Path) -> None:

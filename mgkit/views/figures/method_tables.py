@@ -73,25 +73,27 @@ def _around(row: dict[Any, Any], name: str) -> str:
 
 def _notes(data: pd.DataFrame, base: pd.Index) -> list[str]:
     """What a reader must know, one sentence each."""
-    ours = data[data["source"] == "tested here"]
-    over = ours["interval_over"].iloc[0]
-    notes = [
-        f"{int(ours['clips'].iloc[0]):,} clips. In brackets 95 % intervals from resampling {over}; the trained "
-        "networks stay the same."
-    ]
-    if (ours["seeds"] > 1).any():
-        notes.append("Means over seeds, ± their standard deviation, which the intervals do not cover.")
-    if len(ours) > 1 and len(base):
+    ours, others = data[data["source"] == "tested here"], data[data["source"] == "published"]
+    notes = []
+    if len(ours):
+        over = ours["interval_over"].iloc[0]
         notes.append(
-            f"p against {base[0]}: {_tests(ours['test'].dropna().unique(), over)}, adjusted after Holm."
+            f"{int(ours['clips'].iloc[0]):,} clips. In brackets 95 % intervals from resampling {over}; the trained "
+            "networks stay the same."
         )
+        if (ours["seeds"] > 1).any():
+            notes.append("Means over seeds, ± their standard deviation, which the intervals do not cover.")
+        if len(ours) > 1:
+            against = some(ours["against"].dropna().unique())
+            notes.append(
+                f"p against {against}: {_tests(ours['test'].dropna().unique(), over)}, adjusted after Holm."
+            )
         alike = _not_told(data, base)
         if alike:
             notes.append(f"None is bold: {base[0]} does not differ significantly (0.05) from {some(alike)}.")
         elif alike == []:
             notes.append("Bold: a best Top-1 that differs significantly (0.05) from every other method's.")
-    notes += _cost_notes(ours)
-    others = data[data["source"] == "published"]
+        notes += _cost_notes(ours)
     if len(others):
         counts = sorted({int(value) for value in others["clips"]})
         notes.append(
