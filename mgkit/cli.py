@@ -232,6 +232,20 @@ def _parser() -> argparse.ArgumentParser:
     )
     scores.set_defaults(command=does.scores)
 
+    submit = commands.add_parser("submit", help="write a run's answers as a leaderboard takes them, if valid")
+    submit.add_argument("run", type=Path, help="run folder, tested on the split")
+    submit.add_argument(
+        "--challenge", default="miga2025", help="miga2023, miga2025 or ma52 (default: %(default)s)"
+    )
+    submit.add_argument("--out", type=Path, required=True, metavar="FILE", help="the csv or zip to write")
+    submit.add_argument("--split", default="test", help="(default: %(default)s)")
+    submit.add_argument("--output", help="rgb, pose or fused (default: fused, or the only one)")
+    submit.add_argument("--clips", type=Path, help="clip folder (default: the one it was trained on)")
+    submit.add_argument(
+        "--ids", type=Path, metavar="FILE", help="the ids expected, one a line (default: those of the split)"
+    )
+    submit.set_defaults(command=does.submit)
+
     figures = commands.add_parser("figures", help="draw the figures of a tested run")
     figures.add_argument("run", type=Path, help="run folder")
     figures.add_argument("--split", default="test", help="(default: %(default)s)")

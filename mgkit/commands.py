@@ -284,6 +284,19 @@ def scores(options: Any) -> None:
     print(write_scores(options.out, found, layout=options.layout, clip_ids=order))
 
 
+def submit(options: Any) -> None:
+    from mgkit.data.clips import load_clips
+    from mgkit.results.submission import check_submission, write_submission
+
+    given = {
+        "ids": options.ids, "split": options.split,
+        "clips": None if options.clips is None else load_clips(options.clips),
+    }  # fmt: skip
+    path = write_submission(options.run, options.out, options.challenge, output=options.output, **given)
+    rows = check_submission(path, options.challenge)
+    print(f"written to {path}: {len(rows)} clips, valid for {options.challenge}")
+
+
 def figures(options: Any) -> None:
     from mgkit.results.runs import load_run
     from mgkit.views.figures import draw_figures

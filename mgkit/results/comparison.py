@@ -67,11 +67,11 @@ def compare_runs(
     twice = sorted({str(run.root) for run in opened if roots.count(run.root.resolve()) > 1})
     if twice:
         raise MgkitError(f"{some(twice)} is given more than once: give each run once.")
-    names = _names(opened)
-    first = _position(opened, names, baseline)
-    scores = _aligned(opened, split)
-    groups = _grouped(opened, split) if group_seeds else [[i] for i in range(len(opened))]
-    titles = [_title([names[i] for i in group], [opened[i] for i in group]) for group in groups]
+    names = run_names(opened)
+    first = position_of(opened, names, baseline)
+    scores = aligned(opened, split)
+    groups = grouped_by_seed(opened, split) if group_seeds else [[i] for i in range(len(opened))]
+    titles = [group_title([names[i] for i in group], [opened[i] for i in group]) for group in groups]
     titles = [
         title if titles.count(title) == 1 else names[g[0]] for title, g in zip(titles, groups, strict=True)
     ]
@@ -81,12 +81,12 @@ def compare_runs(
     rows = []
     for group, differing in zip(groups, settings, strict=True):
         row: dict[str, Any] = dict(differing)
-        row["seeds"] = ", ".join(str(_seed(opened[i])) for i in group)
+        row["seeds"] = ", ".join(str(seed_of(opened[i])) for i in group)
         row |= _results([scores[i] for i in group], output)
         if group is not base:
             row |= _against(
-                {_seed(opened[i], i): scores[i] for i in group},
-                {_seed(opened[i], i): scores[i] for i in base},
+                {seed_of(opened[i], i): scores[i] for i in group},
+                {seed_of(opened[i], i): scores[i] for i in base},
                 output, subjects, draws,
             )  # fmt: skip
         rows.append(row)
@@ -172,7 +172,7 @@ def _text(value: Any) -> str:
         else json.dumps(value)  # fmt: skip
 
 
-def _names(runs: Sequence[Run]) -> list[str]:
+def run_names(runs: Sequence[Run]) -> list[str]:
     """Names, with as much of the path before them as tells runs of the same name apart."""
     names = [run.name for run in runs]
     out = []
@@ -188,7 +188,8 @@ def _names(runs: Sequence[Run]) -> list[str]:
     return out
 
 
-def _position(runs: Sequence[Run], names: Sequence[str], baseline: Run | str | Path | None) -> int:
+def position_of(runs: Sequence[Run], names: Sequence[str], baseline: Run | str | Path | None) -> int:
+    """Position of a run that is named by itself, its folder or its name; None = the first."""
     if baseline is None:
         return 0
     if not isinstance(baseline, Run) and str(baseline) in names:
@@ -201,7 +202,7 @@ def _position(runs: Sequence[Run], names: Sequence[str], baseline: Run | str | P
     raise MgkitError(f"the baseline {what} is none of the runs: use one of {some(names)}.")
 
 
-def _aligned(runs: Sequence[Run], split: str) -> list[Predictions]:
+def aligned(runs: Sequence[Run], split: str) -> list[Predictions]:
     """Predictions of each run in the order of the first, over the same classes, clips and labels."""
     first, ours = runs[0], runs[0].predictions(split)
     out = [ours]
@@ -231,23 +232,27 @@ def _aligned(runs: Sequence[Run], split: str) -> list[Predictions]:
     return out
 
 
-def _seed(run: Run, otherwise: Any = ABSENT) -> Any:
+def seed_of(run: Run, otherwise: Any = ABSENT) -> Any:
+    """The seed that a run was trained with, `otherwise` where it is not known."""
     seed = run.config.get("settings", {}).get("seed", run.recipe.get("seed"))
     return otherwise if seed is None else seed
 
 
-def _grouped(runs: Sequence[Run], split: str) -> list[list[int]]:
+def grouped_by_seed(runs: Sequence[Run], split: str) -> list[list[int]]:
+    """Positions of the runs that differ in nothing but the seed; a run without one stands alone."""
     groups: dict[str, list[int]] = {}
     for i, run in enumerate(runs):
         settings = {k: v for k, v in run.config.get("settings", {}).items() if k not in ("seed", "start")}
         recipe = {k: v for k, v in run.recipe.items() if k != "seed"}
         key: list[Any] = [recipe, settings, _tested(run, split), list(run.pathways)]
         key.append(
-            str(i) if _seed(run, None) is None else sorted(run.config.get("settings", {}).get("start") or {})
+            str(i)
+            if seed_of(run, None) is None
+            else sorted(run.config.get("settings", {}).get("start") or {})
         )
         groups.setdefault(json.dumps(key, sort_keys=True), []).append(i)
     for group in groups.values():
-        seeds = [_seed(runs[i]) for i in group]
+        seeds = [seed_of(runs[i]) for i in group]
         if len(set(seeds)) != len(seeds):
             raise MgkitError(
                 f"{some(str(runs[i].root) for i in group)} have the same settings and seeds {some(seeds)}: leave out "
@@ -256,7 +261,8 @@ def _grouped(runs: Sequence[Run], split: str) -> list[list[int]]:
     return list(groups.values())
 
 
-def _title(names: Sequence[str], runs: Sequence[Run]) -> str:
+def group_title(names: Sequence[str], runs: Sequence[Run]) -> str:
+    """What the runs of one row are called; `names` are those of `run_names`."""
     if len(names) == 1:
         return names[0]
     own = {run.name for run in runs}

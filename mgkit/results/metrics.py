@@ -123,6 +123,54 @@ def mean_class_accuracy(labels: npt.ArrayLike, predicted: npt.ArrayLike, classes
     return float(per_class(labels, predicted, classes)["recall"].mean())
 
 
+def group_scores(
+    probabilities: npt.ArrayLike, groups: Sequence[str]
+) -> tuple[tuple[str, ...], npt.NDArray[np.float64]]:
+    """Scores of coarse groups of classes: the sums of their classes' probabilities.
+
+    Args:
+        probabilities: (N, K).
+        groups: K names, the group of each class.
+
+    Returns:
+        The G names in the order in which they first appear, and (N, G) scores.
+
+    >>> names, scores = group_scores([[0.3, 0.25, 0.45]], ["hand", "hand", "head"])
+    >>> names, scores.round(2).tolist()
+    (('hand', 'head'), [[0.55, 0.45]])
+    """
+    scores, names = np.asarray(probabilities, np.float64), tuple(dict.fromkeys(groups))
+    if scores.ndim != 2 or scores.shape[1] != len(groups):
+        raise MgkitError(
+            f"scores of shape {scores.shape} and groups of {len(groups)} classes do not go together."
+        )
+    member = np.array([[group == name for name in names] for group in groups], np.float64)  # (K, G)
+    return names, scores @ member
+
+
+def f1_mean(labels: npt.ArrayLike, probabilities: npt.ArrayLike, groups: Sequence[str]) -> float:
+    """F1_mean of MA-52 (Guo et al., "Benchmarking Micro-action Recognition", 2024), in [0, 1]: the mean of four.
+
+    Macro- and micro-F1 of the actions, and macro- and micro-F1 of the bodies, the coarse groups of actions. An action
+    is the most probable class, a body the group with the largest sum of probabilities (which need not be that of the
+    action). Of one answer a clip the micro-F1 is the accuracy. Macro means are over the classes, or groups, that have
+    clips.
+
+    Args:
+        labels: (N,) true actions.
+        probabilities: (N, K) of the actions.
+        groups: K names, the body of each action (`classes.groups`).
+    """
+    scores = np.asarray(probabilities, np.float64)
+    names, bodies = group_scores(scores, groups)
+    true = np.asarray(labels, np.int64)
+    body_of = np.array([names.index(group) for group in groups])
+    if true.size and not 0 <= true.min() <= true.max() < len(groups):
+        raise MgkitError(f"a label is outside 0 to {len(groups) - 1}.")
+    pairs = ((true, scores.argmax(1), len(groups)), (body_of[true], bodies.argmax(1), len(names)))
+    return float(np.mean([value for a, b, count in pairs for value in (macro_f1(a, b, count), top1(a, b))]))
+
+
 def majority_baseline(train_labels: npt.ArrayLike, test_labels: npt.ArrayLike) -> float:
     """Top-1 of always answering the most frequent *training* class; the lower index wins a tie."""
     train, test = np.asarray(train_labels), np.asarray(test_labels)

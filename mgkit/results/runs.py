@@ -11,6 +11,7 @@
     history.csv             one row an epoch, see `append_history`
     checkpoints/            last.pt, best.pt; step.pt while an epoch is trained
     prototypes.npz          `epoch` (E,); per pathway `<pathway>` (E, K, D) and `<pathway>_updates` (E, K)
+    cost.json               parameters, operations and measured speed, see `mgkit.results.cost`
     splits/<split>/         predictions.parquet and embeddings.npz of one evaluated split, and test.json: how
                             they were made (views, flip, weights, rectification); views.npz where it was
                             tested with several views, saliency.npz once it was explained (see `view_scores` and
@@ -44,6 +45,8 @@ from mgkit.files import write_json
 
 # Written next door, and imported from here by the other rooms: this file is the whole of the run folder to them.
 from mgkit.results import storage
+from mgkit.results.cost import Cost as Cost
+from mgkit.results.cost import cost_path, read_cost
 from mgkit.results.records import OUTPUTS as OUTPUTS
 from mgkit.results.records import PATHWAYS as PATHWAYS
 from mgkit.results.records import Embeddings as Embeddings
@@ -223,6 +226,16 @@ class Run:
                 f"{path} is of other classes or joints than {self.root}: delete it, and explain again."
             )
         return found
+
+    def has_cost(self) -> bool:
+        """Whether `mg.measure` has been here."""
+        return cost_path(self.root).is_file()
+
+    def cost(self) -> Cost:
+        """Parameters, operations and speed of the network; a run that was not measured raises a `MgkitError`."""
+        if not self.has_cost():
+            raise MgkitError(f"{self.root} has not been measured: run `mg.measure` on it.")
+        return read_cost(self.root)
 
     def prototypes(self) -> PrototypeHistory:
         """Prototypes after each epoch; a run without refinement raises a `MgkitError`."""

@@ -37,9 +37,40 @@ from mgkit.models.tsm import tsm_resnet
 from mgkit.models.video_swin import SwinSize, video_swin
 from mgkit.training.recipe import Recipe
 
-__all__ = ["build_model", "build_objective", "class_weights"]
+__all__ = ["build_model", "build_objective", "class_weights", "input_shapes"]
 
 GRAPH_NETWORKS = {"stgcn": stgcn, "stgcnpp": stgcnpp, "aagcn": aagcn, "ctrgcn": ctrgcn, "dgstgcn": dgstgcn}
+
+
+def input_shapes(recipe: Recipe, skeleton: Skeleton | None = None) -> dict[str, tuple[int, ...]]:
+    """Shape of one clip, without the batch, of each input that the network of a recipe takes.
+
+    Args:
+        recipe: what is trained.
+        skeleton: the key-point layout; not needed by a recipe without pose.
+
+    Returns:
+        "rgb": (3, T, H, W); "pose": (joints or limbs, T, H, W), the heatmaps, or of a skeleton network (people, T,
+        joints, 3).
+
+    Raises:
+        MgkitError: a recipe with pose and no skeleton.
+
+    >>> from mgkit.training.recipes import rgb_only
+    >>> input_shapes(rgb_only())
+    {'rgb': (3, 8, 224, 224)}
+    """
+    spec, shapes = recipe.input_spec(), dict[str, tuple[int, ...]]()
+    if "rgb" in recipe.pathways:
+        shapes["rgb"] = (3, spec.rgb_frames, spec.rgb_size, spec.rgb_size)
+    if "pose" in recipe.pathways:
+        if skeleton is None:
+            raise MgkitError("the size of a pose input depends on the skeleton: pass one, or clips.")
+        if spec.keypoints:
+            shapes["pose"] = (spec.persons, spec.pose_frames, len(skeleton), 3)
+        else:
+            shapes["pose"] = (spec.channels(skeleton), spec.pose_frames, spec.heatmap_size, spec.heatmap_size)
+    return shapes
 
 
 def build_model(

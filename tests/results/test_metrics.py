@@ -135,3 +135,63 @@ def test_evaluate_an_imported_run_of_few_classes(tmp_path: Path) -> None:
     assert table.index.tolist() == ["fused", "majority"]
     assert "top5" not in table
     assert table["top1"].tolist() == [0.5, 0.5]
+
+
+GROUPS = ("body", "body", "head", "hand", "head", "hand", "hand")
+
+
+def slow_f1_mean(labels: np.ndarray, scores: np.ndarray) -> float:
+    """The four F1 of MA-52 from their definition, one clip and one class at a time."""
+    bodies = list(dict.fromkeys(GROUPS))
+    action, body = [], []
+    for label, row in zip(labels, scores, strict=True):
+        sums = [
+            sum(float(p) for p, group in zip(row, GROUPS, strict=True) if group == name) for name in bodies
+        ]
+        action.append((int(label), max(range(7), key=lambda k: row[k])))
+        body.append((bodies.index(GROUPS[label]), max(range(3), key=lambda g: sums[g])))
+    total = 0.0
+    for pairs in (action, body):
+        each, hits, errors = [], 0, 0
+        for k in sorted({true for true, _ in pairs}):
+            tp = sum(true == k == said for true, said in pairs)
+            fp = sum(true != k == said for true, said in pairs)
+            fn = sum(true == k != said for true, said in pairs)
+            each.append(2 * tp / (2 * tp + fp + fn))
+        for (
+            true,
+            said,
+        ) in pairs:  # over all classes a wrong answer is one false negative and one false positive
+            hits, errors = hits + (true == said), errors + (true != said)
+        total += sum(each) / len(each) + 2 * hits / (2 * hits + 2 * errors)
+    return total / 4
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("absent", [None, 3])
+def test_f1_mean_of_ma52(seed: int, absent: int | None) -> None:
+    labels, scores = draw(seed, absent)
+    assert metrics.f1_mean(labels, scores, GROUPS) == pytest.approx(slow_f1_mean(labels, scores))
+
+
+def test_f1_mean_with_every_class_is_that_of_scikit_learn() -> None:
+    from sklearn.metrics import f1_score
+
+    labels, scores = draw(5)
+    names, bodies = metrics.group_scores(scores, GROUPS)
+    assert names == ("body", "head", "hand")
+    np.testing.assert_allclose(bodies.sum(1), 1)
+    true = np.array([names.index(GROUPS[label]) for label in labels])
+    parts = [
+        f1_score(a, b.argmax(1), average=average) for a, b in ((labels, scores), (true, bodies))
+        for average in ("macro", "micro")
+    ]  # fmt: skip
+    assert metrics.f1_mean(labels, scores, GROUPS) == pytest.approx(np.mean(parts))
+
+
+def test_groups_that_do_not_fit_are_refused() -> None:
+    labels, scores = draw(0)
+    with pytest.raises(MgkitError, match="groups of 2 classes"):
+        metrics.f1_mean(labels, scores, ("a", "b"))
+    with pytest.raises(MgkitError, match="label is outside 0 to 6"):
+        metrics.f1_mean(labels + 1, scores, GROUPS)

@@ -1,0 +1,211 @@
+"""What the network of a recipe costs: parameters and operations counted, speed measured on this machine."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from statistics import quantiles
+
+import numpy as np
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from mgkit.data.batches import ClipDataset
+from mgkit.data.clips import Clips
+from mgkit.data.skeletons import Skeleton
+from mgkit.errors import MgkitError
+from mgkit.models import SinglePathway, TwoPathway
+from mgkit.results.cost import Cost, write_cost
+from mgkit.results.runs import Run, load_run
+from mgkit.training.building import build_model, build_objective, input_shapes
+from mgkit.training.device import cpu_threads, default_workers, make_fabric, suit_memory
+from mgkit.training.inference import check_whole, predict
+from mgkit.training.recipe import Recipe
+
+__all__ = ["count_operations", "measure"]
+
+
+def measure(
+    run: Run | Recipe | str | Path,
+    clips: Clips | None = None,
+    *,
+    split: str | None = None,
+    classes: int | None = None,
+    skeleton: Skeleton | None = None,
+    speed: bool = True,
+    batch_size: int | None = None,
+    batches: int = 10,
+    device: str = "auto",
+    workers: int | None = None,
+) -> Cost:
+    """Count the parameters and operations of a network and time it; of a run they go into its folder.
+
+    The network is one with fresh weights, since neither depends on them. Counting runs on torch's meta device and takes
+    a second and no memory, whatever the size.
+
+    Args:
+        run: a run or its folder (the result is written to its cost.json, `run.cost()` reads it), or a recipe.
+        clips: with a recipe: the clips, for their classes and skeleton; with `split` also what is loaded, by default
+            those of the run.
+        split: measure the way from the files, too (reading, decoding, network; one view a clip), on `batches` batches
+            of this split, or as many as it has. Starting the loader is part of it.
+        classes, skeleton: with a recipe and without clips: number of classes; the layout, where there is pose.
+        speed: False counts only.
+        batch_size: clips a step of the timing; the recipe's by default.
+        batches: timed batches, after two that are not.
+        device: "auto", "cpu", "cuda"; precision and threads are those that `mg.test` would use there.
+        workers: loader processes; chosen as in `mg.test` by default.
+
+    Returns:
+        The cost, for one view of one clip.
+
+    Raises:
+        MgkitError: an imported run, which has no network; a recipe without classes or skeleton; no such split.
+
+    Example:
+        >>> import mgkit as mg
+        >>> from mgkit.training.cost import measure
+        >>> measure(mg.recipes.rgb_only(), classes=32, speed=False).parameters
+        32224608
+    """
+    check_whole(batch_size=batch_size, batches=batches, classes=classes)
+    into: Run | None = None
+    if not isinstance(run, Recipe):
+        into = run if isinstance(run, Run) else load_run(run)
+        if classes is not None or skeleton is not None:
+            raise MgkitError("a run knows its classes and skeleton: give mg.measure the run alone.")
+        if into.recipe.get("imported"):
+            raise MgkitError(
+                f"{into.root} was imported: it has scores and no network that could be measured."
+            )
+        recipe = Recipe.from_dict(into.recipe, where=str(into.root / "config.json"))
+        classes, skeleton = len(into.classes), into.skeleton if "pose" in recipe.pathways else None
+        if split is not None and clips is None:
+            clips = into.clips()
+    else:
+        recipe = run
+        if clips is not None:
+            if classes is not None or skeleton is not None:
+                raise MgkitError(
+                    "clips know their classes and skeleton: give mg.measure either clips or numbers."
+                )
+            classes, skeleton = len(clips.classes), clips.skeleton
+        if classes is None:
+            raise MgkitError("mg.measure needs clips, or classes=, to know the size of the network.")
+        if split is not None and clips is None:
+            raise MgkitError(f"to measure the loading of split {split!r}, mg.measure needs clips.")
+    shapes = input_shapes(recipe, skeleton)
+    with torch.device("meta"):
+        model = _build(recipe, classes, skeleton)
+    cost = Cost(
+        sum(parameter.numel() for parameter in model.parameters()),
+        count_operations(model, shapes),
+        {name: list(shape) for name, shape in shapes.items()},
+    )
+    if speed:
+        cost = _timed(
+            cost, recipe, classes, skeleton, batch_size or recipe.batch_size, batches, device,
+            None if split is None or clips is None else clips.split(split), workers,
+        )  # fmt: skip
+    if into is not None:
+        write_cost(into.root, cost)
+    return cost
+
+
+def count_operations(model: SinglePathway | TwoPathway, shapes: Mapping[str, tuple[int, ...]]) -> int:
+    """Floating-point operations of one clip in testing; a multiplication and an addition count as two.
+
+    Args:
+        model: on the meta device, where the counter sees every product (on a CPU it misses fused attention).
+        shapes: of one clip, of each input.
+    """
+    was_training = model.training
+    model.eval()
+    inputs = {name: torch.empty((1, *shape), device="meta") for name, shape in shapes.items()}
+    try:
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            model(inputs)
+    finally:
+        model.train(was_training)
+    return int(counter.get_total_flops())
+
+
+def _build(
+    recipe: Recipe, classes: int, skeleton: Skeleton | None, generator: torch.Generator | None = None
+) -> SinglePathway | TwoPathway:
+    channels = 1 if skeleton is None else recipe.input_spec().channels(skeleton)
+    counts = np.ones(classes, np.int64)  # how classes are grouped is nothing to a network's cost
+    return build_model(recipe, classes, channels, generator, skeleton=skeleton, class_counts=counts)
+
+
+def _timed(
+    cost: Cost,
+    recipe: Recipe,
+    classes: int,
+    skeleton: Skeleton | None,
+    batch_size: int,
+    batches: int,
+    device: str,
+    clips: Clips | None,
+    workers: int | None,
+) -> Cost:
+    fabric = make_fabric(device)
+    where = fabric.device
+    workers = default_workers(recipe.pathways, where) if workers is None else workers
+    generator = torch.Generator().manual_seed(0)
+    model = _build(recipe, classes, skeleton, generator)
+    model.to(where).eval()
+    suit_memory(model)
+    inputs = {
+        name: torch.rand((batch_size, *shape), generator=generator).to(where)
+        for name, shape in cost.inputs.items()
+    }
+    seconds = []
+    with torch.inference_mode(), cpu_threads(where, 0):
+        threads = torch.get_num_threads()
+        for i in range(batches + 2):
+            _wait(where)
+            began = time.perf_counter()
+            with fabric.autocast():
+                model(inputs)
+            _wait(where)
+            if i >= 2:
+                seconds.append(time.perf_counter() - began)
+    fast, middle, slow = quantiles(seconds, n=4, method="inclusive") if batches > 1 else seconds * 3
+    cost = replace(
+        cost,
+        clips_per_second=batch_size / middle,
+        slow=batch_size / slow,
+        fast=batch_size / fast,
+        batch_size=batch_size,
+        device=torch.cuda.get_device_name(where) if where.type == "cuda" else where.type,
+        threads=threads,
+        precision=str(fabric._precision.precision),
+        measured=datetime.now(UTC).isoformat(timespec="seconds"),
+        software=f"torch {torch.__version__}",
+    )
+    if clips is None:
+        return cost
+    chosen = clips.select(clips.ids[: batches * batch_size])
+    with cpu_threads(where, workers):
+        began = time.perf_counter()
+        predict(
+            model,
+            build_objective(recipe, classes).to(where),
+            ClipDataset(chosen, recipe.input_spec(), training=False),
+            device=where,
+            autocast=fabric.autocast,
+            batch_size=batch_size,
+            workers=workers,
+        )
+        taken = time.perf_counter() - began
+    return replace(cost, loaded_clips_per_second=len(chosen) / taken, workers=workers)
+
+
+def _wait(device: torch.device) -> None:
+    """Let what was started on a GPU end: it runs beside the program."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
