@@ -67,7 +67,7 @@ def compare_runs(
     twice = sorted({str(run.root) for run in opened if roots.count(run.root.resolve()) > 1})
     if twice:
         raise MgkitError(f"{some(twice)} is given more than once: give each run once.")
-    names = _names(opened)
+    names = names_of(opened)
     first = _position(opened, names, baseline)
     scores = _aligned(opened, split)
     groups = _grouped(opened, split) if group_seeds else [[i] for i in range(len(opened))]
@@ -172,7 +172,7 @@ def _text(value: Any) -> str:
         else json.dumps(value)  # fmt: skip
 
 
-def _names(runs: Sequence[Run]) -> list[str]:
+def names_of(runs: Sequence[Run]) -> list[str]:
     """Names, with as much of the path before them as tells runs of the same name apart."""
     names = [run.name for run in runs]
     out = []
