@@ -37,6 +37,23 @@ _WHERE = {
     "evaluate": "mgkit.results.metrics",
     "compare_runs": "mgkit.results.comparison",
     "per_class": "mgkit.results.metrics",
+    "measure": "mgkit.training.cost",
+    "class_vectors": "mgkit.data.word_vectors",
+    "import_scores": "mgkit.results.scores",
+    "read_scores": "mgkit.results.score_files",
+    "write_scores": "mgkit.results.score_files",
+    "ensemble": "mgkit.results.ensemble",
+    "fit_temperatures": "mgkit.results.ensemble",
+    "search_weights": "mgkit.results.weight_search",
+    "leave_one_out": "mgkit.results.contributions",
+    "agreement": "mgkit.results.contributions",
+    "calibration_errors": "mgkit.results.calibration",
+    "method_table": "mgkit.results.methods",
+    "published": "mgkit.results.published",
+    "within_noise": "mgkit.results.published",
+    "published_noise": "mgkit.results.published",
+    "write_submission": "mgkit.results.submission",
+    "check_submission": "mgkit.results.submission",
     "ablation_recipes": "mgkit.ablation",
     "run_ablation": "mgkit.ablation",
     "ablation_table": "mgkit.ablation",
@@ -62,6 +79,7 @@ if TYPE_CHECKING:
     from mgkit.data.clips import Clips as Clips
     from mgkit.data.clips import load_clips as load_clips
     from mgkit.data.prepare import prepare as prepare
+    from mgkit.data.word_vectors import class_vectors as class_vectors
     from mgkit.demo import demo_clips as demo_clips
     from mgkit.demo import demo_run as demo_run
     from mgkit.demo import open_clips as open_clips
@@ -69,13 +87,29 @@ if TYPE_CHECKING:
     from mgkit.demo import run_folder as run_folder
     from mgkit.errors import MgkitError as MgkitError
     from mgkit.notebook import set_up_notebook as set_up_notebook
+    from mgkit.results.calibration import calibration_errors as calibration_errors
     from mgkit.results.comparison import compare_runs as compare_runs
+    from mgkit.results.contributions import agreement as agreement
+    from mgkit.results.contributions import leave_one_out as leave_one_out
+    from mgkit.results.ensemble import ensemble as ensemble
+    from mgkit.results.ensemble import fit_temperatures as fit_temperatures
     from mgkit.results.jobs import attach as attach
+    from mgkit.results.methods import method_table as method_table
     from mgkit.results.metrics import evaluate as evaluate
     from mgkit.results.metrics import per_class as per_class
+    from mgkit.results.published import published as published
+    from mgkit.results.published import published_noise as published_noise
+    from mgkit.results.published import within_noise as within_noise
     from mgkit.results.review import load_notes as load_notes
     from mgkit.results.runs import load_run as load_run
+    from mgkit.results.score_files import read_scores as read_scores
+    from mgkit.results.score_files import write_scores as write_scores
+    from mgkit.results.scores import import_scores as import_scores
+    from mgkit.results.submission import check_submission as check_submission
+    from mgkit.results.submission import write_submission as write_submission
+    from mgkit.results.weight_search import search_weights as search_weights
     from mgkit.training import recipes as recipes
+    from mgkit.training.cost import measure as measure
     from mgkit.training.explaining import explain as explain
     from mgkit.training.folds import train_folds as train_folds
     from mgkit.training.inference import test as test

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from mgkit.data.clips import Classes
 from mgkit.errors import MgkitError, some
 from mgkit.results.calibration import Temperature, temper
-from mgkit.results.comparison import subjects_of
+from mgkit.results.comparison import run_names, subjects_of
 from mgkit.results.records import Floats, Ints
 from mgkit.results.runs import Run, load_run
 from mgkit.results.score_files import SUFFIXES, read_scores
@@ -97,7 +97,9 @@ def gather(
         if FUSION in names:
             raise MgkitError(f"a member is called {FUSION!r}, as their fusion is: give it another name.")
     else:
-        names = _unique([one.name or f"member {i}" for i, one in enumerate(found, 1)])
+        told = iter(run_names([one for one in opened if isinstance(one, Run)]))
+        named = [next(told) if isinstance(one, Run) else one.name for one in opened]
+        names = _unique([name or f"member {i}" for i, name in enumerate(named, 1)])
     places = [_place(member) for member in given]
     twice = [name for name, place in zip(names, places, strict=True) if places.count(place) > 1]
     if twice:

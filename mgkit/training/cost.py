@@ -137,7 +137,8 @@ def _build(
     recipe: Recipe, classes: int, skeleton: Skeleton | None, generator: torch.Generator | None = None
 ) -> SinglePathway | TwoPathway:
     channels = 1 if skeleton is None else recipe.input_spec().channels(skeleton)
-    counts = np.ones(classes, np.int64)  # how classes are grouped is nothing to a network's cost
+    # How classes are grouped is nothing to a network's cost, but one that computes wants to know.
+    counts = None if generator is None else np.ones(classes, np.int64)
     return build_model(recipe, classes, channels, generator, skeleton=skeleton, class_counts=counts)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -199,6 +200,19 @@ def test_same_names_are_told_apart() -> None:
     names = gather(scores, "test").names
     assert len(set(names)) == 4
     assert "ensemble" not in names
+
+
+def test_runs_of_the_same_name_are_told_apart_by_their_folders(runs: list[Run], tmp_path: Path) -> None:
+    for i in range(2):
+        shutil.copytree(runs[i].root, tmp_path / f"seed{i}" / "fused")
+    found = gather(
+        [tmp_path / "seed0" / "fused", runs[2], tmp_path / "seed1" / "fused", system_of(runs[0])], "test"
+    )
+    assert found.names == ("seed0/fused", "run2", "seed1/fused", "else")
+
+
+def system_of(run: Run) -> Scores:
+    return replace(Scores.of(run.predictions()), name="else")
 
 
 # ---------------------------------------------------------------------------------------------------------------------
