@@ -58,13 +58,18 @@ class SkeletonGraph:
         """(3, V, V): a joint itself, its neighbours nearer the root, and those farther from it.
 
         Each matrix is normalised by itself: a joint takes the mean of its neighbours of that kind, and nothing where
-        it has none. Shi et al., "Two-Stream Adaptive Graph Convolutional Networks for Skeleton-Based Action
-        Recognition", CVPR 2019; AAGCN, CTR-GCN and ST-GCN++ begin from it, too.
+        it has none. Two that are equally far (hips with a bone between them, or both of a part that the root is not in)
+        are to each other both nearer and farther, so that a body's sides are treated alike. Shi et al., "Two-Stream
+        Adaptive Graph Convolutional Networks for Skeleton-Based Action Recognition", CVPR 2019; AAGCN, CTR-GCN and
+        ST-GCN++ begin from it, too.
         """
         nearer = torch.zeros(self.num_joints, self.num_joints)
         if self.edges:
             far, near = torch.tensor(self.edges).T
             nearer[near, far] = 1
+            to_root = self.hops(self.num_joints)[self.root]
+            equal = (to_root[far] == to_root[near]).float()
+            nearer[far, near] = torch.maximum(nearer[far, near], equal)
         itself = torch.eye(self.num_joints)
         return torch.stack((itself, _columns_to_one(nearer), _columns_to_one(nearer.T)))
 

@@ -155,6 +155,16 @@ def test_each_stage_after_the_first_halves_time_rounding_up(name, frames):
 
 
 @every_network
+def test_shapes_and_sizes_can_be_had_without_numbers(name):
+    with torch.device("meta"):
+        network = small(name, FOREST)
+        assert network(torch.empty(2, 1, 9, 7, 3)).shape == (2, 16, 5, 7, 1)
+    assert {key: value.shape for key, value in network.state_dict().items()} == {
+        key: value.shape for key, value in small(name, FOREST).state_dict().items()
+    }
+
+
+@every_network
 def test_a_missing_person_and_empty_clips_are_finite(name):
     network = small(name, FOREST, persons=2)
     x = clips(FOREST, m=2)

@@ -7,7 +7,16 @@ from mgkit.errors import MgkitError
 from mgkit.models.graphs import SkeletonGraph
 from tests.models.layouts import COCO, FOREST, LONE, NTU
 
-GRAPHS = {"coco": COCO, "ntu": NTU, "forest": FOREST, "lone": LONE, "no edges": SkeletonGraph(4, 2, ())}
+# As it is often drawn: the hips, equally far from the nose, have a bone between them.
+HIPS = SkeletonGraph(17, 0, (*COCO.edges, (11, 12)))
+GRAPHS = {
+    "coco": COCO,
+    "hips": HIPS,
+    "ntu": NTU,
+    "forest": FOREST,
+    "lone": LONE,
+    "no edges": SkeletonGraph(4, 2, ()),
+}
 
 
 def walk(graph, start, limit):
@@ -29,10 +38,13 @@ def walk(graph, start, limit):
 @pytest.mark.parametrize("name", GRAPHS)
 def test_spatial_takes_the_mean_of_the_nearer_and_of_the_farther_neighbours(name):
     graph = GRAPHS[name]
+    to_root = walk(graph, graph.root, graph.num_joints)
     expected = torch.zeros(3, graph.num_joints, graph.num_joints)
     for joint in range(graph.num_joints):
         nearer = {near for far, near in graph.edges if far == joint}
         farther = {far for far, near in graph.edges if near == joint}
+        equal = {other for other in nearer | farther if to_root[other] == to_root[joint]}
+        nearer, farther = nearer | equal, farther | equal
         for kind, neighbours in enumerate(({joint}, nearer, farther)):
             for other in neighbours:
                 expected[kind, other, joint] = 1 / len(neighbours)
@@ -81,6 +93,13 @@ def test_joints_of_another_part_are_infinitely_far():
     assert hops[0].tolist() == [0, 1, 2, 3, math.inf, math.inf, math.inf]
     assert hops[4, 5] == 1
     assert torch.equal(hops, hops.T)
+
+
+@pytest.mark.parametrize("graph", [COCO, HIPS])
+def test_left_and_right_are_treated_alike(graph):
+    mirrored = torch.tensor([0, 2, 1, 4, 3, 6, 5, 8, 7, 10, 9, 12, 11, 14, 13, 16, 15])
+    for matrices in (graph.spatial(), graph.partitioned()):
+        assert torch.equal(matrices[:, mirrored][:, :, mirrored], matrices)
 
 
 def test_a_bone_given_twice_counts_once():
