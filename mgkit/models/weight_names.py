@@ -103,7 +103,9 @@ def file_name_to_published(name: str, known: Collection[str]) -> str:
 
 
 # How the names of skeleton networks, TSM and Video Swin begin.
-_INNER = re.compile(r"(backbone\.)?(data_bn|gcn|l\d+|conv1|bn1|layer\d+|patch_embed|features|norm)\.")
+_INNER = re.compile(
+    r"(backbone\.)?(data_bn|gcn|net|A$|l\d+|conv1|bn1|layer\d+|patch_embed|features|norm)(\.|$)"
+)
 
 
 def classifier_names(name: str) -> tuple[str, ...]:

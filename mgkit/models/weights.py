@@ -12,6 +12,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -22,6 +23,8 @@ from mgkit.errors import MgkitError, some
 from mgkit.files import atomic
 from mgkit.models.checkpoint_files import Checkpoint, read_checkpoint
 from mgkit.models.fusion import CrossModalFusion
+from mgkit.models.graph_blocks import GraphNetwork
+from mgkit.models.graph_weights import first_persons
 from mgkit.models.merging import branch_state, merge_branches
 from mgkit.models.objective import Objective
 from mgkit.models.refinement import PrototypicalRefinement
@@ -86,14 +89,16 @@ def load_published(
         raise MgkitError("classes= by pathway is for two files; for one file give one list, or 'new'.")
     file = read_checkpoint(source, part)
     with _about(source):
+        suited, changed = _suited(file.state, model)
         state, report = fit(
-            _inner_names(file.state, model),
+            suited,
             model.state_dict(),
             _layout(model),
             model.pathways,
             classes,
             joints,
         )
+        report = replace(report, adapted={**report.adapted, **changed})
         banks, report = _prototypes(file, source, model.pathways, objective, classes, report)
     model.load_state_dict(state)
     _fill(objective, banks)
@@ -216,8 +221,9 @@ def from_mmaction2(
         MgkitError: if shapes differ, the weights are of another architecture, or a mapping does not fit.
     """
     pathways = () if isinstance(model, CrossModalFusion) else model.pathways
-    source = state_dict if isinstance(model, CrossModalFusion) else _inner_names(state_dict, model)
-    return fit(source, model.state_dict(), _layout(model), pathways, classes, joints)
+    suited, changed = (state_dict, {}) if isinstance(model, CrossModalFusion) else _suited(state_dict, model)
+    state, report = fit(suited, model.state_dict(), _layout(model), pathways, classes, joints)
+    return state, replace(report, adapted={**report.adapted, **changed})
 
 
 def to_mmaction2(model: Model) -> dict[str, Tensor]:
@@ -228,12 +234,16 @@ def to_mmaction2(model: Model) -> dict[str, Tensor]:
     }
 
 
-def _inner_names(state: Mapping[str, Tensor], model: SinglePathway | TwoPathway) -> Mapping[str, Tensor]:
-    """A file's weights under the names that this model's network has inside, where toolboxes differ in those."""
+def _suited(
+    state: Mapping[str, Tensor], model: SinglePathway | TwoPathway
+) -> tuple[Mapping[str, Tensor], dict[str, str]]:
+    """A file's weights as this model's network wants them, where toolboxes differ inside it, and what was changed."""
     backbone = model.backbones[model.pathways[0]]
     if isinstance(backbone, TSMResNet):
-        return mmaction2_tsm_names(state)
-    return video_swin_names(state) if isinstance(backbone, VideoSwin) else state
+        return mmaction2_tsm_names(state), {}
+    if isinstance(backbone, VideoSwin):
+        return video_swin_names(state), {}
+    return first_persons(state, backbone) if isinstance(backbone, GraphNetwork) else (state, {})
 
 
 def _layout(model: Model) -> Layout:

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from mgkit.data.clips import Clips
-from mgkit.data.skeletons import IMIGUE22
+from mgkit.data.skeletons import COCO17, IMIGUE22, Skeleton
 from mgkit.errors import MgkitError
 from mgkit.models import load_published, write_published
 from mgkit.training import recipes
@@ -268,3 +268,32 @@ def test_bones_give_half_to_each_end() -> None:
         expected[..., joint] += sums[..., joint] / 2
         expected[..., parent] += sums[..., joint] / 2
     np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["stgcn", "stgcnpp", "aagcn", "ctrgcn", "dgstgcn"])
+def test_published_skeleton_files_start_a_training(name: str, reference_dir: Path, tmp_path: Path) -> None:
+    """In PYSKL's layout, of two people and COCO's joints: for one person, other classes, another skeleton."""
+    published = torch.load(reference_dir / f"{name}_tiny.pt", weights_only=True)["state_dict"]
+    torch.save({"state_dict": published, "meta": {}}, tmp_path / "file.pth")
+    recipe = getattr(recipes, name)(pose_width=16, prototypes=False)
+    tries: list[tuple[int, Skeleton, dict[str, Any]]] = [
+        (32, COCO17, {}),
+        (5, COCO17, {"classes": "new"}),
+        (5, TRIANGLE, {"classes": "new", "joints": "new"}),
+    ]
+    for classes, skeleton, options in tries:
+        g = torch.Generator().manual_seed(0)
+        model = build_model(recipe, classes, len(skeleton), g, skeleton=skeleton)
+        report = load_published(tmp_path / "file.pth", model, **options)
+        for key, value in model.state_dict().items():
+            theirs = published.get(key.replace("backbones.pose.", "backbone."))
+            if key.startswith("backbones.") and theirs is not None and theirs.shape == value.shape:
+                assert torch.equal(value, theirs), key
+        if not options:
+            assert set(report.left) == {"meta"}
+            assert not report.initialised or set(report.initialised) == {
+                "heads.pose.embedding.weight",
+                "heads.pose.embedding.bias",
+            }
+        cut = [why for why in report.adapted.values() if "persons" in why]
+        assert bool(cut) == (name in ("aagcn", "ctrgcn") and skeleton is COCO17)
