@@ -40,6 +40,7 @@ _WHERE = {
     "measure": "mgkit.training.cost",
     "class_vectors": "mgkit.data.word_vectors",
     "import_scores": "mgkit.results.scores",
+    "Scores": "mgkit.results.score_records",
     "read_scores": "mgkit.results.score_files",
     "write_scores": "mgkit.results.score_files",
     "ensemble": "mgkit.results.ensemble",
@@ -48,6 +49,8 @@ _WHERE = {
     "leave_one_out": "mgkit.results.contributions",
     "agreement": "mgkit.results.contributions",
     "calibration_errors": "mgkit.results.calibration",
+    "fit_temperature": "mgkit.results.calibration",
+    "temper": "mgkit.results.calibration",
     "method_table": "mgkit.results.methods",
     "published": "mgkit.results.published",
     "within_noise": "mgkit.results.published",
@@ -88,6 +91,8 @@ if TYPE_CHECKING:
     from mgkit.errors import MgkitError as MgkitError
     from mgkit.notebook import set_up_notebook as set_up_notebook
     from mgkit.results.calibration import calibration_errors as calibration_errors
+    from mgkit.results.calibration import fit_temperature as fit_temperature
+    from mgkit.results.calibration import temper as temper
     from mgkit.results.comparison import compare_runs as compare_runs
     from mgkit.results.contributions import agreement as agreement
     from mgkit.results.contributions import leave_one_out as leave_one_out
@@ -104,6 +109,7 @@ if TYPE_CHECKING:
     from mgkit.results.runs import load_run as load_run
     from mgkit.results.score_files import read_scores as read_scores
     from mgkit.results.score_files import write_scores as write_scores
+    from mgkit.results.score_records import Scores as Scores
     from mgkit.results.scores import import_scores as import_scores
     from mgkit.results.submission import check_submission as check_submission
     from mgkit.results.submission import write_submission as write_submission
