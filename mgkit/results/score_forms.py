@@ -64,10 +64,12 @@ def read_parquet(path: Path) -> Raw:
 
     try:
         table = pq.ParquetFile(path).read()
-    except (OSError, pa.ArrowException) as error:
-        raise MgkitError(f"it cannot be read ({error})") from None
-    if not {"clip_id", "probabilities"} <= set(table.column_names):
-        raise MgkitError(f"it needs columns clip_id and probabilities, and has {some(table.column_names)}")
+        titles = table.column_names
+        ids = [str(clip_id) for clip_id in table["clip_id"].to_pylist()] if "clip_id" in titles else []
+    except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
+        raise MgkitError(f"it cannot be read ({error}): make it again") from None
+    if not {"clip_id", "probabilities"} <= set(titles):
+        raise MgkitError(f"it needs columns clip_id and probabilities, and has {some(titles)}")
     column = table["probabilities"].combine_chunks()
     listed = pa.types.is_list(column.type) or pa.types.is_fixed_size_list(column.type)
     counts = set(pc.list_value_length(column).to_pylist()) if listed else set()
@@ -77,11 +79,10 @@ def read_parquet(path: Path) -> Raw:
         raise MgkitError("it has rows with an empty id or number")
     values = column.flatten().to_numpy(zero_copy_only=False).reshape(len(table), counts.pop())
     labels = None
-    if "label" in table.column_names:
+    if "label" in titles:
         if table["label"].null_count or not pa.types.is_integer(table["label"].type):
             raise MgkitError("its column label does not hold a whole number in every row")
         labels = table["label"].to_numpy()
-    ids = [str(clip_id) for clip_id in table["clip_id"].to_pylist()]
     about = _described((table.schema.metadata or {}).get(b"mgkit"))
     return Raw(values, ids, labels, **about)
 
@@ -172,4 +173,6 @@ def read_csv(path: Path) -> Raw:
     values = np.asarray([[float(cell) for cell in row[first:]] for row in rows[1:]], np.float64)
     unnamed = names == [str(k) for k in range(len(names))]
     classes = None if unnamed or not names else Classes(tuple(names))
-    return Raw(values.astype(np.float32), [row[0].strip() for row in rows[1:]], labels, classes)
+    with np.errstate(over="ignore"):  # beyond float32 it is infinite, and refused as that
+        values = values.astype(np.float32)
+    return Raw(values, [row[0].strip() for row in rows[1:]], labels, classes)

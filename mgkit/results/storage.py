@@ -334,6 +334,8 @@ def read_npz(path: Path) -> dict[str, Any]:
         EOFError,
         KeyError,
         AttributeError,
+        NotImplementedError,
+        RuntimeError,
         zipfile.BadZipFile,
         zlib.error,
     ) as error:

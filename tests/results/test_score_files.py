@@ -96,6 +96,29 @@ def test_one_output_of_predictions(tmp_path: Path) -> None:
         write_scores(tmp_path / "a.npz", a, output="rgb")
 
 
+@pytest.mark.parametrize(
+    ("ids", "values", "labels", "classes", "message"),
+    [
+        ([], np.zeros((0, 2)), None, None, "no clips"),
+        (["a", "a"], np.ones((2, 1)), None, None, "stand twice: a"),
+        (["a"], [[np.nan, 1]], None, None, "'a' are not finite"),
+        (["a"], [[0.7, 0.7]], None, None, "sum to 1.4"),
+        (["a"], [[2.0, -1.0]], None, None, "not in"),
+        (["a"], [1.0], None, None, r"shape \(1,\)"),
+        (["a"], np.ones((1, 0)), None, None, r"shape \(1, 0\)"),
+        (["a"], [["x", "y"]], None, None, "numbers are expected"),
+        (["a"], [[1.0, 0.0]], [-1], None, "label -1 of clip 'a'"),
+        (["a"], [[1.0, 0.0]], [0, 1], None, "1 whole numbers"),
+        (["a"], [[1.0, 0.0]], [True], None, "whole numbers"),
+        (["a"], [[1.0, 0.0]], [0], ("x",), "class list has 1"),
+        (["a"], [[1.0, 0.0]], [0], ("x", "x"), "not unique: x"),
+    ],
+)
+def test_scores_that_are_none(ids: Any, values: Any, labels: Any, classes: Any, message: str) -> None:
+    with pytest.raises(MgkitError, match=message):
+        Scores(ids, values, labels, classes)
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # Pickles of the toolboxes
 

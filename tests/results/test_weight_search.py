@@ -37,7 +37,8 @@ def scored(metric: str, labels: Any, p: Any) -> float:
     from sklearn.metrics import log_loss
 
     if metric == "log_loss":
-        return -float(log_loss(labels, p, labels=range(p.shape[1])))
+        p = np.asarray(p, np.float64)
+        return -float(log_loss(labels, p / p.sum(1, keepdims=True), labels=range(p.shape[1])))
     said = p.argmax(1)
     return top1(labels, said) if metric == "top1" else macro_f1(labels, said, p.shape[1])
 

@@ -13,8 +13,10 @@ from mgkit.data.readers.tensors import NotATensor, storage_of, tensor_of
 from mgkit.errors import MgkitError
 from mgkit.files import atomic
 
-# The one in Python: it can be told how to write a name. `Any`, since no types are published for it.
+# The ones in Python: the one can be told how to write a name; the other keeps what it may be asked for again in a
+# dictionary, where that in C makes room for 2**31 of them if a damaged byte says so. `Any`: they have no types.
 _Pickler: Any = pickle._Pickler
+_Unpickler: Any = pickle._Unpickler
 
 # Numpy arrays as written by numpy 1 and 2, and nothing else: a pickle can otherwise run any code when it is read.
 _ADMITTED = {
@@ -29,7 +31,9 @@ class _Refused(Exception):
     """A pickle asks for what is not admitted."""
 
 
-class _ArraysOnly(pickle.Unpickler):
+class _Admitting:
+    """What an unpickler admits."""
+
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) == ("_codecs", "encode"):  # how protocol 2 carries bytes
             return _latin1
@@ -37,13 +41,20 @@ class _ArraysOnly(pickle.Unpickler):
             return _no_bytes
         if (module, name) not in _ADMITTED:
             raise _Refused(f"it asks for {module}.{name}")
-        return super().find_class(module, name)
+        return super().find_class(module, name)  # type: ignore[misc]
 
     def persistent_load(self, pid: Any) -> Any:
         raise _Refused("it asks for an object outside the file")
 
 
-class _ArraysAndTensors(_ArraysOnly):
+class _ArraysOnly(_Admitting, pickle.Unpickler):
+    pass
+
+
+class _ArraysAndTensors(_Admitting, _Unpickler):
+    # Bytes that can be changed are none of an array, and their length is believed before any are read.
+    dispatch = {key: do for key, do in _Unpickler.dispatch.items() if key != pickle.BYTEARRAY8[0]}
+
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
             return tensor_of

@@ -30,8 +30,14 @@ class NotATensor(Exception):
     """The bytes do not describe a tensor; the message says why."""
 
 
-class _Described(pickle.Unpickler):
+# The one in Python: a damaged byte cannot make it take memory for 2**31 objects. `Any`, since it has no types.
+_Unpickler: Any = pickle._Unpickler
+
+
+class _Described(_Unpickler):
     """Reads the description of a storage, and nothing else."""
+
+    dispatch = {key: do for key, do in _Unpickler.dispatch.items() if key != pickle.BYTEARRAY8[0]}
 
     def find_class(self, module: str, name: str) -> Any:
         kind = name.removesuffix("Storage")
