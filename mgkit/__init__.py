@@ -28,6 +28,7 @@ _WHERE = {
     "launch": "mgkit.training.launching",
     "attach": "mgkit.results.jobs",
     "train_folds": "mgkit.training.folds",
+    "train_systems": "mgkit.training.systems",
     "Weights": "mgkit.training.starts",
     "test": "mgkit.training.inference",
     "explain": "mgkit.training.explaining",
@@ -123,6 +124,7 @@ if TYPE_CHECKING:
     from mgkit.training.loop import train as train
     from mgkit.training.outlines import outline as outline
     from mgkit.training.starts import Weights as Weights
+    from mgkit.training.systems import train_systems as train_systems
     from mgkit.views import analysis as analysis
     from mgkit.views import figures as figures
     from mgkit.views import widgets as widgets

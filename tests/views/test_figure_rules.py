@@ -15,6 +15,7 @@ from matplotlib.text import Text
 
 from mgkit.data.clips import Classes
 from mgkit.results.calibration import scores_of, temper
+from mgkit.results.methods import method_table
 from mgkit.results.runs import Run, load_run
 from mgkit.results.saliency import write_saliency
 from mgkit.views import figures
@@ -79,6 +80,13 @@ def reliabilities(run: Run, **size: object) -> PaperFigure:
     return figures.reliability(systems, adaptive=True, **size)  # type: ignore[arg-type]
 
 
+def compared_methods(run: Run, **size: object) -> PaperFigure:
+    table = method_table(
+        [run, load_run(run.root.with_name("second"))], names=[LONG, "other"], published=True, draws=20
+    )
+    return figures.methods(table, **size)  # type: ignore[arg-type]
+
+
 FIGURES: dict[str, Callable[..., PaperFigure]] = {
     "confusion": figures.confusion,
     "confusion of two runs": difference,
@@ -92,6 +100,7 @@ FIGURES: dict[str, Callable[..., PaperFigure]] = {
     "run_comparison": comparison,
     "joint_importance": figures.joint_importance,
     "film_strip": strip,
+    "methods": compared_methods,
     "reliability": figures.reliability,
     "reliability of two": reliabilities,
 }

@@ -9,6 +9,7 @@ from mgkit.views.figures.curves import training_curves
 from mgkit.views.figures.datasets import class_counts, clip_lengths, missing_joints
 from mgkit.views.figures.maps import prototype_map
 from mgkit.views.figures.matrices import confusion
+from mgkit.views.figures.methods import methods
 from mgkit.views.figures.refinement import refinement_maps
 from mgkit.views.figures.reliability import reliability
 from mgkit.views.figures.saliency import joint_importance
@@ -35,6 +36,7 @@ __all__ = [
     "draw_figures",
     "film_strip",
     "joint_importance",
+    "methods",
     "missing_joints",
     "prototype_map",
     "prototype_similarity",
