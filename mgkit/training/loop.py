@@ -34,6 +34,7 @@ from mgkit.results.metrics import macro_f1, top1
 from mgkit.results.runs import Run, append_history, load_run, write_prototypes, write_status
 from mgkit.training.building import build_model, build_objective
 from mgkit.training.checkpoints import Checkpoints, Position, remove_left_overs
+from mgkit.training.checks import check_networks, check_training
 from mgkit.training.device import (
     cpu_threads,
     default_workers,
@@ -129,8 +130,7 @@ def train(
             that cannot be written, memory that ran out; the same call then goes on where it stopped.
         KeyboardInterrupt: passed on after the step is done and saved.
     """
-    if not 0 <= checkpoint_minutes < float("inf"):
-        raise MgkitError(f"checkpoint_minutes is {checkpoint_minutes!r}: use a number, 0 or more.")
+    check_training(clips, recipe, seed=seed, workers=workers, checkpoint_minutes=checkpoint_minutes)
     fabric = make_fabric(
         device, precision, devices=devices, nodes=nodes, strategy=strategy, unused_parameters=not recipe.prototypes
     )  # fmt: skip
@@ -147,6 +147,7 @@ def train(
         save_memory,
         compiled,
     )
+    check_networks(recipe, clips)
     _run(job, recipe, Path(out), start)
     return load_run(out)
 
@@ -267,6 +268,8 @@ def _train(
     }
     checkpoints = Checkpoints(fabric, out, parts, job.checkpoint_minutes)
     at = checkpoints.position()
+    # A process that was killed between the last checkpoint and its status has left an older status.
+    on_first(fabric, lambda: write_status(out, "running", at.epoch, recipe.epochs))
     on_first(fabric, lambda: logs.open(load_run(out).config, at.epoch))
     if job.compiled:
         model.compile()
@@ -340,10 +343,11 @@ def _train(
 
         seconds = time.monotonic() - began
         row = {"epoch": at.epoch + 1, "learning_rate": rate, **tally.row()}
-        if not np.isfinite(row["loss"]):
+        # The last step may have spoilt the weights after the last loss was taken.
+        if not np.isfinite(row["loss"]) or not all(bool(p.isfinite().all()) for p in model.parameters()):
             raise MgkitError(
-                f"the loss of {out} is not finite in epoch {at.epoch + 1}: try a lower learning_rate than "
-                f"{recipe.learning_rate}, or precision='32-true'."
+                f"the loss of {out}, or a weight, is not finite in epoch {at.epoch + 1}: try a lower learning_rate "
+                f"than {recipe.learning_rate}, or precision='32-true', in another run folder."
             )
         row |= {"clips_per_second": round(len(train_set) / seconds, 2)}
         share_buffers(model)
@@ -394,6 +398,7 @@ def _end_epoch(
     logs: Logs,
 ) -> None:
     """Write what an epoch leaves in the run folder; a resumed run that repeats its end writes the same again."""
+    checkpoints.check_folder()
     if objective.refinement:
         bank: Any = objective.refinement.items()
         write_prototypes(
