@@ -20,6 +20,7 @@ from mgkit.training import recipes
 from mgkit.training.building import build_model, build_objective, class_weights
 from mgkit.training.folds import train_folds
 from mgkit.training.inference import load_checkpoint
+from mgkit.training.inference import test as run_test
 from mgkit.training.logs import Logs
 from mgkit.training.recipes import Recipe
 from mgkit.training.selection import Selection
@@ -310,6 +311,12 @@ def test_folds_are_trained_tested_merged_and_gone_on_with(
     before = [run.checkpoint("last").stat().st_mtime_ns for run in done.runs]
     train_folds(folds, recipe, tmp_path / "cv", views=2, **quiet)
     assert before == [run.checkpoint("last").stat().st_mtime_ns for run in done.runs]
+    # A fold that somebody has tested in another way meanwhile is tested again, as the others were.
+    scores = done.runs[0].predictions("val").scores("pose")
+    run_test(done.runs[0], "val", views=2, rectification=3.0, checkpoint="last", **quiet)
+    assert not np.array_equal(done.runs[0].predictions("val").scores("pose"), scores)
+    again = train_folds(folds, recipe, tmp_path / "cv", views=2, **quiet).runs[0]
+    np.testing.assert_array_equal(again.predictions("val").scores("pose"), scores)
     with pytest.raises(MgkitError, match="validated twice"):
         train_folds([folds[0], folds[0]], recipe, tmp_path / "other", **quiet)
     with pytest.raises(MgkitError, match="val_split cannot be given"):
