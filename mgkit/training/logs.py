@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any
 
 from mgkit.errors import MgkitError
-from mgkit.files import write_json
+from mgkit.files import read_json, write_json
 
 PLACES = ("tensorboard", "wandb")
 
@@ -59,7 +59,7 @@ class Logs:
             self.writer.add_text("recipe", f"```json\n{json.dumps(config['recipe'], indent=2)}\n```", epoch)
         if "wandb" in self.modules:
             wandb, path = self.modules["wandb"], self.out / "wandb.json"
-            known = json.loads(path.read_text(encoding="utf-8"))["id"] if path.is_file() else None
+            known = read_json(path)["id"] if path.is_file() else None
             name = (
                 self.out.name
                 if self.out.parent.name != "stages"
