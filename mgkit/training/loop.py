@@ -408,9 +408,9 @@ def _end_epoch(
             {name: module.updates.cpu().numpy() for name, module in bank},
         )
     append_history(out, row)
+    logs.epoch(row)
     checkpoints.save_epoch(at, chosen)
     write_status(out, "running", at.epoch, recipe.epochs)
-    logs.epoch(row)
 
 
 def _write_text(path: Path, text: str) -> None:
