@@ -19,7 +19,7 @@ from mgkit.errors import MgkitError
 from mgkit.results.runs import Run, load_run
 from mgkit.training import checkpoints, inference, loop
 from mgkit.training.recipes import Recipe
-from mgkit.training.status import out_of_memory, stopping
+from mgkit.training.status import lost_process, out_of_memory, stopping
 from tests.tiny import tiny_clips
 from tests.training.training import assert_same_run, fit, tiny, tiny_pose_only
 
@@ -364,3 +364,15 @@ def test_a_checkpoint_that_cannot_be_opened_is_not_called_broken(tmp_path: Path)
     (tmp_path / "half.pt").write_bytes(b"PK")
     with pytest.raises(MgkitError, match=r"half\.pt cannot be read as a checkpoint"):
         inference.load_checkpoint(tmp_path / "half.pt")
+
+
+def test_another_process_that_is_gone_is_told_in_a_sentence(
+    clips: Clips, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = RuntimeError("[pair.cc:545] Read error [127.0.0.1]:20645: Connection reset by peer. This is typically ...")
+    with monkeypatch.context() as patch:
+        Trip(patch, 5, raising(gone))
+        with pytest.raises(MgkitError, match="another process of the training .* has ended .*the same call resumes"):
+            fit(clips, tiny_pose_only(), tmp_path / "run")
+    assert "has ended" in load_run(tmp_path / "run").status()["message"]
+    assert not lost_process(RuntimeError("shapes do not fit"))
