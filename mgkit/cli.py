@@ -118,6 +118,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     stop.set_defaults(command=does.stop)
 
+    resume = commands.add_parser("resume", help="start a launched training again, where it stopped")
+    resume.add_argument("run", type=Path, help="run folder")
+    resume.set_defaults(command=does.resume)
+
     status = commands.add_parser("status", help="how a training is, and the end of its log")
     status.add_argument("run", type=Path, help="run folder")
     status.set_defaults(command=does.show_status)

@@ -121,9 +121,11 @@ def train(options: Any) -> None:
     from mgkit.data.clips import load_clips
     from mgkit.training.loop import train
 
-    # Who starts a process in the background may have it ignore Ctrl-C; a training must hear it to be stopped.
+    # Who starts a process in the background may have it ignore Ctrl-C; a training must hear it to be stopped. A queue
+    # says SIGTERM, also where no step is on its way: while videos are looked at, or between two stages.
     if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.default_int_handler)
     run = train(load_clips(options.clips), _recipe(options), options.out, **_given(options))
     _print(f"run folder {run.root}; next: mgkit test {run.root}")
 
@@ -145,7 +147,14 @@ def stop(options: Any) -> None:
     from mgkit.results.jobs import attach
 
     state = attach(options.run).stop(hard=options.hard)
-    print(f"{options.run}: {state.name}; the same command resumes it")
+    print(f"{options.run}: {state.name}; next: mgkit resume {options.run}")
+
+
+def resume(options: Any) -> None:
+    from mgkit.results.jobs import attach
+
+    job = attach(options.run).resume()
+    print(f"resumed {job.root}; next: mgkit status {job.root}, mgkit stop {job.root}")
 
 
 def show_status(options: Any) -> None:

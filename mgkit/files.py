@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import sys
@@ -76,7 +77,7 @@ def exclusive(folder: str | Path, name: str = ".lock", wait: float = 0.0) -> Ite
 
 
 def _locked(handle: IO[bytes]) -> bool:
-    """Whether this process now has the lock of an open file."""
+    """Whether this process now has the lock of an open file; a `MgkitError` where the file system has no locks."""
     try:
         if sys.platform == "win32":
             import msvcrt
@@ -86,8 +87,13 @@ def _locked(handle: IO[bytes]) -> bool:
             import fcntl
 
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return False
+    except OSError as error:
+        if error.errno in (errno.EAGAIN, errno.EACCES, errno.EDEADLK, errno.EINTR):
+            return False
+        raise MgkitError(
+            f"{handle.name} cannot be locked ({error.strerror}), so two processes could not be kept apart: the file "
+            "system gives no locks (Lustre without the mount option flock?); choose a folder on another one."
+        ) from None
     return True
 
 

@@ -1,3 +1,4 @@
+import errno
 import subprocess
 import sys
 from pathlib import Path
@@ -74,4 +75,20 @@ def test_a_folder_is_held_by_one_process_and_freed_with_it(tmp_path: Path) -> No
     other.kill()
     other.wait()
     with exclusive(tmp_path):
+        pass
+
+
+def test_a_file_system_without_locks_is_told_from_a_folder_that_is_held(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fcntl = pytest.importorskip("fcntl", reason="needs POSIX locks")
+
+    def none(*arguments: object) -> None:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(fcntl, "flock", none)
+    with (
+        pytest.raises(MgkitError, match=r"cannot be locked \(Function not implemented\).*on another one"),
+        exclusive(tmp_path),
+    ):
         pass

@@ -84,14 +84,26 @@ def begin_run(
                 f"{root} already holds another run, which differs in {some(differences, 3)}: choose another folder, "
                 "or delete that run."
             )
+        try:
+            finished = there.status()["state"] == "finished"
+        except MgkitError:  # it is missing or broken; what there is to know is in the checkpoints
+            finished = False
+            write_status(root, state, 0, epochs)
         if there.config != config:  # only the way to the clip folder: it or the run has moved
             write_json(root / "config.json", config)
+        if finished:  # returned as it is, from a folder that cannot be written to as well
+            return load_run(root)
         before = there.environment() if (root / "environment.json").is_file() else environment
         if {key: value for key, value in before.items() if key != "resumed"} != environment:
             write_json(
                 root / "environment.json", {**before, "resumed": [*before.get("resumed", []), environment]}
             )
         return load_run(root)
+    if any((root / "checkpoints").glob("*.pt")):
+        raise MgkitError(
+            f"{root} has checkpoints, but no config.json that says what was trained: restore it, choose another "
+            "folder, or delete this one."
+        )
     write_json(root / "environment.json", environment)
     write_status(root, state, 0, epochs)
     write_json(root / "config.json", config)  # last: a folder without it is not a run folder

@@ -60,6 +60,10 @@ def compare_runs(
         MgkitError: fewer than two runs, an unknown baseline or output, a run that is given twice, and runs over
             different classes, clips or labels.
     """
+    if isinstance(runs, Run | str | Path):
+        raise MgkitError(
+            f"compare_runs takes a list: give two or more runs, as in compare_runs([{str(runs)!r}, ...])."
+        )
     opened = [run if isinstance(run, Run) else load_run(run) for run in runs]
     if len(opened) < 2:
         raise MgkitError(f"{len(opened)} run cannot be compared: give two or more.")

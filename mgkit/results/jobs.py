@@ -1,7 +1,8 @@
 """A training in a process of its own: who runs it, how it is, its log, stop and resume. All of it is in the run folder.
 
     job.json     {"format", "clips" (relative to the run folder), "options" of `mgkit train`, "pid", "host",
-                 "started" (start of that process, as the system tells it), "launched", "log_from" (byte of train.log)}
+                 "started" (start of that process, as the system tells it), "folder" (inode of the run folder, which a
+                 copy of it has not), "launched", "log_from" (byte of train.log)}
     recipe.json  the recipe, for `mgkit train --recipe-file`
     train.log    what the process said, resumed ones after each other
 
@@ -13,6 +14,7 @@ is known, and how old that is.
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -23,16 +25,18 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 from mgkit.errors import MgkitError
 from mgkit.files import exclusive, write_json
 from mgkit.results import storage
+from mgkit.results.process_identity import keep_child, process_start
 from mgkit.results.runs import Run, load_run
 
 SILENT = (
     600.0  # seconds without a word after which a training on another machine is no longer taken to be running
 )
+_SAID = re.compile(r"mgkit( train: error)?: ")  # how the command line begins what a user can mend
 ENDED = ("finished", "interrupted", "failed", "killed")
 
 
@@ -79,7 +83,8 @@ class Job:
         if record is not None and said != "finished":
             host, pid = str(record["host"]), int(record["pid"])
             if host == socket.gethostname():
-                if record["started"] is not None and process_start(pid) == record["started"]:
+                alive = record["started"] is not None and process_start(pid) == record["started"]
+                if alive and record.get("folder") in (None, _inode(self.root)):  # a copied folder is not its
                     fresh = said == "running" and not _older(status, record)
                     return JobState("running" if fresh else "starting", f"process {pid}", True)
                 return self._ended(status, record)
@@ -108,9 +113,9 @@ class Job:
         lines = [line for line in self._text(int(record["log_from"])).splitlines() if line.strip()]
         if lines and (lines[-1].startswith("mgkit: interrupted") or lines[-1] == "KeyboardInterrupt"):
             return JobState("interrupted", "resume with the same call, or the same command")
-        told = [line for line in lines if line.startswith("mgkit: ")]
+        told = [_SAID.sub("", line) for line in lines if _SAID.match(line)]
         if told:
-            return JobState("failed", told[-1].removeprefix("mgkit: "))
+            return JobState("failed", told[-1])
         if any(line.startswith("Traceback ") for line in lines):
             return JobState("failed", lines[-1])
         return JobState("killed", "it stopped without a word (killed, or out of memory): resume it")
@@ -170,18 +175,28 @@ class Job:
                 os.kill(int(record["pid"]), signal.SIGINT)
         except ProcessLookupError:
             pass  # it ended by itself meanwhile
+        except PermissionError:
+            raise MgkitError(
+                f"{self.root} cannot be stopped by you: process {record['pid']} belongs to {_owner(self.root)}, who "
+                f"can stop it with `mgkit stop {self.root}`."
+            ) from None
 
     def resume(self) -> Job:
         """Start the same training again, where it stopped.
 
         Raises:
-            MgkitError: it runs, is finished, or was not launched.
+            MgkitError: it runs, is finished, or was not launched; its clips are no longer where they were.
         """
         record = read_job(self.root)
         if record is None:
             raise MgkitError(f"{self.root} was not launched: resume it with the call that trained it.")
         if self.state == "finished":
             raise MgkitError(f"{self.root} is finished: there is nothing to resume.")
+        if not (clips := self.root.resolve() / record["clips"]).exists():
+            raise MgkitError(
+                f"the clips of {self.root} are no longer at {os.path.normpath(clips)}, it or they have moved: launch "
+                "it again with the clips where they are now; it goes on where it stopped."
+            )
         return start_job(self.root, str(record["clips"]), [str(word) for word in record["options"]])
 
     def wait(self, seconds: float | None = None) -> Run:
@@ -235,7 +250,7 @@ def start_job(root: Path, clips: str, options: list[str], recipe: dict[str, Any]
     if state.name in ("starting", "running"):
         raise _trained_already(root, state)
     # Held until the new process is on record, so that of two launches at once the second finds the first there.
-    with _held(root), (root / "train.log").open("ab") as log:
+    with _held(root), _log(root) as log:
         state = job.look()
         if state.here:
             raise _trained_already(root, state)
@@ -250,10 +265,11 @@ def start_job(root: Path, clips: str, options: list[str], recipe: dict[str, Any]
             stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
             env={**os.environ, "PYTHONUNBUFFERED": "1"},
         )  # fmt: skip
-        _CHILDREN.append(process)
+        keep_child(process)
         record = {
             "format": 1, "clips": clips, "options": options, "pid": process.pid, "host": socket.gethostname(),
-            "started": process_start(process.pid), "launched": datetime.now(UTC).isoformat(), "log_from": start,
+            "started": process_start(process.pid), "folder": _inode(root),
+            "launched": datetime.now(UTC).isoformat(), "log_from": start,
         }  # fmt: skip
         try:
             write_json(root / "job.json", record)
@@ -269,16 +285,15 @@ def _trained_already(root: Path, state: JobState) -> MgkitError:
     )
 
 
-# Held so that Python neither warns of a child that outlives its handle nor leaves it unreaped once it has ended.
-_CHILDREN: list[subprocess.Popen[bytes]] = []
-
-
 def read_job(root: Path) -> dict[str, Any] | None:
     """job.json, checked; None where there is none."""
     path = root / "job.json"
     if not path.is_file():
         return None
-    record = storage.read_dict(path)
+    try:
+        record = storage.read_dict(path)
+    except MgkitError as error:
+        raise MgkitError(f"{str(error).split(': ')[0]}: delete the file and launch again.") from None
     wanted = {"pid": int, "host": str, "started": str | None, "clips": str, "options": list, "log_from": int}
     for key, kind in wanted.items():
         if not isinstance(record.get(key, 0 if kind is str else ""), kind):
@@ -286,34 +301,6 @@ def read_job(root: Path) -> dict[str, Any] | None:
                 f"{path}: {key!r} is missing or of the wrong kind: delete the file and launch again."
             )
     return record
-
-
-def process_start(pid: int) -> str | None:
-    """When a process of this machine began, as a text to compare; None if there is none, or only its corpse."""
-    for child in _CHILDREN:
-        if child.pid == pid and child.poll() is not None:
-            _CHILDREN.remove(child)
-            return None
-    stat = Path(f"/proc/{pid}/stat")
-    if Path("/proc/self/stat").is_file():
-        try:
-            # After the name, which may hold anything: state, ..., and the 20th of them is the start in clock ticks.
-            words = stat.read_text(errors="replace").rpartition(")")[2].split()
-        except OSError:
-            return None
-        return None if words[0] in "ZX" else f"{_boot()} {words[19]}"
-    told = subprocess.run(
-        ["ps", "-o", "stat=,lstart=", "-p", str(pid)], capture_output=True, text=True, check=False
-    )
-    kind, _, began = told.stdout.strip().partition(" ")
-    return None if not began or kind.startswith("Z") else began.strip()
-
-
-def _boot() -> str:
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    except OSError:
-        return ""
 
 
 def last_word(root: Path) -> float | None:
@@ -348,6 +335,29 @@ def _older(status: dict[str, Any], record: dict[str, Any]) -> bool:
         return said < datetime.fromisoformat(str(record["launched"])).replace(microsecond=0)
     except (ValueError, TypeError, KeyError):
         return True
+
+
+def _log(root: Path) -> IO[bytes]:
+    try:
+        return (root / "train.log").open("ab")
+    except OSError as error:
+        raise MgkitError(
+            f"{root / 'train.log'} cannot be written ({error.strerror}): choose a folder you may write to."
+        ) from None
+
+
+def _inode(root: Path) -> int | None:
+    try:
+        return root.stat().st_ino
+    except OSError:
+        return None
+
+
+def _owner(root: Path) -> str:
+    try:
+        return f"the user {(root / 'job.json').owner()}"
+    except (OSError, KeyError):
+        return "another user"
 
 
 @contextmanager

@@ -300,7 +300,8 @@ class Run:
         if not path.is_file():
             there = sorted(found.name for found in (self.root / "checkpoints").glob("*.pt"))
             raise MgkitError(
-                f"{path} is missing (there is {some(there) or 'no checkpoint'}): train the run first."
+                f"{path} is missing (there is {some(there) or 'no checkpoint'}): train the run first, or, where it is "
+                "finished, ask for the other checkpoint ('best' or 'last')."
             )
         return path
 

@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from lightning_fabric import Fabric
 
+from mgkit.errors import MgkitError
 from mgkit.files import atomic
 from mgkit.training.inference import load_checkpoint, restore
 from mgkit.training.processes import largest, on_first, random_states
@@ -65,6 +66,7 @@ class Checkpoints:
 
     def __init__(self, fabric: Fabric, out: Path, parts: Mapping[str, Any], minutes: float) -> None:
         self.fabric, self.folder, self.parts = fabric, out / "checkpoints", dict(parts)
+        self.out = out
         self.seconds = 60 * minutes
         self._written = time.monotonic()
 
@@ -90,6 +92,14 @@ class Checkpoints:
         due = self.fabric.is_global_zero and time.monotonic() - self._written >= self.seconds
         return largest(self.fabric, 2 if stop else int(due))
 
+    def check_folder(self) -> None:
+        """Refuse to go on where the run folder is gone: half of another one would grow in its old place."""
+        if not (self.out / "config.json").is_file():
+            raise MgkitError(
+                f"the run folder {self.out} was moved or deleted while it was trained (it has no config.json): train "
+                "again with the same call where it is now; it goes on at its last checkpoint."
+            )
+
     def save_step(self, position: Position, tally: Tally) -> None:
         """Write step.pt. Every process must call it."""
         inside = {
@@ -97,7 +107,12 @@ class Checkpoints:
             "random": random_states(self.fabric),
         }  # fmt: skip
         state = {**self._state(position), "inside": inside}
-        on_first(self.fabric, lambda: write_checkpoint(self.folder / "step.pt", state))
+
+        def write() -> None:
+            self.check_folder()
+            write_checkpoint(self.folder / "step.pt", state)
+
+        on_first(self.fabric, write)
         self._written = time.monotonic()
 
     def save_epoch(self, position: Position, best: bool) -> None:

@@ -77,12 +77,16 @@ def make_fabric(
         }
     try:
         return Fabric(accelerator=accelerator, precision=precision, **options)  # type: ignore[arg-type]
+    except ValueError as error:
+        if "Precision" not in str(error):
+            raise
+        raise MgkitError(f"precision is {precision!r}: use auto, 32-true, bf16-mixed or 16-mixed.") from None
     except RuntimeError as error:
         if "interactive" not in str(error):
             raise
         raise MgkitError(
-            "a notebook trains on one device only: train on several with `mgkit train --devices`, in a process of its "
-            "own; the run folder can be looked at from here meanwhile."
+            "a notebook trains on one device only: train on several with mg.launch(clips, recipe, out, devices=...), "
+            "in a process of its own; the run folder can be looked at from here meanwhile."
         ) from None
 
 
@@ -222,6 +226,7 @@ def _revision() -> str | None:
         ).stdout.strip()
 
     try:
+        git("ls-files", "--error-unmatch", Path(__file__).name)  # not that of a project whose .venv this is
         return git("rev-parse", "HEAD") + (
             "+changes" if git("status", "--porcelain", "--untracked-files=no") else ""
         )

@@ -32,6 +32,7 @@ from mgkit.progress import Progress
 from mgkit.results.runs import Embeddings, Predictions, Run, load_run, write_embeddings, write_predictions
 from mgkit.results.view_scores import ViewScores, write_view_scores
 from mgkit.training.building import build_model, build_objective
+from mgkit.training.checks import check_workers
 from mgkit.training.device import cpu_threads, default_workers, make_fabric, suit_memory, unwrapped_errors
 from mgkit.training.feeding import on_device
 from mgkit.training.processes import on_first
@@ -84,6 +85,7 @@ def test(
     """
     run = run if isinstance(run, Run) else load_run(run)
     check_whole(views=views, batch_size=batch_size)
+    check_workers(workers)
     network = open_network(
         run, clips, checkpoint, device, weights, rectification, devices=devices, nodes=nodes
     )
@@ -196,6 +198,10 @@ def load_checkpoint(path: Any) -> dict[str, Any]:
     """A checkpoint of ours, read without running any code in it."""
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise MgkitError(
+            f"{path} cannot be read ({error.strerror or error}): see to that, then try again."
+        ) from None
     except Exception as error:
         raise MgkitError(
             f"{path} cannot be read as a checkpoint ({type(error).__name__}): delete it if the run is unfinished, "

@@ -5,14 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from mgkit.data.clips import Clips, load_clips
-from mgkit.errors import MgkitError
+from mgkit.errors import MgkitError, some
+from mgkit.results import storage
 from mgkit.results.jobs import Job, start_job
-from mgkit.results.runs import Run
-from mgkit.results.storage import read_dict
-from mgkit.training.recipes import Recipe, differences
-from mgkit.training.starts import Start, Weights
+from mgkit.results.runs import Run, load_run
+from mgkit.training.checks import check_training
+from mgkit.training.recipes import Recipe
+from mgkit.training.starts import Start, Weights, find_start, start_settings
 
 
 def launch(
@@ -49,6 +51,7 @@ def launch(
             are not those on the disk. What only the training finds out is in the job's `look().message`.
     """
     root = Path(out)
+    check_training(clips, recipe, seed=seed, workers=workers, checkpoint_minutes=checkpoint_minutes)
     if load_clips(clips.path).fingerprint != clips.fingerprint:
         raise MgkitError(
             f"these clips are no longer those in {clips.path}, and another process can only read what is there: "
@@ -56,6 +59,11 @@ def launch(
         )
     if (root / "clips.parquet").exists() or (root.exists() and not root.is_dir()):
         raise MgkitError(f"{root} is a clip folder or a file: choose another folder for the run.")
+    settings: dict[str, Any] = {"seed": seed, "train_split": train_split, "val_split": val_split}
+    if given := find_start(start, recipe, clips):
+        settings["start"] = start_settings(given, recipe)
+    if (root / "config.json").is_file():
+        _check_same(root, clips, recipe, settings)
     options = [
         "--seed", str(seed), "--train-split", train_split, "--val-split", "none" if val_split is None else val_split,
         "--device", device, "--precision", precision, "--checkpoint-minutes", str(checkpoint_minutes),
@@ -68,21 +76,30 @@ def launch(
         root.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise MgkitError(f"{root} cannot be made ({error.strerror}): choose another folder.") from None
-    kept, where = root / "recipe.json", os.path.relpath(clips.path.resolve(), root.resolve())
-    if kept.is_file() and (root / "config.json").is_file():
-        other = read_recipe(kept)
-        if other != recipe:
-            raise MgkitError(
-                f"{root} already holds another run, which differs in "
-                f"{', '.join(differences(recipe, other)) or 'its stages'}: choose another folder, or delete that run."
-            )
-        return start_job(root, where, options)
+    where = os.path.relpath(clips.path.resolve(), root.resolve())
     return start_job(root, where, options, recipe.to_dict())
+
+
+def _check_same(root: Path, clips: Clips, recipe: Recipe, settings: dict[str, Any]) -> None:
+    """Refuse what the training would refuse, before job.json and recipe.json forget how the run there was begun."""
+    there = load_run(root).config
+    mine = {
+        "recipe": recipe.to_dict(), "settings": settings, "data": {"fingerprint": clips.fingerprint},
+    }  # fmt: skip
+    theirs = {
+        "recipe": there["recipe"], "settings": there.get("settings", {}),
+        "data": {"fingerprint": there["data"]["fingerprint"]},
+    }  # fmt: skip
+    if found := storage.differences(theirs, storage.plain(mine, "the recipe")):
+        raise MgkitError(
+            f"{root} already holds another run, which differs in {some(found, 3)}: choose another folder, or delete "
+            "that run."
+        )
 
 
 def read_recipe(path: Path) -> Recipe:
     """A recipe as `Recipe.to_dict` gives it, from a JSON file; a `MgkitError` names the file."""
-    return Recipe.from_dict(read_dict(path), where=str(path))
+    return Recipe.from_dict(storage.read_dict(path), where=str(path))
 
 
 def _start_words(start: Start | None) -> list[str]:

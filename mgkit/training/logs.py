@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from mgkit.errors import MgkitError
-from mgkit.files import write_json
+from mgkit.files import read_json, write_json
 
 PLACES = ("tensorboard", "wandb")
 
@@ -53,13 +54,16 @@ class Logs:
         """Begin, or go on after `epoch` epochs; `config` is the run's config.json."""
         if "tensorboard" in self.modules:
             # What a killed training wrote of epochs that are trained again is hidden by the new events.
-            self.writer = self.modules["tensorboard"].SummaryWriter(
-                str(self.out / "tensorboard"), purge_step=epoch + 1
-            )
-            self.writer.add_text("recipe", f"```json\n{json.dumps(config['recipe'], indent=2)}\n```", epoch)
+            with self._writing():
+                self.writer = self.modules["tensorboard"].SummaryWriter(
+                    str(self.out / "tensorboard"), purge_step=epoch + 1
+                )
+                self.writer.add_text(
+                    "recipe", f"```json\n{json.dumps(config['recipe'], indent=2)}\n```", epoch
+                )
         if "wandb" in self.modules:
             wandb, path = self.modules["wandb"], self.out / "wandb.json"
-            known = json.loads(path.read_text(encoding="utf-8"))["id"] if path.is_file() else None
+            known = read_json(path)["id"] if path.is_file() else None
             name = (
                 self.out.name
                 if self.out.parent.name != "stages"
@@ -77,11 +81,22 @@ class Logs:
         values = {key: float(value) for key, value in row.items() if key != "epoch" and value == value}
         step = int(row["epoch"])
         if self.writer is not None:
-            for key, value in values.items():
-                self.writer.add_scalar(_tag(key), value, step)
-            self.writer.flush()
+            with self._writing():
+                for key, value in values.items():
+                    self.writer.add_scalar(_tag(key), value, step)
+                self.writer.flush()
         if self.run is not None:
             self.run.log({_tag(key): value for key, value in values.items()}, step=step)
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise MgkitError(
+                f"the event files in {self.out / 'tensorboard'} cannot be written ({error.strerror or error}): free "
+                "some space and train on, or do so without log='tensorboard'."
+            ) from None
 
     def __enter__(self) -> Logs:
         return self
@@ -90,7 +105,12 @@ class Logs:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self.writer is not None:
-            self.writer.close()
+            try:
+                with self._writing():
+                    self.writer.close()
+            except MgkitError:
+                if error is None:  # else what ended the training is told, not what that has led to
+                    raise
         if self.run is not None:
             self.run.finish(exit_code=0 if error is None else 1)
 

@@ -36,6 +36,7 @@ from mgkit.results.metrics import macro_f1, top1
 from mgkit.results.runs import Run, append_history, load_run, write_prototypes, write_status
 from mgkit.training.building import build_model, build_objective, semantic_vectors
 from mgkit.training.checkpoints import Checkpoints, Position, remove_left_overs
+from mgkit.training.checks import check_networks, check_training
 from mgkit.training.device import (
     cpu_threads,
     default_workers,
@@ -58,7 +59,7 @@ from mgkit.training.videos import check_videos
 
 
 @dataclass(frozen=True)
-class Job:
+class Plan:
     """What all stages of a training have in common; see `train`."""
 
     fabric: Fabric
@@ -132,12 +133,11 @@ def train(
             that cannot be written, memory that ran out; the same call then goes on where it stopped.
         KeyboardInterrupt: passed on after the step is done and saved.
     """
-    if not 0 <= checkpoint_minutes < float("inf"):
-        raise MgkitError(f"checkpoint_minutes is {checkpoint_minutes!r}: use a number, 0 or more.")
+    check_training(clips, recipe, seed=seed, workers=workers, checkpoint_minutes=checkpoint_minutes)
     fabric = make_fabric(
         device, precision, devices=devices, nodes=nodes, strategy=strategy, unused_parameters=not recipe.prototypes
     )  # fmt: skip
-    job = Job(
+    plan = Plan(
         fabric,
         clips,
         seed,
@@ -150,44 +150,46 @@ def train(
         save_memory,
         compiled,
     )
-    _run(job, recipe, Path(out), start)
+    check_networks(recipe, clips)
+    _run(plan, recipe, Path(out), start)
     return load_run(out)
 
 
-def _run(job: Job, recipe: Recipe, out: Path, start: Start | None) -> None:
+def _run(plan: Plan, recipe: Recipe, out: Path, start: Start | None) -> None:
     """Train one recipe, its stages before it."""
-    fabric, clips, seed = job.fabric, job.clips, job.seed
-    if job.val_split == job.train_split:
+    fabric, clips, seed = plan.fabric, plan.clips, plan.seed
+    if plan.val_split == plan.train_split:
         raise MgkitError(
-            f"the validation split is the training split {job.train_split!r}: choose another one, or none (the last "
+            f"the validation split is the training split {plan.train_split!r}: choose another one, or none (the last "
             "epoch)."
         )
-    training_clips = clips.split(job.train_split)
-    if job.val_split is not None and job.val_split not in clips.splits:
+    training_clips = clips.split(plan.train_split)
+    if plan.val_split is not None and plan.val_split not in clips.splits:
         raise MgkitError(
-            f"{clips.root} has no clip in the validation split {job.val_split!r}; its splits are {some(clips.splits)}: "
-            "name one of them, train on a fold (`mgkit folds`), or on none (--val-split none: the last epoch is kept)."
+            f"{clips.root} has no clip in the validation split {plan.val_split!r}; its splits are "
+            f"{some(clips.splits)}: name one of them, train on a fold (`mgkit folds`), or on none (--val-split none: "
+            "the last epoch is kept)."
         )
-    if job.val_split is None and recipe.patience and recipe.stop_on != "loss":
+    if plan.val_split is None and recipe.patience and recipe.stop_on != "loss":
         raise MgkitError(
             f"the recipe stops when {recipe.stop_on!r} gets no better, which needs a validation split: name one, or "
             "use stop_on='loss', or patience=0."
         )
-    val_clips = None if job.val_split is None else clips.split(job.val_split)
+    val_clips = None if plan.val_split is None else clips.split(plan.val_split)
     # Both sets are made before any training, so that whatever is wrong with the clips is said now.
     spec = recipe.input_spec()
     train_set = ClipDataset(training_clips, spec, training=True, seed=seed)
     val_set = None if val_clips is None else ClipDataset(val_clips, spec, training=False)
     given = find_start(start, recipe, clips)
     vectors = semantic_vectors(recipe, clips)
-    settings: dict[str, Any] = {"seed": seed, "train_split": job.train_split, "val_split": job.val_split}
+    settings: dict[str, Any] = {"seed": seed, "train_split": plan.train_split, "val_split": plan.val_split}
     if vectors is not None:
         settings["class_vectors"] = hashlib.sha256(vectors.tobytes()).hexdigest()
     if given:
         settings["start"] = start_settings(given, recipe)
         if not (out / "checkpoints" / "last.pt").is_file():
             check_start(given, recipe, clips)
-    logs = Logs(job.log, out)
+    logs = Logs(plan.log, out)
     fabric.launch()  # from here on there are several processes, where there shall be
 
     def begin() -> str:
@@ -200,7 +202,7 @@ def _run(job: Job, recipe: Recipe, out: Path, start: Start | None) -> None:
             check_videos([training_clips] if val_clips is None else [training_clips, val_clips])
         return state
 
-    progress = job.progress and fabric.is_global_zero
+    progress = plan.progress and fabric.is_global_zero
     if on_first(fabric, begin) == "finished":
         if progress:
             Progress(recipe.name).say(f"{recipe.name}: already finished in {out}")
@@ -220,11 +222,11 @@ def _run(job: Job, recipe: Recipe, out: Path, start: Start | None) -> None:
             if beginning is not None and beginning.finished:
                 continue
             folder = out / "stages" / stage.name
-            _run(job, stage, folder, None if beginning is None else {"all": beginning})
+            _run(plan, stage, folder, None if beginning is None else {"all": beginning})
             first[stage.name] = Weights(load_run(folder).checkpoint("best"), finished=True)
         beside = fabric.world_size // getattr(fabric.strategy, "num_nodes", 1)
         workers = (
-            default_workers(recipe.pathways, fabric.device, beside) if job.workers is None else job.workers
+            default_workers(recipe.pathways, fabric.device, beside) if plan.workers is None else plan.workers
         )
         # The caller's random state is left as it was: inside, torch is seeded for each epoch.
         with (
@@ -234,12 +236,12 @@ def _run(job: Job, recipe: Recipe, out: Path, start: Start | None) -> None:
             stopping() as stop,
         ):
             status.message = _train(
-                job, recipe, train_set, val_set, out, first, workers, progress, logs, stop, vectors
+                plan, recipe, train_set, val_set, out, first, workers, progress, logs, stop, vectors
             )
 
 
 def _train(
-    job: Job,
+    plan: Plan,
     recipe: Recipe,
     train_set: ClipDataset,
     val_set: ClipDataset | None,
@@ -252,7 +254,7 @@ def _train(
     vectors: npt.NDArray[np.float32] | None,
 ) -> str:
     """Train the epochs of one recipe; returns what there is to say about how it ended."""
-    fabric, seed, clips = job.fabric, job.seed, train_set.clips
+    fabric, seed, clips = plan.fabric, plan.seed, train_set.clips
     generator = torch.Generator().manual_seed(seed)
     classes = len(clips.classes)
     counts = np.bincount(clips.labels, minlength=classes)
@@ -267,7 +269,7 @@ def _train(
     if recipe.batch_norm == "batch" and fabric.world_size > 1:
         normalise_over_processes(model, fabric.device)
     suit_memory(model)
-    if job.save_memory:
+    if plan.save_memory:
         recompute_blocks(model)
     optimizer = make_optimizer(model, recipe, fabric.device)
     parts = {
@@ -276,10 +278,12 @@ def _train(
         "optimizer": optimizer,
         "precision": fabric.strategy.precision,
     }
-    checkpoints = Checkpoints(fabric, out, parts, job.checkpoint_minutes)
+    checkpoints = Checkpoints(fabric, out, parts, plan.checkpoint_minutes)
     at = checkpoints.position()
+    # A process that was killed between the last checkpoint and its status has left an older status.
+    on_first(fabric, lambda: write_status(out, "running", at.epoch, recipe.epochs))
     on_first(fabric, lambda: logs.open(load_run(out).config, at.epoch))
-    if job.compiled:
+    if plan.compiled:
         model.compile()
     net, optimizer = fabric.setup(model, optimizer)
     objective.to(fabric.device)
@@ -351,10 +355,11 @@ def _train(
 
         seconds = time.monotonic() - began
         row = {"epoch": at.epoch + 1, "learning_rate": rate, **tally.row()}
-        if not np.isfinite(row["loss"]):
+        # The last step may have spoilt the weights after the last loss was taken.
+        if not np.isfinite(row["loss"]) or not all(bool(p.isfinite().all()) for p in model.parameters()):
             raise MgkitError(
-                f"the loss of {out} is not finite in epoch {at.epoch + 1}: try a lower learning_rate than "
-                f"{recipe.learning_rate}, or precision='32-true'."
+                f"the loss of {out}, or a weight, is not finite in epoch {at.epoch + 1}: try a lower learning_rate "
+                f"than {recipe.learning_rate}, or precision='32-true', in another run folder."
             )
         row |= {"clips_per_second": round(len(train_set) / seconds, 2)}
         share_buffers(model)
@@ -405,6 +410,7 @@ def _end_epoch(
     logs: Logs,
 ) -> None:
     """Write what an epoch leaves in the run folder; a resumed run that repeats its end writes the same again."""
+    checkpoints.check_folder()
     if objective.refinement:
         bank: Any = objective.refinement.items()
         write_prototypes(
@@ -414,9 +420,9 @@ def _end_epoch(
             {name: module.updates.cpu().numpy() for name, module in bank},
         )
     append_history(out, row)
+    logs.epoch(row)
     checkpoints.save_epoch(at, chosen)
     write_status(out, "running", at.epoch, recipe.epochs)
-    logs.epoch(row)
 
 
 def _write_text(path: Path, text: str) -> None:

@@ -60,7 +60,7 @@ def _check_type(name: str, value: Any, default: Any) -> None:
         good, need = good or (value is None and name == "gradient_clip"), "a number"
     elif isinstance(default, tuple) and name in ("rgb_blocks", "pose_blocks", "milestones"):
         good = isinstance(value, tuple) and all(type(item) is int for item in value)
-        need = "a list of whole numbers"
+        need = "a list of whole numbers, like [8,22]"
     elif isinstance(default, tuple):
         good, need = isinstance(value, tuple), "a list"
     else:
@@ -216,7 +216,8 @@ class Recipe:
             value = getattr(self, name)
             if value is not None and not low <= value <= high:
                 raise MgkitError(f"recipe: {name} is {value!r}; use {low:g} to {high:g}.")
-        if len(self.crop_area) != 2 or not 0 < self.crop_area[0] <= self.crop_area[1] <= 1:
+        numbers = all(isinstance(share, int | float) for share in self.crop_area)
+        if len(self.crop_area) != 2 or not numbers or not 0 < self.crop_area[0] <= self.crop_area[1] <= 1:
             raise MgkitError(
                 f"recipe: crop_area is {self.crop_area!r}; use two shares, above 0 and up to 1, in order."
             )

@@ -42,6 +42,13 @@ class Status:
             told = memory_advice(self.out, self.recipe, error)
             self._say("failed", told)
             raise MgkitError(told) from error
+        elif lost_process(error):
+            told = (
+                f"another process of the training in {self.out} has ended (killed, memory that ran out, a machine that "
+                "went down): its own last words, where it had any, say why; the same call resumes."
+            )
+            self._say("failed", told)
+            raise MgkitError(told) from error
         else:
             self._say("failed", str(error).splitlines()[0] if str(error) else type(error).__name__)
 
@@ -81,6 +88,13 @@ def out_of_memory(error: BaseException) -> bool:
     text = str(error).lower()
     marks = ("out of memory", "can't allocate memory", "cannot allocate memory", "alloc_failed")
     return isinstance(error, RuntimeError | OSError) and any(mark in text for mark in marks)
+
+
+def lost_process(error: BaseException) -> bool:
+    """Whether an error is what a process sees of another one that is gone, in the words of gloo and NCCL."""
+    marks = ("connection reset by peer", "connection closed by peer", "broken pipe", "remote process exited")
+    text = str(error).lower()
+    return isinstance(error, RuntimeError) and any(mark in text for mark in marks)
 
 
 def memory_advice(out: Path, recipe: Recipe, error: BaseException) -> str:

@@ -146,3 +146,9 @@ def test_without_subjects_the_interval_says_so(tmp_path: Path) -> None:
     table = compare_runs([one, other])
     assert table["interval_over"].tolist()[1] == "clips"
     assert table["p"].tolist()[1] == 1
+
+
+def test_one_run_or_a_path_is_no_list(runs: list[Run]) -> None:
+    for one in (runs[0], runs[0].root, str(runs[0].root)):
+        with pytest.raises(MgkitError, match=r"compare_runs takes a list"):
+            compare_runs(one)  # type: ignore[arg-type]

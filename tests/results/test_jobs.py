@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -19,10 +21,12 @@ from typing import Any
 import pytest
 
 import mgkit as mg
+from mgkit.cli import main
 from mgkit.errors import MgkitError
 from mgkit.files import exclusive, write_json
 from mgkit.results import jobs
-from mgkit.results.jobs import Job, attach, process_start, start_job
+from mgkit.results.jobs import Job, attach, start_job
+from mgkit.results.process_identity import process_start
 from mgkit.results.runs import write_status
 from mgkit.training import recipes
 from mgkit.training.launching import launch
@@ -74,7 +78,7 @@ def test_kill_and_stop_and_resume(launched: Job, clips: mg.Clips, tmp_path: Path
         job.stop()
 
     done = int(job.run().history()["epoch"].max())
-    job.resume()
+    assert main(["resume", str(job.root)]) == 0
     assert job.state in ("starting", "running")
     until(lambda: job.state == "running" and job.run().history()["epoch"].max() > done, job)
     assert job.stop().name == "interrupted"
@@ -194,3 +198,81 @@ def test_a_run_that_was_not_launched(tmp_path: Path) -> None:
     assert attach(root).state == "finished"
     with pytest.raises(MgkitError, match="was not launched"):
         attach(root).resume()
+
+
+def test_a_copied_folder_is_not_that_of_the_training(tmp_path: Path) -> None:
+    """Else a stop of the copy would end the training of the original."""
+    root = tmp_path / "run"
+    root.mkdir()
+    made(tmp_path / "old")  # from before the folder was noted
+    assert attach(tmp_path / "old").look().here
+    shutil.copytree(tmp_path / "old", root, dirs_exist_ok=True)
+    record = json.loads((root / "job.json").read_text())
+    write_json(root / "job.json", {**record, "folder": root.stat().st_ino})
+    assert attach(root).look().here
+    shutil.copytree(root, tmp_path / "copy")
+    assert attach(tmp_path / "copy").look()[::2] == ("killed", False)
+    with pytest.raises(MgkitError, match="cannot be stopped from here"):
+        attach(tmp_path / "copy").stop(hard=True)
+    root.rename(tmp_path / "moved")
+    assert attach(tmp_path / "moved").look().here
+
+
+def test_a_launch_with_other_settings_leaves_the_run_that_is_there_alone(tmp_path: Path) -> None:
+    clips = tiny_clips(tmp_path / "clips", counts={"train": 1, "val": 1}, videos=False)
+    small, out = {**LONG, "epochs": 2}, tmp_path / "run"
+    first = launch(clips, recipes.pose_small(**small), out, device="cpu", workers=0)
+    first.wait(120)
+    before = {name: (out / name).read_bytes() for name in ("job.json", "recipe.json")}
+    with pytest.raises(MgkitError, match=r"another run, which differs in settings\.seed \(0 there, 4 now\)"):
+        launch(clips, recipes.pose_small(**small), out, seed=4)
+    with pytest.raises(MgkitError, match=r"another run, which differs in recipe\.alpha"):
+        launch(clips, recipes.pose_small(**small, alpha=0.3), out)
+    with pytest.raises(MgkitError, match=r"another run, which differs in settings\.val_split"):
+        launch(clips, recipes.pose_small(**small), out, val_split=None)
+    other = tiny_clips(tmp_path / "other", counts={"train": 2, "val": 1}, videos=False)
+    with pytest.raises(MgkitError, match=r"another run, which differs in data\.fingerprint"):
+        launch(other, recipes.pose_small(**small), out)
+    assert before == {name: (out / name).read_bytes() for name in before}
+
+
+def test_a_launch_goes_on_with_a_run_that_was_begun_otherwise(clips: mg.Clips, tmp_path: Path) -> None:
+    """By mg.train: no recipe.json is there. One of another recipe that was refused before is not in the way."""
+    small, out = recipes.pose_small(**{**LONG, "epochs": 2}), tmp_path / "run"
+    mg.train(clips, small, out, device="cpu", workers=0, progress=False)
+    with pytest.raises(MgkitError, match=r"recipe\.alpha"):
+        launch(clips, dataclasses.replace(small, alpha=0.3), out)
+    write_status(out, "interrupted", 1, 2)
+    launch(clips, small, out, device="cpu", workers=0).wait(120)
+
+
+def test_a_broken_record_says_what_to_do(tmp_path: Path) -> None:
+    job = made(tmp_path / "run")
+    (job.root / "job.json").write_text("{")
+    with pytest.raises(MgkitError, match=r"job\.json is not valid JSON .*: delete the file and launch again"):
+        job.look()
+
+
+def test_a_training_of_another_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = made(tmp_path / "run")
+
+    def refused(*arguments: int) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "kill", refused)
+    with pytest.raises(MgkitError, match=r"belongs to the user \w+, who can stop it with `mgkit stop"):
+        job.ask_to_stop()
+
+
+def test_clips_that_have_moved_are_told_before_a_process_is_started(tmp_path: Path) -> None:
+    job = made(tmp_path / "run", state="interrupted", started="gone")
+    with pytest.raises(MgkitError, match=r"the clips of .*run are no longer at .*launch it again"):
+        job.resume()
+
+
+def test_words_that_the_command_line_refuses_are_a_failure(tmp_path: Path) -> None:
+    job = made(tmp_path / "run", started="gone", launched=datetime.now(UTC).isoformat())
+    (job.root / "train.log").write_text(
+        "usage: mgkit train\nmgkit train: error: argument --seed: invalid value\n"
+    )
+    assert job.look() == ("failed", "argument --seed: invalid value", False)

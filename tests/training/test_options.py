@@ -16,10 +16,11 @@ from mgkit.data.clips import Clips
 from mgkit.errors import MgkitError
 from mgkit.models import Objective, PathwayOutput
 from mgkit.results.runs import load_run
-from mgkit.training import recipes
+from mgkit.training import checkpoints, recipes
 from mgkit.training.building import build_model, build_objective, class_weights
 from mgkit.training.folds import train_folds
 from mgkit.training.inference import load_checkpoint
+from mgkit.training.inference import test as run_test
 from mgkit.training.logs import Logs
 from mgkit.training.recipes import Recipe
 from mgkit.training.selection import Selection
@@ -310,6 +311,12 @@ def test_folds_are_trained_tested_merged_and_gone_on_with(
     before = [run.checkpoint("last").stat().st_mtime_ns for run in done.runs]
     train_folds(folds, recipe, tmp_path / "cv", views=2, **quiet)
     assert before == [run.checkpoint("last").stat().st_mtime_ns for run in done.runs]
+    # A fold that somebody has tested in another way meanwhile is tested again, as the others were.
+    scores = done.runs[0].predictions("val").scores("pose")
+    run_test(done.runs[0], "val", views=2, rectification=3.0, checkpoint="last", **quiet)
+    assert not np.array_equal(done.runs[0].predictions("val").scores("pose"), scores)
+    again = train_folds(folds, recipe, tmp_path / "cv", views=2, **quiet).runs[0]
+    np.testing.assert_array_equal(again.predictions("val").scores("pose"), scores)
     with pytest.raises(MgkitError, match="validated twice"):
         train_folds([folds[0], folds[0]], recipe, tmp_path / "other", **quiet)
     with pytest.raises(MgkitError, match="val_split cannot be given"):
@@ -389,3 +396,43 @@ def test_a_log_that_cannot_be_is_refused(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setitem(sys.modules, "wandb", None)
     with pytest.raises(MgkitError, match="needs the package wandb: pip install wandb"):
         Logs("wandb", tmp_path)
+
+
+def test_a_process_killed_after_its_checkpoint_has_logged_that_epoch(
+    clips: Clips, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wandb, real = FakeWandb(), checkpoints.Checkpoints.save_epoch
+    monkeypatch.setitem(sys.modules, "wandb", wandb)
+
+    def killed(self: Any, position: Any, best: bool) -> None:
+        real(self, position, best)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoints.Checkpoints, "save_epoch", killed)
+        with pytest.raises(KeyboardInterrupt):
+            fit(clips, tiny_pose_only(), tmp_path / "run", log=("wandb",))
+    fit(clips, tiny_pose_only(), tmp_path / "run", log=("wandb",))
+    assert [step for step, _ in wandb.rows] == [1, 2, 3]
+
+
+def test_event_files_that_cannot_be_written_are_told_of_and_the_run_goes_on(
+    clips: Clips, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Full:
+        def __init__(self, *arguments: Any, **options: Any) -> None: ...
+        def add_text(self, *arguments: Any) -> None: ...
+        def add_scalar(self, *arguments: Any) -> None: ...
+        def flush(self) -> None:
+            raise OSError(28, "No space left on device")
+
+        close = flush
+
+    module = types.ModuleType("torch.utils.tensorboard")
+    module.SummaryWriter = Full  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", module)
+    told = r"event files in .*tensorboard cannot be written \(No space left on device\): free some space"
+    with pytest.raises(MgkitError, match=told):
+        fit(clips, tiny_pose_only(), tmp_path / "run", log=("tensorboard",))
+    assert "event files" in load_run(tmp_path / "run").status()["message"]
+    assert fit(clips, tiny_pose_only(), tmp_path / "run").status()["state"] == "finished"

@@ -19,7 +19,7 @@ from mgkit.errors import MgkitError
 from mgkit.results.runs import Run, load_run
 from mgkit.training import checkpoints, inference, loop
 from mgkit.training.recipes import Recipe
-from mgkit.training.status import out_of_memory, stopping
+from mgkit.training.status import lost_process, out_of_memory, stopping
 from tests.tiny import tiny_clips
 from tests.training.training import assert_same_run, fit, tiny, tiny_pose_only
 
@@ -57,7 +57,7 @@ class Trip:
 
 
 def raising(error: BaseException) -> Any:
-    def act() -> None:
+    def act(*_: Any, **__: Any) -> None:
         raise error
 
     return act
@@ -290,3 +290,93 @@ def test_a_run_begun_before_the_later_settings_existed_goes_on(clips: Clips, tmp
         {key: state[key] for key in ("format", "epoch", "model", "objective", "optimizer", "best")}, last
     )
     assert_same_run(fit(clips, recipe, tmp_path / "whole"), fit(clips, recipe, out))
+
+
+def test_a_process_killed_after_its_last_checkpoint_ends_with_the_right_epoch(
+    clips: Clips, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All epochs are in last.pt, and none is trained that would write their number into the status."""
+    real, out = checkpoints.Checkpoints.save_epoch, tmp_path / "run"
+
+    def killed(self: Any, position: Any, best: bool) -> None:
+        real(self, position, best)
+        if position.epoch == 3:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoints.Checkpoints, "save_epoch", killed)
+        with pytest.raises(KeyboardInterrupt):
+            fit(clips, tiny_pose_only(), out)
+    assert load_run(out).status()["epoch"] == 2
+    status = fit(clips, tiny_pose_only(), out).status()
+    assert (status["state"], status["epoch"]) == ("finished", 3)
+
+
+@pytest.mark.parametrize("content", [None, b"", b'{"state', b"[]"], ids=["missing", "empty", "half", "list"])
+def test_a_lost_status_is_written_anew(clips: Clips, tmp_path: Path, content: bytes | None) -> None:
+    out = tmp_path / "run"
+    with pytest.MonkeyPatch.context() as patch:
+        Trip(patch, 5, raising(KeyboardInterrupt()))
+        with pytest.raises(KeyboardInterrupt):
+            fit(clips, tiny_pose_only(), out)
+    (out / "status.json").unlink()
+    if content is not None:
+        (out / "status.json").write_bytes(content)
+    run = fit(clips, tiny_pose_only(), out)
+    assert (run.status()["state"], run.status()["epoch"]) == ("finished", 3)
+
+
+def test_checkpoints_without_their_settings_are_never_gone_on_from(clips: Clips, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    fit(clips, tiny_pose_only(epochs=1), out)
+    (out / "config.json").unlink()
+    with pytest.raises(MgkitError, match=r"has checkpoints, but no config\.json"):
+        fit(clips, tiny_pose_only(epochs=2), out, seed=5)
+
+
+def test_a_finished_run_is_returned_as_it_is(clips: Clips, tmp_path: Path) -> None:
+    """Nothing is written, so that it may lie where nobody can."""
+    run = fit(clips, tiny_pose_only(epochs=1), tmp_path / "run")
+    before = {path: path.stat().st_mtime_ns for path in run.root.rglob("*") if path.is_file()}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["another", "command"])
+        patch.setattr(tempfile, "mkstemp", raising(OSError(30, "Read-only file system")))
+        assert fit(clips, tiny_pose_only(epochs=1), tmp_path / "run").status()["state"] == "finished"
+    assert before == {path: path.stat().st_mtime_ns for path in run.root.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("minutes", [0, 5], ids=["step", "epoch"])
+def test_a_folder_that_is_moved_away_ends_the_training_and_goes_on_where_it_is(
+    clips: Clips, tmp_path: Path, minutes: int
+) -> None:
+    out, away = tmp_path / "run", tmp_path / "away"
+    with pytest.MonkeyPatch.context() as patch:
+        Trip(patch, 5, lambda: out.rename(away))
+        with pytest.raises(MgkitError, match="run was moved or deleted while it was trained"):
+            fit(clips, tiny_pose_only(), out, checkpoint_minutes=minutes)
+    assert not out.exists()
+    assert_same_run(fit(clips, tiny_pose_only(), tmp_path / "whole"), fit(clips, tiny_pose_only(), away))
+
+
+def test_a_checkpoint_that_cannot_be_opened_is_not_called_broken(tmp_path: Path) -> None:
+    with pytest.raises(MgkitError, match=r"last\.pt cannot be read \(No such file"):
+        inference.load_checkpoint(tmp_path / "last.pt")
+    (tmp_path / "half.pt").write_bytes(b"PK")
+    with pytest.raises(MgkitError, match=r"half\.pt cannot be read as a checkpoint"):
+        inference.load_checkpoint(tmp_path / "half.pt")
+
+
+def test_another_process_that_is_gone_is_told_in_a_sentence(
+    clips: Clips, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = RuntimeError(
+        "[pair.cc:545] Read error [127.0.0.1]:20645: Connection reset by peer. This is typically ..."
+    )
+    with monkeypatch.context() as patch:
+        Trip(patch, 5, raising(gone))
+        with pytest.raises(
+            MgkitError, match="another process of the training .* has ended .*the same call resumes"
+        ):
+            fit(clips, tiny_pose_only(), tmp_path / "run")
+    assert "has ended" in load_run(tmp_path / "run").status()["message"]
+    assert not lost_process(RuntimeError("shapes do not fit"))

@@ -1,0 +1,99 @@
+"""What is wrong with a call is said by name, before anything is made or trained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mgkit.data.clips import Clips
+from mgkit.errors import MgkitError
+from mgkit.results.runs import load_run
+from mgkit.training import loop, recipes
+from mgkit.training.inference import test as run_test
+from mgkit.training.launching import launch
+from tests.tiny import tiny_clips
+from tests.training.training import fit, tiny, tiny_pose_only
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> Clips:
+    return tiny_clips(tmp_path_factory.mktemp("clips"))
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"seed": -1}, "seed is -1: use a whole number from 0"),
+        ({"seed": True}, "seed is True"),
+        ({"seed": 2**62}, "seed is"),
+        ({"workers": -1}, "workers is -1: use a whole number, 0 or more"),
+        ({"workers": 1.5}, "workers is 1.5"),
+        ({"checkpoint_minutes": "5"}, "checkpoint_minutes is '5'"),
+        ({"checkpoint_minutes": float("nan")}, "checkpoint_minutes is nan"),
+        ({"precision": "foo"}, "precision is 'foo': use auto, 32-true"),
+    ],
+    ids=str,
+)
+def test_options_are_refused_by_name(clips: Clips, tmp_path: Path, options: Any, told: str) -> None:
+    with pytest.raises(MgkitError, match=told):
+        fit(clips, tiny_pose_only(), tmp_path / "run", **options)
+    assert not (tmp_path / "run").exists()
+    if "precision" not in options:  # the process that is launched looks at that
+        with pytest.raises(MgkitError, match=told):
+            launch(clips, tiny_pose_only(), tmp_path / "run", **options)
+        assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("call", [fit, launch])
+def test_a_path_or_a_name_is_no_dataset_and_no_recipe(clips: Clips, tmp_path: Path, call: Any) -> None:
+    with pytest.raises(MgkitError, match=r"clips are 'data/demo': open them first.*load_clips"):
+        call("data/demo", tiny_pose_only(), tmp_path / "run")
+    with pytest.raises(MgkitError, match=r"the recipe is 'demo': give one.*mg\.recipes\.demo\(\)"):
+        call(clips, "demo", tmp_path / "run")
+    with pytest.raises(MgkitError, match="the recipe is a function"):
+        call(clips, recipes.demo, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_launch_looks_at_its_start_at_once(clips: Clips, tmp_path: Path) -> None:
+    with pytest.raises(MgkitError, match="there is no run folder"):
+        launch(clips, tiny_pose_only(), tmp_path / "run", start={"pose": tmp_path / "none"})
+    with pytest.raises(MgkitError, match="say what starts from it"):
+        launch(clips, tiny_pose_only(), tmp_path / "run", start="weights.pt")  # type: ignore[arg-type]
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_test_refuses_a_number_of_workers_that_is_none(clips: Clips, tmp_path: Path) -> None:
+    run = fit(clips, tiny_pose_only(epochs=1), tmp_path / "run")
+    with pytest.raises(MgkitError, match="workers is -1"):
+        run_test(run, "test", workers=-1, device="cpu", progress=False)
+
+
+def test_a_joint_network_that_cannot_be_is_refused_before_its_branches_are_trained(
+    clips: Clips, tmp_path: Path
+) -> None:
+    with pytest.raises(MgkitError, match="7 attention heads do not divide"):
+        fit(clips, tiny(fusion_heads=7), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_weights_that_the_last_step_spoilt_are_told_of(
+    clips: Clips, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The loss of the one step of the epoch was taken before it, and is finite."""
+    monkeypatch.setattr(loop.Recipe, "learning_rate_at", lambda self, epoch: float("inf"))
+    with pytest.raises(
+        MgkitError, match=r"or a weight, is not finite in epoch 1.*learning_rate.*another run"
+    ):
+        fit(clips, tiny_pose_only(batch_size=12, epochs=1), tmp_path / "run", val_split=None)
+    assert load_run(tmp_path / "run").status()["state"] == "failed"
+    assert not (tmp_path / "run" / "checkpoints" / "last.pt").exists()
+
+
+def test_settings_of_a_recipe_have_their_types() -> None:
+    with pytest.raises(MgkitError, match="crop_area is"):
+        recipes.demo(crop_area=(0.5, "a"))
+    with pytest.raises(MgkitError, match=r"milestones is '8,22'; use a list of whole numbers, like \[8,22\]"):
+        recipes.demo(milestones="8,22")
