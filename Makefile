@@ -5,7 +5,7 @@ SHELL := /bin/bash
 
 ## PYTHON: the Python that makes .venv (3.11, 3.12 or 3.13); default python3
 PYTHON ?= python3
-## ARGS: more arguments for pytest, `mgkit demo` or `jupyter lab`, e.g. make test ARGS="-m 'not slow'"
+## ARGS: more arguments for pytest, `mgkit demo` or `jupyter lab`, e.g. make test ARGS="-m 'not slow'", or ARGS="-n 0" for one process
 ARGS ?=
 ## UPGRADE: packages that `make lock` moves to their newest release, e.g. make lock UPGRADE="numpy scipy"
 UPGRADE ?=
@@ -17,6 +17,8 @@ PIP := $(PY) -m pip --disable-pip-version-check --no-input
 # of all that pip says, the downloads of 10 MB and more and the last steps
 PIP_NEWS := grep --line-buffered -oE '^ *Downloading [^ ]+ \(([0-9]{2,}(\.[0-9]+)? MB|[0-9.]+ GB)\)|^Installing collected packages|^Successfully installed'
 RIGHT_PYTHON := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
+# a process a core, and all tests of a file in one of them: a fixture of a module is made once
+IN_PROCESSES := -n logical --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 # every cache is found by name, and never looked for in a person's data, runs or environment
 KEEP_OUT := -not \( -path ./data -prune \) -not \( -path ./runs -prune \) -not \( -path ./notebooks/runs -prune \) -not \( -path ./$(VENV) -prune \) -not \( -path ./.git -prune \)
 
@@ -58,7 +60,7 @@ test: env ## what CI runs: ruff check, ruff format --check, mypy, pytest
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
-	$(PY) -m pytest $(ARGS)
+	$(PY) -m pytest $(IN_PROCESSES) $(ARGS)
 
 notebooks: env ## run every notebooks/*.py and write its .ipynb with outputs (after make demo: some minutes)
 	$(PY) tools/notebooks.py $(ARGS)

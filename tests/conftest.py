@@ -7,9 +7,12 @@ under mgkit/ or notebooks/ may depend on it.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from mgkit.data.clips import Clips
 from mgkit.results.runs import Run
@@ -19,6 +22,23 @@ from mgkit.results.runs import Run
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests come first, so that at the end no process waits for another that has one of them."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
+@contextmanager
+def _common(tmp_path_factory: pytest.TempPathFactory, name: str) -> Iterator[Path]:
+    """A folder of all processes of `pytest -n`, held by one of them at a time: what is in it is made once for all."""
+    root = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        root = root.parent
+    with FileLock(root / f"{name}.lock"):
+        yield root / name
 
 
 def _shared(name: str) -> Path:
@@ -42,20 +62,28 @@ def sample_dir() -> Path:
 
 @pytest.fixture(scope="session")
 def demo_clips(tmp_path_factory: pytest.TempPathFactory) -> Clips:
-    """The embedded dataset, small."""
+    """The embedded dataset, small. Made once for all processes: it is read only."""
+    from mgkit.data.clips import load_clips
     from mgkit.demo import demo_clips as make
 
-    return make(
-        tmp_path_factory.mktemp("demo") / "clips", train=32, val=8, test=24, workers=2, progress=False
-    )
+    with _common(tmp_path_factory, "demo") as folder:
+        if (folder / "clips" / "clips.parquet").is_file():
+            return load_clips(folder / "clips")
+        return make(folder / "clips", train=32, val=8, test=24, workers=2, progress=False)
 
 
 @pytest.fixture(scope="session")
 def demo_run(demo_clips: Clips, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """A run of the demo recipe on it, one epoch a stage: whole, but hardly trained."""
+    """A run of the demo recipe on it, one epoch a stage: whole, but hardly trained. Made once as well."""
     from mgkit.demo import demo_run as make
+    from mgkit.results.runs import load_run
 
-    return make(tmp_path_factory.mktemp("runs") / "demo", demo_clips, epochs=1)
+    with _common(tmp_path_factory, "runs") as folder:
+        made = folder / "made"
+        if not made.exists():
+            make(folder / "demo", demo_clips, epochs=1)
+            made.touch()
+        return load_run(folder / "demo")
 
 
 @pytest.fixture(scope="session")

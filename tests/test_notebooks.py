@@ -135,6 +135,7 @@ def test_only_the_public_api_is_imported(script: Path) -> None:
             assert not [a.name for a in node.names if a.name.startswith("mgkit.")]
 
 
+@pytest.mark.slow
 @EACH
 def test_notebook_runs(script: Path, demo_clips: Clips, demo_run: Run, tmp_path: Path) -> None:
     parameters: dict[str, Any] = {"DATA": str(demo_clips.root)}

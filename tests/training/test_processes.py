@@ -23,6 +23,7 @@ from mgkit.training.device import make_fabric, started_processes
 from mgkit.training.recipes import Recipe
 from tests.tiny import tiny_clips
 from tests.training.training import TIMES, states, tiny, tiny_pose_only
+from tests.training.training import main as train_once
 
 pytestmark = pytest.mark.skipif(
     not (dist.is_available() and dist.is_gloo_available()), reason="this torch has no gloo"
@@ -38,10 +39,15 @@ GRAPH: dict[str, Any] = {
 CLOSE = {"atol": 1e-5, "rtol": 1e-5}
 
 
-def in_processes(clips: Clips, out: Path, recipe: Recipe, count: int = 2, **options: Any) -> tuple[int, str]:
-    """Train in so many processes that Fabric starts; the exit status and what they wrote to stderr."""
+def in_this_process(clips: Clips, out: Path, recipe: Recipe, **options: Any) -> Run:
+    train_once(str(clips.root), str(out), json.dumps(recipe.to_dict()), json.dumps(options))
+    return load_run(out)
+
+
+def in_processes(clips: Clips, out: Path, recipe: Recipe, **options: Any) -> tuple[int, str]:
+    """Train in two processes that Fabric starts; the exit status and what they wrote to stderr."""
     words = [str(clips.root), str(out), json.dumps(recipe.to_dict())]
-    words.append(json.dumps({"devices": count, "nodes": 1, **options}))
+    words.append(json.dumps({"devices": 2, "nodes": 1, **options}))
     clean = {k: v for k, v in os.environ.items() if k not in ("LOCAL_RANK", "RANK", "WORLD_SIZE")}
     done = subprocess.run(
         [sys.executable, "-m", "tests.training.training", *words], cwd=ROOT, capture_output=True, text=True,
@@ -67,16 +73,12 @@ RECIPES = {
 
 @pytest.fixture(scope="module", params=RECIPES)
 def pair(request: Any, clips: Clips, tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Run]:
-    """The same training by one and by two processes."""
-    runs = []
-    for count in (1, 2):
-        out = tmp_path_factory.mktemp(request.param) / "run"
-        status, errors = in_processes(
-            clips, out, RECIPES[request.param], count, test="test", precision="64-true"
-        )
-        assert status == 0, errors
-        runs.append(load_run(out))
-    return runs[0], runs[1]
+    """The same training by one process, which is this one, and by two."""
+    recipe, root = RECIPES[request.param], tmp_path_factory.mktemp(request.param)
+    one = in_this_process(clips, root / "one", recipe, test="test", precision="64-true")
+    status, errors = in_processes(clips, root / "two", recipe, test="test", precision="64-true")
+    assert status == 0, errors
+    return one, load_run(root / "two")
 
 
 @pytest.mark.slow
@@ -120,10 +122,10 @@ def test_a_killed_run_of_two_processes_goes_on_in_two_and_in_one(clips: Clips, t
         status, errors = in_processes(clips, tmp_path / name, recipe, checkpoint_minutes=0, **kill)
         assert (status == 0) == (name == "whole"), errors
     shutil.copytree(tmp_path / "killed", tmp_path / "narrowed")
-    for name, count in (("killed", 2), ("narrowed", 1)):
-        status, errors = in_processes(clips, tmp_path / name, recipe, count)
-        assert status == 0, errors
-    whole, killed, narrowed = (load_run(tmp_path / name) for name in ("whole", "killed", "narrowed"))
+    status, errors = in_processes(clips, tmp_path / "killed", recipe)
+    assert status == 0, errors
+    narrowed = in_this_process(clips, tmp_path / "narrowed", recipe)
+    whole, killed = (load_run(tmp_path / name) for name in ("whole", "killed"))
     for left, right in zip(states(whole), states(killed), strict=True):
         for name, value in left.items():
             assert torch.equal(value, right[name]), name

@@ -36,6 +36,11 @@ CLASSES = {
     "52 classes": Classes(tuple(f"gesture of quite some length {k}" for k in range(52)), tuple("abcd") * 13),
 }
 
+RERUN = (
+    "9 long names",
+    "cvpr",
+)  # each figure is drawn again here: drawing is dear, and is the same elsewhere
+
 
 def ablation(run: Run, **size: object) -> PaperFigure:
     names = run.classes.names
@@ -129,16 +134,15 @@ def test_what_a_venue_checks(
     # The number of draws is about p and the interval, not about the drawing.
     monkeypatch.setattr("mgkit.views.figures.similarity.DRAWS", 20)
     for venue, columns in (("cvpr", 1),) if kind == "52 classes" else (("cvpr", 1), ("acm", 2)):
-        made_twice = [
-            FIGURES[name](load_run(runs[kind].root), venue=venue, columns=columns) for _ in range(2)
-        ]
-        figure, again = made_twice
+        figure = FIGURES[name](load_run(runs[kind].root), venue=venue, columns=columns)
         width = VENUES[venue][columns - 1]
         written = figure.save(tmp_path / "one")
         pdf = written[0].read_bytes()
-        assert figure.pdf() == pdf, "another file once it has been shown"
-        for one, two in zip(written, again.save(tmp_path / "two"), strict=True):
-            assert one.read_bytes() == two.read_bytes(), f"another {one.suffix} on rerun"
+        if (kind, venue) == RERUN:
+            assert figure.pdf() == pdf, "another file once it has been shown"
+            again = FIGURES[name](load_run(runs[kind].root), venue=venue, columns=columns)
+            for one, two in zip(written, again.save(tmp_path / "two"), strict=True):
+                assert one.read_bytes() == two.read_bytes(), f"another {one.suffix} on rerun"
 
         box = re.search(rb"/MediaBox \[ ?([\d. ]+?) ?\]", pdf)
         assert box is not None
