@@ -310,13 +310,18 @@ class GraphNetwork(nn.Module):
         self.data_bn = nn.Identity() if data_norm == "none" else nn.BatchNorm1d(values)
         self.add_module(name, nn.ModuleList(units))
 
+    @property
+    def units(self) -> nn.ModuleList:
+        """The blocks, in order."""
+        return cast(nn.ModuleList, self.get_submodule(self._name))
+
     def forward(self, x: Tensor) -> Tensor:
         self._check(x)
         n, m, t, v, c = x.shape
         x = x.permute(0, 1, 3, 4, 2).contiguous()
         x = self.data_bn(x.view(n, m * v * c, t) if self.data_norm == "MVC" else x.view(n * m, v * c, t))
         x = x.view(n * m, v, c, t).permute(0, 2, 3, 1).contiguous()
-        for unit in cast(nn.ModuleList, self.get_submodule(self._name)):
+        for unit in self.units:
             x = unit(x)
         return x.unflatten(0, (n, m)).permute(0, 2, 3, 4, 1)
 

@@ -290,6 +290,11 @@ class Hyperformer(nn.Module):
                 with torch.no_grad():
                     module.outer.copy_(torch.eye(self.num_joints))
 
+    @property
+    def layers(self) -> list[nn.Module]:
+        """The blocks, in order."""
+        return [self.get_submodule(f"l{index + 1}") for index in range(len(self.out_channels))]
+
     def forward(self, x: Tensor) -> Tensor:
         expected = (self.persons, self.num_joints, self.in_channels)
         if x.ndim != 5 or (x.shape[1], *x.shape[3:]) != expected or x.shape[2] < 1:
@@ -302,8 +307,8 @@ class Hyperformer(nn.Module):
         x = x.reshape(clips * persons, joints, numbers, frames).permute(
             0, 2, 3, 1
         )  # (N * M, in_channels, T, V)
-        for index in range(len(self.out_channels)):
-            x = self.get_submodule(f"l{index + 1}")(x, self.members, self.hops)
+        for layer in self.layers:
+            x = layer(x, self.members, self.hops)
         return x.unflatten(0, (clips, persons)).permute(0, 2, 3, 4, 1)
 
 

@@ -7,6 +7,7 @@ second and no memory.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import groupby
 from typing import Any, cast
 
 import torch
@@ -14,11 +15,16 @@ from torch import Tensor, nn
 
 from mgkit.models.fusion import CrossModalFusion
 from mgkit.models.heads import PathwayHead
-from mgkit.models.resnet3d import Bottleneck, ResNet3d
+from mgkit.models.long_tail import GroupedHead
+from mgkit.models.resnet3d import ResNet3d
+from mgkit.models.semantic import SemanticHead
 from mgkit.models.single_pathway import SinglePathway
+from mgkit.models.stages import Parts, clip_shape, looks_along_time, parts_of
 from mgkit.models.two_pathway import TwoPathway
 
 __all__ = ["outline"]
+
+CLIPS = 2  # of the batch that is traced: BatchNorm in training refuses a single value a channel
 
 
 def outline(model: SinglePathway | TwoPathway, inputs: Mapping[str, Sequence[int]]) -> dict[str, Any]:
@@ -26,24 +32,27 @@ def outline(model: SinglePathway | TwoPathway, inputs: Mapping[str, Sequence[int
 
     Args:
         model: on any device, the meta device included; it is left as it was.
-        inputs: shape (C, T, H, W) of one clip for each pathway.
+        inputs: shape of one clip for each pathway: (C, T, H, W), or (M, T, V, numbers a joint) of a skeleton network.
 
     Returns:
         {"parameters": of the whole model,
          "pathways": [{"name": "rgb" or "pose", "input": shape,
-                       "stem": {"shape", "parameters"},
+                       "kind": "resnet3d", "graph", "hypergraph", "tsm" or "video-swin": what its blocks do,
+                       "stem": {"shape", "parameters"}; of a skeleton network the norm of its input,
                        "stages": [{"shape", "blocks", "inflated": it looks along time, "lateral": channels that another
                                    pathway adds to its input, "parameters"}, ...],
                        "head": {"classes", "embedding": width or None, "embedding_pool": over time and space,
-                                "parameters"}}, ...],
+                                "semantic": width of the class vectors that it tells, or None,
+                                "groups": of classes with a classifier each, or None,
+                                "group_share": of these in the prediction, "parameters"}}, ...],
          "laterals": [{"from", "to": pathways, "after", "before": stages counted from 1, "channels", "shape",
                        "detached": no gradient across it, "parameters"}, ...],
          "fusions": [{"after": {"rgb": stage, "pose": stage}, "axis": "channel" or "time", "hidden", "heads",
                       "sequential", "parameters"}, ...]}
-        Shapes are (C, T, H, W) of one clip.
+        Shapes are (C, T, H, W) of one clip; of a skeleton network (C, T, V) of one person, and the input as it is fed.
 
     Raises:
-        MgkitError: if the inputs do not fit the model or each other.
+        MgkitError: if the inputs do not fit the model or each other, or a backbone is none of this package's.
 
     Example:
         >>> from mgkit.models import pose_only
@@ -51,27 +60,19 @@ def outline(model: SinglePathway | TwoPathway, inputs: Mapping[str, Sequence[int
         >>> [stage["shape"] for stage in outline(small, {"pose": (5, 8, 16, 16)})["pathways"][0]["stages"]]
         [[16, 8, 8, 8], [32, 8, 4, 4], [64, 8, 2, 2]]
     """
+    parts = {name: parts_of(model.backbones[name]) for name in model.pathways}
     shapes = _shapes(model, inputs)
-    pathways = []
-    for name in model.pathways:
-        backbone, head = cast(ResNet3d, model.backbones[name]), cast(PathwayHead, model.heads[name])
-        pathways.append(
-            {
-                "name": name,
-                "input": [int(size) for size in inputs[name]],
-                "stem": {"shape": shapes[backbone.stem], "parameters": _parameters(backbone.stem)},
-                "stages": [
-                    _stage(cast(nn.Sequential, stage), lateral, shapes)
-                    for stage, lateral in zip(backbone.stages, backbone.lateral_channels, strict=True)
-                ],
-                "head": {
-                    "classes": head.classifier.out_features,
-                    "embedding": None if head.embedding is None else head.embedding.out_features,
-                    "embedding_pool": list(head.embedding_pool),
-                    "parameters": _parameters(head),
-                },
-            }
+    pathways = [
+        _pathway(
+            name,
+            parts[name],
+            model.backbones[name],
+            cast(PathwayHead, model.heads[name]),
+            inputs[name],
+            shapes,
         )
+        for name in model.pathways
+    ]
     laterals: list[dict[str, Any]] = []
     fusions: list[dict[str, Any]] = []
     if isinstance(model, TwoPathway):
@@ -90,20 +91,19 @@ def outline(model: SinglePathway | TwoPathway, inputs: Mapping[str, Sequence[int
 def _shapes(
     model: SinglePathway | TwoPathway, inputs: Mapping[str, Sequence[int]]
 ) -> dict[nn.Module, list[int]]:
-    """Output shape (C, T, H, W) of one clip for each module that puts out a feature map."""
+    """Shape of what each module puts out for a batch of CLIPS clips."""
     shapes: dict[nn.Module, list[int]] = {}
 
     def note(module: nn.Module, _: Any, output: Any) -> None:
-        if isinstance(output, Tensor) and output.ndim == 5:
-            shapes[module] = list(output.shape[1:])
+        if isinstance(output, Tensor):
+            shapes[module] = list(output.shape)
 
     hooks = [module.register_forward_hook(note) for module in model.modules()]
     try:
         # The model's own weights, and its BatchNorm statistics, stay untouched: it runs on stand-ins without numbers.
-        # Two clips, since BatchNorm in training refuses a single value a channel.
         values = {**dict(model.named_parameters()), **dict(model.named_buffers())}
         empty = {name: torch.empty_like(value, device="meta") for name, value in values.items()}
-        clips = {name: torch.empty((2, *shape), device="meta") for name, shape in inputs.items()}
+        clips = {name: torch.empty((CLIPS, *shape), device="meta") for name, shape in inputs.items()}
         with torch.no_grad():
             torch.func.functional_call(model, empty, (clips,))
     finally:
@@ -112,13 +112,48 @@ def _shapes(
     return shapes
 
 
-def _stage(stage: nn.Sequential, lateral: int, shapes: Mapping[nn.Module, list[int]]) -> dict[str, Any]:
+def _pathway(
+    name: str,
+    parts: Parts,
+    backbone: nn.Module,
+    head: PathwayHead,
+    given: Sequence[int],
+    shapes: Mapping[nn.Module, list[int]],
+) -> dict[str, Any]:
+    maps = {block: clip_shape(parts.kind, shapes[block], CLIPS) for stage in parts.stages for block in stage}
+    stages = [list(stage) for stage in parts.stages]
+    skeletal = parts.kind in ("graph", "hypergraph")
+    if skeletal:
+        stages = [list(stage) for _, stage in groupby(stages[0], key=maps.__getitem__)]
+    lateral = backbone.lateral_channels if isinstance(backbone, ResNet3d) else [0] * len(stages)
+    beside = parts.beside or [[]] * len(stages)
+    # The norm of key-points leaves their shape; it works on all joints of a frame as one row.
+    _, frames, joints, numbers = given if skeletal else (0, 0, 0, 0)
+    stem = [numbers, frames, joints] if skeletal else clip_shape(parts.kind, shapes[parts.stem[-1]], CLIPS)
     return {
-        "shape": shapes[stage],
-        "blocks": len(stage),
-        "inflated": cast(Bottleneck, stage[0]).conv1.conv.kernel_size[0] > 1,
-        "lateral": lateral,
-        "parameters": _parameters(stage),
+        "name": name,
+        "kind": parts.kind,
+        "input": [int(size) for size in given],
+        "stem": {"shape": [int(size) for size in stem], "parameters": _parameters(*parts.stem)},
+        "stages": [
+            {
+                "shape": maps[stage[-1]],
+                "blocks": len(stage),
+                "inflated": looks_along_time(stage[0]),
+                "lateral": lateral[i],
+                "parameters": _parameters(*stage, *beside[i]),
+            }
+            for i, stage in enumerate(stages)
+        ],
+        "head": {
+            "classes": head.classifier.out_features,
+            "embedding": None if head.embedding is None else head.embedding.out_features,
+            "embedding_pool": list(head.embedding_pool),
+            "semantic": head.semantic.out_features if isinstance(head, SemanticHead) else None,
+            "groups": head.groups if isinstance(head, GroupedHead) else None,
+            "group_share": head.weight if isinstance(head, GroupedHead) else 0.0,
+            "parameters": _parameters(head),
+        },
     }
 
 
@@ -133,8 +168,8 @@ def _lateral(
         "to": target,
         "after": after[source],
         "before": after[target] + 1,
-        "channels": shapes[module][0],
-        "shape": shapes[module],
+        "channels": shapes[module][1],
+        "shape": shapes[module][1:],
         "detached": model.lateral_detach,
         "parameters": _parameters(module),
     }
@@ -151,5 +186,5 @@ def _fusion(module: CrossModalFusion, index: int) -> dict[str, Any]:
     }
 
 
-def _parameters(module: nn.Module) -> int:
-    return sum(parameter.numel() for parameter in module.parameters())
+def _parameters(*modules: nn.Module) -> int:
+    return sum(parameter.numel() for module in modules for parameter in module.parameters())

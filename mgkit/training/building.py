@@ -42,12 +42,15 @@ __all__ = ["build_model", "build_objective", "class_weights", "input_shapes"]
 GRAPH_NETWORKS = {"stgcn": stgcn, "stgcnpp": stgcnpp, "aagcn": aagcn, "ctrgcn": ctrgcn, "dgstgcn": dgstgcn}
 
 
-def input_shapes(recipe: Recipe, skeleton: Skeleton | None = None) -> dict[str, tuple[int, ...]]:
+def input_shapes(
+    recipe: Recipe, skeleton: Skeleton | None = None, *, channels: int | None = None
+) -> dict[str, tuple[int, ...]]:
     """Shape of one clip, without the batch, of each input that the network of a recipe takes.
 
     Args:
         recipe: what is trained.
         skeleton: the key-point layout; not needed by a recipe without pose.
+        channels: of heatmaps, where there is no skeleton to count them.
 
     Returns:
         "rgb": (3, T, H, W); "pose": (joints or limbs, T, H, W), the heatmaps, or of a skeleton network (people, T,
@@ -64,12 +67,14 @@ def input_shapes(recipe: Recipe, skeleton: Skeleton | None = None) -> dict[str, 
     if "rgb" in recipe.pathways:
         shapes["rgb"] = (3, spec.rgb_frames, spec.rgb_size, spec.rgb_size)
     if "pose" in recipe.pathways:
-        if skeleton is None:
+        if skeleton is not None:
+            channels = spec.channels(skeleton)
+        if channels is None or (spec.keypoints and skeleton is None):
             raise MgkitError("the size of a pose input depends on the skeleton: pass one, or clips.")
         if spec.keypoints:
-            shapes["pose"] = (spec.persons, spec.pose_frames, len(skeleton), 3)
+            shapes["pose"] = (spec.persons, spec.pose_frames, channels, 3)
         else:
-            shapes["pose"] = (spec.channels(skeleton), spec.pose_frames, spec.heatmap_size, spec.heatmap_size)
+            shapes["pose"] = (channels, spec.pose_frames, spec.heatmap_size, spec.heatmap_size)
     return shapes
 
 

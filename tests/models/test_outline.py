@@ -11,7 +11,18 @@ from torch import nn
 
 from mgkit.errors import MgkitError
 from mgkit.models import pose_only, rgb_only, two_pathway
+from mgkit.models.aagcn import aagcn
+from mgkit.models.ctrgcn import ctrgcn
+from mgkit.models.dgstgcn import dgstgcn
+from mgkit.models.graphs import SkeletonGraph
+from mgkit.models.hyperformer import hyperformer
+from mgkit.models.long_tail import GroupedHead
 from mgkit.models.outline import outline
+from mgkit.models.semantic import SemanticHead
+from mgkit.models.single_pathway import SinglePathway
+from mgkit.models.stgcn import stgcn
+from mgkit.models.tsm import tsm_resnet
+from mgkit.models.video_swin import SwinSize, video_swin
 
 NARROW: dict[str, Any] = {
     "rgb_width": 4, "pose_width": 4, "rgb_blocks": (1, 2, 1, 1), "pose_blocks": (2, 1, 1), "fusion_heads": 2,
@@ -94,6 +105,69 @@ def test_single_pathways(name: str) -> None:
     assert [lane["name"] for lane in found["pathways"]] == [name]
     assert not found["laterals"]
     assert not found["fusions"]
+
+
+CHAIN = SkeletonGraph(5, 0, ((1, 0), (2, 1), (3, 2), (4, 3)))
+CLIP, FRAMES = (2, 9, 5, 3), (3, 4, 64, 64)
+OTHERS: dict[str, tuple[Any, tuple[int, ...], list[int]]] = {
+    "stgcn": (lambda: stgcn(CHAIN, width=8, blocks=(2, 1, 1), persons=2), CLIP, [2, 1, 1]),
+    "aagcn": (lambda: aagcn(CHAIN, width=8, blocks=(1, 2), persons=2), CLIP, [1, 2]),
+    "ctrgcn": (lambda: ctrgcn(CHAIN, width=8, blocks=(1, 1), persons=2), CLIP, [1, 1]),
+    "dgstgcn": (lambda: dgstgcn(CHAIN, width=8, blocks=(2, 2), persons=2), CLIP, [2, 2]),
+    "hyperformer": (
+        lambda: hyperformer(CHAIN, heads=1, width=24, strides=(1, 2, 1), persons=2), CLIP, [1, 2]
+    ),
+    "tsm": (lambda: tsm_resnet(width=4, blocks=(1, 2)), FRAMES, [1, 2]),
+    "swin": (lambda: video_swin(SwinSize(8, (1, 2), (1, 2))), FRAMES, [1, 2]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_other_networks(name: str) -> None:
+    """Their shapes are those of a real forward, their parts all there is of them."""
+    build, shape, blocks = OTHERS[name]
+    backbone = build()
+    pathway = "pose" if shape == CLIP else "rgb"
+    model = SinglePathway(pathway, backbone, 3, embedding_dim=6)
+    found = outline(model, {pathway: shape})
+    (lane,) = found["pathways"]
+    features = list(model.eval()({pathway: torch.rand(1, *shape)})[pathway].features.shape[1:])
+    skeletal = pathway == "pose"
+    assert lane["stages"][-1]["shape"] == (features[:3] if skeletal else features)
+    assert [stage["blocks"] for stage in lane["stages"]] == blocks
+    assert [stage["shape"][0] for stage in lane["stages"]] == list(
+        backbone.out_channels if name != "hyperformer" else (24, 24)
+    )
+    if skeletal:
+        assert lane["stem"]["shape"] == [3, 9, 5]
+        assert [stage["shape"][1] for stage in lane["stages"]] == [9, 5, 3][: len(blocks)]
+    total = sum(part["parameters"] for part in (lane["stem"], *lane["stages"], lane["head"]))
+    assert total == found["parameters"] == sum(p.numel() for p in model.parameters())
+    assert json.loads(json.dumps(found)) == found
+
+
+def test_heads_with_more_than_logits() -> None:
+    heads = SemanticHead(16, 4, semantic_dim=7), GroupedHead(16, 4, 2, class_group=[0, 0, 1, 1], weight=0.25)
+    found = [
+        outline(
+            SinglePathway("pose", stgcn(CHAIN, width=8, blocks=(1, 1)), 4, head=head), {"pose": (1, 9, 5, 3)}
+        )
+        for head in heads
+    ]
+    semantic, grouped = (one["pathways"][0]["head"] for one in found)
+    assert (semantic["semantic"], semantic["groups"]) == (7, None)
+    assert (grouped["semantic"], grouped["groups"], grouped["group_share"]) == (None, 2, 0.25)
+
+
+def test_a_network_of_somebody_else_is_refused_with_what_can_be_done() -> None:
+    class Other(nn.Module):
+        out_channels = (3,)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x
+
+    with pytest.raises(MgkitError, match=r"Other has no outline.*mg\.measure"):
+        outline(SinglePathway("rgb", Other(), 3), {"rgb": FRAMES})
 
 
 def test_it_is_plain_and_leaves_the_model_as_it_was() -> None:

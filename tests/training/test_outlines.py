@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 import mgkit as mg
+from mgkit.data.skeletons import IMIGUE22
 from mgkit.errors import MgkitError
 from mgkit.results.runs import Run
 from mgkit.training import recipes
@@ -32,6 +33,41 @@ def test_the_losses_are_the_recipes() -> None:
     assert json.loads(json.dumps(found)) == found
     plain = mg.outline(recipes.fusion(prototypes=False, **SMALL), classes=4, joints=5)
     assert {term["name"] for term in plain["losses"]} == {"cross-entropy"}
+
+
+def test_factors_and_auxiliary_losses_are_the_recipes() -> None:
+    weighted = recipes.fusion(alpha=0.3, ce_pose_weight=0.5, pr_rgb_weight=2.0, **SMALL)
+    weights = {
+        (t["name"], t["pathway"]): t["weight"] for t in mg.outline(weighted, classes=4, joints=5)["losses"]
+    }
+    assert weights["cross-entropy", "pose"] == 0.5
+    assert weights["refinement", "rgb"] == pytest.approx(0.6)
+    assert weights["refinement", "pose"] == pytest.approx(0.3)
+    semantic = mg.outline(recipes.narrow(recipes.poseconv3d_semantic("names")), classes=4, joints=5)
+    assert {"name": "semantic", "pathway": "pose", "weight": 20.0} in semantic["losses"]
+    ehct = mg.outline(recipes.narrow(recipes.ehct()), classes=4, skeleton=IMIGUE22)
+    assert {"name": "groups", "pathway": "pose", "weight": 1.0} in ehct["losses"]
+
+
+def test_a_skeleton_network_is_outlined_of_clips_or_a_skeleton(tmp_path: Path) -> None:
+    clips = tiny_clips(tmp_path)
+    recipe = recipes.narrow(recipes.ctrgcn(stream="bone", persons=2))
+    (lane,) = mg.outline(recipe, clips)["pathways"]
+    assert lane["input"] == [2, 32, len(clips.skeleton), 3]
+    assert (lane["network"], lane["stream"], lane["heatmap"]) == ("ctrgcn", "bone", None)
+    assert mg.outline(recipe, classes=len(clips.classes), skeleton=clips.skeleton) == mg.outline(
+        recipe, clips
+    )
+    with pytest.raises(MgkitError, match=r"ctrgcn is built on a skeleton's graph.*skeleton="):
+        mg.outline(recipe, classes=3, joints=5)
+    with pytest.raises(MgkitError, match="either a skeleton or joints"):
+        mg.outline(recipe, classes=3, joints=5, skeleton=clips.skeleton)
+
+
+def test_an_imported_run_has_none(tmp_path: Path) -> None:
+    run = Run(tmp_path / "run", {"recipe": {"imported": "scores.csv"}, "pathways": ["pose"], "data": {}})
+    with pytest.raises(MgkitError, match="was imported"):
+        mg.outline(run)
 
 
 def test_clips_know_the_classes_and_the_heatmaps(tmp_path: Path) -> None:

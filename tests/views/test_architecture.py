@@ -10,7 +10,9 @@ import pytest
 from matplotlib.text import Text
 
 import mgkit as mg
+from mgkit.data.skeletons import IMIGUE22
 from mgkit.errors import MgkitError
+from mgkit.training import recipes
 from mgkit.training.recipes import Recipe, demo, fusion, paper, pose_only, pose_small, rgb_only
 from mgkit.views.figures.style import LEAST, VENUES, PaperFigure, width_of
 from tests.views.test_figures import check
@@ -33,13 +35,24 @@ VARIANTS: dict[str, Recipe] = {
     "rgb": rgb_only(),
     "pose": pose_only(),
     "small pose": pose_small(prototypes=False),
+    "ctrgcn": recipes.ctrgcn(),
+    "stgcn of two": recipes.stgcn(stream="bone-motion", persons=2, prototypes=False),
+    "ehct": recipes.ehct(persons=2),
+    "ehct without prototypes": recipes.ehct(prototypes=False),
+    "narrow bones": recipes.narrow(recipes.dgstgcn(stream="bone")),
+    "tsm": recipes.tsm(),
+    "video swin": recipes.video_swin_base(),
+    "semantic limbs": recipes.poseconv3d_semantic("names", heatmap="limb"),
 }
 SIZES = [("cvpr", 1), ("cvpr", 2), ("eccv", 1)]
 
 
 @cache
 def outlined(name: str) -> dict[str, Any]:
-    return mg.outline(VARIANTS[name], classes=82, joints=133)
+    recipe = VARIANTS[name]
+    if recipe.input_spec().keypoints:
+        return mg.outline(recipe, classes=82, skeleton=IMIGUE22)
+    return mg.outline(recipe, classes=82, joints=133)
 
 
 def texts_of(figure: PaperFigure) -> list[Text]:
@@ -157,6 +170,30 @@ def test_the_data_has_every_part() -> None:
     assert stages["channels"].tolist() == [256, 512, 1024, 2048, 128, 256, 512]
     assert data["part"].str.startswith("lateral").sum() == 4
     assert data["part"].str.startswith("fusion").sum() == 2
+
+
+@pytest.mark.parametrize("columns", [1, 2])
+def test_other_networks_say_what_they_are_fed_and_made_of(columns: int) -> None:
+    assert {"Joints", "3×100×22", "Norm", "256×25×22"} <= set(words("ctrgcn", columns))
+    assert {"Bone motion", "3×100×22 × 2 people"} <= set(words("stgcn of two", columns))
+    assert {"Groups", "3 × logits", "Prototypes"} <= set(words("ehct", columns))
+    assert not {"Embedding", "Prototypes"} & set(words("ehct without prototypes", columns))
+    assert {"Limb maps", "Semantic", "300", "error × 20"} <= set(words("semantic limbs", columns))
+    assert "block: graph convolution, then along time" in words("ctrgcn", columns)
+    assert "block with a shift along time" in words("tsm", columns)
+    for name, title in (("ctrgcn", "Pose pathway (CTR-GCN)"), ("video swin", "RGB pathway (Video Swin)")):
+        assert any(word.startswith(title) for word in words(name, columns))
+
+
+def test_the_data_of_a_skeleton_network_has_joints_and_persons() -> None:
+    network = outlined("ehct")
+    figure = mg.figures.architecture(network)
+    assert {"joints", "persons", "groups"} <= set(figure.data)
+    assert "height" not in figure.data
+    assert figure.data["parameters"].sum() == network["parameters"]
+    assert figure.data["persons"].dropna().tolist() == [2]
+    assert "channels x frames x joints" in figure.note
+    assert "3 groups of classes have 50 %" in figure.note
 
 
 def test_a_model_without_losses_is_drawn_with_all_its_outputs() -> None:

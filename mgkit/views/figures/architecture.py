@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.colors import to_hex, to_rgb
 from matplotlib.patches import Circle, FancyBboxPatch, PathPatch, Polygon, Rectangle
@@ -22,6 +21,7 @@ from mgkit.views.figures.architecture_layout import (
     lay_out,
     line_size,
 )
+from mgkit.views.figures.architecture_words import legend_items, note_of, table_of, title_of
 from mgkit.views.figures.style import (
     LEAST,
     OUTPUT_COLOURS,
@@ -33,7 +33,6 @@ from mgkit.views.figures.style import (
     width_of,
 )
 
-NAMES = {"rgb": "RGB pathway", "pose": "Pose pathway"}
 _TITLE, _LEGEND_LINE = 12.0, 9.0
 
 
@@ -64,7 +63,7 @@ def architecture(outline: Mapping[str, Any], *, venue: str = "cvpr", columns: in
         raise MgkitError("this is not the outline of a network: give what mg.outline returns.")
     width = 72 * width_of(venue, columns)
     layout = lay_out(outline, width)
-    rows = _legend_rows(_legend_items(outline), width)
+    rows = _legend_rows(legend_items(outline), width)
     along, across = layout.size
     both = len(outline["pathways"]) == 2
     below = _TITLE if layout.across_page and both else 0.0
@@ -85,7 +84,7 @@ def architecture(outline: Mapping[str, Any], *, venue: str = "cvpr", columns: in
         page.text(*page.at(u, v), text, LEAST)
     _titles(page, outline, body)
     _draw_legend(page, rows, height - _LEGEND_LINE * len(rows))
-    return PaperFigure(figure, _table(outline), _note(outline))
+    return PaperFigure(figure, table_of(outline), note_of(outline))
 
 
 class _Page:
@@ -237,7 +236,7 @@ def _mix(colour: str, other: str, share: float) -> str:
 def _titles(page: _Page, outline: Mapping[str, Any], body: float) -> None:
     """Name and size of each pathway: above the first and below the second, or both above."""
     for i, lane in enumerate(outline["pathways"]):
-        text = f"{NAMES[lane['name']]}, {_millions(_lane_parameters(lane))}"
+        text = title_of(lane)
         text += " parameters" if page.layout.across_page else ""
         colour = _mix(OUTPUT_COLOURS[lane["name"]], "black", 0.45)
         boxes = [box for box in page.layout.boxes if box.pathway == lane["name"]]
@@ -247,33 +246,6 @@ def _titles(page: _Page, outline: Mapping[str, Any], body: float) -> None:
             page.text(x, y, text, SMALL, ha="left", colour=colour, bold=True)
         else:
             page.text(page.at(boxes[0].u, boxes[0].v)[0], _TITLE / 2, text, SMALL, colour=colour, bold=True)
-
-
-def _lane_parameters(lane: Mapping[str, Any]) -> int:
-    return int(sum(part["parameters"] for part in (lane["stem"], *lane["stages"], lane["head"])))
-
-
-def _millions(count: int) -> str:
-    return f"{count / 1e6:.1f} M" if count >= 1e6 else f"{count / 1e3:.0f} k"
-
-
-def _legend_items(outline: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """(symbol, text) of what occurs in this network."""
-    stages = [stage for lane in outline["pathways"] for stage in lane["stages"]]
-    items = []
-    if any(stage["inflated"] for stage in stages):
-        items.append(("filled", "block with a 3×1×1 convolution (time)"))
-    if any(not stage["inflated"] for stage in stages):
-        items.append(("empty", "block without one"))
-    if outline["fusions"]:
-        items.append(("gate", "gated by fusion, residual"))
-    if outline["laterals"]:
-        items.append(("concat", "lateral, concatenated"))
-    if any(item["detached"] for item in outline["laterals"]):
-        items.append(("stop", "no gradient"))
-    if outline.get("losses"):
-        items.append(("dashed", "training only"))
-    return items
 
 
 def _legend_rows(items: Sequence[tuple[str, str]], width: float) -> list[list[tuple[float, str, str]]]:
@@ -321,52 +293,3 @@ def _draw_legend(page: _Page, rows: Sequence[Sequence[tuple[float, str, str]]], 
             else:
                 page.circle(x + 6, y, symbol, colour)
             page.text(x + 14, y, text, LEAST, ha="left")
-
-
-def _table(outline: Mapping[str, Any]) -> pd.DataFrame:
-    """One row a part. Columns that do not concern a part are empty."""
-    names = ("channels", "frames", "height", "width")
-    rows: list[dict[str, Any]] = []
-    for lane in outline["pathways"]:
-        base = {"pathway": lane["name"]}
-        rows.append({**base, "part": "input", **dict(zip(names, lane["input"], strict=True))})
-        stem = lane["stem"]
-        rows.append(
-            {**base, "part": "stem", **dict(zip(names, stem["shape"], strict=True)), "parameters": stem["parameters"]}
-        )  # fmt: skip
-        for i, stage in enumerate(lane["stages"]):
-            shape = dict(zip(names, stage["shape"], strict=True))
-            rest = {key: stage[key] for key in ("blocks", "inflated", "lateral", "parameters")}
-            rows.append({**base, "part": f"stage {i + 1}", **shape, **rest})
-        head = lane["head"]
-        rest = {"classes": head["classes"], "embedding": head["embedding"], "parameters": head["parameters"]}
-        rows.append({**base, "part": "head", **rest})
-    for item in outline["laterals"]:
-        shape = dict(zip(names, item["shape"], strict=True))
-        part = f"lateral from {item['from']} stage {item['after']} to {item['to']} stage {item['before']}"
-        rows.append({"pathway": item["to"], "part": part, **shape, "parameters": item["parameters"]})
-    for item in outline["fusions"]:
-        part = f"fusion after rgb stage {item['after']['rgb']} and pose stage {item['after']['pose']}"
-        rows.append(
-            {"pathway": "both", "part": part, "channels": item["hidden"], "parameters": item["parameters"]}
-        )
-    order = ["pathway", "part", *names, "blocks", "inflated", "lateral", "classes", "embedding", "parameters"]
-    table = pd.DataFrame(rows).reindex(columns=order)
-    whole = [*names, "blocks", "lateral", "classes", "embedding", "parameters"]
-    return table.astype(dict.fromkeys(whole, "Int64")).astype({"inflated": "boolean"})
-
-
-def _note(outline: Mapping[str, Any]) -> str:
-    """What the caption must say."""
-    parts = ["shapes are channels x frames x height x width, after each part"]
-    if outline["laterals"]:
-        parts.append("laterals carry the features as they are before the gates, +n are the channels they add")
-    for item in outline["fusions"][:1]:
-        axis = "channels" if item["axis"] == "channel" else "frames"
-        then = ", pose to RGB that is already updated" if item["sequential"] else ""
-        parts.append(f"fusion is cross-attention along {axis} with {item['heads']} heads{then}")
-    if len(outline["pathways"]) == 2:
-        parts.append("the prediction is the mean of both softmax outputs")
-    parts.append("beside each name are its parameters with its head")
-    parts.append(f"{_millions(outline['parameters'])} parameters in all")
-    return "; ".join(parts)

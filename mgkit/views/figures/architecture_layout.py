@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from mgkit.views.figures.architecture_words import input_shape, input_words, shape_text, skeletal
 from mgkit.views.figures.style import LEAST, SMALL, text_width
 
 Line = tuple[str, bool]  # a text, and whether it is the bold one
@@ -19,6 +20,7 @@ MARGIN, GAP = 2.0, 10.0
 NODE = 3.8  # radius of the circles in which features meet
 STEP = 1.14  # of a line's size to the next line
 STRIP = 4.2  # height of the row of residual blocks
+OUTPUTS, LOSSES = ("logits", "embedding", "auxiliary"), ("entropy", "refinement", "auxiliary loss")
 
 
 @dataclass(frozen=True)
@@ -76,13 +78,6 @@ def size_of(lines: Sequence[Line], cells: bool = False, border: float = 6.0) -> 
     return width + border, sum(line_size(line) * STEP for line in lines) + 5 + (STRIP + 2 if cells else 0)
 
 
-def shape_text(shape: Sequence[int]) -> str:
-    """(C, T, H, W) as C×T×H×W, or C×T×H² where the map is square."""
-    channels, frames, height, width = shape
-    space = f"{height}²" if height == width else f"{height}×{width}"
-    return f"{channels}×{frames}×{space}"
-
-
 def lay_out(outline: Mapping[str, Any], width: float) -> Layout:
     """The overview in `width` points."""
     plan = _Plan(outline, along=True)
@@ -127,11 +122,11 @@ class _Plan:
         """The boxes of a pathway up to its last stage by column, placed nowhere yet."""
         name, first = lane["name"], 1 if self.two and lane["name"] == "pose" else 0
         stem = lane["stem"]["shape"]
-        frames = "RGB" if name == "rgb" else "Heatmaps"
+        given, given_size = input_words(lane)
         size = _scale(self.lanes)
         parts: dict[int, tuple[list[Line], str, tuple[int, bool] | None, list[int]]] = {
-            first: ([(frames, True), (shape_text(lane["input"]), False)], "plain", None, lane["input"]),
-            first + 1: ([("Stem", True), (shape_text(stem), False)], "solid", None, stem),
+            first: ([(given, True), (given_size, False)], "plain", None, input_shape(lane)),
+            first + 1: ([("Norm" if skeletal(lane) else "Stem", True), (shape_text(stem), False)], "solid", None, stem),
         }  # fmt: skip
         for i, stage in enumerate(lane["stages"]):
             count = f"{stage['blocks']} block" + ("s" if stage["blocks"] > 1 else "")
@@ -165,7 +160,26 @@ class _Plan:
                 ((f"refinement {weight}", False),) if self.along else (("refinement", False), (weight, False))
             )
             lines["refinement"] = (("Prototypes", True), (f"{classes}×{width}", False), *tail)
+        if head.get("semantic"):
+            lines["auxiliary"] = (("Semantic", True), (str(head["semantic"]), False))
+        elif head.get("groups"):
+            lines["auxiliary"] = (("Groups", True), (f"{head['groups']} × logits", False))
+        if term := self.losses.get(("semantic", name)):
+            words = ("Class vectors",) if self.along else ("Class", "vectors")
+            lines["auxiliary loss"] = (
+                *((word, True) for word in words),
+                (f"error × {term['weight']:g}", False),
+            )
+        elif term := self.losses.get(("groups", name)):
+            words = ("Cross-entropies",) if self.along else ("Cross-", "entropies")
+            lines["auxiliary loss"] = (*((word, True) for word in words), (f"× {term['weight']:g}", False))
         return lines
+
+    def rows(self, lane: Mapping[str, Any]) -> list[tuple[str, str]]:
+        """Outputs of a head and what they are trained with, from the side of the prediction outwards."""
+        lines = self.head_lines(lane)
+        every = (("logits", "entropy"), ("embedding", "refinement"), ("auxiliary", "auxiliary loss"))
+        return [row for row in every if row[0] in lines]
 
     @property
     def prediction(self) -> tuple[Line, ...]:
@@ -181,12 +195,13 @@ class _Plan:
         border = 6.0 if self.along else 4.5
         texts = [lines for lane in self.lanes for lines in self.head_lines(lane).values()]
         heads = [size_of(lines, border=border)[pick] for lines in texts]
-        pair = 2 * max(heads) + 4 if self.embedded else max(heads)
+        count = max(len(self.rows(lane)) for lane in self.lanes)
+        together = count * max(heads) + 4 * (count - 1)
         if self.along:
-            most = max(least + 16, pair)
+            most = max(least + 16, together)
             self.apart = most + 34 if self.two else 0.0
         else:
-            most = max(least, pair)
+            most = max(least, together)
             # Between the lanes: the prediction between the heads, the fusion and its arrows between the lines.
             apart = most + size_of(self.prediction)[0] + 12
             apart = max([apart, *(size_of(lines)[0] + 56 for lines in self.fusion_lines.values())])
@@ -195,7 +210,7 @@ class _Plan:
             most += grow
             self.apart = apart + grow + min(40.0, spare / 3) if self.two else 0.0
         self.half = most / 2
-        self.head_dv = (most - 4) / 2 if self.embedded else max(heads)
+        self.head_dv = (most - 4 * (count - 1)) / count if count > 1 else max(heads)
         for part in self.parts:
             for column, box in part.items():
                 part[column] = replace(box, dv=least + box.v * (most - least), v=0.0)
@@ -210,12 +225,10 @@ class _Plan:
         rows = [self.head_lines(lane) for lane in self.lanes]
         pick = 0 if self.along else 1
         widths[last + 1] = max(
-            *(size_of(lines[key])[pick] for lines in rows for key in ("logits", "embedding") if key in lines),
+            *(size_of(lines[key])[pick] for lines in rows for key in OUTPUTS if key in lines),
             size_of(self.prediction)[pick] if self.along or not self.two else 0,
         )
-        training = [
-            size_of(lines[key])[pick] for lines in rows for key in ("entropy", "refinement") if key in lines
-        ]
+        training = [size_of(lines[key])[pick] for lines in rows for key in LOSSES if key in lines]
         if training:
             widths[last + 2] = max(training)
         self.head_column = last + 1
@@ -242,11 +255,11 @@ def _rgb_stage(lateral: Mapping[str, Any]) -> int:
 def _scale(lanes: Sequence[Mapping[str, Any]]) -> Any:
     """A function of a shape: 0 for the smallest map of the network, 1 for the largest, by the logarithm of its side."""
 
-    def side(shape: Sequence[int]) -> float:
-        return math.log2(shape[2] * shape[3]) / 2
+    def side(shape: Sequence[int]) -> float:  # joints stay as many as they are: of key-points the frames tell
+        return math.log2(shape[1]) if len(shape) == 3 else math.log2(shape[2] * shape[3]) / 2
 
     every = [side(part["shape"]) for lane in lanes for part in (lane["stem"], *lane["stages"])]
-    every += [side(lane["input"]) for lane in lanes]
+    every += [side(input_shape(lane)) for lane in lanes]
     low, high = min(every), max(every)
     return lambda shape: (side(shape) - low) / (high - low) if high > low else 0.5
 
@@ -284,25 +297,27 @@ def _place(plan: _Plan, width: float) -> Layout:
 
 
 def _place_head(layout: Layout, plan: _Plan, lane: Mapping[str, Any], last: Box, inward: float) -> None:
-    """Logits and embedding behind the last stage, and the losses behind these."""
+    """Logits, embedding and what else a head has behind the last stage, and the losses behind these."""
     name, lines, v = lane["name"], plan.head_lines(lane), last.v
-    offset = inward * (plan.half - plan.head_dv / 2) if plan.embedded else 0.0
-    where = {"logits": v + offset, "entropy": v + offset, "embedding": v - offset, "refinement": v - offset}
+    rows = plan.rows(lane)
+    outermost = inward * (plan.half - plan.head_dv / 2) if len(rows) > 1 else 0.0
+    training = {"auxiliary"} if lane["head"].get("semantic") else set()  # nothing of it is in the prediction
     boxes = {}
-    for key, text in lines.items():
-        start, end = plan.columns[plan.head_column + (key in ("entropy", "refinement"))]
-        kind = "dashed" if key in ("entropy", "refinement") else "solid"
-        boxes[key] = Box((start + end) / 2, where[key], end - start, plan.head_dv, text, name, kind)
+    for i, row in enumerate(rows):
+        for key in row:
+            if key in lines:
+                start, end = plan.columns[plan.head_column + (key in LOSSES)]
+                kind = "dashed" if key in LOSSES or key in training else "solid"
+                at = v + outermost - inward * i * (plan.head_dv + 4)
+                boxes[key] = Box((start + end) / 2, at, end - start, plan.head_dv, lines[key], name, kind)
     layout.boxes.extend(boxes.values())
     turn = (last.end + boxes["logits"].start) / 2
-    for key in ("logits", "embedding"):
-        if key in boxes:
-            box = boxes[key]
-            layout.paths.append(Path(((last.end, v), (turn, v), (turn, box.v), (box.start, box.v)), name))
-    for key, loss in (("logits", "entropy"), ("embedding", "refinement")):
-        if key in boxes and loss in boxes:
-            one, other = boxes[key], boxes[loss]
-            layout.paths.append(Path(((one.end, one.v), (other.start, one.v)), name, dashed=True))
+    for key, loss in reversed(rows):  # a dashed line first: it shares its beginning with the others
+        box = boxes[key]
+        points = ((last.end, v), (turn, v), (turn, box.v), (box.start, box.v))
+        layout.paths.append(Path(points, name, dashed=key in training))
+        if loss in boxes:
+            layout.paths.append(Path(((box.end, box.v), (boxes[loss].start, box.v)), name, dashed=True))
     if "refinement" in boxes:
         # The refinement reads the prediction as well: what is a true positive, and how sure it is.
         one, other = boxes["logits"], boxes["refinement"]
