@@ -13,9 +13,10 @@ import torch
 from mgkit.data.clips import Clips
 from mgkit.data.skeletons import COCO17, IMIGUE22, Skeleton
 from mgkit.errors import MgkitError
-from mgkit.models import load_published, write_published
+from mgkit.models import load_published, recompute_blocks, write_published
+from mgkit.models.batch_norm import freeze_statistics
 from mgkit.training import recipes
-from mgkit.training.building import build_model, build_objective, semantic_vectors
+from mgkit.training.building import build_model, build_objective, input_shapes, semantic_vectors
 from mgkit.training.device import make_optimizer
 from mgkit.training.explaining import explain, over_skeleton
 from mgkit.training.inference import load_checkpoint
@@ -108,6 +109,47 @@ def test_a_stopped_training_ends_as_one_that_was_not(name: str, clips: Clips, tm
         with pytest.raises(KeyboardInterrupt):
             fit(clips, SYSTEMS[name], tmp_path / "parts", checkpoint_minutes=0)
     assert_same_weights(whole, fit(clips, SYSTEMS[name], tmp_path / "parts", checkpoint_minutes=0))
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_a_process_without_a_clip_of_the_batch_takes_part(name: str) -> None:
+    recipe, counts = SYSTEMS[name], np.array([9, 3, 2, 1])
+    g, channels = torch.Generator().manual_seed(0), SYSTEMS[name].input_spec().channels(TRIANGLE)
+    model = build_model(recipe, 4, channels, g, skeleton=TRIANGLE, class_counts=counts)
+    vectors = np.ones((4, recipe.semantic_dim), np.float32)
+    objective = build_objective(recipe, 4, g, counts, vectors=vectors)
+    freeze_statistics(model.train())
+    inputs = {key: torch.zeros(0, *shape) for key, shape in input_shapes(recipe, TRIANGLE).items()}
+    result = objective(model(inputs), torch.zeros(0, dtype=torch.int64), torch.tensor([1, 2]))
+    result.loss.backward()
+    assert result.loss.item() == 0
+    assert not [key for key, value in model.named_parameters() if value.grad is None or value.grad.any()]
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_blocks_that_are_computed_again_change_nothing(name: str) -> None:
+    recipe, counts = SYSTEMS[name], np.array([9, 3, 2, 1])
+    steps = []
+    for saving in (False, True):
+        g, channels = torch.Generator().manual_seed(0), recipe.input_spec().channels(TRIANGLE)
+        model = build_model(recipe, 4, channels, g, skeleton=TRIANGLE, class_counts=counts).train()
+        if saving:
+            recompute_blocks(model)
+        inputs = {
+            key: torch.rand(3, *shape, generator=torch.Generator().manual_seed(1))
+            for key, shape in input_shapes(recipe, TRIANGLE).items()
+        }
+        torch.manual_seed(0)  # of dropout and of blocks that are skipped
+        (output,) = model(inputs).values()
+        output.logits.square().sum().backward()
+        steps.append((model, output.logits))
+    (one, plain), (two, saved) = steps
+    assert torch.equal(plain, saved)
+    for (key, a), b in zip(one.named_parameters(), two.parameters(), strict=True):
+        assert (a.grad is None) == (b.grad is None), key
+        assert a.grad is None or b.grad is None or torch.equal(a.grad, b.grad), key
+    for (key, x), y in zip(one.named_buffers(), two.buffers(), strict=True):
+        assert torch.equal(x, y), key
 
 
 @pytest.mark.parametrize("name", ["ctrgcn", "ehct", "tsm", "semantic"])
