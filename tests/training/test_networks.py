@@ -231,11 +231,38 @@ def test_a_training_starts_from_a_file(clips: Clips, tmp_path: Path) -> None:
         ({"nesterov": True, "optimizer": "adamw"}, "nesterov"),
         ({"optimizer": "adam"}, "optimizer is 'adam'; use 'sgd' or 'adamw'"),
         ({"rotation": 200.0}, "rotation is 200.0; use 0 to 180"),
+        ({"pose_blocks": ()}, r"pose_blocks is \[\]; use the number of blocks of each stage"),
+        ({"pathways": ("rgb",), "rgb_blocks": (2, -1)}, r"rgb_blocks is \[2, -1\]"),
+        ({"embedding_pool": ("mean", "sum")}, r"embedding_pool is \['mean', 'sum'\]; use 'mean' or 'max' twice"),
     ],
 )  # fmt: skip
 def test_settings_that_do_not_fit_are_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(MgkitError, match=message):
         Recipe(**changes)
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "message"),
+    [
+        *[(name, {"pose_width": 1}, "pose_width=1, .* width of at least")
+          for name in ("aagcn", "ctrgcn", "dgstgcn")],
+        ("stgcnpp", {"pose_width": 1}, "pose_width=1, .*: raise width"),
+        ("hyperformer", {"pose_width": 100}, "pose_width=100, .* a multiple of 12"),
+        ("video_swin", {"rgb_width": 100}, "rgb_width=100, .* 3 heads do not divide"),
+        ("stgcn", {"pose_frames": 1, "batch_size": 11}, "pose_frames=1, .* batches of 1 clips .* more than 1 value"),
+        ("ehct", {"class_groups": 5}, "class_groups=5, for 4 classes"),
+        ("ctrgcn", {"persons": 50}, "persons is 50, but no clip has more than 1"),
+        ("semantic", {"semantic": "no_such_file.txt"}, "no file of word vectors no_such_file.txt"),
+    ],
+)  # fmt: skip
+def test_what_is_no_network_is_refused_before_anything_is_written(
+    name: str, changes: dict[str, Any], message: str, clips: Clips, tmp_path: Path
+) -> None:
+    state = torch.get_rng_state()
+    with pytest.raises(MgkitError, match=message):
+        fit(clips, dataclasses.replace(SYSTEMS[name], **changes), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    assert torch.equal(torch.get_rng_state(), state)
 
 
 def test_recipes_of_before_say_what_they_said() -> None:
