@@ -275,7 +275,7 @@ class GraphNetwork(nn.Module):
     Shapes:
         (N, M, T, V, in_channels) -> (N, out_channels[-1], T', V, M): the mean over the last three axes is the mean over
         persons of the mean over frames and joints. Every stage after the first halves T, rounding up. The features
-        are not negative.
+        are not negative. N may be 0: a process of several can have no clip of a batch.
 
     Raises:
         MgkitError: if `forward` gets another shape.
@@ -327,12 +327,12 @@ class GraphNetwork(nn.Module):
 
     def _check(self, x: Tensor) -> None:
         persons = self.persons if self.data_norm == "MVC" else "persons"
-        fits = x.ndim == 5 and x.shape[3:] == (self.num_joints, self.in_channels) and min(x.shape) > 0
+        fits = x.ndim == 5 and x.shape[3:] == (self.num_joints, self.in_channels) and min(x.shape[1:]) > 0
         if not fits or (self.data_norm == "MVC" and x.shape[1] != self.persons):
             raise MgkitError(
                 f"This network needs the shape (clips, {persons}, frames, {self.num_joints} joints, "
-                f"{self.in_channels} values a joint), none of them 0, but got {tuple(x.shape)}. Build it for the "
-                "skeleton and the number of persons of the clips."
+                f"{self.in_channels} values a joint), with a person and a frame at least, but got {tuple(x.shape)}. Build "
+                "it for the skeleton and the number of persons of the clips."
             )
 
 

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from mgkit.errors import MgkitError
 from mgkit.models.graphs import SkeletonGraph
 from mgkit.models.hyperedges import body_parts, checked_partition, hop_distances
+from mgkit.models.recomputing import recomputed
 
 __all__ = ["Hyperformer", "HypergraphAttention", "hyperformer"]
 
@@ -177,8 +178,14 @@ class _Layer(nn.Module):
         self.residual: nn.Module = nn.Identity()
         if in_channels != width or stride != 1:
             self.residual = _TimeConv(in_channels, width, 1, stride)
+        self.recompute = False  # see recompute_blocks
 
     def forward(self, x: Tensor, members: Tensor, hops: Tensor) -> Tensor:
+        if self.recompute and self.training and torch.is_grad_enabled():
+            return recomputed(lambda y: self._run(y, members, hops), self, x)
+        return self._run(x, members, hops)
+
+    def _run(self, x: Tensor, members: Tensor, hops: Tensor) -> Tensor:
         return cast(Tensor, self.act(self.tcn1(self.vit1(x, members, hops)) + self.residual(x)))
 
 
@@ -303,7 +310,7 @@ class Hyperformer(nn.Module):
                 f"{self.num_joints} joints, {self.in_channels}), but got {tuple(x.shape)}."
             )
         clips, persons, frames, joints, numbers = x.shape
-        x = self.data_bn(x.permute(0, 1, 3, 4, 2).reshape(clips, -1, frames))  # (N, M * V * in_channels, T)
+        x = self.data_bn(x.permute(0, 1, 3, 4, 2).flatten(1, 3))  # (N, M * V * in_channels, T)
         x = x.reshape(clips * persons, joints, numbers, frames).permute(
             0, 2, 3, 1
         )  # (N * M, in_channels, T, V)

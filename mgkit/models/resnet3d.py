@@ -252,7 +252,7 @@ def open_residual_blocks(model: nn.Module) -> None:
 def recompute_blocks(model: nn.Module) -> None:
     """Let every block of a model keep only its input in training, in place (activation checkpointing).
 
-    Of the networks whose blocks can, which is what a module says by having `recompute`: ResNets, TSM and Video Swin.
+    Of the networks whose blocks can, which is what a module says by having `recompute`: all that a recipe can name.
     Results and gradients stay what they are; a step takes about a third longer and holds a fraction of the
     activations: benchmarks/step.py has the numbers.
 

@@ -13,7 +13,7 @@ from mgkit.data.clips import Clips
 from mgkit.data.inputs import SKELETON_NETWORKS
 from mgkit.data.skeletons import Skeleton
 from mgkit.data.word_vectors import class_vectors
-from mgkit.errors import MgkitError
+from mgkit.errors import MgkitError, some
 from mgkit.models import (
     Objective,
     PathwayHead,
@@ -25,6 +25,7 @@ from mgkit.models import (
     two_pathway,
 )
 from mgkit.models.aagcn import aagcn
+from mgkit.models.batch_norm import freeze_statistics
 from mgkit.models.ctrgcn import ctrgcn
 from mgkit.models.dgstgcn import dgstgcn
 from mgkit.models.graphs import SkeletonGraph
@@ -37,7 +38,7 @@ from mgkit.models.tsm import tsm_resnet
 from mgkit.models.video_swin import SwinSize, video_swin
 from mgkit.training.recipe import Recipe
 
-__all__ = ["build_model", "build_objective", "class_weights", "input_shapes"]
+__all__ = ["build_model", "build_objective", "check_network", "class_weights", "input_shapes"]
 
 GRAPH_NETWORKS = {"stgcn": stgcn, "stgcnpp": stgcnpp, "aagcn": aagcn, "ctrgcn": ctrgcn, "dgstgcn": dgstgcn}
 
@@ -133,6 +134,58 @@ def build_model(
     if not recipe.zero_init_blocks:
         open_residual_blocks(model)
     return model
+
+
+def check_network(recipe: Recipe, clips: Clips, smallest: int) -> None:
+    """Build a recipe's network for clips, and show it a batch, without any of the numbers: it costs no memory.
+
+    What does not fit together is then refused before anything is written, or trained.
+
+    Args:
+        recipe: of one network; its stages are recipes of their own.
+        clips: what it shall be trained on.
+        smallest: the clips of the smallest part of a batch, which BatchNorm must be able to normalise.
+
+    Raises:
+        MgkitError: no such network can be made or trained; the message names the settings that it is made of.
+    """
+    spec, skeleton = recipe.input_spec(), clips.skeleton if "pose" in recipe.pathways else None
+    if spec.keypoints:
+        most = int(clips.table["persons"].max())
+        if recipe.persons > max(2, most):  # published networks are of two, whatever the clips
+            raise MgkitError(
+                f"recipe: persons is {recipe.persons}, but no clip has more than {most}: the others would be nobody."
+            )
+    settings = {name: getattr(recipe, name) for name in _shaping(recipe)}
+    try:
+        with torch.random.fork_rng(devices=[]), torch.device("meta"), torch.no_grad():
+            model = build_model(recipe, len(clips.classes), spec.channels(clips.skeleton), skeleton=skeleton)
+            if recipe.batch_norm == "frozen":
+                freeze_statistics(model.train())
+            model(
+                {
+                    name: torch.empty((smallest, *shape))
+                    for name, shape in input_shapes(recipe, skeleton).items()
+                }
+            )
+    except (MgkitError, ValueError, RuntimeError) as error:
+        raise MgkitError(
+            f"recipe: there is no such network as that of {some([f'{k}={v!r}' for k, v in settings.items()], 9)}, for "
+            f"{len(clips.classes)} classes and batches of {smallest} clips or more: {error}"
+        ) from None
+
+
+def _shaping(recipe: Recipe) -> list[str]:
+    """The settings that a recipe's network and its input are shaped by."""
+    names = ["network"]
+    if "rgb" in recipe.pathways:
+        names += ["rgb_frames", "rgb_size", "rgb_width", "rgb_blocks"]
+    if "pose" in recipe.pathways:
+        last = "persons" if recipe.input_spec().keypoints else "heatmap_size"
+        names += ["pose_frames", "pose_width", "pose_blocks", last]
+    if recipe.two_pathway and recipe.fusion is not None:
+        names.append("fusion_heads")
+    return names + (["class_groups"] if recipe.class_groups else [])
 
 
 def build_backbone(

@@ -34,7 +34,7 @@ from mgkit.progress import Progress
 from mgkit.results.beginning import create_run
 from mgkit.results.metrics import macro_f1, top1
 from mgkit.results.runs import Run, append_history, load_run, write_prototypes, write_status
-from mgkit.training.building import build_model, build_objective, semantic_vectors
+from mgkit.training.building import build_model, build_objective, check_network, semantic_vectors
 from mgkit.training.checkpoints import Checkpoints, Position, remove_left_overs
 from mgkit.training.checks import check_networks, check_training
 from mgkit.training.device import (
@@ -185,9 +185,13 @@ def _run(plan: Plan, recipe: Recipe, out: Path, start: Start | None) -> None:
     settings: dict[str, Any] = {"seed": seed, "train_split": plan.train_split, "val_split": plan.val_split}
     if vectors is not None:
         settings["class_vectors"] = hashlib.sha256(vectors.tobytes()).hexdigest()
+    begun = (out / "checkpoints" / "last.pt").is_file()
+    if not begun:
+        for part in (recipe, *recipe.stages):
+            check_network(part, training_clips, _smallest_part(len(training_clips), part))
     if given:
         settings["start"] = start_settings(given, recipe)
-        if not (out / "checkpoints" / "last.pt").is_file():
+        if not begun:
             check_start(given, recipe, clips)
     logs = Logs(plan.log, out)
     fabric.launch()  # from here on there are several processes, where there shall be
@@ -238,6 +242,12 @@ def _run(plan: Plan, recipe: Recipe, out: Path, start: Start | None) -> None:
             status.message = _train(
                 plan, recipe, train_set, val_set, out, first, workers, progress, logs, stop, vectors
             )
+
+
+def _smallest_part(clips: int, recipe: Recipe) -> int:
+    """Clips of the smallest part in which an epoch's batches are taken."""
+    batches = {min(clips, recipe.batch_size), clips % recipe.batch_size or recipe.batch_size}
+    return min(max(1, batch // recipe.accumulation) for batch in batches)
 
 
 def _train(

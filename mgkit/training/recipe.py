@@ -263,6 +263,17 @@ class Recipe:
         ):
             if not (isinstance(getattr(self, name), int) and getattr(self, name) >= 1):
                 raise MgkitError(f"recipe: {name} is {getattr(self, name)!r}; use a whole number, 1 or more.")
+        for name in ("rgb_blocks", "pose_blocks"):
+            value = getattr(self, name)
+            if not value or min(value) < 1:
+                raise MgkitError(
+                    f"recipe: {name} is {list(value)}; use the number of blocks of each stage, each 1 or more."
+                )
+        if len(self.embedding_pool) != 2 or not set(self.embedding_pool) <= {"mean", "max"}:
+            raise MgkitError(
+                f"recipe: embedding_pool is {list(self.embedding_pool)}; use 'mean' or 'max' twice: over time and over "
+                "space."
+            )
         if self.accumulation > self.batch_size:
             raise MgkitError(
                 f"recipe: accumulation is {self.accumulation}, more parts than the batch has clips ({self.batch_size})."

@@ -13,9 +13,10 @@ import torch
 from mgkit.data.clips import Clips
 from mgkit.data.skeletons import COCO17, IMIGUE22, Skeleton
 from mgkit.errors import MgkitError
-from mgkit.models import load_published, write_published
+from mgkit.models import load_published, recompute_blocks, write_published
+from mgkit.models.batch_norm import freeze_statistics
 from mgkit.training import recipes
-from mgkit.training.building import build_model, build_objective, semantic_vectors
+from mgkit.training.building import build_model, build_objective, input_shapes, semantic_vectors
 from mgkit.training.device import make_optimizer
 from mgkit.training.explaining import explain, over_skeleton
 from mgkit.training.inference import load_checkpoint
@@ -110,6 +111,47 @@ def test_a_stopped_training_ends_as_one_that_was_not(name: str, clips: Clips, tm
     assert_same_weights(whole, fit(clips, SYSTEMS[name], tmp_path / "parts", checkpoint_minutes=0))
 
 
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_a_process_without_a_clip_of_the_batch_takes_part(name: str) -> None:
+    recipe, counts = SYSTEMS[name], np.array([9, 3, 2, 1])
+    g, channels = torch.Generator().manual_seed(0), SYSTEMS[name].input_spec().channels(TRIANGLE)
+    model = build_model(recipe, 4, channels, g, skeleton=TRIANGLE, class_counts=counts)
+    vectors = np.ones((4, recipe.semantic_dim), np.float32)
+    objective = build_objective(recipe, 4, g, counts, vectors=vectors)
+    freeze_statistics(model.train())
+    inputs = {key: torch.zeros(0, *shape) for key, shape in input_shapes(recipe, TRIANGLE).items()}
+    result = objective(model(inputs), torch.zeros(0, dtype=torch.int64), torch.tensor([1, 2]))
+    result.loss.backward()
+    assert result.loss.item() == 0
+    assert not [key for key, value in model.named_parameters() if value.grad is None or value.grad.any()]
+
+
+@pytest.mark.parametrize("name", SYSTEMS)
+def test_blocks_that_are_computed_again_change_nothing(name: str) -> None:
+    recipe, counts = SYSTEMS[name], np.array([9, 3, 2, 1])
+    steps = []
+    for saving in (False, True):
+        g, channels = torch.Generator().manual_seed(0), recipe.input_spec().channels(TRIANGLE)
+        model = build_model(recipe, 4, channels, g, skeleton=TRIANGLE, class_counts=counts).train()
+        if saving:
+            recompute_blocks(model)
+        inputs = {
+            key: torch.rand(3, *shape, generator=torch.Generator().manual_seed(1))
+            for key, shape in input_shapes(recipe, TRIANGLE).items()
+        }
+        torch.manual_seed(0)  # of dropout and of blocks that are skipped
+        (output,) = model(inputs).values()
+        output.logits.square().sum().backward()
+        steps.append((model, output.logits))
+    (one, plain), (two, saved) = steps
+    assert torch.equal(plain, saved)
+    for (key, a), b in zip(one.named_parameters(), two.parameters(), strict=True):
+        assert (a.grad is None) == (b.grad is None), key
+        assert a.grad is None or b.grad is None or torch.equal(a.grad, b.grad), key
+    for (key, x), y in zip(one.named_buffers(), two.buffers(), strict=True):
+        assert torch.equal(x, y), key
+
+
 @pytest.mark.parametrize("name", ["ctrgcn", "ehct", "tsm", "semantic"])
 def test_refinement_can_be_switched_off(name: str, clips: Clips, tmp_path: Path) -> None:
     recipe = dataclasses.replace(SYSTEMS[name], prototypes=False, epochs=1)
@@ -189,11 +231,38 @@ def test_a_training_starts_from_a_file(clips: Clips, tmp_path: Path) -> None:
         ({"nesterov": True, "optimizer": "adamw"}, "nesterov"),
         ({"optimizer": "adam"}, "optimizer is 'adam'; use 'sgd' or 'adamw'"),
         ({"rotation": 200.0}, "rotation is 200.0; use 0 to 180"),
+        ({"pose_blocks": ()}, r"pose_blocks is \[\]; use the number of blocks of each stage"),
+        ({"pathways": ("rgb",), "rgb_blocks": (2, -1)}, r"rgb_blocks is \[2, -1\]"),
+        ({"embedding_pool": ("mean", "sum")}, r"embedding_pool is \['mean', 'sum'\]; use 'mean' or 'max' twice"),
     ],
 )  # fmt: skip
 def test_settings_that_do_not_fit_are_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(MgkitError, match=message):
         Recipe(**changes)
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "message"),
+    [
+        *[(name, {"pose_width": 1}, "pose_width=1, .* width of at least")
+          for name in ("aagcn", "ctrgcn", "dgstgcn")],
+        ("stgcnpp", {"pose_width": 1}, "pose_width=1, .*: raise width"),
+        ("hyperformer", {"pose_width": 100}, "pose_width=100, .* a multiple of 12"),
+        ("video_swin", {"rgb_width": 100}, "rgb_width=100, .* 3 heads do not divide"),
+        ("stgcn", {"pose_frames": 1, "batch_size": 11}, "pose_frames=1, .* batches of 1 clips .* more than 1 value"),
+        ("ehct", {"class_groups": 5}, "class_groups=5, for 4 classes"),
+        ("ctrgcn", {"persons": 50}, "persons is 50, but no clip has more than 1"),
+        ("semantic", {"semantic": "no_such_file.txt"}, "no file of word vectors no_such_file.txt"),
+    ],
+)  # fmt: skip
+def test_what_is_no_network_is_refused_before_anything_is_written(
+    name: str, changes: dict[str, Any], message: str, clips: Clips, tmp_path: Path
+) -> None:
+    state = torch.get_rng_state()
+    with pytest.raises(MgkitError, match=message):
+        fit(clips, dataclasses.replace(SYSTEMS[name], **changes), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    assert torch.equal(torch.get_rng_state(), state)
 
 
 def test_recipes_of_before_say_what_they_said() -> None:

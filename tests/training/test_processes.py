@@ -34,7 +34,7 @@ ROOT = Path(__file__).resolve().parents[2]
 # comes from heatmaps and prototypes, which are float32.
 SAME: dict[str, Any] = {"dropout": 0.0, "batch_size": 5, "epochs": 2, "learning_rate": 0.01}
 GRAPH: dict[str, Any] = {
-    **SAME, "pose_frames": 8, "pose_width": 8, "pose_blocks": (1, 1), "embedding_dim": 8, "batch_size": 6
+    **SAME, "pose_frames": 8, "pose_width": 8, "pose_blocks": (1, 1), "embedding_dim": 8
 }  # fmt: skip
 CLOSE = {"atol": 1e-5, "rtol": 1e-5}
 
@@ -65,7 +65,7 @@ RECIPES = {
     # The last batch has four clips: of one, BatchNorm makes two numbers +1 and -1, whatever they are.
     "batch": tiny(**{**SAME, "batch_size": 6}, prototype_memory=7, class_weights="sqrt"),
     # In three parts, of which the second process has no clip in many, and with parameters that the loss leaves out.
-    # Two-dimensional BatchNorm, and a loss of an auxiliary output.
+    # Two-dimensional BatchNorm, a loss of an auxiliary output, and a last batch of which one process has no clip.
     "graph": recipes.narrow(recipes.ctrgcn(class_groups=2), **GRAPH),
     "parts": tiny_pose_only(**SAME, batch_norm="frozen", accumulation=3, prototypes=False),
 }
