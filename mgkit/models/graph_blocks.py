@@ -326,8 +326,8 @@ class GraphNetwork(nn.Module):
         if not fits or (self.data_norm == "MVC" and x.shape[1] != self.persons):
             raise MgkitError(
                 f"This network needs the shape (clips, {persons}, frames, {self.num_joints} joints, "
-                f"{self.in_channels} values a joint), with a person and a frame at least, but got {tuple(x.shape)}. Build "
-                "it for the skeleton and the number of persons of the clips."
+                f"{self.in_channels} values a joint), with a person and a frame at least, but got {tuple(x.shape)}. "
+                "Build it for the skeleton and the number of persons of the clips."
             )
 
 
