@@ -16,6 +16,7 @@ from mgkit.data.batches import (
     square_around,
     transform_keypoints,
     turned,
+    uniform_times,
 )
 from mgkit.data.clips import Clips
 from mgkit.data.inputs import STREAMS
@@ -79,6 +80,27 @@ def test_a_joint_with_a_place_but_no_score_counts_as_unseen() -> None:
     found = skeleton_stream(points, COCO17.parents)
     assert found[0, 0, 0, 3].tolist() == [0, 0, 0]
     assert found[0, 0, 0, 4].tolist() == [1, 1, 1]
+
+
+@pytest.mark.parametrize("stream", ["joint-motion", "bone-motion"])
+@pytest.mark.parametrize("training", [False, True])
+def test_what_moves_is_told_by_the_next_frame_of_the_clip(stream: str, training: bool, clips: Clips) -> None:
+    """As published (PYSKL takes differences of the whole clip, and samples afterwards): 25 frames of a clip of 10 show
+    most of them twice or more, and none is a rest. Per frame, in units of half the longer side."""
+    spec = InputSpec(pathways=("pose",), network="ctrgcn", pose_frames=25, stream=stream, flip=0)
+    for position, clip_id in enumerate(clips.ids):
+        whole = clips.pose(clip_id)[0].astype(np.float64)
+        if stream == "bone-motion":
+            whole = whole - whole[:, clips.skeleton.parents]
+        moved = np.zeros_like(whole)
+        moved[:-1] = 2 * np.diff(whole, axis=0) / 32
+        dataset = ClipDataset(clips, spec, training=training, seed=3)
+        found = batch_inputs(collate([dataset[0, position, 0]]), spec, clips.skeleton)["pose"]
+        assert found.shape == (1, 1, 25, 3, 3)
+        generator = np.random.default_rng([3, 0, position]) if training else None
+        times = uniform_times(10, 25, generator)
+        np.testing.assert_allclose(found[0, 0, :, :, :2].numpy(), moved[times][..., :2], atol=1e-5)
+        assert ((found[0, 0, :, :, 2] == 0).all(-1).numpy() == (times == 9)).all()
 
 
 def test_the_root_has_no_bone_and_the_last_frame_no_motion() -> None:
