@@ -1,5 +1,6 @@
 """Key-points as skeleton networks read them: streams, people, and how clips are turned and resized."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,12 +19,12 @@ from mgkit.data.batches import (
     turned,
     uniform_times,
 )
-from mgkit.data.clips import Clips
+from mgkit.data.clips import Clips, write_clip_folder
 from mgkit.data.inputs import STREAMS
 from mgkit.data.skeleton_inputs import select_persons, skeleton_stream
 from mgkit.data.skeletons import COCO17, IMIGUE22, Skeleton
 from mgkit.errors import MgkitError
-from tests.tiny import tiny_clips
+from tests.tiny import CLASSES, TRIANGLE, tiny_clips, tiny_row
 
 
 @pytest.fixture(scope="module")
@@ -124,6 +125,22 @@ def test_the_people_with_the_highest_scores_are_kept_in_their_order() -> None:
     padded = select_persons(points, 6)
     assert padded.shape[1] == 6
     assert padded[0, 4:].isnan().all()
+
+
+def test_every_view_of_a_clip_shows_the_same_people(tmp_path: Path) -> None:
+    """One is surer in the first half, the other in the second, and over all the frames."""
+    pose = np.ones((2, 10, 3, 3), np.float32)
+    pose[0, :, :, 0], pose[1, :, :, 0] = 8, 24
+    pose[0, :5, :, 2], pose[0, 5:, :, 2] = 0.9, 0.1
+    pose[1, :5, :, 2], pose[1, 5:, :, 2] = 0.2, 0.9
+    clips = write_clip_folder(tmp_path, [tiny_row("two", 0, persons=2)], [pose], CLASSES, TRIANGLE)
+    spec = InputSpec(pathways=("pose",), network="stgcn", pose_frames=1, flip=0)
+    for training, count in ((False, 10), (True, 10)):
+        dataset = ClipDataset(clips, spec, training=training, views=10)
+        for i in range(count):
+            sample = dataset[(i, 0, 0) if training else (0, 0, i)]
+            found = batch_inputs(collate([sample]), spec, TRIANGLE)["pose"]
+            np.testing.assert_allclose(found[..., 0].numpy(), 0.5)
 
 
 def test_people_who_are_not_there_are_zero() -> None:
