@@ -201,7 +201,9 @@ class ClipDataset(Dataset[Sample]):
             frames = read_frames(self.clips.root / row["video"], frame_times)
         if "pose" in spec.pathways:
             whole_clip = self.clips.pose(self._ids[position])
-            if spec.keypoints and len(whole_clip) > spec.persons:  # by all frames: the same in every draw and view
+            if (
+                spec.keypoints and len(whole_clip) > spec.persons
+            ):  # by all frames: the same in every draw and view
                 everyone = torch.from_numpy(np.array(whole_clip))[None]
                 whole_clip = select_persons(everyone, spec.persons)[0].numpy()
             keypoints = whole_clip[:, times]  # (M, T', V, 3), a copy

@@ -35,7 +35,7 @@ def outline(
         "prototypes": [classes, width]. All plain values, which JSON holds as they are.
 
     Raises:
-        MgkitError: if the number of classes or joints is not known.
+        MgkitError: if the number of classes or joints is not known, or the network is not the 3D CNN.
 
     Example:
         >>> import mgkit as mg
@@ -54,6 +54,11 @@ def outline(
         if classes is not None or joints is not None:
             raise MgkitError("Clips know their classes and joints: give mg.outline either clips or numbers.")
         classes, skeleton = len(clips.classes), clips.skeleton
+    if recipe.network != "cnn":
+        raise MgkitError(
+            f"mg.outline is of the 3D CNN, whose stages it lists, and this recipe's network is {recipe.network}: "
+            "mg.measure counts what any network has and does."
+        )
     spec = recipe.input_spec()
     channels = spec.channels(skeleton) if skeleton is not None else joints
     pose = "pose" in recipe.pathways

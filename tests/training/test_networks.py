@@ -21,6 +21,7 @@ from mgkit.training.device import make_optimizer
 from mgkit.training.explaining import explain, over_skeleton
 from mgkit.training.inference import load_checkpoint
 from mgkit.training.inference import test as run_test
+from mgkit.training.outlines import outline
 from mgkit.training.recipes import Recipe
 from tests.tiny import TRIANGLE, tiny_clips
 from tests.training.training import assert_same_weights, fit, states
@@ -337,6 +338,26 @@ def test_bones_give_half_to_each_end() -> None:
         expected[..., joint] += sums[..., joint] / 2
         expected[..., parent] += sums[..., joint] / 2
     np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["aagcn", "ctrgcn", "hyperformer"])
+def test_weights_of_two_people_serve_one(name: str, tmp_path: Path) -> None:
+    two = dataclasses.replace(SYSTEMS[name], persons=2)
+    source = build_model(two, 4, 3, torch.Generator().manual_seed(0), skeleton=TRIANGLE).eval()
+    model = build_model(SYSTEMS[name], 4, 3, torch.Generator().manual_seed(1), skeleton=TRIANGLE).eval()
+    torch.nn.init.normal_(source.get_parameter("backbones.pose.data_bn.bias"))
+    write_published(tmp_path / "file.pth", source)
+    report = load_published(tmp_path / "file.pth", model)
+    assert set(report.adapted.values()) == {"of the file's 2 persons the first 1"}
+    x = torch.rand(2, 2, 8, 3, 3, generator=torch.Generator().manual_seed(2))
+    found = model({"pose": x[:, :1]})["pose"].features
+    torch.testing.assert_close(found, source({"pose": x})["pose"].features[..., :1])
+
+
+@pytest.mark.parametrize("name", ["stgcn", "hyperformer", "ehct", "tsm", "video_swin"])
+def test_only_the_3d_cnn_has_an_outline(name: str, clips: Clips) -> None:
+    with pytest.raises(MgkitError, match=r"network is .*: mg\.measure counts"):
+        outline(SYSTEMS[name], clips)
 
 
 @pytest.mark.parametrize("name", ["stgcn", "stgcnpp", "aagcn", "ctrgcn", "dgstgcn"])
