@@ -1,7 +1,8 @@
 """Recipes of the other systems in the paper's comparison, each trained and tested by the same two calls.
 
 Settings are those that the systems were published with, as far as one machine and clips of a second or two allow; what
-differs is said with each. Every recipe takes changes: `ctrgcn(stream="bone", epochs=30)`.
+differs is said with each. Every recipe takes changes: `ctrgcn(stream="bone", epochs=30)`. None was published with
+prototypical refinement: `prototypes=True` adds it to any of them.
 """
 
 from __future__ import annotations
@@ -36,13 +37,15 @@ __all__ = [
 def _skeleton(network: str, changes: dict[str, Any], **settings: Any) -> Recipe:
     """PYSKL's training of its graph networks (Duan et al., 2022): 100 frames, SGD, cosine, 80 passes over the clips.
 
-    PYSKL's learning rate is for 8 GPUs of 16 clips each, and gradients are not clipped. Unlike there, places keep the
-    frame's proportions (they are divided by half its longer side), one person is fed, and of a clip shorter than 100
-    frames some are shown more than once, in order, where PYSKL begins the clip again.
+    PYSKL's learning rate is for 8 GPUs of 16 clips each; it mirrors no clip and clips no gradient. Unlike there, places
+    keep the frame's proportions (they are divided by half its longer side), one person is fed, and of a clip shorter
+    than 100 frames some are shown more than once, in order, where PYSKL begins the clip again.
     """
     usual: dict[str, Any] = {
         "network": network,
         "pathways": ("pose",),
+        "flip": 0.0,
+        "prototypes": False,
         "pose_frames": 100,
         "pose_width": 64,
         "pose_blocks": (4, 3, 3),
@@ -136,6 +139,7 @@ def tsm(**changes: Any) -> Recipe:
     usual: dict[str, Any] = {
         "network": "tsm",
         "pathways": ("rgb",),
+        "prototypes": False,
         "epochs": 50,
         "batch_size": 16,
         "learning_rate": 0.05,
@@ -156,6 +160,7 @@ def _video_swin(width: int, blocks: tuple[int, ...], depth: float, changes: dict
     usual: dict[str, Any] = {
         "network": "video-swin",
         "pathways": ("rgb",),
+        "prototypes": False,
         "rgb_frames": 32,
         "rgb_width": width,
         "rgb_blocks": blocks,
@@ -207,6 +212,7 @@ def poseconv3d_semantic(vectors: str | Path = "", **changes: Any) -> Recipe:
     """
     usual: dict[str, Any] = {
         "pathways": ("pose",),
+        "prototypes": False,
         "semantic": str(vectors),
         "pose_frames": 48,
         "halve_time": True,

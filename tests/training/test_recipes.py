@@ -110,7 +110,7 @@ def test_every_field_is_documented() -> None:
 # hypergraph transformer's of NTU120, MMAction2's of TSM and Video Swin, and the code of Li et al., 2023.
 PYSKL = {
     "pose_frames": 100, "optimizer": "sgd", "nesterov": True, "momentum": 0.9, "weight_decay": 5e-4, "dropout": 0.0,
-    "schedule": "cosine", "gradient_clip": None, "label_smoothing": 0.0,
+    "schedule": "cosine", "gradient_clip": None, "label_smoothing": 0.0, "flip": 0.0,
 }  # fmt: skip
 SWIN = {"rgb_frames": 32, "optimizer": "adamw", "weight_decay": 0.05, "epochs": 30, "gradient_clip": None}
 PUBLISHED: dict[str, tuple[dict[str, Any], tuple[float, float]]] = {
@@ -149,4 +149,5 @@ def test_other_systems_are_trained_as_published(name: str) -> None:
     settings, (rate, clips) = PUBLISHED[name]
     recipe = recipes.RECIPES[name](**({"semantic": "names"} if name == "poseconv3d-semantic" else {}))
     assert {key: getattr(recipe, key) for key in settings} == settings
+    assert not recipe.prototypes
     assert recipe.learning_rate / recipe.learning_rate_batch == pytest.approx(rate / clips)
