@@ -13,6 +13,11 @@ from mgkit.errors import MgkitError
 
 EXIT_USER_ERROR, EXIT_INTERRUPTED = 2, 130
 READER_NAMES = ("imigue", "smg", "ma52", "pyskl", "folders")
+RECIPE_NAMES = (
+    "paper", "fusion", "rgb-only", "pose-only", "pose-small", "demo", "stgcn", "stgcnpp", "stgcnpp-strong", "aagcn",
+    "ctrgcn", "dgstgcn", "hyperformer", "ehct", "tsm", "video-swin-tiny", "video-swin-small", "video-swin-base",
+    "poseconv3d-semantic",
+)  # fmt: skip
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -289,7 +294,8 @@ def _training(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--recipe",
         default="paper",
-        help="paper, fusion, rgb-only, pose-only, pose-small, demo (default: %(default)s)",
+        metavar="NAME",
+        help=f"{', '.join(RECIPE_NAMES)} (default: %(default)s)",
     )
     parser.add_argument(
         "--recipe-file",
@@ -357,7 +363,7 @@ def _changes(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="a setting of the recipe, e.g. epochs=12",
+        help="a setting of the recipe, e.g. epochs=12, or stream=bone of a skeleton network",
     )
 
 

@@ -9,11 +9,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mgkit.cli import EXIT_INTERRUPTED, EXIT_USER_ERROR, main
+from mgkit.cli import EXIT_INTERRUPTED, EXIT_USER_ERROR, RECIPE_NAMES, main
 from mgkit.data.clips import Clips, load_clips
 from mgkit.results.beginning import create_run
 from mgkit.results.runs import Run, load_run
 from tests.tiny import tiny_clips
+
+
+def test_the_help_of_training_names_every_recipe(capsys: pytest.CaptureFixture[str]) -> None:
+    from mgkit import recipes
+
+    assert tuple(recipes.RECIPES) == RECIPE_NAMES
+    with pytest.raises(SystemExit, match="0"):
+        main(["train", "--help"])
+    said = capsys.readouterr().out.split()
+    assert not [name for name in RECIPE_NAMES if name not in " ".join(said).replace("- ", "-")]
 
 
 def test_the_whole_chain_from_a_shell(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -42,7 +42,8 @@ class Sample(NamedTuple):
     row: int  # position in the table of the clips
     label: int
     frames: npt.NDArray[np.uint8] | None  # (T, H, W, 3)
-    keypoints: npt.NDArray[np.float32] | None  # (M, T', V, 3), clip pixels
+    # (M, T', V, 3), clip pixels; for changes (M, 2 T', V, 3): the sampled frames, then the one after each of them
+    keypoints: npt.NDArray[np.float32] | None
     affine: npt.NDArray[np.float32]  # (2, 3), clip pixels to the unit square
 
 
@@ -52,7 +53,7 @@ class Batch(NamedTuple):
     rows: Tensor  # (N,) int64
     labels: Tensor  # (N,) int64
     frames: Tensor | None  # (N, T, H, W, 3) uint8
-    keypoints: Tensor | None  # (N, M, T', V, 3) float32, clip pixels, NaN = not seen
+    keypoints: Tensor | None  # (N, M, T' or 2 T', V, 3) float32, clip pixels, NaN = not seen
     affines: Tensor  # (N, 2, 3) float32
 
     def to(self, device: torch.device) -> Batch:
@@ -199,7 +200,17 @@ class ClipDataset(Dataset[Sample]):
                 frame_times = uniform_times(length, spec.rgb_frames, generator, shift)
             frames = read_frames(self.clips.root / row["video"], frame_times)
         if "pose" in spec.pathways:
-            keypoints = self.clips.pose(self._ids[position])[:, times]  # (M, T', V, 3), a copy
+            whole_clip = self.clips.pose(self._ids[position])
+            if (
+                spec.keypoints and len(whole_clip) > spec.persons
+            ):  # by all frames: the same in every draw and view
+                everyone = torch.from_numpy(np.array(whole_clip))[None]
+                whole_clip = select_persons(everyone, spec.persons)[0].numpy()
+            keypoints = whole_clip[:, times]  # (M, T', V, 3), a copy
+            if spec.motion:
+                after = whole_clip[:, np.minimum(times + 1, length - 1)]
+                after[:, times + 1 == length] = np.nan
+                keypoints = np.concatenate([keypoints, after], axis=1)
             if mirrored:
                 keypoints = keypoints[:, :, self.clips.skeleton.flip_index]
         return Sample(position, row["label"], frames, keypoints, affine)
@@ -271,7 +282,8 @@ def batch_inputs(batch: Batch, spec: InputSpec, skeleton: Skeleton) -> dict[str,
     if batch.keypoints is not None and spec.keypoints:
         points = transform_keypoints(select_persons(batch.keypoints, spec.persons), batch.affines, 1)
         points = torch.cat([2 * points[..., :2] - 1, points[..., 2:]], dim=-1)
-        inputs["pose"] = skeleton_stream(points, skeleton.parents, spec.stream)
+        points, after = points.chunk(2, dim=2) if spec.motion else (points, None)
+        inputs["pose"] = skeleton_stream(points, skeleton.parents, spec.stream, after)
     elif batch.keypoints is not None:
         points = transform_keypoints(batch.keypoints, batch.affines, spec.heatmap_size)
         size = (spec.heatmap_size, spec.heatmap_size)

@@ -33,7 +33,7 @@ class InputSpec:
         network: "cnn" takes heatmaps, one of SKELETON_NETWORKS the key-points themselves (the whole frame then, without
             a random crop), one of RGB_NETWORKS only frames.
         stream: what a skeleton network is fed of the key-points, one of STREAMS: where joints are, the vector from
-            each joint's neighbour towards the root to it, or the change of either to the next sampled frame.
+            each joint's neighbour towards the root to it, or the change of either to the clip's next frame.
         persons: how many people a skeleton network is fed: those with the highest scores where a clip has more.
         rotation: in training each clip is turned by up to so many degrees either way, about the middle of its crop.
         scaling: in training each clip is made larger or smaller by up to this share, alike in both directions.
@@ -74,6 +74,11 @@ class InputSpec:
     def keypoints(self) -> bool:
         """Whether the pose input is the key-points themselves, and no heatmaps of them."""
         return self.network in SKELETON_NETWORKS
+
+    @property
+    def motion(self) -> bool:
+        """Whether the network is fed changes, which need the frame after each sampled one, too."""
+        return self.keypoints and self.stream.endswith("motion")
 
     def channels(self, skeleton: Skeleton) -> int:
         """Channels of the heatmap input for a layout; joints where the input is key-points."""

@@ -16,7 +16,10 @@ __all__ = ["select_persons", "skeleton_stream"]
 
 
 def skeleton_stream(
-    points: Tensor, parents: Sequence[int] | npt.NDArray[np.int64], stream: str = "joint"
+    points: Tensor,
+    parents: Sequence[int] | npt.NDArray[np.int64],
+    stream: str = "joint",
+    after: Tensor | None = None,
 ) -> Tensor:
     """One of the four streams of a skeleton network (Shi et al., CVPR 2019, section 3.3; motion: Shi et al., TIP 2020).
 
@@ -24,7 +27,10 @@ def skeleton_stream(
         points: (N, M, T, V, 3) x, y and score; NaN, in x or y, = not seen.
         parents: (V,) the neighbour of each joint towards the root; the root is its own.
         stream: "joint" leaves them as they are; "bone" is joint minus parent, (0, 0) at the root; "joint-motion" and
-            "bone-motion" are what either changes by up to the next of the T frames, 0 in the last.
+            "bone-motion" are what either changes by up to the next frame.
+        after: for the motions, the points of the frame after each of the T frames, NaN where there is none; the next
+            of the T frames when omitted. Frames that were sampled from a clip are no neighbours in it, and in a short
+            one the next is often the same: what moves is told by the clip's own next frame, as published.
 
     Returns:
         (N, M, T, V, 3) of the same type. Scores of a difference are the mean of those of its two parts. Whatever a
@@ -36,10 +42,11 @@ def skeleton_stream(
     if stream.startswith("bone"):
         index = torch.as_tensor(parents, device=points.device)
         points = _difference(points, points[..., index, :])
+        after = None if after is None else _difference(after, after[..., index, :])
     if stream.endswith("motion"):
-        # Into the next frame; the last has none, and would be a rest that nobody saw.
-        moved = _difference(points[:, :, 1:], points[:, :, :-1])
-        points = torch.cat([moved, torch.full_like(points[:, :, :1], torch.nan)], dim=2)
+        if after is None:  # the last has none, and would be a rest that nobody saw
+            after = torch.cat([points[:, :, 1:], torch.full_like(points[:, :, :1], torch.nan)], dim=2)
+        points = _difference(after, points)
     unseen = points.isnan().any(dim=-1, keepdim=True)
     return points.masked_fill(unseen, 0.0)
 

@@ -1,4 +1,4 @@
-"""Published weights of skeleton graph networks, for another number of persons than they were trained with.
+"""Published weights of skeleton networks, for another number of persons than they were trained with.
 
 Their names need nothing: inside, our networks are called as PYSKL's are.
 """
@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from mgkit.models.graph_blocks import GraphNetwork
+from mgkit.models.hyperformer import Hyperformer
 
 __all__ = ["first_persons"]
 
@@ -18,11 +19,12 @@ _NORM = re.compile(r"(?:.*\.)?data_bn\.(?:weight|bias|running_mean|running_var)"
 
 
 def first_persons(
-    state: Mapping[str, Tensor], network: GraphNetwork
+    state: Mapping[str, Tensor], network: GraphNetwork | Hyperformer
 ) -> tuple[dict[str, Tensor], dict[str, str]]:
     """A file's weights with the input's normalisation cut to the persons that the network takes.
 
-    AAGCN and CTR-GCN normalise each person's values on their own ("MVC"), and the published ones are of two persons.
+    AAGCN, CTR-GCN and the hypergraph transformer normalise each person's values on their own ("MVC"), and the published
+    ones are of two persons.
     The first is the one that every clip has: its values serve a network of one person. Nothing else depends on the
     number of persons.
 

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from mgkit.errors import MgkitError
+from mgkit.models.graph_blocks import DataNorm
 from mgkit.models.graphs import SkeletonGraph
 from mgkit.models.hyperedges import body_parts, checked_partition, hop_distances
 from mgkit.models.recomputing import recomputed
@@ -222,6 +223,7 @@ class Hyperformer(nn.Module):
         torch.Size([2, 12, 5, 4, 1])
     """
 
+    data_norm: DataNorm = "MVC"
     hops: Tensor
     members: Tensor
 

@@ -25,6 +25,7 @@ from mgkit.models.checkpoint_files import Checkpoint, read_checkpoint
 from mgkit.models.fusion import CrossModalFusion
 from mgkit.models.graph_blocks import GraphNetwork
 from mgkit.models.graph_weights import first_persons
+from mgkit.models.hyperformer import Hyperformer
 from mgkit.models.merging import branch_state, merge_branches
 from mgkit.models.objective import Objective
 from mgkit.models.refinement import PrototypicalRefinement
@@ -243,7 +244,9 @@ def _suited(
         return mmaction2_tsm_names(state), {}
     if isinstance(backbone, VideoSwin):
         return video_swin_names(state), {}
-    return first_persons(state, backbone) if isinstance(backbone, GraphNetwork) else (state, {})
+    if isinstance(backbone, GraphNetwork | Hyperformer):
+        return first_persons(state, backbone)
+    return state, {}
 
 
 def _layout(model: Model) -> Layout:

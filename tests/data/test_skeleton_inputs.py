@@ -1,5 +1,6 @@
 """Key-points as skeleton networks read them: streams, people, and how clips are turned and resized."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,13 +17,14 @@ from mgkit.data.batches import (
     square_around,
     transform_keypoints,
     turned,
+    uniform_times,
 )
-from mgkit.data.clips import Clips
+from mgkit.data.clips import Clips, write_clip_folder
 from mgkit.data.inputs import STREAMS
 from mgkit.data.skeleton_inputs import select_persons, skeleton_stream
 from mgkit.data.skeletons import COCO17, IMIGUE22, Skeleton
 from mgkit.errors import MgkitError
-from tests.tiny import tiny_clips
+from tests.tiny import CLASSES, TRIANGLE, tiny_clips, tiny_row
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +83,27 @@ def test_a_joint_with_a_place_but_no_score_counts_as_unseen() -> None:
     assert found[0, 0, 0, 4].tolist() == [1, 1, 1]
 
 
+@pytest.mark.parametrize("stream", ["joint-motion", "bone-motion"])
+@pytest.mark.parametrize("training", [False, True])
+def test_what_moves_is_told_by_the_next_frame_of_the_clip(stream: str, training: bool, clips: Clips) -> None:
+    """As published (PYSKL takes differences of the whole clip, and samples afterwards): 25 frames of a clip of 10 show
+    most of them twice or more, and none is a rest. Per frame, in units of half the longer side."""
+    spec = InputSpec(pathways=("pose",), network="ctrgcn", pose_frames=25, stream=stream, flip=0)
+    for position, clip_id in enumerate(clips.ids):
+        whole = clips.pose(clip_id)[0].astype(np.float64)
+        if stream == "bone-motion":
+            whole = whole - whole[:, clips.skeleton.parents]
+        moved = np.zeros_like(whole)
+        moved[:-1] = 2 * np.diff(whole, axis=0) / 32
+        dataset = ClipDataset(clips, spec, training=training, seed=3)
+        found = batch_inputs(collate([dataset[0, position, 0]]), spec, clips.skeleton)["pose"]
+        assert found.shape == (1, 1, 25, 3, 3)
+        generator = np.random.default_rng([3, 0, position]) if training else None
+        times = uniform_times(10, 25, generator)
+        np.testing.assert_allclose(found[0, 0, :, :, :2].numpy(), moved[times][..., :2], atol=1e-5)
+        assert ((found[0, 0, :, :, 2] == 0).all(-1).numpy() == (times == 9)).all()
+
+
 def test_the_root_has_no_bone_and_the_last_frame_no_motion() -> None:
     points = some_points(unseen=0)
     assert (skeleton_stream(points, COCO17.parents, "bone")[..., COCO17.root, :2] == 0).all()
@@ -102,6 +125,22 @@ def test_the_people_with_the_highest_scores_are_kept_in_their_order() -> None:
     padded = select_persons(points, 6)
     assert padded.shape[1] == 6
     assert padded[0, 4:].isnan().all()
+
+
+def test_every_view_of_a_clip_shows_the_same_people(tmp_path: Path) -> None:
+    """One is surer in the first half, the other in the second, and over all the frames."""
+    pose = np.ones((2, 10, 3, 3), np.float32)
+    pose[0, :, :, 0], pose[1, :, :, 0] = 8, 24
+    pose[0, :5, :, 2], pose[0, 5:, :, 2] = 0.9, 0.1
+    pose[1, :5, :, 2], pose[1, 5:, :, 2] = 0.2, 0.9
+    clips = write_clip_folder(tmp_path, [tiny_row("two", 0, persons=2)], [pose], CLASSES, TRIANGLE)
+    spec = InputSpec(pathways=("pose",), network="stgcn", pose_frames=1, flip=0)
+    for training, count in ((False, 10), (True, 10)):
+        dataset = ClipDataset(clips, spec, training=training, views=10)
+        for i in range(count):
+            sample = dataset[(i, 0, 0) if training else (0, 0, i)]
+            found = batch_inputs(collate([sample]), spec, TRIANGLE)["pose"]
+            np.testing.assert_allclose(found[..., 0].numpy(), 0.5)
 
 
 def test_people_who_are_not_there_are_zero() -> None:

@@ -21,11 +21,15 @@ from mgkit.training.device import make_optimizer
 from mgkit.training.explaining import explain, over_skeleton
 from mgkit.training.inference import load_checkpoint
 from mgkit.training.inference import test as run_test
+from mgkit.training.outlines import outline
 from mgkit.training.recipes import Recipe
 from tests.tiny import TRIANGLE, tiny_clips
 from tests.training.training import assert_same_weights, fit, states
 
-TINY: dict[str, Any] = {"epochs": 2, "batch_size": 4, "embedding_dim": 8, "warmup_epochs": 0}
+# With refinement, which each of them can have.
+TINY: dict[str, Any] = {
+    "epochs": 2, "batch_size": 4, "embedding_dim": 8, "warmup_epochs": 0, "prototypes": True, "flip": 0.5
+}  # fmt: skip
 SMALL_POSE: dict[str, Any] = {
     **TINY,
     "pose_frames": 8,
@@ -153,7 +157,7 @@ def test_blocks_that_are_computed_again_change_nothing(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["ctrgcn", "ehct", "tsm", "semantic"])
-def test_refinement_can_be_switched_off(name: str, clips: Clips, tmp_path: Path) -> None:
+def test_without_refinement_there_is_no_loss_of_it(name: str, clips: Clips, tmp_path: Path) -> None:
     recipe = dataclasses.replace(SYSTEMS[name], prototypes=False, epochs=1)
     run = fit(clips, recipe, tmp_path / "run")
     assert not [column for column in run.history() if column.startswith("loss_pr")]
@@ -337,6 +341,26 @@ def test_bones_give_half_to_each_end() -> None:
         expected[..., joint] += sums[..., joint] / 2
         expected[..., parent] += sums[..., joint] / 2
     np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["aagcn", "ctrgcn", "hyperformer"])
+def test_weights_of_two_people_serve_one(name: str, tmp_path: Path) -> None:
+    two = dataclasses.replace(SYSTEMS[name], persons=2)
+    source = build_model(two, 4, 3, torch.Generator().manual_seed(0), skeleton=TRIANGLE).eval()
+    model = build_model(SYSTEMS[name], 4, 3, torch.Generator().manual_seed(1), skeleton=TRIANGLE).eval()
+    torch.nn.init.normal_(source.get_parameter("backbones.pose.data_bn.bias"))
+    write_published(tmp_path / "file.pth", source)
+    report = load_published(tmp_path / "file.pth", model)
+    assert set(report.adapted.values()) == {"of the file's 2 persons the first 1"}
+    x = torch.rand(2, 2, 8, 3, 3, generator=torch.Generator().manual_seed(2))
+    found = model({"pose": x[:, :1]})["pose"].features
+    torch.testing.assert_close(found, source({"pose": x})["pose"].features[..., :1])
+
+
+@pytest.mark.parametrize("name", ["stgcn", "hyperformer", "ehct", "tsm", "video_swin"])
+def test_only_the_3d_cnn_has_an_outline(name: str, clips: Clips) -> None:
+    with pytest.raises(MgkitError, match=r"network is .*: mg\.measure counts"):
+        outline(SYSTEMS[name], clips)
 
 
 @pytest.mark.parametrize("name", ["stgcn", "stgcnpp", "aagcn", "ctrgcn", "dgstgcn"])

@@ -34,7 +34,8 @@ ROOT = Path(__file__).resolve().parents[2]
 # comes from heatmaps and prototypes, which are float32.
 SAME: dict[str, Any] = {"dropout": 0.0, "batch_size": 5, "epochs": 2, "learning_rate": 0.01}
 GRAPH: dict[str, Any] = {
-    **SAME, "pose_frames": 8, "pose_width": 8, "pose_blocks": (1, 1), "embedding_dim": 8
+    **SAME, "pose_frames": 8, "pose_width": 8, "pose_blocks": (1, 1), "embedding_dim": 8,
+    "prototypes": True,
 }  # fmt: skip
 CLOSE = {"atol": 1e-5, "rtol": 1e-5}
 

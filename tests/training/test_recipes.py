@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import fields, replace
+from typing import Any
 
 import pytest
 import torch
@@ -103,3 +104,50 @@ def test_every_field_is_documented() -> None:
     assert Recipe.__doc__ is not None
     missing = [f.name for f in fields(Recipe) if f.name not in Recipe.__doc__]
     assert not missing
+
+
+# As in the published configurations: PYSKL's of its graph networks (HRNet key-points of NTU60) and of DG-STGCN, the
+# hypergraph transformer's of NTU120, MMAction2's of TSM and Video Swin, and the code of Li et al., 2023.
+PYSKL = {
+    "pose_frames": 100, "optimizer": "sgd", "nesterov": True, "momentum": 0.9, "weight_decay": 5e-4, "dropout": 0.0,
+    "schedule": "cosine", "gradient_clip": None, "label_smoothing": 0.0, "flip": 0.0,
+}  # fmt: skip
+SWIN = {"rgb_frames": 32, "optimizer": "adamw", "weight_decay": 0.05, "epochs": 30, "gradient_clip": None}
+PUBLISHED: dict[str, tuple[dict[str, Any], tuple[float, float]]] = {
+    **{
+        name: ({**PYSKL, "epochs": 16 * 5}, (0.1, 8 * 16))
+        for name in ("stgcn", "stgcnpp", "stgcnpp-strong", "aagcn", "ctrgcn")
+    },
+    "dgstgcn": ({**PYSKL, "epochs": 150}, (0.1, 4 * 16)),
+    **{
+        name: (
+            {**PYSKL, "pose_frames": 64, "schedule": "step", "milestones": (110, 120), "epochs": 140,
+             "weight_decay": 4e-4, "warmup_epochs": 5, "batch_size": 64},
+            (0.025, 64),
+        )
+        for name in ("hyperformer", "ehct")
+    },
+    "tsm": (
+        {"rgb_frames": 8, "schedule": "step", "milestones": (20, 40), "epochs": 50, "weight_decay": 1e-4,
+         "gradient_clip": 20.0, "nesterov": False, "dropout": 0.5},
+        (5 * 0.01, 8 * 8),
+    ),
+    "video-swin-tiny": ({**SWIN, "stochastic_depth": 0.1}, (1e-3, 64)),
+    "video-swin-small": ({**SWIN, "stochastic_depth": 0.2}, (1e-3, 64)),
+    "video-swin-base": ({**SWIN, "stochastic_depth": 0.3}, (1e-3, 64)),
+    "poseconv3d-semantic": (
+        {"pose_frames": 48, "halve_time": True, "sigma": 0.6, "crop_area": (0.56, 1.0), "flip": 0.5, "epochs": 100,
+         "schedule": "cosine", "weight_decay": 3e-4, "batch_size": 32, "gradient_clip": None, "nesterov": False,
+         "semantic_dim": 300, "semantic_weight": 20.0, "dropout": 0.5, "pose_blocks": (4, 6, 3), "pose_width": 32},
+        (0.4 / 6, 2 * 16),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_other_systems_are_trained_as_published(name: str) -> None:
+    settings, (rate, clips) = PUBLISHED[name]
+    recipe = recipes.RECIPES[name](**({"semantic": "names"} if name == "poseconv3d-semantic" else {}))
+    assert {key: getattr(recipe, key) for key in settings} == settings
+    assert not recipe.prototypes
+    assert recipe.learning_rate / recipe.learning_rate_batch == pytest.approx(rate / clips)
