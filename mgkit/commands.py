@@ -343,11 +343,12 @@ def review(options: Any) -> None:
 def show(options: Any) -> None:
     from mgkit.data.clips import load_clips
     from mgkit.results.runs import load_run
+    from mgkit.results.settings import settings_in_use
 
     if (options.folder / "config.json").is_file():
         run = load_run(options.folder)
         print(run)
-        for key, value in run.recipe.items():
+        for key, value in settings_in_use(run.recipe).items():
             if key != "stages":
                 print(f"  {key} = {value}")
         for split in run.splits():

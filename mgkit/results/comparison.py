@@ -15,6 +15,7 @@ from mgkit.errors import MgkitError, some
 from mgkit.results.compare import holm, paired, seed_difference, seed_mean, subject_interval
 from mgkit.results.metrics import macro_f1, mean_class_accuracy, top1, wilson
 from mgkit.results.runs import Predictions, Run, load_run
+from mgkit.results.settings import settings_in_use
 
 SETTING_KINDS = ("recipe.", "settings.", "test.")  # columns of the table that hold a setting begin so
 ABSENT = "-"  # of a setting that a run does not have
@@ -125,13 +126,15 @@ def differing_settings(runs: Sequence[Run], split: str | None = "test") -> list[
 
     How they were tested is part of it, unless `split` is None: of runs that are not tested yet.
 
+    What a network does not have (the blocks of the other pathway, the fusion of one pathway) is absent from it.
+
     Stages are compared by their pathway. A stage that only some runs have is one setting, `recipe.stages`, and not one
     for each of its own.
     """
     flat = []
     for run in runs:
         settings = {key: value for key, value in run.config.get("settings", {}).items() if key != "seed"}
-        recipe = {key: value for key, value in run.recipe.items() if key != "seed"}
+        recipe = {key: value for key, value in settings_in_use(run.recipe).items() if key != "seed"}
         tested = {} if split is None else _tested(run, split)
         flat.append(_flat("recipe", recipe) | _flat("settings", settings) | _flat("test", tested))
     everything = list(dict.fromkeys(key for one in flat for key in one))
@@ -159,6 +162,7 @@ def _flat(prefix: str, values: Mapping[str, Any]) -> dict[str, str]:
             stages = {"+".join(stage.get("pathways") or [str(i)]): stage for i, stage in enumerate(value)}
             out[name] = ", ".join(stages) or "none"
             for pathway, stage in stages.items():
+                stage = settings_in_use(stage)
                 out |= _flat(f"{name}.{pathway}", {k: v for k, v in stage.items() if k != "seed"})
         elif isinstance(value, dict):
             out |= _flat(name, value)

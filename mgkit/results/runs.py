@@ -109,6 +109,11 @@ class Run:
         return Skeleton.from_dict(self.config["data"]["skeleton"], where=str(self.root / "config.json"))
 
     @property
+    def scores_only(self) -> bool:
+        """Whether it was made of scores, imported ones or those of other runs, and has no network."""
+        return "imported" in self.recipe or "ensemble" in self.recipe
+
+    @property
     def pathways(self) -> tuple[str, ...]:
         """Which of "rgb" and "pose" the model has."""
         return tuple(self.config["pathways"])
@@ -215,6 +220,10 @@ class Run:
         """
         path = saliency_path(self.root, split)
         if not path.is_file():
+            if self.scores_only:
+                raise MgkitError(
+                    f"{self.root} was made of scores: it has no network to explain. Look at a run of its members."
+                )
             raise MgkitError(
                 f"{self.root} has no saliency of split {split!r}: run `mgkit explain {self.root} --split {split}`."
             )

@@ -77,10 +77,8 @@ def measure(
         into = run if isinstance(run, Run) else load_run(run)
         if classes is not None or skeleton is not None:
             raise MgkitError("a run knows its classes and skeleton: give mg.measure the run alone.")
-        if into.recipe.get("imported"):
-            raise MgkitError(
-                f"{into.root} was imported: it has scores and no network that could be measured."
-            )
+        if into.scores_only:
+            raise MgkitError(f"{into.root} was made of scores: it has no network that could be measured.")
         recipe = Recipe.from_dict(into.recipe, where=str(into.root / "config.json"))
         classes, skeleton = len(into.classes), into.skeleton if "pose" in recipe.pathways else None
         if split is not None and clips is None:

@@ -55,8 +55,8 @@ def outline(
         if not all(value is None for value in (clips, classes, joints, skeleton)):
             raise MgkitError("A run knows its classes and joints: give mg.outline the run alone.")
         run = recipe
-        if run.recipe.get("imported"):
-            raise MgkitError(f"{run.root} was imported: it has scores and no network that could be outlined.")
+        if run.scores_only:
+            raise MgkitError(f"{run.root} was made of scores: it has no network that could be outlined.")
         recipe = Recipe.from_dict(run.recipe, where=str(run.root / "config.json"))
         classes, skeleton = len(run.classes), run.skeleton if "pose" in recipe.pathways else None
     elif clips is not None:

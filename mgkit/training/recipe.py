@@ -343,6 +343,10 @@ class Recipe:
 
     @classmethod
     def from_dict(cls, value: Mapping[str, Any], where: str = "recipe") -> Recipe:
+        if "imported" in value or "ensemble" in value:
+            raise MgkitError(
+                f"{where}: this run was made of scores and has no network: do it with a run that the scores came from."
+            )
         known = {f.name for f in fields(cls)}
         unknown = sorted(set(value) - known)
         if unknown:

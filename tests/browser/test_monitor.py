@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import signal
@@ -70,6 +71,41 @@ def test_curves_numbers_and_stages(page: Page, tmp_path: Path, theme: str, width
     assert page.locator("[data-now=loss]").count() == 1
     page.locator("summary").click()
     assert page.locator("pre").inner_text() == "one\n<b>two</b>"
+    assert not bare.errors
+
+
+def test_lines_can_be_told_apart_and_ticks_are_round(page: Page, tmp_path: Path) -> None:
+    what = shown("finished")
+    what["parts"] = what["parts"][1:]
+    what["parts"][0] |= {
+        "state": "finished",
+        "live": {},
+        "epochs": 6,
+        "epoch": 6,
+        "epochs_done": [1, 2, 3, 4, 5, 6],
+    }
+    what["parts"][0]["curves"] = {
+        "loss": [3.7, 3, 2, 2, 1, 1], "loss_ce_pose": [1, 1, 1, 1, 1, 0.5], "loss_pr_pose": [1, 1, 0.5, 0.5, 0.5, 0.5],
+        "loss_groups_pose": [1.5, 1, 1, 1, 1, 0.5], "tp_pose": [137, 200, 300, 420, 520, 610],
+        "fn_pose": [563, 500, 400, 280, 180, 90], "fp_pose": [563, 500, 400, 280, 180, 90],
+    }  # fmt: skip
+    bare = show(page, tmp_path / "none", what)
+    expect(page.locator("[data-part]")).to_have_text(["✓ Training6 of 6"])
+    keys = page.locator("[data-panel=counts] .mgk-key").all_inner_texts()
+    assert [key.strip() for key in keys] == ["TP Pose", "FN = FP Pose"]
+    looks = [
+        (line.evaluate("line => line.style.stroke"), line.get_attribute("stroke-dasharray"))
+        for line in page.locator("[data-panel=loss] .mgk-key polyline").all()
+    ]
+    assert len(looks) == len(set(looks)) == 4
+    ticks = page.locator("[data-panel=counts] svg[role=img] text").all_text_contents()
+    assert ticks == ["0", "200", "400", "600", "0", "2", "4", "epoch 6"]
+    ticks = page.locator("[data-panel=loss] svg[role=img] text").all_text_contents()
+    assert ticks[:4] == ["0", "1", "2", "3"]
+    what = copy.deepcopy(what)
+    what["parts"][0]["curves"]["fp_pose"][2] = 399  # of a history that says otherwise each has its line
+    page.evaluate("shown => { window.model.set('shown', shown); window.model.save_changes(); }", what)
+    expect(page.locator("[data-panel=counts] .mgk-key")).to_have_text(["TP Pose", "FN Pose", "FP Pose"])
     assert not bare.errors
 
 

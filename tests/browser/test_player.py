@@ -11,9 +11,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, expect
 
 from mgkit.data.clips import Classes, Clips, load_clips
+from mgkit.data.inputs import InputSpec
 from mgkit.results.runs import Run
 from mgkit.views.widgets import ClipPlayer, Selection
 from mgkit.views.widgets.seen import seen_heatmaps
@@ -334,6 +335,20 @@ def test_toggles_change_what_is_drawn(page: Page, player_run: Run) -> None:
     check_joints(press("Limbs") if player.limbs else snap(bare)[1], walking_pose(40), 21, tolerance=1.5)
     plain = press("Skeleton")
     assert (plain == 0x3A).all()
+    assert bare.errors == []
+
+
+def test_a_network_that_is_fed_key_points(page: Page, player_clips: Clips) -> None:
+    """No choice of heatmaps that it was never fed; the frames whose key-points it was fed are marked."""
+    inputs = InputSpec(network="ctrgcn", pathways=("pose",), pose_frames=8)
+    bare = begin(page, ClipPlayer(player_clips, "a", inputs=inputs, frame=7), frame=7)
+    expect(page.locator("[data-trait=heatmap]")).to_be_hidden()
+    expect(page.locator(".mg-p-map")).to_have_count(0)
+    expect(page.locator(".mg-p-tick-pose")).to_have_count(8)
+    expect(page.locator("figcaption")).to_contain_text("seen by pose, 2 of 8")
+    page.locator(".mg-player").press("ArrowRight")
+    wait(bare, "a", 8)
+    expect(page.locator("figcaption")).not_to_contain_text("seen by")
     assert bare.errors == []
 
 

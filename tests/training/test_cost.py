@@ -130,7 +130,7 @@ def test_what_cannot_be_measured_is_refused(clips: Clips, tmp_path: Path) -> Non
     )  # fmt: skip
     recipe = tiny_pose_only()
     for given, message in (
-        ({"run": imported}, "was imported"),
+        ({"run": imported}, "was made of scores"),
         ({"run": recipe}, "needs clips, or classes="),
         ({"run": recipe, "classes": 3}, "depends on the skeleton"),
         ({"run": recipe, "clips": clips, "classes": 3}, "either clips or numbers"),

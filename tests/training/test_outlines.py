@@ -64,10 +64,17 @@ def test_a_skeleton_network_is_outlined_of_clips_or_a_skeleton(tmp_path: Path) -
         mg.outline(recipe, classes=3, joints=5, skeleton=clips.skeleton)
 
 
-def test_an_imported_run_has_none(tmp_path: Path) -> None:
-    run = Run(tmp_path / "run", {"recipe": {"imported": "scores.csv"}, "pathways": ["pose"], "data": {}})
-    with pytest.raises(MgkitError, match="was imported"):
+@pytest.mark.parametrize("recipe", [{"imported": True}, {"ensemble": {"weights": [0.5, 0.5]}}])
+def test_a_run_that_was_made_of_scores_has_none(tmp_path: Path, recipe: dict[str, Any]) -> None:
+    run = Run(tmp_path / "run", {"recipe": recipe, "pathways": [], "data": {}})
+    with pytest.raises(MgkitError, match="was made of scores"):
         mg.outline(run)
+    with pytest.raises(MgkitError, match="was made of scores"):
+        mg.measure(run)
+    with pytest.raises(MgkitError, match="was made of scores"):
+        recipes.Recipe.from_dict(recipe)
+    with pytest.raises(MgkitError, match="was made of scores"):
+        run.saliency()
 
 
 def test_clips_know_the_classes_and_the_heatmaps(tmp_path: Path) -> None:

@@ -333,6 +333,21 @@ def test_curves_show_stages_and_steps_of_the_rate(tmp_path: Path, make_run: Call
     assert {"RGB CE", "Pose prototypes", "total", "Fused", "RGB alone"} <= set(shown)
 
 
+def test_curves_tell_terms_apart_and_mark_no_schedule(tmp_path: Path, make_run: Callable[..., Run]) -> None:
+    run = fake_run(tmp_path / "run", make_run(9).clips(), pathways=("pose",), epochs=9, splits=())
+    history = run.history()
+    history["loss_groups_pose"] = history["loss_semantic_pose"] = 1.0
+    history["learning_rate"] = [0.1, 0.4, 0.7, 1, 1, 1, 1, 0.1, 0.1]  # a warm-up and a step
+    history.to_csv(run.root / "history.csv", index=False)
+    figure = figures.training_curves(run)
+    assert [text.get_text() for text in texts(figure) if "lr" in text.get_text()] == ["lr ÷ 10"] * 2
+    legend = figure.figure.axes[0].get_legend()
+    assert legend is not None
+    looks = [(line.get_color(), line.get_linestyle()) for line in legend.get_lines()]
+    assert len(looks) == len(set(looks))
+    assert {"Pose groups", "Pose semantic"} <= {text.get_text() for text in legend.get_texts()}
+
+
 def test_curves_of_the_first_epoch_and_before_it(tmp_path: Path, make_run: Callable[..., Run]) -> None:
     run = fake_run(tmp_path / "one", make_run(9).clips(), epochs=1, splits=())
     check(figures.training_curves(run), VENUES["cvpr"][1])

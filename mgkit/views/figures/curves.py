@@ -251,8 +251,13 @@ def _loss_style(name: str, others: dict[str, str]) -> dict[str, Any]:
     rest = " ".join(word for word in term.split("_") if word != pathway)
     rest = {"ce": "CE", "pr": "prototypes"}.get(rest, rest)
     shown = " ".join(filter(None, [OUTPUT_NAMES.get(pathway or "", ""), rest])) or term
-    colour = OUTPUT_COLOURS[pathway] if pathway else others.setdefault(term, OTHER_COLOURS[len(others) % 4])
-    return {"label": shown, "color": colour, "linestyle": "--" if rest != "CE" and pathway else "-"}
+    if pathway and rest in ("CE", "prototypes"):
+        return {"label": shown, "color": OUTPUT_COLOURS[pathway], "linestyle": "-" if rest == "CE" else "--"}
+    return {
+        "label": shown,
+        "color": others.setdefault(term, OTHER_COLOURS[len(others) % 4]),
+        "linestyle": "-",
+    }
 
 
 def _draw_losses(axes: Axes, history: pd.DataFrame, losses: list[str], seeds: Seeds | None = None) -> None:
@@ -309,14 +314,14 @@ def _draw_accuracy(axes: Axes, history: pd.DataFrame, suffix: str = "", seeds: S
 
 
 def _mark_rates(axes: Axes, history: pd.DataFrame) -> None:
-    """A line where the learning rate steps; a rate that changes at every epoch is a schedule, not steps."""
+    """A line where the learning rate steps; one that changes at several epochs on end is a schedule, not steps."""
     if "learning_rate" not in history or len(history) < 2:
         return
     rates, epochs = history["learning_rate"].to_numpy(), history["epoch"].to_numpy()
     steps = np.flatnonzero(~np.isclose(rates[1:], rates[:-1], rtol=1e-3, atol=0)) + 1
-    if len(steps) > max(4, 0.25 * len(rates)):
-        return
     for i in steps:
+        if i - 1 in steps or i + 1 in steps:
+            continue
         axes.axvline((epochs[i] + epochs[i - 1]) / 2, color=FAINT, linewidth=0.7, zorder=0)
         factor = rates[i - 1] / rates[i] if rates[i] > 0 else np.inf
         told = f"lr ÷ {factor:.3g}" if factor > 1 else f"lr × {1 / factor:.3g}"

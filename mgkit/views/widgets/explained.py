@@ -20,6 +20,10 @@ def clip_saliency(run: Run, split: str, saliency: Saliency | None, clip_id: str)
         parts of the picture row by row: 255 times what `scaled` gives) and `time` (per frame the sum of all its values,
         nats). `size` is G.
     """
+    if saliency is None and run.scores_only:
+        return {
+            "empty": f"{run.name} was made of scores: it has no network whose decisions could be explained."
+        }
     if saliency is None:
         return {
             "empty": f"Nothing of {run.name} is explained yet: run `mgkit explain {run.root} --split {split}`."

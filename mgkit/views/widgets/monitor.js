@@ -13,6 +13,15 @@ const clock = seconds => {
 };
 const short = value => (value === 0 ? "0" : Math.abs(value) < 0.001 ? value.toExponential(0) : String(Number(value.toPrecision(3))));
 
+const alike = (one, other) => Boolean(one && other) && one.length === other.length && one.every((value, i) => value === other[i]);
+
+/** About `count` round values from 0 to `most`: steps of 1, 2 or 5 times a power of ten; of whole numbers at least 1. */
+function roundTicks(most, count, whole = false) {
+    const size = 10 ** Math.floor(Math.log10(most / count));
+    const step = Math.max(whole ? 1 : 0, size * ([1, 2, 5, 10].find(factor => factor * size >= most / count) ?? 10));
+    return Array.from({ length: Math.floor(most / step * (1 + 1e-9)) + 1 }, (_, i) => Number((i * step).toPrecision(6)));
+}
+
 // The lines of each panel: name in the history, words, colour, dashed?
 function linesOf(part, panel) {
     const names = [...new Set([...Object.keys(part.curves), ...Object.keys(part.live)])], lines = [];
@@ -23,8 +32,8 @@ function linesOf(part, panel) {
             const term = words.filter(word => word !== pathway).map(word => ({ ce: "CE", pr: "prototypes" })[word] ?? word).join(" ");
             lines.push({
                 name, text: words.length ? [OUTPUT_NAMES[pathway], term].filter(Boolean).join(" ") : "total",
-                colour: !words.length ? "var(--mgk-ink)" : pathway ? OUTPUT_COLOURS[pathway] : OTHER_TERMS[other++ % 4],
-                dashed: Boolean(pathway) && term !== "CE",
+                colour: !words.length ? "var(--mgk-ink)" : pathway && ["CE", "prototypes"].includes(term) ? OUTPUT_COLOURS[pathway] : OTHER_TERMS[other++ % 4],
+                dashed: Boolean(pathway) && term === "prototypes",
             });
         }
     } else if (panel === "accuracy") {
@@ -36,9 +45,14 @@ function linesOf(part, panel) {
         if (names.includes("learning_rate")) lines.push({ name: "learning_rate", text: "", colour: "var(--mgk-ink)", dashed: false });
     } else
         for (const role of ["TP", "FN", "FP"])
-            for (const pathway of ["rgb", "pose"])
-                if (names.includes(`${role.toLowerCase()}_${pathway}`))
-                    lines.push({ name: `${role.toLowerCase()}_${pathway}`, text: `${role} ${OUTPUT_NAMES[pathway]}`, colour: ROLE_COLOURS[role], dashed: pathway === "pose" && names.includes("tp_rgb") });
+            for (const pathway of ["rgb", "pose"]) {
+                const name = `${role.toLowerCase()}_${pathway}`;
+                if (!names.includes(name)) continue;
+                // Each clip that its class lacks is one too many of another: the two lines are the same, so there is one.
+                const twin = role === "FN" && alike(part.curves[name], part.curves[`fp_${pathway}`]);
+                if (role === "FP" && alike(part.curves[name], part.curves[`fn_${pathway}`])) continue;
+                lines.push({ name, text: `${twin ? "FN = FP" : role} ${OUTPUT_NAMES[pathway]}`, colour: ROLE_COLOURS[role], dashed: pathway === "pose" && names.includes("tp_rgb") });
+            }
     return lines;
 }
 
@@ -76,14 +90,13 @@ function drawPanel(panel, part, width) {
     const last = Math.max(1, Math.min(part.epochs || 1, Math.ceil(1.25 * Math.max(at ?? 0, ...all.map(point => point[0])))));
     const most = panel.key === "accuracy" ? 1 : 1.06 * Math.max(...all.map(point => point[1])) || 1;
     const x = epoch => left + (width - left - right) * Math.min(1, epoch / last), y = value => top + (height - top - bottom) * (1 - Math.max(0, value) / most);
-    for (const share of [0, 0.5, 1]) {
-        const value = panel.key === "accuracy" ? `${100 * share}%` : short(share * most / (share ? 1.06 : 1));
-        const level = panel.key === "accuracy" ? share * most : share * most / 1.06;
+    for (const value of panel.key === "accuracy" ? [0, 0.5, 1] : roundTicks(most, 5))
         panel.svg.append(
-            svg("line", { x1: left, x2: width - right, y1: y(level), y2: y(level), style: "stroke: var(--mgk-line)" }),
-            svg("text", { x: left - 5, y: y(level) + 4, "text-anchor": "end" }, value));
-    }
-    for (const epoch of [...new Set([0, Math.round(last / 2), last])])
+            svg("line", { x1: left, x2: width - right, y1: y(value), y2: y(value), style: "stroke: var(--mgk-line)" }),
+            svg("text", { x: left - 5, y: y(value) + 4, "text-anchor": "end" }, panel.key === "accuracy" ? `${100 * value}%` : short(value)));
+    // The last one says what they count, and is kept free of its neighbour.
+    const epochs = roundTicks(last, 5, true).filter(epoch => x(last) - x(epoch) > 62);
+    for (const epoch of [...epochs, last])
         panel.svg.append(svg("text", { x: x(epoch), y: height - 5, "text-anchor": epoch === last ? "end" : "middle" }, epoch === last ? `epoch ${last}` : String(epoch)));
     for (const { line, points, last: tip } of series) {
         const placed = points.map(([epoch, value]) => [x(epoch).toFixed(1), y(value).toFixed(1)]);
@@ -141,7 +154,8 @@ function render({ model, el }) {
         resume.textContent = armed === "resume" ? "Go on training?" : "Resume";
         no.hidden = !armed;
         const bad = ["failed", "killed", "silent", "interrupted", "none"].includes(shown.state) || (shown.state === "running" && !shown.can_stop);
-        told.textContent = [problem, bad ? shown.message : ""].filter(Boolean).join(" · ");
+        const untrained = shown.state === "finished" && !shown.parts.length; // made of scores: there is nothing but the message
+        told.textContent = [problem, bad || untrained ? shown.message : ""].filter(Boolean).join(" · ");
         if (!shown.parts.length && !told.textContent) told.textContent = "The curves appear here once a training has begun in this folder.";
         told.hidden = !told.textContent;
 
@@ -153,7 +167,7 @@ function render({ model, el }) {
             } })));
         shown.parts.forEach((one, i) => {
             const button = steps.children[i];
-            button.replaceChildren(`${one.state === "finished" ? "✓ " : one.current ? "● " : "○ "}${PART_NAMES[one.name] ?? one.name}`,
+            button.replaceChildren(`${one.state === "finished" ? "✓ " : one.current ? "● " : "○ "}${shown.parts.length > 1 ? PART_NAMES[one.name] ?? one.name : "Training"}`,
                 element("small", { textContent: `${one.epoch} of ${one.epochs}` }));
             button.setAttribute("aria-pressed", String(one === part));
             button.title = STATE_WORDS[one.state] ?? one.state;

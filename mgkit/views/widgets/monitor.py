@@ -136,7 +136,12 @@ def snapshot(job: Job) -> dict[str, Any]:
         if (root / "config.json").is_file():
             run = load_run(root)
             shown["name"] = run.name
-            shown["parts"] = _parts(run, state.name)
+            if run.scores_only:
+                shown["message"] = (
+                    "This run was made of scores, not trained here: there are no curves to follow."
+                )
+            else:
+                shown["parts"] = _parts(run, state.name)
     except MgkitError as error:
         shown["message"] = str(error)
     return shown

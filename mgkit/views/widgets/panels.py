@@ -72,6 +72,11 @@ class Panels:
         """Of which it is known what they are fed."""
         return () if self._spec is None else tuple(self._spec.pathways)
 
+    @property
+    def heatmapped(self) -> bool:
+        """Whether the network is fed heatmaps, and not the key-points themselves or frames alone."""
+        return self._spec is not None and "pose" in self._spec.pathways and not self._spec.keypoints
+
     def __contains__(self, clip_id: object) -> bool:
         return clip_id in self._ids
 
@@ -103,7 +108,7 @@ class Panels:
         if spec is not None:
             times = seen.sampled(spec, frames.meta["total"], self.view)
             panel["sampled"] = {name: times[name].tolist() for name in self.pathways}
-            if heat and "pose" in times and not spec.keypoints and frames.meta["pose"] is not None:
+            if heat and self.heatmapped and frames.meta["pose"] is not None:
                 maps = self._cache.get(
                     (clip_id, "heat"),
                     lambda: pack_heatmaps(seen.seen_heatmaps(self.clips, clip_id, spec, self.view)),

@@ -266,8 +266,10 @@ function render({ model, el }) {
     const { rgb, pose } = clip.sampled;
     const lost = clip.jpegs && !picture ? "this frame cannot be decoded here" : "";
     const what = !clip.jpegs ? "no video" : !clip.pose ? "no pose" : model.get("frames") === "hide" ? "video hidden" : "";
-    const by = rgb && rgb.includes(number) ? [h("i", { style: `background:${style.outputs.rgb}` }), `seen by RGB, ${rgb.indexOf(number) + 1} of ${rgb.length}`] : [];
-    figure.below.replaceChildren(h("span", {}, `frame ${number}`), ...[lost || what].filter(Boolean).map((text) => h("span", {}, text)), by.length ? h("span", {}, ...by) : "");
+    const by = (key, name, times) => times?.includes(number) && h("span", {}, h("i", { style: `background:${style.outputs[key]}` }), `seen by ${name}, ${times.indexOf(number) + 1} of ${times.length}`);
+    // Heatmaps say it themselves, where they are.
+    const seen = [by("rgb", "RGB", rgb), !figure.map && by("pose", "pose", pose)];
+    figure.below.replaceChildren(h("span", {}, `frame ${number}`), ...[lost || what].filter(Boolean).map((text) => h("span", {}, text)), ...seen.filter(Boolean));
     if (!figure.map || !clip.maps) return;
     const at = nearest(pose, number);
     drawMap(figure.map, clip, at, model.get("heatmap"), style);

@@ -79,7 +79,7 @@ class ClipPlayer(anywidget.AnyWidget):
     # Size and opacity of joints and limbs by their score.
     confidence = traitlets.Bool(False).tag(sync=True)
     frames = traitlets.Enum(("show", "dim", "hide"), "show").tag(sync=True)
-    # The maximum over all joints (or limbs), or a colour a side.
+    # The maximum over all joints (or limbs), or a colour a side; nothing where a network is fed no heatmaps.
     heatmap = traitlets.Enum(("off", "max", "sides"), "off").tag(sync=True)
     # What the decision rests on, where `mgkit explain` was run: over time, on the joints and on the picture.
     saliency = traitlets.Bool(False).tag(sync=True)
@@ -131,7 +131,7 @@ class ClipPlayer(anywidget.AnyWidget):
         _check_options(type(self), options)
         if compare and compare not in NEIGHBOURS:
             there.row(compare)  # an unknown clip is refused by name
-        if "heatmap" not in options and "pose" in self._panels.pathways:
+        if "heatmap" not in options and self._panels.heatmapped:
             options["heatmap"] = "max"
         self.selection = self._all_clips(clip_ids, clip_id) if selection is None else selection
         layout = there.skeleton
@@ -252,7 +252,7 @@ class ClipPlayer(anywidget.AnyWidget):
             "count": len(ids),
             "description": self.selection.description,
             "neighbours": [[key, name] for key, name in neighbours.items()],
-            "can_map": "pose" in self._panels.pathways,
+            "can_map": self._panels.heatmapped,
             "can_explain": self._panels.run is not None,
             "view": list(self._panels.view),
             "panels": [],

@@ -7,11 +7,14 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from mgkit.data.clips import Classes
 from mgkit.errors import MgkitError
 from mgkit.results.jobs import Job
 from mgkit.results.runs import Run, append_history, write_live, write_status
+from mgkit.results.scores import import_scores
 from mgkit.views.widgets import TrainingMonitor
 
 
@@ -152,3 +155,14 @@ def test_the_picture_that_stands_in(root: Path, tmp_path: Path) -> None:
         data = bundle[0] if isinstance(bundle, tuple) else bundle
         monitor.close()
         assert wanted in data["text/html"]
+
+
+def test_a_run_that_was_made_of_scores_has_nothing_to_follow(tmp_path: Path) -> None:
+    run = import_scores(
+        tmp_path / "scores", name="theirs", clip_ids=["a", "b"], labels=[0, 1], probabilities=np.eye(2),
+        classes=Classes(("x", "y")),
+    )  # fmt: skip
+    widget = TrainingMonitor(run)
+    assert (widget.shown["state"], widget.shown["parts"]) == ("finished", [])
+    assert "made of scores" in widget.shown["message"]
+    widget.close()

@@ -66,6 +66,16 @@ def test_clips_alone_with_the_input_of_a_network(player_clips: Clips) -> None:
     assert (panel["heat"]["width"], panel["heat"]["count"]) == (8, 8)
 
 
+def test_a_network_that_is_fed_key_points_has_no_heatmaps_to_show(player_clips: Clips) -> None:
+    inputs = InputSpec(network="ctrgcn", pathways=("pose",), pose_frames=8, stream="bone")
+    player = ClipPlayer(player_clips, inputs=inputs)
+    assert player.content["can_map"] is False
+    assert player.heatmap == "off"
+    assert player.content["panels"][0]["sampled"] == {"pose": [2, 7, 12, 17, 22, 27, 32, 37]}
+    player.heatmap = "max"
+    assert player.content["panels"][0]["heat"] is None
+
+
 def test_a_run(player_run: Run) -> None:
     player = ClipPlayer(player_run)
     panel = player.content["panels"][0]
