@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import signal
-import subprocess
-import sys
 import tempfile
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +22,8 @@ from mgkit.training.recipes import Recipe
 from mgkit.training.status import lost_process, out_of_memory, stopping
 from tests.tiny import tiny_clips
 from tests.training.training import assert_same_run, fit, tiny, tiny_pose_only
+from tests.training.training import main as train_once
 
-ROOT = Path(__file__).resolve().parents[2]
 # Dropout, a memory, several parts a batch and drawn clips: all that has a state to lose.
 EVERYTHING: dict[str, Any] = {
     "dropout": 0.5, "prototype_memory": 9, "accumulation": 2, "sampling": "balanced", "batch_size": 5,
@@ -63,12 +63,23 @@ def raising(error: BaseException) -> Any:
     return act
 
 
-def start_process(clips: Clips, out: Path, recipe: Recipe, **options: Any) -> subprocess.Popen[str]:
+@pytest.fixture(scope="module")
+def forkserver() -> ForkServerContext:
+    """Starts processes that have imported torch before they begin."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["tests.training.training"])
+    return context
+
+
+def trained(
+    context: ForkServerContext, clips: Clips, out: Path, recipe: Recipe, **options: Any
+) -> int | None:
+    """Train in another process; its exit status."""
     words = [str(clips.root), str(out), json.dumps(recipe.to_dict()), json.dumps(options)]
-    return subprocess.Popen(
-        [sys.executable, "-m", "tests.training.training", *words], cwd=ROOT, stderr=subprocess.PIPE, text=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )  # fmt: skip
+    process = context.Process(target=train_once, args=words)
+    process.start()
+    process.join()
+    return process.exitcode
 
 
 def test_the_same_run_twice_is_the_same_to_the_last_bit(clips: Clips, run: Run, tmp_path: Path) -> None:
@@ -82,14 +93,14 @@ def test_saving_after_every_step_changes_nothing(clips: Clips, run: Run, tmp_pat
 
 
 @pytest.mark.slow
-def test_killed_again_and_again_it_ends_with_the_same_weights(clips: Clips, run: Run, tmp_path: Path) -> None:
+def test_killed_again_and_again_it_ends_with_the_same_weights(
+    clips: Clips, run: Run, tmp_path: Path, forkserver: ForkServerContext
+) -> None:
     """By SIGKILL in the middle of steps of all three stages; benchmarks/kill_and_resume.py kills at random moments."""
     for kill_at in (5, 9, 16, 17):
-        process = start_process(
-            clips, tmp_path / "run", tiny(**EVERYTHING), checkpoint_minutes=0, kill_at=kill_at
-        )
-        _, errors = process.communicate(timeout=120)
-        assert process.returncode == -signal.SIGKILL, errors
+        options = {"checkpoint_minutes": 0, "kill_at": kill_at}
+        status = trained(forkserver, clips, tmp_path / "run", tiny(**EVERYTHING), **options)
+        assert status == -signal.SIGKILL
         assert load_run(tmp_path / "run").status()["state"] == "running"
     assert_same_run(run, fit(clips, tiny(**EVERYTHING), tmp_path / "run"))
 
@@ -222,7 +233,9 @@ def test_a_folder_that_turns_read_only_is_said_and_the_run_resumes(
 
 
 @pytest.mark.slow
-def test_a_disk_that_is_full_leaves_the_last_whole_checkpoint(clips: Clips, tmp_path: Path) -> None:
+def test_a_disk_that_is_full_leaves_the_last_whole_checkpoint(
+    clips: Clips, tmp_path: Path, forkserver: ForkServerContext
+) -> None:
     """Files may not grow beyond half of what a checkpoint needs: writing it fails half-way, as on a full disk."""
     recipe, out = tiny_pose_only(), tmp_path / "run"
     with pytest.MonkeyPatch.context() as patch:
@@ -230,20 +243,11 @@ def test_a_disk_that_is_full_leaves_the_last_whole_checkpoint(clips: Clips, tmp_
         with pytest.raises(KeyboardInterrupt):
             fit(clips, recipe, out, checkpoint_minutes=0)
     before = (out / "checkpoints" / "step.pt").read_bytes()
-    code = (
-        "import resource, sys, tests.training.training as t\n"
-        f"resource.setrlimit(resource.RLIMIT_FSIZE, ({len(before) // 2}, {len(before) // 2}))\n"
-        "t.main(*sys.argv[1:])"
-    )
-    words = [str(clips.root), str(out), json.dumps(recipe.to_dict()), json.dumps({"checkpoint_minutes": 0})]
-    done = subprocess.run(
-        [sys.executable, "-c", code, *words], cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True, text=True,
-    )  # fmt: skip
-    assert "cannot be written (File too large): free some space" in done.stderr
+    options = {"checkpoint_minutes": 0, "largest_file": len(before) // 2}
+    assert trained(forkserver, clips, out, recipe, **options) == 1
     status = load_run(out).status()
     assert status["state"] == "failed"
-    assert "free some space" in status["message"]
+    assert "cannot be written (File too large): free some space" in status["message"]
     assert (out / "checkpoints" / "step.pt").read_bytes() == before
     assert not [path for path in out.rglob(".*") if path.name != ".lock"]
     assert_same_run(fit(clips, recipe, tmp_path / "whole"), fit(clips, recipe, out))

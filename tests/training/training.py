@@ -1,8 +1,9 @@
 """A training on a few small clips, for the tests that look at how it goes on, and for processes that they start.
 
 As a program it trains once: `python -m tests.training.training CLIPS OUT RECIPE.json [OPTIONS.json]`; the options are
-those of `train`, and "test" (a split to test afterwards), "kill_at" (die by SIGKILL before that part of a batch) or
-"stop_at" (the first process alone gets a SIGTERM there).
+those of `train`, and "test" (a split to test afterwards), "kill_at" (die by SIGKILL before that part of a batch),
+"stop_at" (the first process alone gets a SIGTERM there) or "largest_file" (bytes beyond which no file grows, as if the
+disk were full).
 """
 
 from __future__ import annotations
@@ -80,6 +81,10 @@ def main(clips: str, out: str, recipe: str, options: str = "{}") -> None:
     torch.set_num_threads(1)
     chosen: dict[str, Any] = {"workers": 0, "device": "cpu", "progress": False, **json.loads(options)}
     split, kill_at, stop_at = (chosen.pop(key, None) for key in ("test", "kill_at", "stop_at"))
+    if largest := chosen.pop("largest_file", None):
+        import resource  # not on Windows
+
+        resource.setrlimit(resource.RLIMIT_FSIZE, (largest, largest))
     if kill_at or stop_at:
         real, calls = loop.batch_inputs, 0
 
