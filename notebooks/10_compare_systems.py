@@ -22,7 +22,7 @@
 # | | 2 CPU cores | GPU |
 # |---|---|---|
 # | once the runs are there | a quarter of a minute | the same: nothing is trained |
-# | making them, narrow | a quarter of an hour | shorter (not measured) |
+# | making them, narrow | ten minutes | shorter (not measured) |
 #
 # Stop whenever you like: the same cell goes on.
 
@@ -60,7 +60,8 @@ folder = Path(RUN or f"{mg.run_folder(clips)}-systems")
 # %% [markdown]
 # ## Recipes
 # A recipe says all of a system. Every one takes changes: another stream (`stream="bone"`), other settings
-# (`epochs=30`), the refinement by prototypes off (`prototypes=False`) or on, which it is here for all of them.
+# (`epochs=30`), and the refinement by prototypes. None was published with it, and it is off; `prototypes=True` adds it to
+# any of them, as here to CTR-GCN.
 #
 # PoseConv3D with a semantic loss also learns vectors of the class names. Point it to a file of word vectors
 # (`"glove.6B.300d.txt"`) or a sentence model (`"sentence:all-MiniLM-L6-v2"`); `"names"` needs neither: each word of the
@@ -75,6 +76,7 @@ systems = {
     "ST-GCN++, strong augmentation": recipes.stgcnpp_strong(),
     "AAGCN": recipes.aagcn(),
     "CTR-GCN": recipes.ctrgcn(),
+    "CTR-GCN + prototypes": recipes.ctrgcn(prototypes=True),
     "CTR-GCN, bones": recipes.ctrgcn(stream="bone"),
     "DG-STGCN": recipes.dgstgcn(),
     "Hypergraph transformer": recipes.hyperformer(),

@@ -251,7 +251,7 @@ def narrow(recipe: Recipe, **changes: Any) -> Recipe:
             "narrow() is for networks of one pathway; mg.recipes.demo() is the narrow two-pathway one."
         )
     common: dict[str, Any] = {
-        "embedding_dim": 64, "alpha": 0.05, "epochs": 20, "batch_size": 16, "learning_rate_batch": 16,
+        "embedding_dim": 64, "alpha": 0.05, "epochs": 12, "batch_size": 16, "learning_rate_batch": 16,
         "schedule": "cosine", "warmup_epochs": 1, "dropout": min(recipe.dropout, 0.2),
     }  # fmt: skip
     by_network: dict[str, Any] = {

@@ -21,7 +21,6 @@ from mgkit.training.device import make_optimizer
 from mgkit.training.explaining import explain, over_skeleton
 from mgkit.training.inference import load_checkpoint
 from mgkit.training.inference import test as run_test
-from mgkit.training.outlines import outline
 from mgkit.training.recipes import Recipe
 from tests.tiny import TRIANGLE, tiny_clips
 from tests.training.training import assert_same_weights, fit, states
@@ -355,12 +354,6 @@ def test_weights_of_two_people_serve_one(name: str, tmp_path: Path) -> None:
     x = torch.rand(2, 2, 8, 3, 3, generator=torch.Generator().manual_seed(2))
     found = model({"pose": x[:, :1]})["pose"].features
     torch.testing.assert_close(found, source({"pose": x})["pose"].features[..., :1])
-
-
-@pytest.mark.parametrize("name", ["stgcn", "hyperformer", "ehct", "tsm", "video_swin"])
-def test_only_the_3d_cnn_has_an_outline(name: str, clips: Clips) -> None:
-    with pytest.raises(MgkitError, match=r"network is .*: mg\.measure counts"):
-        outline(SYSTEMS[name], clips)
 
 
 @pytest.mark.parametrize("name", ["stgcn", "stgcnpp", "aagcn", "ctrgcn", "dgstgcn"])

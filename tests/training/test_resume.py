@@ -6,6 +6,7 @@ import json
 import multiprocessing
 import os
 import signal
+import sys
 import tempfile
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
