@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from mgkit.data.clips import Clips
-from mgkit.data.skeletons import COCO17, IMIGUE22, Skeleton
+from mgkit.data.skeletons import BODY25, COCO17, IMIGUE22, KINECT25, Skeleton
 from mgkit.errors import MgkitError
 from mgkit.models import load_published, recompute_blocks, write_published
 from mgkit.models.batch_norm import freeze_statistics
@@ -204,6 +204,26 @@ def test_a_skeleton_network_of_another_layout_keeps_its_own_graph(tmp_path: Path
         load_published(tmp_path / "file.pth", model, joints=[0, 1, 2])
 
 
+@pytest.mark.parametrize("name", ["stgcn", "stgcnpp", "aagcn", "ctrgcn", "dgstgcn", "hyperformer"])
+def test_a_layout_of_as_many_joints_is_another_layout(name: str, tmp_path: Path) -> None:
+    """Two of 25 joints: what has an entry a joint keeps the model's, though it would fit; all else is the file's."""
+    source, model = (
+        build_model(SYSTEMS[name], 4, 25, torch.Generator().manual_seed(seed), skeleton=skeleton)
+        for seed, skeleton in enumerate((KINECT25, BODY25))
+    )
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    write_published(tmp_path / "file.pth", source)
+    report = load_published(tmp_path / "file.pth", model, joints="new")
+    bound = [key for key, why in report.left.items() if why == "the joints are new"]
+    assert bound
+    assert {key.rpartition(".")[0].rpartition(".")[2] for key in bound if "data_bn" in key} == {"data_bn"}
+    for key, value in model.state_dict().items():
+        published = key.replace("backbones.pose.", "backbone.")
+        assert torch.equal(value, before[key] if published in bound else source.state_dict()[key]), key
+        joints = value.ndim and 25 in value.shape and "backbones" in key
+        assert not joints or published in bound, key  # a matrix or a row of the joints
+
+
 def test_a_training_starts_from_a_file(clips: Clips, tmp_path: Path) -> None:
     recipe = dataclasses.replace(SYSTEMS["stgcnpp"], epochs=1)
     source = build_model(recipe, 9, 3, torch.Generator().manual_seed(5), skeleton=clips.skeleton)
@@ -379,8 +399,11 @@ def test_published_skeleton_files_start_a_training(name: str, reference_dir: Pat
         model = build_model(recipe, classes, len(skeleton), g, skeleton=skeleton)
         report = load_published(tmp_path / "file.pth", model, **options)
         for key, value in model.state_dict().items():
-            theirs = published.get(key.replace("backbones.pose.", "backbone."))
-            if key.startswith("backbones.") and theirs is not None and theirs.shape == value.shape:
+            name_there = key.replace("backbones.pose.", "backbone.")
+            theirs = published.get(name_there)
+            if name_there in report.left:  # of COCO's joints
+                assert options.get("joints") == "new", key
+            elif key.startswith("backbones.") and theirs is not None and theirs.shape == value.shape:
                 assert torch.equal(value, theirs), key
         if not options:
             assert set(report.left) == {"meta"}
