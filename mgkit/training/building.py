@@ -12,7 +12,7 @@ from torch import nn
 from mgkit.data.clips import Clips
 from mgkit.data.inputs import SKELETON_NETWORKS
 from mgkit.data.skeletons import Skeleton
-from mgkit.data.word_vectors import class_vectors
+from mgkit.data.word_vectors import ClassVectors, class_vectors
 from mgkit.errors import MgkitError, some
 from mgkit.models import (
     Objective,
@@ -239,21 +239,22 @@ def build_head(
     return PathwayHead(channels, num_classes, **settings)
 
 
-def semantic_vectors(recipe: Recipe, clips: Clips) -> npt.NDArray[np.float32] | None:
-    """(K, `recipe.semantic_dim`) vectors of the class names of clips; None for a recipe without a semantic loss.
+def semantic_vectors(recipe: Recipe, clips: Clips) -> ClassVectors | None:
+    """Vectors (K, `recipe.semantic_dim`) of the class names of clips; None for a recipe without a semantic loss.
 
     Raises:
         MgkitError: the vectors cannot be had (see `class_vectors`), or have another width than the recipe says.
     """
     if not recipe.semantic:
         return None
-    vectors = class_vectors(clips.classes.names, recipe.semantic).vectors
-    if vectors.shape[1] != recipe.semantic_dim:
+    found = class_vectors(clips.classes.names, recipe.semantic)
+    width = found.vectors.shape[1]
+    if width != recipe.semantic_dim:
         raise MgkitError(
-            f"{recipe.semantic} has vectors of {vectors.shape[1]} numbers, and the recipe says {recipe.semantic_dim}: "
-            f"set semantic_dim={vectors.shape[1]}."
+            f"{recipe.semantic} has vectors of {width} numbers, and the recipe says {recipe.semantic_dim}: "
+            f"set semantic_dim={width}."
         )
-    return vectors
+    return found
 
 
 def _auxiliary_losses(

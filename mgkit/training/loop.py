@@ -179,7 +179,8 @@ def _run(job: Job, recipe: Recipe, out: Path, start: Start | None) -> None:
     train_set = ClipDataset(training_clips, spec, training=True, seed=seed)
     val_set = None if val_clips is None else ClipDataset(val_clips, spec, training=False)
     given = find_start(start, recipe, clips)
-    vectors = semantic_vectors(recipe, clips)
+    named = semantic_vectors(recipe, clips)
+    vectors = None if named is None else named.vectors
     settings: dict[str, Any] = {"seed": seed, "train_split": job.train_split, "val_split": job.val_split}
     if vectors is not None:
         settings["class_vectors"] = hashlib.sha256(vectors.tobytes()).hexdigest()
@@ -199,6 +200,8 @@ def _run(job: Job, recipe: Recipe, out: Path, start: Start | None) -> None:
             out, recipe=recipe.to_dict(), settings=settings, clips=clips, pathways=recipe.pathways,
             environment=environment(fabric, seed, clips.fingerprint),
         )  # fmt: skip
+        if named is not None:  # words that the source does not know are said
+            _write_text(out / "class_vectors.txt", str(named))
         state = str(run.status()["state"])
         if state != "finished" and "rgb" in recipe.pathways:
             check_videos([training_clips] if val_clips is None else [training_clips, val_clips])
@@ -209,6 +212,8 @@ def _run(job: Job, recipe: Recipe, out: Path, start: Start | None) -> None:
         if progress:
             Progress(recipe.name).say(f"{recipe.name}: already finished in {out}")
         return
+    if progress and named is not None and named.missing:
+        Progress(recipe.name).say(str(named))
 
     with ExitStack() as held:
 

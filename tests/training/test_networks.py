@@ -325,12 +325,16 @@ def test_the_backbone_learns_at_its_own_rate(clips: Clips, tmp_path: Path) -> No
             assert torch.equal(value, parameters[name]) == name.startswith("backbones."), name
 
 
-def test_class_vectors_are_part_of_the_run(clips: Clips, tmp_path: Path) -> None:
+def test_class_vectors_are_part_of_the_run(
+    clips: Clips, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     file = tmp_path / "vectors.txt"
-    words = ["red", "blue", "still", "moving"]
+    words = ["red", "blue", "still"]
     file.write_text("".join(f"{word} {i}.5 1.0 {i * i}.0\n" for i, word in enumerate(words)))
     recipe = dataclasses.replace(SYSTEMS["semantic"], semantic=str(file), semantic_dim=3, epochs=1)
-    run = fit(clips, recipe, tmp_path / "run")
+    run = fit(clips, recipe, tmp_path / "run", progress=True)
+    for said in (capsys.readouterr().err, (run.root / "class_vectors.txt").read_text()):
+        assert "red moving: without moving" in said
     saved = load_checkpoint(run.checkpoint("best"))["objective"]["auxiliary.semantic.vectors"]
     np.testing.assert_allclose(saved.numpy()[0], [(0.5 + 2.5) / 2, 1.0, (0 + 4) / 2])  # "red still"
     file.write_text(file.read_text().replace("0.5", "0.25"))
