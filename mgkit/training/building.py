@@ -38,7 +38,7 @@ from mgkit.models.tsm import tsm_resnet
 from mgkit.models.video_swin import SwinSize, video_swin
 from mgkit.training.recipe import Recipe
 
-__all__ = ["build_model", "build_objective", "check_network", "class_weights", "input_shapes"]
+__all__ = ["build_model", "build_objective", "check_network", "class_weights", "input_shapes", "weigh_groups"]
 
 GRAPH_NETWORKS = {"stgcn": stgcn, "stgcnpp": stgcnpp, "aagcn": aagcn, "ctrgcn": ctrgcn, "dgstgcn": dgstgcn}
 
@@ -316,6 +316,18 @@ def build_objective(
         detach_probability=recipe.detach_probability,
         generator=generator,
     )
+
+
+def weigh_groups(
+    model: SinglePathway | TwoPathway, objective: Objective, counts: npt.NDArray[np.int64]
+) -> None:
+    """Let the losses of groups of classes weigh the groups that the model has, in place.
+
+    Weights of other clips, which a training can start from, bring the groups along that they were learnt on.
+    """
+    for head in model.heads.values():
+        if isinstance(head, GroupedHead):
+            objective.auxiliary["groups"] = GroupLoss(others_weights(counts, head.class_group))
 
 
 def class_weights(recipe: Recipe, counts: npt.NDArray[np.int64]) -> npt.NDArray[np.float64] | None:

@@ -34,7 +34,13 @@ from mgkit.progress import Progress
 from mgkit.results.beginning import create_run
 from mgkit.results.metrics import macro_f1, top1
 from mgkit.results.runs import Run, append_history, load_run, write_prototypes, write_status
-from mgkit.training.building import build_model, build_objective, check_network, semantic_vectors
+from mgkit.training.building import (
+    build_model,
+    build_objective,
+    check_network,
+    semantic_vectors,
+    weigh_groups,
+)
 from mgkit.training.checkpoints import Checkpoints, Position, remove_left_overs
 from mgkit.training.device import (
     cpu_threads,
@@ -293,6 +299,7 @@ def _train(
     }
     checkpoints = Checkpoints(fabric, out, parts, job.checkpoint_minutes)
     at = checkpoints.position()
+    weigh_groups(model, objective, counts)
     on_first(fabric, lambda: logs.open(load_run(out).config, at.epoch))
     if job.compiled:
         model.compile()

@@ -16,7 +16,13 @@ from mgkit.errors import MgkitError
 from mgkit.models import load_published, recompute_blocks, write_published
 from mgkit.models.batch_norm import freeze_statistics
 from mgkit.training import recipes
-from mgkit.training.building import build_model, build_objective, input_shapes, semantic_vectors
+from mgkit.training.building import (
+    build_model,
+    build_objective,
+    input_shapes,
+    semantic_vectors,
+    weigh_groups,
+)
 from mgkit.training.device import make_optimizer
 from mgkit.training.explaining import explain, over_skeleton
 from mgkit.training.inference import load_checkpoint
@@ -202,6 +208,16 @@ def test_a_skeleton_network_of_another_layout_keeps_its_own_graph(tmp_path: Path
         assert torch.equal(value, source.state_dict()[key] if same_shape else before[key]), key
     with pytest.raises(MgkitError, match="joints= of a skeleton network is 'new'"):
         load_published(tmp_path / "file.pth", model, joints=[0, 1, 2])
+
+
+def test_groups_that_came_with_the_weights_are_weighed() -> None:
+    """A training on other clips begins from them: what was frequent there is rare here."""
+    recipe, here, there = SYSTEMS["ehct"], np.array([9, 8, 2, 1]), np.array([1, 2, 8, 9])
+    model = build_model(recipe, 4, 3, torch.Generator().manual_seed(0), skeleton=TRIANGLE, class_counts=there)
+    objective = build_objective(recipe, 4, torch.Generator().manual_seed(0), here)
+    weigh_groups(model, objective, here)
+    assert model.heads["pose"].class_group.tolist() == [1, 1, 0, 0]
+    np.testing.assert_allclose(objective.auxiliary["groups"].others.numpy(), [3 / 17, 1.0], rtol=1e-6)
 
 
 @pytest.mark.parametrize("name", ["stgcn", "stgcnpp", "aagcn", "ctrgcn", "dgstgcn", "hyperformer"])
