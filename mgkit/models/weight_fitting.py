@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from numbers import Integral
@@ -23,6 +24,10 @@ __all__ = ["LoadReport", "Mapped", "fit", "map_slices"]
 
 # For each of the model's classes or joints the file's index or None for a new one; all new; or the same ones.
 Mapped = Sequence[int | None] | Literal["new"] | None
+
+
+# Weights of skeleton networks with an entry for each joint: of no use on other joints, though they be as many.
+_OF_THE_JOINTS = re.compile(r"\.(data_bn\.\w+|A|PA|outer|add_coeff|conv_sa\.weight)$")
 
 
 @dataclass(frozen=True)
@@ -94,7 +99,7 @@ def fit(
             layout == "same"
             and joints == "new"
             and ours.startswith("backbones.")
-            and value.shape != own[ours].shape
+            and (value.shape != own[ours].shape or _OF_THE_JOINTS.search(ours))
         ):
             left[name] = "the joints are new"
             renewed.add(ours)
@@ -189,6 +194,7 @@ def map_slices(value: Tensor, own: Tensor, dim: int, mapping: Mapped, what: str)
 
 def _remedy(names: Iterable[str]) -> str:
     remedies = {
+        ".group_classifier.": "Build the model with the weights' class_groups, or give classes='new'.",
         ".classifier.": "For other classes give classes= (classes='new' to train the classifier anew).",
         "backbones.pose.stem.conv.weight": "For other joints give joints=.",
         ".embedding.": "Build the model with the embedding_dim of the weights.",

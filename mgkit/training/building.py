@@ -12,8 +12,8 @@ from torch import nn
 from mgkit.data.clips import Clips
 from mgkit.data.inputs import SKELETON_NETWORKS
 from mgkit.data.skeletons import Skeleton
-from mgkit.data.word_vectors import class_vectors
-from mgkit.errors import MgkitError, some
+from mgkit.data.word_vectors import ClassVectors, class_vectors
+from mgkit.errors import MgkitError
 from mgkit.models import (
     Objective,
     PathwayHead,
@@ -25,7 +25,6 @@ from mgkit.models import (
     two_pathway,
 )
 from mgkit.models.aagcn import aagcn
-from mgkit.models.batch_norm import freeze_statistics
 from mgkit.models.ctrgcn import ctrgcn
 from mgkit.models.dgstgcn import dgstgcn
 from mgkit.models.graphs import SkeletonGraph
@@ -38,7 +37,7 @@ from mgkit.models.tsm import tsm_resnet
 from mgkit.models.video_swin import SwinSize, video_swin
 from mgkit.training.recipe import Recipe
 
-__all__ = ["build_model", "build_objective", "check_network", "class_weights", "input_shapes"]
+__all__ = ["build_model", "build_objective", "class_weights", "input_shapes", "weigh_groups"]
 
 GRAPH_NETWORKS = {"stgcn": stgcn, "stgcnpp": stgcnpp, "aagcn": aagcn, "ctrgcn": ctrgcn, "dgstgcn": dgstgcn}
 
@@ -136,58 +135,6 @@ def build_model(
     return model
 
 
-def check_network(recipe: Recipe, clips: Clips, smallest: int) -> None:
-    """Build a recipe's network for clips, and show it a batch, without any of the numbers: it costs no memory.
-
-    What does not fit together is then refused before anything is written, or trained.
-
-    Args:
-        recipe: of one network; its stages are recipes of their own.
-        clips: what it shall be trained on.
-        smallest: the clips of the smallest part of a batch, which BatchNorm must be able to normalise.
-
-    Raises:
-        MgkitError: no such network can be made or trained; the message names the settings that it is made of.
-    """
-    spec, skeleton = recipe.input_spec(), clips.skeleton if "pose" in recipe.pathways else None
-    if spec.keypoints:
-        most = int(clips.table["persons"].max())
-        if recipe.persons > max(2, most):  # published networks are of two, whatever the clips
-            raise MgkitError(
-                f"recipe: persons is {recipe.persons}, but no clip has more than {most}: the others would be nobody."
-            )
-    settings = {name: getattr(recipe, name) for name in _shaping(recipe)}
-    try:
-        with torch.random.fork_rng(devices=[]), torch.device("meta"), torch.no_grad():
-            model = build_model(recipe, len(clips.classes), spec.channels(clips.skeleton), skeleton=skeleton)
-            if recipe.batch_norm == "frozen":
-                freeze_statistics(model.train())
-            model(
-                {
-                    name: torch.empty((smallest, *shape))
-                    for name, shape in input_shapes(recipe, skeleton).items()
-                }
-            )
-    except (MgkitError, ValueError, RuntimeError) as error:
-        raise MgkitError(
-            f"recipe: there is no such network as that of {some([f'{k}={v!r}' for k, v in settings.items()], 9)}, for "
-            f"{len(clips.classes)} classes and batches of {smallest} clips or more: {error}"
-        ) from None
-
-
-def _shaping(recipe: Recipe) -> list[str]:
-    """The settings that a recipe's network and its input are shaped by."""
-    names = ["network"]
-    if "rgb" in recipe.pathways:
-        names += ["rgb_frames", "rgb_size", "rgb_width", "rgb_blocks"]
-    if "pose" in recipe.pathways:
-        last = "persons" if recipe.input_spec().keypoints else "heatmap_size"
-        names += ["pose_frames", "pose_width", "pose_blocks", last]
-    if recipe.two_pathway and recipe.fusion is not None:
-        names.append("fusion_heads")
-    return names + (["class_groups"] if recipe.class_groups else [])
-
-
 def build_backbone(
     recipe: Recipe, input_channels: int, skeleton: Skeleton | None, generator: torch.Generator | None
 ) -> Backbone:
@@ -244,21 +191,22 @@ def build_head(
     return PathwayHead(channels, num_classes, **settings)
 
 
-def semantic_vectors(recipe: Recipe, clips: Clips) -> npt.NDArray[np.float32] | None:
-    """(K, `recipe.semantic_dim`) vectors of the class names of clips; None for a recipe without a semantic loss.
+def semantic_vectors(recipe: Recipe, clips: Clips) -> ClassVectors | None:
+    """Vectors (K, `recipe.semantic_dim`) of the class names of clips; None for a recipe without a semantic loss.
 
     Raises:
         MgkitError: the vectors cannot be had (see `class_vectors`), or have another width than the recipe says.
     """
     if not recipe.semantic:
         return None
-    vectors = class_vectors(clips.classes.names, recipe.semantic).vectors
-    if vectors.shape[1] != recipe.semantic_dim:
+    found = class_vectors(clips.classes.names, recipe.semantic)
+    width = found.vectors.shape[1]
+    if width != recipe.semantic_dim:
         raise MgkitError(
-            f"{recipe.semantic} has vectors of {vectors.shape[1]} numbers, and the recipe says {recipe.semantic_dim}: "
-            f"set semantic_dim={vectors.shape[1]}."
+            f"{recipe.semantic} has vectors of {width} numbers, and the recipe says {recipe.semantic_dim}: "
+            f"set semantic_dim={width}."
         )
-    return vectors
+    return found
 
 
 def _auxiliary_losses(
@@ -320,6 +268,18 @@ def build_objective(
         detach_probability=recipe.detach_probability,
         generator=generator,
     )
+
+
+def weigh_groups(
+    model: SinglePathway | TwoPathway, objective: Objective, counts: npt.NDArray[np.int64]
+) -> None:
+    """Let the losses of groups of classes weigh the groups that the model has, in place.
+
+    Weights of other clips, which a training can start from, bring the groups along that they were learnt on.
+    """
+    for head in model.heads.values():
+        if isinstance(head, GroupedHead):
+            objective.auxiliary["groups"] = GroupLoss(others_weights(counts, head.class_group))
 
 
 def class_weights(recipe: Recipe, counts: npt.NDArray[np.int64]) -> npt.NDArray[np.float64] | None:

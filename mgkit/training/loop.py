@@ -34,9 +34,14 @@ from mgkit.progress import Progress
 from mgkit.results.beginning import create_run
 from mgkit.results.metrics import macro_f1, top1
 from mgkit.results.runs import Run, append_history, load_run, write_prototypes, write_status
-from mgkit.training.building import build_model, build_objective, check_network, semantic_vectors
+from mgkit.training.building import (
+    build_model,
+    build_objective,
+    semantic_vectors,
+    weigh_groups,
+)
 from mgkit.training.checkpoints import Checkpoints, Position, remove_left_overs
-from mgkit.training.checks import check_networks, check_training
+from mgkit.training.checks import check_network, check_training, smallest_part
 from mgkit.training.device import (
     cpu_threads,
     default_workers,
@@ -150,7 +155,6 @@ def train(
         save_memory,
         compiled,
     )
-    check_networks(recipe, clips)
     _run(plan, recipe, Path(out), start)
     return load_run(out)
 
@@ -181,14 +185,15 @@ def _run(plan: Plan, recipe: Recipe, out: Path, start: Start | None) -> None:
     train_set = ClipDataset(training_clips, spec, training=True, seed=seed)
     val_set = None if val_clips is None else ClipDataset(val_clips, spec, training=False)
     given = find_start(start, recipe, clips)
-    vectors = semantic_vectors(recipe, clips)
+    named = semantic_vectors(recipe, clips)
+    vectors = None if named is None else named.vectors
     settings: dict[str, Any] = {"seed": seed, "train_split": plan.train_split, "val_split": plan.val_split}
     if vectors is not None:
         settings["class_vectors"] = hashlib.sha256(vectors.tobytes()).hexdigest()
     begun = (out / "checkpoints" / "last.pt").is_file()
     if not begun:
         for part in (recipe, *recipe.stages):
-            check_network(part, training_clips, _smallest_part(len(training_clips), part))
+            check_network(part, training_clips, smallest_part(len(training_clips), part))
     if given:
         settings["start"] = start_settings(given, recipe)
         if not begun:
@@ -201,6 +206,8 @@ def _run(plan: Plan, recipe: Recipe, out: Path, start: Start | None) -> None:
             out, recipe=recipe.to_dict(), settings=settings, clips=clips, pathways=recipe.pathways,
             environment=environment(fabric, seed, clips.fingerprint),
         )  # fmt: skip
+        if named is not None:  # words that the source does not know are said
+            _write_text(out / "class_vectors.txt", str(named))
         state = str(run.status()["state"])
         if state != "finished" and "rgb" in recipe.pathways:
             check_videos([training_clips] if val_clips is None else [training_clips, val_clips])
@@ -211,6 +218,8 @@ def _run(plan: Plan, recipe: Recipe, out: Path, start: Start | None) -> None:
         if progress:
             Progress(recipe.name).say(f"{recipe.name}: already finished in {out}")
         return
+    if progress and named is not None and named.missing:
+        Progress(recipe.name).say(str(named))
 
     with ExitStack() as held:
 
@@ -242,12 +251,6 @@ def _run(plan: Plan, recipe: Recipe, out: Path, start: Start | None) -> None:
             status.message = _train(
                 plan, recipe, train_set, val_set, out, first, workers, progress, logs, stop, vectors
             )
-
-
-def _smallest_part(clips: int, recipe: Recipe) -> int:
-    """Clips of the smallest part in which an epoch's batches are taken."""
-    batches = {min(clips, recipe.batch_size), clips % recipe.batch_size or recipe.batch_size}
-    return min(max(1, batch // recipe.accumulation) for batch in batches)
 
 
 def _train(
@@ -292,6 +295,7 @@ def _train(
     at = checkpoints.position()
     # A process that was killed between the last checkpoint and its status has left an older status.
     on_first(fabric, lambda: write_status(out, "running", at.epoch, recipe.epochs))
+    weigh_groups(model, objective, counts)
     on_first(fabric, lambda: logs.open(load_run(out).config, at.epoch))
     if plan.compiled:
         model.compile()

@@ -11,12 +11,18 @@ import pytest
 import torch
 
 from mgkit.data.clips import Clips
-from mgkit.data.skeletons import COCO17, IMIGUE22, Skeleton
+from mgkit.data.skeletons import BODY25, COCO17, IMIGUE22, KINECT25, Skeleton
 from mgkit.errors import MgkitError
 from mgkit.models import load_published, recompute_blocks, write_published
 from mgkit.models.batch_norm import freeze_statistics
 from mgkit.training import recipes
-from mgkit.training.building import build_model, build_objective, input_shapes, semantic_vectors
+from mgkit.training.building import (
+    build_model,
+    build_objective,
+    input_shapes,
+    semantic_vectors,
+    weigh_groups,
+)
 from mgkit.training.device import make_optimizer
 from mgkit.training.explaining import explain, over_skeleton
 from mgkit.training.inference import load_checkpoint
@@ -203,6 +209,36 @@ def test_a_skeleton_network_of_another_layout_keeps_its_own_graph(tmp_path: Path
         load_published(tmp_path / "file.pth", model, joints=[0, 1, 2])
 
 
+def test_groups_that_came_with_the_weights_are_weighed() -> None:
+    """A training on other clips begins from them: what was frequent there is rare here."""
+    recipe, here, there = SYSTEMS["ehct"], np.array([9, 8, 2, 1]), np.array([1, 2, 8, 9])
+    model = build_model(recipe, 4, 3, torch.Generator().manual_seed(0), skeleton=TRIANGLE, class_counts=there)
+    objective = build_objective(recipe, 4, torch.Generator().manual_seed(0), here)
+    weigh_groups(model, objective, here)
+    assert model.heads["pose"].class_group.tolist() == [1, 1, 0, 0]
+    np.testing.assert_allclose(objective.auxiliary["groups"].others.numpy(), [3 / 17, 1.0], rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["stgcn", "stgcnpp", "aagcn", "ctrgcn", "dgstgcn", "hyperformer"])
+def test_a_layout_of_as_many_joints_is_another_layout(name: str, tmp_path: Path) -> None:
+    """Two of 25 joints: what has an entry a joint keeps the model's, though it would fit; all else is the file's."""
+    source, model = (
+        build_model(SYSTEMS[name], 4, 25, torch.Generator().manual_seed(seed), skeleton=skeleton)
+        for seed, skeleton in enumerate((KINECT25, BODY25))
+    )
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    write_published(tmp_path / "file.pth", source)
+    report = load_published(tmp_path / "file.pth", model, joints="new")
+    bound = [key for key, why in report.left.items() if why == "the joints are new"]
+    assert bound
+    assert {key.rpartition(".")[0].rpartition(".")[2] for key in bound if "data_bn" in key} == {"data_bn"}
+    for key, value in model.state_dict().items():
+        published = key.replace("backbones.pose.", "backbone.")
+        assert torch.equal(value, before[key] if published in bound else source.state_dict()[key]), key
+        joints = value.ndim and 25 in value.shape and "backbones" in key
+        assert not joints or published in bound, key  # a matrix or a row of the joints
+
+
 def test_a_training_starts_from_a_file(clips: Clips, tmp_path: Path) -> None:
     recipe = dataclasses.replace(SYSTEMS["stgcnpp"], epochs=1)
     source = build_model(recipe, 9, 3, torch.Generator().manual_seed(5), skeleton=clips.skeleton)
@@ -304,12 +340,16 @@ def test_the_backbone_learns_at_its_own_rate(clips: Clips, tmp_path: Path) -> No
             assert torch.equal(value, parameters[name]) == name.startswith("backbones."), name
 
 
-def test_class_vectors_are_part_of_the_run(clips: Clips, tmp_path: Path) -> None:
+def test_class_vectors_are_part_of_the_run(
+    clips: Clips, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     file = tmp_path / "vectors.txt"
-    words = ["red", "blue", "still", "moving"]
+    words = ["red", "blue", "still"]
     file.write_text("".join(f"{word} {i}.5 1.0 {i * i}.0\n" for i, word in enumerate(words)))
     recipe = dataclasses.replace(SYSTEMS["semantic"], semantic=str(file), semantic_dim=3, epochs=1)
-    run = fit(clips, recipe, tmp_path / "run")
+    run = fit(clips, recipe, tmp_path / "run", progress=True)
+    for said in (capsys.readouterr().err, (run.root / "class_vectors.txt").read_text()):
+        assert "red moving: without moving" in said
     saved = load_checkpoint(run.checkpoint("best"))["objective"]["auxiliary.semantic.vectors"]
     np.testing.assert_allclose(saved.numpy()[0], [(0.5 + 2.5) / 2, 1.0, (0 + 4) / 2])  # "red still"
     file.write_text(file.read_text().replace("0.5", "0.25"))
@@ -372,8 +412,11 @@ def test_published_skeleton_files_start_a_training(name: str, reference_dir: Pat
         model = build_model(recipe, classes, len(skeleton), g, skeleton=skeleton)
         report = load_published(tmp_path / "file.pth", model, **options)
         for key, value in model.state_dict().items():
-            theirs = published.get(key.replace("backbones.pose.", "backbone."))
-            if key.startswith("backbones.") and theirs is not None and theirs.shape == value.shape:
+            name_there = key.replace("backbones.pose.", "backbone.")
+            theirs = published.get(name_there)
+            if name_there in report.left:  # of COCO's joints
+                assert options.get("joints") == "new", key
+            elif key.startswith("backbones.") and theirs is not None and theirs.shape == value.shape:
                 assert torch.equal(value, theirs), key
         if not options:
             assert set(report.left) == {"meta"}
