@@ -33,8 +33,8 @@ def settings_in_use(recipe: Mapping[str, Any]) -> dict[str, Any]:
     """A recipe, as a run records it, without what its network does not have, and with "network" in front.
 
     Left out are settings of the other pathway, of what joins two pathways, of heatmaps where key-points are fed, of
-    prototypes where there are none, the milestones of a cosine schedule and the momentum of AdamW. One that does not say its
-    pathways (of a run made of scores) is returned as it is.
+    prototypes where there are none, the milestones of a cosine schedule and the momentum of AdamW. One that does not
+    say its pathways (of a run made of scores) is returned as it is.
     """
     pathways = recipe.get("pathways")
     if not pathways:
