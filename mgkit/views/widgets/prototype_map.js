@@ -233,7 +233,7 @@ class PrototypeMapView {
         if (!this.root.isConnected) return;
         const { model } = this, dark = this.theme?.dark;
         if (!this.image) this.theme = themeOf(this.root);
-        if (dark !== undefined && dark !== this.theme.dark) this.fill();
+        if (dark !== this.theme.dark) this.fill(); // also when it is first known, as in a cell that had no size before
         const room = this.root.clientWidth || 640, wide = room >= MAP_WIDE;
         this.root.classList.toggle("mgk-narrow", !wide);
         const width = Math.max(160, Math.min(model.get("width") ?? Infinity, wide ? room - 24 - Math.max(220, Math.min(300, 0.26 * room)) : room - 4)), height = model.get("height");
