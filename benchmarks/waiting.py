@@ -1,11 +1,12 @@
-"""How the threads of a convolution wait for each other, on cores that are free and on cores that are not.
+"""How long the threads of a convolution spin while they wait for each other, on cores that others want or do not want.
 
     python benchmarks/waiting.py
-    python benchmarks/waiting.py --threads 1 2 --rounds 3
+    python benchmarks/waiting.py --beside 4
 
-A step of the demo recipe (inputs, forward, loss, backward, SGD) in a process of its own, once with OpenMP as it comes,
-which spins for some milliseconds before a waiting thread sleeps (the baseline), and once with OMP_WAIT_POLICY=PASSIVE,
-under which it sleeps at once. The two take turns; "beside" is how many processes do nothing but count meanwhile.
+Training steps of the demo recipe (inputs, forward, loss, backward, SGD) on two threads, in a process for each setting
+of OpenMP: as it comes, which is 300,000 turns of a loop before a waiting thread sleeps (the baseline), a thirtieth of
+that, and asleep at once. They take turns, and one works at a time; `--beside` starts processes that do nothing but
+count meanwhile. GNU's OpenMP alone reads GOMP_SPINCOUNT.
 """
 
 from __future__ import annotations
@@ -24,87 +25,92 @@ import numpy as np
 
 from benchmarks.timing import machine
 
-DEFAULT, PASSIVE = "as it comes", "PASSIVE"
+SETTINGS = {
+    "as it comes": {},
+    "GOMP_SPINCOUNT=10000": {"GOMP_SPINCOUNT": "10000"},
+    "OMP_WAIT_POLICY=PASSIVE": {"OMP_WAIT_POLICY": "PASSIVE"},
+}
 COUNT = "while True: pass"
 
 
-def print_steps(threads: int, batch: int, steps: int) -> None:
-    """In a process of its own: wall and processor milliseconds of each step, after two that do not count."""
-    import torch  # before mgkit, which names a policy where none is named
+def answer(threads: int, batch: int) -> None:
+    """In a process of its own: for each number read, so many steps; their wall and processor milliseconds."""
+    import torch
 
     from benchmarks.step import Bench, Way, made_batch
     from mgkit.training.recipes import RECIPES
 
-    torch.set_num_threads(threads)
     recipe = RECIPES["demo"]()
     bench, made = Bench(Way("mgkit"), recipe, torch.device("cpu")), made_batch(recipe, batch)
-    spent = []
-    for number in range(steps + 2):
-        wall, processor = time.perf_counter(), time.process_time()
-        bench.train(made)
-        if number > 1:
+    torch.set_num_threads(threads)
+    bench.train(made)
+    print("ready", flush=True)
+    for line in sys.stdin:
+        spent = []
+        for _ in range(int(line)):
+            wall, processor = time.perf_counter(), time.process_time()
+            bench.train(made)
             spent.append([1e3 * (time.perf_counter() - wall), 1e3 * (time.process_time() - processor)])
-    print(json.dumps(spent))
+        print(json.dumps(spent), flush=True)
 
 
-def measured(way: str, threads: int, beside: int, batch: int, steps: int) -> list[list[float]]:
-    environment = {
-        name: value for name, value in os.environ.items() if not name.startswith(("OMP_", "GOMP_"))
-    }
-    if way == PASSIVE:
-        environment["OMP_WAIT_POLICY"] = "PASSIVE"
-    counting = [subprocess.Popen([sys.executable, "-c", COUNT]) for _ in range(beside)]
-    given = {"--steps-of": threads, "--batch": batch, "--steps": steps}
-    command = [sys.executable, __file__, *(f"{name}={value}" for name, value in given.items())]
-    try:
-        found = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
-    finally:
-        for process in counting:
-            process.kill()
-            process.wait()
-    return json.loads(found.splitlines()[-1])
+def start(setting: dict[str, str], threads: int, batch: int) -> subprocess.Popen[str]:
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("OMP_", "GOMP_"))} | setting
+    command = [sys.executable, __file__, "--answer", f"--threads={threads}", f"--batch={batch}"]
+    process = subprocess.Popen(
+        command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    return process
+
+
+def steps(process: subprocess.Popen[str], count: int) -> list[list[float]]:
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write(f"{count}\n")
+    process.stdin.flush()
+    return json.loads(process.stdout.readline())
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
-    parser.add_argument(
-        "--beside",
-        type=int,
-        nargs="+",
-        default=[0, os.cpu_count() or 1],
-        help="processes that count beside it",
-    )
+    parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--batch", type=int, default=8)
-    parser.add_argument("--rounds", type=int, default=2, help="processes of each way (default: %(default)s)")
-    parser.add_argument(
-        "--steps", type=int, default=6, help="steps that count in each (default: %(default)s)"
-    )
-    parser.add_argument("--steps-of", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--beside", type=int, default=0, help="processes that count beside it")
+    parser.add_argument("--rounds", type=int, default=4)
+    parser.add_argument("--steps", type=int, default=3, help="of each setting a round (default: %(default)s)")
+    parser.add_argument("--answer", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.steps_of:
-        print_steps(options.steps_of, options.batch, options.steps)
+    if options.answer:
+        answer(options.threads, options.batch)
         return
+    processes = {name: start(setting, options.threads, options.batch) for name, setting in SETTINGS.items()}
+    counting = [subprocess.Popen([sys.executable, "-c", COUNT]) for _ in range(options.beside)]
+    spent: dict[str, list[list[float]]] = {name: [] for name in processes}
+    try:
+        for _ in range(options.rounds):
+            for name, process in processes.items():
+                spent[name] += steps(process, options.steps)
+    finally:
+        for process in (*processes.values(), *counting):
+            process.kill()
+            process.wait()
     print(
-        f"{machine()}; demo recipe, batch {options.batch}; medians of {options.rounds * options.steps} steps\n"
+        f"{machine()}; {options.threads} threads, {options.beside} processes beside, batch {options.batch}\n"
     )
-    print("| threads | beside | policy | training step | processor time | baseline / this |")
-    print("|---|---|---|---|---|---|")
-    for threads in options.threads:
-        for beside in options.beside:
-            found: dict[str, list[list[float]]] = {DEFAULT: [], PASSIVE: []}
-            for _ in range(options.rounds):
-                for way, steps in found.items():
-                    steps += measured(way, threads, beside, options.batch, options.steps)
-            medians = {way: np.median(steps, axis=0) for way, steps in found.items()}
-            for way, (wall, processor) in medians.items():
-                ratio = medians[DEFAULT][0] / wall
-                print(
-                    f"| {threads} | {beside} | {way} | {wall:,.0f} ms | {processor:,.0f} ms | {ratio:.2f}x |",
-                    flush=True,
-                )
+    print("| setting | a step, median (quartiles) | processor time | as it comes / this |\n|---|---|---|---|")
+    baseline = np.median(spent["as it comes"], axis=0)[0]
+    for name, times in spent.items():
+        (low, wall, high), processor = (
+            np.percentile(times, [25, 50, 75], axis=0)[:, 0],
+            np.median(times, axis=0)[1],
+        )
+        print(
+            f"| {name} | {wall:,.0f} ms ({low:,.0f} to {high:,.0f}) | {processor:,.0f} ms | {baseline / wall:.2f}x |"
+        )
 
 
 if __name__ == "__main__":
