@@ -145,7 +145,10 @@ def test_notebook_runs(script: Path, demo_clips: Clips, demo_run: Run, tmp_path:
     elif "RUN = " in given:
         text, root = script.read_text(encoding="utf-8"), demo_run.root
         writes = "mg.test(" in text or "ErrorExplorer(" in text
-        parameters["RUN"] = str(shutil.copytree(root, tmp_path / "run") if writes else root)
+        # beside it: a run finds its clips by the way to them
+        parameters["RUN"] = str(
+            shutil.copytree(root, root.with_name(f"demo-{script.stem}")) if writes else root
+        )
     if "SEEDS = " in given:
         parameters["SEEDS"] = 2
     if "VIEWS = " in given:

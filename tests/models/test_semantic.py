@@ -45,11 +45,10 @@ def test_initial_weights_are_the_generators():
         assert torch.equal(value, heads[0].state_dict()[name])
 
 
-def test_the_default_of_auxiliary_is_empty_and_cannot_be_changed():
-    output = PathwayOutput(torch.zeros(1, 2), None, torch.zeros(1))
-    assert not output.auxiliary
-    with pytest.raises(TypeError):
-        output.auxiliary["semantic"] = torch.zeros(1)
+def test_the_default_of_auxiliary_is_empty_and_stays_so():
+    head = SemanticHead(4, 3, semantic_dim=2)
+    assert set(head(torch.rand(2, 4, 1, 2, 2)).auxiliary) == {"semantic"}
+    assert not PathwayOutput(torch.zeros(1, 2), None, torch.zeros(1)).auxiliary
 
 
 def test_loss_is_the_mean_squared_error_of_each_clip():
