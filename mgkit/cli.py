@@ -289,7 +289,8 @@ def _training(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--recipe",
         default="paper",
-        help="paper, fusion, rgb-only, pose-only, pose-small, demo (default: %(default)s)",
+        help="paper, fusion, rgb-only, pose-only, pose-small, demo, or another system, as ctrgcn or tsm: "
+        "docs/systems.md lists them (default: %(default)s)",
     )
     parser.add_argument(
         "--recipe-file",
