@@ -298,6 +298,11 @@ def _training(parser: argparse.ArgumentParser) -> None:
         help=f"{', '.join(RECIPE_NAMES)} (default: %(default)s)",
     )
     parser.add_argument(
+        "--narrow",
+        action="store_true",
+        help="the same system made small enough for two CPU cores, to try things out (one pathway)",
+    )
+    parser.add_argument(
         "--recipe-file",
         type=Path,
         metavar="JSON",

@@ -91,15 +91,21 @@ def _recipe(options: Any) -> Any:
     from mgkit.training.launching import read_recipe
 
     if options.recipe_file is not None:
-        if options.changes:
-            raise MgkitError("--set changes a named recipe: write the change into the file of --recipe-file.")
+        if options.changes or options.narrow:
+            raise MgkitError(
+                "--set and --narrow change a named recipe: write the change into the file of --recipe-file."
+            )
         return read_recipe(options.recipe_file)
     if options.recipe not in recipes.RECIPES:
         raise MgkitError(f"there is no recipe {options.recipe!r}; there are {', '.join(recipes.RECIPES)}.")
     changes = recipes.parse_changes(options.changes)
     # The paper's training with changes goes by another name.
     name = "fusion" if options.recipe == "paper" and changes else options.recipe
-    return recipes.RECIPES[name](**changes)
+    if not options.narrow:
+        return recipes.RECIPES[name](**changes)
+    # One recipe cannot be made without where its vectors come from.
+    needed = {key: changes.pop(key) for key in ("semantic",) if key in changes}
+    return recipes.narrow(recipes.RECIPES[name](**needed), **changes)
 
 
 def _given(options: Any) -> dict[str, Any]:
@@ -159,9 +165,15 @@ def resume(options: Any) -> None:
 
 def show_status(options: Any) -> None:
     from mgkit.results.jobs import attach
+    from mgkit.results.runs import load_run
+    from mgkit.training.live import brief
 
     job = attach(options.run)
     print(job)
+    said = load_run(job.root).live() if (job.root / "config.json").is_file() else {}
+    if said and job.state == "running":
+        at = f"{said['stage']} {said['epoch']}/{said['epochs']}, step {said['step']} of {said['steps']}"
+        print(f"{at} | {brief(said)}")
     if text := job.log():
         print(text)
 
@@ -176,6 +188,8 @@ def _start(words: Sequence[str], classes: str | None, joints: str | None) -> dic
         if not sign or not value:
             raise MgkitError(f"{word!r} is no start: write rgb=, pose= or all= and a run folder or a file.")
         file = Path(value).is_file()
+        if not file and not Path(value).exists():
+            raise MgkitError(f"--start {word}: there is no file or run folder {value}.")
         start[name] = Weights(value, classes, None if name == "rgb" else joints) if file else value
     if (classes or joints) and not any(isinstance(given, Weights) for given in start.values()):
         raise MgkitError(

@@ -63,6 +63,9 @@ folder = Path(RUN or f"{mg.run_folder(clips)}-systems")
 # (`epochs=30`), and the refinement by prototypes. None was published with it, and it is off; `prototypes=True` adds it to
 # any of them, as here to CTR-GCN.
 #
+# EHCT, second in 2023, is known to us by its abstract: a hypergraph transformer with more classifiers, one for each group
+# of classes alike in frequency, against the long tail ([what in it is ours](../docs/systems.md)).
+#
 # PoseConv3D with a semantic loss also learns vectors of the class names. Point it to a file of word vectors
 # (`"glove.6B.300d.txt"`) or a sentence model (`"sentence:all-MiniLM-L6-v2"`); `"names"` needs neither: each word of the
 # names is a number of the vector, so that classes that share words are near each other.
@@ -115,7 +118,7 @@ mg.figures.methods(table, columns=2)
 
 # %% [markdown]
 # Only a Top-1 that differs significantly from **every** other is bold; p is McNemar's exact test against the best, after
-# Holm. The best was chosen on these clips, which flatters it. `printed.save("methods")` writes LaTeX (booktabs),
+# Holm (with several seeds, the larger p of a bootstrap over people and a t-test over seeds). The best was chosen on these clips, which flatters it. `printed.save("methods")` writes LaTeX (booktabs),
 # Markdown and CSV:
 
 # %%
@@ -144,13 +147,13 @@ mg.leave_one_out(fused)
 
 # %% [markdown]
 # The winner of 2023 fused joints and limbs at 0.4 to 0.6. Such a fusion is a member like any other, and `to_run` makes a
-# run folder of it, which every widget and table opens.
+# run folder of it, which every widget and table opens; what its members look at it does not know, so that `modality=`
+# says it.
 
 # %%
 limbs = ["PoseConv3D + semantic, joints", "PoseConv3D + semantic, limbs"]
 both = mg.ensemble({name: members[name] for name in limbs}, "test", weights=[0.4, 0.6])
 fusions = [both.to_run(folder / "joints-and-limbs"), fused.to_run(folder / "ensemble")]
-best = table.index[0]
 mg.figures.table(
     mg.method_table(
         [members["CTR-GCN"], members["TSM"], *fusions],

@@ -147,7 +147,7 @@ def fit(
     if misfits:
         listed = [f"{used[n]} {tuple(v.shape)} for {n} {tuple(own[n].shape)}" for n, v in misfits.items()]
         raise MgkitError(
-            f"The weights do not fit the model; shapes differ in {some(listed, 3)}. {_remedy(misfits)}"
+            f"The weights do not fit the model; shapes differ in {some(listed, 3)}. {_remedy(misfits, layout)}"
         )
     state = {name: new[name].to(value.dtype) if name in new else value for name, value in own.items()}
     initialised = tuple(name for name in own if name not in new)
@@ -192,13 +192,16 @@ def map_slices(value: Tensor, own: Tensor, dim: int, mapping: Mapped, what: str)
     return result, f"{len(kept)} of {wanted} {what} from the file's {there}, {wanted - len(kept)} new"
 
 
-def _remedy(names: Iterable[str]) -> str:
+def _remedy(names: Iterable[str], layout: Layout) -> str:
     remedies = {
         ".group_classifier.": "Build the model with the weights' class_groups, or give classes='new'.",
         ".classifier.": "For other classes give classes= (classes='new' to train the classifier anew).",
         "backbones.pose.stem.conv.weight": "For other joints give joints=.",
         ".embedding.": "Build the model with the embedding_dim of the weights.",
-        "": "Build the model with the widths, blocks, laterals and fusion_hidden that the weights were trained with.",
+        "": "Build the model with the widths and blocks that the weights were trained with; where a skeleton network's "
+        "are of another skeleton, give joints='new' (--start-joints with its name)."
+        if layout == "same"
+        else "Build the model with the widths, blocks, laterals and fusion_hidden that the weights were trained with.",
     }
     return " ".join(
         dict.fromkeys(next(text for key, text in remedies.items() if key in name) for name in names)

@@ -75,9 +75,9 @@ def method_table(
 
     Returns:
         Index `method`. Columns `modality`; `source` ("tested here", "constant" for always answering the majority class
-        of the training clips, "published"); `tested_on` ("iMiGUE test" for its 32 classes and 4,562 clips, else "other
-        data"); `seeds`, how many; `clips`; `top1`, `macro_f1`, `mean_class_accuracy`, the mean over seeds, in [0, 1],
-        each with its 95 % interval `_low`, `_high` (bootstrap over what `interval_over` says, seeds averaged; Wilson
+        of the training clips, "published"); `tested_with`, the views of each clip ("-" for scores); `tested_on`
+        ("iMiGUE test" for its 32 classes and 4,562 clips, else "other data"); `seeds`, how many; `clips`; `top1`,
+        `macro_f1`, `mean_class_accuracy`, the mean over seeds, in [0, 1], each with its 95 % interval `_low`, `_high` (bootstrap over what `interval_over` says, seeds averaged; Wilson
         for published numbers) and `_spread` (standard deviation over seeds, missing for one); `interval_over`;
         `parameters`, `flops` (of a view, a multiplication and an addition are two), `clips_per_second` and
         `measured_on` (missing until `mg.measure` has measured the run); and `against` the baseline `fixed`, `broken`
@@ -90,6 +90,12 @@ def method_table(
         MgkitError: no runs, a run that is given twice, an unknown baseline, names that do not go with the runs, runs
             over other classes, clips or labels than the first (which are named).
     """
+    odd = [run for run in runs if not isinstance(run, Run | str | Path)]
+    if odd:
+        raise MgkitError(
+            f"a table of methods takes runs or their folders, not {type(odd[0]).__name__}: make a run of scores first, "
+            'mg.ensemble([scores]).to_run("runs/theirs").'
+        )
     opened = [run if isinstance(run, Run) else load_run(run) for run in runs]
     if not opened:
         raise MgkitError("there is no run to put into a table: give one or more.")
@@ -122,6 +128,7 @@ def method_table(
             )
         answers = np.stack([scores[i].predicted(output) for i in group])
         rows[title] = {"modality": stated[0], "source": "tested here", "seeds": len(group)}
+        rows[title]["tested_with"] = some(dict.fromkeys(_tested_with(opened[i], split) for i in group), 9)
         rows[title] |= results(answers) | _cost([opened[i] for i in group])
     base = _base(rows, groups, opened, titles, baseline)
     for title, group in groups.items():
@@ -135,7 +142,7 @@ def method_table(
         rows[MAJORITY] = {"modality": "-", "source": "constant"} | results(constant)
     others = _published(published)
     columns = [
-        "modality", "source", "tested_on", "seeds", "clips",
+        "modality", "source", "tested_on", "tested_with", "seeds", "clips",
         *(f"{name}{end}" for name in METRICS for end in ("", "_low", "_high", "_spread")), "interval_over",
         "parameters", "flops", "clips_per_second", "measured_on",
         "against", "fixed", "broken", "gain", "gain_low", "gain_high", "test", "p",
@@ -273,6 +280,15 @@ def _against(
     over = "clips" if subjects is None else "subjects"
     # A gain that other people would not show is none, and neither is one that other seeds would not show.
     return row | {"test": f"{over} and seeds", "p": max(gain.p, seeds_apart(*accuracies))}
+
+
+def _tested_with(run: Run, split: str) -> str:
+    """How a run was tested: views of each clip, mirrored ones too; of scores from elsewhere that is not known."""
+    made = run.test_settings(split)
+    if "views" not in made:
+        return "-"
+    views = int(made["views"])
+    return f"{views} view{'s' * (views > 1)}{' and their mirror images' * bool(made.get('flip'))}"
 
 
 def _tested_on(run: Run, clips: int) -> str:

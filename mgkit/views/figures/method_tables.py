@@ -88,6 +88,17 @@ def _notes(data: pd.DataFrame, base: pd.Index) -> list[str]:
             notes.append(
                 f"p against {against}: {_tests(ours['test'].dropna().unique(), over)}, adjusted after Holm."
             )
+        ways = (
+            ours.loc[ours["tested_with"] != "-", "tested_with"] if "tested_with" in ours else ours["source"]
+        )
+        if ways.nunique() > 1:
+            notes.append(
+                "Methods were tested differently: "
+                + "; ".join(
+                    f"{some(rows.index)} with {way}" for way, rows in ours.loc[ways.index].groupby(ways)
+                )
+                + "."
+            )
         alike = _not_told(data, base)
         if alike:
             notes.append(f"None is bold: {base[0]} does not differ significantly (0.05) from {some(alike)}.")
@@ -121,8 +132,11 @@ def _cost_notes(ours: pd.DataFrame) -> list[str]:
     if len(on) == 1:
         notes.append(f"Clips/s: the network alone, one view, on {on[0]}.")
     elif on:
-        each = some(f"{name} on {what}" for name, what in ours["measured_on"].dropna().items())
-        notes.append(f"Clips/s were measured under different conditions and cannot be compared: {each}.")
+        timed = ours[ours["measured_on"].notna()]
+        each = "; ".join(
+            f"{some(rows.index)} on {what}" for what, rows in timed.groupby("measured_on", sort=False)
+        )
+        notes.append(f"Clips/s were measured under different conditions: {each}.")
     lacking = list(ours.index[ours["parameters"].isna() | ours["clips_per_second"].isna()])
     if lacking:
         notes.append(f"Cost not measured (mg.measure): {some(lacking)}.")
