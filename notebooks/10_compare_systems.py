@@ -92,7 +92,7 @@ systems = {
 changes = {} if EPOCHS is None else {"epochs": EPOCHS, "warmup_epochs": 0}
 if NARROW:
     systems = {name: recipes.narrow(recipe, **changes) for name, recipe in systems.items()}
-systems["CTR-GCN, bones"]
+recipes.differences(systems["CTR-GCN, bones"], systems["CTR-GCN"])
 
 # %% [markdown]
 # ## Train, test, measure
@@ -136,14 +136,14 @@ found
 
 # %%
 fused = mg.ensemble(members, "test", weights=found.by_name())
-fused.table()
+fused.table().round(3)
 
 # %% [markdown]
 # What each member adds: how much is lost without it (the others keep their weights). Two that say the same stand in
 # for each other, and each alone may add nothing.
 
 # %%
-mg.leave_one_out(fused)
+mg.leave_one_out(fused).round(3)
 
 # %% [markdown]
 # The winner of 2023 fused joints and limbs at 0.4 to 0.6. Such a fusion is a member like any other, and `to_run` makes a

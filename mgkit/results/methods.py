@@ -77,8 +77,9 @@ def method_table(
         Index `method`. Columns `modality`; `source` ("tested here", "constant" for always answering the majority class
         of the training clips, "published"); `tested_with`, the views of each clip ("-" for scores); `tested_on`
         ("iMiGUE test" for its 32 classes and 4,562 clips, else "other data"); `seeds`, how many; `clips`; `top1`,
-        `macro_f1`, `mean_class_accuracy`, the mean over seeds, in [0, 1], each with its 95 % interval `_low`, `_high` (bootstrap over what `interval_over` says, seeds averaged; Wilson
-        for published numbers) and `_spread` (standard deviation over seeds, missing for one); `interval_over`;
+        `macro_f1`, `mean_class_accuracy`, the mean over seeds, in [0, 1], each with its 95 % interval `_low`, `_high`
+        (bootstrap over what `interval_over` says, seeds averaged; Wilson for published numbers) and `_spread` (standard
+        deviation over seeds, missing for one); `interval_over`;
         `parameters`, `flops` (of a view, a multiplication and an addition are two), `clips_per_second` and
         `measured_on` (missing until `mg.measure` has measured the run); and `against` the baseline `fixed`, `broken`
         (clips; of single runs), `gain` with `gain_low`, `gain_high`, `test`, `p`, and `p_holm`, p adjusted over the

@@ -254,6 +254,8 @@ def narrow(recipe: Recipe, **changes: Any) -> Recipe:
         "embedding_dim": 64, "alpha": 0.05, "epochs": 12, "batch_size": 16, "learning_rate_batch": 16,
         "schedule": "cosine", "warmup_epochs": 1, "dropout": min(recipe.dropout, 0.2),
     }  # fmt: skip
+    # Networks of pictures and heatmaps want more steps than those of key-points.
+    small_steps = {"batch_size": 8, "learning_rate_batch": 8}
     by_network: dict[str, Any] = {
         "pose_frames": 32,
         "pose_width": 16,
@@ -264,17 +266,18 @@ def narrow(recipe: Recipe, **changes: Any) -> Recipe:
         by_network = {"pose_frames": 32, "pose_width": 48, "pose_blocks": (1, 1, 1), "learning_rate": 0.02}
     elif recipe.network == "tsm":
         by_network = {
-            "rgb_size": 80, "rgb_width": 16, "rgb_blocks": (1, 1, 1, 1), "learning_rate": 0.05, "backbone_rate": 1.0
+            "rgb_size": 80, "rgb_width": 16, "rgb_blocks": (1, 1, 1, 1), "learning_rate": 0.05, "backbone_rate": 1.0,
+            **small_steps, "epochs": 16,
         }  # fmt: skip
     elif recipe.network == "video-swin":
         by_network = {
-            "rgb_frames": 8, "rgb_size": 64, "rgb_width": 24, "rgb_blocks": (1, 1), "learning_rate": 1e-3,
-            "backbone_rate": 1.0,
+            "rgb_frames": 8, "rgb_size": 64, "rgb_width": 24, "rgb_blocks": (1, 1), "learning_rate": 2e-3,
+            "backbone_rate": 1.0, **small_steps, "epochs": 16,
         }  # fmt: skip
     elif recipe.network == "cnn":
         by_network = {
             "rgb_width": 8, "pose_width": 8, "rgb_blocks": (1, 1, 1, 1), "pose_blocks": (1, 1, 1),
             "zero_init_blocks": False, "rgb_size": 80, "heatmap_size": 20, "learning_rate": 0.05,
-            "crop_area": (0.8, 1.0), "pose_frames": 32,
+            "crop_area": (0.8, 1.0), "pose_frames": 32, **small_steps,
         }  # fmt: skip
     return replace(recipe, **{**common, **by_network, **changes})
