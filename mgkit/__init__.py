@@ -49,6 +49,8 @@ _WHERE = {
     "search_weights": "mgkit.results.weight_search",
     "leave_one_out": "mgkit.results.contributions",
     "agreement": "mgkit.results.contributions",
+    "oracle": "mgkit.results.contributions",
+    "scores_of": "mgkit.results.calibration",
     "calibration_errors": "mgkit.results.calibration",
     "fit_temperature": "mgkit.results.calibration",
     "temper": "mgkit.results.calibration",
@@ -93,10 +95,12 @@ if TYPE_CHECKING:
     from mgkit.notebook import set_up_notebook as set_up_notebook
     from mgkit.results.calibration import calibration_errors as calibration_errors
     from mgkit.results.calibration import fit_temperature as fit_temperature
+    from mgkit.results.calibration import scores_of as scores_of
     from mgkit.results.calibration import temper as temper
     from mgkit.results.comparison import compare_runs as compare_runs
     from mgkit.results.contributions import agreement as agreement
     from mgkit.results.contributions import leave_one_out as leave_one_out
+    from mgkit.results.contributions import oracle as oracle
     from mgkit.results.ensemble import ensemble as ensemble
     from mgkit.results.ensemble import fit_temperatures as fit_temperatures
     from mgkit.results.jobs import attach as attach
