@@ -14,9 +14,9 @@ from mgkit.training import recipes
 from mgkit.training.recipes import Recipe
 
 NARROW = {
-    "ctrgcn": recipes.narrow(recipes.ctrgcn()),
+    "ctrgcn": recipes.narrow(recipes.ctrgcn(prototypes=True)),
     "tsm": recipes.narrow(recipes.tsm(prototypes=False)),
-    "limbs": recipes.narrow(recipes.poseconv3d_semantic("names", heatmap="limb")),
+    "limbs": recipes.narrow(recipes.poseconv3d_semantic("names", heatmap="limb", prototypes=True)),
 }
 
 
