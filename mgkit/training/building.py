@@ -210,10 +210,7 @@ def semantic_vectors(recipe: Recipe, clips: Clips) -> ClassVectors | None:
 
 
 def _auxiliary_losses(
-    recipe: Recipe,
-    num_classes: int,
-    counts: npt.NDArray[np.int64] | None,
-    vectors: npt.NDArray[np.float32] | None,
+    recipe: Recipe, num_classes: int, vectors: npt.NDArray[np.float32] | None
 ) -> dict[str, tuple[nn.Module, float]]:
     """The losses of what the head of a recipe has beside logits."""
     if recipe.semantic:
@@ -221,10 +218,7 @@ def _auxiliary_losses(
             vectors = np.zeros((num_classes, recipe.semantic_dim), np.float32)
         return {"semantic": (SemanticLoss(vectors), recipe.semantic_weight)}
     if recipe.class_groups:
-        if counts is None:  # testing: the loss is not asked for
-            return {"groups": (GroupLoss(), recipe.group_weight)}
-        groups = class_groups(counts, recipe.class_groups)
-        return {"groups": (GroupLoss(others_weights(counts, groups)), recipe.group_weight)}
+        return {"groups": (GroupLoss(), recipe.group_weight)}  # until `weigh_groups` knows the model's groups
     return {}
 
 
@@ -259,7 +253,7 @@ def build_objective(
         label_smoothing=recipe.label_smoothing,
         class_weights=None if weights is None else weights.tolist(),
         term_weights=terms,
-        auxiliary=_auxiliary_losses(recipe, num_classes, class_counts, vectors),
+        auxiliary=_auxiliary_losses(recipe, num_classes, vectors),
         momentum=recipe.prototype_momentum,
         memory=recipe.prototype_memory,
         temperature=recipe.temperature,

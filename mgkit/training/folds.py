@@ -18,7 +18,7 @@ from mgkit.results.metrics import macro_f1, top1
 from mgkit.results.records import Predictions
 from mgkit.results.runs import Run, load_run
 from mgkit.results.scores import import_scores
-from mgkit.training.inference import load_checkpoint, test
+from mgkit.training.inference import test, tested_as
 from mgkit.training.loop import train
 from mgkit.training.processes import wait_for_all
 from mgkit.training.recipe import Recipe
@@ -52,18 +52,6 @@ class FoldRuns:
 
     def _repr_html_(self) -> str:
         return str(self.table().to_html(float_format="{:.3f}".format))
-
-
-def _tested(run: Run, settings: dict[str, Any]) -> bool:
-    """Whether what is there of the validation split is the test that `train_folds` makes, of the final weights.
-
-    Somebody may have tested the fold by hand in another way, or before its training had ended.
-    """
-    if "val" not in run.splits():
-        return False
-    there, epoch = run.test_settings("val"), load_checkpoint(run.checkpoint("best"))["epoch"] + 1
-    wanted = {**settings, "epoch": epoch, "checkpoint": "best", "weights": None, "rectification": 0.0}
-    return all(there.get(name) == value for name, value in wanted.items())
 
 
 def _scores(predictions: Predictions) -> dict[str, float]:
@@ -120,7 +108,7 @@ def train_folds(
     runs = []
     for i, fold in enumerate(folds):
         run = train(fold, recipe, Path(out) / f"fold{i}", **options)
-        if not _tested(run, {"views": views, "flip": flip, "clips": fold.fingerprint}):
+        if not tested_as(run, "val", fold, views=views, flip=flip):
             test(run, "val", clips=fold, views=views, flip=flip, **shared)
         runs.append(run)
     parts = [run.predictions("val") for run in runs]

@@ -123,6 +123,21 @@ def test(
     return predictions
 
 
+def tested_as(run: Run, split: str, clips: Clips, *, views: int = 1, flip: bool = False) -> bool:
+    """Whether what is there of a split is the test that these arguments make, on these clips and the kept weights.
+
+    Somebody may have tested the run by hand in another way, or before its training had ended.
+    """
+    if split not in run.splits():
+        return False
+    wanted = {
+        "views": views, "flip": flip, "clips": clips.fingerprint, "checkpoint": "best", "weights": None,
+        "rectification": 0.0, "epoch": load_checkpoint(run.checkpoint("best"))["epoch"] + 1,
+    }  # fmt: skip
+    there = run.test_settings(split)
+    return all(there.get(name) == value for name, value in wanted.items())
+
+
 class Network(NamedTuple):
     """The network of a run as it is tested and explained, on its device, with what it was trained on."""
 

@@ -11,7 +11,7 @@ from mgkit.data.clips import Clips
 from mgkit.errors import MgkitError
 from mgkit.results.runs import Run, load_run
 from mgkit.training.cost import measure
-from mgkit.training.inference import test
+from mgkit.training.inference import test, tested_as
 from mgkit.training.loop import train
 from mgkit.training.recipe import Recipe
 
@@ -67,7 +67,6 @@ def train_systems(
                 "another name."
             )
     progress = bool(options.get("progress", True))
-    settings = {"checkpoint": "best", "views": views, "flip": flip, "weights": None, "rectification": 0.0}
     runs: dict[str, list[Run]] = {}
     for name, recipe in systems.items():
         runs[name] = []
@@ -76,7 +75,7 @@ def train_systems(
                 clips, recipe, Path(out) / f"{folders[name]}-{seed}", seed=seed, device=device, **options
             )
             for split in splits:
-                if not _tested(run, split, settings, clips):
+                if not tested_as(run, split, clips, views=views, flip=flip):
                     test(
                         run, split, clips=clips, views=views, flip=flip, device=device,
                         workers=options.get("workers"), progress=progress,
@@ -85,19 +84,3 @@ def train_systems(
                 measure(run, device=device, speed=speed)
             runs[name].append(load_run(run.root))
     return runs
-
-
-def _tested(run: Run, split: str, settings: Mapping[str, Any], clips: Clips) -> bool:
-    """Whether a run has been tested on a split in this way, on these clips, and since it was trained."""
-    if split not in run.splits():
-        return False
-    made = run.test_settings(split)
-    as_now = all(made.get(key) == value for key, value in settings.items())
-    return as_now and made.get("clips") == clips.fingerprint and made.get("epoch") == kept_epoch(run)
-
-
-def kept_epoch(run: Run) -> int:
-    """The epoch, from 1, whose weights `checkpoints/best.pt` holds."""
-    from mgkit.training.inference import load_checkpoint
-
-    return int(load_checkpoint(run.checkpoint("best"))["epoch"]) + 1
