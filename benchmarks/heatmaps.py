@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from benchmarks.timing import interleaved, line, machine
-from mgkit.data.heatmaps import joint_heatmaps, limb_heatmaps
+from mgkit.data.batches.pose import joint_heatmaps, limb_heatmaps
 from mgkit.data.skeletons import get_skeleton
 
 Drawing = Callable[[np.ndarray, int, float], np.ndarray]

@@ -29,8 +29,8 @@ from torch.utils.data import DataLoader, Dataset
 from benchmarks.heatmaps import loop_joints
 from benchmarks.made import make_clips
 from benchmarks.timing import interleaved, line, machine
-from mgkit.data import batches
-from mgkit.data.batches import (
+from mgkit.data.batches import dataset as batches
+from mgkit.data.batches.dataset import (
     RGB_MEAN,
     RGB_STD,
     ClipDataset,

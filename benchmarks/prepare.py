@@ -28,11 +28,11 @@ import numpy as np
 import numpy.typing as npt
 
 from mgkit.data.clips import Classes
-from mgkit.data.cutting import person_crop
-from mgkit.data.making_in_parallel import cores
-from mgkit.data.prepare import prepare
+from mgkit.data.prepare.cut import person_crop
+from mgkit.data.prepare.folder import prepare
 from mgkit.data.readers import RawClip, RawDataset
 from mgkit.data.skeletons import IMIGUE22
+from mgkit.parallel import cores
 
 POINTS, FPS, WIDTH, HEIGHT, SIZE = 137, 25, 1280, 720, 256
 # Where the 22 joints lie among the 137 points: body, then the tips of the left and of the right hand.

@@ -21,9 +21,9 @@ import torch
 from scipy.stats import spearmanr
 from torch import Tensor
 
-from mgkit.data.batches import ClipDataset, batch_inputs, collate
-from mgkit.results.runs import load_run
-from mgkit.training.explaining import (
+from mgkit.data.batches.dataset import ClipDataset, batch_inputs, collate
+from mgkit.results.run.folder import load_run
+from mgkit.training.explain import (
     GRID,
     gradient_times_input,
     integrated_gradients,

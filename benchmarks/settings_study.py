@@ -18,7 +18,7 @@ from pathlib import Path
 import pandas as pd
 
 import mgkit as mg
-from mgkit.ablation import ablation_markdown
+from mgkit.training.ablation import ablation_markdown
 from mgkit.training.recipes import Recipe
 
 

@@ -38,11 +38,11 @@ from benchmarks.heatmaps import loop_joints
 from benchmarks.report import write_section
 from benchmarks.step_floors import Floors, copy_speed, matrix_speed, memory_table, network_floors
 from benchmarks.timing import interleaved, machine
-from mgkit.data.batches import RGB_MEAN, RGB_STD, Batch, batch_inputs, crop_affine, random_box
+from mgkit.data.batches.dataset import RGB_MEAN, RGB_STD, Batch, batch_inputs, crop_affine, random_box
 from mgkit.data.skeletons import get_skeleton
 from mgkit.models import Objective, recompute_blocks
-from mgkit.training.building import build_model, build_objective
-from mgkit.training.device import make_optimizer
+from mgkit.training.build import build_model, build_objective
+from mgkit.training.machine import make_optimizer
 from mgkit.training.recipes import RECIPES, Recipe
 
 CLASSES, LAYOUT, FRAME = 32, get_skeleton("coco17"), 256

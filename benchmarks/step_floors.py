@@ -13,8 +13,8 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 
 from mgkit.models import recompute_blocks
-from mgkit.models.resnet3d import Bottleneck
-from mgkit.training.building import build_model
+from mgkit.models.cnns.resnet3d import Bottleneck
+from mgkit.training.build import build_model
 from mgkit.training.recipes import Recipe
 
 

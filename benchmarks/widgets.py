@@ -34,7 +34,7 @@ import psutil
 from mgkit.data.clips import Classes, Clips, load_clips, write_clip_folder
 from mgkit.data.skeletons import Skeleton
 from mgkit.data.video import write_video
-from mgkit.results.runs import (
+from mgkit.results.run.folder import (
     Embeddings,
     Predictions,
     Run,
@@ -43,9 +43,9 @@ from mgkit.results.runs import (
     write_predictions,
     write_prototypes,
 )
-from mgkit.results.scores import import_scores
-from mgkit.views.analysis import maps
-from mgkit.views.analysis.maps import embedding_map
+from mgkit.results.scores.scores import import_scores
+from mgkit.views.analysis import embedding as maps
+from mgkit.views.analysis.embedding import embedding_map
 from mgkit.views.widgets import (
     ClassAccuracy,
     ConfusionMatrix,

@@ -43,7 +43,7 @@ def set_up_notebook() -> str:
         One line: mgkit's version, where it runs, and the device.
     """
     from mgkit import __version__
-    from mgkit.training.device import device_line
+    from mgkit.training.machine import device_line
 
     where = place()
     if where == COLAB:

@@ -15,7 +15,7 @@ import pytest
 from filelock import FileLock
 
 from mgkit.data.clips import Clips
-from mgkit.results.runs import Run
+from mgkit.results.run.folder import Run
 
 # Before torch is imported, and for the processes that tests start: on few and busy cores the threads of small
 # convolutions wait for each other many times longer than they compute.
@@ -64,7 +64,7 @@ def sample_dir() -> Path:
 def demo_clips(tmp_path_factory: pytest.TempPathFactory) -> Clips:
     """The embedded dataset, small. Made once for all processes: it is read only."""
     from mgkit.data.clips import load_clips
-    from mgkit.demo import demo_clips as make
+    from mgkit.demo.open import demo_clips as make
 
     with _common(tmp_path_factory, "demo") as folder:
         if (folder / "clips" / "clips.parquet").is_file():
@@ -75,8 +75,8 @@ def demo_clips(tmp_path_factory: pytest.TempPathFactory) -> Clips:
 @pytest.fixture(scope="session")
 def demo_run(demo_clips: Clips, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A run of the demo recipe on it, one epoch a stage: whole, but hardly trained. Made once as well."""
-    from mgkit.demo import demo_run as make
-    from mgkit.results.runs import load_run
+    from mgkit.demo.open import demo_run as make
+    from mgkit.results.run.folder import load_run
 
     with _common(tmp_path_factory, "runs") as folder:
         made = folder / "made"

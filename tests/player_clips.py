@@ -10,9 +10,16 @@ import numpy.typing as npt
 
 from mgkit.data.clips import Classes, Clips, write_clip_folder
 from mgkit.data.video import write_video
-from mgkit.results.beginning import create_run
-from mgkit.results.runs import Embeddings, Predictions, Run, load_run, write_embeddings, write_predictions
-from mgkit.results.saliency import Saliency, write_saliency
+from mgkit.results.run.extras import Saliency, write_saliency
+from mgkit.results.run.folder import (
+    Embeddings,
+    Predictions,
+    Run,
+    create_run,
+    load_run,
+    write_embeddings,
+    write_predictions,
+)
 from tests.tiny import CLASSES, TRIANGLE, tiny_row
 
 WIDTH, HEIGHT, BITS = 96, 64, 6  # not square: x and y cannot be mixed up

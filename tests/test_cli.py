@@ -11,8 +11,7 @@ import pytest
 
 from mgkit.cli import EXIT_INTERRUPTED, EXIT_USER_ERROR, RECIPE_NAMES, main
 from mgkit.data.clips import Clips, load_clips
-from mgkit.results.beginning import create_run
-from mgkit.results.runs import Run, load_run
+from mgkit.results.run.folder import Run, create_run, load_run
 from tests.tiny import tiny_clips
 
 
@@ -177,7 +176,7 @@ def test_ctrl_c_says_how_to_go_on(
     def interrupted(options: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("mgkit.commands.show", interrupted)
+    monkeypatch.setattr("mgkit.cli.commands.show", interrupted)
     assert main(["show", "x"]) == EXIT_INTERRUPTED
     assert "The same command goes on" in capsys.readouterr().err
 

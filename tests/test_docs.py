@@ -14,9 +14,9 @@ import pytest
 import torch
 
 import mgkit.models
-from mgkit.data.batches import InputSpec
+from mgkit.data.batches.dataset import InputSpec
 from mgkit.models import TwoPathway
-from mgkit.training.building import build_model, build_objective
+from mgkit.training.build import build_model, build_objective
 from mgkit.training.recipes import Recipe
 
 ROOT = Path(__file__).resolve().parents[1]

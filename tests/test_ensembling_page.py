@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from mgkit.cli import _parser, main
-from mgkit.data.readers.pickles import write_pickle
-from mgkit.results.calibration import calibration_errors
-from mgkit.results.runs import Run, load_run
-from mgkit.results.score_files import SUFFIXES
+from mgkit.pickles import write_pickle
+from mgkit.results.run.folder import Run, load_run
+from mgkit.results.scores.calibration import calibration_errors
+from mgkit.results.scores.files import SUFFIXES
 from tests.results.fake_run import fake_clips, fake_run
 
 PAGE = (Path(__file__).resolve().parents[1] / "docs" / "ensembling.md").read_text(encoding="utf-8")

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "mgkit"
-BASE = {"errors", "files", "progress"}
+BASE = {"errors", "files", "progress", "pickles", "parallel"}
 ALLOWED = {
     "data": {"data"},
+    "demo": {"demo", "data", "results", "training"},
     "models": {"models"},
     "results": {"results", "data"},
     "training": {"training", "data", "models", "results"},
@@ -44,7 +45,7 @@ def test_rooms_import_only_what_they_may(room: str) -> None:
 
 def test_results_and_views_do_without_torch() -> None:
     code = (
-        "import sys, mgkit.results.runs, mgkit.results.metrics, mgkit.views.figures, mgkit.views.analysis, "
+        "import sys, mgkit.results.run.folder, mgkit.results.stats.metrics, mgkit.views.figures, mgkit.views.analysis, "
         "mgkit.views.widgets\n"
     )
     code += "assert 'torch' not in sys.modules and 'umap' not in sys.modules, 'heavy import'"

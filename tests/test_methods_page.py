@@ -13,10 +13,9 @@ import pytest
 from mgkit.cli import main
 from mgkit.data.clips import Clips, write_clip_folder
 from mgkit.data.readers import load_classes
-from mgkit.results.beginning import create_run
-from mgkit.results.published import published, published_noise
-from mgkit.results.runs import Predictions, Run, load_run, write_predictions
-from mgkit.results.submission import check_submission
+from mgkit.results.compare.published import published, published_noise
+from mgkit.results.run.folder import Predictions, Run, create_run, load_run, write_predictions
+from mgkit.results.scores.submission import check_submission
 from mgkit.training.inference import test as run_test
 from tests.results.fake_run import fake_clips, fake_run
 from tests.tiny import TRIANGLE, tiny_pose, tiny_row

@@ -18,7 +18,7 @@ import pytest
 from PIL import Image
 
 from mgkit.data.clips import Clips
-from mgkit.results.runs import Run
+from mgkit.results.run.folder import Run
 
 ROOT = Path(__file__).resolve().parents[1]
 TOOL = runpy.run_path(str(ROOT / "tools" / "notebooks.py"))

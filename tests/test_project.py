@@ -195,7 +195,7 @@ def test_git_ignores_data_and_runs(path: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["data/README.md", "mgkit/data/clips.py", "mgkit/results/runs.py", "tests/data/a.npy"]
+    "path", ["data/README.md", "mgkit/data/clips.py", "mgkit/results/run/folder.py", "tests/data/a.npy"]
 )
 def test_git_keeps_the_code_that_is_named_like_data(path: str) -> None:
     assert git("check-ignore", "-q", path).returncode == 1

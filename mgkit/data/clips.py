@@ -12,11 +12,14 @@
 
 Coordinates are continuous: a pixel (column i, row j) covers [i, i + 1) x [j, j + 1), so that mirroring maps
 x to width - x. Everything is keyed by `clip_id`; the order of rows means nothing.
+
+The poses and videos that a clip table speaks of: are they there, and what was written?
 """
 
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -27,15 +30,24 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from mgkit.data.clip_files import check_files
-from mgkit.data.clip_table import COLUMNS, Classes, check_table
-from mgkit.data.ledger import damaged
-from mgkit.data.reviewed import WRONG_LABEL, Notes, make_reviewed
+from mgkit.data.ledger import damaged, wrong_size
+from mgkit.data.report import Summary, missing_joints, report_table, summarise
 from mgkit.data.skeletons import Skeleton
-from mgkit.data.splits import Folds, make_folds, read_split, split_path, write_split
-from mgkit.data.summary import Summary, missing_joints, report_table, summarise
+from mgkit.data.splits import (
+    WRONG_LABEL,
+    Folds,
+    Notes,
+    make_folds,
+    make_reviewed,
+    read_split,
+    split_path,
+    write_split,
+)
+from mgkit.data.table import COLUMNS, Classes, check_table
 from mgkit.errors import MgkitError, some
 from mgkit.files import atomic, read_json, write_json
+
+__all__ = ["COLUMNS", "Classes", "Clips", "Folds", "check_table", "load_clips", "write_clip_folder"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -245,7 +257,7 @@ class Clips:
 
     def leakage(self) -> pd.DataFrame:
         """What stands on both sides of two splits (footage, videos, subjects, near-duplicates), one row a finding."""
-        from mgkit.data.leakage import leakage
+        from mgkit.data.report import leakage
 
         return leakage(self)
 
@@ -397,4 +409,43 @@ def write_clip_folder(
     return load_clips(root)
 
 
-__all__ = ["COLUMNS", "Classes", "Clips", "Folds", "check_table", "load_clips", "write_clip_folder"]
+def check_files(root: Path, table: pd.DataFrame, skeleton: Skeleton) -> None:
+    """Check that the files of a clip folder are there and are those that were written, without reading a video.
+
+    Raises:
+        MgkitError: `poses.npy` is missing, broken, of another layout or too short, or a video is missing or has another
+            size than it was written with.
+    """
+    posed = table[table["pose_offset"] >= 0]
+    if len(posed):
+        path = root / "poses.npy"
+        if not path.is_file():
+            raise MgkitError(
+                f"{path} is missing, though {len(posed)} clips have a pose: run `mgkit prepare` again."
+            )
+        try:
+            stored = np.load(path, mmap_mode="r")
+            shape, kind = stored.shape, stored.dtype
+        except (OSError, ValueError, EOFError, AttributeError) as error:
+            raise MgkitError(f"{path} cannot be read ({error}): run `mgkit prepare` again.") from None
+        if len(shape) != 3 or shape[1:] != (len(skeleton), 3):
+            raise MgkitError(f"{path} has shape {shape}; skeleton.json asks for (rows, {len(skeleton)}, 3).")
+        if kind != np.float32:
+            raise MgkitError(f"{path} holds {kind}, not float32: run `mgkit prepare` again.")
+        beyond = posed[posed["pose_offset"] + posed["persons"] * posed["frames"] > shape[0]]
+        if len(beyond):
+            raise MgkitError(
+                f"{path} has {shape[0]} rows, too few for clip {some(beyond['clip_id'])}: it was cut short or belongs "
+                "to another clips.parquet; run `mgkit prepare` again."
+            )
+    lost = [name for name in table["video"] if name and not os.path.isfile(os.path.join(root, name))]
+    if lost:
+        raise MgkitError(f"{root} lacks {len(lost)} of its videos ({some(lost)}): run `mgkit prepare` again.")
+    changed = wrong_size(
+        root, [*table["video"][table["video"] != ""], *(["poses.npy"] if len(posed) else [])]
+    )
+    if changed:
+        raise MgkitError(
+            f"{len(changed)} files of {root} are damaged or were replaced, {some(changed, 3)}: run the same "
+            "`mgkit prepare` again, it makes these anew."
+        )

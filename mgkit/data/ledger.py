@@ -34,7 +34,7 @@ class FileRecord:
         bytes: its size.
         sha256: of its content.
         made_from: hash of all that decides its content; "" where that is not compared.
-        looks: hash of what its pictures look like, see `mgkit.data.leakage`; "" = not known.
+        looks: hash of what its pictures look like, see `mgkit.data.report`; "" = not known.
         damaged: frames of the source which its decoder had to patch.
     """
 

@@ -8,13 +8,18 @@
 Nothing here reads or writes a file except `checkpoint_files` and `weights`, and nothing knows about datasets.
 """
 
-from mgkit.models.checkpoint_files import load_state, read_checkpoint
+from mgkit.models.cnns.resnet3d import (
+    ResNet3d,
+    open_residual_blocks,
+    pose_pathway,
+    recompute_blocks,
+    rgb_pathway,
+)
 from mgkit.models.fusion import CrossAttention, CrossModalFusion
 from mgkit.models.heads import PathwayHead, PathwayOutput, fuse_probabilities
-from mgkit.models.memory import ClipMemory
-from mgkit.models.merging import merge_branches
-from mgkit.models.objective import Objective, ObjectiveOutput
-from mgkit.models.prototypes import (
+from mgkit.models.layers import cosine_similarity
+from mgkit.models.losses.objective import Objective, ObjectiveOutput
+from mgkit.models.losses.prototypes import (
     ConfusionSets,
     RefinementTerms,
     SetCentres,
@@ -24,19 +29,11 @@ from mgkit.models.prototypes import (
     set_centres,
     update_prototypes,
 )
-from mgkit.models.refinement import PrototypicalRefinement, RefinementOutput, remap_classes
-from mgkit.models.resnet3d import (
-    ResNet3d,
-    open_residual_blocks,
-    pose_pathway,
-    recompute_blocks,
-    rgb_pathway,
-)
-from mgkit.models.similarity import cosine_similarity
-from mgkit.models.single_pathway import SinglePathway, pose_only, rgb_only
-from mgkit.models.two_pathway import TwoPathway, two_pathway
-from mgkit.models.weight_fitting import LoadReport
-from mgkit.models.weights import (
+from mgkit.models.losses.refinement import ClipMemory, PrototypicalRefinement, RefinementOutput, remap_classes
+from mgkit.models.pathways import SinglePathway, TwoPathway, merge_branches, pose_only, rgb_only, two_pathway
+from mgkit.models.weights.files import load_state, read_checkpoint
+from mgkit.models.weights.fitting import LoadReport
+from mgkit.models.weights.load import (
     from_mmaction2,
     load_published,
     match_names,

@@ -20,10 +20,9 @@ from lightning_fabric import Fabric
 
 from mgkit.errors import MgkitError
 from mgkit.files import atomic
+from mgkit.training.epoch import Selection, Tally
 from mgkit.training.inference import load_checkpoint, restore
-from mgkit.training.processes import largest, on_first, random_states
-from mgkit.training.selection import Selection
-from mgkit.training.tally import Tally
+from mgkit.training.machine import largest, on_first, random_states
 
 _OURS = ("status", "history", "prototypes", "environment", "config", "start", "live", "last", "best", "step")
 _LEFT_OVER = re.compile(rf"\.({'|'.join(_OURS)})-[a-z0-9_]{{8}}\.\w+")

@@ -13,16 +13,16 @@ import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from mgkit.data.batches import ClipDataset
+from mgkit.data.batches.dataset import ClipDataset
 from mgkit.data.clips import Clips
 from mgkit.data.skeletons import Skeleton
 from mgkit.errors import MgkitError
 from mgkit.models import SinglePathway, TwoPathway
-from mgkit.results.cost import Cost, write_cost
-from mgkit.results.runs import Run, load_run
-from mgkit.training.building import build_model, build_objective, input_shapes
-from mgkit.training.device import cpu_threads, default_workers, make_fabric, suit_memory
+from mgkit.results.run.extras import Cost, write_cost
+from mgkit.results.run.folder import Run, load_run
+from mgkit.training.build import build_model, build_objective, input_shapes
 from mgkit.training.inference import check_whole, predict
+from mgkit.training.machine import cpu_threads, default_workers, make_fabric, suit_memory
 from mgkit.training.recipe import Recipe
 
 __all__ = ["count_operations", "measure"]

@@ -13,7 +13,8 @@ import torch
 from lightning_fabric import Fabric
 from torch.utils.data import DataLoader
 
-from mgkit.data.batches import ClipDataset, EpochSampler, batch_inputs, collate, worker_options
+from mgkit.data.batches.dataset import ClipDataset, EpochSampler, batch_inputs, collate, worker_options
+from mgkit.data.batches.device import on_device
 from mgkit.data.clips import Clips
 from mgkit.errors import MgkitError, some
 from mgkit.models import (
@@ -27,15 +28,26 @@ from mgkit.models import (
     fuse_probabilities,
     rectify,
 )
-from mgkit.models.distributed import rank, sum_over_processes, world_size
+from mgkit.models.layers import rank, sum_over_processes, world_size
 from mgkit.progress import Progress
-from mgkit.results.runs import Embeddings, Predictions, Run, load_run, write_embeddings, write_predictions
-from mgkit.results.view_scores import ViewScores, write_view_scores
-from mgkit.training.building import build_model, build_objective
-from mgkit.training.checks import check_workers
-from mgkit.training.device import cpu_threads, default_workers, make_fabric, suit_memory, unwrapped_errors
-from mgkit.training.feeding import on_device
-from mgkit.training.processes import on_first
+from mgkit.results.run.extras import ViewScores, write_view_scores
+from mgkit.results.run.folder import (
+    Embeddings,
+    Predictions,
+    Run,
+    load_run,
+    write_embeddings,
+    write_predictions,
+)
+from mgkit.training.build import build_model, build_objective, check_workers
+from mgkit.training.machine import (
+    cpu_threads,
+    default_workers,
+    make_fabric,
+    on_first,
+    suit_memory,
+    unwrapped_errors,
+)
 from mgkit.training.recipe import Recipe
 
 

@@ -4,6 +4,8 @@ A staged recipe trains its branches first, each a run folder of its own under `s
 on jointly. The order of the clips and their augmentation come from (seed, epoch); everything else that decides how a
 training goes on is in its checkpoints (`checkpoints.py`), so that one which was killed and called again ends, on a
 CPU, with the weights of one that never was. On several processes each takes its share of the same batches.
+
+Looking at every video once before a training, which else would meet a broken one hours later.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -23,44 +26,46 @@ import torch
 from lightning_fabric import Fabric
 from torch.utils.data import DataLoader
 
-from mgkit.data.batches import ClipDataset, batch_inputs, collate, worker_options
+from mgkit.data.batches.dataset import ClipDataset, batch_inputs, collate, worker_options
+from mgkit.data.batches.device import on_device
+from mgkit.data.batches.samplers import StepSampler
 from mgkit.data.clips import Clips
-from mgkit.data.order import StepSampler
+from mgkit.data.video import probe
 from mgkit.errors import MgkitError, some
 from mgkit.files import atomic, exclusive
 from mgkit.models import Objective, SinglePathway, TwoPathway, recompute_blocks
-from mgkit.models.batch_norm import freeze_statistics, normalise_over_processes
+from mgkit.models.layers import freeze_statistics, normalise_over_processes
 from mgkit.progress import Progress
-from mgkit.results.beginning import create_run
-from mgkit.results.metrics import macro_f1, top1
-from mgkit.results.runs import Run, append_history, load_run, write_prototypes, write_status
-from mgkit.training.building import (
+from mgkit.results.run.folder import Run, append_history, create_run, load_run, write_prototypes, write_status
+from mgkit.results.stats.metrics import macro_f1, top1
+from mgkit.training.build import (
     build_model,
     build_objective,
+    check_network,
+    check_training,
     semantic_vectors,
+    smallest_part,
     weigh_groups,
 )
 from mgkit.training.checkpoints import Checkpoints, Position, remove_left_overs
-from mgkit.training.checks import check_network, check_training, smallest_part
-from mgkit.training.device import (
+from mgkit.training.epoch import Live, Tally, epoch_line
+from mgkit.training.inference import predict
+from mgkit.training.machine import (
     cpu_threads,
     default_workers,
     environment,
     make_fabric,
     make_optimizer,
+    on_first,
+    restore_random_states,
+    seed_process,
+    share_buffers,
     suit_memory,
     unwrapped_errors,
 )
-from mgkit.training.feeding import on_device
-from mgkit.training.inference import predict
-from mgkit.training.live import Live
-from mgkit.training.logs import Logs
-from mgkit.training.processes import on_first, restore_random_states, seed_process, share_buffers
 from mgkit.training.recipe import Recipe
-from mgkit.training.starts import Start, Weights, apply_start, check_start, find_start, start_settings
-from mgkit.training.status import Status, Stop, stopping
-from mgkit.training.tally import Tally, epoch_line
-from mgkit.training.videos import check_videos
+from mgkit.training.reporting import Logs, Status, Stop, stopping
+from mgkit.training.start import Start, Weights, apply_start, check_start, find_start, start_settings
 
 
 @dataclass(frozen=True)
@@ -442,3 +447,24 @@ def _end_epoch(
 def _write_text(path: Path, text: str) -> None:
     with atomic(path) as temporary:
         temporary.write_text(text + "\n", encoding="utf-8")
+
+
+def check_videos(parts: list[Clips]) -> None:
+    """Open every video once; one that is broken, or shorter than its row says, is named before any training."""
+    jobs = [(c.root / row["video"], int(row["frames"])) for c in parts for row in c.table.to_dict("records")]
+
+    def fault(job: tuple[Path, int]) -> str | None:
+        path, frames = job
+        try:
+            found = probe(path).frames
+        except MgkitError as error:
+            return str(error)
+        return None if found >= frames else f"{path} has {found} frames, {frames} were expected"
+
+    with ThreadPoolExecutor(8) as pool:
+        faults = [text for text in pool.map(fault, jobs) if text]
+    if faults:
+        raise MgkitError(
+            f"{len(faults)} of {len(jobs)} videos cannot be used: {some(faults, 3).rstrip('.')}. Delete them and run "
+            "`mgkit prepare` again."
+        )

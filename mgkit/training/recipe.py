@@ -11,8 +11,8 @@ from typing import Any
 
 import torch
 
-from mgkit.data.inputs import RGB_NETWORKS, SKELETON_NETWORKS, STREAMS, InputSpec
-from mgkit.data.order import SAMPLINGS
+from mgkit.data.batches.samplers import SAMPLINGS
+from mgkit.data.batches.spec import RGB_NETWORKS, SKELETON_NETWORKS, STREAMS, InputSpec
 from mgkit.errors import MgkitError, some
 
 _TINY, _HUGE = 1e-6, 1e6
@@ -80,7 +80,7 @@ class Recipe:
             `rgb_width` and `rgb_blocks`.
         pathways: ("rgb", "pose"), ("rgb",) or ("pose",).
         rgb_frames, pose_frames, rgb_size, heatmap_size, heatmap, sigma, time_sampling, crop_area, flip, stream,
-            persons, rotation, scaling: the network's input, see `mgkit.data.inputs.InputSpec`.
+            persons, rotation, scaling: the network's input, see `mgkit.data.batches.spec.InputSpec`.
         rgb_width, pose_width, rgb_blocks, pose_blocks: size of the pathways; the defaults are full size.
         zero_init_blocks: residual blocks begin as the identity (method section 2); turn it off for networks of one
             block a stage, which learn several times slower with it.
@@ -127,7 +127,7 @@ class Recipe:
         patience: stop after so many epochs without a better `stop_on`; 0 never does.
         stop_on: what that looks at, "best" or one of METRICS.
         class_groups: 0, or the number of groups of classes alike in frequency that get a classifier each beside the
-            main one, against the long tail; see `mgkit.models.long_tail`.
+            main one, against the long tail; see `mgkit.models.losses.extra`.
         group_weight: of their losses. group_share: their part in the predictions, 0 to 1.
         semantic: "", or where vectors of the class names come from, which an extra head then learns to tell: a file
             of word vectors (GloVe's text format), or "sentence:" and a model of sentence-transformers.

@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from mgkit.data.clips import Clips
-from mgkit.results.runs import Run
+from mgkit.results.run.folder import Run
 from mgkit.views.widgets import ErrorExplorer, Gallery, ReviewForm, ReviewList, Selection
 from tests.browser.bare import BarePage
 from tests.player_clips import number_of, numbered_clips, numbered_run

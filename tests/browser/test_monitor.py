@@ -191,7 +191,7 @@ def test_a_training_outlives_its_kernel(lab: Lab, page: Page, browser: Browser, 
             notebook.evaluate("monitor.job.stop().name")
             assert not [line for line in notebook.console if line.startswith("page error")], notebook.console
     finally:
-        from mgkit.results.jobs import attach
+        from mgkit.results.run.jobs import attach
 
         if out.is_dir() and attach(out).look().here:
             attach(out).stop(hard=True)

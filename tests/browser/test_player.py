@@ -13,11 +13,11 @@ import numpy.typing as npt
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from mgkit.data.batches.spec import InputSpec
 from mgkit.data.clips import Classes, Clips, load_clips
-from mgkit.data.inputs import InputSpec
-from mgkit.results.runs import Run
+from mgkit.results.run.folder import Run
 from mgkit.views.widgets import ClipPlayer, Selection
-from mgkit.views.widgets.seen import seen_heatmaps
+from mgkit.views.widgets.player.panels import seen_heatmaps
 from tests.browser.bare import BarePage
 from tests.browser.lab import PATIENCE, Lab, Notebook
 from tests.player_clips import FRAMES, HEIGHT, WIDTH, number_of, numbered_clips, numbered_run, walking_pose

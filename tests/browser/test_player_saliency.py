@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import Page
 
 from mgkit.data.clips import Clips
-from mgkit.results.runs import Run
+from mgkit.results.run.folder import Run
 from mgkit.views.widgets import ClipPlayer
 from tests.browser.lab import Lab, Notebook
 from tests.browser.test_player import begin, snap, wait

@@ -30,10 +30,10 @@ import numpy as np
 
 import mgkit as mg
 from mgkit.data.clips import Clips
-from mgkit.data.readers import sheets
-from mgkit.data.synthetic_trees import Tree, write_imigue, write_ma52, write_smg
+from mgkit.data.readers import tables as sheets
 from mgkit.errors import MgkitError
 from tests.data.corrupt import Fault, corrupt
+from tests.made.trees import Tree, write_imigue, write_ma52, write_smg
 
 LAYOUTS = ("imigue", "smg", "ma52", "light")  # light: iMiGUE of which only the light-hand files are there
 CLEAR = ("refused", "told", "no matter", "plausible")

@@ -12,7 +12,7 @@ import pytest
 from mgkit.data.clips import Classes, Clips, load_clips, write_clip_folder
 from mgkit.data.splits import Folds
 from mgkit.errors import MgkitError
-from mgkit.results.beginning import create_run
+from mgkit.results.run.folder import create_run
 from tests.tiny import TRIANGLE, tiny_clips, tiny_row
 
 

@@ -1,6 +1,6 @@
 """Skeletons that the tests of the graph networks share."""
 
-from mgkit.models.graphs import SkeletonGraph
+from mgkit.models.gcns.blocks import SkeletonGraph
 
 _LIMBS = (
     (15, 13),

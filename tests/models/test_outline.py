@@ -11,18 +11,17 @@ from torch import nn
 
 from mgkit.errors import MgkitError
 from mgkit.models import pose_only, rgb_only, two_pathway
-from mgkit.models.aagcn import aagcn
-from mgkit.models.ctrgcn import ctrgcn
-from mgkit.models.dgstgcn import dgstgcn
-from mgkit.models.graphs import SkeletonGraph
-from mgkit.models.hyperformer import hyperformer
-from mgkit.models.long_tail import GroupedHead
+from mgkit.models.cnns.tsm import tsm_resnet
+from mgkit.models.cnns.video_swin import SwinSize, video_swin
+from mgkit.models.gcns.aagcn import aagcn
+from mgkit.models.gcns.blocks import SkeletonGraph
+from mgkit.models.gcns.ctrgcn import ctrgcn
+from mgkit.models.gcns.dgstgcn import dgstgcn
+from mgkit.models.gcns.hyperformer import hyperformer
+from mgkit.models.gcns.stgcn import stgcn
+from mgkit.models.losses.extra import GroupedHead, SemanticHead
 from mgkit.models.outline import outline
-from mgkit.models.semantic import SemanticHead
-from mgkit.models.single_pathway import SinglePathway
-from mgkit.models.stgcn import stgcn
-from mgkit.models.tsm import tsm_resnet
-from mgkit.models.video_swin import SwinSize, video_swin
+from mgkit.models.pathways import SinglePathway
 
 NARROW: dict[str, Any] = {
     "rgb_width": 4, "pose_width": 4, "rgb_blocks": (1, 2, 1, 1), "pose_blocks": (2, 1, 1), "fusion_heads": 2,

@@ -14,12 +14,12 @@ import numpy.typing as npt
 
 from mgkit.data.clips import Classes, Clips, write_clip_folder
 from mgkit.data.skeletons import COCO17, Skeleton
-from mgkit.results.beginning import create_run
-from mgkit.results.runs import (
+from mgkit.results.run.folder import (
     Embeddings,
     Predictions,
     Run,
     append_history,
+    create_run,
     write_embeddings,
     write_predictions,
     write_prototypes,
@@ -215,7 +215,7 @@ def fake_run(
     write_status(root, "finished", epochs, epochs)
     (root / "checkpoints").mkdir(exist_ok=True)
     (root / "checkpoints" / "best.pt").write_bytes(b"")
-    from mgkit.results.runs import load_run
+    from mgkit.results.run.folder import load_run
 
     return load_run(root)
 

@@ -9,10 +9,10 @@ import pytest
 
 from mgkit.data.clips import Clips
 from mgkit.errors import MgkitError
-from mgkit.results.runs import load_run
+from mgkit.results.run.folder import load_run
 from mgkit.training import loop, recipes
 from mgkit.training.inference import test as run_test
-from mgkit.training.launching import launch
+from mgkit.training.launch import launch
 from tests.tiny import tiny_clips
 from tests.training.training import fit, tiny, tiny_pose_only
 

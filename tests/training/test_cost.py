@@ -11,17 +11,17 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mgkit.data.batches import ClipDataset, batch_inputs, collate
+from mgkit.data.batches.dataset import ClipDataset, batch_inputs, collate
 from mgkit.data.clips import Classes, Clips
 from mgkit.data.skeletons import get_skeleton
 from mgkit.errors import MgkitError
 from mgkit.models import pose_only, two_pathway
 from mgkit.models.outline import outline
-from mgkit.results.cost import Cost, read_cost, together, write_cost
-from mgkit.results.runs import load_run
-from mgkit.results.scores import import_scores
+from mgkit.results.run.extras import Cost, read_cost, together, write_cost
+from mgkit.results.run.folder import load_run
+from mgkit.results.scores.scores import import_scores
 from mgkit.training import recipes
-from mgkit.training.building import build_model, input_shapes
+from mgkit.training.build import build_model, input_shapes
 from mgkit.training.cost import count_operations, measure
 from tests.tiny import TRIANGLE, tiny_clips
 from tests.training.training import fit, tiny, tiny_pose_only

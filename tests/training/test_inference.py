@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from mgkit.data.batches import ClipDataset, batch_inputs, collate
+from mgkit.data.batches.dataset import ClipDataset, batch_inputs, collate
 from mgkit.data.clips import Classes, Clips, write_clip_folder
 from mgkit.errors import MgkitError
 from mgkit.models import fuse_probabilities
-from mgkit.results.runs import Run, load_run
+from mgkit.results.run.folder import Run, load_run
 from mgkit.training import recipes
 from mgkit.training.inference import load_checkpoint, open_network
 from mgkit.training.inference import test as run_test

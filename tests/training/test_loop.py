@@ -9,7 +9,7 @@ import torch
 
 from mgkit.data.clips import Clips
 from mgkit.errors import MgkitError
-from mgkit.results.runs import Run, load_run
+from mgkit.results.run.folder import Run, load_run
 from mgkit.training import loop, recipes
 from mgkit.training.inference import load_checkpoint
 from mgkit.training.inference import test as run_test

@@ -14,19 +14,19 @@ from mgkit.data.clips import Clips
 from mgkit.data.skeletons import BODY25, COCO17, IMIGUE22, KINECT25, Skeleton
 from mgkit.errors import MgkitError
 from mgkit.models import load_published, recompute_blocks, write_published
-from mgkit.models.batch_norm import freeze_statistics
+from mgkit.models.layers import freeze_statistics
 from mgkit.training import recipes
-from mgkit.training.building import (
+from mgkit.training.build import (
     build_model,
     build_objective,
     input_shapes,
     semantic_vectors,
     weigh_groups,
 )
-from mgkit.training.device import make_optimizer
-from mgkit.training.explaining import explain, over_skeleton
+from mgkit.training.explain import explain, over_skeleton
 from mgkit.training.inference import load_checkpoint
 from mgkit.training.inference import test as run_test
+from mgkit.training.machine import make_optimizer
 from mgkit.training.recipes import Recipe
 from tests.tiny import TRIANGLE, tiny_clips
 from tests.training.training import assert_same_weights, fit, states
@@ -243,7 +243,7 @@ def test_a_training_starts_from_a_file(clips: Clips, tmp_path: Path) -> None:
     recipe = dataclasses.replace(SYSTEMS["stgcnpp"], epochs=1)
     source = build_model(recipe, 9, 3, torch.Generator().manual_seed(5), skeleton=clips.skeleton)
     write_published(tmp_path / "file.pth", source)
-    from mgkit.training.starts import Weights
+    from mgkit.training.start import Weights
 
     run = fit(clips, recipe, tmp_path / "run", start={"all": Weights(tmp_path / "file.pth", classes="new")})
     assert "used" in (run.root / "start.txt").read_text()

@@ -15,15 +15,15 @@ from torch.nn import functional as F
 from mgkit.data.clips import Clips
 from mgkit.errors import MgkitError
 from mgkit.models import Objective, PathwayOutput
-from mgkit.results.runs import load_run
+from mgkit.results.run.folder import load_run
 from mgkit.training import checkpoints, recipes
-from mgkit.training.building import build_model, build_objective, class_weights
-from mgkit.training.folds import train_folds
+from mgkit.training.build import build_model, build_objective, class_weights
+from mgkit.training.epoch import Selection
 from mgkit.training.inference import load_checkpoint
 from mgkit.training.inference import test as run_test
-from mgkit.training.logs import Logs
 from mgkit.training.recipes import Recipe
-from mgkit.training.selection import Selection
+from mgkit.training.reporting import Logs
+from mgkit.training.studies import train_folds
 from tests.tiny import tiny_clips
 from tests.training.training import TIMES, fit, tiny_pose_only
 
@@ -142,8 +142,8 @@ def test_accumulation_is_the_training_of_the_whole_batch(clips: Clips, tmp_path:
 
 def test_a_step_is_that_of_a_plain_loop(clips: Clips, tmp_path: Path) -> None:
     """One epoch against SGD written out: momentum, weight decay, clipping of the gradient's norm, the learning rate."""
-    from mgkit.data.batches import ClipDataset, batch_inputs, collate
-    from mgkit.data.order import epoch_order
+    from mgkit.data.batches.dataset import ClipDataset, batch_inputs, collate
+    from mgkit.data.batches.samplers import epoch_order
 
     recipe = tiny_pose_only(
         batch_norm="frozen", prototypes=False, dropout=0.0, epochs=1, gradient_clip=0.5, weight_decay=0.01

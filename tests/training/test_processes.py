@@ -17,9 +17,9 @@ from torch import distributed as dist
 
 from mgkit.data.clips import Clips
 from mgkit.errors import MgkitError
-from mgkit.results.runs import Run, load_run
+from mgkit.results.run.folder import Run, load_run
 from mgkit.training import recipes
-from mgkit.training.device import make_fabric, started_processes
+from mgkit.training.machine import make_fabric, started_processes
 from mgkit.training.recipes import Recipe
 from tests.tiny import tiny_clips
 from tests.training.training import TIMES, states, tiny, tiny_pose_only

@@ -9,7 +9,7 @@ import torch
 
 from mgkit.errors import MgkitError
 from mgkit.training import recipes
-from mgkit.training.building import build_model, build_objective
+from mgkit.training.build import build_model, build_objective
 from mgkit.training.recipes import Recipe
 
 

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from mgkit.data.clips import Clips, load_clips
-from mgkit.results.runs import Run
+from mgkit.results.run.folder import Run
 from mgkit.training import loop, recipes
 from mgkit.training.inference import load_checkpoint
 from mgkit.training.inference import test as run_test

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mgkit.results.runs import Run
+from mgkit.results.run.folder import Run
 from tests.results.fake_run import fake_clips, fake_frames, fake_run
 
 
@@ -33,7 +33,7 @@ def make_run(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Run]:
 def flat(monkeypatch: pytest.MonkeyPatch) -> None:
     """The first two dimensions instead of UMAP."""
     monkeypatch.setattr(
-        "mgkit.views.analysis.maps._umap", lambda fitted, moving, seed: (fitted[:, :2], moving[:, :2])
+        "mgkit.views.analysis.embedding._umap", lambda fitted, moving, seed: (fitted[:, :2], moving[:, :2])
     )
 
 

@@ -13,9 +13,9 @@ from typing import Any
 
 from mgkit.data.clips import Classes
 from mgkit.data.readers import NO_SKELETON, RawClip, RawDataset, load_classes, note, refuse
+from mgkit.data.readers.files import VIDEO_SUFFIXES, Roots, folders, named, only, walk
 from mgkit.data.readers.pyskl import check_points, load_annotations, read_pose, size_of
 from mgkit.data.readers.tables import read_rows, whole
-from mgkit.data.readers.trees import VIDEO_SUFFIXES, Roots, folders, named, only, walk
 from mgkit.data.skeletons import get_skeleton
 from mgkit.errors import MgkitError, some
 

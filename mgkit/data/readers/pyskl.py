@@ -18,12 +18,12 @@ import numpy.typing as npt
 
 from mgkit.data.clips import Classes, Clips
 from mgkit.data.readers import RawClip, RawDataset, mark_unseen, note
-from mgkit.data.readers.pickles import load_pickle, write_pickle
+from mgkit.data.readers.files import VIDEO_SUFFIXES
 from mgkit.data.readers.tables import read_text
-from mgkit.data.readers.trees import VIDEO_SUFFIXES
 from mgkit.data.skeletons import LAYOUTS, Skeleton, get_skeleton
 from mgkit.errors import MgkitError, some
 from mgkit.files import read_json, write_json
+from mgkit.pickles import load_pickle, write_pickle
 
 Annotation = dict[str, Any]
 Report = list[dict[str, str]]

@@ -15,10 +15,8 @@ import numpy as np
 import numpy.typing as npt
 
 from mgkit.data.readers import RawClip, RawDataset, frame_size_of, load_classes, mark_unseen, note, refuse
-from mgkit.data.readers.sequences import PairTable, recordings
-from mgkit.data.readers.sheets import empty_cells, read_sheet
-from mgkit.data.readers.tables import read_spans
-from mgkit.data.readers.trees import Roots, folders, named, walk
+from mgkit.data.readers.files import PairTable, Roots, folders, named, recordings, walk
+from mgkit.data.readers.tables import empty_cells, read_sheet, read_spans
 from mgkit.data.skeletons import get_skeleton
 from mgkit.errors import MgkitError, some
 

@@ -4,8 +4,7 @@ Frames are counted in presentation order from 0 and come upright when the file a
 container and codec, key-frames or frame rate. Whatever is wrong with a file is said in one `MgkitError`.
 """
 
-from mgkit.data.video.container import Frames
-from mgkit.data.video.reading import VideoInfo, probe, read_frames, stream_frames
-from mgkit.data.video.writing import write_video
+from mgkit.data.video.decode import Frames, VideoInfo, probe, read_frames, stream_frames
+from mgkit.data.video.encode import write_video
 
 __all__ = ["Frames", "VideoInfo", "probe", "read_frames", "stream_frames", "write_video"]

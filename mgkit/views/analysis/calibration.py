@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from mgkit.results.calibration import calibration_table
-from mgkit.results.runs import Predictions, Run
+from mgkit.results.run.folder import Predictions, Run
+from mgkit.results.scores.calibration import calibration_table
 
 
 @dataclass(frozen=True, eq=False)

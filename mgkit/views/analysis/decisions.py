@@ -7,7 +7,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from mgkit.errors import MgkitError
-from mgkit.results.runs import Run
+from mgkit.results.run.folder import Run
 
 
 def view_variation(scores: npt.ArrayLike) -> npt.NDArray[np.float64]:

@@ -11,8 +11,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from mgkit.errors import MgkitError
-from mgkit.results.metrics import confusion_matrix
-from mgkit.results.runs import Run
+from mgkit.results.run.folder import Run
+from mgkit.results.stats.metrics import confusion_matrix
 
 
 def prototype_similarity(

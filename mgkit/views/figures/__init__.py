@@ -1,24 +1,19 @@
 """Paper figures of a run: each function returns a `PaperFigure`, which shows itself in a notebook and saves itself as
 PDF, PNG and the CSV behind it."""
 
-from mgkit.views.figures.ablation import ablation
 from mgkit.views.figures.architecture import architecture
-from mgkit.views.figures.bars import class_accuracy
-from mgkit.views.figures.comparison import run_comparison
-from mgkit.views.figures.curves import training_curves
+from mgkit.views.figures.classes import class_accuracy, run_comparison
+from mgkit.views.figures.clips import clip_sheet, contact_sheet, film_strip
+from mgkit.views.figures.confusion import confusion
 from mgkit.views.figures.datasets import class_counts, clip_lengths, missing_joints
-from mgkit.views.figures.maps import prototype_map
-from mgkit.views.figures.matrices import confusion
-from mgkit.views.figures.methods import methods
-from mgkit.views.figures.refinement import refinement_maps
-from mgkit.views.figures.reliability import reliability
+from mgkit.views.figures.maps import prototype_map, refinement_maps
+from mgkit.views.figures.methods import ablation, methods, reliability
 from mgkit.views.figures.saliency import joint_importance
 from mgkit.views.figures.sets import Drawn, draw_figures
-from mgkit.views.figures.sheets import clip_sheet
 from mgkit.views.figures.similarity import prototype_similarity
-from mgkit.views.figures.strips import contact_sheet, film_strip
 from mgkit.views.figures.style import VENUES, PaperFigure
 from mgkit.views.figures.tables import PaperTable, table
+from mgkit.views.figures.training import training_curves
 
 __all__ = [
     "VENUES",

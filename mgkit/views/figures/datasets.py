@@ -8,8 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter
 
 from mgkit.data.clips import Clips
+from mgkit.data.report import SHORT
 from mgkit.data.splits import UNUSED
-from mgkit.data.summary import SHORT
 from mgkit.errors import MgkitError, some
 from mgkit.views.figures.style import (
     GREY,

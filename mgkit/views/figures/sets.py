@@ -8,16 +8,16 @@ from pathlib import Path
 
 from mgkit.data.clips import Clips
 from mgkit.errors import MgkitError
-from mgkit.results.runs import Run
-from mgkit.views.analysis.ambiguity import ambiguous
-from mgkit.views.figures.bars import class_accuracy
-from mgkit.views.figures.curves import training_curves
+from mgkit.results.run.folder import Run
+from mgkit.views.analysis.errors import ambiguous
+from mgkit.views.figures.classes import class_accuracy
+from mgkit.views.figures.clips import contact_sheet, film_strip
+from mgkit.views.figures.confusion import confusion
 from mgkit.views.figures.maps import prototype_map
-from mgkit.views.figures.matrices import confusion
 from mgkit.views.figures.saliency import joint_importance
 from mgkit.views.figures.similarity import prototype_similarity
-from mgkit.views.figures.strips import contact_sheet, film_strip
 from mgkit.views.figures.style import PaperFigure
+from mgkit.views.figures.training import training_curves
 
 
 class Drawn(list[Path]):

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from mgkit.data.clips import Classes
-from mgkit.results.runs import Run
+from mgkit.results.run.folder import Run
 from mgkit.views.analysis.outcomes import class_order
 from mgkit.views.analysis.prototypes import (
     SimilarityConfusion,

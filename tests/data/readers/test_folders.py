@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from mgkit.data.readers.files import same_content
 from mgkit.data.readers.folders import read_folders
-from mgkit.data.readers.trees import same_content
 from mgkit.errors import MgkitError
 
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import xlsxwriter
 
-from mgkit.data.readers import RawDataset, imigue_points
-from mgkit.data.readers.imigue import read_imigue
-from mgkit.data.readers.imigue_points import sides_by_wrist
+from mgkit.data.readers import RawDataset
+from mgkit.data.readers import imigue as imigue_points
+from mgkit.data.readers.imigue import read_imigue, sides_by_wrist
 from mgkit.errors import MgkitError
 from mgkit.files import write_json
 
@@ -154,7 +154,7 @@ def test_every_set_of_points(tmp_path: Path, points: int, layout: str, count: in
 def test_a_spreadsheet_is_converted_once_for_all_clips_and_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from mgkit.data.readers import sheets
+    from mgkit.data.readers import tables as sheets
 
     conversions = []
     convert = sheets._read_xlsx

@@ -1,4 +1,4 @@
-"""Each reader on raw folders that `mgkit.data.synthetic_trees` makes, whose truth is known, and through `prepare`."""
+"""Each reader on raw folders that `tests.made.trees` makes, whose truth is known, and through `prepare`."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from mgkit.data.readers import RawDataset
 from mgkit.data.readers.imigue import read_imigue
 from mgkit.data.readers.ma52 import read_ma52
 from mgkit.data.readers.smg import read_smg
-from mgkit.data.synthetic_trees import write_imigue, write_ma52, write_smg
 from mgkit.errors import MgkitError
 from tests.data.corrupt import corrupt
+from tests.made.trees import write_imigue, write_ma52, write_smg
 
 POINTS_22 = [*range(8), *range(15, 19), *range(99, 116, 4), *range(120, 137, 4)]
 
@@ -111,7 +111,7 @@ def test_the_whole_way_into_a_clip_folder(
 def test_a_second_preparation_converts_nothing(
     imigue: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from mgkit.data.readers import sheets
+    from mgkit.data.readers import tables as sheets
 
     conversions: list[Path] = []
     convert: Callable[[Path], Any] = sheets._read_xlsx

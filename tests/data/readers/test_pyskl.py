@@ -10,11 +10,11 @@ import pytest
 import mgkit as mg
 from mgkit.data.clips import Classes, Clips, load_clips, write_clip_folder
 from mgkit.data.readers import pose_notes
-from mgkit.data.readers.pickles import load_pickle
 from mgkit.data.readers.pyskl import read_classes, read_pyskl, write_pyskl
 from mgkit.data.skeletons import IMIGUE22, Skeleton
 from mgkit.errors import MgkitError
 from mgkit.files import read_json, write_json
+from mgkit.pickles import load_pickle
 
 
 def annotation(name: str = "a", label: int = 0, **changes: Any) -> dict[str, Any]:

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import xlsxwriter
 
-from mgkit.data.readers import sheets
-from mgkit.data.readers.sheets import empty_cells, read_sheet
+from mgkit.data.readers import tables as sheets
+from mgkit.data.readers.tables import empty_cells, read_sheet
 from mgkit.errors import MgkitError
 
 NUMBERS = [[0.5, 2, 300], [4, 0, 6.25], [7, 8, 9]]

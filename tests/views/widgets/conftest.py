@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from mgkit.data.clips import Classes
-from mgkit.results.runs import Run
-from mgkit.results.scores import import_scores
+from mgkit.results.run.folder import Run
+from mgkit.results.scores.scores import import_scores
 
 NAMES = ("rub hands", "touch chin", "cover face")
 LABELS = [0, 0, 0, 0, 1, 1, 1, 1]

@@ -9,12 +9,12 @@ from typing import Any
 import pytest
 
 from mgkit.errors import MgkitError
-from mgkit.results.metrics import per_class, wilson
-from mgkit.results.runs import Run
+from mgkit.results.run.folder import Run
+from mgkit.results.stats.metrics import per_class, wilson
 from mgkit.views import figures
 from mgkit.views.figures import style
 from mgkit.views.widgets import ClassAccuracy, ConfusionMatrix, Selection
-from mgkit.views.widgets.base import FOLDER
+from mgkit.views.widgets.shared.base import FOLDER
 from tests.views.widgets.conftest import FUSED, LABELS, NAMES, POSE, RGB, made_run
 
 
@@ -130,7 +130,7 @@ def test_places_without_widgets_get_a_picture(run: Run) -> None:
 
 
 def test_colours_are_those_of_the_figures() -> None:
-    script = (FOLDER / "common.js").read_text(encoding="utf-8")
+    script = (FOLDER / "shared/common.js").read_text(encoding="utf-8")
     for name, colour in {**style.KINDS, **style.BAR_COLOURS}.items():
         assert f'{name}: "{colour}"' in script
     for key, name in style.OUTPUT_NAMES.items():

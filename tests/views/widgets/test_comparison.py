@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from mgkit.errors import MgkitError
-from mgkit.results.runs import Run
-from mgkit.results.scores import import_scores
+from mgkit.results.run.folder import Run
+from mgkit.results.scores.scores import import_scores
 from mgkit.views import figures
 from mgkit.views.widgets import RunComparison, Selection
 from tests.views.widgets.conftest import FUSED, POSE, RGB, made_run

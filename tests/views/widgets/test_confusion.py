@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from mgkit.errors import MgkitError
-from mgkit.results.metrics import confusion_matrix
-from mgkit.results.runs import Run
+from mgkit.results.run.folder import Run
+from mgkit.results.stats.metrics import confusion_matrix
 from mgkit.views import figures
 from mgkit.views.analysis import confusions
 from mgkit.views.widgets import ClassAccuracy, ConfusionMatrix, Selection

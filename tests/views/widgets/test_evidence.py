@@ -7,8 +7,8 @@ import json
 import numpy as np
 
 from mgkit.data.clips import Clips
-from mgkit.results.runs import Predictions
-from mgkit.views.widgets.evidence import caption, verdict
+from mgkit.results.run.folder import Predictions
+from mgkit.views.widgets.player.panels import caption, verdict
 
 
 def predictions(scores: list[list[float]], labels: list[int], **distances: list[float]) -> Predictions:

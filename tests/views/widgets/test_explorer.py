@@ -14,9 +14,9 @@ import pytest
 import mgkit as mg
 from mgkit.data.clips import Clips, load_clips
 from mgkit.errors import MgkitError
-from mgkit.results.runs import Run
+from mgkit.results.run.folder import Run
 from mgkit.views.widgets import ErrorExplorer, Selection
-from mgkit.views.widgets.filters import Filters, Sieve
+from mgkit.views.widgets.explorer.filters import Filters, Sieve
 from tests.player_clips import numbered_run
 from tests.views.widgets.conftest import POSE, RGB, made_run
 
@@ -107,7 +107,7 @@ def test_sorting_and_confidence(tmp_path: Path) -> None:
 
 def _scored(root: Path, scores: np.ndarray, labels: np.ndarray) -> Run:
     from mgkit.data.clips import Classes
-    from mgkit.results.scores import import_scores
+    from mgkit.results.scores.scores import import_scores
 
     ids = [f"c{i:02}" for i in range(len(labels))]
     return import_scores(
@@ -429,7 +429,7 @@ def test_clicking_through_many_clips_does_not_grow(player_clips: Clips, tmp_path
 
 
 def test_a_sieve_of_many_clips_equals_a_search() -> None:
-    from mgkit.results.runs import Predictions
+    from mgkit.results.run.folder import Predictions
 
     rng = np.random.default_rng(3)
     count, classes = 500, 5

@@ -12,11 +12,11 @@ import pytest
 from mgkit.data.clips import Clips, load_clips
 from mgkit.data.skeletons import Skeleton
 from mgkit.errors import MgkitError
-from mgkit.results.runs import Run
+from mgkit.results.run.folder import Run
 from mgkit.views.figures import clip_sheet
-from mgkit.views.figures.strips import SIDES
+from mgkit.views.figures.clips import SIDES
 from mgkit.views.widgets import Gallery, ReviewForm, Selection
-from mgkit.views.widgets.thumbs import draw_skeleton, thumbnail
+from mgkit.views.widgets.gallery.gallery import draw_skeleton, thumbnail
 from tests.player_clips import number_of, numbered_run
 
 

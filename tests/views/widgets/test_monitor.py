@@ -12,9 +12,9 @@ import pytest
 
 from mgkit.data.clips import Classes
 from mgkit.errors import MgkitError
-from mgkit.results.jobs import Job
-from mgkit.results.runs import Run, append_history, write_live, write_status
-from mgkit.results.scores import import_scores
+from mgkit.results.run.folder import Run, append_history, write_live, write_status
+from mgkit.results.run.jobs import Job
+from mgkit.results.scores.scores import import_scores
 from mgkit.views.widgets import TrainingMonitor
 
 

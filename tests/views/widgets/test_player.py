@@ -18,10 +18,10 @@ import psutil
 import pytest
 
 import mgkit as mg
-from mgkit.data.batches import InputSpec
+from mgkit.data.batches.dataset import InputSpec
 from mgkit.data.clips import Classes, Clips, load_clips
 from mgkit.errors import MgkitError
-from mgkit.results.runs import Run
+from mgkit.results.run.folder import Run
 from mgkit.views.widgets import ClipPlayer, Selection
 from tests.player_clips import number_of, numbered_clips, numbered_run
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mgkit.results.review import COLUMNS
-from mgkit.results.runs import Run
+from mgkit.results.run.folder import Run
+from mgkit.results.run.review import COLUMNS
 from mgkit.views.widgets import ReviewList, Selection
-from mgkit.views.widgets.review_list import LISTED
+from mgkit.views.widgets.review.list import LISTED
 
 
 def sent_by(widget: ReviewList) -> list[dict[str, str]]:

@@ -8,11 +8,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mgkit.data.batches import ClipDataset, InputSpec, batch_inputs, collate
+from mgkit.data.batches.dataset import ClipDataset, InputSpec, batch_inputs, collate
 from mgkit.data.clips import Clips
 from mgkit.errors import MgkitError
 from mgkit.training.recipes import Recipe, demo
-from mgkit.views.widgets.seen import GROUPS, View, checked_view, recorded_inputs, sampled, seen_heatmaps
+from mgkit.views.widgets.player.panels import (
+    GROUPS,
+    View,
+    checked_view,
+    recorded_inputs,
+    sampled,
+    seen_heatmaps,
+)
 
 SPEC = InputSpec(rgb_frames=4, pose_frames=16, rgb_size=64, heatmap_size=16)
 
@@ -29,7 +36,7 @@ def test_the_sampled_frames_are_those_that_the_loader_reads(
         asked.append(np.asarray(indices))
         return np.zeros((len(indices), 64, 96, 3), np.uint8)
 
-    monkeypatch.setattr("mgkit.data.batches.read_frames", read)
+    monkeypatch.setattr("mgkit.data.batches.dataset.read_frames", read)
     spec = replace(SPEC, time_sampling=how)
     dataset = ClipDataset(player_clips.select([clip_id]), spec, training=False, views=views)
     pose = player_clips.pose(clip_id)

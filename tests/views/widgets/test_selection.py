@@ -6,7 +6,7 @@ import pytest
 import traitlets
 
 from mgkit.errors import MgkitError
-from mgkit.views.widgets.selection import Selected, Selection
+from mgkit.views.widgets.shared.selection import Selected, Selection
 
 
 def test_a_new_one_is_empty() -> None:

@@ -1,0 +1,1 @@
+"""From clips to the tensors of one batch."""

@@ -1,0 +1,113 @@
+"""Which clips a training step takes, in which order, and which process gets which of them.
+
+The order of an epoch and the batches cut from it depend on (seed, epoch) alone: neither on the number of processes,
+nor on how many parts a batch is taken in, nor on where in the epoch an interrupted training goes on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+from torch.utils.data import Sampler
+
+from mgkit.data.batches.dataset import ClipDataset
+
+Key = tuple[int, int, int]  # epoch, position of the clip in the table, how often it has been drawn before
+
+SAMPLINGS = ("all", "balanced")
+
+
+def epoch_order(
+    labels: npt.NDArray[np.int64], seed: int, epoch: int, sampling: str = "all"
+) -> npt.NDArray[np.int64]:
+    """(N, 2): the clip of each draw of an epoch, and how often that clip was drawn before in the same epoch.
+
+    Args:
+        labels: (N,) class of each clip.
+        seed, epoch: of the draws.
+        sampling: "all" takes every clip once. "balanced" makes N draws that give every class that has clips the same
+            number of them, or one more; a class goes through its clips in random order, and again in another order, so
+            that none is drawn twice more often than another of its class.
+    """
+    generator = np.random.default_rng([seed, epoch])
+    count = len(labels)
+    if sampling == "all":
+        return np.stack([generator.permutation(count), np.zeros(count, np.int64)], axis=1)
+    present = generator.permutation(np.unique(labels))  # the first of them get the draws that are left over
+    draws = []
+    for i, label in enumerate(present):
+        mine = np.flatnonzero(labels == label)
+        wanted = count // len(present) + (i < count % len(present))
+        rounds = -(-wanted // len(mine))
+        clips = np.concatenate([generator.permutation(mine) for _ in range(rounds)])[:wanted]
+        draws.append(np.stack([clips, np.repeat(np.arange(rounds), len(mine))[:wanted]], axis=1))
+    return np.concatenate(draws)[generator.permutation(count)]
+
+
+class StepSampler(Sampler[list[Key]]):
+    """What a `DataLoader` takes as `batch_sampler`: this process's share of each part of each step of an epoch.
+
+    A batch is cut into `parts` that are taken one after the other (gradient accumulation), whatever the number of
+    processes, and each part over the processes. Sizes differ by one at most, the first are the larger ones, and
+    together they hold each clip of the batch once; a last batch with fewer clips than parts is taken clip by clip.
+    Where a part has fewer clips than there are processes, the last processes get none; the loader then brings them the
+    first clip of the batch, of which `shares` says that it does not count.
+
+    Args:
+        dataset: the training clips.
+        batch_size: clips a step, over all parts and processes.
+        parts: in how many parts a batch is taken.
+        rank, processes: which of how many processes this is.
+        sampling: see `epoch_order`.
+
+    Attributes:
+        steps: steps of an epoch.
+    """
+
+    def __init__(
+        self,
+        dataset: ClipDataset,
+        batch_size: int,
+        *,
+        parts: int = 1,
+        rank: int = 0,
+        processes: int = 1,
+        sampling: str = "all",
+    ) -> None:
+        self.labels, self.seed = dataset.clips.labels, dataset.seed
+        self.batch_size, self.parts, self.sampling = batch_size, parts, sampling
+        self.rank, self.processes = rank, processes
+        self.steps = -(-len(self.labels) // batch_size)
+        self.begin(0)
+
+    def begin(self, epoch: int, step: int = 0) -> None:
+        """Turn to an epoch, from one of its steps on."""
+        self.epoch, self.first = epoch, step
+        self._order = epoch_order(self.labels, self.seed, epoch, self.sampling)
+
+    def __len__(self) -> int:
+        return sum(len(self.shares(step)) for step in range(self.first, self.steps))
+
+    def __iter__(self) -> Iterator[list[Key]]:
+        epoch = self.epoch
+        for step in range(self.first, self.steps):
+            batch = self._batch(step)
+            for mine in self._cut(batch):
+                yield [(epoch, int(clip), int(repeat)) for clip, repeat in (mine if len(mine) else batch[:1])]
+
+    def whole_labels(self, step: int) -> npt.NDArray[np.int64]:
+        """Labels of the whole batch of a step, all parts and processes together."""
+        return self.labels[self._batch(step)[:, 0]]
+
+    def shares(self, step: int) -> list[int]:
+        """How many clips this process has in each part of a step."""
+        return [len(mine) for mine in self._cut(self._batch(step))]
+
+    def _batch(self, step: int) -> npt.NDArray[np.int64]:
+        return self._order[step * self.batch_size : (step + 1) * self.batch_size]
+
+    def _cut(self, batch: npt.NDArray[np.int64]) -> list[npt.NDArray[np.int64]]:
+        parts = np.array_split(batch, min(self.parts, len(batch)))
+        return [np.array_split(part, self.processes)[self.rank] for part in parts]

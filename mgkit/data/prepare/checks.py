@@ -1,0 +1,179 @@
+"""What `prepare` refuses before it makes anything: options, places, folders and datasets that cannot be right."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from types import NoneType
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from mgkit.data.ledger import Ledger
+from mgkit.data.prepare.plan import LEFT_OUT, impossible
+from mgkit.data.readers import RawClip, RawDataset, note
+from mgkit.errors import MgkitError, some
+from mgkit.files import is_text, read_json, shown
+
+MANIFEST = "prepare.json"
+FORMAT = 2  # of a prepared folder
+
+
+def name_of(reader: Callable[..., RawDataset]) -> str:
+    """The name by which a folder remembers its reader."""
+    name = getattr(reader, "__qualname__", None)
+    if name is None:
+        raise MgkitError(
+            f"the reader is a {type(reader).__name__}: give a function, and its options as arguments of `prepare`."
+        )
+    return f"{reader.__module__}.{name}"
+
+
+def check_places(source: Path, out: Path) -> None:
+    for path in (source, out):
+        if not is_text(path):
+            raise MgkitError(f"{shown(path)} is not UTF-8: rename the folder.")
+    inside = source.is_dir() and out.resolve().is_relative_to(source.resolve())
+    if inside:
+        raise MgkitError(
+            f"{out} lies inside the dataset {source}, which would be read together with what is made of it: choose a "
+            "place beside it."
+        )
+
+
+def check_options(read: Callable[..., Any], options: dict[str, Any], name: str) -> None:
+    parameters = inspect.signature(read).parameters
+    if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+        return
+    known = [p.name for p in parameters.values() if p.kind is p.KEYWORD_ONLY and p.name != "cache"]
+    unknown = [key for key in options if key not in parameters or key == "source"]
+    if unknown:
+        raise MgkitError(
+            f"the reader {name} has no option {some(unknown)}; it has {some(known, 20) or 'none'}."
+        )
+
+
+def manifest(out: Path, settings: dict[str, Any]) -> dict[str, Any]:
+    """The manifest of an earlier call; {} when there was none. A folder of another kind is refused."""
+    if not (out / MANIFEST).is_file():
+        if (out / "clips.parquet").exists():
+            raise MgkitError(
+                f"{out} already holds a clip folder that `prepare` did not make: choose another folder."
+            )
+        return {}
+    before = read_json(out / MANIFEST)
+    if not isinstance(before, dict) or before.get("format") != FORMAT:
+        raise MgkitError(
+            f"{out} was prepared by another version of mgkit: choose another folder, or delete this one to prepare it "
+            "again."
+        )
+    for key, what in (("reader", "reader"), ("size", "size"), ("margin", "margin")):
+        if before.get(key) != settings[key]:
+            raise MgkitError(
+                f"{out} was prepared with {what} {before.get(key)}, not {settings[key]}: choose another folder, or "
+                "delete this one to prepare it again."
+            )
+    return before if isinstance(before.get("files"), dict) else {}
+
+
+def check_raw(raw: RawDataset, source: Path) -> None:
+    """What no clip folder may have, before anything is made."""
+    if not raw.clips:
+        raise MgkitError(f"{source} has no clips.")
+    for i, clip in enumerate(raw.clips):
+        _check_types(clip, i)
+    repeated = [clip_id for clip_id, count in Counter(c.clip_id for c in raw.clips).items() if count > 1]
+    if repeated:
+        raise MgkitError(f"{source}: clip ids stand twice: {some(repeated)}. Each clip needs its own id.")
+    unsafe = [c.clip_id for c in raw.clips if not _safe(c.clip_id)]
+    if unsafe:
+        raise MgkitError(
+            f"{source}: {some(map(repr, unsafe))} cannot name a file: use plain words as clip ids."
+        )
+    unnamed = [c.video for c in raw.clips if c.video and not is_text(c.video)]
+    if unnamed:
+        raise MgkitError(
+            f"the name of {shown(unnamed[0])} is not UTF-8 ({len(unnamed)} such clips): rename it."
+        )
+    folded = Counter(c.clip_id.casefold() for c in raw.clips)
+    alike = [c.clip_id for c in raw.clips if folded[c.clip_id.casefold()] > 1]
+    if alike:
+        raise MgkitError(
+            f"{source}: clip ids differ in capital letters only, which some disks cannot: {some(alike)}."
+        )
+    wrong = [c for c in raw.clips if not 0 <= c.label < len(raw.classes)]
+    if wrong:
+        raise MgkitError(
+            f"{source}: label {wrong[0].label} of clip {wrong[0].clip_id!r} is outside the {len(raw.classes)} classes "
+            f"({len(wrong)} such clips): correct the label or the class list."
+        )
+
+
+def _check_types(clip: RawClip, i: int) -> None:
+    """A reader of one's own easily gives a label as it stands in a table, or a path as text."""
+    kinds: dict[str, tuple[type | tuple[type, ...], str]] = {
+        "clip_id": (str, "text"), "split": (str, "text"), "subject": (str, "text"), "source": (str, "text"),
+        "label": ((int, np.integer), "a whole number, the index of a class"),
+        "start": ((int, np.integer), "a whole number"), "end": ((int, np.integer, NoneType), "a whole number or None"),
+        "video": ((Path, NoneType), "a pathlib.Path or None"),
+    }  # fmt: skip
+    for name, (kind, words) in kinds.items():
+        value = getattr(clip, name)
+        if not isinstance(value, kind) or (name == "split" and not value):
+            raise MgkitError(
+                f"the reader gave clip {i} ({clip.clip_id!r}) the {name} {value!r}: let it give {words}."
+            )
+
+
+def _safe(clip_id: str) -> bool:
+    parts = clip_id.split("/")
+    return (
+        bool(clip_id.strip())
+        and not set(clip_id) & set("\n\0\\")
+        and is_text(clip_id)
+        and not any(part == "" or part.startswith(".") for part in parts)
+    )
+
+
+def check_same_dataset(raw: RawDataset, ledger: Ledger, out: Path) -> None:
+    """A folder is brought up to date with its own dataset, never turned into another one."""
+    there = {file.removeprefix("videos/").removesuffix(".mp4") for file in ledger.files} - {"poses.npy"}
+    if (out / "clips.parquet").is_file():
+        with contextlib.suppress(OSError, ValueError, KeyError):  # a damaged table is made anew
+            there |= set(pd.read_parquet(out / "clips.parquet", columns=["clip_id"])["clip_id"])
+    common = there & {clip.clip_id for clip in raw.clips}
+    if 2 * len(common) < len(there):
+        raise MgkitError(
+            f"{out} was prepared from another source: it holds {len(there)} clips, of which {len(common)} are in this "
+            "one. Choose another folder, or delete this one to prepare it again."
+        )
+
+
+def broken_before(raw: RawDataset) -> list[dict[str, str]]:
+    """Notes on the clips that cannot be made, as far as their rows say."""
+    found = []
+    for clip in raw.clips:
+        reason = impossible(clip)
+        if reason is not None:
+            found.append(note(LEFT_OUT + reason[0], reason[1], clip.clip_id))
+    return found
+
+
+def refuse_beyond(limit: int, broken: list[dict[str, str]], count: int) -> None:
+    """Raise if more of the `count` clips cannot be made than `limit`; `broken` says which and why."""
+    if len(broken) <= limit:
+        return
+    kinds = Counter(entry["what"].removeprefix(LEFT_OUT) for entry in broken)
+    first = {kind: next(e for e in broken if e["what"] == LEFT_OUT + kind) for kind in kinds}
+    said = "; ".join(
+        f"{kind} ({n}), {first[kind]['clip_id']}: {first[kind]['detail'].rstrip('.')}"
+        for kind, n in kinds.items()
+    )
+    raise MgkitError(
+        f"{len(broken)} of {count} clips cannot be made, and {limit} may be left out: {said}. Mend or remove "
+        "them and call again (what is done is kept), or tolerate a larger share (--tolerated 0.2)."
+    )

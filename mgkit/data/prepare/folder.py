@@ -1,0 +1,329 @@
+"""Raw dataset to clip folder: cut, person crop, resize, re-encode, one way for every dataset.
+
+The crop of a clip is one square around every joint seen in it, with a margin; what lies outside the source frame is
+black. It is recorded, so each pixel and joint can be traced back. Key-points move with it. A clip without any seen
+joint keeps the whole frame, and the report says so.
+
+The same call goes on where an interrupted or killed one stopped, does nothing when nothing has changed, and makes
+only what has changed when a source was edited (`mgkit.data.ledger`). The result does not depend on the number of
+workers, nor on how often it was interrupted.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mgkit.data.clips import Clips, load_clips, write_clip_folder
+from mgkit.data.ledger import NAME, FileRecord, Ledger, read_ledger, sha256_of, size_of, stamps, unchanged
+from mgkit.data.prepare.checks import (
+    FORMAT,
+    MANIFEST,
+    broken_before,
+    check_options,
+    check_places,
+    check_raw,
+    check_same_dataset,
+    manifest,
+    name_of,
+    refuse_beyond,
+)
+from mgkit.data.prepare.plan import LEFT_OUT, MARGIN, Job, Made, Pose
+from mgkit.data.readers import RawClip, RawDataset, note
+from mgkit.data.readers.options import get_reader
+from mgkit.data.report import leakage
+from mgkit.data.skeletons import Skeleton
+from mgkit.errors import MgkitError, some
+from mgkit.files import exclusive, write_json
+from mgkit.parallel import cores, make_all
+from mgkit.progress import Progress
+
+__all__ = ["MANIFEST", "NAME", "TOLERATED", "prepare", "report_lines"]
+
+TOLERATED = 0.05  # share of the clips that may be left out before the whole is refused
+
+
+def prepare(
+    reader: str | Callable[..., RawDataset],
+    source: str | Path,
+    out: str | Path,
+    *,
+    size: int = 256,
+    workers: int | None = None,
+    strict: bool = False,
+    tolerated: float = TOLERATED,
+    progress: bool = True,
+    **options: Any,
+) -> Clips:
+    """Make a clip folder from a raw dataset, go on with one, or bring one up to date.
+
+    Args:
+        reader: the layout of the source, one of `mgkit.data.readers.options.READERS`, or a function of your own
+            `reader(source, **options) -> RawDataset`.
+        source: the dataset: a folder; for "pyskl" the pickle.
+        out: the clip folder. An unfinished one is completed; a finished one is returned as it is, unless a source
+            file has another size or time: then what depends on it is made again, and what is no longer in the source
+            is removed.
+        size: side of the prepared square videos, pixels.
+        workers: processes; one per core by default.
+        strict: refuse as soon as one clip cannot be made. By default such clips are left out, named in the report.
+        tolerated: share of the clips that may be left out before the whole is refused.
+        progress: show how far it is and how long it will take.
+        **options: what the reader takes, see `mgkit prepare READER --help`.
+
+    Returns:
+        The prepared clips. What was odd stands in their `report`; see `report_table`.
+
+    Raises:
+        MgkitError: see the reader; too many clips that cannot be made (the message says which and why); a folder that
+            holds something else, or was made with other settings; no space.
+    """
+    if not isinstance(size, int) or size < 16 or size % 2:
+        raise MgkitError(f"size is {size}: use an even number of pixels, 16 or more.")
+    if workers is not None and workers < 1:
+        raise MgkitError(f"{workers} workers were asked for: give 1 or more, or None for one a core.")
+    if not 0 <= tolerated <= 1:
+        raise MgkitError(f"tolerated is {tolerated}: give a share from 0 to 1.")
+    read = get_reader(reader)
+    out, source = Path(out), Path(source)
+    made_by = reader if isinstance(reader, str) else name_of(reader)
+    check_places(source, out)
+    settings = {"format": FORMAT, "reader": made_by, "size": size, "margin": MARGIN}
+    options = {key: value for key, value in options.items() if value is not None}
+    check_options(read, options, made_by)
+    before = manifest(out, settings)
+    if (
+        before.get("complete")
+        and before.get("options") == _plain(options)
+        and unchanged(before["files"], source)
+    ):
+        try:
+            clips = load_clips(out)
+        except MgkitError:
+            pass  # a file was lost or damaged: it is made again
+        else:
+            broken = [entry for entry in clips.report if entry["what"].startswith(LEFT_OUT)]
+            count = len(clips) + len(broken)
+            refuse_beyond(0 if strict else int(tolerated * count), broken, count)
+            return clips
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise MgkitError(
+            f"{out} cannot be made a folder ({error.strerror}): choose another place for the clip folder."
+        ) from None
+    with exclusive(out), Progress("prepare", progress) as bar:
+        if "cache" in inspect.signature(read).parameters:
+            options["cache"] = options.get("cache") or out / "cache"
+        raw = read(source, **options)
+        if not isinstance(raw, RawDataset):
+            raise MgkitError(
+                f"the reader {made_by} gave a {type(raw).__name__}: let it return a `RawDataset`."
+            )
+        options.pop("cache", None)
+        check_raw(raw, source)
+        files = stamps({*map(Path, raw.files), *(clip.video for clip in raw.clips if clip.video)}, source)
+        ledger = read_ledger(out)
+        check_same_dataset(raw, ledger, out)
+        broken = broken_before(raw)
+        limit = 0 if strict else int(tolerated * len(raw.clips))
+        if len(broken) > limit and not (out / "clips.parquet").is_file():
+            write_json(out / "report.json", [*raw.report, *broken])
+        refuse_beyond(limit, broken, len(raw.clips))
+        try:
+            _clean(out)
+            # From here on the folder is unfinished until all is done: nobody shall read an old table over new videos.
+            write_json(out / MANIFEST, {**settings, "complete": False})
+            (out / "clips.parquet").unlink(missing_ok=True)
+            clips = _make(raw, out, size, workers, bar, ledger, limit)
+            write_json(
+                out / MANIFEST, {**settings, "complete": True, "options": _plain(options), "files": files}
+            )
+        except OSError as error:
+            raise MgkitError(
+                f"{error.filename or out} cannot be written ({error.strerror or error}): check free space and "
+                "permissions, then call again (what is done is kept)."
+            ) from error
+    return clips
+
+
+def _make(
+    raw: RawDataset, out: Path, size: int, workers: int | None, bar: Progress, ledger: Ledger, limit: int
+) -> Clips:
+    jobs = _jobs(raw, out, size, workers or cores(), ledger)
+    rows: dict[str, dict[str, Any]] = {}
+    notes: dict[str, list[dict[str, str]]] = {}
+    sources: set[str] = set()
+    files: set[str] = set()
+    new = 0
+    rate = _Log(bar, len(raw.clips))
+    with _Spool(out) as poses:
+        for job, made in make_all(jobs, workers):
+            _note_down(ledger, job, made)
+            name = str(job.clips[0].video)
+            sources.add(name)
+            files.update(record.file for record in (*made.files, *made.kept))
+            new += len(made.files)
+            rows.update(made.rows)
+            for clip_id, pose in made.poses.items():
+                poses.add(clip_id, pose)
+            notes[job.clips[0].clip_id] = made.notes
+            left_out = [e for entries in notes.values() for e in entries if e["what"].startswith(LEFT_OUT)]
+            if len(left_out) > limit:
+                write_json(out / "report.json", [*raw.report, *left_out])
+            refuse_beyond(limit, left_out, len(raw.clips))
+            rate.advance(len(job.clips))
+        kept = [clip for clip in raw.clips if clip.clip_id in rows]
+        if not kept:
+            raise MgkitError(f"none of the {len(raw.clips)} clips can be made: see {out / 'report.json'}.")
+        report = [*raw.report, *(e for clip in raw.clips for e in notes.get(clip.clip_id, []))]
+        stale = set(ledger.files) - files - {"poses.npy"}
+        for file in stale:
+            (out / file).unlink(missing_ok=True)
+        ledger.rewrite(files, sources)
+        clips = write_clip_folder(
+            out,
+            [rows[clip.clip_id] for clip in kept],
+            (poses.get(clip.clip_id) for clip in kept),
+            raw.classes,
+            raw.skeleton,
+            report,
+        )
+    if (out / "poses.npy").is_file():
+        ledger.add([FileRecord("poses.npy", size_of(out / "poses.npy"), sha256_of(out / "poses.npy"))])
+    report += [note(row["what"], row["detail"]) for row in leakage(clips).to_dict("records")]
+    write_json(out / "report.json", report)
+    _say(bar, report, new, len(files) - new, len(stale))
+    return load_clips(out)
+
+
+def _jobs(raw: RawDataset, out: Path, size: int, workers: int, ledger: Ledger) -> list[Job]:
+    """One job a source video, the longest first, so that none is left over at the end."""
+    groups: dict[object, list[RawClip]] = {}
+    for i, clip in enumerate(raw.clips):
+        groups.setdefault(str(clip.video) if clip.video else (clip.source, i // 64), []).append(clip)
+    filmed = sum(group[0].video is not None for group in groups.values())
+    # Fewer videos than cores: let the decoder use the others.
+    threads = max(1, workers // filmed) if filmed else 1
+
+    def length(group: list[RawClip]) -> int:
+        return sum((clip.end or clip.start) - clip.start + 1 for clip in group)
+
+    jobs = []
+    for group in sorted(groups.values(), key=length, reverse=True):
+        names = [f"videos/{clip.clip_id}.mp4" for clip in group]
+        # What was lost or has another size is not known, and so made again.
+        known = {
+            name: ledger.files[name]
+            for name in names
+            if name in ledger.files and size_of(out / name) == ledger.files[name].bytes
+        }
+        source = ledger.sources.get(str(group[0].video))
+        jobs.append(Job(tuple(group), out, size, len(raw.skeleton), threads, source, known))
+    return jobs
+
+
+def _note_down(ledger: Ledger, job: Job, made: Made) -> None:
+    ledger.add(made.files, {str(job.clips[0].video): made.source} if made.source else None)
+
+
+class _Spool:
+    """Poses on disk until all are there and can be put in order: as many as there are clips would fill the memory."""
+
+    def __init__(self, out: Path) -> None:
+        self._file = tempfile.TemporaryFile(dir=out)  # noqa: SIM115  (closed by __exit__)
+        self._where: dict[str, tuple[int, tuple[int, ...]]] = {}
+
+    def __enter__(self) -> _Spool:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._file.close()
+
+    def add(self, clip_id: str, pose: Pose) -> None:
+        self._where[clip_id] = (self._file.seek(0, os.SEEK_END), pose.shape)
+        self._file.write(np.ascontiguousarray(pose, dtype=np.float32).tobytes())
+
+    def get(self, clip_id: str) -> Pose | None:
+        if clip_id not in self._where:
+            return None
+        at, shape = self._where[clip_id]
+        self._file.seek(at)
+        return np.frombuffer(self._file.read(4 * int(np.prod(shape))), dtype=np.float32).reshape(shape)
+
+
+def _clean(out: Path) -> None:
+    """Remove what a killed process was writing: the temporary files of `mgkit.files.atomic`."""
+    for name in (
+        "poses.npy",
+        "clips.parquet",
+        "classes.json",
+        "skeleton.json",
+        "report.json",
+        MANIFEST,
+        NAME,
+    ):
+        stem, _, suffix = name.partition(".")
+        for path in out.glob(f".{stem}-????????.{suffix}"):
+            path.unlink(missing_ok=True)
+    for path in (out / "videos").rglob(".*-????????.mp4"):
+        path.unlink(missing_ok=True)
+
+
+def _plain(options: dict[str, Any]) -> dict[str, Any]:
+    """Options as JSON has them, to be compared with those of the next call."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, Path):
+            return str(value)
+        if isinstance(value, Skeleton):
+            return value.to_dict()
+        if isinstance(value, dict):
+            return {str(key): plain(item) for key, item in value.items()}
+        if isinstance(value, str | int | float | bool) or value is None:
+            return value
+        return [plain(item) for item in value] if isinstance(value, Iterable) else repr(value)
+
+    return {key: plain(value) for key, value in options.items() if key != "cache"}
+
+
+# --- what a person sees ---------------------------------------------------------------------------------------------
+
+
+class _Log:
+    """Moves the bar; where there is none, a line a minute says how far it is and how long it will take."""
+
+    def __init__(self, bar: Progress, total: int) -> None:
+        self._bar, self._total, self._done = bar, total, 0
+        self._began = self._said = time.monotonic()
+
+    def advance(self, clips: int) -> None:
+        self._done += clips
+        self._bar.advance(clips, self._total)
+        now = time.monotonic()
+        if not self._bar.live and now - self._said > 60:
+            self._said = now
+            left = (now - self._began) * (self._total - self._done) / self._done
+            self._bar.say(f"prepare: {self._done} of {self._total} clips, {left / 60:.0f} minutes left")
+
+
+def _say(bar: Progress, report: list[dict[str, str]], new: int, kept: int, removed: int) -> None:
+    if (new and kept) or removed:
+        bar.say(f"prepare: {new} videos made, {kept} kept, {removed} removed")
+    left_out = [entry["clip_id"] for entry in report if entry["what"].startswith(LEFT_OUT)]
+    if left_out:
+        bar.say(f"prepare: WARNING {len(left_out)} clips are left out ({some(left_out)}): see report_table()")
+
+
+def report_lines(clips: Clips) -> Iterator[str]:
+    """The report as lines of text: what (how many): the first few."""
+    for row in clips.report_table().to_dict("records"):
+        where = f"{row['clips']}: " if row["clips"] else ""
+        yield f"{row['what']} ({row['how many']}): {where}{row['detail']}"

@@ -1,0 +1,350 @@
+"""The clips of one source video: plan each from its label and its pose, cut all of them in one pass.
+
+Runs in a worker process. A clip that cannot be made is left out with a note that names it and its file; only what
+concerns all clips (a full disk, a defect) is raised.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mgkit.data.ledger import FileRecord, digest
+from mgkit.data.prepare.cut import (
+    FORMAT,
+    Crop,
+    Cut,
+    Source,
+    SourceError,
+    SourceInfo,
+    open_source,
+    person_crop,
+)
+from mgkit.data.readers import RawClip, note, pose_notes
+from mgkit.data.report import picture_hash
+from mgkit.errors import MgkitError, some
+
+MARGIN = 0.25  # of the half side, added around the joints: the published setting
+LEFT_OUT = "left out: "
+USUAL_RATE = 25.0  # frames per second of a video that does not say
+
+Pose = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Job:
+    """Clips of one source video (or of none), where they go, and what is known from before."""
+
+    clips: tuple[RawClip, ...]
+    out: Path
+    size: int
+    joints: int
+    threads: int
+    source: Mapping[str, Any] | None  # `SourceInfo` as it was noted
+    files: Mapping[str, FileRecord]
+
+
+@dataclass
+class Made:
+    """What became of a job: rows and poses by clip id, notes, and what is to be noted for the next time."""
+
+    rows: dict[str, dict[str, Any]] = field(default_factory=dict)
+    poses: dict[str, Pose] = field(default_factory=dict)
+    notes: list[dict[str, str]] = field(default_factory=list)
+    files: list[FileRecord] = field(default_factory=list)
+    kept: list[FileRecord] = field(default_factory=list)  # files that were there already, made from the same
+    source: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class _Plan:
+    clip: RawClip
+    pose: Pose | None
+    crop: Crop
+    frames: int
+    fps: float  # 0 = not known
+    file: str  # "" = no video
+
+    @property
+    def stop(self) -> int:
+        return self.clip.start + self.frames
+
+
+def make(job: Job, stopped: Callable[[], bool] | None = None) -> Made:
+    """Make the clips of a job.
+
+    Args:
+        job: what to make.
+        stopped: asked at each frame; True ends the work by a `KeyboardInterrupt`.
+
+    Raises:
+        MgkitError: what is made cannot be written.
+    """
+    made = Made()
+    video = job.clips[0].video
+    with contextlib.ExitStack() as stack:
+        source: Source | None = None
+        info: SourceInfo | None = None
+        if video is not None:
+            try:
+                info = _as_noted(video, job.source)
+                if info is None:
+                    source = stack.enter_context(open_source(video, job.threads))
+                    info = source.info
+            except SourceError as error:
+                kind = "video cannot be read" if video.is_file() else "video missing"
+                _leave_out(made, job.clips, kind, str(error))
+                return made
+            made.source = info.to_dict()
+            made.notes += _odd(video, info, job.clips)
+        plans = []
+        for clip in job.clips:
+            try:
+                plans.append(_plan(clip, info, job, made.notes))
+            except _Unusable as reason:
+                _leave_out(made, [clip], reason.kind, reason.detail)
+        if video is not None and info is not None:
+            made.notes += _out_of_step(video, info, plans)
+            todo = []
+            for plan in plans:
+                record = job.files.get(plan.file)
+                if record is not None and record.made_from == _made_from(plan, info, video, job.size):
+                    made.kept.append(record)
+                else:
+                    todo.append(plan)
+            if todo:
+                try:
+                    source = source or stack.enter_context(open_source(video, job.threads))
+                except SourceError as error:
+                    _leave_out(made, [plan.clip for plan in todo], "video cannot be read", str(error))
+                    plans = [plan for plan in plans if plan not in todo]
+                    todo = []
+            if todo and source is not None:
+                plans = _cut(made, source, todo, plans, job, stopped)
+            made.notes += _damaged(video, plans, [*made.files, *made.kept])
+    for plan in plans:
+        made.rows[plan.clip.clip_id] = _row(plan, job.size)
+        if plan.pose is not None:
+            made.poses[plan.clip.clip_id] = moved(plan.pose[:, : plan.frames], plan.crop, job.size)
+    return made
+
+
+def _cut(
+    made: Made, source: Source, todo: Sequence[_Plan], plans: list[_Plan], job: Job,
+    stopped: Callable[[], bool] | None,
+) -> list[_Plan]:  # fmt: skip
+    """Write the videos; returns the plans that stand, and leaves out the others."""
+    cuts = [
+        Cut(plan.clip.clip_id, job.out / plan.file, plan.clip.start, plan.stop, plan.crop) for plan in todo
+    ]
+    results = source.cut(cuts, job.size, source.info.fps or USUAL_RATE, stopped)
+    for plan in todo:
+        result = results[plan.clip.clip_id]
+        if isinstance(result, str):
+            _leave_out(made, [plan.clip], "video cannot be read", result)
+            plans = [other for other in plans if other is not plan]
+            continue
+        made_from = _made_from(plan, source.info, source.path, job.size)
+        looks = picture_hash(result.looks)
+        made.files.append(
+            FileRecord(plan.file, result.bytes, result.sha256, made_from, looks, result.damaged)
+        )
+    return plans
+
+
+def moved(pose: Pose, crop: Crop, size: int) -> Pose:
+    """Key-points (M, T, V, 3) from source pixels to pixels of the prepared video."""
+    out = pose.astype(np.float32, copy=True)
+    out[..., 0] = (pose[..., 0] - crop.x) * (size / crop.side)
+    out[..., 1] = (pose[..., 1] - crop.y) * (size / crop.side)
+    return out
+
+
+# --- planning -------------------------------------------------------------------------------------------------------
+
+
+class _Unusable(Exception):
+    """A clip cannot be made: the kind of reason, and the sentence that names the file."""
+
+    def __init__(self, kind: str, detail: str) -> None:
+        super().__init__(detail)
+        self.kind, self.detail = kind, detail
+
+
+def impossible(clip: RawClip) -> tuple[str, str] | None:
+    """Why a clip cannot be made, as far as that can be said without opening anything; None = it may."""
+    where = f"{clip.source or clip.video}, frames {clip.start} to {clip.end}"
+    if clip.end is not None and clip.end <= clip.start:
+        return "end before start", f"{where}: correct the label"
+    if clip.start < 0:
+        return "start before the video", f"{where}: frames are counted from 0"
+    if clip.video is not None and not clip.video.is_file():
+        return "video missing", f"there is no video {clip.video}: copy it there"
+    return None
+
+
+def _plan(clip: RawClip, info: SourceInfo | None, job: Job, notes: list[dict[str, str]]) -> _Plan:
+    reason = impossible(clip)
+    if reason is not None:
+        raise _Unusable(*reason)
+    pose = _pose(clip, job.joints)
+    size = _frame_size(clip, info)
+    if pose is not None:
+        notes += pose_notes(clip.clip_id, pose, size)
+    if clip.notes is not None:
+        notes += clip.notes()
+    lengths: dict[str, int] = {}
+    if clip.end is not None:
+        lengths["label"] = clip.end - clip.start
+    if info is not None:
+        if clip.start >= info.frames:
+            raise _Unusable(
+                "begins after the end of the video",
+                f"{clip.video} has {info.frames} frames, the clip would begin at frame {clip.start}",
+            )
+        lengths["video"] = min(lengths.get("label", info.frames), info.frames - clip.start)
+    if pose is not None:
+        lengths["pose"] = pose.shape[1]
+    if not lengths:
+        raise _Unusable("no frames", f"{clip.source}: it has neither a video, nor a pose, nor an end")
+    frames = min(lengths.values())
+    if len(set(lengths.values())) > 1:
+        said = ", ".join(f"{what} {count}" for what, count in lengths.items())
+        if 2 * frames < lengths.get("label", frames):
+            name = clip.video or clip.source
+            raise _Unusable(
+                "less than half is there", f"frames by {said} of {name}: correct the label or the file"
+            )
+        notes.append(note("lengths differ", f"frames by {said}: the shortest is kept", clip.clip_id))
+    if frames == 1:
+        notes.append(note("one frame", f"the clip is a single frame of {clip.source}", clip.clip_id))
+    if pose is not None and not np.isfinite(pose[:, :frames]).all(-1).any():
+        notes.append(note("no person", "no joint was seen: the whole frame is kept", clip.clip_id))
+    fps = clip.fps if info is None else info.fps
+    file = "" if clip.video is None else f"videos/{clip.clip_id}.mp4"
+    return _Plan(clip, pose, person_crop(pose, size, MARGIN), frames, fps, file)
+
+
+def _pose(clip: RawClip, joints: int) -> Pose | None:
+    if clip.pose is None:
+        return None
+    try:
+        pose = np.asarray(clip.pose(), dtype=np.float32)
+    except MgkitError as error:
+        raise _Unusable("pose cannot be read", str(error)) from None
+    except (OSError, EOFError, ValueError) as error:  # of a reader that leaves its files to a library
+        raise _Unusable("pose cannot be read", f"{clip.source}: {error}") from None
+    if pose.ndim != 4 or pose.shape[2:] != (joints, 3) or 0 in pose.shape:
+        raise _Unusable(
+            "pose cannot be read",
+            f"{clip.source}: it has shape {pose.shape}, expected (persons, frames, {joints}, 3)",
+        )
+    return pose
+
+
+def _frame_size(clip: RawClip, info: SourceInfo | None) -> tuple[int, int]:
+    if info is None:
+        if clip.size is None:
+            raise _Unusable("no frame size", f"{clip.source}: it has neither a video nor a frame size")
+        return clip.size
+    if clip.size is not None and clip.size != (info.width, info.height):
+        turned = f" (after the turn by {info.turned} degrees that the file asks for)" if info.turned else ""
+        raise _Unusable(
+            "video and pose of different sizes",
+            f"{clip.video} is {info.width} x {info.height} pixels{turned}, but the poses say {clip.size[0]} x "
+            f"{clip.size[1]}: give the videos that the poses were made from",
+        )
+    return info.width, info.height
+
+
+def _odd(video: Path, info: SourceInfo, clips: Sequence[RawClip]) -> list[dict[str, str]]:
+    """Notes on a source video that is usable, but not as one would think."""
+    notes, names = [], some([clip.clip_id for clip in clips], 3)
+    if not info.steady:
+        text = (
+            f"{video}: frames last {info.fastest:.0f} to {info.slowest:.0f} ms; they are counted, not timed"
+        )
+        notes.append(note("variable frame rate", f"{text} ({names})"))
+    if info.turned:
+        text = f"{video}: the file asks to be turned by {info.turned} degrees, and is ({names})"
+        notes.append(note("rotated video", text))
+    if not info.fps:
+        text = f"{video} does not say: written with {USUAL_RATE:g} ({names})"
+        notes.append(note("frame rate not known", text))
+    return notes
+
+
+def _out_of_step(video: Path, info: SourceInfo, plans: Sequence[_Plan]) -> list[dict[str, str]]:
+    """A note if the key-points of the whole video have another number of frames than it."""
+    count = next((plan.clip.pose_frames for plan in plans if plan.clip.pose_frames), None)
+    frames = info.frames if count is None else count()
+    if frames == info.frames:
+        return []
+    names = some([plan.clip.clip_id for plan in plans], 3)
+    text = f"{video.name} has {info.frames} frames, its key-points {frames}: if rows are missing or doubled, joints "
+    return [
+        note("video and key-points of different lengths", f"{text}are out of step from there on ({names})")
+    ]
+
+
+def _damaged(video: Path, plans: Sequence[_Plan], records: Sequence[FileRecord]) -> list[dict[str, str]]:
+    """Notes on clips that were cut from frames which the decoder had to patch."""
+    patched = {record.file: record.damaged for record in records if record.damaged}
+    text = "frames of {} are damaged, and patched by the decoder: kept, but copy the video again"
+    return [
+        note("damaged pictures", f"{patched[plan.file]} {text.format(video)}", plan.clip.clip_id)
+        for plan in plans
+        if plan.file in patched
+    ]
+
+
+def _as_noted(video: Path, noted: Mapping[str, Any] | None) -> SourceInfo | None:
+    """What is known of a video from before, if its size and time have not changed."""
+    if noted is None:
+        return None
+    try:
+        info = SourceInfo(**noted)
+        stat = video.stat()
+    except (TypeError, OSError):
+        return None
+    return info if (info.bytes, info.mtime_ns) == (stat.st_size, stat.st_mtime_ns) else None
+
+
+def _made_from(plan: _Plan, info: SourceInfo, video: Path, size: int) -> str:
+    """Hash of all that decides the pictures of a clip."""
+    crop = plan.crop
+    source = (video.name, info.bytes, info.mtime_ns)
+    return digest(FORMAT, size, source, plan.clip.start, plan.stop, crop.x, crop.y, crop.side)
+
+
+def _leave_out(made: Made, clips: Sequence[RawClip], kind: str, detail: str) -> None:
+    made.notes += [note(LEFT_OUT + kind, detail, clip.clip_id) for clip in clips]
+
+
+def _row(plan: _Plan, size: int) -> dict[str, Any]:
+    clip, crop = plan.clip, plan.crop
+    return {
+        "clip_id": clip.clip_id,
+        "split": clip.split,
+        "label": clip.label,
+        "subject": clip.subject,
+        "source": clip.source,
+        "start": clip.start,
+        "end": plan.stop,
+        "frames": plan.frames,
+        "fps": plan.fps,
+        "width": size,
+        "height": size,
+        "video": plan.file,
+        "persons": 0 if plan.pose is None else plan.pose.shape[0],
+        "crop_x": float(crop.x),
+        "crop_y": float(crop.y),
+        "crop_width": float(crop.side),
+        "crop_height": float(crop.side),
+    }

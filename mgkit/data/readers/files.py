@@ -1,0 +1,297 @@
+"""Finding a dataset's files below a folder, wherever its owner or the user has put them.
+
+Untrimmed videos: for each label file the video and the key-points that go with it, its split and its subject.
+"""
+
+from __future__ import annotations
+
+import filecmp
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mgkit.data.readers import note
+from mgkit.data.readers.tables import read_pairs
+from mgkit.errors import MgkitError, some
+from mgkit.files import is_text, shown
+
+VIDEO_SUFFIXES = (".mp4", ".avi", ".mkv", ".mov", ".webm")
+
+Roots = str | Path | Sequence[str | Path] | None
+
+_SPLITS = {
+    "train": ("train", "training", "trainset"),
+    "val": ("val", "valid", "validate", "validation", "valset"),
+    "test": ("test", "testing", "testset"),
+}
+
+
+def folders(*roots: Roots) -> list[Path]:
+    """The folders given (`a,b` names two), each of which must exist; one inside another is searched with it, once."""
+    listed: list[Path] = []
+    for given in roots:
+        if isinstance(given, str) and "," in given and not Path(given).exists():
+            given = [part.strip() for part in given.split(",") if part.strip()]
+        if given is not None:
+            listed += [Path(given)] if isinstance(given, str | os.PathLike) else [Path(g) for g in given]
+    for folder in listed:
+        if not folder.is_dir():
+            raise MgkitError(f"there is no folder {folder}: give one that holds files of the dataset.")
+    return listed
+
+
+def walk(roots: Sequence[Path], report: list[dict[str, str]]) -> list[Path]:
+    """Every file below the roots, sorted by path; links are followed, each real folder once.
+
+    Hidden files (`._0001.mp4` of a Mac, `~$` locks of a spreadsheet) and names that are not UTF-8 are left out and
+    counted in the report.
+
+    Raises:
+        MgkitError: a folder that may not be read: nobody knows what is in it.
+    """
+
+    def refused(error: OSError) -> None:
+        raise MgkitError(
+            f"{shown(error.filename)} cannot be read ({error.strerror}): give yourself access, or move it elsewhere."
+        ) from None
+
+    files: list[Path] = []
+    hidden: list[str] = []
+    unnamed: list[str] = []
+    seen: set[str] = set()
+    for root in roots:
+        for folder, below, names in os.walk(root, onerror=refused, followlinks=True):
+            real = os.path.realpath(folder)
+            if real in seen:
+                below.clear()
+                continue
+            seen.add(real)
+            unnamed += [shown(Path(folder, name)) for name in [*below, *names] if not is_text(name)]
+            skipped = {name for name in below if name.startswith(".") or name == "__MACOSX"}
+            below[:] = [name for name in sorted(below) if name not in skipped and is_text(name)]
+            for name in names:
+                if name.startswith((".", "~$")):
+                    hidden.append(name)
+                elif is_text(name):
+                    files.append(Path(folder, name))
+    if hidden:
+        report.append(note("hidden files", f"{len(hidden)} not looked at: {some(sorted(hidden))}"))
+    if unnamed:
+        detail = f"{len(unnamed)} not looked at: {some(sorted(unnamed))}: rename them"
+        report.append(note("names that are not UTF-8", detail))
+    return sorted(files)
+
+
+def named(files: Sequence[Path], pattern: str) -> dict[str, list[Path]]:
+    """The files whose whole name matches, by the first group of the pattern (case does not matter)."""
+    found: dict[str, list[Path]] = {}
+    for path in files:
+        match = re.fullmatch(pattern, path.name, re.IGNORECASE)
+        if match:
+            found.setdefault(match[1], []).append(path)
+    return dict(sorted(found.items()))
+
+
+def only(found: dict[str, list[Path]], report: list[dict[str, str]]) -> dict[str, Path]:
+    """One file a key. The same content twice is reported and the first taken; different content is refused.
+
+    Raises:
+        MgkitError: two files of one name with different content; both are named.
+    """
+    chosen = {}
+    for key, paths in found.items():
+        first = paths[0]
+        for other in paths[1:]:
+            if not same_content(first, other):
+                raise MgkitError(
+                    f"{first} and {other} have the same name but not the same content: take away the wrong one, or "
+                    "give a folder that holds only one."
+                )
+        if len(paths) > 1:
+            report.append(note("found twice", f"{some(paths)}: the same content, the first is read"))
+        chosen[key] = first
+    return chosen
+
+
+def same_content(first: Path, other: Path) -> bool:
+    """Whether two files hold the same bytes; one that cannot be read (a link to nowhere) raises a `MgkitError`."""
+    try:
+        return filecmp.cmp(first, other, shallow=False)
+    except OSError as error:
+        raise MgkitError(
+            f"{error.filename or other} cannot be read ({error.strerror}), and so not be compared with the other file "
+            f"of its name, {first if error.filename != str(first) else other}: mend it, or take it away."
+        ) from None
+
+
+def split_by_name(name: str) -> str | None:
+    """`train`, `val` or `test` where a folder name says exactly one of them in any of its usual spellings."""
+    words = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name)
+    found = set(re.split(r"[^a-z]+", words.lower()))
+    splits = [split for split, spellings in _SPLITS.items() if found & set(spellings)]
+    return splits[0] if len(splits) == 1 else None
+
+
+def split_by_folder(path: Path, roots: Sequence[Path], report: list[dict[str, str]]) -> str | None:
+    """The split named by the nearest folder around a file, below the root that it was found in; else by that root,
+    which is reported, since its name may mean something else."""
+    root = max((r for r in roots if path.is_relative_to(r)), key=lambda r: len(r.parts))
+    for name in reversed(path.relative_to(root).parts[:-1]):
+        split = split_by_name(name)
+        if split:
+            return split
+    split = split_by_name(root.resolve().name)
+    if split:
+        said = note(
+            "split by the folder given",
+            f"{root.resolve().name} is taken to say {split}: split_table overrules",
+        )
+        if said not in report:
+            report.append(said)
+    return split
+
+
+def splits_of(
+    found: dict[str, list[Path]],
+    roots: Sequence[Path],
+    given: dict[str, str] | None,
+    report: list[dict[str, str]],
+) -> dict[str, str]:
+    """The split of each key: as given, else by the folders that its files stand in.
+
+    Raises:
+        MgkitError: a key stands in two splits, or some keys have one and others none.
+    """
+    splits: dict[str, str] = {}
+    lost = []
+    for key, paths in found.items():
+        if given and key in given:
+            splits[key] = given[key]
+            continue
+        here = {split: path for path in paths if (split := split_by_folder(path, roots, report))}
+        if len(here) > 1:
+            (a, first), (b, second) = list(here.items())[:2]
+            raise MgkitError(
+                f"{key} stands in the splits {a} ({first}) and {b} ({second}), which must be disjoint: take one away, "
+                "or say where it belongs with split_table (a csv `video,split`)."
+            )
+        if here:
+            splits[key] = next(iter(here))
+        else:
+            lost.append(key)
+    if lost and splits:
+        raise MgkitError(
+            f"no folder around {found[lost[0]][0]} says train, val or test, nor for {len(lost) - 1} others "
+            f"({some(lost)}): give split_table, a csv `video,split`."
+        )
+    if lost:
+        splits = dict.fromkeys(lost, "all")
+        detail = "no folder says train, val or test: every clip stands in the split 'all'; split_table gives others"
+        report.append(note("no splits", detail))
+    return splits
+
+
+def natural(name: str) -> list[tuple[int, int, str]]:
+    """Sort key by which `2` comes before `10`."""
+    return [
+        (0, int(part), part) if part.isdecimal() else (1, 0, part)
+        for part in re.split(r"(\d+)", name)
+        if part
+    ]
+
+
+PairTable = str | Path | Mapping[str, str] | None
+
+
+@dataclass(frozen=True)
+class Recording:
+    """One untrimmed video and its files; it has a video, key-points, or both."""
+
+    name: str
+    labels: Path
+    video: Path | None
+    points: Path | None
+    split: str
+    subject: str
+
+    @property
+    def source(self) -> str:
+        """The name that its clips record as their source."""
+        return (self.video or self.points or self.labels).name
+
+    @property
+    def files(self) -> list[Path]:
+        return [path for path in (self.labels, self.points, self.video) if path]
+
+
+def recordings(
+    found: dict[str, list[Path]],
+    videos: dict[str, list[Path]],
+    points: dict[str, list[Path]],
+    roots: Sequence[Path],
+    *,
+    split_table: PairTable,
+    subject_table: PairTable,
+    report: list[dict[str, str]],
+) -> list[Recording]:
+    """Put together what belongs together.
+
+    Args:
+        found, videos, points: files by the name of the recording, see `trees.named`.
+        roots: the folders that they were found in.
+        split_table, subject_table: csv or mapping `video, split` and `video, subject`; splits not told by it are those
+            of the folders around the label files.
+        report: what does not match is added to it: a video without key-points and the reverse (kept, if the others
+            have them), a label file with neither (left out), either of them without a label file (not used).
+
+    Raises:
+        MgkitError: two different files of one name, a recording in two splits, a broken table, or nothing left.
+    """
+    labels = only(found, report)
+    pictures, tables = (
+        only({name: files[name] for name in files if name in found}, report) for files in (videos, points)
+    )
+    given = read_pairs(split_table, labels, ("video", "split"), report=report)
+    subjects = read_pairs(subject_table, labels, ("video", "subject"), report=report)
+    splits = splits_of(found, roots, given, report)
+    kept = []
+    for name, path in labels.items():
+        video, table = pictures.get(name), tables.get(name)
+        if not video and not table:
+            detail = f"{path.name}: left out, neither its video nor its key-points were found"
+            report.append(note("neither video nor pose", detail))
+            continue
+        if not video and pictures:
+            report.append(note("no video", f"{path.name}: no video found, its clips have poses only"))
+        if not table and tables:
+            report.append(note("no pose", f"{path.name}: no key-points found, its clips have video only"))
+        kept.append(Recording(name, path, video, table, splits[name], subjects.get(name, "")))
+    between = _gaps({*labels, *videos, *points})
+    if between:
+        report.append(note("numbers left out", f"no file of {some(between)}, though of the numbers around"))
+    for name in sorted((set(videos) | set(points)) - set(labels)):
+        here = [path.name for files in (videos, points) for path in files.get(name, [])]
+        report.append(note("no label file", f"{some(here)}: not used"))
+    if not kept:
+        raise MgkitError(
+            f"{some(roots)}: {len(labels)} label files, but neither videos nor key-points to go with them: give the "
+            "folders that hold those as well."
+        )
+    return kept
+
+
+def _gaps(names: set[str]) -> list[str]:
+    """Names like `0007` or `Sample0007` between the first and the last of these that are not among them.
+
+    None where they are most of the numbers: then somebody has taken a part of the dataset.
+    """
+    matches = [match for name in names if (match := re.fullmatch(r"(\D*)(\d+)", name))]
+    if len({(match[1], len(match[2])) for match in matches}) != 1 or len(matches) != len(names):
+        return []
+    numbers = [int(match[2]) for match in matches]
+    if max(numbers) - min(numbers) >= 2 * len(numbers):
+        return []
+    wide = len(matches[0][2])
+    return [f"{matches[0][1]}{i:0{wide}}" for i in range(min(numbers), max(numbers)) if i not in set(numbers)]

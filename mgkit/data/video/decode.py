@@ -1,0 +1,514 @@
+"""What lies in a video file: opened, its frames listed in the order they are shown, decoded from any of them on.
+
+Frames are told apart by their presentation times and never by counting what a decoder gives after a seek: with
+B-frames, open groups of pictures (HEVC's default) and damaged packets the two differ.
+
+Reading video: probe a file, decode exact frames of it, or stream through it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from mgkit.errors import MgkitError, some
+
+if TYPE_CHECKING:
+    import av
+    from av.container import InputContainer
+    from av.video.reformatter import VideoReformatter
+    from av.video.stream import VideoStream
+
+Frames = npt.NDArray[np.uint8]
+
+# A header may promise a frame or two more than a sound file holds (an edit list, a last open frame). A larger
+# shortfall is a file that was cut off on its way here.
+_TOLERATED_SHORTFALL = 2
+
+# Containers whose seeks land on the key-frame that is asked for; in others (MPEG streams) they land near it, after
+# which a decoder may begin with frames that lack what they refer to.
+_SEEKABLE = ("mov", "matroska", "avi", "flv")
+
+
+@dataclass(frozen=True)
+class Index:
+    """The whole frames of a file in the order they are shown.
+
+    Attributes:
+        times: (n,) presentation times in units of the track, ascending; mere numbers when `counted`.
+        keys: (k,) numbers of the key-frames, which decoding may begin at, ascending.
+        ordered: frames lie in the file in the order they are shown, so that counting after a seek is exact too.
+        counted: the file states no times, so that frames are told apart by decoding them all in order.
+        promised: frame count of the header, 0 = it has none.
+        missing: frames that would fit between the last one and the end that the header gives.
+    """
+
+    times: npt.NDArray[np.int64]
+    keys: npt.NDArray[np.int64]
+    ordered: bool
+    counted: bool
+    promised: int
+    missing: float
+
+    def __len__(self) -> int:
+        return len(self.times)
+
+    @property
+    def cut_off(self) -> bool:
+        """The header promises clearly more than there is, in frames and in time: an edit list changes only one."""
+        shortfall = self.missing if not self.promised else min(self.promised - len(self), self.missing)
+        return shortfall > _TOLERATED_SHORTFALL
+
+    def keys_before(self, numbers: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """The key-frames that decoding must begin at to get these frames; 0 where none is known."""
+        places = np.searchsorted(self.keys, numbers, side="right") - 1
+        return np.where(places >= 0, self.keys[places], 0) if len(self.keys) else np.zeros_like(numbers)
+
+
+@contextlib.contextmanager
+def opened(path: Path, threads: int = 1) -> Iterator[tuple[InputContainer, VideoStream]]:
+    """Open a file and its first video track, or say in one sentence why that is impossible.
+
+    Args:
+        path: the file.
+        threads: of the decoder; loaders bring their own processes, and threads inside each of them only contend.
+    """
+    import av
+
+    quiet_av()
+    try:
+        if not path.exists():
+            raise MgkitError(f"there is no video {path}: check the path.")
+        if not path.is_file():
+            raise MgkitError(f"{path} is not a file: give the path of a video.")
+        size = path.stat().st_size
+    except OSError as error:
+        raise MgkitError(f"{path} cannot be read ({error.strerror}): check its permissions.") from None
+    if not size:
+        raise MgkitError(f"{path} is an empty file: copy the video again.")
+    try:
+        # As an URL "clip:1.mp4" or "%03d.png" would mean something else to FFmpeg than a file of that name.
+        container = av.open(f"file:{path}")
+    except PermissionError:
+        raise MgkitError(f"{path} cannot be read: check its permissions.") from None
+    except (av.error.FFmpegError, OSError, UnicodeError) as error:
+        raise MgkitError(
+            f"{path} is not a video, or is cut off ({short(error)}): copy it again or convert it to MP4."
+        ) from None
+    with container:
+        # The cover picture of a music file is a video track to FFmpeg.
+        tracks = [
+            s for s in container.streams.video if not s.disposition & av.stream.Disposition.attached_pic
+        ]
+        if not tracks:
+            raise MgkitError(
+                f"{path} has no picture, only {_kinds(container)}: give a file with a video track."
+            )
+        stream = tracks[0]
+        try:
+            stream.codec_context.thread_count = threads
+            yield container, stream
+        except av.error.FFmpegError as error:
+            raise MgkitError(
+                f"{path} cannot be decoded ({short(error)}): copy it again or convert it to MP4."
+            ) from None
+
+
+def read_index(path: Path, container: InputContainer, stream: VideoStream) -> Index:
+    """Look at every packet of a track without decoding one. Leaves the container at its end."""
+    import av
+
+    if container.format.name == "avi" and stream.codec_context.has_b_frames:
+        return _counted(path)  # its times are those of decoding
+    times: list[int] = []  # in the order of the file, which is the order of decoding
+    keys: list[bool] = []
+    end = 0
+    with contextlib.suppress(av.error.FFmpegError):  # what was read up to a tear counts
+        for packet in container.demux(stream):
+            # The closing packet has no data; a corrupt one is the torn end of a cut file.
+            if not packet.size or packet.is_corrupt or packet.is_discard:
+                continue
+            if packet.pts is None:
+                return _counted(path)
+            times.append(packet.pts)
+            keys.append(packet.is_keyframe)
+            end = max(end, packet.pts + (packet.duration or 0))
+    written = np.asarray(times, dtype=np.int64)
+    order = np.argsort(written, kind="stable")
+    whole = _is_whole(path, container)
+    return Index(
+        times=written[order],
+        keys=np.flatnonzero(np.asarray(keys, dtype=np.bool_)[order]),
+        ordered=bool((np.diff(written) > 0).all()),
+        counted=False,
+        promised=0 if whole else int(stream.frames),
+        missing=0.0 if whole else _missing(container, stream, end),
+    )
+
+
+def _counted(path: Path) -> Index:
+    """The index of a file that states no times, as raw streams and AVI with B-frames: decoded once, and counted."""
+    with opened(path) as (container, stream):
+        count = sum(1 for _ in _decoded(container, stream))
+        promised = 0 if _is_whole(path, container) else int(stream.frames)
+    missing = float(max(0, promised - count))
+    return Index(np.arange(count), np.zeros(0, dtype=np.int64), False, True, promised, missing)
+
+
+def _missing(container: InputContainer, stream: VideoStream, end: int) -> float:
+    """Frames that would fit between `end` (in units of the track) and the end that the header gives."""
+    if not end or not stream.time_base or not stream.average_rate:
+        return 0.0
+    if stream.duration:
+        return float(
+            ((stream.start_time or 0) + stream.duration - end) * stream.time_base * stream.average_rate
+        )
+    # Matroska gives the duration of the file alone, which another track may fill.
+    if "matroska" in container.format.name and container.duration and len(container.streams) == 1:
+        return float((container.duration / 1_000_000 - float(end * stream.time_base)) * stream.average_rate)
+    return 0.0
+
+
+def _is_whole(path: Path, container: InputContainer) -> bool:
+    """An AVI that is as long as it says: the frame count in its header, often a guess of a camera, is then wrong."""
+    if container.format.name != "avi":
+        return False
+    with path.open("rb") as file:
+        head = file.read(8)
+    return head[:4] == b"RIFF" and int.from_bytes(head[4:], "little") + 8 <= path.stat().st_size
+
+
+def can_seek(container: InputContainer, index: Index) -> bool:
+    """Whether a seek in this file lands on the key-frame that is asked for."""
+    return not index.counted and container.format.name.startswith(_SEEKABLE)
+
+
+def numbered(
+    path: Path, container: InputContainer, stream: VideoStream, index: Index, first: int
+) -> Iterator[tuple[int, av.VideoFrame]]:
+    """Frames with their numbers, ascending, from `first` or a little before it to the end of the file.
+
+    Decoding begins at the nearest key-frame where the container can be trusted to find it, otherwise, and where a
+    seek went too far, at the start of the file. A frame that cannot be decoded is left out: the numbers tell.
+    """
+    key = int(index.keys_before(np.array([first]))[0])
+    if len(index) and can_seek(container, index):
+        container.seek(int(index.times[key]), stream=stream)
+        frames = _with_numbers(container, stream, index)
+        head = next(frames, None)
+        if head is not None and head[0] <= first:
+            yield head
+            yield from frames
+            return
+    with opened(path, stream.codec_context.thread_count) as (again, track):
+        yield from _with_numbers(again, track, index)
+
+
+def _with_numbers(
+    container: InputContainer, stream: VideoStream, index: Index
+) -> Iterator[tuple[int, av.VideoFrame]]:
+    number = -1
+    for frame in _decoded(container, stream):
+        following = number + 1
+        if index.counted or (following < len(index) and frame.pts == index.times[following]):
+            number = following
+        elif frame.pts is None:
+            continue
+        else:
+            place = int(np.searchsorted(index.times, frame.pts))
+            if place == len(index) or index.times[place] != frame.pts:
+                continue  # an edit list hides it
+            number = place
+        yield number, frame
+
+
+def _decoded(container: InputContainer, stream: VideoStream) -> Iterator[av.VideoFrame]:
+    """Frames from where the container stands; packets that cannot be decoded are passed over."""
+    import av
+
+    try:
+        for packet in container.demux(stream):
+            if packet.is_corrupt:
+                continue
+            try:
+                yield from packet.decode()
+            except av.error.InvalidDataError:
+                continue
+    except av.error.InvalidDataError:
+        return
+
+
+def picture(frame: av.VideoFrame, reformatter: VideoReformatter) -> Frames:
+    """(H, W, 3) uint8 RGB, turned upright as players (and decord) do.
+
+    The reformatter keeps what it works out about a size from one frame to the next, and one thread is quickest at the
+    sizes of clips: by default swscale starts as many as there are cores for every frame.
+    """
+    rgb = reformatter.reformat(frame, format="rgb24", threads=1)
+    image = np.asarray(rgb.to_ndarray(), dtype=np.uint8)
+    turns = round(frame.rotation / 90) % 4
+    return np.ascontiguousarray(np.rot90(image, turns)) if turns else image
+
+
+def quiet_av() -> None:
+    """FFmpeg prints to stderr by itself what we say in a `MgkitError`."""
+    import av
+
+    av.logging.set_level(av.logging.PANIC)
+
+
+def short(error: BaseException) -> str:
+    """What an FFmpeg error says, without its number and path."""
+    return str(getattr(error, "strerror", None) or error).split(";")[0].strip().rstrip(".")
+
+
+def _kinds(container: InputContainer) -> str:
+    return some(sorted({stream.type for stream in container.streams})) or "an empty list of tracks"
+
+
+if TYPE_CHECKING:
+    from av.container import InputContainer
+    from av.video.stream import VideoStream
+
+LIBRARIES = ("pyav", "decord")
+
+
+@dataclass(frozen=True)
+class VideoInfo:
+    """What a video holds.
+
+    Attributes:
+        frames: frames that can be decoded, which may differ from what the header promises.
+        fps: average frames per second.
+        width: pixels, after the rotation that the file asks for.
+        height: pixels, after the rotation that the file asks for.
+    """
+
+    frames: int
+    fps: float
+    width: int
+    height: int
+
+
+def probe(path: str | Path) -> VideoInfo:
+    """Count the frames of a video that can be decoded, and find its rate and size.
+
+    Every packet is looked at, so the count is that of the file and not of its header; only the first frame is
+    decoded.
+
+    Args:
+        path: any video that FFmpeg reads.
+
+    Raises:
+        MgkitError: the file is missing, empty, not a video, has no picture, or is cut off (its header promises
+            more frames than there are). The message names the file and the remedy.
+    """
+    path = Path(path)
+    with opened(path) as (container, stream):
+        return inspect(path, container, stream)[0]
+
+
+def inspect(path: Path, container: InputContainer, stream: VideoStream) -> tuple[VideoInfo, Index, int]:
+    """What `probe` says of an opened file, its frames, and the quarter turns by which its pictures are turned."""
+    from av.video.reformatter import VideoReformatter
+
+    index = read_index(path, container, stream)
+    if index.cut_off:
+        raise MgkitError(_cut_off(path, index))
+    first = next(numbered(path, container, stream, index, 0), None)
+    if first is None:
+        raise MgkitError(_no_frames(path))
+    height, width = picture(first[1], VideoReformatter()).shape[:2]
+    fps = float(stream.average_rate or stream.guessed_rate or 0.0)
+    turns = round(first[1].rotation / 90) % 4
+    return VideoInfo(frames=len(index), fps=fps, width=width, height=height), index, turns
+
+
+def read_frames(
+    path: str | Path, indices: Sequence[int] | npt.NDArray[np.integer], library: str = "pyav"
+) -> Frames:
+    """Decode exact frames of a video.
+
+    Args:
+        path: any video that FFmpeg reads.
+        indices: 0-based frame numbers in presentation order, in any order and with repeats; each is decoded once.
+        library: "pyav", or "decord", which gives the same frames more slowly and is passed over where it is not
+            installed or would miscount (B-frames, cut-off files, containers other than MP4 and Matroska).
+
+    Returns:
+        (n, H, W, 3) uint8 RGB frames in the order of `indices`, n = len(indices).
+
+    Raises:
+        MgkitError: the file is missing, empty, not a video or has no picture; `indices` is empty; an index lies
+            outside the video, or its frame cannot be decoded because the file is cut off or damaged.
+    """
+    path = Path(path)
+    if library not in LIBRARIES:
+        raise MgkitError(f"there is no video library {library!r}: use {' or '.join(map(repr, LIBRARIES))}.")
+    wanted = np.asarray(indices, dtype=np.int64).reshape(-1)
+    if not len(wanted):
+        raise MgkitError(f"no frames of {path} were asked for: give at least one index.")
+    unique, places = np.unique(wanted, return_inverse=True)
+    with opened(path) as (container, stream):
+        index = read_index(path, container, stream)
+        _check_inside(path, index, unique)
+        frames = _by_decord(path, container, index, unique) if library == "decord" else None
+        if frames is None:
+            frames = _by_pyav(path, container, stream, index, unique)
+    return frames if len(unique) == len(wanted) and (unique == wanted).all() else frames[places]
+
+
+def stream_frames(
+    path: str | Path, start: int = 0, end: int | None = None, *, threads: int = 1
+) -> Iterator[Frames]:
+    """Decode a span of a video one frame at a time, whatever its length: one frame is held in memory.
+
+    Each call looks at every packet of the file first, so go once through a long video rather than once a clip.
+
+    Args:
+        path: any video that FFmpeg reads.
+        start: first frame, 0-based in presentation order.
+        end: one past the last frame; None = to the end of the video.
+        threads: of the decoder.
+
+    Yields:
+        (H, W, 3) uint8 RGB frames in order, end - start of them; each is the caller's own.
+
+    Raises:
+        MgkitError: at the first frame: the file is missing, empty, not a video, has no picture, is cut off before
+            `end`, or the span is empty or reaches outside the video. Later: a frame that cannot be decoded.
+    """
+    from av.video.reformatter import VideoReformatter
+
+    path = Path(path)
+    with opened(path, threads) as (container, stream):
+        index = read_index(path, container, stream)
+        if end is None:
+            if index.cut_off:
+                raise MgkitError(_cut_off(path, index))
+            end = len(index)
+        if not len(index):
+            raise MgkitError(_no_frames(path))
+        if not 0 <= start < end:
+            raise MgkitError(
+                f"frames {start} to {end} of {path} are no span: give 0 <= start < end; it has {len(index)} frames."
+            )
+        _check_inside(path, index, np.array([start, end - 1]))
+        reformatter, following = VideoReformatter(), start
+        for number, frame in numbered(path, container, stream, index, start):
+            if number < start:
+                continue
+            if number != following:
+                break
+            yield picture(frame, reformatter)
+            following += 1
+            if following == end:
+                return
+    raise MgkitError(_lost(path, [following]))
+
+
+def _by_pyav(
+    path: Path, container: InputContainer, stream: VideoStream, index: Index, unique: npt.NDArray[np.int64]
+) -> Frames:
+    """Frames by PyAV (n, H, W, 3): decode on from the nearest key-frame before each frame that is wanted."""
+    from av.video.reformatter import VideoReformatter
+
+    reformatter = VideoReformatter()
+    frames: Frames | None = None
+    found = np.zeros(len(unique), dtype=np.bool_)
+    for members in _runs(index, unique):
+        numbers = unique[members]
+        for number, frame in numbered(path, container, stream, index, int(numbers[0])):
+            place = int(np.searchsorted(numbers, number))
+            if place < len(numbers) and numbers[place] == number:
+                image = picture(frame, reformatter)
+                if frames is None:
+                    frames = np.empty((len(unique), *image.shape), dtype=np.uint8)
+                elif image.shape != frames.shape[1:]:
+                    raise MgkitError(
+                        f"{path} changes its size from {frames.shape[2]}x{frames.shape[1]} to "
+                        f"{image.shape[1]}x{image.shape[0]} at frame {number}: convert it to one size."
+                    )
+                frames[members.start + place] = image
+                found[members.start + place] = True
+            if number >= numbers[-1]:
+                break
+    if frames is None or not found.all():
+        raise MgkitError(_lost(path, unique[~found].tolist()))
+    return frames
+
+
+def _runs(index: Index, unique: npt.NDArray[np.int64]) -> list[slice]:
+    """Sorted frames grouped by the key-frame that decoding must begin at."""
+    starts = [0, *(np.flatnonzero(np.diff(index.keys_before(unique))) + 1).tolist()]
+    return [slice(a, b) for a, b in zip(starts, [*starts[1:], len(unique)], strict=True)]
+
+
+def _by_decord(
+    path: Path, container: InputContainer, index: Index, unique: npt.NDArray[np.int64]
+) -> Frames | None:
+    """Frames by decord, or None where it is absent or would count wrongly."""
+    # After a seek decord counts what comes out of the decoder, which B-frames put out of step, and beyond what it can
+    # decode it repeats the last frame.
+    exact = index.ordered and not index.counted and not index.cut_off
+    if not exact or importlib.util.find_spec("decord") is None:
+        return None
+    if not container.format.name.startswith(("mov", "matroska")):
+        return None
+    try:
+        import decord
+
+        decord.logging.set_level(decord.logging.QUIET)
+        # One thread: loaders bring their own processes, and threads inside each of them only contend. A reader lives
+        # for one call: it keeps every buffer it ever needed, and does not survive a fork.
+        reader = decord.VideoReader(str(path), num_threads=1)
+        if len(reader) != len(index):  # it counts frames that an edit list hides
+            return None
+        batch = reader.get_batch(unique.tolist())
+    except Exception:  # decord raises what its C++ side throws, and an import may fail on a missing library
+        return None
+    # A notebook may have set decord's bridge to another library, which changes what it returns.
+    frames = np.asarray(batch.asnumpy() if hasattr(batch, "asnumpy") else batch)
+    return frames if frames.ndim == 4 and len(frames) == len(unique) else None
+
+
+def _check_inside(path: Path, index: Index, numbers: npt.NDArray[np.int64]) -> None:
+    count = len(index)
+    outside = [int(i) for i in numbers if not 0 <= i < count]
+    if not outside:
+        return
+    if not count:
+        remedy = ": copy it again"
+    elif index.cut_off and outside[0] >= 0:
+        remedy = f", although its header promises {_promise(index)}: it is cut off, copy it again"
+    else:
+        remedy = f": use 0 to {count - 1}"
+    raise MgkitError(f"frame {some(outside)} was asked for but {path} has {count} frames{remedy}.")
+
+
+def _promise(index: Index) -> str:
+    return str(index.promised or f"about {len(index) + round(index.missing)}")
+
+
+def _cut_off(path: Path, index: Index) -> str:
+    return (
+        f"{path} is cut off: its header promises {_promise(index)} frames and {len(index)} are there; "
+        "copy it again from its source, or re-encode what is left with ffmpeg."
+    )
+
+
+def _no_frames(path: Path) -> str:
+    return f"{path} has a video track of which no frame can be decoded: copy or export it again."
+
+
+def _lost(path: Path, numbers: Sequence[int]) -> str:
+    return (
+        f"frame {some(numbers)} of {path} cannot be decoded: the file is damaged or cut off, copy it again."
+    )

@@ -1,0 +1,1 @@
+"""The embedded dataset and the demonstration run."""

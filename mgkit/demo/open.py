@@ -1,0 +1,140 @@
+"""The embedded dataset and its run: the whole chain on data that mgkit draws itself.
+
+It imports every room, so nothing of mgkit imports it but the command line and the names in `mgkit`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from mgkit.data.clips import Clips, load_clips
+from mgkit.data.prepare.folder import prepare
+from mgkit.demo.dataset import write_raw
+from mgkit.errors import MgkitError
+from mgkit.results.run.folder import Run, load_run
+from mgkit.training import recipes
+from mgkit.training.inference import test
+from mgkit.training.loop import train
+
+EMBEDDED = ("demo", "ablation")  # clip folders of these names are made where they are not there
+
+
+def open_clips(path: str | Path = "data/demo") -> Clips:
+    """A clip folder (or a split table in one); the embedded dataset is made first where it is not there yet.
+
+    What the notebooks open their clips with: only a folder named `demo` or `ablation` is ever made, so that a
+    mistyped path of another dataset is an error and not a drawn one.
+
+    Args:
+        path: a clip folder, or a split table in it.
+
+    Raises:
+        MgkitError: there is none, and it is not the embedded one.
+    """
+    path = Path(path)
+    if path.name not in EMBEDDED or (path / "clips.parquet").is_file():
+        return load_clips(path)
+    counts: dict[str, Any] = {"test": 400} if path.name == "ablation" else {}
+    return demo_clips(path, **counts)
+
+
+def run_folder(clips: Clips, suffix: str = "") -> Path:
+    """Where the notebooks keep the run of some clips: `runs/<name>` beside the folder `data` that they lie in.
+
+    Clips in `data/imigue` have `runs/imigue`, those of a split table `data/imigue/splits/fold0.csv` have
+    `runs/imigue-fold0`; clips that lie in no folder named `data` have a `runs` beside them.
+
+    Args:
+        clips: the clips.
+        suffix: added to the name after a dash, for a further run of the same clips.
+    """
+    root, table = clips.root, clips.path
+    base = root.parent.parent if root.parent.name == "data" else root.parent
+    fold = [table.stem] if table != root else []
+    return base / "runs" / "-".join([root.name, *fold, *([suffix] if suffix else [])])
+
+
+def open_run(clips: Clips, root: str | Path | None = None) -> Run:
+    """The tested run of some clips; that of the embedded dataset is made first where it is not there yet.
+
+    Args:
+        clips: the clips.
+        root: the run folder; by default `run_folder(clips)`.
+
+    Raises:
+        MgkitError: the clips are not the embedded ones and there is no finished and tested run of them. A training
+            on a dataset of one's own is asked for, never started by looking for its result.
+    """
+    folder = run_folder(clips) if root is None else Path(root)
+    if clips.root.name in EMBEDDED:
+        return demo_run(folder, clips)
+    if not (folder / "config.json").is_file():
+        raise MgkitError(
+            f"there is no run of {clips.root} in {folder}: train one with the notebook 03_train, or with "
+            f"`mgkit train {clips.path} {folder}` and then `mgkit test {folder}`; or name another run folder."
+        )
+    run = load_run(folder)
+    if not run.splits():
+        raise MgkitError(f"the run {folder} has not been tested: run `mgkit test {folder}`.")
+    return run
+
+
+def demo_clips(
+    root: str | Path = "data/demo",
+    *,
+    size: int = 112,
+    workers: int | None = None,
+    progress: bool = True,
+    **counts: Any,
+) -> Clips:
+    """The embedded dataset as a clip folder, made if it is not there yet (about a minute on two cores).
+
+    Videos and key-points are drawn into `<root>-raw` as a researcher would have them, then prepared into `root` by
+    the same code as any dataset.
+
+    Args:
+        root: the clip folder.
+        size: side of the prepared videos, pixels.
+        workers: processes; one per core by default.
+        progress: show bars.
+        **counts: `train`, `val`, `test` (clips), `classes`, `seed`, ...: see `mgkit.demo.dataset.write_raw`.
+    """
+    root = Path(root)
+    if not counts and (root / "clips.parquet").is_file():
+        return load_clips(root)
+    raw = write_raw(root.with_name(root.name + "-raw"), workers=workers, progress=progress, **counts)
+    return prepare(
+        "pyskl",
+        raw / "annotations.pkl",
+        root,
+        videos=raw / "videos",
+        size=size,
+        workers=workers,
+        progress=progress,
+    )
+
+
+def demo_run(
+    root: str | Path = "runs/demo", clips: str | Path | Clips = "data/demo", *, seed: int = 0, **changes: Any
+) -> Run:
+    """The demonstration run: made, resumed, or loaded if it is finished (some minutes on two cores).
+
+    Args:
+        root: the run folder.
+        clips: the embedded clips, or where they are or shall be made.
+        seed: of the training.
+        **changes: of the demo recipe, for example `epochs=2`.
+    """
+    root = Path(root)
+    if not changes and (root / "config.json").is_file():
+        run = load_run(root)
+        if run.status()["state"] == "finished" and "test" in run.splits():
+            return run
+    found = clips if isinstance(clips, Clips) else demo_clips(clips)
+    run = train(found, recipes.demo(**changes), root, seed=seed)
+    for part in (*(run.stage(name) for name in run.stages()), run):
+        test(
+            part, "test", clips=found
+        )  # anew, since predictions may be left from before the training went on
+    return run

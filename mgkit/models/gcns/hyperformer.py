@@ -1,0 +1,491 @@
+"""Hyperformer: attention among the joints of a frame and among the body parts that they belong to.
+
+Zhou et al., "Hypergraph Transformer for Skeleton-based Action Recognition", 2022 (arXiv 2211.09590). The names of
+parameters are those of the authors' code, so that their files load once the network is prefixed, and so is what it
+computes: absent persons are not masked, and a fixed mixing of joints (`outer`) stands beside attention.
+
+Hop distances between joints, and joints gathered into body parts: what a hypergraph network knows of a skeleton.
+
+Both follow from the graph alone, so that they exist for every layout.
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections import deque
+from collections.abc import Sequence
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from mgkit.errors import MgkitError
+from mgkit.models.gcns.blocks import DataNorm, SkeletonGraph
+from mgkit.models.layers import recomputed
+
+__all__ = [
+    "Hyperformer",
+    "HypergraphAttention",
+    "body_parts",
+    "checked_partition",
+    "hop_distances",
+    "hyperformer",
+]
+
+BRANCHES = 4  # of a temporal convolution: two dilations, a max-pool, a pointwise one
+PUBLISHED_STRIDES = (1, 1, 1, 1, 2, 1, 1, 2, 1, 1)
+PUBLISHED_GROUPS = 6  # of the projection after attention, whatever the number of heads
+
+
+class HypergraphAttention(nn.Module):
+    """Multi-head self-attention of joints to joints within a frame (HyperSA).
+
+    The score of joint i for joint j, in each head, is
+
+        (q_i . k_j  +  q_i . e_j  +  q_i . r_hops(i, j)  +  w . e_j) / sqrt(width of a head)
+
+    with e_j the feature of j's body part (its hyperedge), r a vector learned for each hop distance, and w one for each
+    head. Values are mixed by `alpha * softmax(scores) + outer`: `alpha` starts at 0 and `outer`, one fixed matrix a
+    head, at the identity.
+
+    Args:
+        in_channels: channels of the joints' features.
+        width: channels of queries, keys, values and of the result.
+        heads: attention heads; must divide `width`.
+        num_joints: V.
+        distances: how many hop distances there are, 0 included.
+        groups: groups of the last projection; must divide `width`.
+
+    Shapes:
+        x (N, in_channels, T, V), parts (N, width, T, V) the feature of each joint's part, hops (V, V) int64
+        -> (N, width, T, V).
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        width: int,
+        *,
+        heads: int,
+        num_joints: int,
+        distances: int,
+        groups: int = PUBLISHED_GROUPS,
+    ) -> None:
+        super().__init__()
+        self.heads = heads
+        self.scale = (width // heads) ** -0.5
+        self.rpe = nn.Parameter(torch.zeros(distances, width))
+        self.w1 = nn.Parameter(torch.zeros(heads, width // heads))
+        self.outer = nn.Parameter(torch.eye(num_joints).repeat(heads, 1, 1))
+        self.alpha = nn.Parameter(torch.zeros(1))
+        self.kv = nn.Conv2d(in_channels, 2 * width, 1, bias=False)
+        self.q = nn.Conv2d(in_channels, width, 1, bias=False)
+        self.proj = nn.Conv2d(width, width, 1, groups=groups)
+
+    def forward(self, x: Tensor, parts: Tensor, hops: Tensor) -> Tensor:
+        each = (self.heads, -1)
+        query = self.q(x).unflatten(1, each)  # (N, heads, C / heads, T, V)
+        key, value = (half.unflatten(1, each) for half in self.kv(x).chunk(2, dim=1))
+        edge = parts.unflatten(1, each)
+        relation = self.rpe[hops].unflatten(2, each)  # (V, V, heads, C / heads)
+        scores = torch.einsum("nhctv,nhctw->nthvw", query, key + edge)
+        scores = scores + torch.einsum("nhctv,vwhc->nthvw", query, relation)
+        scores = scores + torch.einsum("hc,nhctw->nthw", self.w1, edge).unsqueeze(3)
+        mixing = self.alpha * (scores * self.scale).softmax(dim=4) + self.outer
+        mixed = torch.einsum("nthvw,nhctw->nhctv", mixing, value)
+        return cast(Tensor, self.proj(mixed.flatten(1, 2)))
+
+
+class _SpatialUnit(nn.Module):
+    """Attention with its layer norm, its hyperedge features and a skip connection. `(N, C, T, V)`."""
+
+    def __init__(
+        self, in_channels: int, width: int, *, heads: int, num_joints: int, distances: int, groups: int
+    ) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(in_channels)
+        self.attn = HypergraphAttention(
+            in_channels, width, heads=heads, num_joints=num_joints, distances=distances, groups=groups
+        )
+        self.skip_proj: nn.Module = nn.Identity()
+        if in_channels != width:
+            self.skip_proj = nn.Conv2d(in_channels, width, 1, bias=False)
+        self.pe_proj = nn.Conv2d(in_channels, width, 1, bias=False)
+
+    def forward(self, x: Tensor, members: Tensor, hops: Tensor) -> Tensor:
+        # (V, parts) twice: the mean of each part's joints is projected, and given back to each of them.
+        parts = self.pe_proj(x @ (members / members.sum(dim=0))) @ members.T
+        normed = self.norm1(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        return cast(Tensor, self.skip_proj(x) + self.attn(normed, parts, hops))
+
+
+class _TimeConv(nn.Module):
+    """Convolution along time, then BatchNorm. `(N, C, T, V)` -> `(N, out_channels, ceil(T / stride), V)`."""
+
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel: int, stride: int, dilation: int = 1
+    ) -> None:
+        super().__init__()
+        padding = dilation * (kernel - 1) // 2
+        self.conv = nn.Conv2d(
+            in_channels, out_channels, (kernel, 1), (stride, 1), (padding, 0), (dilation, 1)
+        )
+        self.bn = nn.BatchNorm2d(out_channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return cast(Tensor, self.bn(self.conv(x)))
+
+
+class _TimeUnit(nn.Module):
+    """Four branches along time, each a quarter of the channels: two dilated convolutions, a max-pool, a pointwise one.
+
+    Shapes:
+        (N, width, T, V) -> (N, width, ceil(T / stride), V).
+    """
+
+    def __init__(
+        self, width: int, stride: int, *, kernel: int = 5, dilations: tuple[int, int] = (1, 2)
+    ) -> None:
+        super().__init__()
+        quarter = width // BRANCHES
+
+        def enter(stride: int = 1) -> list[nn.Module]:
+            return [nn.Conv2d(width, quarter, 1, (stride, 1)), nn.BatchNorm2d(quarter)]
+
+        dilated = [
+            nn.Sequential(
+                *enter(), nn.ReLU(inplace=True), _TimeConv(quarter, quarter, kernel, stride, dilation)
+            )
+            for dilation in dilations
+        ]
+        pool = nn.MaxPool2d((3, 1), (stride, 1), (1, 0))
+        pooled = nn.Sequential(*enter(), nn.ReLU(inplace=True), pool, nn.BatchNorm2d(quarter))
+        self.branches = nn.ModuleList([*dilated, pooled, nn.Sequential(*enter(stride))])
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([branch(x) for branch in self.branches], dim=1)
+
+
+class _Layer(nn.Module):
+    """Attention within frames, convolutions along time, a residual connection around both, ReLU."""
+
+    def __init__(
+        self,
+        in_channels: int,
+        width: int,
+        *,
+        stride: int,
+        heads: int,
+        num_joints: int,
+        distances: int,
+        groups: int,
+    ) -> None:
+        super().__init__()
+        self.vit1 = _SpatialUnit(
+            in_channels, width, heads=heads, num_joints=num_joints, distances=distances, groups=groups
+        )
+        self.tcn1 = _TimeUnit(width, stride)
+        self.act = nn.ReLU(inplace=True)
+        self.residual: nn.Module = nn.Identity()
+        if in_channels != width or stride != 1:
+            self.residual = _TimeConv(in_channels, width, 1, stride)
+        self.recompute = False  # see recompute_blocks
+
+    def forward(self, x: Tensor, members: Tensor, hops: Tensor) -> Tensor:
+        if self.recompute and self.training and torch.is_grad_enabled():
+            return recomputed(lambda y: self._run(y, members, hops), self, x)
+        return self._run(x, members, hops)
+
+    def _run(self, x: Tensor, members: Tensor, hops: Tensor) -> Tensor:
+        return cast(Tensor, self.act(self.tcn1(self.vit1(x, members, hops)) + self.residual(x)))
+
+
+class Hyperformer(nn.Module):
+    """The hypergraph transformer without its classifier.
+
+    Args:
+        graph: the skeleton; hop distances are those of its edges.
+        partition: V integers, the body part of each joint, numbered from 0 without a gap.
+        persons: M, how many persons a clip holds. Each is seen alone, but their coordinates are normalised apart
+            (`data_bn` has M * V * in_channels channels).
+        in_channels: numbers a joint: x, y and score.
+        width: channels of every layer, a multiple of `heads`, of `groups` and of 4.
+        heads: attention heads.
+        strides: of each layer in time; as many layers as there are strides.
+        groups: groups of the projection after attention. The published code has 6 whatever the number of heads, and
+            files of its networks need the same.
+        generator: source of the initial weights; torch's own when omitted. It must live on the device on which the
+            network is built.
+
+    Shapes:
+        forward: (N, M, T, V, in_channels) -> (N, width, T', V, M), not negative; T' is T divided by each stride in
+        turn and rounded up. The mean over the last three axes is what the published classifier reads.
+        `out_channels`: the width of each layer.
+
+    Raises:
+        MgkitError: if the width does not fit, a stride is less than 1, there is no person or layer, the partition does
+            not fit the graph, or `forward` meets another shape.
+
+    Example:
+        >>> arm = SkeletonGraph(4, 0, ((1, 0), (2, 1), (3, 2)))
+        >>> network = Hyperformer(arm, (0, 0, 1, 1), width=12, heads=3, strides=(1, 2))
+        >>> network(torch.rand(2, 1, 10, 4, 3)).shape
+        torch.Size([2, 12, 5, 4, 1])
+    """
+
+    data_norm: DataNorm = "MVC"
+    hops: Tensor
+    members: Tensor
+
+    def __init__(
+        self,
+        graph: SkeletonGraph,
+        partition: Sequence[int],
+        *,
+        persons: int = 1,
+        in_channels: int = 3,
+        width: int = 216,
+        heads: int = 9,
+        strides: Sequence[int] = PUBLISHED_STRIDES,
+        groups: int = PUBLISHED_GROUPS,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        if min(persons, in_channels, width, heads, groups) < 1 or not strides or min(strides) < 1:
+            raise MgkitError(
+                "persons, in_channels, width, heads, groups and every stride must be at least 1, and there must be a "
+                f"layer; got {persons}, {in_channels}, {width}, {heads}, {groups} and {tuple(strides)}."
+            )
+        multiple = math.lcm(heads, groups, BRANCHES)
+        if width % multiple:
+            raise MgkitError(
+                f"A Hyperformer of {heads} heads and projections in {groups} groups needs a width that is a multiple "
+                f"of {multiple}, but got {width}: choose another width, or other heads or groups."
+            )
+        labels = checked_partition(partition, graph.num_joints)
+        with torch.device("cpu"):  # on the meta device there would be no numbers to read
+            hops = hop_distances(graph)
+            members = nn.functional.one_hot(torch.tensor(labels)).float()  # (V, parts)
+        self.persons, self.num_joints, self.in_channels = persons, graph.num_joints, in_channels
+        self.out_channels = (width,) * len(strides)
+        # Not saved: they follow from the arguments, and the published files have no such entries.
+        self.register_buffer("hops", hops.to(torch.get_default_device()), persistent=False)
+        self.register_buffer("members", members.to(torch.get_default_device()), persistent=False)
+        self.data_bn = nn.BatchNorm1d(persons * graph.num_joints * in_channels)
+        for index, stride in enumerate(strides):
+            layer = _Layer(
+                width if index else in_channels,
+                width,
+                stride=stride,
+                heads=heads,
+                num_joints=graph.num_joints,
+                distances=int(hops.max()) + 1,
+                groups=groups,
+            )
+            self.add_module(f"l{index + 1}", layer)
+        self.reset_parameters(generator)
+
+    def reset_parameters(self, generator: torch.Generator | None = None) -> None:
+        """As published: convolutions along time Kaiming normal with BatchNorm scales N(1, 0.02), those of attention
+        torch's default, BatchNorm and LayerNorm 1/0 elsewhere, biases of time 0. What starts at 0 or as the identity
+        in attention (`rpe`, `w1`, `alpha`, `outer`) does so here too."""
+        for name, module in self.named_modules():
+            in_time = ".tcn1." in name
+            if isinstance(module, nn.Conv2d) and (in_time or ".residual." in name):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", generator=generator)
+                nn.init.zeros_(cast(Tensor, module.bias))
+            elif isinstance(module, nn.Conv2d):
+                nn.init.kaiming_uniform_(module.weight, a=math.sqrt(5), generator=generator)
+                if module.bias is not None:
+                    bound = 1 / math.sqrt(module.weight[0].numel())
+                    nn.init.uniform_(module.bias, -bound, bound, generator=generator)
+            elif isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d | nn.LayerNorm):
+                module.reset_parameters()
+                if in_time:
+                    nn.init.normal_(module.weight, 1.0, 0.02, generator=generator)
+            elif isinstance(module, HypergraphAttention):
+                for parameter in (module.rpe, module.w1, module.alpha):
+                    nn.init.zeros_(parameter)
+                with torch.no_grad():
+                    module.outer.copy_(torch.eye(self.num_joints))
+
+    @property
+    def layers(self) -> list[nn.Module]:
+        """The blocks, in order."""
+        return [self.get_submodule(f"l{index + 1}") for index in range(len(self.out_channels))]
+
+    def forward(self, x: Tensor) -> Tensor:
+        expected = (self.persons, self.num_joints, self.in_channels)
+        if x.ndim != 5 or (x.shape[1], *x.shape[3:]) != expected or x.shape[2] < 1:
+            raise MgkitError(
+                f"The hypergraph transformer needs skeletons of the shape (clips, {self.persons} persons, frames, "
+                f"{self.num_joints} joints, {self.in_channels}), but got {tuple(x.shape)}."
+            )
+        clips, persons, frames, joints, numbers = x.shape
+        x = self.data_bn(x.permute(0, 1, 3, 4, 2).flatten(1, 3))  # (N, M * V * in_channels, T)
+        x = x.reshape(clips * persons, joints, numbers, frames).permute(
+            0, 2, 3, 1
+        )  # (N * M, in_channels, T, V)
+        for layer in self.layers:
+            x = layer(x, self.members, self.hops)
+        return x.unflatten(0, (clips, persons)).permute(0, 2, 3, 4, 1)
+
+
+def hyperformer(
+    graph: SkeletonGraph,
+    *,
+    partition: Sequence[int] | None = None,
+    persons: int = 1,
+    width: int = 216,
+    heads: int = 9,
+    strides: Sequence[int] = PUBLISHED_STRIDES,
+    groups: int = PUBLISHED_GROUPS,
+    generator: torch.Generator | None = None,
+) -> Hyperformer:
+    """A Hyperformer of a skeleton: (N, M, T, V, 3) -> (N, width, ceil(ceil(T / 2) / 2), V, M).
+
+    Its body parts are those of `body_parts(graph)` unless `partition` gives the part of each joint; the rest as in
+    Hyperformer, whose defaults are the published network's. `width=24, heads=3` is a narrow one.
+    """
+    return Hyperformer(
+        graph,
+        body_parts(graph) if partition is None else partition,
+        persons=persons,
+        width=width,
+        heads=heads,
+        strides=strides,
+        groups=groups,
+        generator=generator,
+    )
+
+
+def hop_distances(graph: SkeletonGraph) -> Tensor:
+    """Edges on the shortest way between each two joints.
+
+    Joints that no way joins have a distance of their own, one more than the longest way: nothing is said of them, and
+    a bias that is learned for it is theirs alone.
+
+    Returns:
+        (V, V) int64, symmetric, 0 on the diagonal.
+
+    Example:
+        >>> hop_distances(SkeletonGraph(4, 0, ((1, 0), (2, 1))))
+        tensor([[0, 1, 2, 3],
+                [1, 0, 1, 3],
+                [2, 1, 0, 3],
+                [3, 3, 3, 0]])
+    """
+    near = _neighbours(graph)
+    hops = torch.full((len(near), len(near)), -1)
+    for start in range(len(near)):
+        for joint, (distance, _) in _walk(near, start).items():
+            hops[start, joint] = distance
+    hops[hops < 0] = hops.max() + 1
+    return hops
+
+
+def body_parts(graph: SkeletonGraph, parts: int = 5) -> tuple[int, ...]:
+    """Joints gathered into connected body parts of similar size, about as many as are asked for.
+
+    The graph is seen as the tree of shortest ways from its root (of several neighbours that are as near, a joint hangs
+    on the lowest number). From the farthest joints inward, each joint takes over what its branches have left; as soon
+    as that is `size` joints or more it is cut off as a part, so that a limb ends where it is long enough, and what
+    remains around the root is the last part. Branches of the same shape are cut alike, hence left and right. The
+    smallest `size` is used whose number of parts is nearest to `parts`, and among those the one whose largest part
+    is smallest. Joints that no way leads to from the root are cut in the same way from the lowest of their numbers.
+
+    COCO's 17 joints give the head, both arms and both legs, Kinect's 20 the trunk, arms and legs, and iMiGUE's 22 the
+    head, shoulders with the arms, and both hands. The published network is trained with five parts of Kinect's 25
+    joints and three of its 20.
+
+    Args:
+        graph: the skeleton.
+        parts: how many to aim at, at least 1; the shape of a tree and its symmetry may allow a few more or less.
+
+    Returns:
+        The part of each joint; parts are numbered from 0 in the order of their lowest joints.
+
+    Raises:
+        MgkitError: if `parts` is less than 1.
+
+    Example:
+        >>> arms = SkeletonGraph(7, 0, ((1, 0), (2, 1), (3, 2), (4, 0), (5, 4), (6, 5)))
+        >>> body_parts(arms, 3)
+        (0, 0, 1, 1, 0, 2, 2)
+    """
+    if parts < 1:
+        raise MgkitError(f"A skeleton has at least 1 part; got parts={parts}.")
+    near = _neighbours(graph)
+    parents: dict[int, int] = {}  # in the order of their distance, each tree after the other
+    for start in [graph.root, *range(len(near))]:
+        if start not in parents:
+            parents |= {joint: parent for joint, (_, parent) in _walk(near, start).items()}
+
+    def fit(cut: list[list[int]]) -> tuple[int, int]:
+        return abs(len(cut) - parts), max(map(len, cut))
+
+    cuts = [_cut(parents, size) for size in range(1, len(near) + 1)]
+    best = min(cuts, key=fit)  # the first of equals: the smallest size
+    label = dict.fromkeys(parents, 0)
+    for number, part in enumerate(sorted(best, key=min)):
+        label |= dict.fromkeys(part, number)
+    return tuple(label[joint] for joint in range(len(near)))
+
+
+def checked_partition(partition: Sequence[int], num_joints: int) -> tuple[int, ...]:
+    """The part of each joint as plain integers, or a MgkitError that says what is wrong with them."""
+    try:
+        labels = tuple(operator.index(label) for label in partition)
+    except TypeError:
+        raise MgkitError(
+            f"partition must be whole numbers, the part of each joint; got {partition!r}."
+        ) from None
+    if len(labels) != num_joints:
+        raise MgkitError(
+            f"partition needs the part of each of the {num_joints} joints, but has {len(labels)} entries."
+        )
+    if set(labels) != set(range(max(labels) + 1)):
+        raise MgkitError(
+            f"Parts of a partition are numbered from 0 without a gap, but it names {sorted(set(labels))}: a part "
+            "without joints has no features."
+        )
+    return labels
+
+
+def _neighbours(graph: SkeletonGraph) -> list[list[int]]:
+    """The neighbours of each joint, in ascending order."""
+    near: list[set[int]] = [set() for _ in range(graph.num_joints)]
+    for a, b in graph.edges:
+        near[a].add(b)
+        near[b].add(a)
+    return [sorted(joints) for joints in near]
+
+
+def _walk(near: list[list[int]], start: int) -> dict[int, tuple[int, int]]:
+    """Distance and parent of every joint that a way leads to from `start`, nearest first; its own parent is itself."""
+    found = {start: (0, start)}
+    distance = {start: 0}
+    queue = deque([start])
+    while queue:
+        joint = queue.popleft()
+        for other in near[joint]:
+            if other not in distance:
+                distance[other] = distance[joint] + 1
+                # Not simply `joint`: the queue reaches a joint first from the branch that began first.
+                parent = min(n for n in near[other] if distance.get(n) == distance[joint])
+                found[other] = (distance[other], parent)
+                queue.append(other)
+    return found
+
+
+def _cut(parents: dict[int, int], size: int) -> list[list[int]]:
+    """Parts of at least `size` joints, but for what is left at a root, cut off from the farthest joints inward."""
+    held = {joint: [joint] for joint in parents}
+    parts = []
+    for joint, parent in reversed(parents.items()):
+        if len(held[joint]) >= size or parent == joint:
+            parts.append(held[joint])
+        else:
+            held[parent] += held[joint]
+    return parts

@@ -1,0 +1,244 @@
+"""Cosine similarity that stays finite, and so does its gradient: for vectors of length 0, of infinite length, and in
+half precision.
+
+Sums, with gradients, and collections over the processes of a training. With one process they cost nothing and
+change nothing.
+
+Batch normalisation over the clips of all processes, and with statistics that stay as they are.
+
+Activation checkpointing: residual blocks keep only their input and are computed a second time going backward.
+
+Chen et al., "Training Deep Nets with Sublinear Memory Cost", 2016.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch import distributed as dist
+from torch.utils.checkpoint import checkpoint
+
+__all__ = [
+    "GlobalBatchNorm",
+    "at_least_float32",
+    "cosine_similarity",
+    "freeze_statistics",
+    "gather_over_processes",
+    "no_autocast",
+    "normalise_over_processes",
+    "rank",
+    "recomputed",
+    "shortest",
+    "sum_over_processes",
+    "unit",
+    "world_size",
+]
+
+SHORTEST = 1e-6  # a vector shorter than this has no direction: similarity 0, no gradient
+SHORTEST_FLOAT16 = 1e-3  # the gradient grows as 1 / length, and float16 ends at 65504
+
+
+def cosine_similarity(a: Tensor, b: Tensor) -> Tensor:
+    """Cosine similarity of every row of a to every row of b.
+
+    It is 0, with zero gradient, for vectors whose length is 0 or not finite.
+
+    Shapes:
+        a (N, D), b (K, D) -> (N, K) in -1..1.
+    """
+    with no_autocast(a):
+        least = shortest(a.dtype)
+        a = at_least_float32(a)
+        return unit(a, least) @ unit(b.to(a.dtype), least).T
+
+
+def at_least_float32(x: Tensor) -> Tensor:
+    """Half precision becomes float32; float64 stays."""
+    return x if x.dtype == torch.float64 else x.float()
+
+
+def no_autocast(x: Tensor) -> torch.autocast:
+    """A context in which autocast does not lower the precision of what is computed on the device of x."""
+    return torch.autocast(x.device.type, enabled=False)
+
+
+def shortest(dtype: torch.dtype) -> float:
+    """The length below which a vector of this precision has no direction, so that its gradient fits the precision."""
+    return SHORTEST_FLOAT16 if dtype == torch.float16 else SHORTEST
+
+
+def unit(x: Tensor, least: float = SHORTEST) -> Tensor:
+    """Vectors (..., D) scaled to length 1; those shorter than `least`, or of no finite length, become 0.
+
+    Their gradient is 0 too, where dividing by a small constant would give a finite but huge one.
+    """
+    # What has no finite length is replaced before it is divided: a gradient of 0 times infinity is not 0.
+    x = torch.where(torch.linalg.vector_norm(x.detach(), dim=-1, keepdim=True).isfinite(), x, 0.0)
+    length = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
+    directed = length > least
+    return torch.where(directed, x / torch.where(directed, length, 1.0), 0.0)
+
+
+def world_size() -> int:
+    """Number of processes that train together; 1 outside multi-process training."""
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def rank() -> int:
+    """Which of these processes this is, from 0."""
+    return dist.get_rank() if world_size() > 1 else 0
+
+
+def sum_over_processes(x: Tensor) -> Tensor:
+    """The sum of every process's `x`, the same on all of them.
+
+    The gradient that reaches one process's `x` is the sum of the gradients of all processes, as it must be
+    for a value that all of them use. Every process must call this the same number of times, with the same
+    shape.
+
+    Shapes:
+        any -> the same.
+    """
+    return x if world_size() == 1 else cast(Tensor, _SumOverProcesses.apply(x))
+
+
+def gather_over_processes(x: Tensor) -> Tensor:
+    """The rows of every process's `x`, in the order of the processes, the same on all of them; without gradient.
+
+    Every process must call this the same number of times; their numbers of rows may differ, and may be 0.
+
+    Shapes:
+        (n, ...) -> (sum of the n, ...).
+    """
+    x = x.detach()
+    if world_size() == 1:
+        return x
+    counts = torch.zeros(world_size(), dtype=torch.int64, device=x.device)
+    counts[dist.get_rank()] = len(x)
+    dist.all_reduce(counts)
+    rows = counts.tolist()
+    # Processes exchange equal shapes only: all send as many rows as the longest has, and the rest is cut off.
+    padded = x.new_zeros(max(rows), *x.shape[1:])
+    padded[: len(x)] = x
+    parts = [torch.empty_like(padded) for _ in rows]
+    dist.all_gather(parts, padded)
+    return torch.cat([part[:n] for part, n in zip(parts, rows, strict=True)])
+
+
+class _SumOverProcesses(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return _all_reduced(x)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        return _all_reduced(gradients[0])
+
+
+def _all_reduced(x: Tensor) -> Tensor:
+    total = x.detach().contiguous().clone()
+    dist.all_reduce(total)
+    return total
+
+
+class GlobalBatchNorm(nn.modules.batchnorm._BatchNorm):
+    """BatchNorm whose statistics in training are those of the clips of all processes, whose numbers may differ.
+
+    What torch's SyncBatchNorm is on GPUs, for those that it does not know, CPUs: from the sums of x and of its squared
+    deviations, with two exchanges. Without several processes, and in evaluation mode, it is ordinary BatchNorm.
+
+    Shapes:
+        (N, C), or (N, C, ...) with any axes after that -> the same; N may be 0 on some processes.
+    """
+
+    def _check_input_dim(self, input: Tensor) -> None:
+        """Any number of axes will do, which torch has a class each for."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        if not self.training or world_size() == 1:
+            return super().forward(input)
+        x = at_least_float32(input)
+        axes = [0, *range(2, x.ndim)]
+        wide = (1, -1, *[1] * (x.ndim - 2))
+        values = x.new_tensor([x.numel() // x.shape[1]])
+        sums = sum_over_processes(torch.cat([x.sum(axes), values]))
+        count = sums[-1].detach()
+        mean = sums[:-1] / count
+        deviations = x - mean.view(wide)
+        variance = sum_over_processes(deviations.square().sum(axes)) / count
+        with torch.no_grad():
+            assert self.running_mean is not None and self.running_var is not None
+            share = cast(float, self.momentum)
+            self.running_mean.lerp_(mean, share)
+            self.running_var.lerp_(variance * (count / (count - 1).clamp(min=1)), share)
+            if self.num_batches_tracked is not None:
+                self.num_batches_tracked.add_(1)
+        scale = (variance + self.eps).rsqrt() * self.weight
+        return (deviations * scale.view(wide) + self.bias.view(wide)).to(input.dtype)
+
+
+def normalise_over_processes(module: nn.Module, device: torch.device) -> None:
+    """Make every BatchNorm inside a module one over all processes, in place; names and parameters stay the same."""
+    kind: type[nn.Module] = nn.SyncBatchNorm if device.type == "cuda" else GlobalBatchNorm
+    for name, child in list(module.named_children()):
+        if type(child) in (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d):
+            child = cast(nn.BatchNorm3d, child)
+            new: Any = kind(child.num_features, child.eps, child.momentum)
+            for key in ("weight", "bias", "running_mean", "running_var", "num_batches_tracked"):
+                setattr(new, key, getattr(child, key))
+            new.training = child.training
+            setattr(module, name, new)
+        else:
+            normalise_over_processes(child, device)
+
+
+def freeze_statistics(module: nn.Module) -> None:
+    """Let every BatchNorm of a module in training mode normalise by its running statistics, and leave those alone.
+
+    Scale and shift go on learning. To be called after each `module.train()`, which undoes it.
+    """
+    for child in module.modules():
+        if isinstance(child, nn.modules.batchnorm._BatchNorm):
+            child.eval()
+
+
+def recomputed(function: Callable[[Tensor], Tensor], module: nn.Module, x: Tensor) -> Tensor:
+    """`function(x)`, whose inner activations are thrown away and computed again for the gradient.
+
+    The result, the gradients, random draws (dropout) and the running statistics of BatchNorm are those of a plain
+    call: the second computation uses the same batch statistics and counts nothing a second time.
+
+    Args:
+        function: a part of `module`.
+        module: whose BatchNorm layers must not count the second computation.
+        x: its input; the only activation that is kept.
+    """
+
+    def contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+        return nullcontext(), _not_counting(module)
+
+    result: Tensor = checkpoint(function, x, use_reentrant=False, context_fn=contexts)
+    return result
+
+
+@contextmanager
+def _not_counting(module: nn.Module) -> Iterator[None]:
+    """BatchNorm layers normalise by the batch as in training, and leave their running statistics alone."""
+    norms = [
+        layer
+        for layer in module.modules()
+        if isinstance(layer, nn.modules.batchnorm._BatchNorm) and layer.training and layer.track_running_stats
+    ]
+    # Not `track_running_stats`: the second computation must keep as many tensors as the first.
+    before = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
+    for norm in norms:
+        norm.momentum, norm.num_batches_tracked = 0.0, None
+    try:
+        yield
+    finally:
+        for norm, (momentum, counted) in zip(norms, before, strict=True):
+            norm.momentum, norm.num_batches_tracked = momentum, counted

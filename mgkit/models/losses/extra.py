@@ -1,0 +1,417 @@
+"""Classifiers for groups of classes that are about equally frequent, and their ensemble: a reading of EHCT.
+
+Huang, Guo, Peng and Xia, "Micro-gesture Classification Based on Ensemble Hypergraph-convolution Transformer", MiGA
+challenge at IJCAI 2023 (second place). Theirs, as the abstract says: hypergraph transformers; several models, each
+focused on some of the categories; training on grouped data, and an ensemble of the models, against the imbalance of
+the categories. Ours, where the abstract is silent: the models are classifiers on one shared network, beside the
+ordinary one, instead of networks of their own; classes are grouped by how often they occur in training; each
+group's classifier tells its classes from each other and from "another group"; and the ensemble as GroupedHead has it.
+Nothing here needs a hypergraph transformer: the head takes any network's features.
+
+A pathway that also learns what its classes are called.
+
+Li et al., "Joint Skeletal and Semantic Embedding Loss for Micro-gesture Classification", MiGA challenge at IJCAI 2023
+(first place): beside the classifier, a linear layer on the same pooled features is drawn to the word vector of the
+clip's class by the mean squared error, which counts 20 times beside the cross-entropy. Word vectors come from
+`mgkit.data.word_vectors`.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left
+from collections.abc import Sequence
+from fractions import Fraction
+from operator import index
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from mgkit.errors import MgkitError
+from mgkit.models.heads import PathwayHead, PathwayOutput, Pool
+from mgkit.models.layers import at_least_float32
+from mgkit.models.losses.prototypes import checked_labels
+
+__all__ = ["GroupLoss", "GroupedHead", "SemanticHead", "SemanticLoss", "class_groups", "others_weights"]
+
+
+def class_groups(counts: Sequence[int] | npt.NDArray[np.integer] | Tensor, groups: int) -> Tensor:
+    """Put classes that are about equally frequent into one group.
+
+    Classes are sorted by their clips and cut into runs such that the largest ratio between the most and the least
+    frequent class of a run is as small as that many runs allow; among such cuts, the one whose numbers of classes
+    differ least (their squares sum to the least), and of several the one whose frequent groups are smallest. A class
+    without clips counts as one that is as rare as the rarest with some: it joins the rarest.
+
+    Args:
+        counts: K numbers of training clips, not negative, at least one positive.
+        groups: G, from 1 to K.
+
+    Returns:
+        (K,) int64, the group of each class: 0 holds the most frequent classes, G - 1 the rarest. None is empty.
+
+    Raises:
+        MgkitError: if the counts or the number of groups are out of range.
+
+    Example:
+        >>> class_groups([9, 800, 100, 0, 1000, 70], groups=3)
+        tensor([2, 0, 1, 2, 0, 1])
+    """
+    values = _integers(counts, "counts")
+    if not values or min(values) < 0 or max(values) == 0:
+        raise MgkitError(
+            f"counts must be the training clips of each class, not negative and not all 0; got {values}."
+        )
+    if not 1 <= groups <= len(values):
+        raise MgkitError(f"{len(values)} classes make 1 to {len(values)} groups; got groups={groups}.")
+    rarest = min(value for value in values if value)
+    values = [max(value, rarest) for value in values]
+    order = sorted(range(len(values)), key=lambda k: (-values[k], k))
+    sizes = _even_runs([values[k] for k in order], groups)
+    group = torch.empty(len(values), dtype=torch.int64)
+    group[torch.tensor(order)] = torch.arange(groups).repeat_interleave(torch.tensor(sizes))
+    return group
+
+
+def _even_runs(values: list[int], groups: int) -> list[int]:
+    """Lengths of the runs into which descending values are cut, see class_groups."""
+    count = len(values)
+
+    def runs(ratio: Fraction) -> int:
+        """How few runs do not exceed the ratio: each goes on as long as it may."""
+        needed, first = 0, None
+        for value in values:
+            if first is None or first > ratio * value:
+                needed, first = needed + 1, value
+        return needed
+
+    ratios = sorted({Fraction(values[i], values[j]) for i in range(count) for j in range(i, count)})
+    ratio = ratios[bisect_left(ratios, True, key=lambda candidate: runs(candidate) <= groups)]
+    # best[i]: (sum of squares, lengths) of values[i:], in one run more with each pass; an endless sum where none fits.
+    nothing: tuple[float, list[int]] = (math.inf, [])
+    best = [nothing] * count + [(0, [])]
+    for _ in range(groups):
+        before, best = best, [nothing] * (count + 1)
+        for start in range(count):
+            for end in range(start + 1, count + 1):
+                if values[start] > ratio * values[end - 1]:
+                    break
+                squares, lengths = before[end]
+                best[start] = min(best[start], ((end - start) ** 2 + squares, [end - start, *lengths]))
+    return best[0][1]
+
+
+def _integers(values: Sequence[int] | npt.NDArray[np.integer] | Tensor, name: str) -> list[int]:
+    try:
+        return [index(value) for value in values]
+    except TypeError:
+        raise MgkitError(f"{name} must be whole numbers, one for each class; got {values!r}.") from None
+
+
+class GroupedHead(PathwayHead):
+    """A PathwayHead with a second classifier for each group of classes, and the ensemble of all of them.
+
+    The classifier of group g scores its own classes and "another group". A class is scored by its own group's
+    classifier alone, so all of them together are one linear layer of K + G scores. With one group there is no other,
+    and its classifier is an ordinary one.
+
+    In evaluation mode the logits are the logarithm of the ensemble's probability
+
+        p(k) = (1 - weight) * softmax(main)_k + weight * q_g(k)(k) / sum over j of q_g(j)(j)
+
+    with g(k) the group of class k and q_g(k) the probability that group g's classifier gives it: were all classifiers
+    right about their posteriors, both halves would be the posterior of the class. In training mode the logits are the
+    main classifier's, for the cross-entropy; GroupLoss is for the others.
+
+    Args:
+        channels: channels of the feature map.
+        num_classes: K.
+        groups: G, how many groups.
+        class_group: the group of each class, as class_groups gives it; each of 0 to G - 1 at least once. It may be
+            left out for a head into which a state dict will be loaded: it is a buffer and saved with the weights.
+        weight: share of the group classifiers in the ensemble, 0..1; 0 is the main classifier alone.
+        embedding_dim, embedding_pool, dropout, generator: see PathwayHead.
+
+    Shapes:
+        (N, channels, T, H, W) -> PathwayOutput whose `auxiliary["groups"]` is (N, G, K + 1): the scores of each group's
+        classifier before its softmax, the last for "another group"; -inf for classes of other groups and, if there
+        is one group only, for "another group". In evaluation mode logits are float32 or wider.
+
+    Raises:
+        MgkitError: if an argument is out of range, or `forward` is called before the groups are known.
+    """
+
+    class_group: Tensor
+
+    def __init__(
+        self,
+        channels: int,
+        num_classes: int,
+        groups: int,
+        *,
+        class_group: Sequence[int] | npt.NDArray[np.integer] | Tensor | None = None,
+        weight: float = 0.5,
+        embedding_dim: int | None = 256,
+        embedding_pool: tuple[Pool, Pool] = ("mean", "max"),
+        dropout: float = 0.5,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__(
+            channels,
+            num_classes,
+            embedding_dim=embedding_dim,
+            embedding_pool=embedding_pool,
+            dropout=dropout,
+            generator=generator,
+        )
+        if not 1 <= groups <= num_classes:
+            raise MgkitError(f"{num_classes} classes make 1 to {num_classes} groups; got groups={groups}.")
+        if not 0 <= weight <= 1:
+            raise MgkitError(f"weight is the share of the group classifiers, 0 to 1; got {weight}.")
+        self.groups, self.weight = groups, weight
+        self.group_classifier = nn.Linear(channels, num_classes + groups)
+        nn.init.normal_(self.group_classifier.weight, std=0.01, generator=generator)
+        nn.init.zeros_(self.group_classifier.bias)
+        group = [-1] * num_classes if class_group is None else _integers(class_group, "class_group")
+        self.register_buffer("class_group", torch.tensor(group))
+        self._known = False  # looked at once: reading the buffer makes the CPU wait for a GPU
+        if class_group is not None:
+            self._check_groups()
+
+    def forward(self, features: Tensor) -> PathwayOutput:
+        if (
+            not self._known and not self.class_group.is_meta
+        ):  # there nothing can be read, and shapes do not need it
+            self._check_groups()
+        output = super().forward(features)
+        scores = self.group_classifier(self.dropout(features.mean(dim=(2, 3, 4))))  # (N, K + G)
+        classes, others = scores.split((len(self.class_group), self.groups), dim=1)
+        numbers = torch.arange(self.groups, device=scores.device)
+        foreign = self.class_group != numbers[:, None]  # (G, K)
+        own = classes[:, None].masked_fill(foreign, -math.inf)  # (N, G, K)
+        if self.groups == 1:
+            others = torch.full_like(others, -math.inf)
+        grouped = torch.cat((own, others[:, :, None]), dim=2)  # (N, G, K + 1)
+        logits = output.logits if self.training else self._ensemble(output.logits, grouped)
+        return output._replace(logits=logits, auxiliary={"groups": grouped})
+
+    def _ensemble(self, main: Tensor, grouped: Tensor) -> Tensor:
+        """(N, K) logarithms of the ensemble's probabilities."""
+        main = at_least_float32(main).log_softmax(dim=1)
+        if self.weight == 0:
+            return main
+        each = at_least_float32(grouped).log_softmax(dim=2)
+        column = self.class_group.expand(len(each), 1, -1)
+        own = each[:, :, :-1].gather(1, column)[:, 0].log_softmax(dim=1)  # normalised: divided by their sum
+        if self.weight == 1:
+            return own
+        return torch.logaddexp(main + math.log1p(-self.weight), own + math.log(self.weight))
+
+    def _check_groups(self) -> None:
+        wanted, found = set(range(self.groups)), self.class_group.tolist()
+        if -1 in found:
+            raise MgkitError(
+                "The head does not know the group of each class: give class_group, or load the weights of a trained "
+                "head, which have it."
+            )
+        if len(found) != self.classifier.out_features or set(found) != wanted:
+            raise MgkitError(
+                f"class_group needs a group of 0 to {self.groups - 1} for each of {self.classifier.out_features} "
+                f"classes, and a class in each group; got {found}."
+            )
+        self._known = True
+
+
+def others_weights(counts: Sequence[int] | npt.NDArray[np.integer] | Tensor, class_group: Tensor) -> Tensor:
+    """For GroupLoss: weights with which the clips of other groups amount to no more than a group's own.
+
+    For a rare group almost every clip is one of another group, and a classifier that says so each time is nearly always
+    right. With these weights it learns from both alike, and so a rare class is chosen at a smaller probability.
+    A weight for all groups together would not do that: it raises the probabilities of frequent classes as well.
+
+    Args:
+        counts: K numbers of training clips, not negative.
+        class_group: (K,) the group of each class, as class_groups gives it.
+
+    Returns:
+        (G,) float32, the clips of each group over those of all others, at most 1.
+
+    Raises:
+        MgkitError: if the counts are negative, not whole or not as many as the classes.
+
+    Example:
+        >>> others_weights([800, 150, 50], torch.tensor([0, 1, 1]))
+        tensor([1.0000, 0.2500])
+    """
+    values = torch.tensor(_integers(counts, "counts"), dtype=torch.float64)
+    if len(values) != len(class_group) or bool((values < 0).any()):
+        raise MgkitError(
+            f"counts must be the training clips of each of the {len(class_group)} classes, not negative; got "
+            f"{values.tolist()}."
+        )
+    own = torch.zeros(int(class_group.max()) + 1, dtype=torch.float64).index_add_(
+        0, class_group.cpu(), values
+    )
+    return (own / (own.sum() - own).clamp(min=1)).clamp(max=1).float()
+
+
+class GroupLoss(nn.Module):
+    """Cross-entropy of every group's classifier: of the class in the group that has it, else of "another group".
+
+    Args:
+        others: weight of a classifier's loss on a clip of another group, one for all or one for each group, finite and
+            not negative. With others_weights rare classes gain; with one weight for all, the ensemble finds even fewer
+            of them than the main classifier. A clip of its own group has weight 1. With 0 a classifier learns from
+            the clips of its group alone, and never what another group is.
+
+    Shapes:
+        forward: tensor (N, G, K + 1) as `auxiliary["groups"]` of a GroupedHead, labels (N,) integers in 0..K-1
+        -> (N,) float32 or wider, each clip's mean over the groups of the weighted losses. With one group it is the
+        plain cross-entropy.
+
+    Raises:
+        MgkitError: if `others` is out of range, or shapes or labels do not fit.
+
+    Example:
+        >>> head = GroupedHead(8, 4, groups=2, class_group=[0, 0, 1, 1])
+        >>> groups = head(torch.rand(5, 8, 2, 3, 3)).auxiliary["groups"]
+        >>> GroupLoss(others=[1.0, 0.25])(groups, torch.tensor([0, 1, 2, 3, 0])).shape
+        torch.Size([5])
+    """
+
+    others: Tensor
+
+    def __init__(self, others: float | Sequence[float] | Tensor = 1.0) -> None:
+        super().__init__()
+        weights = torch.as_tensor(others, dtype=torch.float32)
+        if weights.ndim > 1 or not bool(((weights >= 0) & weights.isfinite()).all()):
+            raise MgkitError(
+                "others is the weight of clips of other groups, one for all or one for each group, finite and not "
+                f"negative; got {others}."
+            )
+        # Not saved: it comes from the training clips, not from the training.
+        self.register_buffer("others", weights, persistent=False)
+
+    def forward(self, tensor: Tensor, labels: Tensor) -> Tensor:
+        if tensor.ndim != 3 or tensor.shape[1] < 1 or tensor.shape[2] < 2 or len(tensor) != len(labels):
+            raise MgkitError(
+                f"The scores of groups must have the shape ({len(labels)}, groups, classes + 1) for {len(labels)} "
+                f"labels, but have {tuple(tensor.shape)}."
+            )
+        clips, groups, columns = tensor.shape
+        if self.others.ndim and len(self.others) != groups:
+            raise MgkitError(
+                f"The loss has weights for {len(self.others)} groups, but the head has {groups}."
+            )
+        labels = checked_labels(labels, columns - 1, tensor.device)
+        at_label = labels[:, None, None].expand(clips, groups, 1)
+        own = (
+            tensor.detach().gather(2, at_label)[:, :, 0] != -math.inf
+        )  # (N, G): whose classifier scores the class
+        target = torch.where(own, labels[:, None], columns - 1)
+        losses = F.cross_entropy(at_least_float32(tensor).flatten(0, 1), target.flatten(), reduction="none")
+        weights = torch.where(own, 1.0, self.others.to(losses.dtype))
+        return (losses.view(clips, groups) * weights).mean(dim=1)
+
+
+class SemanticHead(PathwayHead):
+    """PathwayHead with one more linear layer, `semantic`, on the globally averaged features (before the dropout).
+
+    Args:
+        channels, num_classes, embedding_dim, embedding_pool, dropout, generator: see PathwayHead. With the same
+            generator, classifier and embedding begin as they do there.
+        semantic_dim: width of the class vectors, 300 for the GloVe vectors of the paper's code.
+
+    Shapes:
+        (N, channels, T, H, W) -> PathwayOutput with auxiliary["semantic"] (N, semantic_dim).
+
+    Example:
+        >>> head = SemanticHead(8, 3, semantic_dim=5)
+        >>> output = head(torch.rand(2, 8, 4, 7, 7))
+        >>> loss = SemanticLoss(torch.rand(3, 5))(output.auxiliary["semantic"], torch.tensor([0, 2]))
+        >>> loss.shape
+        torch.Size([2])
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        num_classes: int,
+        *,
+        semantic_dim: int,
+        embedding_dim: int | None = 256,
+        embedding_pool: tuple[Pool, Pool] = ("mean", "max"),
+        dropout: float = 0.5,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        if semantic_dim < 1:
+            raise MgkitError(
+                f"semantic_dim is the width of the class vectors, 1 or more; got {semantic_dim}."
+            )
+        super().__init__(
+            channels,
+            num_classes,
+            embedding_dim=embedding_dim,
+            embedding_pool=embedding_pool,
+            dropout=dropout,
+            generator=generator,
+        )
+        self.semantic = nn.Linear(channels, semantic_dim)
+        self._reset_semantic(generator)
+
+    def reset_parameters(self, generator: torch.Generator | None = None) -> None:
+        """As in PathwayHead, and the semantic layer N(0, 0.01) with biases 0, as in the paper's code."""
+        super().reset_parameters(generator)
+        if hasattr(self, "semantic"):  # PathwayHead's constructor calls this before there is one
+            self._reset_semantic(generator)
+
+    def _reset_semantic(self, generator: torch.Generator | None) -> None:
+        nn.init.normal_(self.semantic.weight, std=0.01, generator=generator)
+        nn.init.zeros_(self.semantic.bias)
+
+    def forward(self, features: Tensor) -> PathwayOutput:
+        output = super().forward(features)
+        semantic = self.semantic(features.mean(dim=(2, 3, 4)))  # (N, semantic_dim)
+        return output._replace(auxiliary={**output.auxiliary, "semantic": semantic})
+
+
+class SemanticLoss(nn.Module):
+    """Mean squared error of each clip's semantic output to its class's vector.
+
+    The vectors are a buffer: they are saved with the training, so that it goes on where their file is not at hand.
+
+    Args:
+        vectors: (K, D), one a class in the order of the labels: `class_vectors(...).vectors`.
+
+    Shapes:
+        forward: tensor (N, D), labels (N,) integers in 0..K-1 -> (N,) float32, the mean over D of the squared errors.
+
+    Raises:
+        MgkitError: if vectors, tensor or labels have another shape, type or range.
+    """
+
+    vectors: Tensor
+
+    def __init__(self, vectors: Tensor | np.ndarray) -> None:
+        super().__init__()
+        vectors = torch.as_tensor(vectors, dtype=torch.float32).clone()
+        if vectors.ndim != 2 or 0 in vectors.shape or not bool(vectors.isfinite().all()):
+            raise MgkitError(
+                f"The class vectors must be finite numbers (classes, width), but are of shape {tuple(vectors.shape)}"
+                f"{' and not all finite' if vectors.numel() else ''}."
+            )
+        self.register_buffer("vectors", vectors)
+
+    def forward(self, tensor: Tensor, labels: Tensor) -> Tensor:
+        classes, width = self.vectors.shape
+        labels = checked_labels(labels, classes, tensor.device)
+        if tensor.shape != (len(labels), width):
+            raise MgkitError(
+                f"The semantic output must have the shape ({len(labels)}, {width}) for {len(labels)} labels and class "
+                f"vectors of width {width}, but has {tuple(tensor.shape)}: build the head with "
+                f"semantic_dim={width}."
+            )
+        return (tensor.float() - self.vectors[labels]).square().mean(dim=1)

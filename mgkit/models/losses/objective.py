@@ -1,0 +1,226 @@
+"""The whole training objective: classification and prototypical refinement of every pathway.
+
+Chen et al., "Prototype Learning for Micro-gesture Classification", IJCAI 2024 MiGA challenge, equation 10.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from mgkit.errors import MgkitError
+from mgkit.models.heads import PathwayOutput
+from mgkit.models.layers import sum_over_processes, world_size
+from mgkit.models.losses.prototypes import Shift, checked_labels
+from mgkit.models.losses.refinement import PrototypicalRefinement, RefinementOutput
+
+__all__ = ["Objective", "ObjectiveOutput"]
+
+
+class ObjectiveOutput(NamedTuple):
+    """What one step's objective is made of. Only `loss` carries a gradient.
+
+    Attributes:
+        loss: (), sum of the cross-entropies plus alpha times the sum of the refinement losses.
+        terms: {"ce_rgb": (), "pr_rgb": (), ...}, each pathway's cross-entropy and (unweighted) refinement
+            loss, and those of its auxiliary outputs under their names, {"semantic_pose": ()}, unweighted too.
+        refinement: {pathway: RefinementOutput}; empty without prototypes.
+    """
+
+    loss: Tensor
+    terms: dict[str, Tensor]
+    refinement: dict[str, RefinementOutput]
+
+
+class Objective(nn.Module):
+    """Cross-entropy of each pathway plus `alpha` times each pathway's prototypical refinement.
+
+    Like PrototypicalRefinement it has a training mode, in which the prototypes move, and in multi-process
+    training its loss is scaled so that the mean over the processes is that of the whole batch, however
+    unevenly it is split.
+
+    Args:
+        pathways: names of the model's outputs, `model.pathways`.
+        num_classes: K.
+        embedding_dim: D of the model's embeddings.
+        alpha: weight of the refinement, >= 0.
+        prototypes: leave the refinement out when False; the model then needs no embedding.
+        label_smoothing: of the cross-entropies, 0..1.
+        class_weights: K positive weights of the cross-entropies, or None.
+        term_weights: factors of single terms, by their name in ObjectiveOutput, such as {"ce_rgb": 0.5}; 1 for the
+            others. That of a refinement loss comes on top of `alpha`.
+        auxiliary: losses of what the heads have beside logits, {name in PathwayOutput.auxiliary: (module, weight)}; a
+            module makes of it and the labels a loss (N,) a clip, whose mean counts for every pathway that has it.
+        momentum, temperature, margin, shift, detach_probability, memory, generator: see PrototypicalRefinement.
+
+    Shapes:
+        forward: {pathway: PathwayOutput}, labels (N,) integers in 0..K-1 -> ObjectiveOutput. Where a batch is taken
+        in several parts (gradient accumulation), `whole` (B,) are the labels of all of it, in all processes: the
+        losses are then the part's share of the whole batch's, so that sums over the parts are those of the batch.
+        The sets, centres and prototypes are always those of the part.
+
+    Raises:
+        MgkitError: if the outputs lack a pathway or an embedding, shapes, types, devices or labels do not fit,
+            `class_weights` has not one value a class, or `term_weights` names an unknown term.
+
+    Example:
+        >>> import torch
+        >>> from mgkit.models import pose_only
+        >>> model = pose_only(num_classes=3, num_joints=5, width=4, blocks=(1, 1, 1), embedding_dim=8)
+        >>> objective = Objective(model.pathways, num_classes=3, embedding_dim=8)
+        >>> step = objective(model({"pose": torch.rand(6, 5, 4, 8, 8)}), torch.tensor([0, 0, 1, 1, 2, 2]))
+        >>> step.loss.backward()
+        >>> sorted(step.terms)
+        ['ce_pose', 'pr_pose']
+    """
+
+    class_weights: Tensor | None
+
+    def __init__(
+        self,
+        pathways: Sequence[str],
+        num_classes: int,
+        embedding_dim: int | None = 256,
+        *,
+        alpha: float = 0.2,
+        prototypes: bool = True,
+        label_smoothing: float = 0.0,
+        class_weights: Sequence[float] | Tensor | None = None,
+        term_weights: Mapping[str, float] | None = None,
+        auxiliary: Mapping[str, tuple[nn.Module, float]] | None = None,
+        momentum: float = 0.9,
+        temperature: float = 0.125,
+        margin: float = 1.0,
+        shift: Shift = "tp",
+        detach_probability: bool = True,
+        memory: int = 0,
+        generator: torch.Generator | None = None,
+    ) -> None:
+        super().__init__()
+        if isinstance(pathways, str):
+            raise MgkitError(f"pathways are a list of names: give ({pathways!r},), or model.pathways.")
+        if not 0 <= alpha < math.inf or not 0 <= label_smoothing <= 1:
+            raise MgkitError(
+                f"alpha must be finite and not negative and label_smoothing in 0..1; got {alpha} and {label_smoothing}."
+            )
+        self.pathways = tuple(pathways)
+        self.num_classes = num_classes
+        self.alpha = alpha
+        self.label_smoothing = label_smoothing
+        terms = [f"ce_{name}" for name in self.pathways]
+        terms += [f"pr_{name}" for name in self.pathways] if prototypes else []
+        self.term_weights = dict.fromkeys(terms, 1.0) | dict(term_weights or {})
+        for term, factor in self.term_weights.items():
+            if term not in terms or not 0 <= factor < math.inf:
+                raise MgkitError(
+                    f"term_weights has {factor!r} for {term!r}: give numbers, 0 or more, for {', '.join(terms)}."
+                )
+        weights = None if class_weights is None else torch.as_tensor(class_weights, dtype=torch.float32)
+        if weights is not None and (
+            weights.shape != (num_classes,) or not bool(((weights > 0) & weights.isfinite()).all())
+        ):
+            raise MgkitError(
+                f"class_weights needs {num_classes} positive values; got {tuple(weights.tolist())}."
+            )
+        self.auxiliary = nn.ModuleDict({name: module for name, (module, _) in (auxiliary or {}).items()})
+        self.auxiliary_weights = {name: weight for name, (_, weight) in (auxiliary or {}).items()}
+        # Not saved: they come from the training clips, not from the training.
+        self.register_buffer("class_weights", weights, persistent=False)
+        self.refinement = nn.ModuleDict()
+        if prototypes:
+            if embedding_dim is None:
+                raise MgkitError("Prototypes need an embedding: give embedding_dim, or prototypes=False.")
+            for name in self.pathways:
+                self.refinement[name] = PrototypicalRefinement(
+                    num_classes,
+                    embedding_dim,
+                    momentum=momentum,
+                    temperature=temperature,
+                    margin=margin,
+                    shift=shift,
+                    detach_probability=detach_probability,
+                    memory=memory,
+                    generator=generator,
+                )
+
+    def forward(
+        self, outputs: Mapping[str, PathwayOutput], labels: Tensor, whole: Tensor | None = None
+    ) -> ObjectiveOutput:
+        missing = [name for name in self.pathways if name not in outputs]
+        if missing:
+            raise MgkitError(
+                f"The objective expects an output for {', '.join(self.pathways)}, but the model gave none for "
+                f"{', '.join(missing)}. Build it with pathways=model.pathways."
+            )
+        labels = self._check(outputs, labels)
+        terms: dict[str, Tensor] = {}
+        refinement: dict[str, RefinementOutput] = {}
+        total = outputs[self.pathways[0]].logits.new_zeros((), dtype=torch.float32)
+        for name in self.pathways:
+            output = outputs[name]
+            cross_entropy = self._cross_entropy(output.logits, labels, whole)
+            terms[f"ce_{name}"] = cross_entropy.detach()
+            total = total + self.term_weights[f"ce_{name}"] * cross_entropy
+            if name in self.refinement:
+                if output.embedding is None:
+                    raise MgkitError(
+                        f"Prototypes need an embedding, but the {name} pathway has none: build the model with an "
+                        "embedding_dim, or the objective with prototypes=False."
+                    )
+                refined = self.refinement[name](output.embedding, labels, output.logits)
+                refinement[name] = cast(RefinementOutput, refined)
+                loss = refined.loss
+                if whole is not None:  # every clip of the part is a TP or an FN of its class
+                    loss = loss * ((refined.tp.sum() + refined.fn.sum()) / len(whole))
+                terms[f"pr_{name}"] = loss.detach()
+                total = total + self.alpha * self.term_weights[f"pr_{name}"] * loss
+            for kind, module in self.auxiliary.items():
+                if kind not in output.auxiliary:
+                    raise MgkitError(
+                        f"There is a loss of {kind!r}, but the {name} head has no such output: build the model with it."
+                    )
+                per_clip = module(output.auxiliary[kind].float(), labels)
+                count = per_clip.new_tensor(float(len(labels if whole is None else whole)))
+                loss = self._mean(per_clip, count, whole)
+                terms[f"{kind}_{name}"] = loss.detach()
+                total = total + self.auxiliary_weights[kind] * loss
+        return ObjectiveOutput(total, terms, refinement)
+
+    def _check(self, outputs: Mapping[str, PathwayOutput], labels: Tensor) -> Tensor:
+        """The labels as int64, after they and the logits were looked at."""
+        labels = checked_labels(labels, self.num_classes, outputs[self.pathways[0]].logits.device)
+        for name in self.pathways:
+            logits = outputs[name].logits
+            if logits.shape != (len(labels), self.num_classes):
+                raise MgkitError(
+                    f"The {name} logits must have the shape ({len(labels)}, {self.num_classes}) for {len(labels)} "
+                    f"labels and {self.num_classes} classes, but have {tuple(logits.shape)}."
+                )
+        return labels
+
+    def _cross_entropy(self, logits: Tensor, labels: Tensor, whole: Tensor | None) -> Tensor:
+        """torch's mean cross-entropy, over the clips of all processes while training; of a part, its share of that."""
+        per_clip = F.cross_entropy(
+            logits.float(),
+            labels,
+            weight=self.class_weights,
+            reduction="none",
+            label_smoothing=self.label_smoothing,
+        )
+        counted = labels if whole is None else whole
+        weights = (
+            per_clip.new_ones(len(counted)) if self.class_weights is None else self.class_weights[counted]
+        )
+        return self._mean(per_clip, weights.sum().detach(), whole)
+
+    def _mean(self, per_clip: Tensor, total: Tensor, whole: Tensor | None) -> Tensor:
+        """Losses (N,) divided by `total`, what all their weights add up to: their share of the batch's mean."""
+        scale = 1
+        if self.training and world_size() > 1:
+            total, scale = (sum_over_processes(total) if whole is None else total), world_size()
+        return per_clip.sum() * scale / total.clamp(min=torch.finfo(total.dtype).tiny)

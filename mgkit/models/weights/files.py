@@ -1,0 +1,282 @@
+"""Checkpoint files read as data: whatever classes and functions a file names, none is imported or called.
+
+Published checkpoints name things of the toolbox that wrote them: loggers, configurations, optimisers.
+`torch.load(weights_only=True)` refuses those; what it can be told to allow is allowed to the whole process, and
+dictionaries and lists of foreign classes it never reads. Here the pickle in a file is run by `inert_pickle`, which
+knows no code at all, and tensors are cut from the bytes beside it.
+
+Both of torch's formats are read: the zip archive (torch >= 1.6) and the stream of pickles before it.
+"""
+
+from __future__ import annotations
+
+import math
+import mmap
+import struct
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mgkit.errors import MgkitError, some
+from mgkit.pickles import Damaged, Foreign, Machine, Source, StorageRef, TensorRef, plain_name
+
+__all__ = ["Checkpoint", "load_state", "read_checkpoint"]
+
+# Where the weights of a checkpoint are, in the order of preference. MMEngine puts its averaged weights into
+# state_dict and keeps the others as ema_state_dict; timm and others keep the averaged ones under names of their own.
+PARTS = (
+    "state_dict",
+    "model",
+    "model_state_dict",
+    "network",
+    "net",
+    "state_dict_ema",
+    "model_ema",
+    "ema_state_dict",
+    "ema",
+)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a file holds.
+
+    Attributes:
+        state: {name: tensor} on the CPU, of the part that was read.
+        part: the entry of the file it was found under; "" if the file is the state dict itself.
+        left: the other entries, and why they were not read.
+        parts: every place in the file that holds weights, `part` among them.
+    """
+
+    state: dict[str, Tensor]
+    part: str
+    left: dict[str, str]
+    parts: tuple[str, ...]
+
+
+def load_state(path: str | Path, part: str | None = None) -> dict[str, Tensor]:
+    """The weights in a checkpoint, {name: tensor} on the CPU. Arguments and errors: see read_checkpoint."""
+    return read_checkpoint(path, part).state
+
+
+def read_checkpoint(path: str | Path, part: str | None = None) -> Checkpoint:
+    """Read the weights in a checkpoint without running any code that the file may hold or name.
+
+    Args:
+        path: a file written by torch.save: a state dict, or a dictionary with one under "state_dict", "model" or
+            another usual name. Published files and our own alike.
+        part: the entry to take ("model_ema", or "model.state_dict" one level down) where there are several; the
+            most usual name by default.
+
+    Raises:
+        MgkitError: if there is no such file or part, it is not a checkpoint, is damaged, or holds no weights but an
+            object that only its own code could open.
+    """
+    path = Path(path)
+    with _opened(path) as (content, tensor):
+        parts = _parts(content)
+        if part is None:
+            part = _choose(parts, content, path)
+        elif part not in parts:
+            raise MgkitError(f"{path} has no weights under {part!r}, but {some(parts) or 'none at all'}.")
+        state: dict[str, Tensor] = {}
+        left: dict[str, str] = {}
+        for name, value in parts[part].items():
+            if isinstance(value, TensorRef) and plain_name(name) == name:
+                state[name] = tensor(value)
+            elif isinstance(value, TensorRef):
+                left[plain_name(name)] = "not a name of a weight"
+            else:
+                made_by = f" ({value.name})" if isinstance(value, Foreign) else ""
+                left[plain_name(name)] = f"not a plain tensor{made_by}"
+    for name in map(plain_name, content if part else ()):
+        if name != part.split(".")[0]:
+            others = [other for other in parts if other.split(".")[0] == name]
+            left[name] = f"other weights: part={others[0]!r} takes them" if others else "not weights"
+    return Checkpoint(state, part, left, tuple(parts))
+
+
+def _parts(content: Any) -> dict[str, dict[str, Any]]:
+    """Every state dict in the file by its place: at the top, or one or two keys down."""
+    found: dict[str, dict[str, Any]] = {}
+    for key, value in content.items() if isinstance(content, dict) else ():
+        inner = value.items() if isinstance(value, dict) else ()
+        if _is_state(value):
+            found[plain_name(key)] = value
+        else:
+            found |= {plain_name(f"{key}.{name}"): deeper for name, deeper in inner if _is_state(deeper)}
+    if _is_state(content) and not any(name.split(".")[0] in PARTS for name in found):
+        return {"": content}
+    return found
+
+
+def _is_state(value: Any) -> bool:
+    return isinstance(value, dict) and any(
+        isinstance(v, TensorRef) and isinstance(k, str) for k, v in value.items()
+    )
+
+
+def _choose(parts: Mapping[str, Any], content: Any, path: Path) -> str:
+    usual = next((top for top in PARTS if any(name.split(".")[0] == top for name in parts)), None)
+    best = [name for name in parts if usual in (None, name.split(".")[0])]
+    if len(best) == 1:
+        return best[0]
+    if best:
+        raise MgkitError(f"{path} has weights under {some(parts)}: choose one with part=.")
+    whole = content
+    if isinstance(content, dict):
+        whole = next((content[name] for name in PARTS if isinstance(content.get(name), Foreign)), None)
+    if isinstance(whole, Foreign):
+        raise MgkitError(
+            f"{path} holds a whole pickled object ({whole.name}), which only the code that made it could open; "
+            "mgkit runs no code from files. Where it was made, save its weights alone: "
+            "torch.save(model.state_dict(), new). Then load the new file."
+        )
+    if isinstance(content, dict):
+        raise MgkitError(
+            f"{path} holds no weights{f', only {some(map(plain_name, content))}' if content else ''}."
+        )
+    raise MgkitError(f"{path} is not a state dict: it should map names to tensors.")
+
+
+# The two formats
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[tuple[Any, Callable[[TensorRef], Tensor]]]:
+    """The content of a file, with references in place of tensors, and what makes a tensor of a reference."""
+    if path.is_dir():
+        raise MgkitError(
+            f"{path} is a folder, not a checkpoint: give a file in it, for a run folder its checkpoints/best.pt."
+        )
+    try:
+        with path.open("rb") as handle:
+            head = handle.read(64)
+            if not head:
+                raise MgkitError(f"{path} is empty: download or copy it again.")
+            if head.startswith(b"PK\x03\x04"):
+                with zipfile.ZipFile(handle) as archive:
+                    yield _zip_content(archive, path.stat().st_size)
+            else:
+                with mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ) as stream:
+                    yield _legacy_content(stream)
+    except FileNotFoundError:
+        raise MgkitError(f"There is no checkpoint {path}.") from None
+    except OSError as error:
+        raise MgkitError(f"{path} cannot be read ({error.strerror or error}).") from None
+    except _NotTorch:
+        raise MgkitError(
+            f"{path} is not a torch checkpoint; it begins with {head[:24]!r}. If that is a web page or a Git LFS "
+            "pointer, download the file itself."
+        ) from None
+    except MgkitError:
+        raise
+    except (
+        Damaged, zipfile.BadZipFile, EOFError, ValueError, struct.error, RuntimeError, MemoryError,
+    ) as error:  # fmt: skip
+        raise MgkitError(
+            f"{path} cannot be read as a torch checkpoint ({error}). Is the download complete?"
+        ) from None
+
+
+class _NotTorch(Exception):
+    """The file does not even begin as a checkpoint."""
+
+
+def _zip_content(archive: zipfile.ZipFile, size: int) -> tuple[Any, Callable[[TensorRef], Tensor]]:
+    names = set(archive.namelist())
+    roots = [
+        name.removesuffix("/data.pkl")
+        for name in names
+        if name.count("/") == 1 and name.endswith("/data.pkl")
+    ]
+    if len(roots) != 1:
+        raise Damaged("it is a zip archive, but not one of torch.save")
+    root = roots[0]
+    if f"{root}/constants.pkl" in names:
+        raise Damaged("it is a TorchScript program, not weights: save a state dict where it was made")
+    budget = size  # what torch.save writes is not compressed, so that all records together are no larger than the file
+
+    def record(name: str) -> bytes:
+        nonlocal budget
+        if f"{root}/{name}" not in names:
+            raise Damaged(f"its record {name[:40]} is missing")
+        info = archive.getinfo(f"{root}/{name}")
+        budget -= info.file_size
+        if info.compress_type != zipfile.ZIP_STORED or budget < 0:
+            raise Damaged(f"its record {name[:40]} is compressed or overlaps others")
+        return archive.read(info)
+
+    if f"{root}/byteorder" in names and record("byteorder") != b"little":
+        raise Damaged("it was written on a big-endian machine")
+    content = Machine(Source(record("data.pkl"))).run()
+    loaded: dict[str, bytearray] = {}
+
+    def storage(ref: StorageRef) -> memoryview:
+        if ref.key not in loaded:
+            loaded[ref.key] = bytearray(record(f"data/{ref.key}"))
+        return memoryview(loaded[ref.key])
+
+    return content, lambda ref: _tensor(ref, storage(ref.storage))
+
+
+MAGIC, PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
+
+
+def _legacy_content(stream: mmap.mmap) -> tuple[Any, Callable[[TensorRef], Tensor]]:
+    """Five pickles (magic number, protocol, system, content, storage keys), then each storage: length, bytes."""
+    try:
+        magic = Machine(stream).run()
+    except Damaged:
+        raise _NotTorch from None
+    if magic != MAGIC:
+        raise _NotTorch
+    if Machine(stream).run() != PROTOCOL:
+        raise Damaged("its protocol is unknown")
+    Machine(stream).run()  # the system it was written on; the bytes are little-endian whatever it says
+    machine = Machine(stream)
+    content = machine.run()
+    keys = Machine(stream).run()
+    places: dict[str, tuple[int, int]] = {}
+    at = stream.tell()
+    for key in keys if isinstance(keys, list) else ():
+        if not isinstance(key, str) or key not in machine.storages or at + 8 > len(stream):
+            raise Damaged("it ends before the last of its storages")
+        (count,) = struct.unpack("<q", stream[at : at + 8])
+        end = at + 8 + count * machine.storages[key].dtype.itemsize
+        if count < 0 or end > len(stream):
+            raise Damaged("it ends within one of its storages")
+        places[key] = (at + 8, end)
+        at = end
+    loaded: dict[str, bytearray] = {}
+
+    def storage(ref: StorageRef) -> memoryview:
+        if ref.key not in places:
+            raise Damaged(f"its storage {ref.key[:20]} is missing")
+        if ref.key not in loaded:
+            start, end = places[ref.key]
+            loaded[ref.key] = bytearray(stream[start:end])
+        return memoryview(loaded[ref.key])
+
+    return content, lambda ref: _tensor(ref, storage(ref.storage))
+
+
+def _tensor(ref: TensorRef, data: memoryview) -> Tensor:
+    """The tensor, a view of `data`. Everything the file claims is checked against the bytes there are."""
+    dtype, start = ref.storage.dtype, ref.storage.start + ref.offset
+    elements = len(data) // dtype.itemsize
+    count = math.prod(ref.size)
+    last = start + sum((n - 1) * step for n, step in zip(ref.size, ref.stride, strict=True))
+    if count and (last >= elements or count > elements):
+        raise Damaged("a tensor is larger than its storage")
+    if not count:
+        return torch.empty(ref.size, dtype=dtype)
+    return torch.frombuffer(data[: elements * dtype.itemsize], dtype=dtype).as_strided(
+        ref.size, ref.stride, start
+    )

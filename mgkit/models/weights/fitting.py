@@ -1,0 +1,208 @@
+"""Fit the weights of a file to a model: by name, with classes and joints adapted where that is asked for."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from numbers import Integral
+from typing import Literal
+
+from torch import Tensor
+
+from mgkit.errors import MgkitError, some
+from mgkit.models.weights.names import (
+    Layout,
+    classifier_names,
+    file_name_to_published,
+    mentions_backbone,
+    published_name,
+    why_left,
+)
+
+__all__ = ["LoadReport", "Mapped", "fit", "map_slices"]
+
+# For each of the model's classes or joints the file's index or None for a new one; all new; or the same ones.
+Mapped = Sequence[int | None] | Literal["new"] | None
+
+
+# Weights of skeleton networks with an entry for each joint: of no use on other joints, though they be as many.
+_OF_THE_JOINTS = re.compile(r"\.(data_bn\.\w+|A|PA|outer|add_coeff|conv_sa\.weight)$")
+
+
+@dataclass(frozen=True)
+class LoadReport:
+    """What a loader did with a file.
+
+    Attributes:
+        used: names in the file whose values are in the new state.
+        left: names in the file that were not used, and why.
+        initialised: names in the model that the file has no value for; they keep the model's.
+        adapted: which of `used` were changed to fit, and how; where branches were merged, also which of the model's
+            weights had zeros added.
+    """
+
+    used: tuple[str, ...]
+    left: Mapping[str, str]
+    initialised: tuple[str, ...]
+    adapted: Mapping[str, str] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        lines = [f"used {len(self.used)} values of the file"]
+        for verb, reasons in (("adapted", self.adapted), ("left", self.left)):
+            for reason in dict.fromkeys(reasons.values()):
+                names = [name for name, why in reasons.items() if why == reason]
+                lines.append(f"{verb} {len(names)} ({reason}): {some(names, 3)}")
+        if self.initialised:
+            lines.append(f"newly initialised {len(self.initialised)}: {some(self.initialised, 3)}")
+        return "\n".join(lines)
+
+
+def fit(
+    source: Mapping[str, Tensor],
+    own: Mapping[str, Tensor],
+    layout: Layout,
+    pathways: tuple[str, ...],
+    classes: Mapped,
+    joints: Mapped,
+) -> tuple[dict[str, Tensor], LoadReport]:
+    """`own` with the values of `source` in it, whatever names and wrappers they come under."""
+    known = {name: name for name in own} | {
+        theirs: name for name in own if (theirs := published_name(name, layout)) is not None
+    }
+    if layout == "same":
+        known |= {theirs: name for name in own for theirs in classifier_names(name)}
+        if joints is not None and not isinstance(joints, str):
+            raise MgkitError("joints= of a skeleton network is 'new' (its graph starts anew), or left out.")
+    for what, mapping in (("classes", classes), ("joints", joints)):
+        if isinstance(mapping, str) and mapping != "new":
+            raise MgkitError(f"{what}= is a list of indices or 'new', not {mapping!r}.")
+    if joints is not None and "pose" not in pathways:
+        raise MgkitError("joints= is for a model with a pose pathway; this one has none.")
+    new: dict[str, Tensor] = {}
+    used: dict[str, str] = {}
+    left: dict[str, str] = {}
+    adapted: dict[str, str] = {}
+    renewed: set[str] = set()
+    for name, value in source.items():
+        published = file_name_to_published(name, known)
+        ours = known.get(published)
+        if ours is None:
+            left[name] = why_left(published)
+        elif ours in new:
+            left[name] = "the file has that weight twice"
+        elif (".classifier." in ours and classes == "new") or (
+            classes is not None and (".group_classifier." in ours or ours.endswith(".class_group"))
+        ):
+            left[name] = "the classes are new"
+        elif (
+            layout == "same"
+            and joints == "new"
+            and ours.startswith("backbones.")
+            and (value.shape != own[ours].shape or _OF_THE_JOINTS.search(ours))
+        ):
+            left[name] = "the joints are new"
+            renewed.add(ours)
+        else:
+            used[ours] = name
+            new[ours], how = _adapt(ours, value, own[ours], classes, joints)
+            if how:
+                adapted[name] = how
+    if not new:
+        raise MgkitError(
+            f"Nothing in the file belongs to this model; its names are like {some(source, 2)}, but the model "
+            f"needs names like {some([name for name in known if name not in own] or known, 2)}. A file of one pathway "
+            'goes into rgb_only or pose_only ({"rgb": file, "pose": file} merges two), a file of both into two_pathway.'
+        )
+    lacking = [
+        name
+        for name in own
+        if name.startswith("backbones.")
+        and name not in new
+        and name not in renewed
+        and not name.endswith(("num_batches_tracked", "relative_position_index"))  # not learned
+    ]
+    beyond = [
+        name
+        for name, why in left.items()
+        if why != "the joints are new"
+        and mentions_backbone(file_name_to_published(name, known), pathways, layout)
+    ]
+    if lacking or beyond:
+        absent = [p for p in pathways if not any(name.startswith(f"backbones.{p}.") for name in new)]
+        raise MgkitError(
+            "The file is of another architecture"
+            + (f"; it lacks {some(lacking, 3)}" if lacking else "")
+            + (f"; the model has no {some(beyond, 3)}" if beyond else "")
+            + ". Build the model with the blocks and pathways that the weights were trained with."
+            + (
+                f' It has no {absent[0]} pathway: {{"rgb": file, "pose": file}} merges two files.'
+                if absent
+                else ""
+            )
+        )
+    if classes is not None and classes != "new" and not any(".classifier." in name for name in new):
+        raise MgkitError("classes= maps the file's classes, but it has no classifier: give classes='new'.")
+    misfits = {name: value for name, value in new.items() if value.shape != own[name].shape}
+    if misfits:
+        listed = [f"{used[n]} {tuple(v.shape)} for {n} {tuple(own[n].shape)}" for n, v in misfits.items()]
+        raise MgkitError(
+            f"The weights do not fit the model; shapes differ in {some(listed, 3)}. {_remedy(misfits, layout)}"
+        )
+    state = {name: new[name].to(value.dtype) if name in new else value for name, value in own.items()}
+    initialised = tuple(name for name in own if name not in new)
+    return state, LoadReport(tuple(used.values()), left, initialised, adapted)
+
+
+def _adapt(
+    name: str, value: Tensor, own: Tensor, classes: Mapped, joints: Mapped
+) -> tuple[Tensor, str | None]:
+    """The file's value made to fit our weight as far as was asked, and what was done."""
+    if ".classifier." in name and classes is not None and value.ndim == own.ndim:
+        return map_slices(value, own, 0, classes, "classes")
+    if name == "backbones.pose.stem.conv.weight" and joints is not None and value.ndim == own.ndim:
+        return map_slices(value, own, 1, joints, "joints")
+    if value.ndim == 4 and own.ndim == 5:
+        # The mean over time of what a repeated image gives is what the image gave (Carreira and Zisserman, 2017).
+        frames = own.shape[2]
+        return value[:, :, None].expand(-1, -1, frames, -1, -1) / frames, "2D kernels spread over time"
+    return value, None
+
+
+def map_slices(value: Tensor, own: Tensor, dim: int, mapping: Mapped, what: str) -> tuple[Tensor, str | None]:
+    """Slices of `value` along `dim` in the order of `mapping`; those of None are `own`'s."""
+    wanted, there = own.shape[dim], value.shape[dim]
+    chosen = [None] * wanted if isinstance(mapping, str) or mapping is None else list(mapping)
+    if len(chosen) != wanted:
+        raise MgkitError(
+            f"{what}= has {len(chosen)} entries, but the model {wanted} {what}: give one for each."
+        )
+    for index in chosen:
+        usable = isinstance(index, Integral) and not isinstance(index, bool)
+        if index is not None and not (usable and 0 <= index < there):
+            raise MgkitError(
+                f"{what}= says {index!r}, but the file's {what} are 0 to {there - 1}; None is a new one."
+            )
+    if value.shape[:dim] + value.shape[dim + 1 :] != own.shape[:dim] + own.shape[dim + 1 :]:
+        return value, None  # a misfit of another dimension, which the caller reports
+    result = own.detach().clone()
+    kept = [new for new, old in enumerate(chosen) if old is not None]
+    if kept:
+        result.movedim(dim, 0)[kept] = value.to(own).movedim(dim, 0)[[chosen[new] for new in kept]]
+    return result, f"{len(kept)} of {wanted} {what} from the file's {there}, {wanted - len(kept)} new"
+
+
+def _remedy(names: Iterable[str], layout: Layout) -> str:
+    remedies = {
+        ".group_classifier.": "Build the model with the weights' class_groups, or give classes='new'.",
+        ".classifier.": "For other classes give classes= (classes='new' to train the classifier anew).",
+        "backbones.pose.stem.conv.weight": "For other joints give joints=.",
+        ".embedding.": "Build the model with the embedding_dim of the weights.",
+        "": "Build the model with the widths and blocks that the weights were trained with; where a skeleton network's "
+        "are of another skeleton, give joints='new' (--start-joints with its name)."
+        if layout == "same"
+        else "Build the model with the widths, blocks, laterals and fusion_hidden that the weights were trained with.",
+    }
+    return " ".join(
+        dict.fromkeys(next(text for key, text in remedies.items() if key in name) for name in names)
+    )

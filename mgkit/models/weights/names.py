@@ -1,0 +1,189 @@
+"""What our weights are called in published checkpoints: MMAction2, PYSKL, PCAN and plain ResNets.
+
+MMAction2 and PYSKL share one layout for SlowOnly, PoseConv3D ("one" pathway) and RGBPoseConv3D ("two"). The
+cross-modal fusion and prototype modules of PCAN (Li et al., AAAI 2025) sit in an RGBPoseConv3D; its fusion module
+alone is the layout "fusion". Skeleton networks, TSM and Video Swin have the published names inside, so that only what
+is around them is called otherwise: the layout "same".
+
+Published weights of skeleton networks, for another number of persons than they were trained with.
+
+Their names need nothing: inside, our networks are called as PYSKL's are.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping
+from typing import Literal
+
+from torch import Tensor
+
+from mgkit.models.gcns.blocks import GraphNetwork
+from mgkit.models.gcns.hyperformer import Hyperformer
+
+__all__ = [
+    "PROTOTYPES",
+    "Layout",
+    "classifier_names",
+    "file_name_to_published",
+    "first_persons",
+    "mentions_backbone",
+    "published_name",
+    "why_left",
+]
+
+Layout = Literal["one", "two", "fusion", "same"]
+
+# (D, K). The count of updates is an addition of ours: PCAN keeps none.
+PROTOTYPES = "cls_head.fr_{pathway}.spatio_cl_net.avg_f"
+UPDATES = "cls_head.fr_{pathway}.spatio_cl_net.updates"
+
+# Our names on the left, the published ones on the right; what is not listed is called the same.
+_LAYERS = {"norm": "bn"}
+_UNITS = {"shortcut": "downsample"}
+_FUSION = {
+    "project_rgb": "conv1",
+    "project_pose": "conv2",
+    "gate_rgb": "conv4",
+    "gate_pose": "conv5",
+    "attend_rgb": "rgb_cross_attn",
+    "attend_pose": "skt_cross_attn",
+    "query": "q_proj",
+    "key": "k_proj",
+    "value": "v_proj",
+    "output": "fc",
+}
+
+
+def published_name(name: str, layout: Layout) -> str | None:
+    """The published name of our weight `name`, or None if it has none."""
+    if layout == "fusion":
+        return ".".join(_FUSION.get(part, part) for part in name.split("."))
+    two = layout == "two"
+    match name.split("."):
+        case ["backbones", _, *rest] if layout == "same":
+            return ".".join(["backbone", *rest])
+        case ["backbones", pathway, *rest]:
+            backbone = f"backbone.{pathway}_path" if two else "backbone"
+            match rest:
+                case ["stem", layer, kind]:
+                    return f"{backbone}.conv1.{_LAYERS.get(layer, layer)}.{kind}"
+                case ["stages", stage, block, unit, layer, kind]:
+                    place = f"layer{int(stage) + 1}.{block}.{_UNITS.get(unit, unit)}"
+                    return f"{backbone}.{place}.{_LAYERS.get(layer, layer)}.{kind}"
+        case ["heads", pathway, "classifier", kind]:
+            return f"cls_head.fc_{pathway if two else 'cls'}.{kind}"
+        case ["heads", pathway, "embedding", kind]:
+            return f"cls_head.fr_{pathway}.spatio_cl_net.cl_fc.{kind}"
+        case ["heads", _, "semantic", kind]:
+            return f"cls_head.emb_fc.{kind}"
+        case ["pose_to_rgb", meeting, kind]:
+            return f"backbone.rgb_path.layer{int(meeting) + 2}_lateral.conv.{kind}"
+        case ["rgb_to_pose", meeting, layer, kind]:
+            return f"backbone.pose_path.layer{int(meeting) + 1}_lateral.{_LAYERS.get(layer, layer)}.{kind}"
+        case ["fusion", meeting, *rest]:
+            unit = ".".join(_FUSION.get(part, part) for part in rest)
+            return f"backbone.featuredifference{int(meeting) + 2}.{unit}"
+    return None
+
+
+# A ResNet as torchvision and image classifiers name it -> with convolution and norm as one unit.
+_PLAIN_RESNET = (
+    (re.compile(r"^((?:backbone\.)?(?:layer\d+\.\d+\.)?)conv(\d)\.weight$"), r"\1conv\2.conv.weight"),
+    (re.compile(r"^((?:backbone\.)?(?:layer\d+\.\d+\.)?)bn(\d)\."), r"\1conv\2.bn."),
+    (re.compile(r"\.downsample\.0\."), ".downsample.conv."),
+    (re.compile(r"\.downsample\.1\."), ".downsample.bn."),
+)
+
+
+def file_name_to_published(name: str, known: Collection[str]) -> str:
+    """Which of the `known` names a file means by `name`; without wrappers, if none.
+
+    Files of a wrapped model begin every name with "module."; files of a backbone alone leave "backbone." out.
+    """
+    while name.startswith("module."):
+        name = name.removeprefix("module.")
+    renamed = name
+    for pattern, replacement in _PLAIN_RESNET:
+        renamed = pattern.sub(replacement, renamed)
+    for candidate in (name, f"backbone.{name}", renamed, f"backbone.{renamed}"):
+        if candidate in known:
+            return candidate
+    return name
+
+
+# How the names of skeleton networks, TSM and Video Swin begin.
+_INNER = re.compile(
+    r"(backbone\.)?(data_bn|gcn|net|A$|l\d+|conv1|bn1|layer\d+|patch_embed|features|norm)(\.|$)"
+)
+
+
+def classifier_names(name: str) -> tuple[str, ...]:
+    """What a classifier is called in files of networks that keep their published names: MMAction2's, others'."""
+    match name.split("."):
+        case ["heads", _, "classifier", kind]:
+            return f"fc.{kind}", f"head.{kind}"
+    return ()
+
+
+def mentions_backbone(name: str, pathways: Collection[str], layout: Layout) -> bool:
+    """Whether a file's name is of a stem or residual block of one of these pathways."""
+    if layout == "same":
+        return bool(_INNER.match(name))
+    own = re.match(r"backbones\.(\w+)\.", name)
+    if own:
+        return own[1] in pathways
+    return bool(re.match(r"(backbone\.)?((rgb|pose)_path\.)?(conv1|layer\d+)\.", name))
+
+
+def why_left(name: str) -> str:
+    """Why a weight under this published name, which the model has no place for, was not used."""
+    if re.fullmatch(r"cls_head\.fr_(rgb|pose)\.spatio_cl_net\.(avg_f|updates)", name):
+        return "prototypes: give objective= to load them"
+    if re.match(r"cls_head\.fr_(rgb|pose)\.spatio_cl_net\.cl_fc\.", name) or ".embedding." in name:
+        return "the model has no embedding"
+    if ".featuredifference" in name or name.startswith("fusion."):
+        return "the model has no fusion module there"
+    if "_lateral." in name or name.startswith(("pose_to_rgb.", "rgb_to_pose.")):
+        return "the model has no lateral there"
+    if name.startswith(("cls_head.", "head.", "fc.")):
+        return "a head that the model does not have"
+    return "nothing in the model corresponds to it"
+
+
+_NORM = re.compile(r"(?:.*\.)?data_bn\.(?:weight|bias|running_mean|running_var)")
+
+
+def first_persons(
+    state: Mapping[str, Tensor], network: GraphNetwork | Hyperformer
+) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """A file's weights with the input's normalisation cut to the persons that the network takes.
+
+    AAGCN, CTR-GCN and the hypergraph transformer normalise each person's values on their own ("MVC"), and the published
+    ones are of two persons.
+    The first is the one that every clip has: its values serve a network of one person. Nothing else depends on the
+    number of persons.
+
+    Args:
+        state: weights under any names that end as the network's do.
+        network: the network that they are for. Only where it normalises persons apart, and takes fewer than the file
+            is of, is anything cut: all else, misfits too, is passed on as it is.
+
+    Returns:
+        the weights, and by name what was done to those that were cut.
+    """
+    each = network.num_joints * network.in_channels
+    wanted = each * network.persons
+    cut = {
+        name: value[:wanted]
+        for name, value in state.items()
+        if network.data_norm == "MVC"
+        and _NORM.fullmatch(name)
+        and value.ndim == 1
+        and len(value) > wanted
+        and len(value) % each == 0
+    }
+    notes = {
+        name: f"of the file's {len(state[name]) // each} persons the first {network.persons}" for name in cut
+    }
+    return {**state, **cut}, notes

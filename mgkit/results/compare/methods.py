@@ -1,0 +1,320 @@
+"""Methods in one table, as a paper compares them: accuracy with intervals, cost, and whether a gap means anything.
+
+What the intervals cover is a column of the table: other people of the same kind (`interval_over` subjects), or other
+clips (where subjects are not known). They take the trained networks as they are; what another seed would give is
+`top1_spread`, the standard deviation over the seeds that were trained, and the tests of methods with several seeds ask
+about both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from mgkit.data.clips import Clips
+from mgkit.data.readers import load_classes
+from mgkit.errors import MgkitError, some
+from mgkit.results.compare.published import IMIGUE_TEST_CLIPS, published
+from mgkit.results.compare.runs import (
+    aligned,
+    group_title,
+    grouped_by_seed,
+    position_of,
+    run_names,
+    seed_of,
+    subjects_of,
+)
+from mgkit.results.run.extras import Cost
+from mgkit.results.run.folder import Ints, Predictions, Run, load_run
+from mgkit.results.stats.metrics import macro_f1, mean_class_accuracy, top1, wilson
+from mgkit.results.stats.resampling import METRICS, intervals
+from mgkit.results.stats.significance import holm, paired, seeds_apart, subject_interval
+
+__all__ = ["MAJORITY", "method_table", "modality_of"]
+
+MAJORITY = "Always the majority"
+BEST = "best"
+_MEASURES = dict(zip(METRICS, (None, macro_f1, mean_class_accuracy), strict=True))
+_SYMBOLS = {"joint": "J", "limb": "L", "bone": "B", "joint_motion": "JM", "bone_motion": "BM"}
+_IMIGUE = "iMiGUE test"
+
+
+def method_table(
+    runs: Sequence[Run | str | Path],
+    split: str = "test",
+    *,
+    names: Sequence[str] | Mapping[str, str] | None = None,
+    modality: Sequence[str] | Mapping[str, str] | None = None,
+    baseline: Run | str | Path = BEST,
+    published: bool | pd.DataFrame | None = None,
+    clips: Clips | None = None,
+    output: str | None = None,
+    draws: int = 2000,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """One row a method; runs that differ in nothing but the seed are one method.
+
+    Args:
+        runs: tested runs, or their folders, all on the same clips of `split`.
+        split: the evaluated split.
+        names: of the methods: one a run, or a mapping from the name of a run (its folder's) to it. Runs of one name
+            become one row; they must have the same settings but the seed, unless they know no seed (scores from
+            elsewhere, ensembles). By default the names of the runs.
+        modality: the same, where `modality_of` does not know it.
+        baseline: what the tests compare with: the method with the highest Top-1, a method, or a run. The best was
+            chosen on these very clips, which flatters it: p-values against it err on the side of finding differences.
+        published: True puts the published iMiGUE numbers below (`published.published()`), a table of that shape those.
+        clips: where the subjects are looked up; by default the clip folder of the first run.
+        output: "rgb", "pose" or "fused"; by default the best that each run has.
+        draws: bootstrap samples.
+        seed: of the bootstrap.
+
+    Returns:
+        Index `method`. Columns `modality`; `source` ("tested here", "constant" for always answering the majority class
+        of the training clips, "published"); `tested_with`, the views of each clip ("-" for scores); `tested_on`
+        ("iMiGUE test" for its 32 classes and 4,562 clips, else "other data"); `seeds`, how many; `clips`; `top1`,
+        `macro_f1`, `mean_class_accuracy`, the mean over seeds, in [0, 1], each with its 95 % interval `_low`, `_high`
+        (bootstrap over what `interval_over` says, seeds averaged; Wilson for published numbers) and `_spread` (standard
+        deviation over seeds, missing for one); `interval_over`;
+        `parameters`, `flops` (of a view, a multiplication and an addition are two), `clips_per_second` and
+        `measured_on` (missing until `mg.measure` has measured the run); and `against` the baseline `fixed`, `broken`
+        (clips; of single runs), `gain` with `gain_low`, `gain_high`, `test`, `p`, and `p_holm`, p adjusted over the
+        methods after Holm. The test of two single runs is McNemar's exact one, which takes the clips as independent
+        and another seed for impossible. Where a method has several seeds p is the larger of two: of the bootstrap of
+        the gain over people (or clips), and of Student's t-test over the seeds (`compare.seeds_apart`).
+
+    Raises:
+        MgkitError: no runs, a run that is given twice, an unknown baseline, names that do not go with the runs, runs
+            over other classes, clips or labels than the first (which are named).
+    """
+    odd = [run for run in runs if not isinstance(run, Run | str | Path)]
+    if odd:
+        raise MgkitError(
+            f"a table of methods takes runs or their folders, not {type(odd[0]).__name__}: make a run of scores first, "
+            'mg.ensemble([scores]).to_run("runs/theirs").'
+        )
+    opened = [run if isinstance(run, Run) else load_run(run) for run in runs]
+    if not opened:
+        raise MgkitError("there is no run to put into a table: give one or more.")
+    roots = [run.root.resolve() for run in opened]
+    twice = sorted({str(run.root) for run in opened if roots.count(run.root.resolve()) > 1})
+    if twice:
+        raise MgkitError(f"{some(twice)} is given more than once: give each run once.")
+    scores = aligned(opened, split)
+    labels, classes = scores[0].labels, len(opened[0].classes)
+    titles = run_names(opened)
+    called = _given(names, opened, titles, "names")
+    groups = _rows(opened, split, titles, called)
+    kinds = _given(modality, opened, titles, "modality")
+    subjects = subjects_of(opened[0], scores[0].clip_ids, clips)
+    over = "clips" if subjects is None else "subjects"
+    here = _tested_on(opened[0], len(labels))
+
+    def results(answers: Ints) -> dict[str, Any]:
+        bounds = intervals(
+            labels, answers, classes, np.random.default_rng(seed), subjects=subjects, draws=draws
+        )
+        return _results(labels, answers, classes, bounds) | {"interval_over": over, "tested_on": here}
+
+    rows: dict[str, dict[str, Any]] = {}
+    for title, group in groups.items():
+        stated = sorted({kinds[i] or modality_of(opened[i]) for i in group})
+        if len(stated) > 1:
+            raise MgkitError(
+                f"the runs of {title!r} have different modalities ({some(stated)}): give them two names."
+            )
+        answers = np.stack([scores[i].predicted(output) for i in group])
+        rows[title] = {"modality": stated[0], "source": "tested here", "seeds": len(group)}
+        rows[title]["tested_with"] = some(dict.fromkeys(_tested_with(opened[i], split) for i in group), 9)
+        rows[title] |= results(answers) | _cost([opened[i] for i in group])
+    base = _base(rows, groups, opened, titles, baseline)
+    for title, group in groups.items():
+        if title != base:
+            rows[title] |= {"against": base} | _against(
+                [scores[i] for i in group], [scores[i] for i in groups[base]], output, subjects, draws, seed
+            )
+    counts = opened[0].class_counts(opened[0].config.get("settings", {}).get("train_split") or "train")
+    if counts is not None and counts.sum():
+        constant = np.full((1, len(labels)), int(counts.argmax()))
+        rows[MAJORITY] = {"modality": "-", "source": "constant"} | results(constant)
+    others = _published(published)
+    columns = [
+        "modality", "source", "tested_on", "tested_with", "seeds", "clips",
+        *(f"{name}{end}" for name in METRICS for end in ("", "_low", "_high", "_spread")), "interval_over",
+        "parameters", "flops", "clips_per_second", "measured_on",
+        "against", "fixed", "broken", "gain", "gain_low", "gain_high", "test", "p",
+    ]  # fmt: skip
+    table = pd.DataFrame([*rows.values(), *others.values()], columns=columns)
+    table.index = pd.Index([*rows, *others], name="method")
+    table["p_holm"] = holm(table["p"].astype(float).tolist())
+    whole = ("seeds", "clips", "parameters", "flops", "fixed", "broken")
+    return table.astype(dict.fromkeys(whole, "Int64"))
+
+
+def modality_of(run: Run) -> str:
+    """What a run looks at: "RGB", "Skeleton (J)" or "RGB & Skeleton (J)"; "-" where it does not say.
+
+    J are joints, L limbs as heatmaps; of skeleton networks B are bones, JM and BM the motion of joints and bones.
+    """
+    kinds = []
+    if "rgb" in run.pathways:
+        kinds.append("RGB")
+    if "pose" in run.pathways:
+        recipe = run.recipe
+        known = recipe.get("stream") or recipe.get("heatmap") or ("" if recipe.get("imported") else "joint")
+        symbol = _SYMBOLS.get(str(known).replace("-", "_").replace(" ", "_"))
+        kinds.append(f"Skeleton ({symbol})" if symbol else "Skeleton")
+    return " & ".join(kinds) or "-"
+
+
+def _given(
+    values: Sequence[str] | Mapping[str, str] | None, runs: Sequence[Run], titles: Sequence[str], what: str
+) -> list[str | None]:
+    """What the user calls each run; None where that is left open."""
+    if values is None:
+        return [None] * len(runs)
+    if isinstance(values, str):
+        raise MgkitError(f"{what} is one text: give one for each of the {len(runs)} runs.")
+    if isinstance(values, Mapping):
+        unknown = sorted(set(values) - set(titles) - {run.name for run in runs})
+        if unknown:
+            raise MgkitError(f"{what}: there is no run {some(unknown)}; the runs are {some(titles, 20)}.")
+        return [values.get(title, values.get(run.name)) for title, run in zip(titles, runs, strict=True)]
+    if len(values) != len(runs):
+        raise MgkitError(f"{what} are {len(values)} for {len(runs)} runs: give one a run, in their order.")
+    return [str(value) for value in values]
+
+
+def _rows(
+    runs: Sequence[Run], split: str, titles: Sequence[str], called: Sequence[str | None]
+) -> dict[str, list[int]]:
+    """Positions of the runs of each row."""
+    rows: dict[str, list[int]] = {}
+    for alike in grouped_by_seed(runs, split):
+        title = group_title([titles[i] for i in alike], [runs[i] for i in alike])
+        if any(runs[i].name == title for i in range(len(runs)) if i not in alike):
+            title = titles[alike[0]]
+        parts: dict[str, list[int]] = {}
+        for i in alike:
+            parts.setdefault(called[i] or title, []).append(i)
+        for name, members in parts.items():
+            if name in rows and any(seed_of(runs[i], None) is not None for i in (*rows[name], *members)):
+                both = some(str(runs[i].root) for i in (rows[name][0], members[0]))
+                raise MgkitError(
+                    f"{both} are both called {name!r}, but differ in more than the seed: give them two names."
+                )
+            rows.setdefault(name, []).extend(members)
+    if MAJORITY in rows:
+        raise MgkitError(f"no method can be called {MAJORITY!r}: it is the name of that row.")
+    return {name: rows[name] for name in sorted(rows, key=lambda name: min(rows[name]))}
+
+
+def _results(
+    labels: Ints, answers: Ints, classes: int, bounds: Mapping[str, tuple[float, float]]
+) -> dict[str, Any]:
+    row: dict[str, Any] = {"clips": len(labels)}
+    for name, measure in _MEASURES.items():
+        values = [top1(labels, one) if measure is None else measure(labels, one, classes) for one in answers]
+        row[name] = float(np.mean(values))
+        row[f"{name}_low"], row[f"{name}_high"] = bounds[name]
+        if len(values) > 1:
+            row[f"{name}_spread"] = float(np.std(values, ddof=1))
+    return row
+
+
+def _cost(runs: Sequence[Run]) -> dict[str, Any]:
+    """What was measured of a method: the network of every seed is the same one."""
+    found: list[Cost] = [run.cost() for run in runs if run.has_cost()]
+    if not found:
+        return {}
+    sizes = {(cost.parameters, cost.flops) for cost in found}
+    if len(sizes) > 1:
+        raise MgkitError(
+            f"{some(str(run.root) for run in runs)} are one method, but their cost.json are of networks of different "
+            "size: measure them again."
+        )
+    timed = next((cost for cost in found if cost.clips_per_second is not None), found[0])
+    return {
+        "parameters": timed.parameters, "flops": timed.flops, "clips_per_second": timed.clips_per_second,
+        "measured_on": timed.conditions or None,
+    }  # fmt: skip
+
+
+def _base(
+    rows: Mapping[str, Mapping[str, Any]],
+    groups: Mapping[str, list[int]],
+    runs: Sequence[Run],
+    titles: Sequence[str],
+    baseline: Run | str | Path,
+) -> str:
+    """The row that the others are compared with."""
+    if not isinstance(baseline, Run) and str(baseline) in rows:
+        return str(baseline)
+    if baseline == BEST:
+        return max(rows, key=lambda name: rows[name]["top1"])
+    at = position_of(runs, titles, baseline)
+    return next(name for name, group in groups.items() if at in group)
+
+
+def _against(
+    ours: Sequence[Predictions],
+    theirs: Sequence[Predictions],
+    output: str | None,
+    subjects: Sequence[str] | None,
+    draws: int,
+    seed: int,
+) -> dict[str, Any]:
+    a, b = (np.mean([one.correct(output) for one in side], axis=0) for side in (ours, theirs))
+    people = subjects if subjects is not None else [str(i) for i in range(len(a))]
+    gain = subject_interval(a, b, people, np.random.default_rng(seed), draws=draws)
+    row: dict[str, Any] = {"gain": gain.mean, "gain_low": gain.low, "gain_high": gain.high}
+    if len(ours) == len(theirs) == 1:
+        found = paired(a > 0.5, b > 0.5)
+        return row | {
+            "fixed": found.fixed, "broken": found.broken, "test": "McNemar exact", "p": found.p_exact,
+        }  # fmt: skip
+    accuracies = [[float(one.correct(output).mean()) for one in side] for side in (ours, theirs)]
+    over = "clips" if subjects is None else "subjects"
+    # A gain that other people would not show is none, and neither is one that other seeds would not show.
+    return row | {"test": f"{over} and seeds", "p": max(gain.p, seeds_apart(*accuracies))}
+
+
+def _tested_with(run: Run, split: str) -> str:
+    """How a run was tested: views of each clip, mirrored ones too; of scores from elsewhere that is not known."""
+    made = run.test_settings(split)
+    if "views" not in made:
+        return "-"
+    views = int(made["views"])
+    return f"{views} view{'s' * (views > 1)}{' and their mirror images' * bool(made.get('flip'))}"
+
+
+def _tested_on(run: Run, clips: int) -> str:
+    whole = run.classes.names == load_classes("imigue", None).names and clips == IMIGUE_TEST_CLIPS
+    return _IMIGUE if whole else "other data"
+
+
+def _published(wanted: bool | pd.DataFrame | None) -> dict[str, dict[str, Any]]:
+    """Rows of published numbers, which say so in their name."""
+    if wanted is None or wanted is False:
+        return {}
+    if wanted is True:
+        wanted = published()
+    missing = [name for name in ("modality", "top1", "clips") if name not in wanted]
+    if missing or not wanted.index.is_unique:
+        raise MgkitError(
+            f"the published table lacks {some(missing) or 'unique names'}: make it like "
+            "mgkit.results.compare.published.published()."
+        )
+    rows = {}
+    for name, row in wanted.iterrows():
+        count = int(row["clips"])
+        low, high = wilson(round(float(row["top1"]) * count), count)
+        rows[f"{name} (published)"] = {
+            "modality": row["modality"], "source": "published", "tested_on": _IMIGUE, "clips": count,
+            "top1": float(row["top1"]), "top1_low": low, "top1_high": high, "interval_over": "clips",
+        }  # fmt: skip
+    return rows

@@ -1,0 +1,170 @@
+"""What each member adds to an ensemble, and where members err alike."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import combinations
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from mgkit.errors import MgkitError
+from mgkit.results.ensemble.fuse import Ensemble, fuse
+from mgkit.results.ensemble.members import Members
+from mgkit.results.ensemble.search import best_weights
+from mgkit.results.stats.resampling import Doubles, Measure, Metric, measure, measured, percentiles
+
+__all__ = ["agreement", "leave_one_out", "oracle", "summary"]
+
+
+def leave_one_out(
+    found: Ensemble,
+    *,
+    validation: Ensemble | None = None,
+    method: Literal["grid", "convex"] = "convex",
+    metric: Metric = "top1",
+    step: float = 0.05,
+    draws: int = 2000,
+    generator: np.random.Generator | None = None,
+) -> pd.DataFrame:
+    """What the ensemble loses without each of its members.
+
+    Without a member the others keep their weights (divided by their sum; equal ones, where that member had all).
+    Members that say the same stand in for each other: each may then add nothing, though the two together do.
+
+    Args:
+        found: an ensemble of two or more members, with labels.
+        validation: the same members on validation clips. The weights are then searched anew there, of all members and
+            of the others without each, by `method`, `metric` and `step` (as in `search_weights`).
+        draws: bootstrap samples, of subjects where they are known, else of clips.
+        generator: of the resampling; by default always the same.
+
+    Returns:
+        Index `member`. `weight`; `top1_alone`; `top1`, of the ensemble, and `top1_without`; `top1_change`, what the
+        member adds, with its paired 95 % interval `top1_low`, `top1_high`; the same of `macro_f1`; `fixed` and
+        `broken`, clips that are right only with the member and only without; `interval_over`, "subjects" or "clips".
+    """
+    m = found.members
+    if len(m) < 2:
+        raise MgkitError("there is one member, and nothing is left without it: give two or more.")
+    labels, p = m.truth(), m.probabilities
+    full, others = _weights(found, validation, method, metric, step)
+    whole = fuse(p, full)
+    rows: dict[str, dict[str, Any]] = {}
+    for i, name in enumerate(m.names):
+        source = np.random.default_rng(0) if generator is None else generator
+        rest = fuse(np.delete(p, i, 0), others[i])
+        right, without = whole.argmax(1) == labels, rest.argmax(1) == labels
+        row: dict[str, Any] = {"weight": full[i]}
+        statistics = []
+        for key in ("top1", "macro_f1"):
+            a, b = measure(key, labels, whole), measure(key, labels, rest)
+            statistics.append(_difference(a, b))
+            row |= {
+                f"{key}_alone": measured(key, labels, p[i]), key: measured(key, labels, whole),
+                f"{key}_without": measured(key, labels, rest),
+                f"{key}_change": float(statistics[-1](np.ones((1, len(labels))))[0]),
+            }  # fmt: skip
+        intervals = percentiles(statistics, len(labels), m.subjects, source, draws)
+        for key, (low, high) in zip(("top1", "macro_f1"), intervals, strict=True):
+            row |= {f"{key}_low": float(low), f"{key}_high": float(high)}
+        row["fixed"], row["broken"] = int((right & ~without).sum()), int((~right & without).sum())
+        row["interval_over"] = "clips" if m.subjects is None else "subjects"
+        rows[name] = row
+    order = ["weight"]
+    for key in ("top1", "macro_f1"):
+        order += [f"{key}_alone", key, *(f"{key}_{part}" for part in ("without", "change", "low", "high"))]
+    table = pd.DataFrame.from_dict(rows, orient="index")[[*order, "fixed", "broken", "interval_over"]]
+    table.index.name = "member"
+    return table
+
+
+def agreement(found: Ensemble) -> pd.DataFrame:
+    """How alike two members err, one row a pair: `one`, `other`; shares of clips `both_right`, `only_one`,
+    `only_other`, `both_wrong`, of which `same_mistake` are taken for the same class; `kappa`, Cohen's, of the classes
+    said (1 = always the same, 0 = as by chance, NaN where both say one class only); `oracle`, the share that at least
+    one has right."""
+    m = found.members
+    if len(m) < 2:
+        raise MgkitError("there is one member: agreement needs two or more.")
+    labels, said = m.truth(), m.probabilities.argmax(2)
+    rows = []
+    for a, b in combinations(range(len(m)), 2):
+        one, other = said[a] == labels, said[b] == labels
+        same = said[a] == said[b]
+        classes = m.probabilities.shape[2]
+        shares = [np.bincount(said[i], minlength=classes) / len(labels) for i in (a, b)]
+        chance = float(shares[0] @ shares[1])
+        rows.append(
+            {
+                "one": m.names[a], "other": m.names[b], "both_right": (one & other).mean(),
+                "only_one": (one & ~other).mean(), "only_other": (~one & other).mean(),
+                "both_wrong": (~one & ~other).mean(), "same_mistake": (same & ~one).mean(),
+                "kappa": (same.mean() - chance) / (1 - chance) if chance < 1 else float("nan"),
+                "oracle": (one | other).mean(),
+            }
+        )  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def oracle(found: Ensemble) -> float:
+    """Share of clips that at least one member has right: what no choice of weights can be sure to reach."""
+    m = found.members
+    return float((m.probabilities.argmax(2) == m.truth()).any(0).mean())
+
+
+def summary(found: Ensemble) -> str:
+    """What came out, and what each member adds, as text in per cent."""
+    if found.scores.labels is None:
+        return f"{found!r}; the true classes are not known"
+    shares = ["top1", "top1_low", "top1_high", "macro_f1", "mean_class_accuracy"]
+    lines = [f"{found.members.split}: {len(found.scores)} clips, per cent", _percent(found.table(), shares)]
+    if len(found.members) > 1:
+        added = [f"{key}_{part}" for key in ("top1", "macro_f1") for part in ("change", "low", "high")]
+        table = leave_one_out(found)
+        lines += [
+            f"\nwhat each member adds, in points (95 % over {table['interval_over'].iloc[0]})",
+            _percent(table[["weight", *added, "fixed", "broken"]], added),
+            f"\nat least one member is right on {100 * oracle(found):.1f} % of the clips",
+        ]
+    return "\n".join(lines)
+
+
+def _percent(table: pd.DataFrame, columns: list[str]) -> str:
+    shown = table.copy()
+    shown[columns] = (100 * table[columns]).round(1)
+    return str(shown.to_string(float_format=lambda v: f"{v:.4g}", na_rep="-"))
+
+
+def _difference(a: Measure, b: Measure) -> Measure:
+    return lambda counts: a(counts) - b(counts)
+
+
+def _weights(
+    found: Ensemble, validation: Ensemble | None, method: str, metric: str, step: float
+) -> tuple[Doubles, Sequence[Doubles]]:
+    """The weights (M,) of all members, and without each member those (M - 1,) of the others."""
+    if validation is not None:
+        v: Members = validation.members
+        if v.names != found.members.names:
+            raise MgkitError(
+                "the ensemble on validation clips has other members: give the same in the same order."
+            )
+        shared = sorted(set(v.clip_ids) & set(found.members.clip_ids))
+        if shared:
+            raise MgkitError(
+                f"{v.split!r} has clips of {found.members.split!r}, {shared[0]} among them: give other clips."
+            )
+        labels = v.truth()
+
+        def search(p: npt.NDArray[Any]) -> Doubles:
+            return best_weights(p, labels, method, metric, step)
+
+        return search(v.probabilities), [search(np.delete(v.probabilities, i, 0)) for i in range(len(v))]
+    rest = []
+    for i in range(len(found.weights)):
+        others = np.delete(found.weights, i)
+        rest.append(others / others.sum() if others.sum() > 0 else np.full(len(others), 1 / len(others)))
+    return found.weights, rest

@@ -1,0 +1,403 @@
+"""Weights of an ensemble, searched on validation clips, and how much of what they gain there is chance.
+
+The best of many weights on some clips looks better than it is, for it was chosen on them. So the search is repeated on
+four fifths of the subjects (of the clips, where subjects are not known) and scored on the rest, which it has not seen:
+the gain over equal weights that is left there is what may be hoped for elsewhere (cross-validation of the whole
+search; Varma and Simon, BMC Bioinformatics 2006).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from math import comb
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from mgkit.errors import MgkitError, some
+from mgkit.results.ensemble.fuse import fuse
+from mgkit.results.ensemble.members import Given, Members, Temperatures, gather
+from mgkit.results.stats.resampling import (
+    FLOOR,
+    METRICS,
+    Doubles,
+    Metric,
+    measure,
+    measured,
+    percentiles,
+    true_losses,
+)
+
+__all__ = ["WeightSearch", "best_weights", "convex_weights", "search_weights", "simplex_grid"]
+
+MOST = 20_000  # weights that are tried on a grid
+BLOCK = 16_000_000  # fused probabilities at once
+NAMES = {"top1": "Top-1", "macro_f1": "macro F1", "log_loss": "log-loss"}
+
+
+@dataclass(frozen=True, eq=False)
+class WeightSearch:
+    """Weights found on some clips, and what they are worth.
+
+    Gains are over equal weights, and above 0 is better: a rise of Top-1 or macro F1 (in [0, 1]), a fall of log-loss.
+
+    Attributes:
+        names, weights: M members and their weights, which sum to 1.
+        metric, method, split: as asked for; `tried` weights were compared ("grid").
+        value, equal: the metric with these and with equal weights, on the clips they were searched on.
+        apparent_gain: their difference. It flatters.
+        gain: the mean gain on clips that were left out of the search, over all `rounds` of `folds` parts; NaN where
+            the clips are of one subject.
+        gain_low, gain_high: its 95 % bootstrap interval over `drawn` ("subjects" or "clips"). The parts are taken as
+            they fell, so that it is rather too narrow.
+    """
+
+    names: tuple[str, ...]
+    weights: Doubles
+    metric: str
+    method: str
+    split: str
+    clips: int
+    drawn: str
+    tried: int
+    folds: int
+    rounds: int
+    value: float
+    equal: float
+    apparent_gain: float
+    gain: float
+    gain_low: float
+    gain_high: float
+
+    def by_name(self) -> dict[str, float]:
+        """The weights as `ensemble` takes them."""
+        return dict(zip(self.names, self.weights.tolist(), strict=True))
+
+    def __repr__(self) -> str:
+        weights = ", ".join(f"{name} {weight:.3g}" for name, weight in self.by_name().items())
+        tried = f"{self.tried:,} weights tried" if self.method == "grid" else "lowest log-loss"
+        return (
+            f"Weights searched on {self.clips} clips of {self.split!r} ({self.method}: {tried}): {weights}.\n"
+            f"{NAMES[self.metric]} {self._shown(self.value)}, with equal weights {self._shown(self.equal)}: an "
+            f"apparent gain of {self._points(self.apparent_gain)}.\n{self._noise()}"
+        )
+
+    def _noise(self) -> str:
+        if len(self.names) == 1:
+            return "There is one member, and nothing to weigh."
+        if self.method == "grid" and np.ptp(self.weights) == 0:
+            return "No other weights were better on these clips."
+        if np.isnan(self.gain):
+            return "How much of it is selection noise cannot be told: all clips are of one subject."
+        told = (
+            f"On {self.drawn} left out of the search the gain is {self._points(self.gain)} (95 % "
+            f"{self._points(self.gain_low, unit=False)} to {self._points(self.gain_high, unit=False)})"
+        )
+        if self.apparent_gain > 0:
+            share = min(1.0, max(0.0, 1 - self.gain / self.apparent_gain))
+            told += f": {100 * share:.0f} % of the apparent gain is selection noise"
+        if self.gain_low > 0:
+            return f"{told}."
+        if self.gain_high < 0:
+            return f"{told}. Equal weights are better."
+        return f"{told}. The interval holds 0: equal weights may be as good."
+
+    def _shown(self, value: float) -> str:
+        return f"{value:.4f}" if self.metric == "log_loss" else f"{100 * value:.1f} %"
+
+    def _points(self, gain: float, unit: bool = True) -> str:
+        if self.metric == "log_loss":
+            return f"{gain:+.4f}{' nats' if unit else ''}"
+        return f"{100 * gain:+.1f}{' points' if unit else ''}"
+
+
+def search_weights(
+    members: Given,
+    split: str = "val",
+    *,
+    method: Literal["grid", "convex"] = "grid",
+    metric: Metric = "top1",
+    step: float = 0.05,
+    output: str | None = None,
+    subjects: Mapping[str, str] | None = None,
+    temperatures: Temperatures | None = None,
+    folds: int = 5,
+    rounds: int = 4,
+    draws: int = 2000,
+    generator: np.random.Generator | None = None,
+    even_on_test: bool = False,
+) -> WeightSearch:
+    """Search the weights of a late fusion on validation clips.
+
+    Args:
+        members: as `ensemble` takes them, evaluated on `split`.
+        split: the split to search on. One whose name has "test" in it, or that shares clips with such a split of a run,
+            is refused: weights chosen on the clips that are reported make the report worthless.
+        method: "grid" tries all weights that are multiples of `step`, and equal ones; of equally good ones those
+            nearest to equal are taken. "convex" minimises the log-loss, whatever `metric` is: for many members.
+        metric: what the grid maximises, and what is reported: "top1", "macro_f1" or "log_loss".
+        step: of the grid; a whole number of steps must make 1.
+        output: "rgb", "pose" or "fused" of runs; by default the best that each has.
+        subjects: who is seen, by clip id; by default looked up in the clip folder of the runs.
+        temperatures: of the members, as `ensemble` takes them. They are taken as given: that they were fitted on the
+            same clips is no part of what is held back.
+        folds: parts of the clips of which each is once left out of the search.
+        rounds: how often the clips are parted anew.
+        draws: bootstrap samples of the interval.
+        generator: of parting and resampling; by default always the same.
+        even_on_test: search on a test split all the same, e.g. to see how much that flatters.
+
+    Raises:
+        MgkitError: members that do not fit (`gather`), no labels, a test split, or a grid of too many weights.
+    """
+    if metric not in METRICS:
+        raise MgkitError(f"there is no measure {metric!r}: use one of {', '.join(METRICS)}.")
+    if method not in ("grid", "convex"):
+        raise MgkitError(f"there is no method {method!r}: use grid or convex.")
+    if folds < 2 or rounds < 1:
+        raise MgkitError(f"folds is {folds} and rounds {rounds}: use 2 or more, and 1 or more.")
+    if not even_on_test:
+        _refuse_test(split)
+    found = gather(members, split, output=output, subjects=subjects, temperatures=temperatures)
+    if not even_on_test:
+        _refuse_shared(found)
+    labels, count = found.truth(), len(found)
+    source = np.random.default_rng(0) if generator is None else generator
+    parts = _parted(labels, found.subjects, folds, rounds, source)  # (R, N)
+    chosen = _chosen(found.probabilities, labels, method, metric, step, parts)
+    equal_p = fuse(found.probabilities, np.full(count, 1 / count))
+    sign = -1.0 if metric == "log_loss" else 1.0
+    value = measured(metric, labels, fuse(found.probabilities, chosen[0]))
+    equal = measured(metric, labels, equal_p)
+    gain, low, high = float("nan"), float("nan"), float("nan")
+    if len(parts):
+        left_out = _left_out(found.probabilities, parts, chosen[1:])
+        base = measure(metric, labels, equal_p)
+        theirs = [measure(metric, labels, p) for p in left_out]
+
+        def difference(counts: Doubles) -> Doubles:
+            mean = np.mean([one(counts) for one in theirs], axis=0)
+            return np.asarray(sign * (mean - base(counts)))
+
+        gain = float(difference(np.ones((1, len(labels))))[0])
+        ((low, high),) = percentiles([difference], len(labels), found.subjects, source, draws).tolist()
+    return WeightSearch(
+        found.names, chosen[0], metric, method, split, len(labels), "clips" if found.subjects is None else "subjects",
+        len(simplex_grid(count, step)) if method == "grid" else 0,
+        int(parts.max()) + 1 if len(parts) else 0, len(parts), value, equal, sign * (value - equal),
+        gain, low, high,
+    )  # fmt: skip
+
+
+def best_weights(
+    probabilities: npt.NDArray[Any], labels: npt.NDArray[Any], method: str, metric: str, step: float
+) -> Doubles:
+    """(M,) the best weights of probabilities (M, N, K) on these very clips, as `search_weights` finds them."""
+    return _chosen(probabilities, labels, method, metric, step, np.zeros((0, len(labels)), np.int64))[0]
+
+
+def simplex_grid(members: int, step: float) -> Doubles:
+    """(G, M) all weights of 0 or more that are multiples of `step` and sum to 1, and equal ones first."""
+    parts = round(1 / step) if 0 < step <= 1 else 0
+    if not parts or abs(parts * step - 1) > 1e-9:
+        raise MgkitError(f"step is {step}: use a part of 1, such as 0.1 or 0.05.")
+    count = comb(parts + members - 1, members - 1)
+    if count > MOST:
+        larger = next((n for n in range(parts, 0, -1) if comb(n + members - 1, members - 1) <= MOST), 0)
+        hint = f"a step of 1/{larger}, or " if larger > 1 else ""
+        raise MgkitError(
+            f"a grid of step {step:g} over {members} members has {count:,} weights, more than {MOST:,}: use {hint}"
+            "method='convex'."
+        )
+    places = [
+        (-1, *bars, parts + members - 1) for bars in combinations(range(parts + members - 1), members - 1)
+    ]
+    grid = (np.diff(np.asarray(places), axis=1) - 1) / parts
+    return np.concatenate([np.full((1, members), 1 / members), grid])
+
+
+def convex_weights(own: npt.ArrayLike, tolerance: float = 1e-6) -> Doubles:
+    """(M,) weights of the lowest mean log-loss, of (N, M) probabilities of the true class.
+
+    The loss is convex in the weights. It is within 2 `tolerance` nats of its minimum, which is certain: for weights w
+    it is at most max_m mean_n(p_nm / sum_j w_j p_nj) - 1 above it (the Frank-Wolfe gap).
+    """
+    from scipy.optimize import minimize
+
+    p = np.maximum(np.asarray(own, np.float64), FLOOR)
+    count = p.shape[1]
+    w = np.full(count, 1 / count)
+    if count == 1:
+        return w
+    found = minimize(
+        lambda w: -float(np.log(p @ w).mean()), w, jac=lambda w: -(p / (p @ w)[:, None]).mean(0),
+        method="SLSQP", bounds=[(FLOOR, 1)] * count,
+        constraints={"type": "eq", "fun": lambda w: w.sum() - 1, "jac": lambda w: np.ones(count)},
+        options={"maxiter": 200, "ftol": 1e-12},
+    )  # fmt: skip
+    if np.isfinite(found.x).all() and found.x.sum() > 0:
+        w = np.maximum(found.x, 0) / np.maximum(found.x, 0).sum()
+    # What the solver left, the EM steps of a mixture's shares end: each lowers the loss.
+    w = 0.999 * w + 0.001 / count
+    for _ in range(20_000):
+        pull = (p / (p @ w)[:, None]).mean(0)
+        if pull.max() - 1 <= tolerance:
+            few = np.where(w < 1e-3, 0, w) / w[w >= 1e-3].sum()  # crumbs of the way there, if nothing is lost
+            return few if np.log(p @ few).mean() >= np.log(p @ w).mean() - tolerance else w
+        w = w * pull
+    raise MgkitError("the weights of the lowest log-loss were not found: use method='grid'.")
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Inside the search
+
+
+def _refuse_test(split: str) -> None:
+    if "test" in split.lower():
+        raise MgkitError(
+            f"weights are to be searched on validation clips, not on {split!r}: weights chosen on test clips make "
+            "their score worthless. Test the members on a validation split, or pass even_on_test=True."
+        )
+
+
+def _refuse_shared(found: Members) -> None:
+    for run in found.runs:
+        for split in run.splits():
+            if "test" not in split.lower():
+                continue
+            shared = sorted(set(run.predictions(split).clip_ids) & set(found.clip_ids))
+            if shared:
+                raise MgkitError(
+                    f"{found.split!r} has clips of {split!r} of {run.root}, e.g. {some(shared, 3)}: search on clips "
+                    "that are not tested on, or pass even_on_test=True."
+                )
+
+
+def _parted(
+    labels: npt.NDArray[Any],
+    subjects: Sequence[str] | None,
+    folds: int,
+    rounds: int,
+    generator: np.random.Generator,
+) -> npt.NDArray[np.int64]:
+    """(R, N) the part of each clip in each round; subjects stay together, clips alone are spread by class. (0, N)
+    where there is one subject only."""
+    if subjects is None:
+        group = np.arange(len(labels))
+    else:
+        group = np.unique(np.asarray(subjects), return_inverse=True)[1]
+    count = int(group.max()) + 1
+    folds = min(folds, count)
+    if folds < 2:
+        return np.zeros((0, len(labels)), np.int64)
+    out = []
+    for _ in range(rounds if folds < count else 1):  # each subject alone is the same every time
+        order = generator.permutation(count)
+        if subjects is None:
+            order = order[np.argsort(labels[order], kind="stable")]
+        part = np.empty(count, np.int64)
+        part[order] = np.arange(count) % folds
+        out.append(part[group])
+    return np.stack(out)
+
+
+def _chosen(
+    probabilities: npt.NDArray[Any],
+    labels: npt.NDArray[Any],
+    method: str,
+    metric: str,
+    step: float,
+    parts: npt.NDArray[Any],
+) -> Doubles:
+    """(1 + R F, M) the weights chosen on all clips, then on all but part f of round r."""
+    if method == "grid":
+        return _best_of(simplex_grid(len(probabilities), step), probabilities, labels, metric, parts)
+    own = probabilities[:, np.arange(len(labels)), labels].T
+    training = [np.ones(len(labels), bool)]
+    training += [part != f for part in parts for f in range(int(parts.max()) + 1)]
+    return np.stack([convex_weights(own[rows]) for rows in training])
+
+
+def _best_of(
+    tried: Doubles,
+    probabilities: npt.NDArray[Any],
+    labels: npt.NDArray[Any],
+    metric: str,
+    parts: npt.NDArray[Any],
+) -> Doubles:
+    """(1 + R F, M) the best of the weights (G, M) on all clips, then on all but part f of round r."""
+    count, clips, classes = probabilities.shape
+    flat = probabilities.reshape(count, -1)
+    size = max(1, BLOCK // (clips * classes))
+    scores = np.concatenate(
+        [
+            _training_scores(
+                (tried[i : i + size].astype(np.float32) @ flat).reshape(-1, clips, classes),
+                labels,
+                metric,
+                parts,
+            )
+            for i in range(0, len(tried), size)
+        ]
+    )  # (G, 1 + R F)
+    away = ((tried - 1 / count) ** 2).sum(1)
+    best = []
+    for column in scores.T:
+        top = np.flatnonzero(column >= column.max() - 1e-12)
+        best.append(tried[top[np.argmin(away[top])]])
+    return np.stack(best)
+
+
+def _training_scores(
+    fused: npt.NDArray[Any], labels: npt.NDArray[Any], metric: str, parts: npt.NDArray[Any]
+) -> Doubles:
+    """(c, 1 + R F) a score, larger is better, of c fusions (c, N, K) on all clips, then on all but each part."""
+    clips, classes = fused.shape[1:]
+    folds = int(parts.max()) + 1 if len(parts) else 0
+    held = [part == f for part in parts for f in range(folds)]
+    training = np.stack([np.ones(clips), *(1.0 - rows for rows in held)])  # (1 + R F, N)
+    if metric == "log_loss":
+        each = np.stack([-true_losses(labels, p) for p in fused])
+        return each @ training.T / training.sum(1)
+    said = fused.argmax(2)
+    right = said == labels
+    if metric == "top1":
+        return right.astype(np.float64) @ training.T / training.sum(1)
+    out = np.empty((len(fused), len(training)))
+    whole = parts if len(parts) else np.zeros((1, clips), np.int64)
+    cells = max(folds, 1) * classes
+    places = whole * classes
+    support = np.stack([np.bincount(place + labels, minlength=cells) for place in places])
+    for c in range(len(fused)):
+        hit = np.stack([np.bincount((place + labels)[right[c]], minlength=cells) for place in places])
+        taken = np.stack([np.bincount(place + said[c], minlength=cells) for place in places])
+        counts = [x.reshape(len(whole), -1, classes) for x in (hit, support, taken)]  # (R, F, K)
+        totals = [x.sum(1, keepdims=True) for x in counts]
+        out[c, 0] = _f1(*(x[:1] for x in totals))[0, 0]
+        if len(parts):
+            out[c, 1:] = _f1(*(t - x for t, x in zip(totals, counts, strict=True))).ravel()
+    return out
+
+
+def _f1(hit: npt.NDArray[Any], support: npt.NDArray[Any], taken: npt.NDArray[Any]) -> Doubles:
+    """Macro F1 of counts (..., K), over the classes that have clips."""
+    there = support > 0
+    score = np.where(there, 2 * hit / np.maximum(support + taken, 1), 0)
+    return np.asarray(score.sum(-1) / np.maximum(there.sum(-1), 1))
+
+
+def _left_out(
+    probabilities: npt.NDArray[Any], parts: npt.NDArray[Any], chosen: Doubles
+) -> list[npt.NDArray[Any]]:
+    """For each round the fusion (N, K) of each clip with the weights that were found without its part."""
+    folds, out, column = int(parts.max()) + 1, [], 0
+    for part in parts:
+        fused = np.empty(probabilities.shape[1:], np.float32)
+        for f in range(folds):
+            fused[part == f] = fuse(probabilities[:, part == f], chosen[column])
+            column += 1
+        out.append(fused)
+    return out

@@ -1,0 +1,483 @@
+"""The run folder: everything one training produced, in one layout, whatever made it.
+
+    config.json             {"format": 1, "recipe": {...}, "settings": {...}, "data": {...},
+                            "pathways": ["rgb", "pose"]}; settings are what beside the recipe decides the result
+                            (seed, names of the train and val splits); data holds "root" (the clip folder, or
+                            the split table in it, relative to the run folder), "fingerprint", "classes",
+                            "skeleton" and "splits" (clips per class of each split)
+    environment.json        versions, git revision, devices, seed, hash of the clips, command
+    status.json             {"state", "epoch", "epochs", "message", "updated"}
+    live.json               how far the epoch is that is being trained, about once a second; see `Run.live`
+    history.csv             one row an epoch, see `append_history`
+    checkpoints/            last.pt, best.pt; step.pt while an epoch is trained
+    prototypes.npz          `epoch` (E,); per pathway `<pathway>` (E, K, D) and `<pathway>_updates` (E, K)
+    cost.json               parameters, operations and measured speed, see `mgkit.results.run.extras`
+    splits/<split>/         predictions.parquet and embeddings.npz of one evaluated split, and test.json: how
+                            they were made (views, flip, weights, rectification); views.npz where it was
+                            tested with several views, saliency.npz once it was explained (see `view_scores` and
+                            `saliency` next door)
+    stages/<name>/          run folders of the branches a staged training began with
+    review.csv              what a person has noted about single clips, see `mgkit.results.run.review`
+    figures/, cache/        drawn from the above; may be deleted at any time
+
+Everything is keyed by `clip_id`, and the class order travels in config.json. Every file is written whole or not at
+all, so a notebook may read a run while it is being trained.
+
+Outputs are named `rgb`, `pose` and `fused`. A run with two pathways has all three; a single-pathway run has its own
+name only; a run imported from elsewhere (`scores.import_scores`) may have `fused` only.
+
+How a run folder begins: its configuration, environment and status.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from mgkit.data.clips import Classes, Clips, load_clips
+from mgkit.data.skeletons import Skeleton
+from mgkit.errors import MgkitError, some
+from mgkit.files import write_json
+from mgkit.results.run import files as storage
+from mgkit.results.run import records
+from mgkit.results.run.extras import Cost as Cost
+from mgkit.results.run.extras import Saliency as Saliency
+from mgkit.results.run.extras import ViewScores as ViewScores
+from mgkit.results.run.extras import (
+    cost_path,
+    read_cost,
+    read_saliency,
+    read_view_scores,
+    saliency_path,
+    views_path,
+)
+from mgkit.results.run.files import FORMAT as FORMAT
+from mgkit.results.run.files import STATES as STATES
+from mgkit.results.run.files import append_history as append_history
+from mgkit.results.run.files import write_embeddings as write_embeddings
+from mgkit.results.run.files import write_live as write_live
+from mgkit.results.run.files import write_prototypes as write_prototypes
+from mgkit.results.run.files import write_status as write_status
+from mgkit.results.run.records import OUTPUTS as OUTPUTS
+from mgkit.results.run.records import PATHWAYS as PATHWAYS
+from mgkit.results.run.records import Embeddings as Embeddings
+from mgkit.results.run.records import Floats as Floats
+from mgkit.results.run.records import Ints as Ints
+from mgkit.results.run.records import Predictions as Predictions
+from mgkit.results.run.records import PrototypeHistory as PrototypeHistory
+
+# Written next door, and imported from here by the other rooms: this file is the whole of the run folder to them.
+
+if TYPE_CHECKING:
+    from mgkit.results.run.review import Notes
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """A run folder. Make one with `beginning.create_run`, open one with `load_run`; its methods read, and never write.
+
+    Attributes:
+        root: the run folder.
+        config: config.json as it stands there.
+    """
+
+    root: Path
+    config: dict[str, Any]
+    _read: dict[str, tuple[tuple[int, int, int], Predictions]] = field(
+        default_factory=dict, init=False, repr=False
+    )
+
+    def __repr__(self) -> str:
+        state = self.status()["state"] if (self.root / "status.json").is_file() else "no status"
+        evaluated = f", evaluated on {some(self.splits())}" if self.splits() else ""
+        return f"Run({str(self.root)!r}: {state}, {len(self.classes)} classes, {' + '.join(self.outputs)}{evaluated})"
+
+    @property
+    def name(self) -> str:
+        """What the run is called in tables: the name of its folder, or the one given to `import_scores`."""
+        return str(self.config.get("name") or self.root.resolve().name)
+
+    @cached_property
+    def classes(self) -> Classes:
+        return Classes.from_dict(self.config["data"]["classes"], where=str(self.root / "config.json"))
+
+    @cached_property
+    def skeleton(self) -> Skeleton:
+        """The key-point layout; an imported run may have none, which raises a `MgkitError`."""
+        if self.config["data"]["skeleton"] is None:
+            raise MgkitError(
+                f"{self.root} was imported without a skeleton: pass `skeleton=` to import_scores."
+            )
+        return Skeleton.from_dict(self.config["data"]["skeleton"], where=str(self.root / "config.json"))
+
+    @property
+    def scores_only(self) -> bool:
+        """Whether it was made of scores, imported ones or those of other runs, and has no network."""
+        return "imported" in self.recipe or "ensemble" in self.recipe
+
+    @property
+    def pathways(self) -> tuple[str, ...]:
+        """Which of "rgb" and "pose" the model has."""
+        return tuple(self.config["pathways"])
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """The outputs its predictions have: the pathways, and "fused" unless there is exactly one pathway."""
+        return self.pathways if len(self.pathways) == 1 else (*self.pathways, "fused")
+
+    @property
+    def recipe(self) -> dict[str, Any]:
+        return dict(self.config["recipe"])
+
+    def class_counts(self, split: str) -> Ints | None:
+        """(K,) clips per class that a split had when the run was made; None when the run does not know the split."""
+        counts = self.config["data"]["splits"].get(split)
+        return None if counts is None else np.asarray(counts, np.int64)
+
+    def environment(self) -> dict[str, Any]:
+        """environment.json: what the run was made with; a resumed run lists later environments under "resumed"."""
+        return storage.read_dict(self.root / "environment.json")
+
+    def status(self) -> dict[str, Any]:
+        """{"state", "epoch", "epochs", "message", "updated"}; state is one of `STATES`, updated is ISO 8601 UTC."""
+        path = self.root / "status.json"
+        status = storage.read_dict(path)
+        if status.get("state") not in STATES:
+            raise MgkitError(f"{path}: state {status.get('state')!r} is none of {', '.join(STATES)}.")
+        if type(status.get("epoch")) is not int or type(status.get("epochs")) is not int:
+            raise MgkitError(f"{path}: epoch and epochs must be whole numbers.")
+        return status
+
+    def live(self) -> dict[str, Any]:
+        """What the training last said of the epoch it is in; empty before its first step.
+
+        "stage", "epoch" of "epochs", "step" of "steps", "clips" of "of", "clips_per_second", "learning_rate",
+        "seconds_left" (of the stage, or null), "updated" (ISO 8601 UTC), and the means and counts so far under the
+        names of the history. A staged training speaks in the folder of the stage it is in.
+        """
+        path = self.root / "live.json"
+        return storage.read_dict(path) if path.is_file() else {}
+
+    def history(self) -> pd.DataFrame:
+        """One row an epoch, as `append_history` describes; empty before the first epoch has ended."""
+        return storage.read_history(self.root / "history.csv")
+
+    def splits(self) -> list[str]:
+        """The splits that have been evaluated."""
+        return sorted(path.parent.name for path in (self.root / "splits").glob("*/predictions.parquet"))
+
+    def predictions(self, split: str = "test") -> Predictions:
+        """Predictions of an evaluated split, checked against the classes of the run; read again when they change."""
+        path = self.root / "splits" / split / "predictions.parquet"
+        self._evaluated(path, split)
+        found = path.stat()
+        written = found.st_mtime_ns, found.st_size, found.st_ino
+        if split not in self._read or self._read[split][0] != written:
+            self._read[split] = written, storage.read_predictions(path, self.classes)
+        return self._read[split][1]
+
+    def test_settings(self, split: str = "test") -> dict[str, Any]:
+        """How the predictions of a split were made (views, flip, weights, ...); empty where that is not known."""
+        path = self.root / "splits" / split / "test.json"
+        self._evaluated(path.with_name("predictions.parquet"), split)
+        return storage.read_dict(path) if path.is_file() else {}
+
+    def embeddings(self, split: str = "test") -> Embeddings:
+        """Embeddings of an evaluated split."""
+        path = self.root / "splits" / split / "embeddings.npz"
+        self._evaluated(path, split)
+        arrays = storage.read_npz(path)
+        if "clip_id" not in arrays:
+            raise MgkitError(f"{path} lacks the array clip_id: evaluate the split again.")
+        with storage.naming(path, "evaluate the split again"):
+            return Embeddings(arrays.pop("clip_id").tolist(), arrays)
+
+    def has_view_scores(self, split: str = "test") -> bool:
+        """Whether the split was tested with several views and what each said was kept."""
+        return views_path(self.root, split).is_file()
+
+    def view_scores(self, split: str = "test") -> ViewScores:
+        """What each test view of each clip said; `predictions` are the mean over the views.
+
+        Raises:
+            MgkitError: the split was tested with a single view, or not at all.
+        """
+        path = views_path(self.root, split)
+        if not path.is_file():
+            raise MgkitError(
+                f"{self.root} has no scores of single views of split {split!r}: test it with several, e.g. "
+                f"`mgkit test {self.root} --split {split} --views 10`."
+            )
+        return read_view_scores(path, self.classes)
+
+    def has_saliency(self, split: str = "test") -> bool:
+        """Whether clips of the split have been explained."""
+        return saliency_path(self.root, split).is_file()
+
+    def saliency(self, split: str = "test") -> Saliency:
+        """Where in time and on the body the decisions come from, of the clips of a split that were explained.
+
+        Raises:
+            MgkitError: none were, or the file does not fit the classes and joints of the run.
+        """
+        path = saliency_path(self.root, split)
+        if not path.is_file():
+            if self.scores_only:
+                raise MgkitError(
+                    f"{self.root} was made of scores: it has no network to explain. Look at a run of its members."
+                )
+            raise MgkitError(
+                f"{self.root} has no saliency of split {split!r}: run `mgkit explain {self.root} --split {split}`."
+            )
+        found = read_saliency(path)
+        if found.target.max() >= len(self.classes) or (
+            found.joints is not None and found.joints.shape[2] != len(self.skeleton)
+        ):
+            raise MgkitError(
+                f"{path} is of other classes or joints than {self.root}: delete it, and explain again."
+            )
+        return found
+
+    def has_cost(self) -> bool:
+        """Whether `mg.measure` has been here."""
+        return cost_path(self.root).is_file()
+
+    def cost(self) -> Cost:
+        """Parameters, operations and speed of the network; a run that was not measured raises a `MgkitError`."""
+        if not self.has_cost():
+            raise MgkitError(f"{self.root} has not been measured: run `mg.measure` on it.")
+        return read_cost(self.root)
+
+    def prototypes(self) -> PrototypeHistory:
+        """Prototypes after each epoch; a run without refinement raises a `MgkitError`."""
+        path = self.root / "prototypes.npz"
+        if not path.is_file():
+            raise MgkitError(f"{self.root} has no prototypes: train it with prototypical refinement.")
+        found = storage.read_prototypes(path)
+        for name, array in found.vectors.items():
+            if array.shape[1] != len(self.classes):
+                raise MgkitError(
+                    f"{path}: {name} has prototypes of {array.shape[1]} classes; the run has {len(self.classes)}."
+                )
+        return found
+
+    def stages(self) -> list[str]:
+        """Names of the runs this staged training began with."""
+        return sorted(path.parent.name for path in (self.root / "stages").glob("*/config.json"))
+
+    def stage(self, name: str) -> Run:
+        """The run of one stage; an unknown name raises a `MgkitError` that lists the known ones."""
+        if name not in self.stages():
+            raise MgkitError(
+                f"{self.root} has no stage {name!r}; its stages are {some(self.stages()) or 'none'}."
+            )
+        return load_run(self.root / "stages" / name)
+
+    def clips(self) -> Clips:
+        """Open the clip folder that the run was made from.
+
+        Raises:
+            MgkitError: the run was imported and has none, the folder has moved, or it no longer holds the same
+                clips, splits and classes: predictions would then be compared with the wrong truth.
+        """
+        recorded = self.config["data"]["root"]
+        elsewhere = "open the right folder with load_clips and pass it on as `clips=`"
+        if recorded is None:
+            raise MgkitError(f"{self.root} was imported and knows no clip folder: {elsewhere}.")
+        path = (self.root.resolve() / recorded).resolve()
+        if path.is_relative_to(Path.cwd()):  # reads better in a notebook, and says nothing about the machine
+            path = path.relative_to(Path.cwd())
+        if not path.exists():
+            raise MgkitError(f"the clip folder of {self.root} is no longer at {path}: {elsewhere}.")
+        clips = load_clips(path)
+        if clips.fingerprint != self.config["data"]["fingerprint"]:
+            raise MgkitError(
+                f"{path} does not hold the clips that {self.root} was made from (other clips, splits, classes or "
+                f"skeleton): {elsewhere}."
+            )
+        return clips
+
+    def notes(self) -> Notes:
+        """The review notes kept beside the run, see `mgkit.results.run.review`; empty where nobody has written any."""
+        from mgkit.results.run.review import Notes
+
+        return Notes(self)
+
+    def checkpoint(self, which: str = "best") -> Path:
+        """Path of checkpoints/best.pt or checkpoints/last.pt; a missing one raises a `MgkitError`."""
+        if which not in ("best", "last"):
+            raise MgkitError(f"there is no checkpoint {which!r}: ask for 'best' or 'last'.")
+        path = self.root / "checkpoints" / f"{which}.pt"
+        if not path.is_file():
+            there = sorted(found.name for found in (self.root / "checkpoints").glob("*.pt"))
+            raise MgkitError(
+                f"{path} is missing (there is {some(there) or 'no checkpoint'}): train the run first, or, where it is "
+                "finished, ask for the other checkpoint ('best' or 'last')."
+            )
+        return path
+
+    @property
+    def figures(self) -> Path:
+        """The folder for figures; it is made when the first one is saved."""
+        return self.root / "figures"
+
+    def _evaluated(self, path: Path, split: str) -> None:
+        if not path.is_file():
+            there = some(self.splits()) or "none yet"
+            raise MgkitError(
+                f"{self.root} has no {path.stem} of split {split!r} (evaluated: {there}): run `mgkit test` on it."
+            )
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Opening, and what is written later
+
+
+def load_run(root: str | Path) -> Run:
+    """Open a run folder.
+
+    Raises:
+        MgkitError: there is no such folder, it is not a run folder, it was written by a newer mgkit, or config.json
+            is broken. The other files are checked when they are read.
+    """
+    root = Path(root)
+    if not root.is_dir():
+        raise MgkitError(f"there is no run folder {root}: make one with `mgkit train`.")
+    path = root / "config.json"
+    if not path.is_file():
+        inside = sorted(found.parent.name for found in root.glob("*/config.json"))
+        hint = (
+            f"did you mean one of its folders, {some(inside)}?" if inside else "make one with `mgkit train`."
+        )
+        raise MgkitError(f"{root} is not a run folder (no config.json): {hint}")
+    run = Run(root, storage.read_config(path))
+    for name, counts in run.config["data"]["splits"].items():
+        if not isinstance(counts, list) or len(counts) != len(run.classes):
+            raise MgkitError(f"{path}: data.splits.{name} must hold {len(run.classes)} class counts.")
+    return run
+
+
+def write_predictions(
+    root: str | Path, split: str, predictions: Predictions, settings: Mapping[str, Any] | None = None
+) -> None:
+    """Write splits/<split>/predictions.parquet: clip_id, label, one fixed-size list of K float32 an output, and
+    `<pathway>_own`, `<pathway>_other`. They must be over the classes of the run.
+
+    `settings` says how they were made (views, flip, weights, ...), in test.json beside them.
+    """
+    run, count = load_run(root), predictions.class_count
+    if count != len(run.classes):
+        raise MgkitError(f"predictions are over {count} classes; the run {run.root} has {len(run.classes)}.")
+    folder = storage.split_folder(root, split)
+    for name in ("test.json", "views.npz"):  # never the settings, or the views, of other predictions
+        (folder / name).unlink(missing_ok=True)
+    storage.store_predictions(folder / "predictions.parquet", predictions)
+    if settings is not None:
+        write_json(folder / "test.json", storage.plain(dict(settings), "the settings of the test"))
+
+
+def create_run(
+    root: str | Path,
+    *,
+    recipe: dict[str, Any],
+    clips: Clips,
+    pathways: Sequence[str],
+    environment: dict[str, Any],
+    settings: dict[str, Any] | None = None,
+) -> Run:
+    """Begin a run folder, or return the one that is there if it was begun with the same settings (resume).
+
+    Args:
+        root: the run folder, made if need be.
+        recipe: the recipe, plain JSON values.
+        settings: what beside the recipe decides the result (seed, splits), plain JSON values.
+        clips: all splits that the run will see.
+        pathways: which of "rgb" and "pose" the model has.
+        environment: versions, git revision, device, seed, command.
+
+    Raises:
+        MgkitError: the folder holds a run with another recipe, other data or other pathways (the message names the
+            first differences), it is not a place for a run, or the recipe is not plain JSON.
+    """
+    root = Path(root)
+    records.check_names(pathways, PATHWAYS, "pathways")
+    if not pathways or len(set(pathways)) != len(pathways):
+        raise MgkitError(f"pathways are {list(pathways)}: give one or both of rgb and pose, each once.")
+    splits = {
+        name: np.bincount(
+            clips.labels[clips.table["split"].to_numpy() == name], minlength=len(clips.classes)
+        ).tolist()
+        for name in clips.splits
+    }
+    config = {
+        "format": FORMAT,
+        "recipe": recipe,
+        "settings": settings or {},
+        "data": {
+            "root": _relative(clips.path, root),
+            "fingerprint": clips.fingerprint,
+            "classes": clips.classes.to_dict(),
+            "skeleton": clips.skeleton.to_dict(),
+            "splits": splits,
+        },
+        "pathways": [name for name in PATHWAYS if name in pathways],
+    }
+    return begin_run(root, config, environment, state="running", epochs=int(recipe.get("epochs", 0) or 0))
+
+
+def begin_run(
+    root: Path, config: dict[str, Any], environment: dict[str, Any], state: str, epochs: int
+) -> Run:
+    """Make a run folder of a whole configuration, or return the one that was begun with the same."""
+    if root.exists() and not root.is_dir():
+        raise MgkitError(f"{root} is a file: choose a folder for the run.")
+    if (root / "clips.parquet").exists():
+        raise MgkitError(f"{root} is a clip folder: choose another folder for the run.")
+    config, environment = storage.plain(config, "the recipe"), storage.plain(environment, "the environment")
+    if (root / "config.json").exists():
+        there = load_run(root)
+        differences = storage.differences(there.config, config)
+        if differences:
+            raise MgkitError(
+                f"{root} already holds another run, which differs in {some(differences, 3)}: choose another folder, "
+                "or delete that run."
+            )
+        try:
+            finished = there.status()["state"] == "finished"
+        except MgkitError:  # it is missing or broken; what there is to know is in the checkpoints
+            finished = False
+            write_status(root, state, 0, epochs)
+        if there.config != config:  # only the way to the clip folder: it or the run has moved
+            write_json(root / "config.json", config)
+        if finished:  # returned as it is, from a folder that cannot be written to as well
+            return load_run(root)
+        before = there.environment() if (root / "environment.json").is_file() else environment
+        if {key: value for key, value in before.items() if key != "resumed"} != environment:
+            write_json(
+                root / "environment.json", {**before, "resumed": [*before.get("resumed", []), environment]}
+            )
+        return load_run(root)
+    if any((root / "checkpoints").glob("*.pt")):
+        raise MgkitError(
+            f"{root} has checkpoints, but no config.json that says what was trained: restore it, choose another "
+            "folder, or delete this one."
+        )
+    write_json(root / "environment.json", environment)
+    write_status(root, state, 0, epochs)
+    write_json(root / "config.json", config)  # last: a folder without it is not a run folder
+    return load_run(root)
+
+
+def _relative(target: Path, root: Path) -> str:
+    """`target` as seen from `root`, so that both can be moved or mounted together."""
+    try:
+        return Path(os.path.relpath(target.resolve(), root.resolve())).as_posix()
+    except ValueError:  # two drives
+        return str(target)

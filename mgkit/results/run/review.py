@@ -1,0 +1,309 @@
+"""Review notes: what a person found out about single clips of a run, kept beside it in `review.csv`.
+
+    clip_id, split, tags, label, note, updated
+
+One row a clip; `tags` are some of `TAGS` with semicolons between, `label` is the name of the class that is right,
+`note` is free text, `updated` ISO 8601 UTC. The file is written whole at every change. Before that it is read again
+under a lock, and only the row that changes is replaced, so that notebooks open side by side keep each other's notes. A
+file that is damaged, or not of this kind, is never written over.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pandas as pd
+
+from mgkit.data.splits import BETWEEN, TAGS, WRONG_LABEL, split_tags
+from mgkit.errors import MgkitError, some
+from mgkit.files import atomic, exclusive
+from mgkit.results.run.folder import Run, load_run
+
+COLUMNS = ("clip_id", "split", "tags", "label", "note", "updated")
+PATIENCE = 5.0  # seconds that a change waits for one that is being written
+LONGEST = 20_000  # characters of a text: a field of 131,072 could not be read again
+LOCK = ".review.lock"
+Signature = tuple[int, int, int]  # by which a file that somebody else has written is noticed
+
+
+@dataclass(frozen=True)
+class Note:
+    """What is known about one clip.
+
+    Attributes:
+        clip_id, split: the clip, and the split it was looked at in.
+        tags: some of `TAGS`, in their order.
+        label: name of the class that is right, "" = not proposed.
+        text: free text.
+        updated: when it was changed last, ISO 8601 UTC.
+    """
+
+    clip_id: str
+    split: str
+    tags: tuple[str, ...] = ()
+    label: str = ""
+    text: str = ""
+    updated: str = ""
+
+    def __bool__(self) -> bool:
+        return bool(self.tags or self.label or self.text)
+
+
+@dataclass(frozen=True)
+class Change:
+    """One change of a note, which can be made to whatever the note has become meanwhile.
+
+    Attributes:
+        clip_id, split: the clip.
+        add, drop: tags.
+        label: the class that is right, "" for none; None = as it is. One that is given adds "label wrong", and that
+            tag takes the proposal with it when it is dropped.
+        text: the new text; None = as it is.
+        before: the text that was changed. Where there is another one by now, both are kept.
+    """
+
+    clip_id: str
+    split: str
+    add: tuple[str, ...] = ()
+    drop: tuple[str, ...] = ()
+    label: str | None = None
+    text: str | None = None
+    before: str = ""
+
+    def of(self, note: Note | None, updated: str = "") -> Note:
+        """The note after this change."""
+        old = note or Note(self.clip_id, self.split)
+        tags = (set(old.tags) | set(self.add)) - set(self.drop)
+        label = old.label if self.label is None else self.label
+        if WRONG_LABEL in self.drop:
+            label = ""
+        elif self.label:
+            tags.add(WRONG_LABEL)
+        text = old.text if self.text is None else clean(self.text)
+        if self.text is not None and old.text not in ("", self.before, text):
+            there = f"\n{text}\n" in f"\n{old.text}\n"
+            text = f"{old.text}\n{text}" if text and not there else old.text
+        return replace(
+            old, tags=tuple(tag for tag in TAGS if tag in tags), label=label, text=text, updated=updated
+        )
+
+
+class Notes(Mapping[str, Note]):
+    """The review notes of a run, by clip id. `change` and `set` write at once; the rest reads.
+
+    Args:
+        run: the run.
+
+    Raises:
+        MgkitError: the file cannot be read, or a row of it makes no sense: the message names file, line and remedy.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self.path, self._run = run.root / "review.csv", run
+        self._notes: dict[str, Note] = {}
+        self._seen: Signature | None = None
+        self.refresh()
+
+    def __getitem__(self, clip_id: str) -> Note:
+        return self._notes[clip_id]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._notes)
+
+    def __len__(self) -> int:
+        return len(self._notes)
+
+    def __repr__(self) -> str:
+        tags = ", ".join(f"{tag} {count}" for tag in TAGS if (count := len(self.tagged(tag))))
+        return f"Notes({str(self.path)!r}: {len(self)} clips{f' ({tags})' if tags else ''})"
+
+    def _repr_html_(self) -> str:
+        return str(self.frame().to_html(index=False))
+
+    def refresh(self) -> bool:
+        """Read the file again if it has changed; returns whether it has."""
+        signature = self._signature()
+        if signature == self._seen:
+            return False
+        self._notes = read_notes(self.path, self._run)
+        self._seen = signature
+        return True
+
+    def tagged(self, tag: str) -> list[str]:
+        """The clips with this tag."""
+        _check_tags([tag])
+        return [clip_id for clip_id, note in self.items() if tag in note.tags]
+
+    def set(
+        self, clip_id: str, tags: Iterable[str] = (), *, label: str = "", text: str = "", split: str = "test"
+    ) -> Note:
+        """Write the whole note of a clip, whatever it was before; without tags, label and text it is removed.
+
+        Raises:
+            MgkitError: as `change`.
+        """
+        given = [tags] if isinstance(tags, str) else list(tags)
+        drop = tuple(tag for tag in TAGS if tag not in given and not (tag == WRONG_LABEL and label))
+        before = self.get(clip_id)
+        change = Change(
+            clip_id, split, tuple(given), drop, label, text, before.text if before is not None else ""
+        )
+        return self.change(change)
+
+    def change(self, *changes: Change) -> Note:
+        """Make changes to what stands in the file now, and write it; returns the note of the last one.
+
+        Raises:
+            MgkitError: an unknown tag, class or clip, a damaged file, or a folder that cannot be written to. Nothing
+                is changed then.
+        """
+        for change in changes:
+            _check_tags([*change.add, *change.drop])
+            if change.label:
+                self._run.classes.index(change.label)
+            if not change.clip_id or not change.split:
+                raise MgkitError(
+                    f"a note needs a clip and a split, not {change.clip_id!r}, {change.split!r}."
+                )
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        with exclusive(self.path.parent, LOCK, PATIENCE):
+            notes = read_notes(self.path, self._run)
+            note = None
+            for change in changes:
+                note = change.of(notes.get(change.clip_id), now)
+                if len(note.text) > LONGEST:
+                    raise MgkitError(
+                        f"the text on clip {change.clip_id!r} would have {len(note.text):,} characters: shorten it to "
+                        f"{LONGEST:,}."
+                    )
+                if note:
+                    notes[change.clip_id] = note
+                else:
+                    notes.pop(change.clip_id, None)
+            with atomic(self.path) as temporary:
+                temporary.write_bytes(as_csv(notes.values()).encode())
+            self._notes, self._seen = notes, self._signature()
+        assert note is not None
+        return note
+
+    def frame(self) -> pd.DataFrame:
+        """One row a clip with the columns of the file."""
+        return pd.DataFrame([_row(note) for note in self.values()], columns=list(COLUMNS), dtype=str)
+
+    def save(self, path: str | Path) -> Path:
+        """Write the notes as CSV, anywhere."""
+        path = Path(path)
+        with atomic(path) as temporary:
+            temporary.write_bytes(as_csv(self.values()).encode())
+        return path
+
+    def _signature(self) -> Signature | None:
+        try:
+            found = self.path.stat()
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            raise MgkitError(f"{self.path} cannot be read ({error.strerror}).") from None
+        return found.st_mtime_ns, found.st_size, found.st_ino
+
+
+def load_notes(run: Run | str | Path) -> Notes:
+    """The review notes of a run, given as a run or as its folder."""
+    return Notes(run if isinstance(run, Run) else load_run(run))
+
+
+def read_notes(path: Path, run: Run) -> dict[str, Note]:
+    """The notes in a file, by clip id; none where there is no file.
+
+    Raises:
+        MgkitError: something in the file makes no sense, or its folder is gone.
+    """
+    remedy = "put it right, or move it away to begin anew; it is not written over"
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except FileNotFoundError:
+        if not path.parent.is_dir():  # moved, or a share that is away: the notes are somewhere
+            raise MgkitError(
+                f"{path.parent} is gone: put it back, or open the run where it is now."
+            ) from None
+        return {}
+    except OSError as error:
+        raise MgkitError(f"{path} cannot be read ({error.strerror}).") from None
+    except UnicodeDecodeError as error:
+        raise MgkitError(f"{path} is no UTF-8 text (byte {error.start}): {remedy}.") from None
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    notes: dict[str, Note] = {}
+    try:
+        header = next(reader, [])
+        if tuple(header) != COLUMNS:
+            raise MgkitError(
+                f"{path}, line 1: the columns are {some(header, 8) or 'none'}, but review notes have "
+                f"{', '.join(COLUMNS)}: {remedy}."
+            )
+        for fields in reader:
+            if not fields:
+                continue
+            try:
+                note = _note(fields, run)
+                if note.clip_id in notes:
+                    raise MgkitError(f"clip {note.clip_id!r} stands twice")
+            except MgkitError as error:
+                wrong = str(error).removesuffix(".")
+                raise MgkitError(f"{path}, line {reader.line_num}: {wrong}; {remedy}.") from None
+            notes[note.clip_id] = note
+    except csv.Error as error:
+        raise MgkitError(f"{path}, line {reader.line_num}: {error}; {remedy}.") from None
+    return notes
+
+
+def as_csv(notes: Iterable[Note]) -> str:
+    """Notes as the text of a file."""
+    stream = io.StringIO(newline="")
+    writer = csv.writer(stream, lineterminator="\n")
+    quoted = csv.writer(stream, lineterminator="\n", quoting=csv.QUOTE_ALL)
+    writer.writerow(COLUMNS)
+    for row in map(_row, notes):
+        # A lone carriage return ends a row, too, but only that which ends ours is quoted by itself.
+        (quoted if any("\r" in field for field in row) else writer).writerow(row)
+    return stream.getvalue()
+
+
+def clean(text: str) -> str:
+    """A text as it is kept: no white space around it, line feeds between lines, half of a character as U+FFFD."""
+    text = text.replace("\r\n", "\n").replace("\r", "\n").strip()
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def _row(note: Note) -> list[str]:
+    return [note.clip_id, note.split, BETWEEN.join(note.tags), note.label, note.text, note.updated]
+
+
+def _note(fields: list[str], run: Run) -> Note:
+    if len(fields) != len(COLUMNS):
+        raise MgkitError(f"there are {len(fields)} fields instead of {len(COLUMNS)}")
+    clip_id, split, field, label, text, updated = fields
+    if not clip_id or not split:
+        raise MgkitError(f"the {'split' if clip_id else 'clip_id'} is missing")
+    tags = split_tags(field)
+    _check_tags(tags)
+    if label and label not in run.classes.names:
+        raise MgkitError(f"label {label!r} is no class of the run ({some(run.classes.names)})")
+    if updated:
+        try:
+            datetime.fromisoformat(updated)
+        except ValueError:
+            raise MgkitError(f"updated is {updated!r}, not a time like 2026-01-31T12:00:00+00:00") from None
+    return Note(clip_id, split, tuple(tag for tag in TAGS if tag in tags), label, text, updated)
+
+
+def _check_tags(tags: Iterable[str]) -> None:
+    unknown = [tag for tag in tags if tag not in TAGS]
+    if unknown:
+        raise MgkitError(
+            f"there is no tag {some(repr(tag) for tag in unknown)}: use some of {', '.join(TAGS)}."
+        )

@@ -1,0 +1,1 @@
+"""Class probabilities of any system."""

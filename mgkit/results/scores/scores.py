@@ -1,0 +1,217 @@
+"""Scores of clips by any system, keyed by clip id: what score files hold and ensembles are made of.
+
+Scores made by another toolbox, in the shape of a run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mgkit.data.clips import Classes
+from mgkit.data.skeletons import Skeleton
+from mgkit.errors import MgkitError
+from mgkit.results.run.folder import FORMAT, Run, begin_run, write_predictions
+from mgkit.results.run.records import (
+    PATHWAYS,
+    Floats,
+    Ints,
+    Predictions,
+    check_ids,
+    check_probabilities,
+    rows_of,
+)
+
+__all__ = ["import_scores"]
+
+
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """Probabilities of N clips over K classes, checked when they are made.
+
+    Args:
+        clip_ids: N unique ids.
+        probabilities: (N, K) float32; each row is in [0, 1] and sums to 1 within 1e-3.
+        labels: (N,) true classes in [0, K), or None where they are not known (the test clips of a challenge).
+        classes: the class list in the order of the K columns (or their names), or None where it is not known.
+        split: the split that the clips are of, or None where that is not known.
+        name: what the system is called in tables.
+
+    Raises:
+        MgkitError: shapes that disagree, a repeated id, a label outside the classes, values that are no probabilities.
+    """
+
+    clip_ids: list[str]
+    probabilities: Floats
+    labels: Ints | None = None
+    classes: Classes | None = None
+    split: str | None = None
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        ids = check_ids(self.clip_ids)
+        array = np.asarray(self.probabilities)
+        if array.ndim != 2 or len(array) != len(ids) or not array.shape[1] or array.dtype.kind not in "fiu":
+            raise MgkitError(
+                f"probabilities have shape {array.shape}, type {array.dtype}; ({len(ids)} clips, classes) numbers are "
+                "expected."
+            )
+        array = array.astype(np.float32)
+        check_probabilities(array, self.name or "given", ids)
+        classes = self.classes
+        if classes is not None and not isinstance(classes, Classes):
+            classes = Classes(tuple(str(name) for name in classes))
+        if classes is not None and len(classes) != array.shape[1]:
+            raise MgkitError(
+                f"probabilities are over {array.shape[1]} classes; the class list has {len(classes)}."
+            )
+        labels = self.labels
+        if labels is not None:
+            labels = np.asarray(labels)
+            if labels.shape != (len(ids),) or labels.dtype.kind not in "iu":
+                raise MgkitError(
+                    f"labels have shape {labels.shape}, type {labels.dtype}; {len(ids)} whole numbers are expected."
+                )
+            outside = (labels < 0) | (labels >= array.shape[1])
+            if outside.any():
+                first = int(outside.argmax())
+                raise MgkitError(
+                    f"label {labels[first]} of clip {ids[first]!r} is outside 0 to {array.shape[1] - 1}."
+                )
+            labels = labels.astype(np.int64)
+        for key, value in (
+            ("clip_ids", ids),
+            ("probabilities", array),
+            ("labels", labels),
+            ("classes", classes),
+        ):
+            object.__setattr__(self, key, value)
+
+    @classmethod
+    def of(
+        cls, predictions: Predictions, output: str | None = None, *, split: str | None = None, name: str = ""
+    ) -> Scores:
+        """The scores of one output ("rgb", "pose", "fused"; by default the best) of predictions."""
+        return cls(
+            predictions.clip_ids,
+            predictions.scores(output),
+            predictions.labels,
+            predictions.classes,
+            split,
+            name,
+        )
+
+    def __len__(self) -> int:
+        return len(self.clip_ids)
+
+    def __repr__(self) -> str:
+        parts = [f"{len(self)} clips", f"{self.class_count} classes", self.split, self.name]
+        known = "" if self.labels is not None else ", labels not known"
+        return f"Scores({', '.join(part for part in parts if part)}{known})"
+
+    @property
+    def class_count(self) -> int:
+        """K."""
+        return int(self.probabilities.shape[1])
+
+    def truth(self) -> Ints:
+        """(N,) labels; a `MgkitError` where they are not known."""
+        if self.labels is None:
+            raise MgkitError(
+                f"the true classes of {self.name or 'these scores'} are not known: pass labels= to read_scores."
+            )
+        return self.labels
+
+    def predicted(self) -> Ints:
+        """(N,) most probable class; the lower index wins a tie."""
+        return self.probabilities.argmax(1).astype(np.int64)
+
+    def select(self, clip_ids: Sequence[str]) -> Scores:
+        """The clips with these ids, in this order; unknown ids raise a `MgkitError` that names them."""
+        rows = rows_of(self._index, list(clip_ids), self.name or "scores")
+        labels = None if self.labels is None else self.labels[rows]
+        ids = [self.clip_ids[i] for i in rows]
+        return replace(self, clip_ids=ids, probabilities=self.probabilities[rows], labels=labels)
+
+    def predictions(self) -> Predictions:
+        """The same as what a run holds, under the output "fused"; needs labels."""
+        return Predictions(self.clip_ids, self.truth(), {"fused": self.probabilities}, classes=self.classes)
+
+    @cached_property
+    def _index(self) -> dict[str, int]:
+        return {clip_id: i for i, clip_id in enumerate(self.clip_ids)}
+
+
+@dataclass(frozen=True, eq=False)
+class Raw:
+    """What a file holds before it is known to be probabilities. Fields as in `Scores`; `values` is (N, K)."""
+
+    values: npt.NDArray[Any]
+    clip_ids: list[str] | None = None
+    labels: Ints | None = None
+    classes: Classes | None = None
+    split: str | None = None
+    name: str | None = None
+
+
+def import_scores(
+    root: str | Path,
+    *,
+    clip_ids: Sequence[str],
+    labels: npt.ArrayLike,
+    probabilities: npt.ArrayLike | Mapping[str, npt.ArrayLike],
+    classes: Classes,
+    name: str,
+    skeleton: Skeleton | None = None,
+    split: str = "test",
+    train_counts: Sequence[int] | None = None,
+) -> Run:
+    """Give the scores of another toolbox the shape of a run, so that every table and figure works on them.
+
+    Args:
+        root: the run folder to make; importing the same scores again into it is allowed.
+        clip_ids: N unique ids, those of the clip folder if clips are to be looked at.
+        labels: (N,) true classes in [0, K).
+        probabilities: (N, K), or a dictionary of them under "rgb", "pose", "fused". Where both pathways are given
+            without "fused", their mean is taken for it. Logits must go through a softmax first.
+        classes: the class list, in the order of the K columns.
+        name: what the run is called in tables.
+        skeleton: the key-point layout, if film strips are to be drawn.
+        split: the split that the clips belong to.
+        train_counts: (K,) training clips per class, for the always-majority score.
+    """
+    root = Path(root)
+    if isinstance(probabilities, Mapping):
+        given = {str(key): np.asarray(value, np.float32) for key, value in probabilities.items()}
+        if {"rgb", "pose"} <= set(given) and "fused" not in given:
+            given["fused"] = np.asarray((given["rgb"] + given["pose"]) / 2, np.float32)
+    else:
+        given = {"fused": np.asarray(probabilities, np.float32)}
+    predictions = Predictions(list(clip_ids), np.asarray(labels), given, classes=classes)
+    counts = {split: np.bincount(predictions.labels, minlength=len(classes)).tolist()}
+    if train_counts is not None:
+        if len(train_counts) != len(classes):
+            raise MgkitError(f"there are {len(train_counts)} train counts for {len(classes)} classes.")
+        counts["train"] = [int(count) for count in train_counts]
+    config = {
+        "format": FORMAT,
+        "name": name,
+        "recipe": {"imported": True},
+        "data": {
+            "root": None,
+            "fingerprint": None,
+            "classes": classes.to_dict(),
+            "skeleton": None if skeleton is None else skeleton.to_dict(),
+            "splits": counts,
+        },
+        "pathways": [pathway for pathway in PATHWAYS if pathway in given],
+    }
+    run = begin_run(root, config, {}, state="finished", epochs=0)
+    write_predictions(root, split, predictions)
+    return run

@@ -1,0 +1,252 @@
+"""What one epoch of training adds up to: the row of the history, and the line a person reads.
+
+What a running training says between two epochs: in the bar, and in live.json for whoever looks on from outside.
+
+Which epoch's weights are kept, and when a training has stopped getting better.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from mgkit.models import fuse_probabilities
+from mgkit.models.layers import sum_over_processes, world_size
+from mgkit.progress import Progress
+from mgkit.results.run.folder import write_live
+from mgkit.training.recipe import Recipe
+
+# What the history counts, per pathway: TP, FN and FP, and the clips whose score the refinement lowered.
+COUNTS = ("tp", "fn", "fp", "lowered_fn", "lowered_fp")
+
+
+class Tally:
+    """Sums over one epoch, kept on the device so that no step waits for them.
+
+    Every process adds what it saw, so that the sums over the processes are those of one process.
+    """
+
+    def __init__(self, pathways: tuple[str, ...], first: bool = True) -> None:
+        self.names = [*pathways, "fused"] if len(pathways) > 1 else list(pathways)
+        self.first = first  # of the processes; it alone adds what all of them know
+        self.count = 0
+        self.sums: dict[str, Tensor] = {}
+
+    def add(self, labels: Tensor, outputs: Mapping[str, Any], step: Any, batch: int) -> None:
+        """Add the clips of one part of a batch of `batch` clips."""
+        self.count += len(labels)
+        share = batch / world_size()
+        values = {
+            "loss": step.loss.detach() * share,
+            **{f"loss_{k}": v * share for k, v in step.terms.items()},
+        }
+        for name, probability in fuse_probabilities({k: _detached(v) for k, v in outputs.items()}).items():
+            if name in self.names:
+                values[f"train_top1_{name}"] = (probability.argmax(1) == labels).sum()
+        for name, refined in step.refinement.items():
+            for kind in COUNTS:
+                values[f"{kind}_{name}"] = getattr(refined, kind).sum() * int(self.first)
+        for key, value in values.items():
+            self.sums[key] = self.sums[key] + value if key in self.sums else value
+
+    def state(self) -> dict[str, Any]:
+        """The sums over all processes, for a checkpoint; every process must ask for them."""
+        device = next(iter(self.sums.values())).device
+        count = sum_over_processes(torch.tensor(self.count, device=device))
+        return {
+            "count": int(count),
+            "sums": {key: sum_over_processes(value).cpu() for key, value in self.sums.items()},
+        }
+
+    def restore(self, state: Mapping[str, Any], device: torch.device) -> None:
+        """Go on from what `state` gave: the first process has it all, the others begin with nothing."""
+        self.count = int(state["count"]) * int(self.first)
+        self.sums = {key: value.to(device) * int(self.first) for key, value in state["sums"].items()}
+
+    def row(self) -> dict[str, float]:
+        """Losses and accuracies as means over the clips, and counts; every process must ask for it."""
+        return _means(self.state())
+
+    def row_here(self) -> dict[str, float]:
+        """The same of what this process saw, which it may ask for alone."""
+        return _means({"count": self.count, "sums": self.sums})
+
+
+def _means(state: Mapping[str, Any]) -> dict[str, float]:
+    counted = tuple(f"{kind}_" for kind in COUNTS)
+    return {
+        key: int(value) if key.startswith(counted) else round(float(value) / max(1, state["count"]), 6)
+        for key, value in state["sums"].items()
+    }
+
+
+def _detached(output: Any) -> Any:
+    return output._replace(logits=output.logits.detach())
+
+
+def epoch_line(recipe: Recipe, row: Mapping[str, Any]) -> str:
+    """One readable line an epoch: loss, accuracies, speed."""
+
+    def percents(prefix: str) -> str:
+        names = [n for n in ("rgb", "pose", "fused") if f"{prefix}_{n}" in row]
+        return "  ".join(f"{n} {100 * row[f'{prefix}_{n}']:5.1f} %" for n in names)
+
+    parts = [
+        f"{recipe.name:5s} {row['epoch']:3d}/{recipe.epochs}",
+        f"loss {row['loss']:.3f}",
+        f"train {percents('train_top1')}",
+    ]
+    if "val_macro_f1" in row:
+        parts.append(f"val {percents('val_top1')}")
+    return " | ".join([*parts, f"{row['clips_per_second']:.0f} clips/s"])
+
+
+EVERY = 1.0  # seconds between two words: reading the sums makes the device wait, so not at every step
+
+
+class Live:
+    """The voice of one epoch; `step` is called after every step and does something about once a second.
+
+    Nothing that goes wrong with live.json (a full disk, a folder that is gone) stops a training: it is a help to
+    people, and the next word may get through.
+
+    Args:
+        out: the run folder; None on a process that only follows, which says nothing.
+        head: what stays the same over the epoch: "stage", "epoch" (from 1), "epochs", "learning_rate", "steps" and
+            "of" (clips of the epoch).
+        sums: gives the means and counts so far, under the names of history.csv.
+        bar: moved along.
+        step: steps of this epoch that were made before, by a run that was resumed within it.
+        clips: clips of these steps.
+    """
+
+    def __init__(
+        self,
+        out: Path | None,
+        head: Mapping[str, Any],
+        sums: Callable[[], Mapping[str, float]],
+        bar: Progress,
+        *,
+        step: int = 0,
+        clips: int = 0,
+    ) -> None:
+        self.out, self.head, self.sums, self.bar = out, dict(head), sums, bar
+        self._step, self._clips, self._before = step, clips, clips
+        self._began = time.monotonic()
+        self._spoke = float("-inf")
+
+    def step(self, clips: int) -> None:
+        """One more step, of so many clips."""
+        self._step += 1
+        self._clips += clips
+        now = time.monotonic()
+        text = ""
+        if self.out is None:
+            return
+        if now - self._spoke >= EVERY or self._step == self.head["steps"]:
+            self._spoke = now
+            word = self.word(now)
+            text = brief(word)
+            try:
+                write_live(self.out, word)
+            except OSError:
+                pass
+        self.bar.advance(clips, self.head["of"], text)
+
+    def word(self, now: float) -> dict[str, Any]:
+        """What live.json holds; `seconds_left` counts the epochs of this stage, without their validation."""
+        speed = (self._clips - self._before) / max(now - self._began, 1e-9)
+        left = (self.head["epochs"] - self.head["epoch"] + 1) * self.head["of"] - self._clips
+        return {
+            **self.head,
+            "step": self._step,
+            "clips": self._clips,
+            "clips_per_second": round(speed, 2),
+            "seconds_left": round(left / speed, 1) if speed > 0 else None,
+            **self.sums(),
+            "updated": datetime.now(UTC).isoformat(timespec="milliseconds"),
+        }
+
+
+def brief(word: Mapping[str, Any]) -> str:
+    """Loss, accuracy and time left of the stage, short enough for a bar.
+
+    >>> brief({"loss": 1.5, "train_top1_rgb": 0.25, "seconds_left": 75})
+    'loss 1.500, rgb 25 %, 1:15 left'
+    """
+    parts = [f"loss {word['loss']:.3f}"] if "loss" in word else []
+    accuracies = [(name, word.get(f"train_top1_{name}")) for name in ("rgb", "pose", "fused")]
+    parts += [f"{name} {100 * value:.0f} %" for name, value in accuracies if value is not None]
+    if word.get("seconds_left") is not None:
+        parts.append(f"{clock(word['seconds_left'])} left")
+    return ", ".join(parts)
+
+
+def clock(seconds: float) -> str:
+    """Seconds as minutes or hours.
+
+    >>> clock(75), clock(3700)
+    ('1:15', '1:01:40')
+    """
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+@dataclass
+class Selection:
+    """What is remembered from epoch to epoch.
+
+    Attributes:
+        best: value of the epoch that is kept; larger is better, a loss counts negatively.
+        reached: the best value so far of what early stopping looks at, in the same sense.
+        waited: epochs since it was reached.
+    """
+
+    best: float = -math.inf
+    reached: float = -math.inf
+    waited: int = 0
+
+    def update(self, recipe: Recipe, row: Mapping[str, Any]) -> bool:
+        """Take in the row of an epoch; whether its weights are to be kept. Of equal epochs the later one is."""
+        value = measured(recipe.keep, recipe, row)
+        chosen = value is None or value >= self.best
+        if chosen and value is not None:
+            self.best = value
+        watched = measured(recipe.stop_on, recipe, row)
+        if watched is not None:
+            improved = watched > self.reached
+            self.reached = max(self.reached, watched)
+            self.waited = 0 if improved else self.waited + 1
+        return chosen
+
+    def over(self, recipe: Recipe) -> bool:
+        """Whether the patience of the recipe has ended."""
+        return recipe.patience > 0 and self.waited >= recipe.patience
+
+
+def measured(name: str, recipe: Recipe, row: Mapping[str, Any]) -> float | None:
+    """What `keep` or `stop_on` names, of a row of the history; larger is better. None: there is no such value.
+
+    "best" is the validation Top-1 of the fused output, of a single pathway its own; so are the names of outputs that a
+    single pathway does not have, since the stages of a training share its settings.
+    """
+    if name == "last":
+        return None
+    column = name
+    if name == "best" or name.startswith("val_top1_"):
+        column = "val_top1_fused" if name == "best" else name
+        if column not in row:
+            column = f"val_top1_{recipe.pathways[0]}"
+    value = row.get(column)
+    if value is None:
+        return None
+    return -float(value) if name.endswith("loss") else float(value)

@@ -1,0 +1,320 @@
+"""Where a training runs: the device, its precision, loader processes, and what is recorded about all that.
+
+What the processes of one training agree on: who writes, when to stop, whose numbers count.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, TypeVar
+
+import torch
+from lightning_fabric import Fabric
+from lightning_fabric.plugins.environments import SLURMEnvironment
+from lightning_fabric.strategies import DDPStrategy
+from torch import Tensor, nn
+from torch import distributed as dist
+
+from mgkit.errors import MgkitError
+from mgkit.models.layers import gather_over_processes, world_size
+from mgkit.training.recipe import Recipe
+
+
+def make_fabric(
+    device: str = "auto",
+    precision: str = "auto",
+    *,
+    devices: int | None = None,
+    nodes: int | None = None,
+    strategy: str = "auto",
+    unused_parameters: bool = False,
+) -> Fabric:
+    """Lightning Fabric: bf16 on a GPU that has it, float32 elsewhere; on one device, or a process for each of several.
+
+    Args:
+        device: "auto", "cpu", "cuda" or "mps".
+        precision: "auto", or a precision of Fabric.
+        devices: processes on this machine; None: what torchrun or SLURM (srun) started, else 1.
+        nodes: machines; None: what torchrun or SLURM started, else 1.
+        strategy: "auto", or "ddp" (DistributedDataParallel), which is what several processes use anyway.
+        unused_parameters: whether the loss leaves out some of the network's parameters, which DDP must know.
+    """
+    if device not in ("auto", "cpu", "cuda", "mps"):
+        raise MgkitError(f"device is {device!r}: use auto, cpu or cuda.")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise MgkitError(
+            "device is 'cuda', but PyTorch finds no GPU: use device='auto', or check the driver."
+        )
+    if strategy not in ("auto", "ddp"):
+        raise MgkitError(f"strategy is {strategy!r}: use auto or ddp.")
+    for name, value in (("devices", devices), ("nodes", nodes)):
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+            raise MgkitError(f"{name} is {value!r}: use a whole number, 1 or more.")
+    started = started_processes()
+    if started is not None and (devices or started[0], nodes or started[1]) != started:
+        raise MgkitError(
+            f"{started[0]} processes were started on each of {started[1]} machines, but devices is {devices} and nodes "
+            f"is {nodes}: leave both out, or start as many."
+        )
+    per_node, machines = started or (devices or 1, nodes or 1)
+    gpu = device == "cuda" or (device == "auto" and torch.cuda.is_available())
+    if gpu and per_node > torch.cuda.device_count():
+        raise MgkitError(
+            f"{per_node} GPUs were asked for, and PyTorch finds {torch.cuda.device_count()}: use devices="
+            f"{torch.cuda.device_count()} at most."
+        )
+    if precision == "auto":
+        precision = "bf16-mixed" if gpu and torch.cuda.is_bf16_supported() else "32-true"
+    accelerator = "cuda" if gpu else "mps" if device == "mps" else "cpu"
+    options: dict[str, Any] = {"devices": 1}
+    if per_node * machines > 1 or strategy == "ddp":
+        options = {
+            "devices": per_node,
+            "num_nodes": machines,
+            "strategy": DDPStrategy(find_unused_parameters=unused_parameters),
+        }
+    try:
+        return Fabric(accelerator=accelerator, precision=precision, **options)  # type: ignore[arg-type]
+    except ValueError as error:
+        if "Precision" not in str(error):
+            raise
+        raise MgkitError(f"precision is {precision!r}: use auto, 32-true, bf16-mixed or 16-mixed.") from None
+    except RuntimeError as error:
+        if "interactive" not in str(error):
+            raise
+        raise MgkitError(
+            "a notebook trains on one device only: train on several with mg.launch(clips, recipe, out, devices=...), "
+            "in a process of its own; the run folder can be looked at from here meanwhile."
+        ) from None
+
+
+def make_optimizer(model: nn.Module, recipe: Recipe, device: torch.device) -> torch.optim.Optimizer:
+    """The recipe's optimiser; on a GPU one kernel for all parameters (`fused`).
+
+    Its groups carry the "factor" of the learning rate that holds for them (`recipe.backbone_rate`, 1 for the heads).
+    """
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        factor = 1.0 if name.startswith("heads.") else recipe.backbone_rate
+        # What AdamW would only pull to zero: biases, scales, and the tables of positions (Liu et al., Video Swin).
+        bare = recipe.optimizer == "adamw" and (parameter.ndim < 2 or "position" in name)
+        groups.setdefault((factor, 0.0 if bare else recipe.weight_decay), []).append(parameter)
+    settings: list[dict[str, Any]] = [
+        {"params": parameters, "weight_decay": decay} | ({} if factor == 1 else {"factor": factor})
+        for (factor, decay), parameters in groups.items()
+    ]
+    fused = device.type == "cuda"
+    if recipe.optimizer == "adamw":
+        return torch.optim.AdamW(settings, lr=recipe.learning_rate, fused=fused)
+    return torch.optim.SGD(
+        settings, lr=recipe.learning_rate, momentum=recipe.momentum, nesterov=recipe.nesterov, fused=fused
+    )
+
+
+def suit_memory(model: nn.Module) -> None:
+    """Lay out the kernels of 3D convolutions as these read fastest, channels last, in place."""
+    for module in model.modules():
+        if isinstance(module, nn.Conv3d | nn.ConvTranspose3d):
+            module.to(memory_format=torch.channels_last_3d)
+
+
+def device_line() -> str:
+    """What `device="auto"` means here, in one phrase for people."""
+    if torch.cuda.is_available():
+        free, total = torch.cuda.mem_get_info()
+        return f"on {torch.cuda.get_device_name()} ({free / 2**30:.0f} of {total / 2**30:.0f} GiB free)"
+    return f"without a GPU, on {torch.get_num_threads()} CPU threads: everything works, training takes longer"
+
+
+def started_processes() -> tuple[int, int] | None:
+    """(processes on each machine, machines) that torchrun or srun started, of which this is one; None without."""
+    at = os.environ.get
+    if at("TORCHELASTIC_RUN_ID"):
+        here = int(at("LOCAL_WORLD_SIZE", "1"))
+        return here, int(at("WORLD_SIZE", "1")) // here
+    if at("SLURM_STEP_ID") and SLURMEnvironment.detect():
+        machines = int(at("SLURM_STEP_NUM_NODES") or at("SLURM_NNODES") or 1)
+        return int(at("SLURM_STEP_NUM_TASKS") or at("SLURM_NTASKS") or 1) // machines, machines
+    return None
+
+
+def default_workers(pathways: tuple[str, ...], device: torch.device, beside: int = 1) -> int:
+    """Loader processes of one of the `beside` training processes that share this machine's cores.
+
+    None where only poses are read; beside a GPU the cores but one, 8 at most, to decode videos.
+
+    On a CPU a quarter of the cores, since the training itself takes the rest; on two cores, none: measured with the
+    demo recipe, decoding between the steps on two threads trained 53 clips a second, beside them on one thread 32.
+    """
+    cores = max(1, (os.cpu_count() or 1) // beside)
+    if "rgb" not in pathways:
+        return 0
+    return cores // 4 if device.type == "cpu" else max(1, min(8, cores - 1))
+
+
+@contextmanager
+def cpu_threads(device: torch.device, workers: int, beside: int = 1) -> Iterator[None]:
+    """On a CPU, leave the loader processes, and other training processes (`beside` in all), their cores in the block.
+
+    The threads of a convolution wait for the slowest of them, so one thread that shares its core slows all down. The
+    caller's setting is put back, and never exceeded.
+    """
+    before = torch.get_num_threads()
+    if device.type == "cpu":
+        torch.set_num_threads(max(1, min(before, (os.cpu_count() or 1) // beside - workers)))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextmanager
+def unwrapped_errors() -> Iterator[None]:
+    """Let a `MgkitError` of a loader process arrive as its sentence, without the worker's traceback around it."""
+    try:
+        yield
+    except MgkitError as error:
+        text = str(error)
+        if "Original Traceback" in text:
+            text = text.strip().rsplit("MgkitError: ", 1)[-1]
+            raise MgkitError(text) from None
+        raise
+
+
+def environment(fabric: Fabric, seed: int, data: str) -> dict[str, Any]:
+    """What a result depends on beside its settings: versions, revision, devices, seed, data hash, command."""
+    return {
+        "mgkit": version_of("mgkit"),
+        "revision": _revision(),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "packages": {
+            name: version_of(name)
+            for name in ("torch", "lightning-fabric", "numpy", "pandas", "pyarrow", "decord", "av")
+        },
+        "cuda": torch.version.cuda if fabric.device.type == "cuda" else None,
+        "cudnn": torch.backends.cudnn.version() if fabric.device.type == "cuda" else None,
+        "device": torch.cuda.get_device_name(fabric.device)
+        if fabric.device.type == "cuda"
+        else fabric.device.type,
+        "processes": fabric.world_size,
+        "threads": torch.get_num_threads(),
+        "precision": str(fabric._precision.precision),
+        "seed": seed,
+        "data": data,
+        "command": " ".join([Path(sys.argv[0]).name, *sys.argv[1:]]),
+    }
+
+
+def version_of(package: str) -> str | None:
+    """Installed version of a package, None if it is not installed."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _revision() -> str | None:
+    """Git revision of the code, with "+changes" if files differ from it; None outside a checkout."""
+    folder = Path(__file__).resolve().parent
+
+    def git(*words: str) -> str:
+        return subprocess.run(
+            ["git", "-C", str(folder), *words], capture_output=True, text=True, check=True
+        ).stdout.strip()
+
+    try:
+        git("ls-files", "--error-unmatch", Path(__file__).name)  # not that of a project whose .venv this is
+        return git("rev-parse", "HEAD") + (
+            "+changes" if git("status", "--porcelain", "--untracked-files=no") else ""
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+T = TypeVar("T")
+
+
+def on_first(fabric: Fabric, work: Callable[[], T]) -> T:
+    """Do something on the first process only; what it returns, or what went wrong there, reaches all of them."""
+    if fabric.world_size == 1:
+        return work()
+    result: Any = None
+    fault: Exception | None = None
+    if fabric.is_global_zero:
+        try:
+            result = work()
+        except Exception as error:  # raised below, once the others know
+            fault = error
+    result, told = fabric.broadcast((result, None if fault is None else str(fault)))
+    if fault is not None:
+        raise fault
+    if told is not None:
+        raise MgkitError(told)
+    return result
+
+
+def wait_for_all() -> None:
+    """Wait until every process has come here; nothing with one process."""
+    if world_size() > 1:
+        dist.barrier()
+
+
+def largest(fabric: Fabric, value: int) -> int:
+    """The largest of the processes' values, known to all."""
+    if fabric.world_size == 1:
+        return value
+    # The objective looks at its labels on the device in every step anyway; this wait is no further one.
+    all_values = torch.tensor([value], device=fabric.device)
+    dist.all_reduce(all_values, dist.ReduceOp.MAX)
+    return int(all_values)
+
+
+def share_buffers(module: nn.Module) -> None:
+    """Give all processes the first one's buffers: running statistics may be each process's own."""
+    if world_size() > 1:
+        for buffer in module.buffers():
+            dist.broadcast(buffer, 0)
+
+
+def random_states(fabric: Fabric) -> dict[str, Tensor]:
+    """torch's random state of every process, (processes, bytes): of the CPU, and of the GPU where that computes."""
+    states = {"cpu": torch.get_rng_state()}
+    if fabric.device.type == "cuda":
+        states["cuda"] = torch.cuda.get_rng_state(fabric.device)
+    return {
+        name: gather_over_processes(state[None].to(fabric.device)).cpu() for name, state in states.items()
+    }
+
+
+def seed_process(fabric: Fabric, seed: int, epoch: int, step: int = 0) -> None:
+    """Seed what is drawn on this process from some step of an epoch on (dropout)."""
+    torch.manual_seed(
+        seed * 1_000_003 + epoch + 7_919_000_003 * fabric.global_rank + 15_485_863_000_003 * step
+    )
+
+
+def restore_random_states(
+    fabric: Fabric, states: dict[str, Tensor], seed: int, epoch: int, step: int
+) -> None:
+    """Take up the random states of a checkpoint.
+
+    On another number of processes, or another kind of device, there is no state to take up: all are seeded anew.
+    """
+    here = {"cpu", "cuda"} if fabric.device.type == "cuda" else {"cpu"}
+    if set(states) != here or len(states["cpu"]) != fabric.world_size:
+        seed_process(fabric, seed, epoch, step)
+        return
+    mine = {
+        name: state[fabric.global_rank].clone() for name, state in states.items()
+    }  # torch needs it aligned
+    torch.set_rng_state(mine["cpu"])
+    if "cuda" in mine:
+        torch.cuda.set_rng_state(mine["cuda"], fabric.device)

@@ -1,0 +1,264 @@
+"""What the run folder says about a training that goes on, ends, is stopped or fails, and what to do then.
+
+The history beside the run folder, where somebody keeps all experiments: TensorBoard, Weights & Biases.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import torch
+
+from mgkit.errors import MgkitError
+from mgkit.files import read_json, write_json
+from mgkit.results.run.folder import load_run, write_status
+from mgkit.training.recipe import Recipe
+
+
+class Status:
+    """Keep status.json true to what happens: running, finished, interrupted or failed.
+
+    Use as a context manager around the training. `message` is what a finished run says. Memory that ran out becomes a
+    `MgkitError` that says what to change. Processes that do not write pass `write=False`.
+    """
+
+    def __init__(self, out: Path, recipe: Recipe, write: bool = True) -> None:
+        self.out, self.recipe, self.write = out, recipe, write
+        self.message = ""
+
+    def __enter__(self) -> Status:
+        if self.write:
+            write_status(self.out, "running", self._done(), self.recipe.epochs)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
+        if error is None:
+            self._say("finished", self.message)
+        elif isinstance(error, KeyboardInterrupt):
+            self._say("interrupted", "resume with the same call, or the same command")
+        elif out_of_memory(error):
+            told = memory_advice(self.out, self.recipe, error)
+            self._say("failed", told)
+            raise MgkitError(told) from error
+        elif lost_process(error):
+            told = (
+                f"another process of the training in {self.out} has ended (killed, memory that ran out, a machine that "
+                "went down): its own last words, where it had any, say why; the same call resumes."
+            )
+            self._say("failed", told)
+            raise MgkitError(told) from error
+        else:
+            self._say("failed", str(error).splitlines()[0] if str(error) else type(error).__name__)
+
+    def _done(self) -> int:
+        return int(load_run(self.out).status()["epoch"])
+
+    def _say(self, state: str, message: str) -> None:
+        if not self.write:
+            return
+        try:
+            write_status(self.out, state, self._done(), self.recipe.epochs, message)
+        except MgkitError:
+            if state == "finished":
+                raise
+            _write_in_place(self.out / "status.json", state, message)
+
+
+def _write_in_place(path: Path, state: str, message: str) -> None:
+    """Change the status where a full disk has no room for a new file: the old one has its place already.
+
+    Where not even that can be written, the error that ended the training still reaches the caller.
+    """
+    try:
+        status = json.loads(path.read_text(encoding="utf-8"))
+        text = json.dumps({**status, "state": state, "message": message}, indent=2, ensure_ascii=False) + "\n"
+        with path.open("r+b") as file:
+            file.write(text.encode())
+            file.truncate()
+    except (OSError, ValueError):
+        pass
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out, of the GPU or of the machine."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    text = str(error).lower()
+    marks = ("out of memory", "can't allocate memory", "cannot allocate memory", "alloc_failed")
+    return isinstance(error, RuntimeError | OSError) and any(mark in text for mark in marks)
+
+
+def lost_process(error: BaseException) -> bool:
+    """Whether an error is what a process sees of another one that is gone, in the words of gloo and NCCL."""
+    marks = ("connection reset by peer", "connection closed by peer", "broken pipe", "remote process exited")
+    text = str(error).lower()
+    return isinstance(error, RuntimeError) and any(mark in text for mark in marks)
+
+
+def memory_advice(out: Path, recipe: Recipe, error: BaseException) -> str:
+    """One sentence on what to change when memory ran out."""
+    first = str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__
+    return (
+        f"memory ran out in {out} with batch_size={recipe.batch_size}, accumulation={recipe.accumulation} ({first}): "
+        "the same call resumes this run where more memory is free, or where more devices share the batch (devices=2); "
+        f"to need less, begin another run with accumulation={2 * recipe.accumulation} (the same batch in smaller "
+        "parts) or a smaller batch_size, or give fewer loader workers if it was the machine's memory."
+    )
+
+
+class Stop:
+    """Whether somebody has asked the training to stop; `asked` turns true at Ctrl-C or SIGTERM."""
+
+    asked = False
+
+
+@contextmanager
+def stopping() -> Iterator[Stop]:
+    """Let Ctrl-C and SIGTERM (a stop button, a queue's time limit) wait until the step, or the epoch's end, is saved.
+
+    The loop looks at `asked` after each of them. A second Ctrl-C interrupts at once. In any thread but the main one,
+    which gets no signals, nothing changes.
+    """
+    stop = Stop()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+
+    def ask(number: int, frame: Any) -> None:
+        if stop.asked:
+            raise KeyboardInterrupt
+        stop.asked = True
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    except RuntimeError as error:
+        # A loader process that got the same signal dies, which torch tells in words of its own.
+        if stop.asked and "DataLoader worker" in str(error):
+            raise KeyboardInterrupt from None
+        raise
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+PLACES = ("tensorboard", "wandb")
+
+
+class Logs:
+    """Writes each row of the history to the places asked for; the run folder has it all anyway.
+
+    Use as a context manager around the training. What is not installed is missed when the object is made.
+
+    Args:
+        places: "tensorboard" writes event files into `tensorboard/` of the run folder; "wandb" sends a run named after
+            the folder to the project "mgkit" (or the one that WANDB_PROJECT names), and goes on with it when the
+            training is resumed.
+        out: the run folder.
+
+    Raises:
+        MgkitError: an unknown place, or its package is not installed.
+    """
+
+    def __init__(self, places: Sequence[str], out: Path) -> None:
+        self.out = out
+        self.writer: Any = None
+        self.run: Any = None
+        self.modules: dict[str, Any] = {}
+        if isinstance(places, str):
+            places = (places,)
+        for place in places:
+            if place not in PLACES:
+                raise MgkitError(f"log has {place!r}: use {' or '.join(PLACES)}.")
+            try:
+                module = "torch.utils.tensorboard" if place == "tensorboard" else "wandb"
+                self.modules[place] = import_module(module)
+            except ImportError:
+                raise MgkitError(
+                    f"log={place!r} needs the package {place}: pip install {place}, or leave it out."
+                ) from None
+
+    def open(self, config: Mapping[str, Any], epoch: int) -> None:
+        """Begin, or go on after `epoch` epochs; `config` is the run's config.json."""
+        if "tensorboard" in self.modules:
+            # What a killed training wrote of epochs that are trained again is hidden by the new events.
+            with self._writing():
+                self.writer = self.modules["tensorboard"].SummaryWriter(
+                    str(self.out / "tensorboard"), purge_step=epoch + 1
+                )
+                self.writer.add_text(
+                    "recipe", f"```json\n{json.dumps(config['recipe'], indent=2)}\n```", epoch
+                )
+        if "wandb" in self.modules:
+            wandb, path = self.modules["wandb"], self.out / "wandb.json"
+            known = read_json(path)["id"] if path.is_file() else None
+            name = (
+                self.out.name
+                if self.out.parent.name != "stages"
+                else f"{self.out.parents[1].name}/{self.out.name}"
+            )
+            self.run = wandb.init(
+                project=os.environ.get("WANDB_PROJECT", "mgkit"), name=name, id=known, resume="allow",
+                dir=str(self.out), config=dict(config["recipe"]) | dict(config.get("settings", {})),
+            )  # fmt: skip
+            if known is None:
+                write_json(path, {"id": self.run.id})
+
+    def epoch(self, row: Mapping[str, Any]) -> None:
+        """Log the row of one epoch."""
+        values = {key: float(value) for key, value in row.items() if key != "epoch" and value == value}
+        step = int(row["epoch"])
+        if self.writer is not None:
+            with self._writing():
+                for key, value in values.items():
+                    self.writer.add_scalar(_tag(key), value, step)
+                self.writer.flush()
+        if self.run is not None:
+            self.run.log({_tag(key): value for key, value in values.items()}, step=step)
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise MgkitError(
+                f"the event files in {self.out / 'tensorboard'} cannot be written ({error.strerror or error}): free "
+                "some space and train on, or do so without log='tensorboard'."
+            ) from None
+
+    def __enter__(self) -> Logs:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.writer is not None:
+            try:
+                with self._writing():
+                    self.writer.close()
+            except MgkitError:
+                if error is None:  # else what ended the training is told, not what that has led to
+                    raise
+        if self.run is not None:
+            self.run.finish(exit_code=0 if error is None else 1)
+
+
+def _tag(column: str) -> str:
+    """A column of the history in the groups that both draw together: train/loss, val/top1_rgb, count/tp_rgb."""
+    for prefix in ("val_", "train_"):
+        if column.startswith(prefix):
+            return f"{prefix[:-1]}/{column.removeprefix(prefix)}"
+    if column.startswith("loss"):
+        return f"train/{column}"
+    return (
+        f"run/{column}" if column in ("learning_rate", "clips_per_second", "seconds") else f"count/{column}"
+    )

@@ -1,0 +1,186 @@
+"""Where the first weights of a training come from: finished runs of ours, or files of published weights."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mgkit.data.clips import Clips
+from mgkit.data.skeletons import Skeleton, get_skeleton
+from mgkit.errors import MgkitError, some
+from mgkit.models import LoadReport, Objective, SinglePathway, TwoPathway, load_published, match_names
+from mgkit.results.run.folder import Run, load_run
+from mgkit.training.build import build_model, build_objective
+from mgkit.training.recipes import Recipe, branch
+
+__all__ = ["Start", "Weights", "apply_start", "check_start", "find_start", "start_settings"]
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A file of weights, and how its classes and joints become those of the clips.
+
+    Attributes:
+        path: a file that `mgkit.models.load_published` reads: of MMAction2, PYSKL, PCAN, torchvision or ours.
+        classes: None: the same classes; "new": none of them; or for each class of the clips its index in the file,
+            None for a new one.
+        joints: None: the same joints; the name of the layout that the file was trained on ("coco17"), whose joints are
+            found by name; "new"; or a list as for classes.
+        finished: the weights are those of a finished run: they stand for a stage instead of being its first ones.
+    """
+
+    path: str | Path
+    classes: str | Sequence[int | None] | None = None
+    joints: str | Sequence[int | None] | None = None
+    finished: bool = False
+
+
+Start = Mapping[str, Run | Weights | str | Path]
+
+
+def find_start(start: Start | None, recipe: Recipe, clips: Clips) -> dict[str, Weights]:
+    """The weights that the model, or each pathway, starts from.
+
+    Args:
+        start: under "rgb" and "pose" what that pathway starts from, or under "all" what the whole model does: a
+            finished run, its folder, a file of weights, or `Weights`.
+        recipe: what shall be trained from there.
+        clips: what it shall be trained on; a run must have the same classes and joints.
+
+    Raises:
+        MgkitError: an unknown key, a run that is unfinished, of other pathways, classes or joints, a missing file, or a
+            two-pathway recipe without stages that is given one branch only.
+    """
+    found: dict[str, Weights] = {}
+    if start is not None and not isinstance(start, Mapping):
+        raise MgkitError(
+            f"start is {start!r}: say what starts from it, as in start={{'all': ...}} or {{'rgb': ..., 'pose': ...}}."
+        )
+    start = start or {}
+    for key, given in start.items():
+        if key not in ("all", *recipe.pathways) or ("all" in start and len(start) > 1):
+            raise MgkitError(
+                f"start has {some(map(repr, start))}: give 'all' alone, or {' and '.join(map(repr, recipe.pathways))}."
+            )
+        if isinstance(given, Weights):
+            found[key] = given
+        elif isinstance(given, str | Path) and Path(given).is_file():
+            found[key] = Weights(given)
+        elif not isinstance(given, Run | str | Path):
+            raise MgkitError(
+                f"start: {key!r} is {given!r}; give a finished run, its folder, a file or Weights."
+            )
+        else:
+            found[key] = _of_run(given, recipe.pathways if key == "all" else (key,), clips)
+        if not Path(found[key].path).is_file():
+            raise MgkitError(f"start: there is no file of weights {found[key].path}.")
+    missing = [name for name in recipe.pathways if name not in found]
+    if found and "all" not in found and missing and not recipe.stages:
+        raise MgkitError(
+            f"start lacks {missing[0]!r}, and the recipe has no stage that would train it: give weights for it too."
+        )
+    return found
+
+
+def _of_run(given: Run | str | Path, wanted: Sequence[str], clips: Clips) -> Weights:
+    run = given if isinstance(given, Run) else load_run(given)
+    if list(run.pathways) != list(wanted):
+        raise MgkitError(
+            f"start: {run.root} is a run of {' and '.join(run.pathways)}; give one of {' and '.join(wanted)}."
+        )
+    if run.status()["state"] != "finished":
+        raise MgkitError(f"start: {run.root} is not finished; train it to its end first.")
+    if run.classes.names != clips.classes.names or run.skeleton.joints != clips.skeleton.joints:
+        raise MgkitError(
+            f"start: {run.root} was trained on other classes or joints than {clips.root} has: give a run on the same, "
+            "or its checkpoint as Weights(path, classes=..., joints=...)."
+        )
+    return Weights(run.checkpoint("best"), finished=True)
+
+
+def check_start(start: Mapping[str, Weights], recipe: Recipe, clips: Clips) -> None:
+    """Load each of the weights once into a network of its own, and throw that away.
+
+    What does not fit is then refused before a run folder is made, and not after the stage before it was trained.
+    """
+    for key, weights in start.items():
+        part = recipe
+        if key != "all" and recipe.two_pathway:
+            stages = {} if weights.finished else {stage.name: stage for stage in recipe.stages}
+            part = stages.get(key) or branch(recipe, key)
+        generator = torch.Generator().manual_seed(0)
+        with torch.random.fork_rng(devices=[]):
+            model = build_model(
+                part, len(clips.classes), part.input_spec().channels(clips.skeleton), generator,
+                skeleton=clips.skeleton,
+            )  # fmt: skip
+            objective = build_objective(part, len(clips.classes), generator)
+        apply_start(model, objective, {"all": weights}, part, clips)
+
+
+def start_settings(start: Mapping[str, Weights], recipe: Recipe) -> dict[str, Any]:
+    """What of the start decides the result, as plain values: runs that began elsewhere are never taken for another."""
+    return {
+        key: {
+            "sha256": hashlib.sha256(Path(weights.path).read_bytes()).hexdigest(),
+            "classes": _mapped(weights.classes),
+            "joints": _mapped(weights.joints),
+        }
+        # The same file can stand for a stage or be what that stage begins with: those are two trainings.
+        | ({"begins": "stage"} if recipe.stages and key != "all" and not weights.finished else {})
+        for key, weights in start.items()
+    }
+
+
+def apply_start(
+    model: SinglePathway | TwoPathway,
+    objective: Objective,
+    start: Mapping[str, Weights],
+    recipe: Recipe,
+    clips: Clips,
+) -> LoadReport:
+    """Load what `find_start` found, and the finished stages, into a new model and its objective, in place.
+
+    Two branches are merged: each pathway's weights are copied, the weights of lateral channels become zero. The
+    embeddings are copied too, so the branches' prototypes, where they have any, hold and come along.
+    """
+    joints = next((_joints(w, recipe, clips) for key, w in start.items() if key != "rgb"), None)
+    if "all" in start or isinstance(model, SinglePathway):
+        (weights,) = start.values()
+        return load_published(
+            weights.path, model, objective=objective, classes=_mapped(weights.classes), joints=joints
+        )
+    return load_published(
+        {key: weights.path for key, weights in start.items()},
+        model,
+        objective=objective,
+        classes={key: _mapped(weights.classes) for key, weights in start.items()},
+        joints=joints,
+    )
+
+
+def _joints(weights: Weights, recipe: Recipe, clips: Clips) -> Any:
+    if recipe.network != "cnn" and isinstance(weights.joints, str):
+        same = weights.joints != "new" and get_skeleton(weights.joints).joints == clips.skeleton.joints
+        return None if same else "new"  # what belongs to one graph is of no use on another
+    if weights.joints is None or weights.joints == "new" or not isinstance(weights.joints, str):
+        return _mapped(weights.joints)
+    return match_names(
+        _channels(clips.skeleton, recipe.heatmap), _channels(get_skeleton(weights.joints), recipe.heatmap)
+    )
+
+
+def _channels(skeleton: Skeleton, heatmap: str) -> list[str]:
+    """Names of the channels of a heatmap: joints, or limbs by their two ends."""
+    if heatmap == "joint":
+        return list(skeleton.joints)
+    return [" to ".join(sorted((skeleton.joints[a], skeleton.joints[b]))) for a, b in skeleton.edges]
+
+
+def _mapped(value: str | Sequence[int | None] | None) -> Any:
+    return value if value is None or isinstance(value, str) else list(value)

@@ -1,0 +1,261 @@
+"""Accuracy a class, with the interval that says how far to trust it.
+
+What another run fixed and broke, class by class.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.text import Text
+from matplotlib.ticker import MaxNLocator
+
+from mgkit.data.clips import Classes
+from mgkit.errors import MgkitError
+from mgkit.results.run.folder import Run
+from mgkit.results.stats.metrics import per_class
+from mgkit.views.analysis.outcomes import changes, run_names
+from mgkit.views.figures.style import (
+    BAR_COLOURS,
+    GREY,
+    LEAST,
+    OUTPUT_NAMES,
+    SMALL,
+    PaperFigure,
+    fit_names,
+    in_style,
+    new_figure,
+    text_width,
+    width_of,
+    wrap_text,
+)
+
+METRICS = ("recall", "precision", "f1")
+METRIC_NAMES = {"recall": "recall (%)", "precision": "precision (%)", "f1": "F1 (%)"}
+ORDERS = ("value", "support", "groups", "given")
+FEW = 12
+
+
+@in_style
+def class_accuracy(
+    run: Run,
+    split: str = "test",
+    *,
+    metric: str = "recall",
+    order: str = "value",
+    venue: str = "cvpr",
+    columns: int | None = None,
+) -> PaperFigure:
+    """Recall of every class for RGB, pose and fused side by side, with 95 % Wilson intervals and clip counts; or
+    precision, or F1, which has no intervals.
+
+    Args:
+        run: a run.
+        split: an evaluated split.
+        metric: "recall", "precision" or "f1".
+        order: classes by falling "value" of the metric (of the best output), by falling "support" (clips), by
+            "groups" or as "given"; classes without clips come last.
+        venue: a key of `style.VENUES`.
+        columns: 1 (bars lie) or 2 (bars stand); by default 1 up to 12 classes.
+
+    Returns:
+        The figure; its data has one row a class and output, with the columns of `metrics.per_class`.
+    """
+    if metric not in METRICS:
+        raise MgkitError(f"there is no metric {metric!r}: use one of {', '.join(METRICS)}.")
+    predictions = run.predictions(split)
+    names, count = run.classes.names, len(run.classes)
+    tables = {
+        output: per_class(predictions.labels, predictions.predicted(output), count, names)
+        for output in predictions.outputs
+    }
+    support = tables[predictions.best]["support"].to_numpy()
+    sequence = bar_order(tables[predictions.best], run.classes, metric, order)
+
+    columns = columns if columns is not None else (1 if count <= FEW else 2)
+    standing = columns == 2 and count > 4
+    width = width_of(venue, columns)
+    # Below some 12 points a class, three bars and their intervals run into each other: go on in another row.
+    rows = max(1, -(-count // int((72 * width - 30) / 12.5))) if standing else 1
+    size = SMALL if count <= 40 else LEAST
+    labels = [
+        f"{name} ({support[k]})"
+        for k, name in zip(sequence, fit_names([names[k] for k in sequence], 105, size), strict=True)
+    ]
+    upright = False
+    if standing:
+        slot = 72 * 0.92 * width / -(-count // rows) - 3
+        wrapped = [wrap_text(label, slot, size, 3) for label in labels]
+        upright = not any("…" in text for text in wrapped)
+        labels = wrapped if upright else labels
+        below = 3.3 * size if upright else max(text_width(label, size) for label in labels)
+        figure = new_figure(width, 0.35 + rows * (1.3 + below / 72))
+    else:
+        # Thinner bars before a figure that is higher than a page; names need an eighth of an inch.
+        slot = min(max(0.055 * len(tables) + 0.06, 0.125), max(0.125, 9.0 / count))
+        figure = new_figure(width, 0.42 + count * slot)
+    parts = np.array_split(np.arange(count), rows)
+    for axes, part in zip(figure.subplots(rows, 1, squeeze=False).ravel(), parts, strict=True):
+        chosen = sequence[part]
+        _draw_bars(axes, {output: table.iloc[chosen] for output, table in tables.items()}, metric, standing)
+        ticks = _name_bars(axes, [labels[i] for i in part], len(parts[0]), metric, standing, upright, size)
+        for k, tick in zip(chosen, ticks, strict=True):
+            if support[k] == 0:
+                tick.set_color(GREY)
+    if len(tables) > 1:
+        handles, texts = figure.axes[0].get_legend_handles_labels()
+        figure.legend(handles, texts, loc="outside upper center", ncols=len(tables), borderaxespad=0)
+    data = pd.concat(
+        [table.iloc[sequence].assign(output=output) for output, table in tables.items()], ignore_index=True
+    )
+    data.insert(0, "output", data.pop("output"))
+    note = f"clips of {split} in brackets"
+    if metric != "f1":
+        note += "; lines are 95 % Wilson intervals, which take clips as independent"
+    return PaperFigure(figure, data, note)
+
+
+def bar_order(table: pd.DataFrame, classes: Classes, metric: str, order: str) -> npt.NDArray[np.int64]:
+    """(K,) labels in the order of the bars; `table` is that of `metrics.per_class`. An unknown order raises a
+    `MgkitError`."""
+    if order not in ORDERS:
+        raise MgkitError(f"there is no order {order!r}: use one of {', '.join(ORDERS)}.")
+    support = table["support"].to_numpy()
+    groups = list(classes.groups or classes.names)
+    keys = {
+        "value": list(-table[metric].fillna(-1)),
+        "support": list(-support),
+        "groups": [groups.index(group) for group in groups],
+        "given": list(range(len(classes))),
+    }[order]
+    return np.array(
+        sorted(range(len(classes)), key=lambda k: (support[k] == 0, keys[k], -support[k], k)), np.int64
+    )
+
+
+def _draw_bars(axes: Axes, tables: dict[str, pd.DataFrame], metric: str, standing: bool) -> None:
+    thick = 0.84 / len(tables)
+    for i, (output, table) in enumerate(tables.items()):
+        value = 100 * table[metric].to_numpy()
+        at = np.arange(len(table)) + (i - (len(tables) - 1) / 2) * thick
+        there = np.isfinite(value)
+        draw, lines = (axes.bar, axes.vlines) if standing else (axes.barh, axes.hlines)
+        draw(
+            at[there],
+            value[there],
+            0.9 * thick,
+            color=BAR_COLOURS[output],
+            label=OUTPUT_NAMES[output],
+            linewidth=0,
+        )
+        if metric != "f1":
+            low, high = (100 * table[f"{metric}_{end}"].to_numpy() for end in ("low", "high"))
+            known = np.isfinite(low)
+            lines(at[known], low[known], high[known], color="black", linewidth=0.6)
+
+
+def _name_bars(
+    axes: Axes, labels: list[str], room: int, metric: str, standing: bool, upright: bool, size: float
+) -> list[Text]:
+    """Axes for as many as `room` classes, so that the bars of all rows are equally wide; returns the names drawn."""
+    places, edges = np.arange(len(labels)), (-0.6, room - 0.4)
+    if standing:
+        axes.set(xlim=edges, ylim=(0, 100), ylabel=METRIC_NAMES[metric])
+        axes.set_xticks(places, labels, rotation=0 if upright else 90, fontsize=size)
+        axes.tick_params(axis="x", length=0)
+        axes.yaxis.grid(True)
+    else:
+        axes.set(ylim=edges[::-1], xlim=(0, 100), xlabel=METRIC_NAMES[metric])
+        axes.set_yticks(places, labels, fontsize=size)
+        axes.tick_params(axis="y", length=0)
+        axes.xaxis.grid(True)
+    axes.set_axisbelow(True)
+    return list(axes.get_xticklabels() if standing else axes.get_yticklabels())
+
+
+FIXED, BROKEN = "#0072B2", "#D55E00"  # Okabe & Ito; as in the widget, and told apart in grey by their side
+
+
+@in_style
+def run_comparison(
+    one: Run,
+    other: Run,
+    split: str = "test",
+    *,
+    output: str | None = None,
+    venue: str = "cvpr",
+    columns: int | None = None,
+) -> PaperFigure:
+    """Clips that `other` fixed (right of zero) and broke (left) of `one`, the baseline, a bar a class, by net gain.
+
+    Args:
+        one, other: runs over the same classes; only clips that both have count.
+        split: an evaluated split of both.
+        output: "rgb", "pose" or "fused" of both; by default the best of each.
+        venue: a key of `style.VENUES`.
+        columns: 1 or 2; by default 1.
+
+    Returns:
+        The figure. Its data has one row a class in label order: `class`, `clips`, `both_right`, `fixed`, `broken`,
+        `both_wrong`; classes without a change are in the data and not in the drawing. The note says what McNemar's
+        test and the interval of the gain say.
+    """
+    found, names = changes(one, other, split, output), run_names(one, other)
+    order, classes = found.order(), one.classes.names
+    data = pd.DataFrame(
+        {
+            "class": classes,
+            "clips": found.counts.sum(1),
+            **dict(zip(("both_right", "fixed", "broken", "both_wrong"), found.counts.T, strict=True)),
+        }
+    )
+    note = found.words(names)
+    same = len(classes) - len(order)
+    if same and len(order):
+        note += f" {same} class{'es' if same > 1 else ''} without a change left out."
+    width = width_of(venue, columns or 1)
+    if not len(order):
+        figure = new_figure(width, 0.6)
+        figure.text(0.5, 0.5, "nothing was fixed or broken", ha="center", va="center", color=GREY)
+        return PaperFigure(figure, data, note)
+    size = SMALL if len(order) <= 40 else LEAST
+    figure = new_figure(width, 0.62 + len(order) * (size + 3.2) / 72)
+    axes = figure.add_subplot()
+    fixed, broken = found.counts[order, 1], found.counts[order, 2]
+    y = np.arange(len(order))
+    axes.barh(y, fixed, 0.72, color=FIXED, label=f"fixed ({found.test.fixed})")
+    axes.barh(
+        y,
+        -broken,
+        0.72,
+        color=BROKEN,
+        label=f"broken ({found.test.broken})",
+        hatch="////",
+        edgecolor="white",
+        lw=0,
+    )
+    axes.axvline(0, color="black", lw=0.6)
+    reach = max(fixed.max(), broken.max())
+    for k, (up, down) in enumerate(zip(fixed, broken, strict=True)):
+        for value, side, align in ((up, 1, "left"), (down, -1, "right")):
+            if value:
+                axes.annotate(
+                    str(value), (side * value, k), xytext=(2 * side, 0), textcoords="offset points",
+                    ha=align, va="center", fontsize=LEAST,
+                )  # fmt: skip
+    axes.set(yticks=y, ylim=(len(order) - 0.5, -0.5), xlim=(-1.18 * max(broken.max(), 0.25 * reach), 1.18 * reach
+             if fixed.max() == reach else 1.18 * max(fixed.max(), 0.25 * reach)))  # fmt: skip
+    axes.set_yticklabels(fit_names([classes[k] for k in order], 0.4 * 72 * width, size), fontsize=size)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
+    axes.xaxis.set_major_formatter(lambda value, _: f"{abs(value):g}")
+    axes.tick_params(axis="y", length=0)
+    axes.spines["left"].set_visible(False)
+    axes.set_xlabel("clips")
+    axes.xaxis.grid(True)
+    axes.set_axisbelow(True)
+    handles = axes.get_legend_handles_labels()
+    wide = sum(text_width(label, SMALL) for label in handles[1]) + 60 < 72 * width
+    figure.legend(*(part[::-1] for part in handles), loc="outside upper center", ncols=2 if wide else 1)
+    return PaperFigure(figure, data, note)

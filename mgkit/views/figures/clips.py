@@ -1,0 +1,386 @@
+"""Clips on paper: the frames of one clip, or one frame of many, with the skeleton as the network gets it.
+
+Chosen clips on paper, in their order: a frame of each, with a border that tells what became of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from mgkit.data.clips import Clips
+from mgkit.data.skeletons import Skeleton
+from mgkit.errors import MgkitError, some
+from mgkit.results.run.extras import Saliency
+from mgkit.views.figures.saliency import (
+    draw_joints,
+    draw_map,
+    draw_scale,
+    draw_time,
+    saliency_table,
+    shown_frames,
+)
+from mgkit.views.figures.style import (
+    KIND_NAMES,
+    KINDS,
+    LEAST,
+    SMALL,
+    PaperFigure,
+    fit_text,
+    in_style,
+    new_figure,
+    width_of,
+)
+
+# Left, right and middle joints. On a photograph a line needs a dark rim to be seen on light and dark alike.
+SIDES = {"left": "#56B4E9", "right": "#E69F00", "middle": "#F7F7F7"}
+PAGE = 72 * 9.0  # points: no sheet is higher than the text of a page
+BLANK = "#3A3A3A"  # behind a skeleton without video
+
+
+@in_style
+def film_strip(
+    clips: Clips,
+    clip_id: str,
+    frames: int = 8,
+    *,
+    skeleton: bool = True,
+    saliency: Saliency | None = None,
+    venue: str = "cvpr",
+    columns: int = 2,
+) -> PaperFigure:
+    """Frames of one clip, evenly spaced from the first to the last, with its skeleton.
+
+    With saliency, the frames are sampled ones, a veil lies on the parts of the picture that speak for the explained
+    class, joints that do are discs, and bars below show all sampled frames over time (upwards = for the class).
+    Lighter (and for joints larger) is more; both scales end where 1 % of what speaks for the class in this clip exceeds
+    them.
+
+    Args:
+        clips: the clips that it is one of.
+        clip_id: which.
+        frames: how many frames; fewer when the clip is shorter.
+        skeleton: draw the key-points: left joints blue, right ones orange, others white; joints that were not seen,
+            and limbs that end in one, are not drawn.
+        saliency: what the clip's decision rests on, of `run.saliency(split)`.
+        venue: a key of `style.VENUES`.
+        columns: 1 or 2; in one column the strip breaks into rows of four.
+
+    Returns:
+        The figure; its data has one row a frame: `frame` (0-based, of the prepared clip), `seconds` (from its start;
+        NaN when the rate is not known) and `joints` (how many were seen, of all persons). With saliency also, in nats
+        of log-odds, `saliency_rgb` and `saliency_pose` (sums of the sampled frame), `saliency_<joint>`, and `map`, the
+        G x G parts of the picture row by row.
+
+    Raises:
+        MgkitError: an unknown clip, one that was not explained, or neither a video nor a pose to draw.
+    """
+    if frames < 1:
+        raise MgkitError(f"a film strip of {frames} frames is empty: ask for at least one.")
+    row = clips.row(clip_id)
+    total = int(row["frames"])
+    found = None if saliency is None else saliency.clip(clip_id)
+    if found is None:
+        indices = np.unique(np.linspace(0, total - 1, min(frames, total)).round().astype(int))
+    else:
+        indices = shown_frames(found, frames)
+        if indices[-1] >= total or int(found.target) >= len(clips.classes):
+            raise MgkitError(
+                f"the saliency of {clip_id!r} is of another clip of that name: explain it again."
+            )
+    pictures, pose = _contents(clips, clip_id, indices, skeleton)
+
+    width = 72 * width_of(venue, columns)
+    across = min(len(indices), frames, 4 if columns == 1 else 10)
+    down = -(-len(indices) // across)
+    gap, text = 2.5, LEAST + 3
+    # A short strip keeps the size of pictures of a full one.
+    wide = (width - gap * (across - 1)) / max(across, 3)
+    tall = wide * row["height"] / row["width"]
+    foot = 0.0 if found is None else 46.0
+    height = down * (tall + text + gap) + foot
+    figure = new_figure(width / 72, height / 72, constrained=False)
+    for i, index in enumerate(indices):
+        x, y = (i % across) * (wide + gap), height - (i // across + 1) * (tall + text + gap) + gap + text
+        axes = figure.add_axes((x / width, y / height, wide / width, tall / height))
+        _picture(axes, None if pictures is None else pictures[i], row["width"], row["height"])
+        if found is not None:
+            draw_map(axes, found, int(index), row["width"], row["height"])
+        if pose is not None:
+            draw_skeleton(axes, pose[:, i], clips.skeleton, line=_line(wide) * (1 if found is None else 0.6))
+            if found is not None:
+                draw_joints(
+                    axes, found, int(index), pose[:, i], clips.skeleton, size=float(np.clip(wide / 8, 5, 12))
+                )
+        axes.set(xlim=(0, row["width"]), ylim=(row["height"], 0))
+        label = f"frame {index}" if not row["fps"] else f"{index / row['fps']:.2f} s"
+        figure.text((x + wide / 2) / width, (y - 2) / height, label, ha="center", va="top", fontsize=LEAST)
+    if found is not None:
+        long = min(90.0, 0.24 * width)
+        side = 36.0  # of the legend
+        draw_time(
+            figure, (0, 10 / height, (width - long - side - 14) / width, 24 / height), found, total, indices
+        )
+        scale = ((width - long - 2) / width, 14 / height, long / width, 6 / height)
+        explained = fit_text(clips.classes.names[found.target], long, LEAST)
+        draw_scale(figure, scale, f"speaks for\n{explained}")
+    seen = np.zeros(len(indices), int) if pose is None else np.isfinite(pose[..., 0]).sum((0, 2))
+    seconds = indices / row["fps"] if row["fps"] else np.full(len(indices), np.nan)
+    data = pd.DataFrame({"clip_id": clip_id, "frame": indices, "seconds": seconds, "joints": seen})
+    name = clips.classes.names[int(row["label"])]
+    note = f"{clip_id}: {name}, {len(indices)} of {total} frames"
+    if found is not None:
+        data = pd.concat([data, saliency_table(found, indices, clips.skeleton)], axis=1)
+        note += f"; lighter and larger = speaks more for {clips.classes.names[found.target]}; bars: all sampled frames"
+    return PaperFigure(figure, data, note)
+
+
+@in_style
+def contact_sheet(
+    clips: Clips,
+    n: int = 5,
+    *,
+    classes: Sequence[str] | None = None,
+    skeleton: bool = True,
+    seed: int = 0,
+    venue: str = "cvpr",
+    columns: int = 2,
+) -> PaperFigure:
+    """The middle frame of several clips of each class: what a data set looks like, and what odd clips are in it.
+
+    Args:
+        clips: clips, or a split of them.
+        n: clips a class, drawn at random; classes with fewer show what they have.
+        classes: class names; by default all that have clips, or the 16 with the most.
+        skeleton: draw the key-points, as in `film_strip`.
+        seed: seed of the draw.
+        venue: a key of `style.VENUES`.
+        columns: 1 or 2: classes stand in one or two columns.
+
+    Returns:
+        The figure; its data has one row a picture: `class`, `clip_id`, `frame`.
+    """
+    if n < 1:
+        raise MgkitError(f"n is {n}: show at least one clip a class.")
+    counts = np.bincount(clips.labels, minlength=len(clips.classes))
+    left_out = 0
+    if classes is None:
+        there = [int(k) for k in np.flatnonzero(counts)]
+        labels = sorted(sorted(there, key=lambda k: (-counts[k], k))[:16])
+        left_out = len(there) - len(labels)
+    else:
+        labels = [clips.classes.index(name) for name in classes]
+        empty = [clips.classes.names[k] for k in labels if not counts[k]]
+        if empty:
+            raise MgkitError(f"there is no clip of {some(empty)} in this selection of {clips.root}.")
+    if not labels:
+        raise MgkitError(f"there are no clips in this selection of {clips.root}.")
+    rng = np.random.default_rng(seed)
+    ids = np.array(clips.ids, dtype=object)
+    picked = {
+        k: sorted(str(i) for i in rng.choice(ids[clips.labels == k], min(n, int(counts[k])), replace=False))
+        for k in labels
+    }
+    rows = [clips.row(clip_id) for chosen in picked.values() for clip_id in chosen]
+    # One shape for all places, so that the sheet is even; each picture keeps its own proportions inside.
+    ratio = float(np.median([row["height"] / row["width"] for row in rows]))
+
+    width = 72 * width_of(venue, columns)
+    blocks = min(columns, len(labels))
+    space, gap, text = 10.0, 2.0, SMALL + 3.5
+    block = (width - space * (columns - 1)) / columns
+    wide = (block - gap * (n - 1)) / max(n, 3)
+    lines = -(-len(labels) // blocks)
+    tall = min(wide * ratio, 1.6 * wide, PAGE / lines - text - 4)
+    wide = min(wide, tall / min(ratio, 1.6))
+    height = lines * (tall + text + 4)
+    figure = new_figure(width / 72, height / 72, constrained=False)
+    table = []
+    for i, k in enumerate(labels):
+        left, top = (i // lines) * (block + space), height - (i % lines) * (tall + text + 4)
+        name = fit_text(clips.classes.names[k], block - 30, SMALL)
+        figure.text(left / width, (top - 1) / height, name, va="top", ha="left", fontsize=SMALL)
+        for j, clip_id in enumerate(picked[k]):
+            row = clips.row(clip_id)
+            index = int(row["frames"]) // 2
+            box = (left + j * (wide + gap), top - text - tall, wide, tall)
+            place_frame(figure, clips, clip_id, index, skeleton, box, (width, height))
+            table.append({"class": clips.classes.names[k], "clip_id": clip_id, "frame": index})
+    note = f"middle frame of up to {n} clips a class, drawn with seed {seed}"
+    note += f"; {left_out} rarer classes are left out" if left_out else ""
+    return PaperFigure(figure, pd.DataFrame(table), note)
+
+
+def draw_skeleton(axes: Axes, pose: npt.NDArray[np.float32], skeleton: Skeleton, line: float = 0.9) -> None:
+    """Draw (M, V, 3) key-points of one frame into axes whose units are pixels; NaN joints are left out."""
+    for person in pose:
+        seen = np.isfinite(person[:, :2]).all(1)
+        limbs = [
+            (edge, side)
+            for edge, side in zip(skeleton.edges, skeleton.edge_sides, strict=True)
+            if seen[list(edge)].all()
+        ]
+        segments = [person[list(edge), :2] for edge, _ in limbs]
+        tones = [SIDES[side] for _, side in limbs]
+        axes.add_collection(
+            LineCollection(segments, colors="#1A1A1A", linewidths=1.8 * line, capstyle="round", zorder=3)
+        )
+        axes.add_collection(
+            LineCollection(segments, colors=tones, linewidths=line, capstyle="round", zorder=4)
+        )
+        dots = [SIDES[side] for side, there in zip(skeleton.sides, seen, strict=True) if there]
+        axes.scatter(
+            person[seen, 0], person[seen, 1], s=(2.0 * line) ** 2, c=dots,
+            edgecolors="#1A1A1A", linewidths=0.35 * line, zorder=5,
+        )  # fmt: skip
+
+
+def _line(width: float) -> float:
+    """Line width in points in a picture `width` points wide: thin enough in small ones to leave the fingers visible."""
+    return float(np.clip(width / 110, 0.4, 1.0))
+
+
+def _contents(
+    clips: Clips, clip_id: str, indices: npt.NDArray[np.int64], skeleton: bool
+) -> tuple[npt.NDArray[np.uint8] | None, npt.NDArray[np.float32] | None]:
+    """Frames (n, H, W, 3) and key-points (M, n, V, 3) at these frames, as far as the clip has them."""
+    from mgkit.data import video
+
+    path = clips.video(clip_id)
+    pose = None
+    if skeleton and clips.row(clip_id)["pose_offset"] >= 0:
+        pose = clips.pose(clip_id)[:, indices]
+    if path is None and pose is None:
+        raise MgkitError(f"clip {clip_id!r} of {clips.root} has neither a video nor a pose to draw.")
+    return None if path is None else video.read_frames(path, indices), pose
+
+
+def _picture(axes: Axes, picture: npt.NDArray[np.uint8] | None, width: int, height: int) -> None:
+    axes.set_facecolor(BLANK)
+    if picture is not None:
+        # Pixel i covers [i, i + 1): the extent is what makes key-points and picture agree.
+        axes.imshow(picture, extent=(0, width, height, 0), interpolation="lanczos", aspect="auto")
+    axes.set(xlim=(0, width), ylim=(height, 0), xticks=[], yticks=[])
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+
+
+def place_frame(
+    figure: Figure,
+    clips: Clips,
+    clip_id: str,
+    index: int,
+    skeleton: bool,
+    box: tuple[float, float, float, float],
+    page: tuple[float, float],
+) -> None:
+    """One frame of one clip, as large as fits into a box (x, y, width, height in points) without stretching."""
+    row = clips.row(clip_id)
+    pictures, pose = _contents(clips, clip_id, np.array([index]), skeleton)
+    x, y, wide, tall = box
+    scale = min(wide / row["width"], tall / row["height"])
+    w, h = scale * row["width"], scale * row["height"]
+    axes = figure.add_axes(
+        ((x + (wide - w) / 2) / page[0], (y + (tall - h) / 2) / page[1], w / page[0], h / page[1])
+    )
+    _picture(axes, None if pictures is None else pictures[0], row["width"], row["height"])
+    if pose is not None:
+        draw_skeleton(axes, pose[:, 0], clips.skeleton, line=_line(w))
+
+
+OUTCOMES = {"right": KINDS["TP"], "wrong": KINDS["FP"], **KINDS}
+OUTCOME_NAMES = {"right": "right", "wrong": "wrong", **KIND_NAMES}
+DASHES = {
+    "FN": (0, (2.2, 1.2)),
+    "wrong": (0, (5, 1.5)),
+    "FP": (0, (5, 1.5)),
+}  # what colour alone tells not everybody
+ACROSS = {1: 4, 2: 8}
+
+
+@in_style
+def clip_sheet(
+    clips: Clips,
+    clip_ids: Sequence[str],
+    words: Sequence[str],
+    outcomes: Sequence[str],
+    *,
+    skeleton: bool = True,
+    note: str = "",
+    venue: str = "cvpr",
+    columns: int = 2,
+) -> PaperFigure:
+    """The middle frame of these clips, in this order.
+
+    Args:
+        clips: the clips that they are of.
+        clip_ids: which.
+        words: what to write under each.
+        outcomes: of each "right", "wrong", "TP", "FN" or "FP": the colour and dashes of its border.
+        skeleton: draw the key-points, as in `film_strip`.
+        note: what the clips are, for the caption.
+        venue: a key of `mg.figures.VENUES`.
+        columns: 1 or 2.
+
+    Returns:
+        The figure; its data has one row a picture: `clip_id`, `frame`, `words`, `outcome`. A clip with neither video
+        nor pose is an empty box.
+
+    Raises:
+        MgkitError: no clips, an unknown clip or outcome, more clips than a page holds, or lists that are not as long.
+    """
+    if not clip_ids or not len(clip_ids) == len(words) == len(outcomes):
+        raise MgkitError(
+            f"a sheet needs clips, and words and an outcome for each; there are {len(clip_ids)} clips, {len(words)} "
+            f"words and {len(outcomes)} outcomes."
+        )
+    strange = sorted(set(outcomes) - set(OUTCOMES))
+    if strange:
+        raise MgkitError(f"there is no outcome {strange[0]!r}: use one of {', '.join(OUTCOMES)}.")
+    width, across = 72 * width_of(venue, columns), ACROSS[columns]
+    gap, text, legend = 4.0, 2 * (LEAST + 1.5), 11.0
+    wide = (width - gap * (across - 1)) / across
+    lines = -(-len(clip_ids) // across)
+    height = lines * (wide + text + gap) + legend
+    if height > PAGE:
+        most = int((PAGE - legend) // (wide + text + gap)) * across
+        raise MgkitError(f"{len(clip_ids)} clips do not fit a page: draw {most} at most.")
+    figure = new_figure(width / 72, height / 72, constrained=False)
+    rows = []
+    for i, (clip_id, label, outcome) in enumerate(zip(clip_ids, words, outcomes, strict=True)):
+        x, y = (i % across) * (wide + gap), height - (i // across) * (wide + text + gap) - wide
+        row = clips.row(clip_id)
+        frame = int(row["frames"]) // 2
+        figure.add_artist(
+            Rectangle((x / width, y / height), wide / width, wide / height, facecolor=BLANK, zorder=-2)
+        )
+        if row["video"] or row["pose_offset"] >= 0:
+            place_frame(figure, clips, clip_id, frame, skeleton, (x, y, wide, wide), (width, height))
+        figure.add_artist(_border(x + 0.75, y + 0.75, wide - 1.5, wide - 1.5, outcome, (width, height)))
+        for k, part in enumerate(label.split(" → ", 1)):
+            shown = fit_text(f"→ {part}" if k else part, wide, LEAST)
+            place = (x / width, (y - 2 - k * (LEAST + 1)) / height)
+            figure.text(*place, shown, ha="left", va="top", fontsize=LEAST)
+        rows.append({"clip_id": clip_id, "frame": frame, "words": label, "outcome": outcome})
+    x = 0.0
+    for outcome in (name for name in OUTCOMES if name in set(outcomes)):
+        figure.add_artist(_border(x + 1, 2, 8, 6, outcome, (width, height)))
+        figure.text((x + 12) / width, 5 / height, OUTCOME_NAMES[outcome], va="center", fontsize=LEAST)
+        x += 24 + 3.2 * len(OUTCOME_NAMES[outcome])
+    return PaperFigure(figure, pd.DataFrame(rows), note or f"middle frame of {len(rows)} clips")
+
+
+def _border(
+    x: float, y: float, wide: float, tall: float, outcome: str, page: tuple[float, float]
+) -> Rectangle:
+    return Rectangle(
+        (x / page[0], y / page[1]), wide / page[0], tall / page[1], fill=False, edgecolor=OUTCOMES[outcome],
+        linewidth=1.5, linestyle=DASHES.get(outcome, "-"), zorder=10,
+    )  # fmt: skip

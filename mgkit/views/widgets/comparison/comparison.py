@@ -1,0 +1,188 @@
+"""What another run fixed and broke, to click in."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import traitlets
+
+from mgkit.errors import MgkitError
+from mgkit.results.run.folder import Run
+from mgkit.views.analysis.outcomes import BEST, FATES, Changes, changes, outputs_to_compare, run_names
+from mgkit.views.figures.classes import run_comparison
+from mgkit.views.figures.style import OUTPUT_NAMES, PaperFigure
+from mgkit.views.widgets.confusion.confusion import ConfusionMatrix
+from mgkit.views.widgets.shared.base import RunWidget, class_index, one_of, source
+from mgkit.views.widgets.shared.selection import Selection
+
+LISTED = 40  # clips in each list
+FATE_NAMES = {"right": "right in both", "fixed": "fixed", "broken": "broken", "wrong": "wrong in both"}
+
+
+class RunComparison(RunWidget):
+    """The clips that `other` fixed and broke of `one`, the baseline: how many, in which classes, and which.
+
+    A click in the 2x2 table or on a bar selects its clips; with Shift they come on top of what is selected. A click
+    in the list of clips looks at one. Tab and arrow keys move, Enter selects, Escape selects none.
+
+    Args:
+        one: the baseline.
+        other: the run compared with it, over the same classes; only clips that both have count.
+        split: an evaluated split of both.
+        output: "rgb", "pose" or "fused" of both; by default the best of each ("best" where they differ).
+        selection: shared with other views; by default one of its own.
+
+    Raises:
+        MgkitError: an unknown split or output, runs over other classes or labels, or without a clip in common.
+
+    `output` is a trait: set it to change what is shown.
+    """
+
+    _esm = source("shared/common.js", "comparison/comparison.js")
+    _css = source("shared/widgets.css", "comparison/comparison.css")
+    classes: traitlets.List[Any] = traitlets.List().tag(sync=True)
+    names: traitlets.List[Any] = traitlets.List().tag(sync=True)  # of the baseline and of the other
+    outputs: traitlets.List[Any] = traitlets.List().tag(sync=True)
+    output = traitlets.Unicode().tag(sync=True)
+    # "totals" by fate, "words", "p"; "order" of the classes that changed, with (K, 4) "counts" by fate; and for
+    # "fixed" and "broken" the clips "listed": "clip_id", "true", "before", "after" (classes), "change" (of confidence).
+    found = traitlets.Dict().tag(sync=True)
+
+    def __init__(
+        self,
+        one: Run,
+        other: Run,
+        split: str = "test",
+        *,
+        output: str | None = None,
+        selection: Selection | None = None,
+    ) -> None:
+        default = changes(one, other, split, output)
+        outputs = outputs_to_compare(one, other, default.before, default.after)
+        shown = output or (BEST if BEST in outputs else default.outputs[0])
+        self.one, self.other, self._cached = one, other, {shown: default}
+        self._run_names = run_names(one, other)
+        super().__init__(
+            other,
+            default.after,
+            split,
+            selection,
+            classes=list(one.classes.names),
+            names=list(self._run_names),
+            outputs=outputs,
+            output=one_of(shown, outputs, "output"),
+        )
+        self.found = self._found()
+
+    @property
+    def changes(self) -> Changes:
+        """What is shown, as arrays."""
+        if self.output not in self._cached:
+            self._cached[self.output] = changes(self.one, self.other, self.split, self.output)
+        return self._cached[self.output]
+
+    def select(self, fate: str, name: str | None = None, *, add: bool = False) -> Selection:
+        """Select from Python what a click selects.
+
+        Args:
+            fate: "right" (in both), "fixed", "broken" or "wrong" (in both).
+            name: of one class only; by default of all.
+            add: on top of what is selected.
+
+        Raises:
+            MgkitError: an unknown fate or class.
+        """
+        self._pick(fate, None if name is None else self.one.classes.index(name), add=add)
+        return self.selection
+
+    def confusion(self) -> ConfusionMatrix:
+        """The difference of the confusion matrices, other - one, linked to this by the selection.
+
+        Raises:
+            MgkitError: what is compared are different outputs of the two runs, which no one matrix shows.
+        """
+        if self.output == BEST:
+            raise MgkitError(
+                f"{self.names[0]} and {self.names[1]} are compared by different outputs: choose an output that both "
+                f"have ({', '.join(self.outputs[1:]) or 'there is none'}) for a difference of confusion."
+            )
+        return ConfusionMatrix(self.other, self.split, self.output, other=self.one, selection=self.selection)
+
+    def to_figure(self, *, venue: str = "cvpr", columns: int | None = None) -> PaperFigure:
+        """`mg.figures.run_comparison` of what is shown."""
+        return run_comparison(
+            self.one, self.other, self.split, output=self.output, venue=venue, columns=columns
+        )
+
+    @traitlets.validate("output")
+    def _known_output(self, proposal: Any) -> str:
+        return one_of(proposal["value"], self.outputs, "output") if self.outputs else proposal["value"]
+
+    @traitlets.observe("output")
+    def _output_changed(self, _: Any) -> None:
+        if self.found:  # not while the widget is being made
+            self.found = self._found()
+            self._show(self.selection.state)
+
+    def _found(self) -> dict[str, Any]:
+        now = self.changes
+        totals = {fate: int((now.fate == i).sum()) for i, fate in enumerate(FATES)}
+        which = {
+            fate: np.flatnonzero(now.fate == FATES.index(fate))[
+                np.argsort(-np.abs(now.confidence[now.fate == FATES.index(fate)]), kind="stable")
+            ][:LISTED]
+            for fate in ("fixed", "broken")
+        }
+        before, after = now.before.predicted(now.outputs[0]), now.after.predicted(now.outputs[1])
+        return {
+            "totals": totals,
+            "words": now.words(self._run_names),
+            "p": now.test.p_mid,
+            "shown": [OUTPUT_NAMES[name] for name in now.outputs],
+            "order": now.order().tolist(),
+            "counts": now.counts.tolist(),
+            "listed": {
+                fate: [
+                    {
+                        "clip_id": now.after.clip_ids[i], "true": int(now.after.labels[i]), "before": int(before[i]),
+                        "after": int(after[i]), "change": float(now.confidence[i]),
+                    }
+                    for i in rows
+                ]
+                for fate, rows in which.items()
+            },
+        }  # fmt: skip
+
+    def _marks(self, rows: npt.NDArray[np.int64], focus: int | None) -> dict[str, Any]:
+        now, count = self.changes, len(self.classes)
+        held = np.bincount(now.after.labels[rows] * 4 + now.fate[rows], minlength=4 * count).reshape(count, 4)
+        place = None if focus is None else [int(now.after.labels[focus]), FATES[int(now.fate[focus])]]
+        return {"held": held.tolist(), "focus_place": place}
+
+    def _act(self, act: str, content: dict[str, Any]) -> None:
+        add = content.get("add") is True
+        if act == "pick":
+            label = None if content.get("label") is None else class_index(len(self.classes), content, "label")
+            self._pick(str(content.get("fate")), label, add=add)
+        elif act == "look":
+            self._look(str(content.get("clip_id")), str(content.get("fate")))
+
+    def _pick(self, fate: str, label: int | None, *, add: bool) -> None:
+        now = self.changes
+        keep = now.fate == FATES.index(one_of(fate, FATES, "fate"))
+        if label is not None:
+            keep &= now.after.labels == label
+        of = "" if label is None else f" of {self.classes[label]}"
+        before, after = self.names
+        said = f"{fate} by {after}" if fate in ("fixed", "broken") else f"{fate} in both {before} and {after}"
+        self._select(np.flatnonzero(keep), f"clips{of} {said}", add=add)
+
+    def _look(self, clip_id: str, fate: str) -> None:
+        """Put a clip of the lists in focus; where it is not selected, the clips of its fate are selected first."""
+        if clip_id not in self._row:
+            raise MgkitError(f"the page asked for clip {clip_id!r}, which is not compared.")
+        if clip_id not in self.selection.clip_ids:
+            self._pick(fate, None, add=False)
+        self.selection.focus_on(clip_id, source=type(self).__name__)

@@ -1,0 +1,220 @@
+"""The confusion matrix to click in."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import traitlets
+
+from mgkit.errors import MgkitError
+from mgkit.results.run.folder import Predictions, Run
+from mgkit.views.analysis.errors import confusions
+from mgkit.views.analysis.outcomes import ORDERS, Outcomes, class_order, common_predictions, run_names
+from mgkit.views.figures.confusion import POWER, confusion
+from mgkit.views.figures.style import OUTPUT_NAMES, PaperFigure
+from mgkit.views.widgets.shared.base import RunWidget, class_index, one_of, source
+from mgkit.views.widgets.shared.selection import Selection
+
+LISTED = 10  # confusions in the list at the side
+
+Ints = npt.NDArray[np.int64]
+
+
+class ConfusionMatrix(RunWidget):
+    """Rows are true classes, columns what they were taken for; a click selects the clips behind a number.
+
+    A cell selects its clips, a row label the clips of a class, a column label all that was taken for it; with Shift
+    they come on top of what is selected. Arrow keys and Enter do the same. The cell of the clip in focus is marked.
+
+    With `other`, colours show the difference run - other on the clips that both have, and a click selects the clips of
+    the cell, row or column on which the two runs differ.
+
+    Args:
+        run: a run.
+        split: an evaluated split.
+        output: "rgb", "pose" or "fused"; by default fused, or the only one.
+        other: a run to compare with, over the same classes.
+        selection: shared with other views; by default one of its own.
+        normalise: percent of the clips of the true class, or else clips.
+        order: "groups", "cluster" or "given", as in `mg.figures.confusion`.
+
+    Raises:
+        MgkitError: an unknown split, output or order, or an `other` that cannot be compared.
+
+    `output`, `normalise` and `order` are traits: set them to change what is shown.
+    """
+
+    _esm = source("shared/common.js", "confusion/confusion.js")
+    classes = traitlets.Dict().tag(sync=True)  # "names", "groups" or null
+    names: traitlets.List[Any] = traitlets.List().tag(
+        sync=True
+    )  # of the run, and of the other if there is one
+    outputs: traitlets.List[Any] = traitlets.List().tag(sync=True)
+    output = traitlets.Unicode().tag(sync=True)
+    order = traitlets.Enum(ORDERS, "groups").tag(sync=True)
+    normalise = traitlets.Bool(True).tag(sync=True)
+    power = traitlets.Float(POWER).tag(sync=True)  # of the colour scale
+    # What is drawn of the output: "counts" (K, K), "other" the same or null, "orders" by name, "top" confusions.
+    matrix = traitlets.Dict().tag(sync=True)
+
+    def __init__(
+        self,
+        run: Run,
+        split: str = "test",
+        output: str | None = None,
+        other: Run | None = None,
+        selection: Selection | None = None,
+        *,
+        normalise: bool = True,
+        order: str = "groups",
+    ) -> None:
+        predictions, theirs = run.predictions(split), None
+        outputs = predictions.outputs
+        if other is not None:
+            predictions, theirs = common_predictions(run, other, split)
+            outputs = [name for name in predictions.outputs if name in theirs.outputs]
+        default = predictions.best if predictions.best in outputs else outputs[0]
+        self.other, self._theirs = other, theirs
+        self._outcomes = {name: _outcomes(predictions, name) for name in outputs}
+        self._their_outcomes = {name: _outcomes(theirs, name) for name in outputs} if theirs else {}
+        super().__init__(
+            run,
+            predictions,
+            split,
+            selection,
+            classes={"names": list(run.classes.names), "groups": _groups(run)},
+            names=[run.name] if other is None else list(run_names(run, other)),
+            outputs=outputs,
+            output=one_of(output or default, outputs, "output"),
+            order=one_of(order, ORDERS, "order"),
+            normalise=normalise,
+        )
+        self.matrix = self._matrix()
+
+    def select(
+        self, true: str | None = None, predicted: str | None = None, *, add: bool = False
+    ) -> Selection:
+        """Select from Python what a click selects: a cell, with one name a row or a column.
+
+        Args:
+            true, predicted: class names; None stands for any.
+            add: on top of what is selected.
+
+        Raises:
+            MgkitError: an unknown class, or neither name.
+        """
+        if true is None and predicted is None:
+            raise MgkitError("name a true class, a predicted class or both.")
+        index = self.run.classes.index
+        self._pick(
+            None if true is None else index(true), None if predicted is None else index(predicted), add=add
+        )
+        return self.selection
+
+    def to_figure(self, *, venue: str = "cvpr", columns: int | None = None) -> PaperFigure:
+        """`mg.figures.confusion` of what is shown: the same output, order and scale, and the same comparison."""
+        return confusion(
+            self.run,
+            self.split,
+            self.output,
+            normalise=self.normalise,
+            order=self.order,
+            other=self.other,
+            venue=venue,
+            columns=columns,
+        )
+
+    @traitlets.validate("output")
+    def _known_output(self, proposal: Any) -> str:
+        return one_of(proposal["value"], self.outputs, "output") if self.outputs else proposal["value"]
+
+    @traitlets.observe("output")
+    def _output_changed(self, _: Any) -> None:
+        if self.matrix:  # not while the widget is being made
+            self.matrix = self._matrix()
+            self._show(self.selection.state)
+
+    def _matrix(self) -> dict[str, Any]:
+        counts = self._outcomes[self.output].counts
+        theirs = self._their_outcomes[self.output].counts if self._their_outcomes else None
+        orders = {name: class_order(self.run.classes, counts, name).tolist() for name in ORDERS}
+        return {
+            "counts": counts.tolist(),
+            "other": None if theirs is None else theirs.tolist(),
+            "orders": orders,
+            "top": self._top(counts, theirs),
+        }
+
+    def _top(self, counts: Ints, theirs: Ints | None) -> list[list[int]]:
+        """[true, predicted] of the most frequent confusions, or of those that differ most between the runs."""
+        if theirs is None:
+            table = confusions(self.predictions, LISTED, self.output)
+            index = {name: k for k, name in enumerate(self.run.classes.names)}
+            return [[index[t], index[p]] for t, p in zip(table["true"], table["predicted"], strict=True)]
+        change = np.abs(counts - theirs)
+        np.fill_diagonal(change, 0)
+        largest = np.argsort(-change, axis=None, kind="stable")[:LISTED]
+        pairs = np.stack(np.unravel_index(largest, change.shape), 1)
+        return [[int(t), int(p)] for t, p in pairs if change[t, p]]
+
+    def _marks(self, rows: Ints, focus: int | None) -> dict[str, Any]:
+        true, said = self.predictions.labels, self._said
+        count = len(self.run.classes)
+        held = np.bincount(true[rows] * count + said[rows], minlength=count * count)
+        cells = [[int(cell) // count, int(cell) % count, int(held[cell])] for cell in np.flatnonzero(held)]
+        return {
+            "cells": cells,
+            "focus_cell": None if focus is None else [int(true[focus]), int(said[focus])],
+        }
+
+    @property
+    def _said(self) -> Ints:
+        return self._outcomes[self.output].predicted
+
+    def _act(self, act: str, content: dict[str, Any]) -> None:
+        count = len(self.run.classes)
+        if act == "pick":
+            true = None if content.get("true") is None else class_index(count, content, "true")
+            said = None if content.get("predicted") is None else class_index(count, content, "predicted")
+            if true is None and said is None:
+                raise MgkitError(
+                    "the page sent true = None and predicted = None: a class is expected of one of them."
+                )
+            self._pick(true, said, add=content.get("add") is True)
+
+    def _pick(self, true: int | None, predicted: int | None, *, add: bool) -> None:
+        ours = self._outcomes[self.output].pick(true, predicted)
+        what = self._describe(true, predicted)
+        if self.other is None:
+            self._select(ours, what, add=add)
+            return
+        theirs = self._their_outcomes[self.output].pick(true, predicted)
+        if predicted is None:  # a row holds the same clips in both runs: those they answer differently
+            both = ours[self._said[ours] != self._their_outcomes[self.output].predicted[ours]]
+            what += f" that {self.names[0]} and {self.names[1]} answer differently"
+        else:
+            both = np.setxor1d(ours, theirs, assume_unique=True)
+            what += f" by only one of {self.names[0]} and {self.names[1]}"
+        self._select(both, what, add=add)
+
+    def _describe(self, true: int | None, predicted: int | None) -> str:
+        names = self.run.classes.names
+        if predicted is None:
+            assert true is not None
+            return f"clips of {names[true]}"
+        which = f" ({OUTPUT_NAMES[self.output]})" if len(self.outputs) > 1 else ""
+        if true is None:
+            return f"taken for {names[predicted]}{which}"
+        if true == predicted:
+            return f"TP of {names[true]}{which}"
+        return f"true {names[true]} taken for {names[predicted]}{which}"
+
+
+def _outcomes(predictions: Predictions, output: str) -> Outcomes:
+    return Outcomes(predictions.labels, predictions.predicted(output), predictions.class_count)
+
+
+def _groups(run: Run) -> list[str] | None:
+    return None if run.classes.groups is None else list(run.classes.groups)

@@ -1,0 +1,175 @@
+"""Which clips of a run to look at, and in which order: arrays sorted once, so that each change of a filter is quick."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mgkit.data.splits import TAGS
+from mgkit.errors import MgkitError
+from mgkit.results.run.folder import Predictions
+from mgkit.results.run.review import Note
+from mgkit.views.analysis.outcomes import KINDS, Outcomes
+from mgkit.views.figures.style import OUTPUT_NAMES
+
+OUTCOMES = ("all", "wrong", "correct", *KINDS)
+SORTS = ("sure", "unsure", "id")
+NOTED = ("any", "tagged", "untagged", *TAGS)
+
+Ints = npt.NDArray[np.int64]
+Bools = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Filters:
+    """What to look for.
+
+    Attributes:
+        outcome: "all", "wrong" or "correct"; of a class also "TP", "FN" or "FP" ("wrong" is then FN and FP).
+        label: of the class, None = any.
+        output: the output that decides what is wrong, and how sure it is.
+        subject: "" = any.
+        low, high: probability of the predicted class, in [0, 1].
+        disagree: only clips that RGB and pose answer differently.
+        notes: "any", "tagged" (there is a note), "untagged", or a tag.
+        sort: "sure" (most probable answer first), "unsure", or "id".
+    """
+
+    outcome: str = "wrong"
+    label: int | None = None
+    output: str = "fused"
+    subject: str = ""
+    low: float = 0.0
+    high: float = 1.0
+    disagree: bool = False
+    notes: str = "any"
+    sort: str = "sure"
+
+    @property
+    def narrows(self) -> bool:
+        """Whether anything but outcome and class is asked for."""
+        return replace(self, outcome="all", label=None, sort="sure") != Filters("all", output=self.output)
+
+    def wide(self) -> Filters:
+        """The same without anything but outcome and class."""
+        return Filters(self.outcome, self.label, self.output, sort=self.sort)
+
+
+class Sieve:
+    """Finds the clips of filters.
+
+    Args:
+        predictions: N clips.
+        names: class names.
+        subjects: (N,) subject of each clip, or None where that is not known.
+    """
+
+    def __init__(
+        self, predictions: Predictions, names: tuple[str, ...], subjects: npt.NDArray[Any] | None
+    ) -> None:
+        self._predictions, self._names, self._subjects = predictions, names, subjects
+        self._ids = np.array(predictions.clip_ids, dtype=object)
+        self.subjects = [] if subjects is None else sorted({str(s) for s in subjects if s})
+        self.outcomes: dict[str, Outcomes] = {}
+        self.confidence: dict[str, npt.NDArray[np.float32]] = {}
+        for output in predictions.outputs:
+            said = predictions.predicted(output)
+            self.outcomes[output] = Outcomes(predictions.labels, said, len(names))
+            self.confidence[output] = predictions.scores(output)[np.arange(len(said)), said]
+        self.differ: Bools | None = None
+        if {"rgb", "pose"} <= set(predictions.outputs):
+            self.differ = self.outcomes["rgb"].predicted != self.outcomes["pose"].predicted
+
+    def checked(self, filters: Filters, change: Mapping[str, Any]) -> Filters:
+        """Filters with a change; a value that cannot be raises a `MgkitError`."""
+        allowed: dict[str, Container[Any]] = {
+            "outcome": OUTCOMES, "output": self._predictions.outputs, "subject": ["", *self.subjects],
+            "notes": NOTED, "sort": SORTS, "disagree": (False, True), "label": (None, *range(len(self._names))),
+        }  # fmt: skip
+        for name, value in change.items():
+            if name in ("low", "high"):
+                if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+                    raise MgkitError(f"{name} is {value!r}: a confidence is a number from 0 to 1.")
+            elif name not in allowed:
+                raise MgkitError(
+                    f"there is no filter {name!r}; there are {', '.join((*allowed, 'low', 'high'))}."
+                )
+            elif (
+                value not in allowed[name]
+                or isinstance(value, bool) != (name == "disagree")
+                or isinstance(value, float)  # 1.0 is in a range, and is no index
+            ):
+                raise MgkitError(f"the filter {name} cannot be {value!r}: use one of {allowed[name]}.")
+        new = replace(filters, **change)
+        if new.low > new.high:
+            new = (
+                replace(new, high=new.low) if "low" in change and "high" not in change else replace(new, low=new.high)
+            )  # fmt: skip
+        if new.disagree and self.differ is None:
+            raise MgkitError("only runs with both pathways can be asked where RGB and pose disagree.")
+        if new.label is None and new.outcome in KINDS:
+            new = replace(new, outcome="correct" if new.outcome == "TP" else "wrong")
+        elif new.label is not None and new.outcome == "correct":
+            new = replace(new, outcome="TP")
+        return new
+
+    def picked(self, filters: Filters) -> Ints:
+        """The rows of the outcome and class asked for."""
+        outcomes, label = self.outcomes[filters.output], filters.label
+        right = outcomes.labels == outcomes.predicted
+        if label is None:
+            keep = {"all": np.ones(len(right), bool), "wrong": ~right, "correct": right}
+            return np.flatnonzero(keep[filters.outcome])
+        if filters.outcome in KINDS:
+            return outcomes.kind(filters.outcome, label)
+        rows = np.union1d(outcomes.of(label), outcomes.taken_for(label))
+        return rows if filters.outcome == "all" else rows[~right[rows]]
+
+    def passing(self, rows: Ints, filters: Filters, notes: Mapping[str, Note]) -> Ints:
+        """Those of the rows that pass everything but outcome and class."""
+        sure = self.confidence[filters.output][rows]
+        # Percents are what a person sets: 100 % holds what rounding puts above 1.
+        keep = (sure >= filters.low - 1e-6) & ((sure <= filters.high + 1e-6) | (filters.high == 1))
+        if filters.subject:
+            assert self._subjects is not None
+            keep &= self._subjects[rows] == filters.subject
+        if filters.disagree:
+            assert self.differ is not None
+            keep &= self.differ[rows]
+        if filters.notes != "any":
+            noted = {
+                clip_id for clip_id, note in notes.items() if filters.notes not in TAGS or filters.notes in note.tags
+            }  # fmt: skip
+            there = np.fromiter((clip_id in noted for clip_id in self._ids[rows]), bool, len(rows))
+            keep &= ~there if filters.notes == "untagged" else there
+        return rows[keep]
+
+    def ordered(self, rows: Ints, filters: Filters) -> Ints:
+        """The rows in the order asked for; clips that are equally sure by id."""
+        rows = rows[np.argsort(self._ids[rows].astype(str), kind="stable")]
+        if filters.sort == "id":
+            return rows
+        sure = self.confidence[filters.output][rows]
+        return rows[np.argsort(-sure if filters.sort == "sure" else sure, kind="stable")]
+
+    def what(self, filters: Filters) -> str:
+        """The outcome and class in words: "FN of rub hands (Fused)"."""
+        which = f" ({OUTPUT_NAMES[filters.output]})" if len(self._predictions.outputs) > 1 else ""
+        if filters.label is None:
+            return "all clips" if filters.outcome == "all" else f"{filters.outcome} clips{which}"
+        kind = {"all": "TP, FN and FP", "wrong": "FN and FP"}.get(filters.outcome, filters.outcome)
+        return f"{kind} of {self._names[filters.label]}{which}"
+
+    def conditions(self, filters: Filters) -> str:
+        """The rest in words, "" where there is none."""
+        words = [f"subject {filters.subject}"] if filters.subject else []
+        if filters.low > 0 or filters.high < 1:
+            words.append(f"confidence {100 * filters.low:.0f} to {100 * filters.high:.0f} %")
+        words += ["RGB and pose disagree"] if filters.disagree else []
+        if filters.notes != "any":
+            words.append(filters.notes if filters.notes in NOTED[:3] else f"tagged {filters.notes}")
+        return ", ".join(words)

@@ -1,0 +1,382 @@
+"""What a run says about one clip, and where the clip comes from, as plain values for a page.
+
+The saliency of one clip as plain values for a page.
+
+What the network was fed at test time, from the recipe that a run records: no network is needed for it.
+
+Clips as a page is told of them: words and numbers, and their frames, key-points and heatmaps as bytes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import fields, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from mgkit.data.batches.spec import InputSpec, view_times
+from mgkit.data.clips import Clips
+from mgkit.data.skeletons import Skeleton
+from mgkit.errors import MgkitError, some
+from mgkit.results.run.extras import Saliency, saliency_path
+from mgkit.results.run.folder import Embeddings, Predictions, Run
+from mgkit.views.analysis.errors import exemplar, nearest_correct
+from mgkit.views.figures.saliency import scaled
+from mgkit.views.figures.style import OUTPUT_NAMES
+from mgkit.views.widgets.player.packing import PackCache, Packed, pack_clip, pack_heatmaps
+
+
+def caption(clips: Clips, clip_id: str) -> dict[str, Any]:
+    """`clip_id`, `true` (class name), `group`, `subject`, `split`, `source`, `start`, `end` (its frames there)."""
+    row, classes = clips.row(clip_id), clips.classes
+    label = int(row["label"])
+    return {
+        "clip_id": clip_id,
+        "true": classes.names[label],
+        "group": None if classes.groups is None else classes.groups[label],
+        "subject": row["subject"],
+        "split": row["split"],
+        "source": row["source"],
+        "start": int(row["start"]),
+        "end": int(row["end"]),
+    }
+
+
+def verdict(
+    predictions: Predictions, names: tuple[str, ...], clip_id: str, top: int = 5
+) -> dict[str, Any] | None:
+    """What each output says about a clip, or None where the split was tested without it.
+
+    Returns:
+        `output`: which one decides; `predicted`, `correct`: its class name and whether that is the true one;
+        `outputs`: for each of rgb, pose, fused that is there `key`, `name`, `correct`, and `rows`: its `top` most
+        probable classes, with the true class added where it is not among them, each `name`, `probability` in [0, 1],
+        `rank` (from 1), `true`, `said`; `distances`: per pathway with prototypes `key`, `name`, `own`, `other`
+        (cosine distances, None = prototype never seen).
+    """
+    if clip_id not in predictions.clip_ids:
+        return None
+    at = predictions.clip_ids.index(clip_id)
+    label = int(predictions.labels[at])
+    outputs: list[dict[str, Any]] = []
+    for key in predictions.outputs:
+        scores = predictions.scores(key)[at]
+        order = np.argsort(-scores, kind="stable")  # as argmax: the lower class wins a tie
+        rank = {int(k): i + 1 for i, k in enumerate(order)}
+        shown = [int(k) for k in order[:top]]
+        shown += [] if label in shown else [label]
+        rows = [
+            {
+                "name": names[k], "probability": float(scores[k]), "rank": rank[k], "true": k == label,
+                "said": rank[k] == 1,
+            }
+            for k in shown
+        ]  # fmt: skip
+        outputs.append({"key": key, "name": OUTPUT_NAMES[key], "correct": rank[label] == 1, "rows": rows})
+    decides = next(output for output in outputs if output["key"] == predictions.best)
+    distances = [
+        {
+            "key": key,
+            "name": OUTPUT_NAMES[key],
+            "own": _number(predictions.own[key][at]),
+            "other": _number(predictions.other[key][at]) if key in predictions.other else None,
+        }
+        for key in predictions.own
+    ]
+    return {
+        "output": OUTPUT_NAMES[predictions.best],
+        "predicted": decides["rows"][0]["name"],
+        "correct": decides["correct"],
+        "outputs": outputs,
+        "distances": distances,
+    }
+
+
+def _number(value: Any) -> float | None:
+    return float(value) if math.isfinite(value) else None
+
+
+def clip_saliency(run: Run, split: str, saliency: Saliency | None, clip_id: str) -> dict[str, Any]:
+    """What a page draws of a clip's saliency.
+
+    Returns:
+        `{"empty": sentence}` where there is none. Else `target` (class name), and for each of "pose" and "rgb" that
+        there is `frames` (sampled frames, each once, increasing), `values` (per frame one number a joint, or G x G
+        parts of the picture row by row: 255 times what `scaled` gives) and `time` (per frame the sum of all its values,
+        nats). `size` is G.
+    """
+    if saliency is None and run.scores_only:
+        return {
+            "empty": f"{run.name} was made of scores: it has no network whose decisions could be explained."
+        }
+    if saliency is None:
+        return {
+            "empty": f"Nothing of {run.name} is explained yet: run `mgkit explain {run.root} --split {split}`."
+        }
+    if clip_id not in saliency:
+        command = f"mgkit explain {run.root} --split {split} --clip {clip_id}"
+        return {"empty": f"Clip {clip_id} is not among the {len(saliency):,} explained: run `{command}`."}
+    found = saliency.clip(clip_id)
+    answer: dict[str, Any] = {"target": run.classes.names[found.target]}
+    for name, values, frames in (
+        ("pose", found.joints, found.pose_frames),
+        ("rgb", found.maps, found.rgb_frames),
+    ):
+        if values is None or frames is None:
+            continue
+        flat = values.reshape(len(values), -1)
+        answer[name] = {
+            "frames": frames.tolist(),
+            "values": np.rint(255 * scaled(flat)).astype(int).tolist(),
+            "time": [round(float(value), 5) for value in flat.sum(1)],
+        }
+        if name == "rgb":
+            answer[name]["size"] = int(values.shape[1])
+    return answer
+
+
+GROUPS = ("left", "middle", "right")
+# Input settings that a recorded recipe leaves out where they are the usual ones.
+LATER = ("network", "stream", "persons", "rotation", "scaling")
+
+
+class View(NamedTuple):
+    """One of the test views of a clip: `number`, from 0, of so many. Mirrored twins see the same frames."""
+
+    number: int = 0
+    of: int = 1
+
+
+MIDDLE = View()
+
+
+def recorded_inputs(recipe: Mapping[str, Any]) -> InputSpec | None:
+    """The input specification in a recipe of a run, or None where it does not say all of it (an imported run).
+
+    Raises:
+        MgkitError: the recorded values contradict each other.
+    """
+    names = [field.name for field in fields(InputSpec)]
+    if any(name not in recipe and name not in LATER for name in names):
+        return None
+    values: dict[str, Any] = {name: recipe[name] for name in names if name in recipe}
+    plain: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in values.items()
+    }
+    return InputSpec(**plain)
+
+
+def sampled(spec: InputSpec, length: int, view: View = MIDDLE) -> dict[str, npt.NDArray[np.int64]]:
+    """Per pathway the frames of a clip of `length` frames that a test view shows it, in order, with repeats."""
+    return view_times(spec, length, (view.number + 0.5) / view.of)
+
+
+def seen_heatmaps(clips: Clips, clip_id: str, spec: InputSpec, view: View = MIDDLE) -> npt.NDArray[np.uint8]:
+    """The heatmaps that the pose pathway gets, as the maximum over the left, the middle and the right ones.
+
+    Returns:
+        (3, T, S, S) uint8, 255 = 1: the groups in the order of `GROUPS`, T = `spec.pose_frames`, S =
+        `spec.heatmap_size`. The maximum over the groups is that over all joints (or limbs).
+    """
+    from mgkit.data.batches.dataset import ClipDataset, batch_inputs, collate
+
+    alone = replace(spec, pathways=("pose",))
+    dataset = ClipDataset(clips.select([clip_id]), alone, training=False, views=view.of)
+    maps = batch_inputs(collate([dataset[0, 0, view.number]]), alone, clips.skeleton)["pose"][0].numpy()
+    sides = np.array(_channel_sides(clips.skeleton, spec.heatmap))
+    grouped = np.zeros((len(GROUPS), *maps.shape[1:]), np.float32)
+    for group, name in zip(grouped, GROUPS, strict=True):
+        if (sides == name).any():
+            group[:] = maps[sides == name].max(0)
+    return np.rint(255 * grouped).astype(np.uint8)
+
+
+def checked_view(number: int | None, count: int) -> View:
+    """The view asked for, by default the one in the middle; one that does not exist raises a `MgkitError`."""
+    if number is None:
+        return View(count // 2, count)
+    if not 0 <= number < count:
+        raise MgkitError(f"there is no test view {number}: the clips were tested with {count} views, from 0.")
+    return View(number, count)
+
+
+def _channel_sides(skeleton: Skeleton, heatmap: str) -> tuple[str, ...]:
+    return skeleton.edge_sides if heatmap == "limb" else skeleton.sides
+
+
+if TYPE_CHECKING:  # it needs torch, which clips without heatmaps do without
+    from mgkit.data.batches.dataset import InputSpec
+
+NEIGHBOURS = {"nearest_correct": "nearest correct clip", "exemplar": "class exemplar"}
+
+
+class Panels:
+    """Makes a panel of a clip: of clips alone, or with what a run says about it.
+
+    Args:
+        clips: the clips.
+        run: a run on them, or None.
+        split: the evaluated split of the run.
+        pathway: the output that decides what is correct and near; None = fused, or the only one.
+        inputs: what a network is fed; by default what the recipe of the run records.
+        view: which test view's sampling, from 0; by default the one in the middle.
+        quality, limit: see `pack_clip`.
+        cache: bytes of packed clips that are kept.
+
+    Raises:
+        MgkitError: the run has no such split or output, was tested with fewer views, or is over other classes.
+    """
+
+    def __init__(
+        self,
+        clips: Clips,
+        run: Run | None,
+        *,
+        split: str,
+        pathway: str | None,
+        inputs: InputSpec | None,
+        view: int | None,
+        quality: int,
+        limit: int,
+        cache: int,
+    ) -> None:
+        self.clips, self.run, self.split, self.pathway = clips, run, split, pathway
+        self.predictions: Predictions | None = None
+        views = 1
+        if run is not None:
+            if run.classes.names != clips.classes.names:
+                odd = sorted(set(run.classes.names) ^ set(clips.classes.names))
+                raise MgkitError(
+                    f"{run.root} and {clips.root} are over different classes ({some(odd) or 'another order'}): open "
+                    "the clips that the run was made from."
+                )
+            self.predictions = run.predictions(split)
+            self.predictions.scores(pathway)  # an unknown output is refused here, by name
+            views = int(run.test_settings(split).get("views", 1))
+        self.view = checked_view(view, views)
+        self._inputs, self._quality, self._limit = inputs, quality, limit
+        self._cache = PackCache(cache)
+        self._saliency: tuple[int, Saliency] | None = None  # when the file was written, and what is in it
+
+    @property
+    def pathways(self) -> tuple[str, ...]:
+        """Of which it is known what they are fed."""
+        return () if self._spec is None else tuple(self._spec.pathways)
+
+    @property
+    def heatmapped(self) -> bool:
+        """Whether the network is fed heatmaps, and not the key-points themselves or frames alone."""
+        return self._spec is not None and "pose" in self._spec.pathways and not self._spec.keypoints
+
+    def __contains__(self, clip_id: object) -> bool:
+        return clip_id in self._ids
+
+    def panel(
+        self, clip_id: str, *, heat: bool, saliency: bool = False
+    ) -> tuple[dict[str, Any], list[Packed]]:
+        """One clip.
+
+        Returns:
+            `clip` (see `pack_clip`), `caption` and `verdict` (see `evidence`), `sampled` (per pathway the frames that a
+            test view shows it), `heat` (`width`, `height`, `count`, `kind`, or None) and `saliency` (see `explained`,
+            or None); and the bytes: frames and key-points, then the heatmaps if there are any.
+        """
+        frames = self._cache.get(
+            clip_id, lambda: pack_clip(self.clips, clip_id, quality=self._quality, limit=self._limit)
+        )
+        packed = [frames]
+        panel: dict[str, Any] = {
+            "clip": frames.meta,
+            "caption": caption(self.clips, clip_id),
+            "verdict": None,
+            "sampled": {},
+            "heat": None,
+            "saliency": self._explained(clip_id) if saliency else None,
+        }
+        if self.predictions is not None:
+            panel["verdict"] = verdict(self.predictions, self.clips.classes.names, clip_id)
+        spec = self._spec
+        if spec is not None:
+            times = sampled(spec, frames.meta["total"], self.view)
+            panel["sampled"] = {name: times[name].tolist() for name in self.pathways}
+            if heat and self.heatmapped and frames.meta["pose"] is not None:
+                maps = self._cache.get(
+                    (clip_id, "heat"),
+                    lambda: pack_heatmaps(seen_heatmaps(self.clips, clip_id, spec, self.view)),
+                )
+                panel["heat"] = {**maps.meta, "kind": spec.heatmap}
+                packed.append(maps)
+        return panel, packed
+
+    def second(self, clip_id: str, compare: str) -> tuple[str, str]:
+        """The clip to put beside a clip, and how the two are related.
+
+        Raises:
+            MgkitError: there is no such clip, or not enough in the run to find it; the message says what is missing.
+        """
+        if compare not in NEIGHBOURS:
+            self.clips.row(compare)
+            return compare, "chosen clip"
+        if self.predictions is None:
+            raise MgkitError(f"{compare!r} needs a run with predictions: give a run instead of clips.")
+        if compare == "nearest_correct":
+            found = nearest_correct(self.predictions, self._embeddings, clip_id, self.pathway)
+            return found.clip_id, f"nearest correct clip, at distance {found.distance:.2f}"
+        found = exemplar(self.predictions, clip_id, self.pathway)
+        return found.clip_id, f"class exemplar, at distance {found.distance:.2f} from the prototype"
+
+    def saliency(self) -> Saliency | None:
+        """What was explained of the split, read again where the file has changed; None without a run or a file.
+
+        Raises:
+            MgkitError: the file cannot be used, or is of other joints than the clips, or of other weights or clips
+                than the predictions beside it: a training that went on was tested again, say.
+        """
+        if self.run is None or not self.run.has_saliency(self.split):
+            return None
+        changed = saliency_path(self.run.root, self.split).stat().st_mtime_ns
+        if self._saliency is None or self._saliency[0] != changed:
+            found = self.run.saliency(self.split)
+            if found.joints is not None and self.run.skeleton.joints != self.clips.skeleton.joints:
+                raise MgkitError(
+                    f"{self.clips.root} has other joints than {self.run.root}: open the clips that the run was made "
+                    "from, to see what was explained."
+                )
+            self._saliency = changed, found
+        made, tested = self._saliency[1].settings, self.run.test_settings(self.split)
+        unlike = [
+            key for key in ("checkpoint", "epoch", "clips") if made.get(key) != tested.get(key, made.get(key))
+        ]
+        if made.get("content") and unlike:  # only what `mg.explain` made says of which weights it is
+            raise MgkitError(
+                f"What was explained has another {some(unlike)} than what was tested: run `mgkit explain "
+                f"{self.run.root} --split {self.split} --replace`, or test again."
+            )
+        return self._saliency[1]
+
+    def _explained(self, clip_id: str) -> dict[str, Any] | None:
+        if self.run is None:
+            return None
+        try:
+            return clip_saliency(self.run, self.split, self.saliency(), clip_id)
+        except MgkitError as error:
+            return {"empty": str(error)}
+
+    @cached_property
+    def _ids(self) -> frozenset[str]:
+        return frozenset(self.clips.ids)
+
+    @cached_property
+    def _spec(self) -> InputSpec | None:
+        if self._inputs is not None or self.run is None:
+            return self._inputs
+        return recorded_inputs(self.run.recipe)
+
+    @cached_property
+    def _embeddings(self) -> Embeddings:
+        assert self.run is not None
+        return self.run.embeddings(self.split)

@@ -1,0 +1,147 @@
+"""The form for review notes: tags, the class that is right, free text, saved beside the run at every change."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import traitlets
+
+from mgkit.data.splits import TAGS
+from mgkit.errors import MgkitError, some
+from mgkit.results.run.folder import Run
+from mgkit.results.run.review import Change, Note, Notes
+from mgkit.views.widgets.shared.base import RunWidget, source
+from mgkit.views.widgets.shared.selection import Selection
+
+
+class ReviewForm(RunWidget):
+    """The note of the clip in focus, written to `review.csv` of the run as soon as it changes.
+
+    Keys 1 to 4 set and unset the tags, t goes to the text. What cannot be saved is told of, kept, and saved together
+    with the next change, or by the button that then appears.
+
+    Args:
+        run: a run.
+        split: the split whose clips are looked at.
+        selection: shared with other views; by default one of its own.
+
+    Attributes:
+        notes: what is in the file, see `mgkit.results.run.review`.
+        changes: counts the changes that were made here or found in the file; observe it to hear of them.
+    """
+
+    _esm = source("shared/common.js", "shared/keys.js", "review/form.js")
+    _css = source("shared/widgets.css", "review/review.css")
+    tags: traitlets.List[Any] = traitlets.List(list(TAGS)).tag(sync=True)
+    names: traitlets.List[Any] = traitlets.List().tag(sync=True)  # of the classes
+    changes = traitlets.Int(0)
+
+    def __init__(self, run: Run, split: str = "test", *, selection: Selection | None = None) -> None:
+        self.trouble = ""
+        self._unsaved: list[Change] = []
+        self.notes: Notes | None = None
+        self._read(run)
+        super().__init__(run, run.predictions(split), split, selection, names=list(run.classes.names))
+
+    @property
+    def unsaved(self) -> list[str]:
+        """Clips whose last changes are not in the file yet."""
+        return list(dict.fromkeys(change.clip_id for change in self._unsaved))
+
+    @property
+    def shown(self) -> dict[str, Note]:
+        """All notes, with the changes that are not saved yet."""
+        notes = dict(self.notes or {})
+        for change in self._unsaved:
+            note = change.of(notes.get(change.clip_id))
+            notes.pop(change.clip_id, None)
+            if note:
+                notes[change.clip_id] = note
+        return notes
+
+    def close(self) -> None:
+        """Take the form off the page, after a last try to save; what then is not in the file is warned of, and lost."""
+        if self._unsaved:
+            self.save()
+        if self._unsaved:
+            warnings.warn(f"notes on {some(self.unsaved)} are not saved: {self.trouble}", stacklevel=2)
+            self._unsaved.clear()
+        super().close()
+
+    def change(self, change: Change) -> None:
+        """Make a change, and save it with everything that is not saved yet."""
+        self._unsaved.append(change)
+        self.save()
+
+    def save(self) -> None:
+        """Save what is not saved yet; where that fails `trouble` says why, and nothing is lost."""
+        if self._read(self.run) and self._unsaved:
+            assert self.notes is not None
+            try:
+                self.notes.change(*self._unsaved)
+            except MgkitError as error:
+                self.trouble = str(error)
+            else:
+                self._unsaved.clear()
+        self.changes += 1
+        self._show(self.selection.state)
+
+    def _read(self, run: Run) -> bool:
+        """Look at the file; whether that went well."""
+        try:
+            if self.notes is None:
+                self.notes = run.notes()
+            elif self.notes.refresh():
+                self.changes += 1  # somebody else's: another explorer, another notebook, a person in the file
+        except MgkitError as error:
+            self.trouble = str(error)
+            return False
+        if not self._unsaved:
+            self.trouble = ""
+        return True
+
+    def _marks(self, rows: npt.NDArray[np.int64], focus: int | None) -> dict[str, Any]:
+        row = focus if focus is not None else int(rows[0]) if len(rows) else None
+        if self._read(self.run):
+            self.trouble = self.trouble if self._unsaved else ""
+        shown = self.shown
+        clip_id = None if row is None else self.predictions.clip_ids[row]
+        note = Note("", "") if clip_id is None else shown.get(clip_id, Note(clip_id, self.split))
+        return {
+            "clip": clip_id,
+            "true": None if row is None else self.run.classes.names[self.predictions.labels[row]],
+            "note": {
+                "tags": list(note.tags),
+                "label": note.label,
+                "text": note.text,
+                "updated": note.updated,
+            },
+            "saved": clip_id not in self.unsaved,
+            "unsaved": len(self.unsaved),
+            "noted": len(shown),
+            "trouble": self.trouble,
+        }
+
+    def _act(self, act: str, content: dict[str, Any]) -> None:
+        if act == "save":
+            self.save()
+        elif act == "note":
+            clip_id = content.get("clip_id")
+            if not isinstance(clip_id, str) or clip_id not in self._row:
+                raise MgkitError(f"the page sent a note on clip {clip_id!r}, which is not in {self.split}.")
+            tag, label, text = content.get("tag"), content.get("label"), content.get("text")
+            words = all(
+                isinstance(content.get(key), str | None) for key in ("tag", "label", "text", "before")
+            )
+            if not words or (tag and tag not in TAGS) or (label and label not in self.run.classes.names):
+                raise MgkitError(f"the page sent {content}, which is no note.")
+            on = content.get("on") is True
+            self.change(
+                Change(
+                    clip_id, self.split, (tag,) if tag and on else (), (tag,) if tag and not on else (),
+                    label, text, content.get("before") or "",
+                )
+            )  # fmt: skip

@@ -1,0 +1,143 @@
+"""The list of what was noted: every clip with a note, the latest first, to click on and to take away as CSV."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Mapping
+from typing import Any
+
+import anywidget
+import numpy as np
+import numpy.typing as npt
+import traitlets
+
+from mgkit.data.splits import TAGS
+from mgkit.errors import MgkitError
+from mgkit.results.run.folder import Run
+from mgkit.results.run.review import Note, Notes, as_csv
+from mgkit.views.figures.style import PaperFigure
+from mgkit.views.widgets.shared.base import RunWidget, source
+from mgkit.views.widgets.shared.selection import Selection
+
+LISTED = 200  # clips at most in the page; the file holds all of them
+
+
+class ReviewList(RunWidget):
+    """The review notes of a run as a list. A click shows the noted clips of the split, that one in focus.
+
+    Args:
+        run: a run.
+        split: the split whose clips can be shown; notes on other splits are listed as well.
+        selection: shared with other views; by default one of its own.
+        notes: the notes, by clip id, as somebody else keeps them (`show`); by default those in the file, which is
+            looked at again whenever the selection changes, or by `refresh`.
+    """
+
+    _esm = source("shared/common.js", "review/list.js")
+    _css = source("shared/widgets.css", "review/review.css")
+    # "rows" of "count" noted clips, "tags": how many have each, "file", "trouble": why there are none.
+    listed = traitlets.Dict().tag(sync=True)
+
+    def __init__(
+        self,
+        run: Run,
+        split: str = "test",
+        *,
+        selection: Selection | None = None,
+        notes: Mapping[str, Note] | None = None,
+    ) -> None:
+        self._given = notes
+        self._file: Notes | None = None
+        predictions = run.predictions(split)
+        self._said = predictions.predicted(predictions.best)
+        super().__init__(run, predictions, split, selection)
+
+    @property
+    def notes(self) -> Mapping[str, Note]:
+        """What is listed, by clip id.
+
+        Raises:
+            MgkitError: the file cannot be read.
+        """
+        if self._given is not None:
+            return self._given
+        if self._file is None:
+            self._file = self.run.notes()
+        else:
+            self._file.refresh()
+        return self._file
+
+    def show(self, notes: Mapping[str, Note]) -> None:
+        """List these notes."""
+        self._given = notes
+        self.refresh()
+
+    def refresh(self) -> None:
+        """List what the notes say now."""
+        self._show(self.selection.state)
+
+    def to_figure(self, *, venue: str = "cvpr", columns: int | None = None) -> PaperFigure:
+        """Notes are no figure: raises a `MgkitError` that names the way to a table."""
+        raise MgkitError("review notes are no figure: run.notes().save(path) writes them as CSV.")
+
+    # -----------------------------------------------------------------------------------------------------------------
+
+    def _latest(self) -> list[Note]:
+        return sorted(self.notes.values(), key=lambda note: (note.updated, note.clip_id), reverse=True)
+
+    def _marks(self, rows: npt.NDArray[np.int64], focus: int | None) -> dict[str, Any]:
+        try:
+            notes, trouble = self._latest(), ""
+        except MgkitError as error:
+            notes, trouble = [], str(error)
+        self.listed = {
+            "rows": [self._item(note) for note in notes[:LISTED]],
+            "count": len(notes),
+            "tags": [[tag, count] for tag in TAGS if (count := sum(tag in note.tags for note in notes))],
+            "file": (self.run.root / "review.csv").as_posix(),
+            "trouble": trouble,
+        }
+        return {}
+
+    def _item(self, note: Note) -> dict[str, Any]:
+        row, names = self._row.get(note.clip_id), self.run.classes.names
+        item: dict[str, Any] = {
+            "id": note.clip_id, "split": note.split, "tags": list(note.tags), "label": note.label, "text": note.text,
+            "here": row is not None,
+        }  # fmt: skip
+        if row is not None:
+            item |= {"true": names[self.predictions.labels[row]], "said": names[self._said[row]]}
+        return item
+
+    def _act(self, act: str, content: dict[str, Any]) -> None:
+        if act == "show":
+            clip_id = content.get("clip_id")
+            ids = [note.clip_id for note in self._latest() if note.clip_id in self._row]
+            if clip_id in ids:
+                self.selection.set(ids, focus=clip_id, description="noted clips", source=type(self).__name__)
+        elif act == "csv":
+            try:
+                text = as_csv(self.notes.values())
+            except MgkitError:
+                self.refresh()  # which says why there is none
+            else:
+                self.send({"csv": text, "name": f"review_{self.run.name}.csv"})
+
+    def _repr_mimebundle_(self, **options: Any) -> Any:
+        """The list, and for places without widgets a table of it."""
+        bundle: Any = anywidget.AnyWidget._repr_mimebundle_(self, **options)
+        data = bundle[0] if isinstance(bundle, tuple) else bundle
+        if data is not None:
+            data["text/plain"] = f"ReviewList({self.listed['count']} clips noted in {self.listed['file']})"
+            cells = "".join(
+                "<tr>" + "".join(f"<td>{html.escape(str(value))}</td>" for value in values) + "</tr>"
+                for values in (
+                    (row["id"], row["split"], ", ".join(row["tags"]), row["label"], row["text"])
+                    for row in self.listed["rows"]
+                )
+            )
+            data["text/html"] = (
+                f"<p><em>{html.escape(data['text/plain'])}: here is no kernel with widgets to click in. Run the cell "
+                f"in JupyterLab, VS Code or Colab.</em></p><table>{cells}</table>"
+            )
+        return bundle

@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mgkit.data.clips import write_clip_folder
+from mgkit.data.report import report_table
+from mgkit.errors import MgkitError
+from tests.tiny import CLASSES, TRIANGLE, tiny_clips, tiny_pose, tiny_row
+
+
+def test_tables_of_a_small_set(tmp_path: Path) -> None:
+    rows = [
+        tiny_row("a", 0, frames=10),
+        tiny_row("b", 0, frames=31, subject="S2"),
+        tiny_row("c", 0, frames=32, split="test", subject="S10"),
+        tiny_row("d", 2, frames=100, persons=0, subject="S2"),
+        tiny_row("e", 2, frames=4, persons=2, subject=""),
+    ]
+    poses = [tiny_pose(0, i, row["frames"]) for i, row in enumerate(rows)]
+    poses[4] = np.concatenate([poses[4], np.full_like(poses[4], np.nan)])
+    poses[1][0, :, 2] = np.nan
+    poses[0][0, 0] = np.nan
+    stored = [pose if row["persons"] else None for pose, row in zip(poses, rows, strict=True)]
+    clips = write_clip_folder(tmp_path, rows, stored, CLASSES, TRIANGLE)
+    summary = clips.summary()
+    assert summary.classes.loc["red still"].tolist() == [1, 2, 3, 10, 31, 32]
+    assert list(summary.classes) == ["test", "train", "all", "min frames", "median frames", "max frames"]
+    assert summary.classes["all"].tolist() == [3, 0, 2, 0]
+    assert summary.classes.loc["red moving", "max frames":].isna().all()
+    assert summary.lengths.loc["train"].tolist() == [4, 4, 20.5, 100, 75.0]
+    assert summary.lengths.loc["all", "below 32 (%)"] == 60
+    missing = clips.missing_joints()
+    assert list(missing) == ["S1", "S2", "S10", "not known"]
+    assert missing["S1"].tolist() == [10, 10, 10]
+    assert missing["S2"].tolist() == [0, 0, 100]
+    assert missing["not known"].tolist() == [50, 50, 50]
+    assert clips.missing_joints(None).loc["top", "all"] == pytest.approx(100 * (1 + 4) / (10 + 31 + 32 + 8))
+    assert list(clips.missing_joints("class")) == ["red still", "blue still"]
+    assert list(summary.joints) == ["test", "train", "all"]
+    for text in (repr(summary), summary._repr_html_()):
+        assert "below 32 (%)" in text
+        assert "right_foot" in text
+    with pytest.raises(MgkitError, match="by is 'age': use one of subject"):
+        clips.missing_joints("age")
+
+
+def test_without_poses_there_are_no_joints(tmp_path: Path) -> None:
+    clips = write_clip_folder(tmp_path, [tiny_row("a", 0, persons=0)], [None], CLASSES, TRIANGLE)
+    assert clips.summary().joints.empty
+    assert "not seen" not in repr(clips.summary())
+    with pytest.raises(MgkitError, match="has a pose"):
+        clips.missing_joints()
+
+
+def test_the_report_puts_what_is_left_out_on_top(tmp_path: Path) -> None:
+    report = [{"what": "lengths differ", "clip_id": f"c{i}", "detail": "the same"} for i in range(5)]
+    report.append({"what": "same subject", "clip_id": "", "detail": "S1"})
+    report.append({"what": "left out: end before start", "clip_id": "x", "detail": "a.csv, row 3"})
+    table = report_table(report)
+    assert table["what"].tolist() == ["left out: end before start", "same subject", "lengths differ"]
+    assert table["how many"].tolist() == [1, 1, 5]
+    assert table.loc[2, "clips"] == "c0, c1, c2 and 2 more"
+    assert table.loc[2, "detail"] == "the same"
+    assert report_table([]).empty
+    assert tiny_clips(tmp_path, counts={"train": 1}, videos=False).report_table().empty
+
+
+def test_an_empty_selection_has_no_summary_and_no_folds(tmp_path: Path) -> None:
+    clips = tiny_clips(tmp_path / "clips")
+    for ask in (clips.select([]).summary, lambda: clips.select([]).folds(2)):
+        with pytest.raises(MgkitError, match="no clips in this selection"):
+            ask()
+    one = clips.select(clips.ids[:1])
+    assert one.summary().lengths.loc["all", "clips"] == 1
+    with pytest.raises(MgkitError, match="all clips have one subject"):
+        one.folds(2, splits=one.splits)
+
+
+def test_a_split_that_is_named_all(tmp_path: Path) -> None:
+    clips = tiny_clips(tmp_path, counts={"all": 2}, videos=False)
+    joints = clips.summary().joints
+    assert list(joints) == ["all"]
+    assert joints.index.tolist() == list(TRIANGLE.joints)

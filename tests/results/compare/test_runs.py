@@ -1,0 +1,154 @@
+from __future__ import annotations
+
+import json
+import shutil
+from math import comb
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from mgkit.data.clips import Classes
+from mgkit.errors import MgkitError
+from mgkit.results.compare.runs import compare_runs, differing_settings
+from mgkit.results.run.folder import Run, load_run
+from mgkit.results.scores.scores import import_scores
+from mgkit.results.stats.metrics import evaluate
+from mgkit.results.stats.significance import holm, paired
+from tests.results.fake_run import fake_clips, fake_run
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Run]:
+    root = tmp_path_factory.mktemp("compare")
+    clips = fake_clips(root / "clips", 4, 10)
+    return [fake_run(root / f"run{i}", clips, epochs=1, splits=("test",), seed=i) for i in range(3)]
+
+
+def changed(run: Run, root: Path, recipe: dict[str, object] | None = None, **settings: object) -> Run:
+    """A copy of a run with other settings."""
+    shutil.copytree(run.root, root)
+    path = root / "config.json"
+    config = json.loads(path.read_text(encoding="utf-8"))
+    config["recipe"] |= recipe or {}
+    config["settings"] |= settings
+    path.write_text(json.dumps(config), encoding="utf-8")
+    return load_run(root)
+
+
+def scores(root: Path, ids: list[str], labels: list[int], names: tuple[str, ...] = ("a", "b")) -> Run:
+    return import_scores(
+        root, clip_ids=ids, labels=labels, probabilities={"fused": np.eye(len(names))[labels]},
+        classes=Classes(names), name=root.name,
+    )  # fmt: skip
+
+
+def by_hand(fixed: int, broken: int) -> tuple[float, float]:
+    """Exact and mid-p by adding up the binomial."""
+    n, least = fixed + broken, min(fixed, broken)
+    below = sum(comb(n, k) for k in range(least + 1)) / 2**n
+    return min(1.0, 2 * below), 2 * below - comb(n, least) / 2**n
+
+
+@pytest.mark.parametrize("fixed, broken", [(5, 1), (0, 6), (4, 4), (1, 0), (12, 3)])
+def test_mcnemar_by_hand(fixed: int, broken: int) -> None:
+    ours = [True] * fixed + [False] * broken + [True] * 3 + [False] * 2
+    theirs = [False] * fixed + [True] * broken + [True] * 3 + [False] * 2
+    found = paired(ours, theirs)
+    assert (found.right, found.fixed, found.broken, found.wrong) == (3, fixed, broken, 2)
+    assert (found.p_exact, found.p_mid) == pytest.approx(by_hand(fixed, broken))
+    assert found.clips == len(ours)
+
+
+def test_equal_runs_are_no_evidence_and_odd_shapes_are_refused() -> None:
+    assert (paired([True], [True]).p_exact, paired([False], [False]).p_mid) == (1, 1)
+    with pytest.raises(MgkitError, match="of the same clips"):
+        paired([True], [True, False])
+
+
+def test_the_table_joins_by_clip_id(runs: list[Run]) -> None:
+    table = compare_runs(runs)
+    assert table.index.tolist() == ["run0", "run1", "run2"]
+    first = runs[0].predictions().correct()
+    right = dict(zip(runs[0].predictions().clip_ids, first, strict=True))
+    for run in runs[1:]:
+        row, theirs = table.loc[run.name], run.predictions()
+        pairs = [(hit, right[i]) for i, hit in zip(theirs.clip_ids, theirs.correct(), strict=True)]
+        assert row["fixed"] == sum(a and not b for a, b in pairs)
+        assert row["broken"] == sum(b and not a for a, b in pairs)
+        assert row["top1"] == evaluate(run).loc["fused", "top1"]
+        assert row["gain"] == pytest.approx((row["fixed"] - row["broken"]) / row["clips"])
+        assert row["p"] == pytest.approx(by_hand(int(row["fixed"]), int(row["broken"]))[1])
+        assert row["gain_low"] <= row["gain"] <= row["gain_high"]
+        assert row["interval_over"] == "subjects"
+    assert table["p_holm"].tolist()[1:] == pytest.approx(holm(table["p"].tolist()[1:]))
+    assert pd.isna(table.loc["run0", "gain"])
+    pd.testing.assert_frame_equal(table, compare_runs([str(run.root) for run in runs]))
+    other = compare_runs(runs, baseline="run1", output="rgb")
+    assert pd.isna(other.loc["run1", "gain"])
+    assert other.loc["run0", "output"] == "rgb"
+
+
+def test_only_settings_that_differ_are_shown(runs: list[Run], tmp_path: Path) -> None:
+    stage = {"pathways": ["rgb"], "epochs": 5, "stages": []}
+    a = changed(runs[0], tmp_path / "a", {"stages": [stage]}, seed=0)
+    b = changed(runs[1], tmp_path / "b", {"stages": [{**stage, "epochs": 7}], "epochs": 9}, seed=1)
+    assert differing_settings([a, b]) == [
+        {"recipe.epochs": "1", "recipe.stages.rgb.epochs": "5"},
+        {"recipe.epochs": "9", "recipe.stages.rgb.epochs": "7"},
+    ]
+    c = changed(runs[2], tmp_path / "c", {"stages": []}, seed=2)
+    assert differing_settings([a, c]) == [{"recipe.stages": "rgb"}, {"recipe.stages": "none"}]
+    table = compare_runs([a, b])
+    assert table["seeds"].tolist() == ["0", "1"]
+    assert "recipe.learning_rate" not in table
+
+
+def test_seeds_are_grouped(runs: list[Run], tmp_path: Path) -> None:
+    ours = [changed(runs[i], tmp_path / f"seed{i}" / "ours", seed=i) for i in range(2)]
+    theirs = [changed(runs[2 - i], tmp_path / f"seed{i}" / "theirs", {"epochs": 4}, seed=i) for i in range(2)]
+    table = compare_runs([*ours, *theirs], group_seeds=True)
+    assert table.index.tolist() == ["ours", "theirs"]
+    assert table["seeds"].tolist() == ["0, 1", "0, 1"]
+    each = [evaluate(run).loc["fused", "top1"] for run in ours]
+    assert table.loc["ours", "top1"] == pytest.approx(np.mean(each))
+    assert table.loc["ours", "top1_spread"] == pytest.approx(np.std(each, ddof=1))
+    assert table.loc["theirs", "test"] == "t over seeds"
+    uneven = compare_runs([*ours, theirs[0]], group_seeds=True, clips=runs[0].clips())
+    assert uneven["test"].tolist()[1] == "bootstrap over subjects"
+    twice = changed(runs[2], tmp_path / "again", seed=0)
+    with pytest.raises(MgkitError, match="same settings and seeds"):
+        compare_runs([*ours, twice], group_seeds=True)
+
+
+def test_runs_that_cannot_be_compared_are_named(runs: list[Run], tmp_path: Path) -> None:
+    ids = [f"c{i}" for i in range(4)]
+    base = scores(tmp_path / "base", ids, [0, 1, 0, 1])
+    for other, message in (
+        (scores(tmp_path / "clips", ["c0", "c1", "c2", "x9"], [0, 1, 0, 1]), "only one has c3, x9"),
+        (scores(tmp_path / "labels", ids, [0, 1, 1, 1]), "true class of c2"),
+        (scores(tmp_path / "classes", ids, [0, 1, 0, 1], ("a", "z")), r"different classes \(b, z\)"),
+    ):
+        with pytest.raises(MgkitError, match=message):
+            compare_runs([base, other])
+    with pytest.raises(MgkitError, match="give two or more"):
+        compare_runs([base])
+    with pytest.raises(MgkitError, match="more than once"):
+        compare_runs([base, base])
+    with pytest.raises(MgkitError, match="none of the runs"):
+        compare_runs(runs, baseline="elsewhere")
+
+
+def test_without_subjects_the_interval_says_so(tmp_path: Path) -> None:
+    ids = [f"c{i}" for i in range(4)]
+    one, other = (scores(tmp_path / name, ids, [0, 1, 0, 1]) for name in ("a", "b"))
+    table = compare_runs([one, other])
+    assert table["interval_over"].tolist()[1] == "clips"
+    assert table["p"].tolist()[1] == 1
+
+
+def test_one_run_or_a_path_is_no_list(runs: list[Run]) -> None:
+    for one in (runs[0], runs[0].root, str(runs[0].root)):
+        with pytest.raises(MgkitError, match=r"compare_runs takes a list"):
+            compare_runs(one)  # type: ignore[arg-type]

@@ -1,0 +1,188 @@
+"""What a venue refuses, for every public figure of a run, with long names, 2 and 52 classes."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.text import Text
+
+from mgkit.data.clips import Classes
+from mgkit.results.compare.methods import method_table
+from mgkit.results.run.extras import write_saliency
+from mgkit.results.run.folder import Run, load_run
+from mgkit.results.scores.calibration import scores_of, temper
+from mgkit.views import figures
+from mgkit.views.figures import style
+from mgkit.views.figures.style import VENUES, PaperFigure
+from tests.results.fake_run import fake_clips, fake_frames, fake_run
+from tests.results.run.test_extras import made
+from tests.views.figures.test_figures import content
+
+pytestmark = pytest.mark.usefixtures("flat")
+
+LONG = "an exceedingly long name of a gesture that nobody would ever read to its very end, not even number"
+CLASSES = {
+    "2 classes": Classes(("touch face", "illustrative (non-micro-gesture)")),
+    "9 long names": Classes(
+        tuple(f"{LONG} {k}" for k in range(9)), ("upper body and both arms",) * 4 + ("head",) * 5
+    ),
+    "52 classes": Classes(tuple(f"gesture of quite some length {k}" for k in range(52)), tuple("abcd") * 13),
+}
+
+RERUN = (
+    "9 long names",
+    "cvpr",
+)  # each figure is drawn again here: drawing is dear, and is the same elsewhere
+
+
+def ablation(run: Run, **size: object) -> PaperFigure:
+    names = run.classes.names
+    table = pd.DataFrame(
+        {
+            "seeds": 5,
+            "top1": 0.7,
+            "top1_low": 0.6,
+            "top1_high": 0.8,
+            "above_gain": 0.02,
+            "above_p_holm": 0.01,
+        },
+        index=pd.Index(names, name="row"),
+    )
+    return figures.ablation(table, **size)  # type: ignore[arg-type]
+
+
+def seeds(run: Run, **size: object) -> PaperFigure:
+    return figures.training_curves([run, load_run(run.root.with_name("second"))], **size)  # type: ignore[arg-type]
+
+
+def settings(run: Run, **size: object) -> PaperFigure:
+    return figures.training_curves(dict.fromkeys(run.classes.names[:10], run), **size)  # type: ignore[arg-type]
+
+
+def strip(run: Run, **size: object) -> PaperFigure:
+    clips = run.clips()
+    clip_id = run.predictions().clip_ids[0]
+    return figures.film_strip(clips, clip_id, 3, saliency=run.saliency("test"), **size)  # type: ignore[arg-type]
+
+
+def difference(run: Run, **size: object) -> PaperFigure:
+    return figures.confusion(run, other=load_run(run.root.with_name("second")), **size)  # type: ignore[arg-type]
+
+
+def comparison(run: Run, **size: object) -> PaperFigure:
+    return figures.run_comparison(run, load_run(run.root.with_name("second")), **size)  # type: ignore[arg-type]
+
+
+def reliabilities(run: Run, **size: object) -> PaperFigure:
+    systems = {LONG: run, "tempered": temper(scores_of(run), 0.5)}
+    return figures.reliability(systems, adaptive=True, **size)  # type: ignore[arg-type]
+
+
+def compared_methods(run: Run, **size: object) -> PaperFigure:
+    table = method_table(
+        [run, load_run(run.root.with_name("second"))], names=[LONG, "other"], published=True, draws=20
+    )
+    return figures.methods(table, **size)  # type: ignore[arg-type]
+
+
+FIGURES: dict[str, Callable[..., PaperFigure]] = {
+    "confusion": figures.confusion,
+    "confusion of two runs": difference,
+    "class_accuracy": figures.class_accuracy,
+    "training_curves": figures.training_curves,
+    "training_curves of seeds": seeds,
+    "training_curves of settings": settings,
+    "prototype_map": figures.prototype_map,
+    "prototype_similarity": figures.prototype_similarity,
+    "ablation": ablation,
+    "run_comparison": comparison,
+    "joint_importance": figures.joint_importance,
+    "film_strip": strip,
+    "methods": compared_methods,
+    "reliability": figures.reliability,
+    "reliability of two": reliabilities,
+}
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Run]:
+    out: dict[str, Run] = {}
+    for kind, classes in CLASSES.items():
+        root = tmp_path_factory.mktemp("rules")
+        clips = fake_clips(root / "clips", classes, 8, video=True)
+        out[kind] = fake_run(root / "first", clips, epochs=3, splits=("test",))
+        fake_run(root / "second", clips, epochs=3, splits=("test",), seed=1, noise=4.0)
+        ids = out[kind].predictions().clip_ids
+        targets = np.random.default_rng(0).integers(0, len(classes), len(ids))
+        write_saliency(out[kind].root, "test", made(ids, target=targets))
+    return out
+
+
+@pytest.mark.parametrize("kind", CLASSES)
+@pytest.mark.parametrize("name", FIGURES)
+def test_what_a_venue_checks(
+    runs: dict[str, Run], name: str, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("mgkit.data.video.read_frames", fake_frames)
+    # The number of draws is about p and the interval, not about the drawing.
+    monkeypatch.setattr("mgkit.views.figures.similarity.DRAWS", 20)
+    for venue, columns in (("cvpr", 1),) if kind == "52 classes" else (("cvpr", 1), ("acm", 2)):
+        figure = FIGURES[name](load_run(runs[kind].root), venue=venue, columns=columns)
+        width = VENUES[venue][columns - 1]
+        written = figure.save(tmp_path / "one")
+        pdf = written[0].read_bytes()
+        if (kind, venue) == RERUN:
+            assert figure.pdf() == pdf, "another file once it has been shown"
+            again = FIGURES[name](load_run(runs[kind].root), venue=venue, columns=columns)
+            for one, two in zip(written, again.save(tmp_path / "two"), strict=True):
+                assert one.read_bytes() == two.read_bytes(), f"another {one.suffix} on rerun"
+
+        box = re.search(rb"/MediaBox \[ ?([\d. ]+?) ?\]", pdf)
+        assert box is not None
+        page = [float(part) for part in box[1].split()]
+        assert page[2] == pytest.approx(72 * width, abs=0.01)
+        assert page[3] < 72 * 9.6, "higher than a page"
+        assert b"/Type3" not in content(pdf)
+        assert b"/FontFile2" in pdf, "fonts are embedded as TrueType (Type 42)"
+
+        with written[2].open(newline="", encoding="utf-8") as file:
+            rows = list(csv.reader(file))
+        assert len(rows) == len(figure.data) + 1 > 1
+        assert figure.figure.get_suptitle() == ""
+        assert name == "film_strip" or not any(  # it has the times above its frames
+            axes.get_title(loc) for axes in figure.figure.axes for loc in ("left", "center", "right")
+        )
+        outside(figure, monkeypatch)
+
+
+def outside(figure: PaperFigure, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every text that is drawn (not all there is: ticks beyond the limits are kept) is 6 pt or more, on the canvas."""
+    found: list[Text] = []
+    draw = Text.draw
+
+    def record(text: Text, *args: Any, **options: Any) -> None:
+        found.append(text)
+        draw(text, *args, **options)
+
+    with style.styled(), monkeypatch.context() as patch:
+        patch.setattr(Text, "draw", record)
+        figure.figure.draw_without_rendering()
+        renderer = figure.figure.canvas.get_renderer()  # type: ignore[attr-defined]
+        canvas = figure.figure.bbox
+        slack = 0.5 * figure.figure.dpi / 72  # half a point: hinting
+        told = [text for text in found if text.get_text().strip() and text.get_visible()]
+        assert told
+        for text in told:
+            assert text.get_fontsize() >= 6, text
+            box = text.get_window_extent(renderer)
+            assert box.x0 >= canvas.x0 - slack, f"{text} sticks out at the left"
+            assert box.x1 <= canvas.x1 + slack, f"{text} sticks out at the right"
+            assert box.y0 >= canvas.y0 - slack, f"{text} sticks out at the bottom"
+            assert box.y1 <= canvas.y1 + slack, f"{text} sticks out at the top"
