@@ -1,0 +1,112 @@
+"""What a CPU is set to while torch computes there: threads, and denormal numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from mgkit.data import heatmaps
+from mgkit.results.runs import Run
+from mgkit.training import device, recipes
+from mgkit.training.device import cpu_threads, flushed_denormals
+from mgkit.training.explaining import explain
+from mgkit.training.loop import train
+from tests.tiny import tiny_clips
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(params=[1, 2])
+def threads(request: pytest.FixtureRequest) -> Iterator[int]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield request.param
+    torch.set_num_threads(before)
+
+
+def kept(threads: int) -> list[bool]:
+    """Whether a denormal number comes through an operation, on each thread."""
+    shares = (torch.full((threads << 20,), 1e-39) * 1.0).view(torch.int32).view(threads, -1) != 0
+    assert all(bool(share.all()) or not bool(share.any()) for share in shares)
+    return [bool(share.all()) for share in shares]
+
+
+def test_denormals_are_flushed_on_every_thread_and_kept_again_afterwards(threads: int) -> None:
+    assert kept(threads) == [True] * threads
+    with flushed_denormals(CPU):
+        assert kept(threads) == [False] * threads
+        with flushed_denormals(CPU):  # a test within a training
+            pass
+        assert kept(threads) == [False] * threads, "the caller's setting is put back, not the default"
+    assert kept(threads) == [True] * threads
+
+    with pytest.raises(ValueError, match="stop"), flushed_denormals(CPU):
+        raise ValueError("stop")
+    assert kept(threads) == [True] * threads
+    with flushed_denormals(torch.device("cuda")):
+        assert kept(threads) == [True] * threads
+
+
+def test_a_caller_that_flushes_goes_on_to_flush() -> None:
+    torch.set_flush_denormal(True)
+    try:
+        with flushed_denormals(CPU):
+            assert kept(1) == [False]
+        assert kept(1) == [False]
+    finally:
+        torch.set_flush_denormal(False)
+
+
+def test_fewer_threads_in_the_block_are_flushed_too(threads: int) -> None:
+    with cpu_threads(CPU, workers=0):
+        assert kept(torch.get_num_threads()) == [False] * torch.get_num_threads()
+    assert torch.get_num_threads() == threads
+    assert kept(threads) == [True] * threads
+
+
+def states(run: Run) -> dict[str, torch.Tensor]:
+    """Every tensor of floats in the last checkpoint: weights, statistics, prototypes, momenta."""
+    found = {}
+
+    def search(name: str, value: Any) -> None:
+        if isinstance(value, torch.Tensor) and value.is_floating_point():
+            found[name] = value
+        elif isinstance(value, dict):
+            for key, inner in value.items():
+                search(f"{name}.{key}", inner)
+
+    search("", torch.load(run.checkpoint("last"), weights_only=False))
+    return found
+
+
+def test_neither_cut_nor_flush_changes_what_is_learnt_or_explained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clips = tiny_clips(tmp_path / "clips", videos=False)
+    recipe = recipes.pose_small(epochs=1, batch_size=12)  # one step: more would amplify any rounding
+
+    def made(name: str) -> dict[str, torch.Tensor]:
+        run = train(clips, recipe, tmp_path / name, device="cpu", workers=0, progress=False)
+        saliency = explain(run, device="cpu", workers=0, progress=False)
+        return {**states(run), "saliency": torch.from_numpy(saliency.joints).float()}
+
+    ours = made("ours")
+    assert any("momentum" in name for name in ours)
+    monkeypatch.setattr(device, "flushed_denormals", lambda _: nullcontext())
+    kept_denormals = made("kept")
+    assert ours.keys() == kept_denormals.keys()
+    for name, value in kept_denormals.items():
+        torch.testing.assert_close(ours[name], value, rtol=0, atol=1e-30)
+    monkeypatch.setattr(heatmaps, "_NEGLIGIBLE", 1e-34)
+    uncut = made("uncut")
+    for part in (".model", ".optimizer", "saliency"):
+        with_cut, without = (
+            torch.cat([value.flatten() for name, value in found.items() if name.startswith(part)])
+            for found in (ours, uncut)
+        )
+        assert (with_cut - without).norm() <= 1e-3 * without.norm(), part
