@@ -31,14 +31,14 @@ from mgkit.results.compare.runs import (
 from mgkit.results.run.extras import Cost
 from mgkit.results.run.folder import Ints, Predictions, Run, load_run
 from mgkit.results.stats.metrics import macro_f1, mean_class_accuracy, top1, wilson
-from mgkit.results.stats.resampling import METRICS, intervals
+from mgkit.results.stats.resampling import STATISTICS, intervals
 from mgkit.results.stats.significance import holm, paired, seeds_apart, subject_interval
 
 __all__ = ["MAJORITY", "method_table", "modality_of"]
 
 MAJORITY = "Always the majority"
 BEST = "best"
-_MEASURES = dict(zip(METRICS, (None, macro_f1, mean_class_accuracy), strict=True))
+_MEASURES = dict(zip(STATISTICS, (None, macro_f1, mean_class_accuracy), strict=True))
 _SYMBOLS = {"joint": "J", "limb": "L", "bone": "B", "joint_motion": "JM", "bone_motion": "BM"}
 _IMIGUE = "iMiGUE test"
 
@@ -144,7 +144,7 @@ def method_table(
     others = _published(published)
     columns = [
         "modality", "source", "tested_on", "tested_with", "seeds", "clips",
-        *(f"{name}{end}" for name in METRICS for end in ("", "_low", "_high", "_spread")), "interval_over",
+        *(f"{name}{end}" for name in STATISTICS for end in ("", "_low", "_high", "_spread")), "interval_over",
         "parameters", "flops", "clips_per_second", "measured_on",
         "against", "fixed", "broken", "gain", "gain_low", "gain_high", "test", "p",
     ]  # fmt: skip

@@ -5,7 +5,7 @@ import pytest
 from scipy import stats
 
 from mgkit.errors import MgkitError
-from mgkit.results.stats.resampling import METRICS, intervals, statistics
+from mgkit.results.stats.resampling import STATISTICS, intervals, statistics
 from mgkit.results.stats.significance import seeds_apart
 
 
@@ -69,7 +69,7 @@ def test_intervals_against_a_brute_force_bootstrap(by_person: bool) -> None:
         rows = [i for g in rng.integers(0, len(units), len(units)) for i in units[g]]
         values.append(np.mean([slow_metrics(list(true[rows]), list(one[rows]), 4) for one in said], axis=0))
     low, high = np.quantile(values, [0.025, 0.975], axis=0)
-    for i, name in enumerate(METRICS):
+    for i, name in enumerate(STATISTICS):
         # both are estimates: of 1500 draws the ends move by about a sixteenth of the width
         width = high[i] - low[i]
         assert found[name] == pytest.approx((low[i], high[i]), abs=0.15 * width)
