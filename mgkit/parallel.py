@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import multiprocessing
 import os
-import pickle
 import signal
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
-from mgkit.data.prepare.plan import Job, Made, make
 from mgkit.errors import MgkitError
 
-BATCH = 8  # clips sent to a worker at a time, where videos have few each
+Job = TypeVar("Job")
+Result = TypeVar("Result")
+Stopped = Callable[[], bool]
 
 
 def cores() -> int:
@@ -26,76 +26,68 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
-def make_all(jobs: Sequence[Job], workers: int | None) -> Iterator[tuple[Job, Made]]:
-    """Make all jobs, in any order, in this process or in several.
+def run_jobs(
+    work: Callable[[Job, Stopped], Result], jobs: Sequence[Job], workers: int | None = None
+) -> Iterator[tuple[Job, Result]]:
+    """Yield each job with `work(job, stopped)`, in any order.
 
-    Closing the generator, an interrupt or an error stops the workers at their next frame.
+    Closing the generator, an interrupt or an error stops the workers: none begins another job, and work that asks
+    `stopped()` now and then can raise `KeyboardInterrupt` in the middle of one.
+
+    Args:
+        work: a function at the top of a module, since other processes must find it.
+        jobs: its arguments; they and the results are pickled.
+        workers: processes; None = one per core, 1 = this process alone.
+
+    Raises:
+        MgkitError: `workers` is below 1, or a process died.
     """
-    filmed = [job for job in jobs if job.clips[0].video is not None]
-    for job in jobs:  # poses alone are moved faster than they are sent
-        if job.clips[0].video is None:
-            yield job, make(job)
-    batches = _batches(filmed)
-    count = min(workers or cores(), len(batches))
+    if workers is not None and workers < 1:
+        raise MgkitError(f"workers is {workers}: give 1 or more, or None for one per core.")
+    count = min(workers or cores(), len(jobs))
     if count <= 1:
-        for job in filmed:
-            yield job, make(job)
+        for job in jobs:
+            yield job, work(job, _never)
         return
-    try:
-        pickle.dumps(batches[0])
-    except (pickle.PicklingError, AttributeError, TypeError) as error:
-        raise MgkitError(
-            f"what the reader gave cannot go to other processes ({error}): let each `pose` be a `functools.partial` "
-            "of a function at the top of a module, or give workers=1."
-        ) from None
     # Spawned, not forked: the parent may hold threads of torch or a notebook, which a fork would freeze.
     context = multiprocessing.get_context("spawn")
     stop = context.Event()
     pool = ProcessPoolExecutor(count, mp_context=context, initializer=_begin_worker, initargs=(stop,))
     try:
-        waiting = iter(batches)
-        running: set[Future[list[Made]]] = set()
-        of: dict[Future[list[Made]], list[Job]] = {}
+        waiting = iter(jobs)
+        running: dict[Future[Result], Job] = {}
         while True:
-            # A few ahead, so that no worker waits, and not all, since each job carries its poses.
-            while len(running) < 2 * count and (batch := next(waiting, None)) is not None:
-                with _ctrl_c_waits():  # a worker may begin here, and is not yet deaf to it
-                    future = pool.submit(_work, batch)
-                running.add(future)
-                of[future] = batch
+            # A few ahead, so that no worker waits, but not all: each job may carry a lot of data.
+            while len(running) < 2 * count:
+                try:
+                    job = next(waiting)
+                except StopIteration:
+                    break
+                with _ctrl_c_deferred():  # a worker may start here and does not ignore Ctrl-C yet
+                    running[pool.submit(_work, work, job)] = job
             if not running:
-                break
-            done, running = wait(running, return_when=FIRST_COMPLETED)
-            for future in done:
-                yield from zip(of.pop(future), future.result(), strict=True)
+                return
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                yield running.pop(future), future.result()
     except BrokenProcessPool:
         raise MgkitError(
-            "a worker process died, perhaps for want of memory: call again with fewer workers (what is done is kept). "
-            "In a script of your own, call below `if __name__ == '__main__':`; in a notebook, keep the reader in a .py "
-            "file beside it, or give workers=1."
+            "a worker process died (out of memory?): call again with fewer workers, or with workers=1; what is "
+            "finished is kept. In a script, make this call below `if __name__ == '__main__':`; in a notebook, keep "
+            "your own functions in a .py file next to it."
         ) from None
     finally:
         stop.set()
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _batches(jobs: Sequence[Job]) -> list[list[Job]]:
-    """Jobs of one clip each in handfuls, larger ones alone."""
-    batches: list[list[Job]] = []
-    room = 0
-    for job in jobs:
-        if room < len(job.clips):
-            batches.append([])
-            room = BATCH
-        batches[-1].append(job)
-        room -= len(job.clips)
-    return batches
+def _never() -> bool:
+    return False
 
 
 @contextmanager
-def _ctrl_c_waits() -> Iterator[None]:
-    """Hold Ctrl-C back until the block has ended; a process that begins in it is born with it held back."""
-    if not hasattr(signal, "pthread_sigmask"):  # Windows, where workers share no Ctrl-C by signal
+def _ctrl_c_deferred() -> Iterator[None]:
+    """Hold Ctrl-C back until the block has ended; a process that starts in it inherits this."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows, where workers do not share Ctrl-C by signal
         yield
         return
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
@@ -105,7 +97,7 @@ def _ctrl_c_waits() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-_stop: Any = None  # of a worker process, set once when it begins
+_stop: Any = None  # the event of a worker process, set once when it begins
 
 
 def _begin_worker(stop: Any) -> None:
@@ -117,14 +109,14 @@ def _begin_worker(stop: Any) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent's to handle: it sets the event
     if hasattr(signal, "pthread_sigmask"):
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-    # A worker whose parent was killed would wait for work for ever.
+    # A worker whose parent was killed would wait for work forever.
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
 
 
-def _work(batch: list[Job]) -> list[Made]:
-    return [make(job, _stop.is_set) for job in batch]
+def _work(work: Callable[[Job, Stopped], Result], job: Job) -> Result:
+    return work(job, _stop.is_set)
 
 
 def _end_with(parent: Any) -> None:

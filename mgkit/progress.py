@@ -27,7 +27,7 @@ def live(show: bool = True) -> bool:
 
 
 class Progress:
-    """A text bar over clips; in a log (no terminal, no notebook) a line a minute, and what `say` is given.
+    """A text bar over clips; in a log (no terminal, no notebook) a line per minute, and what `say` is given.
 
     Use as a context manager; `advance` moves it, `say` writes a line above it.
     """
@@ -56,17 +56,12 @@ class Progress:
         self._text = text or self._text
         if not self.live:
             now = time.monotonic()
-            if self._text and now - self._since >= self.LOG_EVERY and self._done < total:
+            if now - self._since >= self.LOG_EVERY and self._done < total:
                 self._since = now
                 speed = self._done / max(now - self._began, 1e-9)
-                self.say(
-                    ", ".join(
-                        filter(
-                            None,
-                            [f"{self.label}: {self._done} of {total} clips, {speed:.1f} clips/s", self._text],
-                        )
-                    )
-                )
+                minutes = (total - self._done) / speed / 60
+                line = f"{self.label}: {self._done} of {total} clips, {speed:.1f} clips/s, {minutes:.0f} min left"
+                self.say(", ".join(filter(None, [line, self._text])))
             return
         if self._bar is None:
             # Gone when it is full: the line that `say` leaves is what stays.

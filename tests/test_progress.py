@@ -47,6 +47,6 @@ def test_a_log_hears_of_a_long_epoch_now_and_then(
             now[0] = float(second)
             bar.advance(2, 1000, "loss 1.000")
     assert capsys.readouterr().err.splitlines() == [
-        "rgb 1/3: 120 of 1000 clips, 2.0 clips/s, loss 1.000",
-        "rgb 1/3: 240 of 1000 clips, 2.0 clips/s, loss 1.000",
+        "rgb 1/3: 120 of 1000 clips, 2.0 clips/s, 7 min left, loss 1.000",
+        "rgb 1/3: 240 of 1000 clips, 2.0 clips/s, 6 min left, loss 1.000",
     ]

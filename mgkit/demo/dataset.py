@@ -40,7 +40,7 @@ from __future__ import annotations
 
 import math
 import pickle
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -55,10 +55,11 @@ from mgkit.demo.gestures import GESTURES, gestures_of
 from mgkit.demo.joints import joints
 from mgkit.demo.motion import FPS, clip_length, move
 from mgkit.demo.people import Subject, make_subject, vary
-from mgkit.demo.pool import run_jobs
 from mgkit.demo.scene import Frames, make_camera, render
 from mgkit.errors import MgkitError, some
 from mgkit.files import atomic, read_json, write_json
+from mgkit.parallel import cores, run_jobs
+from mgkit.progress import Progress
 
 __all__ = ["DEMO_CLASSES", "ClipPlan", "MadeClip", "make_clip", "plan_clips", "write_raw"]
 
@@ -281,8 +282,12 @@ def write_raw(
     jobs = [
         (plan, str(videos / f"{plan.clip_id}.mp4") if plan.clip_id in missing else None) for plan in plans
     ]
-    for clip_id, clip in run_jobs(_make_and_write, jobs, len(missing), workers, progress, "making clips"):
-        made[clip_id] = clip
+    if workers is None:  # drawing takes the time: a process is worth it for 16 clips or more
+        workers = min(cores(), max(1, len(missing) // 16))
+    with Progress("making clips", progress) as bar:
+        for (plan, _), clip in run_jobs(_make_and_write, jobs, workers):
+            made[plan.clip_id] = clip
+            bar.advance(1, len(jobs))
     annotations = [
         {
             "frame_dir": plan.clip_id,
@@ -365,10 +370,12 @@ def _check_folder(out: Path, arguments: dict[str, Any]) -> bool:
     return bool(there.get("complete"))
 
 
-def _make_and_write(job: tuple[ClipPlan, str | None]) -> tuple[str, MadeClip]:
+def _make_and_write(job: tuple[ClipPlan, str | None], stopped: Callable[[], bool]) -> MadeClip:
     """Make one clip; write its video unless it is there already."""
     plan, video = job
+    if stopped():
+        raise KeyboardInterrupt
     clip, frames = make_clip(plan, frames=video is not None)
     if video is not None and frames is not None:
         write_video(video, frames, FPS)
-    return plan.clip_id, clip
+    return clip

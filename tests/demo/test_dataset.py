@@ -172,7 +172,7 @@ def test_folders_of_others_are_left_alone(raw: Path, tmp_path: Path) -> None:
         ({"tail": 0.1}, "tail is 0.1"),
         ({"faults": -1.0}, "faults is -1"),
         ({"variety": 4.0}, "variety is 4"),
-        ({"workers": 0}, "0 workers"),
+        ({"workers": 0}, "workers is 0"),
     ],
 )
 def test_refused_arguments(tmp_path: Path, change: dict, message: str) -> None:

@@ -9,13 +9,14 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import xlsxwriter
 
 from mgkit.data.skeletons import Skeleton
 from mgkit.demo.gestures import CLASS_SETS
 from mgkit.demo.people import make_subject
-from mgkit.demo.pool import run_jobs
 from mgkit.errors import MgkitError
 from mgkit.files import atomic
+from mgkit.parallel import run_jobs
 from tests.made.recording import WIDE, Recording, Take, record, record_clip
 
 Poses = npt.NDArray[np.float64]
@@ -111,11 +112,9 @@ def seen(recording: Recording, layout: Skeleton, rng: np.random.Generator) -> Po
 
 
 def make(
-    work: Callable[[Video], Made], jobs: list[Video], workers: int | None, progress: bool
+    work: Callable[[Video, Callable[[], bool]], Made], jobs: list[Video], workers: int | None
 ) -> dict[str, Made]:
-    return {
-        made.key: made for made in run_jobs(work, jobs, 16 * len(jobs), workers, progress, "making videos")
-    }
+    return {made.key: made for _, made in run_jobs(work, jobs, workers)}
 
 
 def tree(root: Path, jobs: list[Video], made: dict[str, Made], clips: list[TreeClip], size: int) -> Tree:
@@ -159,10 +158,6 @@ def write_lines(path: Path, lines: Sequence[str]) -> None:
 
 def write_sheet(path: Path, rows: npt.NDArray[np.float64]) -> None:
     """Numbers as the only sheet of a spreadsheet, without header; the same numbers give the same bytes."""
-    try:
-        import xlsxwriter
-    except ImportError:
-        raise MgkitError(f"{path} needs XlsxWriter: install the package XlsxWriter.") from None
     with atomic(path) as temporary:
         book = xlsxwriter.Workbook(str(temporary), {"constant_memory": True})
         book.set_properties({"created": datetime.datetime(2020, 1, 1)})

@@ -11,7 +11,7 @@ returns what it wrote as a `Tree`, against which a reader can be checked.
 from __future__ import annotations
 
 import pickle
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -80,7 +80,6 @@ def write_imigue(
     tops: str = "phases",
     seed: int = 0,
     workers: int | None = 1,
-    progress: bool = False,
 ) -> Tree:
     """Write an iMiGUE tree: `<VVVV>.mp4`, `<VVVV>_label.csv`, `<VVVV>_openpose.xlsx` and `<VVVV>_light_hand.csv`.
 
@@ -99,7 +98,6 @@ def write_imigue(
         tops: `"phases"` or `"renamed"`, see `IMIGUE_TOPS`.
         seed: of everything.
         workers: processes; None = one a core.
-        progress: show a text bar on stderr.
     """
     if tops not in IMIGUE_TOPS or not poses or set(poses) - {"openpose", "light_hand"}:
         raise MgkitError(f"tops is one of {', '.join(IMIGUE_TOPS)}, poses some of openpose and light_hand.")
@@ -125,7 +123,7 @@ def write_imigue(
             if "light_hand" in poses:
                 files["light_hand"] = skeletons / f"{key}_light_hand.csv"
             jobs.append(Video("imigue32", key, split, person, tuple(labels), index, seed, size, files))
-    made = make(_imigue_video, jobs, workers, progress)
+    made = make(_imigue_video, jobs, workers)
     clips = [
         TreeClip(f"{job.key}_{row}", job.split, job.key, label, f"S{job.person:02d}", start, end)
         for job in jobs
@@ -134,7 +132,7 @@ def write_imigue(
     return tree(root, jobs, made, clips, size)
 
 
-def _imigue_video(job: Video) -> Made:
+def _imigue_video(job: Video, stopped: Callable[[], bool]) -> Made:
     rng = job.rng()
     recording = job.record(rng)
     write_video(job.files["video"], recording.frames(), FPS)
@@ -180,7 +178,6 @@ def write_smg(
     split_folders: bool = True,
     seed: int = 0,
     workers: int | None = 1,
-    progress: bool = False,
 ) -> Tree:
     """Write an SMG tree: `Sample<NNNN>/Sample<NNNN>_color.mp4`, `_skeleton.csv` and `_finelabels.csv`.
 
@@ -196,7 +193,7 @@ def write_smg(
         size: height of the videos in pixels, even, at least 64.
         first_frame: number of the first frame in the labels, 0 or 1.
         split_folders: samples stand below `train` and `test`, else side by side, and no file says which is which.
-        seed, workers, progress: as in `write_imigue`.
+        seed, workers: as in `write_imigue`.
     """
     if first_frame not in (0, 1):
         raise MgkitError(f"the first frame has number {first_frame}: give 0 or 1.")
@@ -212,7 +209,7 @@ def write_smg(
             files = {kind: folder / f"{key}_{ending}" for kind, ending in kinds.items()}
             labels = tuple(int(c) for c in rng.integers(0, len(CLASS_SETS["smg17"]), gestures))
             jobs.append(Video("smg17", key, split, index, labels, index, seed, size, files))
-    made = make(_smg_video, jobs, workers, progress)
+    made = make(_smg_video, jobs, workers)
     clips = []
     for job in jobs:
         spans = made[job.key].spans
@@ -228,7 +225,7 @@ def write_smg(
     return tree(root, jobs, made, clips, size)
 
 
-def _smg_video(job: Video) -> Made:
+def _smg_video(job: Video, stopped: Callable[[], bool]) -> Made:
     rng = job.rng()
     recording = job.record(rng)
     write_video(job.files["video"], recording.frames(), FPS)
@@ -260,7 +257,6 @@ def write_ma52(
     size: int = 90,
     seed: int = 0,
     workers: int | None = 1,
-    progress: bool = False,
 ) -> Tree:
     """Write an MA-52 tree: `<split>/<SSSS_VV_NNNN>.mp4`, `<split>_list_videos.txt` and `MA52_<split>.pkl`.
 
@@ -272,7 +268,7 @@ def write_ma52(
         out: a new folder.
         train, val, test: clips of each split.
         size: height of the videos in pixels, even, at least 64.
-        seed, workers, progress: as in `write_imigue`.
+        seed, workers: as in `write_imigue`.
     """
     root = new_folder(out, size, seed, train, val, test)
     rng = np.random.default_rng([seed, LABEL_STREAM])
@@ -287,7 +283,7 @@ def write_ma52(
             label = int(rng.integers(len(CLASS_SETS["ma52"])))
             jobs.append(Video("ma52", key, split, person, (label,), len(jobs), seed, size, files))
         first += people
-    made = make(_ma52_video, jobs, workers, progress)
+    made = make(_ma52_video, jobs, workers)
     for split in dict.fromkeys(job.split for job in jobs):
         chosen = [job for job in jobs if job.split == split]
         shown = {job.key: job.labels[0] if split != "test" else 0 for job in chosen}
@@ -310,7 +306,7 @@ def write_ma52(
     return tree(root, jobs, made, clips, size)
 
 
-def _ma52_video(job: Video) -> Made:
+def _ma52_video(job: Video, stopped: Callable[[], bool]) -> Made:
     rng = job.rng()
     recording = job.record(rng)
     write_video(job.files["video"], recording.frames(), FPS)

@@ -13,9 +13,9 @@ from __future__ import annotations
 
 import inspect
 import os
+import pickle
 import tempfile
-import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,19 +35,20 @@ from mgkit.data.prepare.checks import (
     name_of,
     refuse_beyond,
 )
-from mgkit.data.prepare.plan import LEFT_OUT, MARGIN, Job, Made, Pose
+from mgkit.data.prepare.plan import LEFT_OUT, MARGIN, Job, Made, Pose, make
 from mgkit.data.readers import RawClip, RawDataset, note
 from mgkit.data.readers.options import get_reader
 from mgkit.data.report import leakage
 from mgkit.data.skeletons import Skeleton
 from mgkit.errors import MgkitError, some
 from mgkit.files import exclusive, write_json
-from mgkit.parallel import cores, make_all
+from mgkit.parallel import cores, run_jobs
 from mgkit.progress import Progress
 
 __all__ = ["MANIFEST", "NAME", "TOLERATED", "prepare", "report_lines"]
 
 TOLERATED = 0.05  # share of the clips that may be left out before the whole is refused
+BATCH = 8  # clips sent to a worker at a time, where videos have few each
 
 
 def prepare(
@@ -88,7 +89,7 @@ def prepare(
     if not isinstance(size, int) or size < 16 or size % 2:
         raise MgkitError(f"size is {size}: use an even number of pixels, 16 or more.")
     if workers is not None and workers < 1:
-        raise MgkitError(f"{workers} workers were asked for: give 1 or more, or None for one a core.")
+        raise MgkitError(f"workers is {workers}: give 1 or more, or None for one per core.")
     if not 0 <= tolerated <= 1:
         raise MgkitError(f"tolerated is {tolerated}: give a share from 0 to 1.")
     read = get_reader(reader)
@@ -163,10 +164,9 @@ def _make(
     sources: set[str] = set()
     files: set[str] = set()
     new = 0
-    rate = _Log(bar, len(raw.clips))
     with _Spool(out) as poses:
-        for job, made in make_all(jobs, workers):
-            _note_down(ledger, job, made)
+        for job, made in _made(jobs, workers):
+            ledger.add(made.files, {str(job.clips[0].video): made.source} if made.source else None)
             name = str(job.clips[0].video)
             sources.add(name)
             files.update(record.file for record in (*made.files, *made.kept))
@@ -179,7 +179,7 @@ def _make(
             if len(left_out) > limit:
                 write_json(out / "report.json", [*raw.report, *left_out])
             refuse_beyond(limit, left_out, len(raw.clips))
-            rate.advance(len(job.clips))
+            bar.advance(len(job.clips), len(raw.clips))
         kept = [clip for clip in raw.clips if clip.clip_id in rows]
         if not kept:
             raise MgkitError(f"none of the {len(raw.clips)} clips can be made: see {out / 'report.json'}.")
@@ -230,8 +230,36 @@ def _jobs(raw: RawDataset, out: Path, size: int, workers: int, ledger: Ledger) -
     return jobs
 
 
-def _note_down(ledger: Ledger, job: Job, made: Made) -> None:
-    ledger.add(made.files, {str(job.clips[0].video): made.source} if made.source else None)
+def _made(jobs: Sequence[Job], workers: int | None) -> Iterator[tuple[Job, Made]]:
+    """Make all jobs, in any order, in this process or in several."""
+    for job in jobs:  # poses alone are computed faster than they are sent
+        if job.clips[0].video is None:
+            yield job, make(job)
+    # Videos of one clip each are sent in handfuls, larger ones alone.
+    batches: list[list[Job]] = []
+    free = 0
+    for job in jobs:
+        if job.clips[0].video is None:
+            continue
+        if free < len(job.clips):
+            batches.append([])
+            free = BATCH
+        batches[-1].append(job)
+        free -= len(job.clips)
+    if min(workers or cores(), len(batches)) > 1:
+        try:
+            pickle.dumps(batches[0])
+        except (pickle.PicklingError, AttributeError, TypeError) as error:
+            raise MgkitError(
+                f"the reader's clips cannot be sent to other processes ({error}): let each `pose` be a "
+                "`functools.partial` of a function at the top of a module, or give workers=1."
+            ) from None
+    for batch, results in run_jobs(_make_batch, batches, workers):
+        yield from zip(batch, results, strict=True)
+
+
+def _make_batch(batch: list[Job], stopped: Callable[[], bool]) -> list[Made]:
+    return [make(job, stopped) for job in batch]
 
 
 class _Spool:
@@ -295,23 +323,6 @@ def _plain(options: dict[str, Any]) -> dict[str, Any]:
 
 
 # --- what a person sees ---------------------------------------------------------------------------------------------
-
-
-class _Log:
-    """Moves the bar; where there is none, a line a minute says how far it is and how long it will take."""
-
-    def __init__(self, bar: Progress, total: int) -> None:
-        self._bar, self._total, self._done = bar, total, 0
-        self._began = self._said = time.monotonic()
-
-    def advance(self, clips: int) -> None:
-        self._done += clips
-        self._bar.advance(clips, self._total)
-        now = time.monotonic()
-        if not self._bar.live and now - self._said > 60:
-            self._said = now
-            left = (now - self._began) * (self._total - self._done) / self._done
-            self._bar.say(f"prepare: {self._done} of {self._total} clips, {left / 60:.0f} minutes left")
 
 
 def _say(bar: Progress, report: list[dict[str, str]], new: int, kept: int, removed: int) -> None:

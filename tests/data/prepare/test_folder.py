@@ -507,7 +507,7 @@ def test_options_and_settings_that_do_not_fit(videos: Path, tmp_path: Path) -> N
         prepare(untrimmed, videos, tmp_path / "out", speed=3)
     with pytest.raises(MgkitError, match="the reader pyskl has no option speed; it has videos, skeleton"):
         prepare("pyskl", videos, tmp_path / "out", speed=3)
-    with pytest.raises(MgkitError, match="0 workers"):
+    with pytest.raises(MgkitError, match="workers is 0"):
         prepare(untrimmed, videos, tmp_path / "out", workers=0)
     with pytest.raises(MgkitError, match="tolerated is 2"):
         prepare(untrimmed, videos, tmp_path / "out", tolerated=2)
