@@ -5,7 +5,7 @@
     python benchmarks/denormals.py --write               # put the table into docs/performance.md as well
 
 A Gaussian's tails are float32 numbers below 1.2e-38 (denormal) or become such in a product, and a CPU computes with
-them many times slower. The guards: `mgkit.data.heatmaps` draws nothing below half the last bit of a peak (the cut), and
+them many times slower. The guards: `mgkit.data.batches.pose` draws nothing below half the last bit of a peak (the cut), and
 training and testing take such numbers as 0 on every thread (the flush). A step is: heatmaps, forward, loss, backward,
 SGD. The four ways take turns in one process and begin with the same weights.
 """
@@ -29,8 +29,8 @@ from benchmarks.heatmaps import poses
 from benchmarks.report import write_section
 from benchmarks.step import CLASSES, FRAME, Bench, Way
 from benchmarks.timing import interleaved, machine
-from mgkit.data.batches import Batch, crop_affine
-from mgkit.training.device import flushed_denormals
+from mgkit.data.batches.dataset import Batch, crop_affine
+from mgkit.training.machine import flushed_denormals
 from mgkit.training.recipes import RECIPES, Recipe, branch
 
 CPU = torch.device("cpu")
@@ -47,7 +47,7 @@ WAYS = {
 def guards(cut: bool, flush: bool) -> Iterator[None]:
     with ExitStack() as held:
         if not cut:
-            held.enter_context(patch("mgkit.data.heatmaps._NEGLIGIBLE", UNCUT))
+            held.enter_context(patch("mgkit.data.batches.pose._NEGLIGIBLE", UNCUT))
         if flush:
             held.enter_context(flushed_denormals(CPU))
         yield

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 import torch
 
-from mgkit.data import heatmaps
-from mgkit.results.runs import Run
-from mgkit.training import device, recipes
-from mgkit.training.device import cpu_threads, flushed_denormals
-from mgkit.training.explaining import explain
+from mgkit.data.batches import pose as heatmaps
+from mgkit.results.run.folder import Run
+from mgkit.training import machine, recipes
+from mgkit.training.explain import explain
 from mgkit.training.loop import train
+from mgkit.training.machine import cpu_threads, flushed_denormals
 from tests.tiny import tiny_clips
 
 CPU = torch.device("cpu")
@@ -97,7 +97,7 @@ def test_neither_cut_nor_flush_changes_what_is_learnt_or_explained(
 
     ours = made("ours")
     assert any("momentum" in name for name in ours)
-    monkeypatch.setattr(device, "flushed_denormals", lambda _: nullcontext())
+    monkeypatch.setattr(machine, "flushed_denormals", lambda _: nullcontext())
     kept_denormals = made("kept")
     assert ours.keys() == kept_denormals.keys()
     for name, value in kept_denormals.items():
