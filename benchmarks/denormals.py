@@ -5,9 +5,9 @@
     python benchmarks/denormals.py --write               # put the table into docs/performance.md as well
 
 A Gaussian's tails are float32 numbers below 1.2e-38 (denormal) or become such in a product, and a CPU computes with
-them many times slower. The guards: `mgkit.data.batches.pose` draws nothing below half the last bit of a peak (the cut), and
-training and testing take such numbers as 0 on every thread (the flush). A step is: heatmaps, forward, loss, backward,
-SGD. The four ways take turns in one process and begin with the same weights.
+them many times slower. The guards: `mgkit.data.batches.pose` draws nothing below half the last bit of a peak (the
+cut), and training and testing take such numbers as 0 on every thread (the flush). A step is: heatmaps, forward, loss,
+backward, SGD. The four ways take turns in one process and begin with the same weights.
 """
 
 from __future__ import annotations
