@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
+from mgkit.parallel import cores
+
 
 def interleaved(
     ways: Mapping[str, Callable[[], object]], rounds: int, items: int
@@ -44,4 +46,4 @@ def machine() -> str:
     except (OSError, StopIteration):
         pass
     load = f", load {os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
-    return f"{name}, {os.cpu_count()} cores{load}, Python {platform.python_version()}"
+    return f"{name}, {cores()} cores{load}, Python {platform.python_version()}"

@@ -18,7 +18,6 @@ import importlib
 import importlib.metadata
 import importlib.util
 import json
-import os
 import platform
 import re
 import shutil
@@ -31,6 +30,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mgkit import __version__, notebook
+from mgkit.parallel import cores, memory_left
 
 __all__ = ["Finding", "Report", "doctor"]
 
@@ -176,7 +176,6 @@ SPARED = {"decord", "decord2"}  # PyAV reads the same frames
 OPTIONAL = {
     "jupytext": "it keeps each notebook and its script in step",
     "playwright": "it drives the browser tests",
-    "psutil": "it measures memory where the system does not tell",
 }
 
 
@@ -277,7 +276,6 @@ def suits(version: str, wanted: str) -> bool:
 
 
 GIB = 1 << 30
-CGROUP = Path("/sys/fs/cgroup")
 # GiB. The embedded data with a run take a fifth of one.
 DISK_LOW, DISK_OUT, MEMORY_LOW, GPU_LOW = 5.0, 0.5, 3.0, 4.0
 
@@ -349,10 +347,8 @@ def driver() -> str:
 
 def memory_and_disk() -> Iterator[Finding]:
     """What is free, and whether the working folder can be written."""
-    free = memory_free()
-    if free is None:
-        yield ok("memory", "not known on this system")
-    elif free < MEMORY_LOW * GIB:
+    free = memory_left()
+    if free < MEMORY_LOW * GIB:
         advice = "Close other programs, or train with a smaller batch_size and workers=0."
         yield note("memory", f"{free / GIB:.1f} GiB free", advice)
     else:
@@ -371,45 +367,6 @@ def memory_and_disk() -> Iterator[Finding]:
     except OSError as error:
         advice = "Start in a folder of yours, or pass paths that can be written."
         yield note("writing", f"the working folder cannot be written: {error.strerror}", advice)
-
-
-def cores() -> int:
-    """Cores that this process may use: by its affinity, and by the quota of a container."""
-    try:
-        here = len(os.sched_getaffinity(0))
-    except AttributeError:  # macOS, Windows
-        here = os.cpu_count() or 1
-    quota, period = _number(CGROUP / "cpu.max", 0), _number(CGROUP / "cpu.max", 1)
-    return min(here, max(1, round(quota / period))) if quota and period else here
-
-
-def memory_free() -> int | None:
-    """Bytes that this process may still take: of the machine, and of the container; None if not known."""
-    found: list[int] = []
-    meminfo = Path("/proc/meminfo")
-    if meminfo.is_file():
-        match = re.search(r"^MemAvailable:\s+(\d+) kB", meminfo.read_text(), re.MULTILINE)
-        found += [int(match[1]) * 1024] if match else []
-    else:
-        try:
-            import psutil  # type: ignore[import-untyped]
-
-            found.append(int(psutil.virtual_memory().available))
-        except ImportError:
-            pass
-    limit, used = _number(CGROUP / "memory.max"), _number(CGROUP / "memory.current")
-    if limit is not None and used is not None:
-        found.append(max(0, limit - used))
-    return min(found) if found else None
-
-
-def _number(file: Path, at: int = 0) -> int | None:
-    """A number in a file of the kernel; None where there is none (no such file, or "max")."""
-    try:
-        words = file.read_text().split()
-    except OSError:
-        return None
-    return int(words[at]) if len(words) > at and words[at].isdigit() else None
 
 
 def video() -> Iterator[Finding]:

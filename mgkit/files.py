@@ -5,13 +5,11 @@ from __future__ import annotations
 import errno
 import json
 import os
-import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from mgkit.errors import MgkitError
 
@@ -53,48 +51,34 @@ def atomic(path: str | Path) -> Iterator[Path]:
 
 @contextmanager
 def exclusive(folder: str | Path, name: str = ".lock", wait: float = 0.0) -> Iterator[None]:
-    """Hold a folder for this process; a second one that wants it is told so, after `wait` seconds at most.
+    """Hold a folder for this process, or raise a `MgkitError` if another one still holds it after `wait` seconds.
 
-    The lock belongs to the open file `name` in the folder, so it ends with the process however that ends, `kill -9`
-    included. Files of other names do not exclude each other.
+    The system ends the lock with the process, however that ends, `kill -9` included. Locks of other names in the same
+    folder do not exclude each other.
     """
-    path = Path(folder) / name
+    from filelock import FileLock, Timeout
+
+    # Not the lock that filelock has for file systems without locks: a killed process would leave it behind.
+    lock = FileLock(Path(folder) / name, timeout=wait, poll_interval=0.01, fallback_to_soft=False)
     try:
-        opened = path.open("a+b")
+        lock.acquire()
+    except Timeout:
+        raise MgkitError(
+            f"another process is working in {folder}: wait for it or stop it, or choose another folder."
+        ) from None
     except OSError as error:
+        if error.errno in (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.EINVAL):
+            raise MgkitError(
+                f"{lock.lock_file} cannot be locked ({error.strerror}), so two processes could not be kept apart: the "
+                "file system gives no locks (Lustre without the mount option flock?); choose a folder on another one."
+            ) from None
         raise MgkitError(
             f"{folder} cannot be written to ({error.strerror}): choose a folder you may write to."
         ) from None
-    give_up = time.monotonic() + wait
-    with opened as handle:
-        while not _locked(handle):
-            if time.monotonic() >= give_up:
-                raise MgkitError(
-                    f"another process is working in {folder}: wait for it or stop it, or choose another folder."
-                )
-            time.sleep(0.01)
-        yield
-
-
-def _locked(handle: IO[bytes]) -> bool:
-    """Whether this process now has the lock of an open file; a `MgkitError` where the file system has no locks."""
     try:
-        if sys.platform == "win32":
-            import msvcrt
-
-            msvcrt.locking(handle.fileno(), msvcrt.LK_NBLCK, 1)
-        else:
-            import fcntl
-
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        if error.errno in (errno.EAGAIN, errno.EACCES, errno.EDEADLK, errno.EINTR):
-            return False
-        raise MgkitError(
-            f"{handle.name} cannot be locked ({error.strerror}), so two processes could not be kept apart: the file "
-            "system gives no locks (Lustre without the mount option flock?); choose a folder on another one."
-        ) from None
-    return True
+        yield
+    finally:
+        lock.release()
 
 
 def is_text(path: str | Path) -> bool:

@@ -1,4 +1,4 @@
-"""Jobs in several processes: interruptible, without orphans, and with the same result as in one."""
+"""Cores and memory that this process may use; jobs in several processes, with the same result as in one."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, TypeVar
+
+import psutil
 
 from mgkit.errors import MgkitError
 
@@ -19,11 +22,88 @@ Result = TypeVar("Result")
 Stopped = Callable[[], bool]
 
 
+# ---------------------------------------------------------------------------------------------------------------------
+# What this process may use of the machine
+
+
+CGROUPS, OWN_CGROUPS = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
+
+
 def cores() -> int:
-    """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    """Cores that this process may use: by its affinity (taskset, SLURM) and by the quotas of its containers.
+
+    A quota of one and a half cores counts as two.
+    """
+    try:
+        found = [float(len(psutil.Process().cpu_affinity() or ()) or os.cpu_count() or 1)]
+    except AttributeError:  # macOS, which has no affinity
+        found = [float(os.cpu_count() or 1)]
+    for folder in _cgroups("cpu"):
+        of_version_1 = [*_numbers(folder / "cpu.cfs_quota_us"), *_numbers(folder / "cpu.cfs_period_us")]
+        for numbers in (_numbers(folder / "cpu.max"), of_version_1):
+            if len(numbers) == 2 and min(numbers) > 0:
+                found.append(numbers[0] / numbers[1])
+    return max(1, round(min(found)))
+
+
+def memory_left() -> int:
+    """Bytes of memory that this process may still take: of the machine, and of its containers."""
+    left = [int(psutil.virtual_memory().available)]
+    for folder in _cgroups("memory"):
+        for limit, used, freed in (
+            ("memory.max", "memory.current", "inactive_file"),
+            ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"),
+        ):
+            numbers = [*_numbers(folder / limit), *_numbers(folder / used)]
+            if len(numbers) == 2:  # files that are cached count as used, and make room for whoever wants it
+                left.append(max(0, numbers[0] - numbers[1] + _entry(folder / "memory.stat", freed)))
+    return min(left)
+
+
+def _cgroups(controller: str) -> Iterator[Path]:
+    """The folders of the kernel that limit this process, of cgroup version 1 and 2, from its own group outwards.
+
+    Every group around a process limits it, too: a container in a pod in a slice has the smallest of three quotas.
+    """
+    try:
+        lines = OWN_CGROUPS.read_text().splitlines()
+    except OSError:  # macOS, Windows
+        return
+    for line in lines:
+        _, names, path = line.split(":", 2)
+        if not names:  # version 2 has one tree of all controllers
+            mounts = [CGROUPS, CGROUPS / "unified"]
+        elif controller in names.split(","):
+            mounts = [CGROUPS / controller, CGROUPS / names]
+        else:
+            continue
+        # Inside a container the path may be that of the host, of which only the container's own end is mounted here.
+        parts = [part for part in path.split("/") if part not in ("", "..")]
+        for mount in mounts:
+            for depth in range(len(parts), -1, -1):
+                if (folder := mount.joinpath(*parts[:depth])).is_dir():
+                    yield folder
+
+
+def _numbers(file: Path) -> list[int]:
+    """The numbers in a file of the kernel; none where there is no such file, or no limit ("max")."""
+    try:
+        return [int(word) for word in file.read_text().split()]
+    except (OSError, ValueError):
+        return []
+
+
+def _entry(file: Path, name: str) -> int:
+    try:
+        return next(
+            (int(line.split()[1]) for line in file.read_text().splitlines() if line.startswith(f"{name} ")), 0
+        )
+    except (OSError, ValueError, IndexError):
+        return 0
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Jobs in several processes
 
 
 def run_jobs(

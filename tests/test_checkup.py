@@ -248,12 +248,10 @@ def test_the_driver_is_asked_for_its_version(monkeypatch: Patch) -> None:
 def test_memory_and_disk(left: float, state: str, monkeypatch: Patch) -> None:
     usage = namedtuple("usage", "free")
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage(left * 2**30))
-    monkeypatch.setattr(machine, "memory_free", lambda: int(left * 2**30))
+    monkeypatch.setattr(machine, "memory_left", lambda: int(left * 2**30))
     rows = found(machine.memory_and_disk)
     assert rows["disk"].state == state
     assert rows["memory"].state == ("ok" if left == 100 else "note")
-    monkeypatch.setattr(machine, "memory_free", lambda: None)
-    assert found(machine.memory_and_disk)["memory"].state == "ok"
 
 
 def test_a_folder_that_cannot_be_written(monkeypatch: Patch) -> None:
@@ -262,20 +260,6 @@ def test_a_folder_that_cannot_be_written(monkeypatch: Patch) -> None:
 
     monkeypatch.setattr("tempfile.TemporaryFile", refused)
     assert found(machine.memory_and_disk)["writing"].state == "note"
-
-
-def test_a_container_has_less_than_the_machine(monkeypatch: Patch, tmp_path: Path) -> None:
-    monkeypatch.setattr(machine, "CGROUP", tmp_path)
-    whole_cores, whole_memory = machine.cores(), machine.memory_free()
-    (tmp_path / "cpu.max").write_text("100000 100000\n")
-    (tmp_path / "memory.max").write_text("5000\n")
-    (tmp_path / "memory.current").write_text("2000\n")
-    assert machine.cores() == 1
-    assert machine.memory_free() == 3000
-    (tmp_path / "cpu.max").write_text("max 100000\n")
-    (tmp_path / "memory.max").write_text("max\n")
-    assert machine.cores() == whole_cores
-    assert whole_memory is None or machine.memory_free() != 3000
 
 
 # ---------------------------------------------------------------------------------------------------------------------

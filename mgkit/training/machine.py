@@ -25,6 +25,7 @@ from torch import distributed as dist
 
 from mgkit.errors import MgkitError
 from mgkit.models.layers import gather_over_processes, world_size
+from mgkit.parallel import cores
 from mgkit.training.recipe import Recipe
 
 
@@ -131,7 +132,8 @@ def device_line() -> str:
     if torch.cuda.is_available():
         free, total = torch.cuda.mem_get_info()
         return f"on {torch.cuda.get_device_name()} ({free / 2**30:.0f} of {total / 2**30:.0f} GiB free)"
-    return f"without a GPU, on {torch.get_num_threads()} CPU threads: everything works, training takes longer"
+    threads = min(torch.get_num_threads(), cores())
+    return f"without a GPU, on {threads} CPU threads: everything works, training takes longer"
 
 
 def started_processes() -> tuple[int, int] | None:
@@ -147,29 +149,29 @@ def started_processes() -> tuple[int, int] | None:
 
 
 def default_workers(pathways: tuple[str, ...], device: torch.device, beside: int = 1) -> int:
-    """Loader processes of one of the `beside` training processes that share this machine's cores.
+    """Loader processes of one of the `beside` training processes that share the cores this process may use.
 
-    None where only poses are read; beside a GPU the cores but one, 8 at most, to decode videos.
+    0 where only poses are read; next to a GPU one fewer than the cores, at most 8, to decode videos.
 
-    On a CPU a quarter of the cores, since the training itself takes the rest; on two cores, none: measured with the
-    demo recipe, decoding between the steps on two threads trained 53 clips a second, beside them on one thread 32.
+    On a CPU a quarter of the cores, since the training itself takes the rest; on two cores 0: measured with the demo
+    recipe, decoding between the steps on two threads trained 53 clips per second, next to them on one thread 32.
     """
-    cores = max(1, (os.cpu_count() or 1) // beside)
     if "rgb" not in pathways:
         return 0
-    return cores // 4 if device.type == "cpu" else max(1, min(8, cores - 1))
+    mine = max(1, cores() // beside)
+    return mine // 4 if device.type == "cpu" else max(1, min(8, mine - 1))
 
 
 @contextmanager
 def cpu_threads(device: torch.device, workers: int, beside: int = 1) -> Iterator[None]:
-    """On a CPU, leave the loader processes, and other training processes (`beside` in all), their cores in the block.
+    """On a CPU, leave cores to the loader processes and to other training processes (`beside` in all) in this block.
 
     The threads of a convolution wait for the slowest of them, so one thread that shares its core slows all down. The
-    caller's setting is put back, and never exceeded.
+    caller's setting is restored, and never exceeded.
     """
     before = torch.get_num_threads()
     if device.type == "cpu":
-        torch.set_num_threads(max(1, min(before, (os.cpu_count() or 1) // beside - workers)))
+        torch.set_num_threads(max(1, min(before, cores() // beside - workers)))
     try:
         with flushed_denormals(device):
             yield

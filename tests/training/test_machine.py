@@ -1,4 +1,4 @@
-"""What a CPU is set to while torch computes there: threads, and denormal numbers."""
+"""Loader processes, threads, and denormal numbers: what the machine gives and what torch makes of it."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from mgkit.results.run.folder import Run
 from mgkit.training import machine, recipes
 from mgkit.training.explain import explain
 from mgkit.training.loop import train
-from mgkit.training.machine import cpu_threads, flushed_denormals
+from mgkit.training.machine import cpu_threads, default_workers, flushed_denormals
 from tests.tiny import tiny_clips
 
-CPU = torch.device("cpu")
+CPU, GPU = torch.device("cpu"), torch.device("cuda")
 
 
 @pytest.fixture(params=[1, 2])
@@ -110,3 +110,39 @@ def test_neither_cut_nor_flush_changes_what_is_learnt_or_explained(
             for found in (ours, uncut)
         )
         assert (with_cut - without).norm() <= 1e-3 * without.norm(), part
+
+
+@pytest.mark.parametrize(
+    ("cores", "device", "beside", "workers"),
+    [
+        (2, CPU, 1, 0),
+        (64, CPU, 1, 16),
+        (64, CPU, 2, 8),
+        (1, GPU, 4, 1),
+        (2, GPU, 1, 1),
+        (8, GPU, 2, 3),
+        (64, GPU, 1, 8),
+    ],
+)
+def test_loader_workers_are_as_many_as_this_process_has_cores_for(
+    cores: int, device: torch.device, beside: int, workers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: 64)
+    monkeypatch.setattr(machine, "cores", lambda: cores)
+    assert default_workers(("rgb", "pose"), device, beside) == workers
+    assert default_workers(("pose",), device, beside) == 0
+
+
+def test_threads_leave_the_workers_their_cores_and_never_exceed_what_is_set(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(machine, "cores", lambda: 6)
+    here = torch.get_num_threads()
+    try:
+        torch.set_num_threads(5)
+        for workers, beside, threads in ((0, 1, 5), (2, 1, 4), (0, 2, 3), (2, 2, 1), (9, 1, 1)):
+            with cpu_threads(CPU, workers, beside):
+                assert torch.get_num_threads() == threads
+            assert torch.get_num_threads() == 5
+    finally:
+        torch.set_num_threads(here)
