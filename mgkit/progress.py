@@ -87,3 +87,15 @@ class Progress:
             tqdm.write(line, file=out())
         else:
             print(line, file=sys.stderr, flush=True)
+
+
+def spoken(seconds: float) -> str:
+    """A duration as a person says it.
+
+    >>> spoken(40), spoken(150), spoken(7900)
+    ('40 s', '3 min', '2 h 12 min')
+    """
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"

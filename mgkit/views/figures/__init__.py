@@ -11,6 +11,7 @@ from mgkit.views.figures.methods import ablation, methods, reliability
 from mgkit.views.figures.saliency import joint_importance
 from mgkit.views.figures.sets import Drawn, draw_figures
 from mgkit.views.figures.similarity import prototype_similarity
+from mgkit.views.figures.studies import study
 from mgkit.views.figures.style import VENUES, PaperFigure
 from mgkit.views.figures.tables import PaperTable, table
 from mgkit.views.figures.training import training_curves
@@ -38,6 +39,7 @@ __all__ = [
     "refinement_maps",
     "reliability",
     "run_comparison",
+    "study",
     "table",
     "training_curves",
 ]

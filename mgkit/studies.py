@@ -1,0 +1,368 @@
+"""Studies: several recipes on the same clips, over seeds or folds, in one table with intervals.
+
+    study = mg.study(clips, {"laterals": plain, "paper's fusion": paper, "mine": ours}, "runs/study", seeds=5)
+    study.table()
+
+Every cell of a study (a recipe, a seed, a fold) is an ordinary run folder, so that widgets, figures and ensembles open
+it. Branches that several recipes start from are trained once per seed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import time
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mgkit.data.clips import Clips
+from mgkit.errors import MgkitError, some
+from mgkit.files import read_json, write_json
+from mgkit.models.layers import rank
+from mgkit.progress import Progress, spoken
+from mgkit.results.compare.studies import FIRST, study_table
+from mgkit.results.ensemble.fuse import ensemble
+from mgkit.results.run.folder import Run, load_run
+from mgkit.results.scores.scores import import_scores
+from mgkit.training.cost import measure
+from mgkit.training.inference import test, tested_as
+from mgkit.training.loop import train
+from mgkit.training.machine import wait_for_all
+from mgkit.training.recipe import Recipe
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from mgkit.views.figures.style import PaperFigure
+
+__all__ = ["Study", "study"]
+
+FILE = "study.json"
+FORMAT = 1
+STAGES = "stages"  # folder of the branches that several rows share
+MERGED = "merged"  # folder of the predictions of all folds of a seed
+
+Row = Recipe | Sequence[str]
+
+
+@dataclass(frozen=True, eq=False)
+class Study:
+    """A folder of runs made by `mg.study`; `Study.open(folder)` opens one that is there.
+
+    Attributes:
+        root: its folder.
+        folders: {row: its folder below `root`}, in the order of the table.
+        seeds: the seed of each repetition.
+        folds: the number of folds; 0 = one split.
+        split: the split that the table is about; "val" for folds, each clip tested by the fold that held it out.
+        clips: the clip folder, for the subjects; None = as the runs recorded it.
+    """
+
+    root: Path
+    folders: Mapping[str, str]
+    seeds: tuple[int, ...]
+    folds: int
+    split: str
+    clips: Clips | None = None
+
+    @classmethod
+    def open(cls, root: str | Path, clips: Clips | None = None) -> Study:
+        """Open the study in a folder.
+
+        Raises:
+            MgkitError: the folder holds no study, or its study.json is damaged.
+        """
+        path = Path(root) / FILE
+        if not path.is_file():
+            raise MgkitError(f"{root} does not hold a study ({FILE} is missing): make one with mg.study.")
+        try:
+            value = read_json(path)
+            folders = {str(row["name"]): str(row["folder"]) for row in value["rows"]}
+            seeds = tuple(int(seed) for seed in value["seeds"])
+            found = cls(Path(root), folders, seeds, int(value["folds"]), str(value["split"]), clips)
+        except (KeyError, TypeError, ValueError) as error:
+            raise MgkitError(f"{path} is damaged ({error!r}): run the same mg.study again.") from None
+        odd = [folder for folder in folders.values() if not re.fullmatch(r"[a-z0-9-]+", folder)]
+        if value["format"] != FORMAT or odd:
+            raise MgkitError(f"{path} is not a study of this version of mgkit: run mg.study again.")
+        return found
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The rows, in the order of the table."""
+        return tuple(self.folders)
+
+    def runs(self, name: str, *, folds: bool = False) -> list[Run]:
+        """The finished runs of a row, one per seed in the order of `seeds`; each is an ordinary run.
+
+        Args:
+            name: of the row.
+            folds: of a study over folds, the runs of the single folds instead of the merged predictions per seed.
+
+        Raises:
+            MgkitError: the study has no such row.
+        """
+        if name not in self.folders:
+            raise MgkitError(
+                f"the study {self.root} has no row {name!r}; its rows are {some(self.names, 20)}."
+            )
+        found = []
+        for seed in self.seeds:
+            below = self.root / self.folders[name] / f"seed{seed}"
+            inside = [below] if not self.folds else [below / MERGED]
+            if self.folds and folds:
+                inside = [below / f"fold{i}" for i in range(self.folds)]
+            found += [load_run(folder) for folder in inside if (folder / "config.json").is_file()]
+        return [run for run in found if run.status()["state"] == "finished"]
+
+    def labelled(self) -> tuple[list[Run], list[str]]:
+        """All runs with the name of the row of each: `mg.method_table(*study.labelled())`-style arguments."""
+        pairs = [(run, name) for name in self.names for run in self.runs(name)]
+        return [run for run, _ in pairs], [name for _, name in pairs]
+
+    def table(self, *, against: str = FIRST, output: str | None = None, draws: int = 2000) -> pd.DataFrame:
+        """One row per recipe: accuracy over seeds with intervals, and the gain on another row with paired tests.
+
+        Args:
+            against: "first" (the first row), "above" (each row with the one above it), or the name of a row.
+            output: "rgb", "pose" or "fused"; by default the best that each run has.
+            draws: bootstrap samples over subjects.
+
+        Returns:
+            See `mgkit.results.compare.studies.study_table`.
+
+        Raises:
+            MgkitError: nothing is trained and tested yet, an unknown row, or rows tested on different clips.
+        """
+        runs = {name: self._tested(name) for name in self.names}
+        return study_table(runs, self.split, against=against, clips=self.clips, output=output, draws=draws)
+
+    def figure(self, *, against: str = FIRST, venue: str = "cvpr", columns: int = 1) -> PaperFigure:
+        """The table as a figure: mean Top-1 of each row with its interval over seeds, every seed, and the gains.
+
+        Args:
+            against: as in `table`.
+            venue, columns: see `mg.figures`.
+        """
+        from mgkit.views.figures.studies import study as drawn
+
+        return drawn(self.table(against=against), venue=venue, columns=columns)
+
+    def _tested(self, name: str) -> dict[int, Run]:
+        """{seed: run} of the runs of a row that are tested on the study's split."""
+        below = {str(run.root): run for run in self.runs(name) if self.split in run.splits()}
+        found = {}
+        for seed in self.seeds:
+            folder = self.root / self.folders[name] / f"seed{seed}"
+            run = below.get(str(folder / MERGED if self.folds else folder))
+            if run is not None:
+                found[seed] = run
+        return found
+
+    def __repr__(self) -> str:
+        folds = f", {self.folds} folds" if self.folds else ""
+        return f"Study({some(self.names, 9)}; {len(self.seeds)} seeds{folds}; {str(self.root)!r})"
+
+
+def study(
+    clips: Clips,
+    recipes: Mapping[str, Row],
+    out: str | Path,
+    *,
+    seeds: int | Iterable[int] = 5,
+    folds: int | Sequence[Clips] | None = None,
+    split: str = "test",
+    also: Sequence[str] = (),
+    views: int = 1,
+    flip: bool = False,
+    cost: bool = False,
+    device: str = "auto",
+    **options: Any,
+) -> Study:
+    """Train and test every recipe with every seed (and fold); the same call resumes, with more rows or seeds too.
+
+    Stages that are equal in two recipes (settings, seed, clips) are trained once, and a single-pathway row serves as
+    the stage of the others that equals it.
+
+    Args:
+        clips: the clip folder.
+        recipes: {name in the table: recipe}. The names of earlier rows in place of a recipe, as in
+            {"late fusion": ("RGB", "pose")}, are the mean of their probabilities, which needs no training.
+        out: the folder of the study: `<out>/<name>/seed<N>` (`/fold<i>`) are run folders.
+        seeds: how many, counted from 0, or the seeds themselves. Five or more give intervals worth having.
+        folds: cross-validation instead of one split: the number of folds (by subject; `clips.folds`), or the folds.
+            Each trains without a validation split, so nothing is chosen on the clips it is tested on.
+        split: the split that the rows are compared on; not used with `folds`.
+        also: further splits to test, for example "val", on which the weights of an ensemble can be searched.
+        views, flip: of the tests, see `mg.test`.
+        cost: count parameters and operations of each row (`mg.measure`).
+        device: of trainings and tests.
+        options: of `mg.train`, for example `val_split=None`, `workers=4`, `progress=False`.
+
+    Returns:
+        The study; `study.table()`, `study.figure()`, `study.runs(name)`.
+
+    Raises:
+        MgkitError: before anything is trained: no recipes or seeds, two names that make one folder, a row of rows that
+            are not above it, folds that test a clip twice, options that a study sets itself. Then whatever `mg.train`
+            and `mg.test` refuse.
+    """
+    numbers = tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds)
+    folders = _checked(recipes, numbers, options)
+    parts = _folds(clips, folds)
+    if parts:
+        split = "val"
+        options = {**options, "val_split": None}
+    made = Study(Path(out), folders, numbers, len(parts), split, clips)
+    if rank() == 0:
+        rows = [{"name": name, "folder": folder} for name, folder in folders.items()]
+        write_json(
+            Path(out) / FILE,
+            {"format": FORMAT, "rows": rows, "seeds": list(numbers), "folds": len(parts), "split": split},
+        )
+    wait_for_all()
+
+    work = _Work(made, recipes, device, options)
+    cells = [(name, seed) for seed in numbers for name in recipes]
+    for i, (name, seed) in enumerate(cells):
+        work.announce(i, len(cells), name, seed)
+        for fold, its in enumerate(parts) if parts else [(None, clips)]:
+            row = recipes[name]
+            if isinstance(row, Recipe):
+                run = work.train(its, row, made.root / folders[name], seed, fold)
+                for where in (split, *(also if not parts else ())):
+                    work.test(run, its, where, views=views, flip=flip)
+                if cost and not run.has_cost():
+                    measure(run, device=device, speed=False)
+            elif not parts:
+                _fuse(made, name, row, seed, (split, *also))
+        if parts and rank() == 0:
+            _merge(made, name, recipes[name], seed, parts)
+        wait_for_all()
+    return made
+
+
+class _Work:
+    """The trainings and tests of one call of `study`, with the time that is left."""
+
+    def __init__(self, made: Study, rows: Mapping[str, Row], device: str, options: Mapping[str, Any]) -> None:
+        self.study, self.rows, self.device, self.options = made, rows, device, dict(options)
+        self.progress = bool(options.get("progress", True))
+        self.shared = {
+            key: options[key] for key in ("devices", "nodes", "workers", "progress") if key in options
+        }
+        self.took: list[float] = []  # seconds of the cells in which something was trained
+        self.began, self.trained = time.monotonic(), False
+
+    def announce(self, i: int, of: int, name: str, seed: int) -> None:
+        """One line per cell, with the time left by the mean of the cells before it."""
+        now = time.monotonic()
+        if self.trained:
+            self.took.append(now - self.began)
+        self.began, self.trained = now, False
+        left = f", about {spoken((of - i) * sum(self.took) / len(self.took))} left" if self.took else ""
+        Progress("study", self.progress and rank() == 0).say(
+            f"study: {i + 1} of {of}, {name}, seed {seed}{left}"
+        )
+
+    def train(self, clips: Clips, recipe: Recipe, folder: Path, seed: int, fold: int | None) -> Run:
+        """Train a recipe into its cell below `folder`, its stages before it where no other row has trained them."""
+        start = {stage.name: self.stage(clips, stage, seed, fold) for stage in recipe.stages}
+        out = folder / f"seed{seed}"
+        out = out if fold is None else out / f"fold{fold}"
+        if not (out / "config.json").is_file() or load_run(out).status()["state"] != "finished":
+            self.trained = True
+        return train(clips, recipe, out, seed=seed, device=self.device, start=start or None, **self.options)
+
+    def stage(self, clips: Clips, stage: Recipe, seed: int, fold: int | None) -> Run:
+        """The run of a stage: that of the row which equals it, or one that all rows with this stage share."""
+        for name, row in self.rows.items():
+            if isinstance(row, Recipe) and row.to_dict() == stage.to_dict():
+                return self.train(clips, row, self.study.root / self.study.folders[name], seed, fold)
+        text = json.dumps(stage.to_dict(), sort_keys=True)
+        key = f"{stage.name}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+        return self.train(clips, stage, self.study.root / STAGES / key, seed, fold)
+
+    def test(self, run: Run, clips: Clips, split: str, *, views: int, flip: bool) -> None:
+        """Test a run, unless it is tested in this way already."""
+        if not tested_as(run, split, clips, views=views, flip=flip):
+            test(run, split, clips=clips, views=views, flip=flip, device=self.device, **self.shared)
+
+
+def _checked(recipes: Mapping[str, Row], seeds: Sequence[int], options: Mapping[str, Any]) -> dict[str, str]:
+    """{name: folder} of the rows, or a refusal of what cannot be a study."""
+    if not recipes or not seeds:
+        raise MgkitError("there is nothing to train: give recipes, {name: recipe}, and one seed or more.")
+    if len(set(seeds)) != len(seeds):
+        raise MgkitError(f"the seeds {some(seeds)} name one twice: give each once.")
+    own = [key for key in ("seed", "start") if key in options]
+    if own:
+        raise MgkitError(f"{own[0]} cannot be given to a study: each of its runs has its own.")
+    folders: dict[str, str] = {}
+    for name, row in recipes.items():
+        folder = re.sub(r"[^a-z0-9]+", "-", name.lower().replace("+", "p")).strip("-")
+        same = next((other for other, its in folders.items() if its == folder), None)
+        if not folder or folder == STAGES or same is not None:
+            clash = f"shares the folder {folder!r} with {same!r}" if same else "does not make a folder name"
+            raise MgkitError(f"the row {name!r} {clash}: give it another name.")
+        if not isinstance(row, Recipe):
+            unknown = [other for other in row if other not in folders]
+            if isinstance(row, str) or len(row) < 2 or unknown:
+                raise MgkitError(
+                    f"the row {name!r} is {row!r}: give a recipe, or the names of two or more rows above it."
+                )
+        folders[name] = folder
+    return folders
+
+
+def _folds(clips: Clips, folds: int | Sequence[Clips] | None) -> list[Clips]:
+    """The folds of a study, each clip held out once; empty without cross-validation."""
+    if folds is None:
+        return []
+    parts = list(clips.folds(folds)) if isinstance(folds, int) else list(folds)
+    held_out = [clip_id for part in parts for clip_id in part.split("val").ids]
+    twice = [clip_id for clip_id, count in Counter(held_out).items() if count > 1]
+    if not parts or twice:
+        raise MgkitError(
+            f"folds: {some(twice)} would be tested twice: give the folds of one clips.folds(...)."
+            if twice
+            else "folds: there are none: give a number of folds, or clips.folds(...)."
+        )
+    return parts
+
+
+def _fuse(made: Study, name: str, members: Sequence[str], seed: int, splits: Sequence[str]) -> None:
+    """Write the mean of the probabilities of other rows as a run."""
+    root = made.root / made.folders[name] / f"seed{seed}"
+    if rank() == 0:
+        runs = {member: made.root / made.folders[member] / f"seed{seed}" for member in members}
+        for split in splits:
+            ensemble(runs, split).to_run(root, name=name)
+
+
+def _merge(made: Study, name: str, row: Row, seed: int, parts: Sequence[Clips]) -> None:
+    """Write the predictions of all folds of a seed as one run, each clip by the fold that held it out."""
+    root = made.root / made.folders[name] / f"seed{seed}"
+    if not isinstance(row, Recipe):
+        runs = {member: made.root / made.folders[member] / f"seed{seed}" / MERGED for member in row}
+        ensemble(runs, made.split).to_run(root / MERGED, name=name)
+        return
+    found = [load_run(root / f"fold{i}").predictions(made.split) for i in range(len(parts))]
+    import_scores(
+        root / MERGED,
+        clip_ids=[clip_id for part in found for clip_id in part.clip_ids],
+        labels=np.concatenate([part.labels for part in found]),
+        probabilities={
+            output: np.concatenate([part.scores(output) for part in found]) for output in found[0].outputs
+        },
+        classes=parts[0].classes,
+        skeleton=parts[0].skeleton,
+        name=f"{name}, seed {seed} ({len(parts)} folds)",
+        split=made.split,
+    )
