@@ -1,7 +1,7 @@
 """One process of the multi-process test: trains some steps on its share of each batch and saves what it saw.
 
-Started by test_layers_distributed.py as `python one_process.py RANK PROCESSES MEETING_FILE OUTPUT`; with one process it does
-the whole batch, which is what several must agree with.
+Started by test_layers_distributed.py as `python one_process.py RANK PROCESSES MEETING_FILE OUTPUT`; with one process it
+does the whole batch, which is what several must agree with.
 """
 
 import sys
