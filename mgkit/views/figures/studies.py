@@ -41,7 +41,7 @@ def study(table: pd.DataFrame, *, venue: str = "cvpr", columns: int = 1) -> Pape
         100 * table[name].fillna(table["top1"]).to_numpy(float) for name in ("top1_low", "top1_high")
     )
     axes.hlines(at, low, high, color=BLUE, linewidth=1.2)
-    for y, values in zip(at, table["top1_of_seeds"], strict=True):
+    for y, values in enumerate(table["top1_of_seeds"]):
         if len(values) > 1:
             axes.plot(
                 100 * np.asarray(values), np.full(len(values), y), "|", color=GREY, markersize=4, zorder=2.5
