@@ -134,7 +134,7 @@ print(printed.latex())
 
 # %%
 members = {name: several[0] for name, several in runs.items()}
-found = mg.search_weights(members, "val", method="convex", metric="log_loss")
+found = mg.ensembles.search_weights(members, "val", method="convex", metric="log_loss")
 found
 
 # %%
@@ -146,7 +146,7 @@ fused.table().round(3)
 # for each other, and each alone may add nothing.
 
 # %%
-mg.leave_one_out(fused).round(3)
+mg.ensembles.leave_one_out(fused).round(3)
 
 # %% [markdown]
 # The winner of 2023 fused joints and limbs at 0.4 to 0.6. Such a fusion is a member like any other, and `to_run` makes a
@@ -184,7 +184,7 @@ mg.figures.reliability({"CTR-GCN": members["CTR-GCN"], "ensemble": fusions[-1]})
 # iMiGUE; `mg.method_table(..., published=True)` puts them below it.
 
 # %%
-published = mg.published()
+published = mg.published.table()
 published
 
 # %% [markdown]
@@ -193,10 +193,10 @@ published
 # to be told. First and second of the 2024 challenge are three clips apart:
 
 # %%
-print(mg.within_noise(0.70254, 0.70188).sentence())
+print(mg.published.within_noise(0.70254, 0.70188).sentence())
 
 # %%
-noise = mg.published_noise()
+noise = mg.published.noise()
 for sentence in noise.loc[noise["verdict"] != "beyond noise", "sentence"]:
     print("-", sentence)
 

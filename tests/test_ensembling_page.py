@@ -12,7 +12,7 @@ import pytest
 from mgkit.cli import _parser, main
 from mgkit.pickles import write_pickle
 from mgkit.results.run.folder import Run, load_run
-from mgkit.results.scores.calibration import calibration_errors
+from mgkit.results.scores import calibration
 from mgkit.results.scores.files import SUFFIXES
 from tests.results.fake_run import fake_clips, fake_run
 
@@ -66,7 +66,7 @@ def test_commands_and_code_run_as_they_stand(project: Run, capsys: pytest.Captur
 
 def test_tables_name_what_there_is(project: Run) -> None:
     assert {f".{suffix}" for suffix in re.findall(r"^\| `\.(\w+)`", PAGE, re.MULTILINE)} <= set(SUFFIXES)
-    columns = calibration_errors(project, draws=2, classwise=True).columns
+    columns = calibration.errors(project, draws=2, classwise=True).columns
     section = PAGE.split("## Calibration")[1]
     told = {
         name

@@ -43,6 +43,22 @@ def test_rooms_import_only_what_they_may(room: str) -> None:
         assert not foreign, f"{path.relative_to(PACKAGE)} imports {foreign}"
 
 
+RESULTS = ("run", "stats", "scores", "compare", "ensembles")  # each may import those before it
+
+
+@pytest.mark.parametrize("place", range(len(RESULTS)))
+def test_results_import_in_one_order(place: int) -> None:
+    later = RESULTS[place + 1 :]
+    for path in (PACKAGE / "results" / RESULTS[place]).rglob("*.py"):
+        text = path.read_text(encoding="utf-8")
+        found = [
+            name
+            for name in later
+            if f"mgkit.results.{name}" in text or f"mgkit.results import {name}" in text
+        ]
+        assert not found, f"{path.relative_to(PACKAGE)} imports {found}"
+
+
 def test_results_and_views_do_without_torch() -> None:
     code = (
         "import sys, mgkit.results.run.folder, mgkit.results.stats.metrics, mgkit.views.figures, mgkit.views.analysis, "
@@ -65,5 +81,7 @@ def test_every_public_name_loads() -> None:
 
     for name in mgkit.__all__:
         assert getattr(mgkit, name) is not None
+    for module in (mgkit.ensembles, mgkit.scores, mgkit.calibration, mgkit.published, mgkit.submission):
+        assert all(callable(getattr(module, name)) for name in module.__all__ if not name.isupper())
     with pytest.raises(AttributeError, match="nonsense"):
         _ = mgkit.nonsense

@@ -13,9 +13,9 @@ import pytest
 from mgkit.cli import main
 from mgkit.data.clips import Clips, write_clip_folder
 from mgkit.data.readers import load_classes
-from mgkit.results.compare.published import published, published_noise
+from mgkit.results.compare import published
 from mgkit.results.run.folder import Predictions, Run, create_run, load_run, write_predictions
-from mgkit.results.scores.submission import check_submission
+from mgkit.results.scores import submission
 from mgkit.training.inference import test as run_test
 from tests.results.fake_run import fake_clips, fake_run
 from tests.tiny import TRIANGLE, tiny_pose, tiny_row
@@ -62,10 +62,10 @@ def test_its_code_runs(
 def test_published_numbers_are_those_of_the_table() -> None:
     rows = [
         f"| {m} | {r.reference} | {r.modality} | {r.printed} | {r.source} |"
-        for m, r in published().iterrows()
+        for m, r in published.table().iterrows()
     ]
     assert "\n".join(rows) in PAGE
-    noise = published_noise()
+    noise = published.noise()
     for sentence in noise["sentence"].head(3):
         assert f"- {sentence}" in PAGE
     counts = noise["verdict"].value_counts()
@@ -95,4 +95,4 @@ def test_its_commands_write_what_they_say(tmp_path: Path, monkeypatch: pytest.Mo
         words = command.split()
         assert main(words) == 0
         challenge, path = words[words.index("--challenge") + 1], words[words.index("--out") + 1]
-        assert len(check_submission(path, challenge)) == (1 if challenge == "ma52" else 2)
+        assert len(submission.check(path, challenge)) == (1 if challenge == "ma52" else 2)

@@ -271,9 +271,9 @@ def compare(options: Any) -> None:
 
 
 def ensemble(options: Any) -> None:
-    from mgkit.results.ensemble.contributions import summary
-    from mgkit.results.ensemble.fuse import ensemble
-    from mgkit.results.ensemble.search import search_weights
+    from mgkit.results.ensembles.contributions import summary
+    from mgkit.results.ensembles.fuse import ensemble
+    from mgkit.results.ensembles.search import search_weights
 
     weights: Any = None
     if options.search is not None:
@@ -298,26 +298,26 @@ def ensemble(options: Any) -> None:
 
 def scores(options: Any) -> None:
     from mgkit.results.run.folder import load_run
-    from mgkit.results.scores.files import write_scores
+    from mgkit.results.scores.files import write
     from mgkit.results.scores.pickles import annotation_order
     from mgkit.results.scores.scores import Scores
 
     run = load_run(options.run)
     found = Scores.of(run.predictions(options.split), options.output, split=options.split, name=run.name)
     order = None if options.annotations is None else annotation_order(options.annotations, options.split)[0]
-    print(write_scores(options.out, found, layout=options.layout, clip_ids=order))
+    print(write(options.out, found, layout=options.layout, clip_ids=order))
 
 
 def submit(options: Any) -> None:
     from mgkit.data.clips import load_clips
-    from mgkit.results.scores.submission import check_submission, write_submission
+    from mgkit.results.scores import submission
 
     given = {
         "ids": options.ids, "split": options.split,
         "clips": None if options.clips is None else load_clips(options.clips),
     }  # fmt: skip
-    path = write_submission(options.run, options.out, options.challenge, output=options.output, **given)
-    rows = check_submission(path, options.challenge)
+    path = submission.write(options.run, options.out, options.challenge, output=options.output, **given)
+    rows = submission.check(path, options.challenge)
     print(f"written to {path}: {len(rows)} clips, valid for {options.challenge}")
 
 

@@ -18,7 +18,8 @@ import pandas as pd
 from mgkit.data.clips import Clips
 from mgkit.data.readers import load_classes
 from mgkit.errors import MgkitError, some
-from mgkit.results.compare.published import IMIGUE_TEST_CLIPS, published
+from mgkit.results.compare import published as reported
+from mgkit.results.compare.published import IMIGUE_TEST_CLIPS
 from mgkit.results.compare.runs import (
     aligned,
     group_title,
@@ -67,7 +68,7 @@ def method_table(
         modality: the same, where `modality_of` does not know it.
         baseline: what the tests compare with: the method with the highest Top-1, a method, or a run. The best was
             chosen on these very clips, which flatters it: p-values against it err on the side of finding differences.
-        published: True puts the published iMiGUE numbers below (`published.published()`), a table of that shape those.
+        published: True puts the published iMiGUE numbers below (`mg.published.table()`), a table of that shape those.
         clips: where the subjects are looked up; by default the clip folder of the first run.
         output: "rgb", "pose" or "fused"; by default the best that each run has.
         draws: bootstrap samples.
@@ -302,12 +303,11 @@ def _published(wanted: bool | pd.DataFrame | None) -> dict[str, dict[str, Any]]:
     if wanted is None or wanted is False:
         return {}
     if wanted is True:
-        wanted = published()
+        wanted = reported.table()
     missing = [name for name in ("modality", "top1", "clips") if name not in wanted]
     if missing or not wanted.index.is_unique:
         raise MgkitError(
-            f"the published table lacks {some(missing) or 'unique names'}: make it like "
-            "mgkit.results.compare.published.published()."
+            f"the published table lacks {some(missing) or 'unique names'}: make it like mg.published.table()."
         )
     rows = {}
     for name, row in wanted.iterrows():

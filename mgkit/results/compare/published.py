@@ -20,7 +20,7 @@ import pandas as pd
 from mgkit.errors import MgkitError, some
 from mgkit.results.stats.metrics import wilson
 
-__all__ = ["IMIGUE_TEST_CLIPS", "Noise", "published", "published_noise", "within_noise"]
+__all__ = ["IMIGUE_TEST_CLIPS", "Noise", "noise", "table", "within_noise"]
 
 IMIGUE_TEST_CLIPS = 4562
 VERDICTS = ("within noise", "beyond noise", "cannot be told")
@@ -55,14 +55,14 @@ _ROWS = (
 )  # fmt: skip
 
 
-def published() -> pd.DataFrame:
+def table() -> pd.DataFrame:
     """Top-1 on iMiGUE's test split (4,562 clips) as others have printed it. None of it was measured here.
 
     Returns:
         Index `method`; columns `reference` (who proposed it), `year`, `modality`, `top1` in [0, 1], `printed` (per
         cent, with the digits that were printed), `source` (where that number on iMiGUE stands), `clips`.
 
-    >>> published().loc["PoseConv3D", "printed"]
+    >>> table().loc["PoseConv3D", "printed"]
     '61.11'
     """
     columns = ("method", "reference", "year", "modality", "printed", "source")
@@ -186,8 +186,8 @@ least 0.25)."
     )  # fmt: skip
 
 
-def published_noise(
-    table: pd.DataFrame | None = None,
+def noise(
+    numbers: pd.DataFrame | None = None,
     n: int = IMIGUE_TEST_CLIPS,
     *,
     neighbours: bool = False,
@@ -198,7 +198,7 @@ def published_noise(
     The p-values are of one pair each; who looks through many pairs finds some small ones by chance.
 
     Args:
-        table: index `method` and `top1` in [0, 1]; `published()` by default.
+        numbers: index `method` and `top1` in [0, 1]; `table()` by default.
         n: clips that all were tested on.
         neighbours: only pairs that stand beside each other in the order of accuracy.
         level: of the tests.
@@ -207,7 +207,7 @@ def published_noise(
         Columns `better`, `other`, `gap` (in [0, 1]), `clips` (the gap), `low`, `high`, `p_unpaired`, `p_least`,
         `p_most`, `significant_up_to` (clips of disagreement; missing = never), `verdict`, `sentence`.
     """
-    given = published() if table is None else table
+    given = table() if numbers is None else numbers
     if "top1" not in given or not given.index.is_unique:
         raise MgkitError("the table needs the column top1, and each method once in its index.")
     missing = given.index[given["top1"].isna()]

@@ -26,9 +26,9 @@ __all__ = [
     "Temperature",
     "bin_edges",
     "brier",
-    "calibration_errors",
     "calibration_table",
     "classwise_error",
+    "errors",
     "expected_error",
     "fit_temperature",
     "scores_of",
@@ -199,7 +199,7 @@ def brier(labels: npt.ArrayLike, probabilities: npt.ArrayLike) -> float:
     return float(_brier_each(np.asarray(labels), np.asarray(probabilities, np.float64)).mean())
 
 
-def calibration_errors(
+def errors(
     run: Scored | Mapping[str, Scored],
     split: str = "test",
     *,

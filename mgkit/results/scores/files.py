@@ -32,17 +32,16 @@ from mgkit.errors import MgkitError, some
 from mgkit.files import atomic
 from mgkit.results.run.files import read_npz
 from mgkit.results.run.records import Floats, Ints, Predictions, check_ids
-from mgkit.results.scores import pickles as score_pickles
 from mgkit.results.scores.scores import Raw, Scores
 
-__all__ = ["Scores", "read_scores", "write_scores"]
+__all__ = ["read", "write"]
 
 Kind = Literal["auto", "probabilities", "logits"]
 SUFFIXES = (".parquet", ".npz", ".csv", ".pkl", ".pickle")
 ROUNDED = 1e-2  # what a row may be off from 1 where the caller says that it holds probabilities
 
 
-def read_scores(
+def read(
     path: str | Path,
     *,
     clip_ids: Sequence[str] | None = None,
@@ -74,6 +73,8 @@ def read_scores(
         MgkitError: a file that cannot be read, is not a score file or holds more than plain data; ids that are missing,
             not known, or as many as the rows are not; rows that are no probabilities; anything said twice differently.
     """
+    from mgkit.results.scores import pickles
+
     path = Path(path)
     if path.suffix.lower() not in SUFFIXES:
         raise MgkitError(f"{path} is no score file: its name must end in {', '.join(SUFFIXES)}.")
@@ -84,7 +85,7 @@ def read_scores(
     if annotations is not None:
         if clip_ids is not None or labels is not None:
             raise MgkitError("annotations hold ids and labels: give no clip_ids or labels beside them.")
-        clip_ids, labels = score_pickles.annotation_order(annotations, split)
+        clip_ids, labels = pickles.annotation_order(annotations, split)
     try:
         scores = _checked(_read(path), clip_ids, split, labels, classes, kind, path.stem)
         scores = scores if name is None else replace(scores, name=name)
@@ -97,6 +98,8 @@ def read_scores(
 
 
 def _read(path: Path) -> Raw:
+    from mgkit.results.scores import pickles
+
     match path.suffix.lower():
         case ".parquet":
             return read_parquet(path)
@@ -104,10 +107,10 @@ def _read(path: Path) -> Raw:
             return read_npz_scores(path)
         case ".csv":
             return read_csv(path)
-    return score_pickles.read_result_pickle(path)
+    return pickles.read_result_pickle(path)
 
 
-def write_scores(
+def write(
     path: str | Path,
     scores: Scores | Predictions,
     *,
@@ -115,7 +118,7 @@ def write_scores(
     layout: Literal["pyskl", "mmaction2"] | None = None,
     clip_ids: Sequence[str] | None = None,
 ) -> Path:
-    """Write a score file, whole or not at all; `read_scores` gives it back.
+    """Write a score file, whole or not at all; `read` gives it back.
 
     Args:
         path: where to; the suffix says which form.
@@ -126,6 +129,8 @@ def write_scores(
         clip_ids: the clips to write, in this order; all by default. A PYSKL pickle must be in the order of its
             annotations (`annotation_order`), since only the order says which row is which clip.
     """
+    from mgkit.results.scores import pickles
+
     path = Path(path)
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
@@ -142,9 +147,9 @@ def write_scores(
     if clip_ids is not None:
         scores = scores.select(clip_ids)
     if layout == "pyskl":
-        score_pickles.write_pyskl_results(path, scores)
+        pickles.write_pyskl_results(path, scores)
     elif layout == "mmaction2":
-        score_pickles.write_mmaction2(path, scores)
+        pickles.write_mmaction2(path, scores)
     else:
         forms = {
             ".parquet": write_parquet,

@@ -124,7 +124,7 @@ class Scores:
         """(N,) labels; a `MgkitError` where they are not known."""
         if self.labels is None:
             raise MgkitError(
-                f"the true classes of {self.name or 'these scores'} are not known: pass labels= to read_scores."
+                f"the true classes of {self.name or 'these scores'} are not known: pass labels= to mg.scores.read."
             )
         return self.labels
 

@@ -32,7 +32,7 @@ from mgkit.files import atomic
 from mgkit.results.run.folder import Predictions, Run, load_run
 from mgkit.results.stats.metrics import group_scores
 
-__all__ = ["CHALLENGES", "check_submission", "read_ids", "write_submission"]
+__all__ = ["CHALLENGES", "check", "read_ids", "write"]
 
 TOP = 5  # ranks of MA-52
 _LARGEST = 1 << 26  # bytes: a file that is no submission is not unpacked into memory
@@ -70,7 +70,7 @@ CHALLENGES = {
 }
 
 
-def write_submission(
+def write(
     scores: Run | Predictions | str | Path,
     path: str | Path,
     challenge: str = "miga2025",
@@ -144,7 +144,7 @@ def write_submission(
     return path
 
 
-def check_submission(
+def check(
     path: str | Path,
     challenge: str = "miga2025",
     *,
@@ -157,7 +157,7 @@ def check_submission(
     Args:
         path: the csv or zip.
         challenge: "miga2023", "miga2025" or "ma52".
-        ids, clips, split: which ids are expected, as in `write_submission`. Without ids and clips nobody can tell
+        ids, clips, split: which ids are expected, as in `write`. Without ids and clips nobody can tell
             whether the file is complete: only its form is checked.
 
     Returns:

@@ -9,7 +9,8 @@ from statsmodels.stats.contingency_tables import mcnemar
 from statsmodels.stats.proportion import confint_proportions_2indep, proportions_ztest
 
 from mgkit.errors import MgkitError
-from mgkit.results.compare.published import IMIGUE_TEST_CLIPS, published, published_noise, within_noise
+from mgkit.results.compare import published
+from mgkit.results.compare.published import IMIGUE_TEST_CLIPS, within_noise
 from tests.conftest import SHARED
 
 
@@ -26,7 +27,7 @@ def test_the_gap_of_the_first_two_of_2024_is_within_noise() -> None:
 
 
 def test_every_printed_number_is_a_whole_number_of_the_test_clips() -> None:
-    table = published()
+    table = published.table()
     assert table.index.is_unique
     for printed in table["printed"]:
         digits = len(printed.partition(".")[2])
@@ -45,7 +46,7 @@ def test_the_papers_table_is_all_there() -> None:
     text = path.read_text(encoding="utf-8").replace("\xa0", " ")
     rows = text[text.index("Table 2:") : text.index("As shown in Table 2")].splitlines()[2:]
     printed = [found[1] for row in rows if (found := re.search(r"(\d+\.\d+)$", row.strip()))]
-    ours = published()
+    ours = published.table()
     ours = ours[ours["source"].str.contains("Table 2|Tables 1 and 2")]
     assert printed == [f"{float(value):.2f}" for value in ours["printed"]]
     for name, row in zip(ours.index, rows, strict=False):
@@ -55,7 +56,7 @@ def test_the_papers_table_is_all_there() -> None:
         r"^\d (\S+).*? (\d+\.\d+)$", text[text.index("Table 1:") : text.index("Table 2:")], re.M
     )
     assert [value for _, value in board] == ["70.254", "70.188", "68.917"]
-    assert {value for _, value in board} <= set(published()["printed"])
+    assert {value for _, value in board} <= set(published.table()["printed"])
 
 
 @pytest.mark.parametrize(
@@ -112,22 +113,22 @@ def test_the_three_verdicts_and_their_sentences() -> None:
 
 
 def test_all_pairs_in_a_table() -> None:
-    table = published_noise()
-    methods = len(published())
+    table = published.noise()
+    methods = len(published.table())
     assert len(table) == methods * (methods - 1) // 2
     assert (np.diff(table["clips"]) >= 0).all()
     assert (table["clips"] >= 0).all()
     row = table[table["sentence"].str.contains("70.254") & table["sentence"].str.contains("70.188")]
     assert row["verdict"].tolist() == ["within noise"]
     assert row["significant_up_to"].isna().all()
-    near = published_noise(neighbours=True)
+    near = published.noise(neighbours=True)
     assert len(near) == methods - 1
     assert near["gap"].sum() == pytest.approx(
-        within_noise(published()["top1"].max(), published()["top1"].min()).gap / IMIGUE_TEST_CLIPS
+        within_noise(published.table()["top1"].max(), published.table()["top1"].min()).gap / IMIGUE_TEST_CLIPS
     )
-    own = published_noise(pd.DataFrame({"top1": [0.5, 0.9]}, index=["x", "y"]), n=10)
+    own = published.noise(pd.DataFrame({"top1": [0.5, 0.9]}, index=["x", "y"]), n=10)
     assert own.loc[0, "better"] == "y"
-    assert len(published_noise(published().head(1))) == 0
+    assert len(published.noise(published.table().head(1))) == 0
 
 
 def test_what_is_no_accuracy_is_refused() -> None:
@@ -140,6 +141,6 @@ def test_what_is_no_accuracy_is_refused() -> None:
     with pytest.raises(MgkitError, match="level is 1"):
         within_noise(0.5, 0.5, level=1)
     with pytest.raises(MgkitError, match="x has no Top-1"):
-        published_noise(pd.DataFrame({"top1": [np.nan, 0.9]}, index=["x", "y"]))
+        published.noise(pd.DataFrame({"top1": [np.nan, 0.9]}, index=["x", "y"]))
     with pytest.raises(MgkitError, match="each method once"):
-        published_noise(pd.DataFrame({"top1": [0.5, 0.9]}, index=["x", "x"]))
+        published.noise(pd.DataFrame({"top1": [0.5, 0.9]}, index=["x", "x"]))

@@ -22,6 +22,7 @@ import pytest
 
 import mgkit as mg
 from mgkit.cli import main
+from mgkit.data.clips import Clips
 from mgkit.errors import MgkitError
 from mgkit.files import exclusive, write_json
 from mgkit.results.run import jobs
@@ -45,19 +46,19 @@ def until(fact: Callable[[], Any], job: Job) -> None:
 
 
 @pytest.fixture
-def clips(tmp_path: Path) -> mg.Clips:
+def clips(tmp_path: Path) -> Clips:
     return tiny_clips(tmp_path / "clips", counts={"train": 1, "val": 1}, videos=False)
 
 
 @pytest.fixture
-def launched(clips: mg.Clips, tmp_path: Path) -> Iterator[Job]:
+def launched(clips: Clips, tmp_path: Path) -> Iterator[Job]:
     job = launch(clips, recipes.pose_small(**LONG), tmp_path / "run", device="cpu", workers=0)
     yield job
     if job.look().here:
         job.stop(hard=True)
 
 
-def test_kill_and_stop_and_resume(launched: Job, clips: mg.Clips, tmp_path: Path) -> None:
+def test_kill_and_stop_and_resume(launched: Job, clips: Clips, tmp_path: Path) -> None:
     job = attach(launched.root)
     until(lambda: job.state == "running" and len(job.run().history()) > 0, job)
     live = job.run().live()
@@ -85,7 +86,7 @@ def test_kill_and_stop_and_resume(launched: Job, clips: mg.Clips, tmp_path: Path
     assert "interrupted" in job.log()
 
 
-def test_a_process_that_ignores_ctrl_c_by_inheritance_is_stopped(clips: mg.Clips, tmp_path: Path) -> None:
+def test_a_process_that_ignores_ctrl_c_by_inheritance_is_stopped(clips: Clips, tmp_path: Path) -> None:
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as between the cells of a kernel
     try:
         job = launch(clips, recipes.pose_small(**LONG), tmp_path / "run", device="cpu", workers=0)
@@ -99,7 +100,7 @@ def test_a_process_that_ignores_ctrl_c_by_inheritance_is_stopped(clips: mg.Clips
             job.stop(hard=True)
 
 
-def test_the_launching_process_may_end(clips: mg.Clips, tmp_path: Path) -> None:
+def test_the_launching_process_may_end(clips: Clips, tmp_path: Path) -> None:
     """And from a shell: launch, status; its end is that of the command, not of the training."""
     small = {**LONG, "epochs": 2}
     recipe = tmp_path / "recipe.json"
@@ -116,7 +117,7 @@ def test_the_launching_process_may_end(clips: mg.Clips, tmp_path: Path) -> None:
     assert "finished" in told.stdout
 
 
-def test_what_goes_wrong_in_the_process_is_told(clips: mg.Clips, tmp_path: Path) -> None:
+def test_what_goes_wrong_in_the_process_is_told(clips: Clips, tmp_path: Path) -> None:
     job = launch(clips, recipes.pose_small(**LONG), tmp_path / "run", train_split="nothing", device="cpu")
     with pytest.raises(MgkitError, match=r"failed: .*nothing"):
         job.wait(120)
@@ -235,7 +236,7 @@ def test_a_launch_with_other_settings_leaves_the_run_that_is_there_alone(tmp_pat
     assert before == {name: (out / name).read_bytes() for name in before}
 
 
-def test_a_launch_goes_on_with_a_run_that_was_begun_otherwise(clips: mg.Clips, tmp_path: Path) -> None:
+def test_a_launch_goes_on_with_a_run_that_was_begun_otherwise(clips: Clips, tmp_path: Path) -> None:
     """By mg.train: no recipe.json is there. One of another recipe that was refused before is not in the way."""
     small, out = recipes.pose_small(**{**LONG, "epochs": 2}), tmp_path / "run"
     mg.train(clips, small, out, device="cpu", workers=0, progress=False)

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-import mgkit as mg
 from mgkit.data.clips import Classes
 from mgkit.errors import MgkitError
 from mgkit.results.run.folder import Run
@@ -31,7 +30,7 @@ def run(tmp_path: Path) -> Run:
 
 
 def test_notes_come_back_as_they_were(run: Run) -> None:
-    notes = mg.load_notes(run)
+    notes = load_notes(run)
     assert (len(notes), bool(run.notes())) == (0, False)
     text = 'looks like "two", gestures;\nsecond line, naïve 手 =1+1'
     notes.set("c0", ["bad pose", "ambiguous"], text=text)

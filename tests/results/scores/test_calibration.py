@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from mgkit.errors import MgkitError
+from mgkit.results.scores import calibration
 from mgkit.results.scores.calibration import (
     brier,
-    calibration_errors,
     calibration_table,
     classwise_error,
     expected_error,
@@ -94,13 +94,13 @@ def test_proper_scores_against_scikit_learn() -> None:
     two = np.stack([p[:, 0], 1 - p[:, 0]], 1)
     truth = (labels != 0).astype(int)
     assert brier(truth, two) == pytest.approx(2 * brier_score_loss(truth, two[:, 1]))
-    row = calibration_errors(scores, draws=10).iloc[0]
+    row = calibration.errors(scores, draws=10).iloc[0]
     assert row["log_loss"] == pytest.approx(log_loss(labels, p, labels=range(4)), rel=1e-5)
     assert row["brier"] == pytest.approx(brier(labels, p), rel=1e-5)
 
 
 def test_a_perfectly_calibrated_system_is_told_from_one_too_sure() -> None:
-    table = calibration_errors({"honest": draw(800), "too sure": draw(800, too_sure=2.5)}, classwise=True)
+    table = calibration.errors({"honest": draw(800), "too sure": draw(800, too_sure=2.5)}, classwise=True)
     honest, sure = table.loc["honest"], table.loc["too sure"]
     assert honest["ece"] < 2 * honest["ece_by_chance"]
     assert sure["ece_low"] > 2 * sure["ece_by_chance"]
@@ -116,13 +116,13 @@ def test_intervals_respect_subjects() -> None:
     blocks = [f"p{i // 100}" for i in range(300)]
     labels = np.where(np.arange(300) < 100, scores.predicted(), scores.truth())  # one subject is always right
     uneven = replace(scores, labels=labels)
-    alone, together = (calibration_errors(uneven, subjects=s).iloc[0] for s in (None, blocks))
+    alone, together = (calibration.errors(uneven, subjects=s).iloc[0] for s in (None, blocks))
     assert together["brier_high"] - together["brier_low"] > 1.5 * (alone["brier_high"] - alone["brier_low"])
-    one = calibration_errors(uneven, subjects=["p"] * 300).iloc[0]
+    one = calibration.errors(uneven, subjects=["p"] * 300).iloc[0]
     assert np.isnan(one["ece_low"])
     assert one["ece"] == alone["ece"]
     with pytest.raises(MgkitError, match="300 clips but 2 subjects"):
-        calibration_errors(uneven, subjects=["p", "q"])
+        calibration.errors(uneven, subjects=["p", "q"])
 
 
 def test_the_temperature_is_the_best_of_many() -> None:
@@ -171,7 +171,7 @@ def test_where_no_temperature_is_best_it_says_so() -> None:
     assert np.isfinite(fit_temperature(certain).after)
     one = Scores(["a"], np.ones((1, 1)), np.array([0]))
     assert fit_temperature(one).after == 0
-    assert calibration_errors(one).iloc[0]["ece"] == 0
+    assert calibration.errors(one).iloc[0]["ece"] == 0
 
 
 def test_what_has_no_scores_or_labels() -> None:

@@ -15,7 +15,7 @@ from mgkit.data.clips import Classes
 from mgkit.errors import MgkitError
 from mgkit.pickles import write_pickle
 from mgkit.results.run.records import Predictions
-from mgkit.results.scores.files import read_scores, write_scores
+from mgkit.results.scores.files import read, write
 from mgkit.results.scores.pickles import annotation_order
 from mgkit.results.scores.scores import Scores
 from tests.test_pickles import HOSTILE
@@ -37,8 +37,8 @@ def draw(clips: int = 20, classes: int = 4, seed: int = 0) -> Scores:
 
 def written(scores: Scores, folder: Path, form: str, **options: Any) -> Path:
     if form in ("pyskl", "mmaction2"):
-        return write_scores(folder / f"{form}.pkl", scores, layout=form, **options)  # type: ignore[arg-type]
-    return write_scores(folder / f"a.{form}", scores, **options)
+        return write(folder / f"{form}.pkl", scores, layout=form, **options)  # type: ignore[arg-type]
+    return write(folder / f"a.{form}", scores, **options)
 
 
 def same(one: Scores, other: Scores) -> None:
@@ -59,7 +59,7 @@ def test_a_round_trip_loses_nothing(tmp_path: Path, form: str, labelled: bool) -
     options: dict[str, Any] = (
         {"clip_ids": scores.clip_ids, "labels": scores.labels} if form == "pyskl" else {}
     )
-    back = read_scores(path, **options)
+    back = read(path, **options)
     same(back, scores)
     if form in ("parquet", "npz"):
         assert (back.classes, back.split, back.name) == (scores.classes, "val", "a system")
@@ -74,7 +74,7 @@ def test_a_round_trip_loses_nothing(tmp_path: Path, form: str, labelled: bool) -
 @pytest.mark.parametrize(("clips", "classes"), [(1, 4), (3, 1), (1, 1)])
 def test_one_clip_and_one_class(tmp_path: Path, form: str, clips: int, classes: int) -> None:
     scores = draw(clips, classes)
-    same(read_scores(written(scores, tmp_path, form), clip_ids=scores.clip_ids, labels=scores.labels), scores)
+    same(read(written(scores, tmp_path, form), clip_ids=scores.clip_ids, labels=scores.labels), scores)
 
 
 def test_every_float32_survives_a_csv(tmp_path: Path) -> None:
@@ -82,7 +82,7 @@ def test_every_float32_survives_a_csv(tmp_path: Path) -> None:
     p = rng.integers(0, 0x3F800000, 4000, dtype=np.uint32).view(np.float32)  # all magnitudes in [0, 1]
     array = np.stack([p, 1 - p], 1)
     scores = Scores([str(i) for i in range(len(p))], array)
-    same(read_scores(write_scores(tmp_path / "a.csv", scores)), scores)
+    same(read(write(tmp_path / "a.csv", scores)), scores)
 
 
 def test_one_output_of_predictions(tmp_path: Path) -> None:
@@ -90,10 +90,10 @@ def test_one_output_of_predictions(tmp_path: Path) -> None:
     p = {"rgb": a.probabilities, "pose": b.probabilities, "fused": (a.probabilities + b.probabilities) / 2}
     predictions = Predictions(a.clip_ids, a.truth(), p, classes=a.classes)
     for output in (None, "rgb", "pose"):
-        back = read_scores(write_scores(tmp_path / "a.npz", predictions, output=output))
+        back = read(write(tmp_path / "a.npz", predictions, output=output))
         np.testing.assert_array_equal(back.probabilities, predictions.scores(output))
     with pytest.raises(MgkitError, match="only one"):
-        write_scores(tmp_path / "a.npz", a, output="rgb")
+        write(tmp_path / "a.npz", a, output="rgb")
 
 
 @pytest.mark.parametrize(
@@ -137,20 +137,20 @@ def test_results_are_in_the_order_of_the_annotations(tmp_path: Path) -> None:
     assert annotation_order(tmp_path / "a.pkl", "val") == (["c", "a", "d", "b"], [0, 1, 1, 0])
     rows = [np.array([k / 10, 1 - k / 10], np.float32) for k in range(4)]
     write_pickle(tmp_path / "result.pkl", rows)
-    found = read_scores(tmp_path / "result.pkl", annotations=tmp_path / "a.pkl", split="val")
+    found = read(tmp_path / "result.pkl", annotations=tmp_path / "a.pkl", split="val")
     assert found.select(["a"]).probabilities.tolist() == [rows[1].tolist()]
     assert (found.split, found.truth().tolist()) == ("val", [0, 1, 1, 0])
-    back = write_scores(tmp_path / "back.pkl", found.select(list("abcd")), layout="pyskl",
+    back = write(tmp_path / "back.pkl", found.select(list("abcd")), layout="pyskl",
                         clip_ids=annotation_order(tmp_path / "a.pkl", "val")[0])  # fmt: skip
     with back.open("rb") as file:
         np.testing.assert_array_equal(np.stack(pickle.load(file)), np.stack(rows))
     for split, message in ((None, "say with split="), ("test", "no split 'test'")):
         with pytest.raises(MgkitError, match=message):
-            read_scores(tmp_path / "result.pkl", annotations=tmp_path / "a.pkl", split=split)
+            read(tmp_path / "result.pkl", annotations=tmp_path / "a.pkl", split=split)
     with pytest.raises(MgkitError, match="holds 4 rows of scores, but there are 1 clip ids"):
-        read_scores(tmp_path / "result.pkl", annotations=tmp_path / "a.pkl", split="train")
+        read(tmp_path / "result.pkl", annotations=tmp_path / "a.pkl", split="train")
     with pytest.raises(MgkitError, match=r"holds 4 rows and no clip ids: pass clip_ids="):
-        read_scores(tmp_path / "result.pkl")
+        read(tmp_path / "result.pkl")
 
 
 @pytest.mark.parametrize("early", [False, True])
@@ -164,16 +164,16 @@ def test_a_dump_of_mmaction2(tmp_path: Path, early: bool) -> None:
         for i in range(5)
     ]  # fmt: skip
     (tmp_path / "a.pkl").write_bytes(pickle.dumps(entries, 2))
-    found = read_scores(tmp_path / "a.pkl", clip_ids=list("edcba"))
+    found = read(tmp_path / "a.pkl", clip_ids=list("edcba"))
     np.testing.assert_array_equal(found.probabilities, p.numpy())
     assert found.truth().tolist() == [0, 1, 2, 0, 1]
     with pytest.raises(MgkitError, match=r"labels are not those given: c \(2, given 0\)"):
-        read_scores(tmp_path / "a.pkl", clip_ids=list("edcba"), labels=[0, 1, 0, 0, 1])
+        read(tmp_path / "a.pkl", clip_ids=list("edcba"), labels=[0, 1, 0, 0, 1])
 
 
 def test_what_is_written_for_mmaction2_is_as_it_writes_it(tmp_path: Path) -> None:
     scores = draw()
-    write_scores(tmp_path / "a.pkl", scores, layout="mmaction2")
+    write(tmp_path / "a.pkl", scores, layout="mmaction2")
     with (tmp_path / "a.pkl").open("rb") as file:
         entries = pickle.load(file)
     assert [entry["frame_dir"] for entry in entries] == scores.clip_ids
@@ -190,7 +190,7 @@ def test_nothing_in_a_pickle_is_run(name: str, tmp_path: Path, monkeypatch: pyte
     monkeypatch.chdir(tmp_path)
     (tmp_path / "a.pkl").write_bytes(HOSTILE[name])
     with pytest.raises(MgkitError, match=r"a\.pkl"):
-        read_scores(tmp_path / "a.pkl", clip_ids=["a"])
+        read(tmp_path / "a.pkl", clip_ids=["a"])
     assert [p.name for p in tmp_path.iterdir()] == ["a.pkl"]
 
 
@@ -211,7 +211,7 @@ def test_nothing_in_a_pickle_is_run(name: str, tmp_path: Path, monkeypatch: pyte
 def test_pickles_of_something_else(tmp_path: Path, content: Any, message: str) -> None:
     (tmp_path / "a.pkl").write_bytes(pickle.dumps(content))
     with pytest.raises(MgkitError, match=message) as caught:
-        read_scores(
+        read(
             tmp_path / "a.pkl",
             clip_ids=["a", "b"][: max(1, len(content) if isinstance(content, list) else 1)],
         )
@@ -236,23 +236,23 @@ def test_logits_are_never_taken_for_probabilities(tmp_path: Path) -> None:
         with pytest.raises(
             MgkitError, match=r"6 clips are no probabilities \(c0: lowest .*pass kind='logits'"
         ):
-            read_scores(path, kind=kind)  # type: ignore[arg-type]
+            read(path, kind=kind)  # type: ignore[arg-type]
     from scipy.special import softmax
 
-    np.testing.assert_allclose(read_scores(path, kind="logits").probabilities, softmax(logits, 1), atol=1e-7)
-    huge = read_scores(npz(tmp_path / "b.npz", [[1e6, 0.0]]), kind="logits")
+    np.testing.assert_allclose(read(path, kind="logits").probabilities, softmax(logits, 1), atol=1e-7)
+    huge = read(npz(tmp_path / "b.npz", [[1e6, 0.0]]), kind="logits")
     assert huge.probabilities.tolist() == [[1, 0]]
 
 
 def test_rounded_probabilities_are_taken_on_demand_only(tmp_path: Path) -> None:
     path = npz(tmp_path / "a.npz", [[0.501, 0.501, 0.003], [0.2, 0.3, 0.5]])
     with pytest.raises(MgkitError, match="kind='probabilities' if they were rounded"):
-        read_scores(path)
-    found = read_scores(path, kind="probabilities").probabilities
+        read(path)
+    found = read(path, kind="probabilities").probabilities
     np.testing.assert_allclose(found[0], np.array([0.501, 0.501, 0.003]) / 1.005, rtol=1e-6)
     np.testing.assert_array_equal(found[1], np.float32([0.2, 0.3, 0.5]))
     with pytest.raises(MgkitError, match="no probabilities"):
-        read_scores(npz(tmp_path / "b.npz", [[0.6, 0.6]]), kind="probabilities")
+        read(npz(tmp_path / "b.npz", [[0.6, 0.6]]), kind="probabilities")
 
 
 @pytest.mark.parametrize(
@@ -275,7 +275,7 @@ def test_rounded_probabilities_are_taken_on_demand_only(tmp_path: Path) -> None:
 def test_what_a_file_may_not_hold(tmp_path: Path, values: Any, ids: Any, more: Any, message: str) -> None:
     path = npz(tmp_path / "a.npz", values, ids, **more)
     with pytest.raises(MgkitError, match=message) as caught:
-        read_scores(path)
+        read(path)
     assert str(path) in str(caught.value)
 
 
@@ -297,13 +297,13 @@ def test_what_a_file_may_not_hold(tmp_path: Path, values: Any, ids: Any, more: A
 def test_broken_csv(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "a.csv").write_text(text, encoding="utf-8")
     with pytest.raises(MgkitError, match=message) as caught:
-        read_scores(tmp_path / "a.csv")
+        read(tmp_path / "a.csv")
     assert "a.csv" in str(caught.value)
 
 
 def test_a_csv_as_a_spreadsheet_saves_it(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_bytes("\ufeffclip_id;0;1\r\nx;0.25;0.75\r\n\r\n".encode())
-    found = read_scores(tmp_path / "a.csv")
+    found = read(tmp_path / "a.csv")
     assert (found.clip_ids, found.classes, found.labels) == (["x"], None, None)
     assert found.probabilities.tolist() == [[0.25, 0.75]]
 
@@ -312,45 +312,45 @@ def test_a_csv_as_a_spreadsheet_saves_it(tmp_path: Path) -> None:
 def test_damaged_files_are_named(tmp_path: Path, suffix: str) -> None:
     scores = draw()
     layout: Any = "mmaction2" if suffix == "pkl" else None
-    path = write_scores(tmp_path / f"a.{suffix}", scores, layout=layout)
+    path = write(tmp_path / f"a.{suffix}", scores, layout=layout)
     whole = path.read_bytes()
     for content in (whole[: len(whole) // 2], b"<html>", b"\xff" * 40, b""):
         path.write_bytes(content)
         with pytest.raises(MgkitError, match=rf"a\.{suffix}"):
-            read_scores(path)
+            read(path)
 
 
 def test_wanted_clips_are_just_those_in_the_file_in_the_order_wanted(tmp_path: Path) -> None:
     scores = draw()
-    path = write_scores(tmp_path / "a.parquet", scores)
+    path = write(tmp_path / "a.parquet", scores)
     order = sorted(scores.clip_ids)
-    same(read_scores(path, clip_ids=order), scores.select(order))
+    same(read(path, clip_ids=order), scores.select(order))
     by_name = dict(zip(scores.clip_ids, scores.truth().tolist(), strict=True))
     same(
-        read_scores(path, clip_ids=order, labels=[by_name[clip_id] for clip_id in order]),
+        read(path, clip_ids=order, labels=[by_name[clip_id] for clip_id in order]),
         scores.select(order),
     )
-    same(read_scores(path, labels=by_name), scores)
+    same(read(path, labels=by_name), scores)
     with pytest.raises(MgkitError, match=f"lacks new and has {scores.clip_ids[0]}"):
-        read_scores(path, clip_ids=["new", *scores.clip_ids[1:]])
+        read(path, clip_ids=["new", *scores.clip_ids[1:]])
     with pytest.raises(MgkitError, match="stand twice"):
-        read_scores(path, clip_ids=[scores.clip_ids[0], *scores.clip_ids])
+        read(path, clip_ids=[scores.clip_ids[0], *scores.clip_ids])
     with pytest.raises(MgkitError, match="labels given lack"):
-        read_scores(path, labels={"new": 0})
+        read(path, labels={"new": 0})
     with pytest.raises(MgkitError, match="3 labels are given"):
-        read_scores(path, labels=[0, 1, 2])
+        read(path, labels=[0, 1, 2])
 
 
 def test_anything_said_twice_must_be_the_same(tmp_path: Path) -> None:
     scores = draw()
     assert scores.classes is not None
-    path = write_scores(tmp_path / "a.npz", scores)
-    assert read_scores(path, classes=scores.classes.names, split="val", name="other").name == "other"
+    path = write(tmp_path / "a.npz", scores)
+    assert read(path, classes=scores.classes.names, split="val", name="other").name == "other"
     turned = scores.classes.names[::-1]
     with pytest.raises(MgkitError, match="classes are not those given, in the order given"):
-        read_scores(path, classes=turned)
+        read(path, classes=turned)
     with pytest.raises(MgkitError, match="of the split 'val', not of 'test'"):
-        read_scores(path, split="test")
+        read(path, split="test")
 
 
 def test_what_cannot_be_written_leaves_the_old_file(tmp_path: Path) -> None:
@@ -363,15 +363,15 @@ def test_what_cannot_be_written_leaves_the_old_file(tmp_path: Path) -> None:
         assert path.read_bytes() == before
     odd = replace(scores, clip_ids=[" a", *scores.clip_ids[1:]])
     with pytest.raises(MgkitError, match="would be lost in a CSV"):
-        write_scores(tmp_path / "a.csv", odd)
+        write(tmp_path / "a.csv", odd)
     for name, layout, message in (
         ("a.txt", None, "no score file"),
         ("a.pkl", None, "say which pickle"),
         ("a.csv", "pyskl", "is for pickles"),
     ):
         with pytest.raises(MgkitError, match=message):
-            write_scores(tmp_path / name, scores, layout=layout)  # type: ignore[arg-type]
+            write(tmp_path / name, scores, layout=layout)  # type: ignore[arg-type]
     with pytest.raises(MgkitError, match="there is no score file"):
-        read_scores(tmp_path / "none.csv")
+        read(tmp_path / "none.csv")
     with pytest.raises(MgkitError, match="no score file"):
-        read_scores(tmp_path)
+        read(tmp_path)

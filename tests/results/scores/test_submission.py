@@ -13,8 +13,9 @@ from mgkit.data.clips import Classes, Clips, load_clips, write_clip_folder
 from mgkit.data.readers import load_classes
 from mgkit.errors import MgkitError
 from mgkit.results.run.folder import Predictions, Run
+from mgkit.results.scores import submission
 from mgkit.results.scores.scores import import_scores
-from mgkit.results.scores.submission import check_submission, read_ids, write_submission
+from mgkit.results.scores.submission import read_ids
 from tests.tiny import TRIANGLE, tiny_pose, tiny_row
 
 IDS = ["0054_10", "0054_2", "0067_0", "0054_0"]
@@ -49,31 +50,31 @@ def member(path: Path, name: str) -> str:
 
 def test_2025_is_a_csv_with_a_header_in_the_order_of_the_numbers(tmp_path: Path) -> None:
     given = predictions(IDS)
-    path = write_submission(given, tmp_path / "prediction.csv", clips=folder(tmp_path / "clips", IDS))
+    path = submission.write(given, tmp_path / "prediction.csv", clips=folder(tmp_path / "clips", IDS))
     labels = dict(zip(IDS, given.predicted(), strict=True))
     want = "Id,Target\n" + "".join(f"{name},{labels[name]}\n" for name in ORDERED)
     assert path.read_bytes() == want.encode()
-    table = check_submission(path, ids=ORDERED)
+    table = submission.check(path, ids=ORDERED)
     assert table["clip_id"].tolist() == ORDERED
     assert table["label"].tolist() == [labels[name] for name in ORDERED]
-    zipped = write_submission(given, tmp_path / "prediction.zip", ids=ORDERED)
+    zipped = submission.write(given, tmp_path / "prediction.zip", ids=ORDERED)
     assert member(zipped, "prediction.csv") == want
 
 
 def test_2023_is_a_zip_without_a_header(tmp_path: Path) -> None:
     given = predictions(IDS)
-    path = write_submission(given, tmp_path / "out" / "mine.zip", "miga2023", ids=IDS)
+    path = submission.write(given, tmp_path / "out" / "mine.zip", "miga2023", ids=IDS)
     lines = member(path, "Submission.csv").splitlines()
     assert lines == [f"{name},{label}" for name, label in zip(IDS, given.predicted(), strict=True)]
-    assert check_submission(path, "miga2023", ids=IDS)["clip_id"].tolist() == IDS
-    again = write_submission(given, tmp_path / "again.zip", "miga2023", ids=IDS)
+    assert submission.check(path, "miga2023", ids=IDS)["clip_id"].tolist() == IDS
+    again = submission.write(given, tmp_path / "again.zip", "miga2023", ids=IDS)
     assert again.read_bytes() == path.read_bytes(), "no time of day in it"
 
 
 def test_ma52_ranks_actions_and_bodies(tmp_path: Path) -> None:
     ids = ["0101_05_0003", "0101_00_0001", "0003_01_0005"]
     given, classes = predictions(ids, "ma52"), load_classes("ma52")
-    path = write_submission(
+    path = submission.write(
         given, tmp_path / "p.zip", "ma52", clips=folder(tmp_path / "clips", ids, dataset="ma52")
     )
     lines = member(path, "prediction.csv").splitlines()
@@ -89,7 +90,7 @@ def test_ma52_ranks_actions_and_bodies(tmp_path: Path) -> None:
         assert list(map(int, cells)) == [*actions, *bodies]
     assert classes.groups is not None
     assert list(dict.fromkeys(classes.groups))[2] == "upper limb"
-    assert check_submission(path, "ma52", ids=sorted(ids)).columns.tolist() == [
+    assert submission.check(path, "ma52", ids=sorted(ids)).columns.tolist() == [
         "clip_id",
         *HEADER.split(",")[1:],
     ]
@@ -97,7 +98,7 @@ def test_ma52_ranks_actions_and_bodies(tmp_path: Path) -> None:
     other = tmp_path / "theirs.zip"
     with zipfile.ZipFile(other, "w") as archive:
         archive.writestr("prediction.csv", f"{HEADER}\n0003_01_0005.mp4,51,49,35,14,19,6,6,4,2,2\n")
-    assert check_submission(other, "ma52").iloc[0, 0] == "0003_01_0005"
+    assert submission.check(other, "ma52").iloc[0, 0] == "0003_01_0005"
 
 
 def test_a_run_finds_its_own_clips_and_the_lower_class_wins_a_tie(tmp_path: Path) -> None:
@@ -108,10 +109,10 @@ def test_a_run_finds_its_own_clips_and_the_lower_class_wins_a_tie(tmp_path: Path
     part = clips.split("test")
     even = np.full((4, 32), 1 / 32, np.float32)
     write_predictions(run.root, "test", Predictions(part.ids, part.labels, {"pose": even}))
-    path = write_submission(run.root, tmp_path / "p.csv")
+    path = submission.write(run.root, tmp_path / "p.csv")
     assert path.read_text().splitlines() == ["Id,Target", *(f"{name},0" for name in ORDERED)]
     with pytest.raises(MgkitError, match="no predictions of split 'val'"):
-        write_submission(run, tmp_path / "p.csv", split="val")
+        submission.write(run, tmp_path / "p.csv", split="val")
 
 
 @pytest.mark.parametrize(
@@ -134,7 +135,7 @@ def test_nothing_is_written_unless_it_is_valid(given: dict[str, Any], message: s
     path = tmp_path / "prediction.csv"
     path.write_text("as it was")
     with pytest.raises(MgkitError, match=message):
-        write_submission(predictions(IDS), path, **given)
+        submission.write(predictions(IDS), path, **given)
     assert path.read_text() == "as it was"
     assert list(tmp_path.iterdir()) == [path]
 
@@ -147,13 +148,13 @@ def test_another_class_list_is_refused(tmp_path: Path) -> None:
     with pytest.raises(
         MgkitError, match="class 3 of the predictions is 'cover face', that of miga2025 'touch face'"
     ):
-        write_submission(swapped, path, ids=IDS)
+        submission.write(swapped, path, ids=IDS)
     few = Predictions(IDS, np.zeros(4, int), {"pose": np.eye(4)})
     with pytest.raises(MgkitError, match="miga2025 has 32 classes and the predictions have 4"):
-        write_submission(few, path, ids=IDS)
-    write_submission(predictions(IDS, names=False), path, ids=IDS)
+        submission.write(few, path, ids=IDS)
+    submission.write(predictions(IDS, names=False), path, ids=IDS)
     with pytest.raises(MgkitError, match="ma52 has 52 classes and the predictions have 32"):
-        write_submission(predictions(IDS), tmp_path / "p.zip", "ma52", ids=IDS)
+        submission.write(predictions(IDS), tmp_path / "p.zip", "ma52", ids=IDS)
 
 
 def test_clips_that_were_left_out_are_not_forgotten(tmp_path: Path) -> None:
@@ -166,8 +167,8 @@ def test_clips_that_were_left_out_are_not_forgotten(tmp_path: Path) -> None:
     (clips.root / "report.json").write_text(json.dumps(report))
     again = load_clips(clips.root)
     with pytest.raises(MgkitError, match="prepared without 0054_5, which the leaderboard expects"):
-        write_submission(predictions(IDS), tmp_path / "p.csv", clips=again)
-    write_submission(predictions(IDS), tmp_path / "p.csv", ids=ORDERED, clips=again)
+        submission.write(predictions(IDS), tmp_path / "p.csv", clips=again)
+    submission.write(predictions(IDS), tmp_path / "p.csv", ids=ORDERED, clips=again)
 
 
 GOOD = "Id,Target\n0054_0,1\n0054_2,31\n"
@@ -200,10 +201,10 @@ GOOD = "Id,Target\n0054_0,1\n0054_2,31\n"
 def test_everything_that_is_wrong_is_named(text: str, problems: list[str], tmp_path: Path) -> None:
     path = tmp_path / "theirs.csv"
     path.write_text(GOOD, encoding="utf-8")
-    assert len(check_submission(path, ids=["0054_0", "0054_2"])) == 2
+    assert len(submission.check(path, ids=["0054_0", "0054_2"])) == 2
     path.write_text(text, encoding="utf-8")
     with pytest.raises(MgkitError) as caught:
-        check_submission(path, ids=["0054_0", "0054_2"])
+        submission.check(path, ids=["0054_0", "0054_2"])
     assert str(path) in str(caught.value)
     for problem in problems:
         assert problem in str(caught.value)
@@ -212,7 +213,7 @@ def test_everything_that_is_wrong_is_named(text: str, problems: list[str], tmp_p
 def test_windows_line_ends_are_no_fault_and_without_ids_only_the_form_is_checked(tmp_path: Path) -> None:
     path = tmp_path / "theirs.csv"
     path.write_bytes(GOOD.replace("\n", "\r\n").encode())
-    assert check_submission(path)["label"].tolist() == [1, 31]
+    assert submission.check(path)["label"].tolist() == [1, 31]
 
 
 @pytest.mark.parametrize("kind", ["folder", "two", "name", "no zip", "large", "latin"])
@@ -231,7 +232,7 @@ def test_zips_that_no_leaderboard_takes(kind: str, tmp_path: Path, monkeypatch: 
         "large": "far too large",
     }  # fmt: skip
     with pytest.raises(MgkitError, match=said.get(kind, "cannot be read")):
-        check_submission(path)
+        submission.check(path)
 
 
 @pytest.mark.parametrize(
@@ -249,7 +250,7 @@ def test_what_is_wrong_with_ranks(row: str, problem: str, tmp_path: Path) -> Non
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("prediction.csv", f"{HEADER}\n{row}\n")
     with pytest.raises(MgkitError, match=problem):
-        check_submission(path, "ma52")
+        submission.check(path, "ma52")
 
 
 def test_ids_from_a_file(tmp_path: Path) -> None:

@@ -6,8 +6,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from mgkit.results.compare import published
 from mgkit.results.compare.methods import method_table
-from mgkit.results.compare.published import published
 from mgkit.views import figures
 from tests.views.figures.test_tables import check_latex
 
@@ -93,7 +93,7 @@ def test_spread_interval_and_what_the_tests_cover() -> None:
 @pytest.mark.parametrize("whole", [False, True])
 def test_published_numbers_are_kept_apart(whole: bool) -> None:
     ours = methods([None, 0.01], [0.8, 0.7], tested_on=["iMiGUE test" if whole else "other data"] * 2)
-    theirs = published()[["modality", "top1", "clips"]].tail(5)
+    theirs = published.table()[["modality", "top1", "clips"]].tail(5)
     theirs = theirs.assign(source="published", tested_on="iMiGUE test", top1_low=0.6, top1_high=0.8)
     data = pd.concat([ours, theirs])
     data.index.name = "method"
@@ -111,7 +111,7 @@ def test_published_numbers_are_kept_apart(whole: bool) -> None:
 
 
 def test_parts_of_a_table_can_be_printed() -> None:
-    theirs = published()[["modality", "top1", "clips"]].tail(2)
+    theirs = published.table()[["modality", "top1", "clips"]].tail(2)
     theirs = theirs.assign(source="published", tested_on="iMiGUE test", top1_low=0.6, top1_high=0.8)
     whole = pd.concat([methods([None, 0.01, 0.4], [0.8, 0.7, 0.6]), theirs])
     whole.index.name = "method"

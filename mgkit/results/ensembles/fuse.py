@@ -20,7 +20,7 @@ import pandas as pd
 
 from mgkit.data.clips import Classes
 from mgkit.errors import MgkitError
-from mgkit.results.ensemble.members import FUSION, Given, Members, Temperatures, gather, weights_of
+from mgkit.results.ensembles.members import FUSION, Given, Members, Temperatures, gather, weights_of
 from mgkit.results.run.folder import FORMAT, Run, begin_run, write_predictions
 from mgkit.results.run.records import Floats
 from mgkit.results.scores.calibration import Temperature, fit_temperature
@@ -97,7 +97,7 @@ class Ensemble:
         m.truth()
         if m.classes is None:
             raise MgkitError(
-                "no member knows the class names: pass classes= to read_scores, or give a run among the members."
+                "no member knows the class names: pass classes= to mg.scores.read, or give a run among the members."
             )
         if any(run.root.resolve() == root.resolve() for run in m.runs):
             raise MgkitError(f"{root} is the folder of a member: choose another.")

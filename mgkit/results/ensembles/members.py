@@ -14,8 +14,8 @@ from mgkit.errors import MgkitError, some
 from mgkit.results.compare.runs import run_names, subjects_of
 from mgkit.results.run.folder import Run, load_run
 from mgkit.results.run.records import Floats, Ints
+from mgkit.results.scores import files
 from mgkit.results.scores.calibration import Temperature, temper
-from mgkit.results.scores.files import SUFFIXES, read_scores
 from mgkit.results.scores.scores import Scores
 
 __all__ = ["Member", "Members", "aligned", "gather", "weights_of"]
@@ -59,7 +59,7 @@ class Members:
         """(N,) labels; a `MgkitError` where no member knows them."""
         if self.labels is None:
             raise MgkitError(
-                f"no member knows the true classes of {self.split!r}: give scores with labels (labels= of read_scores)."
+                f"no member knows the true classes of {self.split!r}: pass labels= to mg.scores.read."
             )
         return self.labels
 
@@ -216,7 +216,7 @@ def _opened(member: Member) -> Run | Scores:
         raise MgkitError(
             f"a member is a {type(member).__name__}: give runs, run folders, score files or scores."
         )
-    return read_scores(member) if Path(member).suffix.lower() in SUFFIXES else load_run(member)
+    return files.read(member) if Path(member).suffix.lower() in files.SUFFIXES else load_run(member)
 
 
 def _place(member: Member) -> str | int:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from mgkit.errors import MgkitError
-from mgkit.results.ensemble.search import best_weights, convex_weights, search_weights, simplex_grid
+from mgkit.results.ensembles.search import best_weights, convex_weights, search_weights, simplex_grid
 from mgkit.results.scores.scores import Scores
 from mgkit.results.stats.metrics import macro_f1, top1
 from mgkit.results.stats.resampling import drawn_counts, measure, measured

@@ -14,11 +14,11 @@ import pytest
 from mgkit.data.clips import Classes
 from mgkit.errors import MgkitError
 from mgkit.results.compare.runs import compare_runs
-from mgkit.results.ensemble.fuse import ensemble, fit_temperatures, fuse
-from mgkit.results.ensemble.members import gather, weights_of
+from mgkit.results.ensembles.fuse import ensemble, fit_temperatures, fuse
+from mgkit.results.ensembles.members import gather, weights_of
 from mgkit.results.run.folder import Run, load_run
+from mgkit.results.scores import files
 from mgkit.results.scores.calibration import Temperature, temper
-from mgkit.results.scores.files import write_scores
 from mgkit.results.scores.scores import Scores
 from mgkit.results.stats.metrics import evaluate
 from tests.results.fake_run import fake_clips, fake_run
@@ -148,7 +148,7 @@ def test_members_that_do_not_fit_are_named(change: Callable[[Any], Any], message
 
 
 def test_the_same_member_by_two_ways(runs: list[Run], tmp_path: Path) -> None:
-    file = write_scores(tmp_path / "a.csv", system(0))
+    file = files.write(tmp_path / "a.csv", system(0))
     for pair in ([runs[0], str(runs[0].root)], [file, str(file)]):
         with pytest.raises(MgkitError, match="are the same member"):
             ensemble(pair)  # type: ignore[arg-type]
@@ -220,9 +220,7 @@ def system_of(run: Run) -> Scores:
 
 
 def test_an_ensemble_of_runs_is_a_run(runs: list[Run], tmp_path: Path) -> None:
-    found = ensemble(
-        [runs[0], str(runs[1].root), write_scores(tmp_path / "c.parquet", runs[2].predictions())]
-    )
+    found = ensemble([runs[0], str(runs[1].root), files.write(tmp_path / "c.parquet", runs[2].predictions())])
     assert found.members.names == ("run0", "run1", "c")
     assert found.members.subjects is not None
     made = found.to_run(tmp_path / "mixed", name="all three")

@@ -11,9 +11,9 @@ import numpy.typing as npt
 import pandas as pd
 
 from mgkit.errors import MgkitError
-from mgkit.results.ensemble.fuse import Ensemble, fuse
-from mgkit.results.ensemble.members import Members
-from mgkit.results.ensemble.search import best_weights
+from mgkit.results.ensembles.fuse import Ensemble, fuse
+from mgkit.results.ensembles.members import Members
+from mgkit.results.ensembles.search import best_weights
 from mgkit.results.stats.resampling import Doubles, Measure, Metric, measure, measured, percentiles
 
 __all__ = ["agreement", "leave_one_out", "oracle", "summary"]

@@ -18,8 +18,8 @@ import numpy as np
 import numpy.typing as npt
 
 from mgkit.errors import MgkitError, some
-from mgkit.results.ensemble.fuse import fuse
-from mgkit.results.ensemble.members import Given, Members, Temperatures, gather
+from mgkit.results.ensembles.fuse import fuse
+from mgkit.results.ensembles.members import Given, Members, Temperatures, gather
 from mgkit.results.stats.resampling import (
     FLOOR,
     METRICS,

@@ -1,0 +1,44 @@
+# Every public name, listed once: type checkers and editors read this file, and `mgkit/__init__.py` loads from it.
+
+from mgkit import models as models
+from mgkit.checkup import doctor as doctor
+from mgkit.data.clips import load_clips as load_clips
+from mgkit.data.prepare.folder import prepare as prepare
+from mgkit.data.word_vectors import class_vectors as class_vectors
+from mgkit.demo.open import open_clips as open_clips
+from mgkit.demo.open import open_run as open_run
+from mgkit.demo.open import run_folder as run_folder
+from mgkit.errors import MgkitError as MgkitError
+from mgkit.notebook import set_up_notebook as set_up_notebook
+from mgkit.results import ensembles as ensembles
+from mgkit.results import scores as scores
+from mgkit.results.compare import published as published
+from mgkit.results.compare.methods import method_table as method_table
+from mgkit.results.compare.runs import compare_runs as compare_runs
+from mgkit.results.ensembles.fuse import ensemble as ensemble
+from mgkit.results.run.folder import load_run as load_run
+from mgkit.results.run.jobs import attach as attach
+from mgkit.results.scores import calibration as calibration
+from mgkit.results.scores import submission as submission
+from mgkit.results.scores.scores import import_scores as import_scores
+from mgkit.results.stats.metrics import evaluate as evaluate
+from mgkit.results.stats.metrics import per_class as per_class
+from mgkit.training import recipes as recipes
+from mgkit.training.ablation import ablation_recipes as ablation_recipes
+from mgkit.training.ablation import ablation_table as ablation_table
+from mgkit.training.ablation import run_ablation as run_ablation
+from mgkit.training.build import outline as outline
+from mgkit.training.cost import measure as measure
+from mgkit.training.explain import explain as explain
+from mgkit.training.inference import test as test
+from mgkit.training.launch import launch as launch
+from mgkit.training.loop import train as train
+from mgkit.training.start import Weights as Weights
+from mgkit.training.studies import train_folds as train_folds
+from mgkit.training.studies import train_systems as train_systems
+from mgkit.views import analysis as analysis
+from mgkit.views import figures as figures
+from mgkit.views import widgets as widgets
+
+__version__: str
+__all__: list[str]

@@ -1,1 +1,0 @@
-"""Fusion of several systems."""
