@@ -23,6 +23,7 @@ from mgkit.results.scores import submission as submission
 from mgkit.results.scores.scores import import_scores as import_scores
 from mgkit.results.stats.metrics import evaluate as evaluate
 from mgkit.results.stats.metrics import per_class as per_class
+from mgkit.studies import study as study
 from mgkit.training import recipes as recipes
 from mgkit.training.ablation import ablation_recipes as ablation_recipes
 from mgkit.training.ablation import ablation_table as ablation_table

@@ -27,7 +27,7 @@ from mgkit.files import read_json, write_json
 from mgkit.models.layers import rank
 from mgkit.progress import Progress, spoken
 from mgkit.results.compare.studies import FIRST, study_table
-from mgkit.results.ensemble.fuse import ensemble
+from mgkit.results.ensembles.fuse import ensemble
 from mgkit.results.run.folder import Run, load_run
 from mgkit.results.scores.scores import import_scores
 from mgkit.training.cost import measure

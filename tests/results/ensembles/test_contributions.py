@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tests.results.ensembles.test_search import systems
 
 from mgkit.errors import MgkitError
 from mgkit.results.ensembles.contributions import agreement, leave_one_out, oracle, summary
@@ -15,6 +14,7 @@ from mgkit.results.ensembles.fuse import Ensemble, ensemble
 from mgkit.results.ensembles.search import best_weights
 from mgkit.results.scores.scores import Scores
 from mgkit.results.stats.metrics import macro_f1
+from tests.results.ensembles.test_search import systems
 
 # Four clips, two classes, the probability of class 1; a and b are wrong once each, c twice.
 LABELS = [0, 1, 1, 0]
