@@ -11,8 +11,7 @@ import pytest
 from mgkit.data.clips import Classes
 from mgkit.errors import MgkitError
 from mgkit.results.run.folder import Predictions, Run
-from mgkit.views.analysis import confident_joint
-from mgkit.views.analysis import errors as label_errors
+from mgkit.views.analysis import confident_joint, label_errors
 
 COLUMNS = ["clip_id", "given", "suggested", "probability_of_given", "probability_of_suggested", "margin"]
 

@@ -11,8 +11,7 @@ from sklearn.metrics.pairwise import cosine_distances
 
 from mgkit.errors import MgkitError
 from mgkit.results.run.folder import Run
-from mgkit.views.analysis import embedding as separability
-from mgkit.views.analysis import run_separability
+from mgkit.views.analysis import run_separability, separability
 
 
 def made(classes: int, per_class: int = 9, seed: int = 0) -> tuple[np.ndarray, np.ndarray, list[str]]:
