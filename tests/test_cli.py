@@ -123,7 +123,7 @@ def test_a_damaged_folder_is_told_of(demo_copy: Path, capsys: pytest.CaptureFixt
     assert main(["show", str(demo_copy)]) == 0
     assert main(["show", str(demo_copy), "--check"]) == EXIT_USER_ERROR
     captured = capsys.readouterr()
-    assert f"videos/{victim.name} has another content than was written" in captured.out
+    assert f"videos/{victim.name} differs in content from what was written" in captured.out
     assert "run the same `mgkit prepare` again" in captured.err
     victim.write_bytes(bytes(content[:-1]))
     assert main(["show", str(demo_copy)]) == EXIT_USER_ERROR

@@ -20,20 +20,35 @@ ALLOWED = {
     "views": {"views", "results", "data"},
 }
 
+# Within a folder: a file or folder imports from its own level and those before it.
+LEVELS = {
+    "data": [
+        {"table", "skeletons", "splits", "ledger", "video", "word_vectors"},
+        {"report"},
+        {"clips"},
+        {"readers", "batches"},
+        {"prepare"},
+    ],
+    "results": [{"run"}, {"stats"}, {"scores"}, {"compare"}, {"ensembles"}],
+}
 
-def _imports(path: Path) -> set[str]:
-    """Rooms of mgkit that a file imports, at any depth of it."""
-    rooms = set()
+
+def _names(path: Path) -> set[str]:
+    """Modules of mgkit that a file imports, at any depth of it."""
+    found = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         names = []
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module:
-            names = (
-                [node.module] if node.module != "mgkit" else [f"mgkit.{alias.name}" for alias in node.names]
-            )
-        rooms |= {name.split(".")[1] for name in names if name.startswith("mgkit.")}
-    return rooms
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        found |= {name for name in names if name.startswith("mgkit.")}
+    return found
+
+
+def _imports(path: Path) -> set[str]:
+    """Top folders and files of mgkit that a file imports."""
+    return {name.split(".")[1] for name in _names(path)}
 
 
 @pytest.mark.parametrize("room", ALLOWED)
@@ -43,20 +58,17 @@ def test_rooms_import_only_what_they_may(room: str) -> None:
         assert not foreign, f"{path.relative_to(PACKAGE)} imports {foreign}"
 
 
-RESULTS = ("run", "stats", "scores", "compare", "ensembles")  # each may import those before it
-
-
-@pytest.mark.parametrize("place", range(len(RESULTS)))
-def test_results_import_in_one_order(place: int) -> None:
-    later = RESULTS[place + 1 :]
-    for path in (PACKAGE / "results" / RESULTS[place]).rglob("*.py"):
-        text = path.read_text(encoding="utf-8")
-        found = [
-            name
-            for name in later
-            if f"mgkit.results.{name}" in text or f"mgkit.results import {name}" in text
-        ]
-        assert not found, f"{path.relative_to(PACKAGE)} imports {found}"
+@pytest.mark.parametrize("folder", LEVELS)
+def test_files_of_a_folder_import_only_from_below(folder: str) -> None:
+    level = {name: i for i, names in enumerate(LEVELS[folder]) for name in names}
+    for path in (PACKAGE / folder).rglob("*.py"):
+        own = path.relative_to(PACKAGE / folder).parts[0].removesuffix(".py")
+        if own == "__init__":
+            continue
+        for name in _names(path):
+            parts = name.split(".")
+            if parts[1] == folder and len(parts) > 2:
+                assert level[parts[2]] <= level[own], f"{path.relative_to(PACKAGE)} imports {name}"
 
 
 def test_results_and_views_do_without_torch() -> None:

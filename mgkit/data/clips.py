@@ -1,10 +1,10 @@
-"""The clip folder: prepared data in one layout, whatever it came from.
+"""The clip folder: prepared data in one layout, whatever dataset it came from.
 
-    clips.parquet    one row a clip, see `COLUMNS`
+    clips.parquet    one row per clip, see `mgkit.data.table.COLUMNS`
     classes.json     {"names": [...], "groups": [...] or null, "non_gesture": index or null}
     skeleton.json    {"name", "joints", "edges", "pairs"}, see `mgkit.data.skeletons`
     poses.npy        (rows, V, 3) float32: x, y in pixels of the prepared video, score in [0, 1]; NaN = not seen.
-                     A clip's rows start at its `pose_offset` and are persons x frames of them, persons first.
+                     A clip has persons x frames rows from its `pose_offset` on, persons first.
     videos/*.mp4     person-cropped, resized, short key-frame distance; absent when only poses are known
     report.json      what `prepare` found odd: [{"what", "clip_id", "detail"}, ...]
     splits/*.csv     other splits of the same clips, see `mgkit.data.splits`
@@ -12,15 +12,14 @@
 
 Coordinates are continuous: a pixel (column i, row j) covers [i, i + 1) x [j, j + 1), so that mirroring maps
 x to width - x. Everything is keyed by `clip_id`; the order of rows means nothing.
-
-The poses and videos that a clip table speaks of: are they there, and what was written?
 """
 
 from __future__ import annotations
 
 import hashlib
+import html
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -30,15 +29,14 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from mgkit.data import report as reports
 from mgkit.data.ledger import damaged, wrong_size
-from mgkit.data.report import Summary, missing_joints, report_table, summarise
 from mgkit.data.skeletons import Skeleton
 from mgkit.data.splits import (
     WRONG_LABEL,
-    Folds,
     Notes,
-    make_folds,
-    make_reviewed,
+    apply_review,
+    plan_folds,
     read_split,
     split_path,
     write_split,
@@ -56,10 +54,10 @@ class Clips:
 
     Attributes:
         root: the clip folder.
-        table: one row a clip with the columns of `COLUMNS`, in `clip_id` order.
+        table: one row per clip with the columns of `COLUMNS`, in `clip_id` order.
         classes: class names, groups, non-gesture class.
         skeleton: the key-point layout.
-        report: what was found odd when the folder was prepared.
+        report: entries on what was found odd when the folder was prepared.
         split_table: name of the split table the splits come from, see `mgkit.data.splits`; "" = the official ones.
         relabelled: labels may differ from those of the folder; they are in the split table.
     """
@@ -82,7 +80,7 @@ class Clips:
 
     @property
     def path(self) -> Path:
-        """What `load_clips` takes to give these clips with these splits: the folder, or the split table in it."""
+        """The folder, or the split table in it: `load_clips` of it gives these clips with these splits."""
         return split_path(self.root, self.split_table) if self.split_table else self.root
 
     @property
@@ -146,10 +144,12 @@ class Clips:
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 over ids, splits, labels, class names and layout: what makes two results comparable."""
+        """SHA-256 over ids, splits, labels, class names and layout: results of equal ones can be compared."""
         lines = [f"{i}\t{s}\t{n}" for i, s, n in zip(self.ids, self.table["split"], self.labels, strict=True)]
         parts = ["\n".join(lines), "\n".join(self.classes.names), "\n".join(self.skeleton.joints)]
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+    # --- other splits ---
 
     def with_splits(
         self,
@@ -157,7 +157,7 @@ class Clips:
         name: str,
         report: Sequence[dict[str, str]] = (),
         *,
-        labels: Sequence[int] | None = None,
+        labels: Sequence[int] | npt.NDArray[np.int64] | None = None,
     ) -> Clips:
         """The same clips with other splits, to be saved with `save_splits`.
 
@@ -167,14 +167,14 @@ class Clips:
             report: entries to add to the report.
             labels: the label of each clip in the same order; None = as they are.
         """
-        if len(splits) != len(self) or not all(isinstance(split, str) and split for split in splits):
-            raise MgkitError(f"splits must be {len(self)} names, one a clip in the order of the table.")
-        split_path(self.root, name)
+        if len(splits) != len(self) or not all(splits):
+            raise MgkitError(f"splits must be {len(self)} names, one per clip in the order of the table.")
+        split_path(self.root, name)  # refuses a name that cannot be one
         table, relabelled = self.table.assign(split=list(splits)), self.relabelled
         if labels is not None:
             new = np.asarray(labels)
             if new.shape != (len(self),) or new.dtype.kind not in "iu":
-                raise MgkitError(f"labels must be {len(self)} whole numbers, one a clip in the same order.")
+                raise MgkitError(f"labels must be {len(self)} whole numbers, one per clip in the same order.")
             if len(new) and not 0 <= new.min() <= new.max() < len(self.classes):
                 raise MgkitError(
                     f"labels must be in 0 to {len(self.classes) - 1}, the classes of {self.root}."
@@ -186,10 +186,13 @@ class Clips:
         )
 
     def save_splits(self) -> Path:
-        """Write the split table of `with_splits`; the same one again changes nothing, another one is refused."""
+        """Write the split table of `with_splits`; repeating it changes nothing, another one of its name is refused."""
         if not self.split_table:
             raise MgkitError(f"these are the official splits of {self.root}: use with_splits to change them.")
-        write_split(self.path, self)
+        table = self.table[["clip_id", "split"]]
+        if self.relabelled:
+            table = table.assign(label=[self.classes.names[label] for label in self.labels])
+        write_split(self.path, table)
         return self.path
 
     def folds(
@@ -202,28 +205,42 @@ class Clips:
         seed: int = 0,
         name: str | None = None,
     ) -> Folds:
-        """K folds: each has the splits "train" and "val", and everybody is in "val" once. No video is copied.
+        """K folds: each has the splits "train" and "val", and every clip is in "val" once. No video is copied.
 
             for fold in clips.folds(5, group="subject"):
                 mg.train(fold, recipe, f"runs/{fold.split_table}")
 
         Args:
-            k: how many folds.
+            k: number of folds.
             group: all clips of one "subject", or of one "source" video, stay on one side; None = each clip for itself.
             splits: the official splits that are pooled; by default all but "test". Other clips keep their split (or
                 become "unused" where it is called train or val).
             stratify: spread each class over the folds as evenly as the groups allow.
             seed: of the draw.
-            name: begin of the names of the split tables, which are saved in the folder; by default from the above.
+            name: prefix of the names of the split tables, which are saved in the folder; by default from the above.
 
         Returns:
-            The folds. Classes that a fold cannot train or validate are in their `report`.
+            The folds. Their `report` names the classes that a fold cannot train or validate.
 
         Raises:
             MgkitError: fewer groups than folds, a subject that is not known, an unknown split, or a split table of
                 that name with other splits.
         """
-        return make_folds(self, k, group=group, splits=splits, stratify=stratify, seed=seed, name=name)
+        columns, report = plan_folds(
+            self.table, self.classes.names, k,
+            group=group, splits=splits, stratify=stratify, seed=seed, where=self.root,
+        )  # fmt: skip
+        words = [
+            group or "clip",
+            str(k),
+            *([] if stratify else ["plain"]),
+            *([f"seed{seed}"] if seed else []),
+        ]
+        stem = name or "-".join([*([self.split_table] if self.split_table else []), *words])
+        made = tuple(self.with_splits(column, f"{stem}-fold{i}", report) for i, column in enumerate(columns))
+        for fold in made:
+            fold.save_splits()
+        return Folds(made, report)
 
     def reviewed(
         self,
@@ -234,55 +251,69 @@ class Clips:
         splits: Sequence[str] | None = None,
         name: str | None = None,
     ) -> Clips:
-        """The same clips as somebody's review leaves them: tagged ones out of every split, wrong labels put right.
+        """The same clips after a review: tagged ones out of every split, wrong labels corrected.
 
             mg.train(clips.reviewed(run.notes(), exclude=["label wrong", "occluded"]), recipe, "runs/reviewed")
 
         Args:
             notes: `run.notes()`, or a table with the columns of `review.csv` (`clip_id`, `tags`, `label`).
-            exclude: clips with one of these tags become "unused". One that is given its right class is not excluded
-                for "label wrong".
+            exclude: clips with one of these tags become "unused". A clip with a proposed class is not excluded for
+                "label wrong".
             relabel: clips with a proposed class get that label.
             splits: notes about clips of these splits are applied; by default of all but "test", since a score on
                 changed test clips cannot be compared with other scores.
-            name: of the split table, which is saved in the folder; by default from what it holds.
+            name: of the split table, which is saved in the folder; by default from its content.
 
         Returns:
-            The clips. What was changed, and which notes were not applied, is in their report.
+            The clips. Their report says what was changed, and which notes were not applied.
 
         Raises:
             MgkitError: unknown clips, tags, classes or splits, several notes on a clip, or notes that change nothing.
         """
-        return make_reviewed(self, notes, exclude=exclude, relabel=relabel, splits=splits, name=name)
+        table = notes if isinstance(notes, pd.DataFrame) else notes.frame()
+        new, labels, report = apply_review(
+            self.table, self.classes, table, exclude=exclude, relabel=relabel, splits=splits, where=self.root
+        )
+        if name is None:
+            content = "\n".join(f"{i}\t{s}\t{k}" for i, s, k in zip(self.ids, new, labels, strict=True))
+            name = f"reviewed-{hashlib.sha256(content.encode()).hexdigest()[:8]}"
+            name = f"{self.split_table}-{name}" if self.split_table else name
+        made = self.with_splits(new, name, report, labels=labels)
+        made.save_splits()
+        return made
+
+    # --- reports ---
 
     def leakage(self) -> pd.DataFrame:
-        """What stands on both sides of two splits (footage, videos, subjects, near-duplicates), one row a finding."""
-        from mgkit.data.report import leakage
-
-        return leakage(self)
+        """What two splits share (footage, videos, subjects, near-duplicates), one row per finding."""
+        return reports.leakage(self.root, self.table, self.skeleton, self.pose)
 
     def damaged(self, tick: Callable[[int, int], object] = lambda done, total: None) -> dict[str, str]:
-        """Read every video and the poses and compare them with what `prepare` wrote: file to what is wrong with it.
+        """Read every video and the poses and compare them with what `prepare` wrote: {file: what is wrong with it}.
 
         `load_clips` compares sizes only, which takes no time. `tick` is called after each file with the number done
-        and the number of all.
+        and the total.
         """
         files = [video for video in self.table["video"] if video]
         if (self.table["pose_offset"] >= 0).any():
             files.append("poses.npy")
         return damaged(self.root, files, tick)
 
-    def summary(self) -> Summary:
-        """Clips a class and split, lengths, and joints that were not seen, as tables."""
-        return summarise(self)
+    def summary(self) -> reports.Summary:
+        """Clips per class and split, lengths, and joints that were not seen, as tables."""
+        if not len(self):
+            raise MgkitError(f"there are no clips in this selection of {self.root}: select some.")
+        return reports.summarise(self.table, self.classes.names, self.skeleton, self.pose)
 
     def missing_joints(self, by: str | None = "subject") -> pd.DataFrame:
         """Share of frames in which each joint (rows) was not seen, in per cent, by subject, source, split or class."""
-        return missing_joints(self, by)
+        if not (self.table["pose_offset"] >= 0).any():
+            raise MgkitError(f"no clip of this selection of {self.root} has a pose.")
+        return reports.missing_joints(self.table, self.classes.names, self.skeleton, self.pose, by)
 
     def report_table(self) -> pd.DataFrame:
         """The report in one table: what, how many, which clips, details of the first; what was left out is on top."""
-        return report_table(self.report)
+        return reports.report_table(self.report)
 
     @cached_property
     def _rows(self) -> dict[str, int]:
@@ -297,6 +328,49 @@ class Clips:
         state = dict(self.__dict__)
         state.pop("_poses", None)
         return state
+
+
+@dataclass(frozen=True, eq=False)
+class Folds(Sequence[Clips]):
+    """The folds of `Clips.folds`: a sequence of clips, each with the splits "train" and "val".
+
+    Attributes:
+        clips: one per fold.
+        report: what a reader of the scores must know, each {"what", "clip_id", "detail"}: classes that some fold has
+            no clips of.
+    """
+
+    clips: tuple[Clips, ...]
+    report: list[dict[str, str]]
+
+    def __len__(self) -> int:
+        return len(self.clips)
+
+    def __getitem__(self, i: Any) -> Any:
+        return self.clips[i]
+
+    def __iter__(self) -> Iterator[Clips]:
+        return iter(self.clips)
+
+    def summary(self) -> pd.DataFrame:
+        """Validation clips per class (rows) and fold (columns), and in all folds together."""
+        names = self.clips[0].classes.names
+        columns = {}
+        for i, fold in enumerate(self.clips):
+            labels = fold.labels[(fold.table["split"] == "val").to_numpy()]
+            columns[f"fold {i}"] = np.bincount(labels, minlength=len(names))
+        table = pd.DataFrame(columns, index=pd.Index(names, name="class"))
+        table["all"] = table.sum(axis=1)
+        return table
+
+    def __repr__(self) -> str:
+        sizes = ", ".join(str(int((fold.table["split"] == "val").sum())) for fold in self.clips)
+        notes = f"; {len(self.report)} notes in .report" if self.report else ""
+        return f"Folds({len(self)}: {sizes} validation clips{notes})"
+
+    def _repr_html_(self) -> str:
+        notes = (f"<p>{html.escape(entry['what'] + ': ' + entry['detail'])}</p>" for entry in self.report)
+        return str(self.summary().to_html()) + "".join(notes)
 
 
 def load_clips(root: str | Path, splits: str | None = None) -> Clips:
@@ -328,9 +402,7 @@ def _load(root: Path) -> Clips:
         raise MgkitError(f"there is no clip folder {root}: make one with `mgkit prepare` or `mgkit demo`.")
     path = root / "clips.parquet"
     if not path.is_file() and (root / "prepare.json").is_file():
-        raise MgkitError(
-            f"{root} is not finished: run the same `mgkit prepare` again, it goes on where it stopped."
-        )
+        raise MgkitError(f"{root} is not finished: run the same `mgkit prepare` again, it resumes.")
     if not path.is_file():
         raise MgkitError(f"{root} is not a clip folder (no clips.parquet): make one with `mgkit prepare`.")
     try:
@@ -348,7 +420,7 @@ def _load(root: Path) -> Clips:
             f"{root / 'report.json'} is not a report (a list of what, clip_id, detail): delete it."
         )
     clips = Clips(root, table, classes, skeleton, report)
-    check_files(root, table, skeleton)
+    _check_files(root, table, skeleton)
     return clips
 
 
@@ -360,11 +432,11 @@ def write_clip_folder(
     skeleton: Skeleton,
     report: Sequence[dict[str, str]] = (),
 ) -> Clips:
-    """Write every file of a clip folder but its videos, which must already lie at `root / row["video"]`.
+    """Write every file of a clip folder but its videos, which must already be at `root / row["video"]`.
 
     Args:
-        root: the clip folder, made if need be.
-        rows: one dictionary a clip with the keys of `COLUMNS` except `pose_offset`, which is computed here.
+        root: the clip folder, created if absent.
+        rows: one dictionary per clip with the keys of `COLUMNS` except `pose_offset`, which is computed here.
         poses: for each row, in the same order, (M, T, V, 3) with T = `frames` and M = `persons`, or None. It may
             be a generator: one clip at a time is held in memory.
         classes: the class list.
@@ -409,7 +481,7 @@ def write_clip_folder(
     return load_clips(root)
 
 
-def check_files(root: Path, table: pd.DataFrame, skeleton: Skeleton) -> None:
+def _check_files(root: Path, table: pd.DataFrame, skeleton: Skeleton) -> None:
     """Check that the files of a clip folder are there and are those that were written, without reading a video.
 
     Raises:
@@ -447,5 +519,5 @@ def check_files(root: Path, table: pd.DataFrame, skeleton: Skeleton) -> None:
     if changed:
         raise MgkitError(
             f"{len(changed)} files of {root} are damaged or were replaced, {some(changed, 3)}: run the same "
-            "`mgkit prepare` again, it makes these anew."
+            "`mgkit prepare` again, it makes these again."
         )

@@ -1,12 +1,12 @@
-"""What has been prepared from what: two small files beside a clip folder, by which work is neither lost nor repeated.
+"""The record of what was prepared from what: two small files in a clip folder, so that no work is lost or repeated.
 
-    prepare.json     what the folder is made by: reader, options, size, and the size and time of every source file
-    prepare.jsonl    one line a source video that was looked at, and one a file that was written: its size, its
-                     SHA-256, and a hash of what it was made from. Lines are added as the work goes on, so that a
-                     killed `prepare` loses the videos in hand and nothing else.
+    prepare.json     how the folder is made: reader, options, size, and the size and time of every source file
+    prepare.jsonl    one line per source video that was looked at, and one per file that was written: its size, its
+                     SHA-256, and a hash of what it was made from. Lines are added as the work proceeds, so that a
+                     killed `prepare` loses only the videos in hand.
 
-A file is taken as it is if it has the size that was written down and would be made from the same again. That takes a
-look at its directory entry, not at its content; `damaged` reads the content too.
+A file is kept if it has the recorded size and would be made from the same sources again. That takes a look at its
+directory entry, not at its content; `damaged` reads the content too.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ class FileRecord:
         file: the path, with forward slashes.
         bytes: its size.
         sha256: of its content.
-        made_from: hash of all that decides its content; "" where that is not compared.
-        looks: hash of what its pictures look like, see `mgkit.data.report`; "" = not known.
-        damaged: frames of the source which its decoder had to patch.
+        made_from: hash of everything that decides its content; "" where that is not compared.
+        looks: hash of its pictures, see `mgkit.data.report`; "" = not known.
+        damaged: frames of the source that the decoder had to patch.
     """
 
     file: str
@@ -55,14 +55,14 @@ class Ledger:
     sources: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def current(self, file: str, made_from: str) -> bool:
-        """Whether the file is there, whole by its size, and made from just this."""
+        """True if the file is there with its recorded size, and made from just this."""
         record = self.files.get(file)
         if record is None or record.made_from != made_from:
             return False
         return size_of(self.root / file) == record.bytes
 
     def add(self, files: Iterable[FileRecord], sources: Mapping[str, dict[str, Any]] | None = None) -> None:
-        """Write records down, behind those that are there."""
+        """Append records to the file."""
         lines = []
         for name, source in (sources or {}).items():
             if self.sources.get(name) != source:
@@ -77,7 +77,7 @@ class Ledger:
                 stream.write("".join(json.dumps(line, ensure_ascii=False) + "\n" for line in lines))
 
     def rewrite(self, keep_files: Iterable[str], keep_sources: Iterable[str]) -> None:
-        """Write the file anew with these records only."""
+        """Write the file again with these records only."""
         kept, sources = set(keep_files), set(keep_sources)
         self.files = {name: record for name, record in self.files.items() if name in kept}
         self.sources = {name: source for name, source in self.sources.items() if name in sources}
@@ -93,7 +93,7 @@ class Ledger:
 
 
 def read_ledger(root: Path) -> Ledger:
-    """The records of a clip folder; none where there is no such file. A line that is not whole counts as not there."""
+    """Read the records of a clip folder; none where there is no such file. An incomplete line counts as absent."""
     ledger = Ledger(root)
     path = root / NAME
     if not path.is_file():
@@ -111,7 +111,7 @@ def read_ledger(root: Path) -> Ledger:
         if isinstance(value, dict) and isinstance(value.get("source"), str):
             ledger.sources[value.pop("source")] = value
             continue
-        record = {"damaged": 0, **value} if isinstance(value, dict) else {}  # older lines do not say
+        record = value if isinstance(value, dict) else {}
         if all(type(record.get(name)) is kind for name, kind in kinds.items()):
             ledger.files[record["file"]] = FileRecord(**{name: record[name] for name in kinds})
     return ledger
@@ -126,27 +126,27 @@ def size_of(path: str | Path) -> int:
 
 
 def wrong_size(root: Path, files: Iterable[str]) -> list[str]:
-    """Those of the files that no longer have the size that was written down, each with both sizes."""
+    """The files that no longer have their recorded size, each with both sizes."""
     ledger = read_ledger(root)
     found = []
     for file in files:
         record = ledger.files.get(file)
         size = size_of(os.path.join(root, file)) if record else 0
-        if record and size >= 0 and size != record.bytes:  # a missing one is told of by `load_clips`
+        if record and size >= 0 and size != record.bytes:  # `load_clips` reports a missing one
             found.append(f"{file} (has {size} bytes, was written with {record.bytes})")
     return found
 
 
 def damaged(root: Path, files: Sequence[str], tick: Callable[[int, int], object]) -> dict[str, str]:
-    """Read files whole and compare them with what was written.
+    """Read files completely and compare them with what was written.
 
     Args:
         root: the clip folder.
         files: paths below it.
-        tick: called after each file with the number done and the number of all.
+        tick: called after each file with the number done and the total.
 
     Returns:
-        For each file that is missing, differs, or was never written down, what is wrong with it.
+        What is wrong with each file that is missing, differs, or was never recorded.
     """
     ledger = read_ledger(root)
     found = {}
@@ -159,7 +159,7 @@ def damaged(root: Path, files: Sequence[str], tick: Callable[[int, int], object]
         elif size != record.bytes:
             found[file] = f"has {size} bytes, was written with {record.bytes}"
         elif sha256_of(root / file) != record.sha256:
-            found[file] = "has another content than was written"
+            found[file] = "differs in content from what was written"
         tick(done, len(files))
     return found
 
@@ -176,7 +176,7 @@ def digest(*values: object) -> str:
 
 
 def stamps(paths: Iterable[Path], source: Path) -> dict[str, list[int]]:
-    """Size and time of files, and the time of every folder of theirs within the dataset (a new file changes it).
+    """Size and time of files, and the time of each of their folders within the dataset (a new file changes it).
 
     Paths below `source` are named relative to it, so that a dataset may move with its times.
     """
@@ -195,7 +195,7 @@ def stamps(paths: Iterable[Path], source: Path) -> dict[str, list[int]]:
         else:
             folders.add(path.parent)
     if not source.is_dir():
-        folders.discard(top)  # what else lies beside an annotation file does not matter
+        folders.discard(top)  # what else is next to an annotation file does not matter
     for folder in folders:
         try:
             found[_name(folder, top) + "/"] = [0, folder.stat().st_mtime_ns]
@@ -205,7 +205,7 @@ def stamps(paths: Iterable[Path], source: Path) -> dict[str, list[int]]:
 
 
 def unchanged(before: Mapping[str, Any], source: Path) -> bool:
-    """Whether every file and folder of an earlier `stamps` still has its size and time."""
+    """True if every file and folder of an earlier `stamps` still has its size and time."""
     top = source if source.is_dir() else source.parent
     for name, stamp in before.items():
         path = top / name.rstrip("/")

@@ -1,14 +1,8 @@
-"""The joint layouts known by name, in words: `LAYOUT_WORDS[name] = (joints, edges)`.
+"""Key-point layouts: joint names, edges and left/right pairs, from which flips, limbs, graphs and drawings follow.
 
-Joints are in the order of the key-point array, edges are written `a-b`. A joint called `left_x` has its mirror image in
-`right_x`, so that left/right pairs are never written down. `mgkit.data.skeletons` makes `Skeleton` objects of them.
-Left and right are the person's own.
-
-One `Skeleton` object per key-point layout, from which flips, limbs, graphs and drawings are derived.
-
-A layout is its joint names, its edges and its left/right pairs, and nothing else is ever written down by hand:
-copies of these lists drifting apart is how published configurations came to swap noses with necks. The layouts known
-by name are in `mgkit.data.skeletons`, in words.
+Nothing else is ever written down by hand: copies of such lists drifting apart is how published configurations came to
+swap noses with necks. The layouts known by name follow the class, in words: joints in the order of the key-point
+array, edges as `a-b`; a joint `left_x` has its mirror image in `right_x`. Left and right are the person's own.
 """
 
 from __future__ import annotations
@@ -24,6 +18,143 @@ import numpy.typing as npt
 
 from mgkit.errors import MgkitError, some
 from mgkit.files import read_json
+
+# Where a graph is centred, in order of preference. Not the hips: seated people are seen without them.
+ROOTS = ("spine_shoulder", "neck", "nose", "head")
+
+
+@dataclass(frozen=True)
+class Skeleton:
+    """A key-point layout.
+
+    Args:
+        name: short name, for example `"coco17"`.
+        joints: V joint names, in the order of the key-point array.
+        edges: pairs of joint indices that are drawn as limbs and rendered as limb heatmaps.
+        pairs: (left, right) joint indices which trade places when an image is mirrored.
+
+    Raises:
+        MgkitError: an index outside the layout, an edge from a joint to itself, or a joint in two pairs.
+    """
+
+    name: str
+    joints: tuple[str, ...]
+    edges: tuple[tuple[int, int], ...]
+    pairs: tuple[tuple[int, int], ...]
+
+    def __post_init__(self) -> None:
+        if len(set(self.joints)) != len(self.joints):
+            raise MgkitError(f"skeleton {self.name}: joint names are not unique.")
+        for kind, couples in (("edge", self.edges), ("pair", self.pairs)):
+            for a, b in couples:
+                if a == b or not (0 <= a < len(self.joints) and 0 <= b < len(self.joints)):
+                    raise MgkitError(
+                        f"skeleton {self.name}: {kind} ({a}, {b}) does not join two of its {len(self.joints)} joints."
+                    )
+        paired = [joint for couple in self.pairs for joint in couple]
+        if len(set(paired)) != len(paired):
+            raise MgkitError(f"skeleton {self.name}: a joint is in two left/right pairs.")
+
+    def __len__(self) -> int:
+        return len(self.joints)
+
+    @cached_property
+    def flip_index(self) -> npt.NDArray[np.int64]:
+        """(V,) permutation: joint i of a mirrored clip is joint `flip_index[i]` of the clip. Its own inverse."""
+        index = np.arange(len(self.joints))
+        for left, right in self.pairs:
+            index[left], index[right] = right, left
+        return index
+
+    @cached_property
+    def sides(self) -> tuple[str, ...]:
+        """Side of each joint: `"left"`, `"right"`, or `"middle"` where it has no mirror image."""
+        sides = ["middle"] * len(self.joints)
+        for left, right in self.pairs:
+            sides[left], sides[right] = "left", "right"
+        return tuple(sides)
+
+    @cached_property
+    def edge_sides(self) -> tuple[str, ...]:
+        """Side of each edge, to colour it in a drawing: that of its ends, `"middle"` if they are on both or none."""
+        ends = ({self.sides[a], self.sides[b]} - {"middle"} for a, b in self.edges)
+        return tuple(found.pop() if len(found) == 1 else "middle" for found in ends)
+
+    @cached_property
+    def adjacency(self) -> npt.NDArray[np.float32]:
+        """(V, V), symmetric: 1 where an edge joins two joints, else 0, also on the diagonal."""
+        matrix = np.zeros((len(self.joints), len(self.joints)), dtype=np.float32)
+        for a, b in self.edges:
+            matrix[a, b] = matrix[b, a] = 1.0
+        return matrix
+
+    @cached_property
+    def hops(self) -> npt.NDArray[np.int64]:
+        """(V, V), symmetric: edges on the shortest path between two joints; V where there is no path."""
+        count = len(self.joints)
+        near = (self.adjacency > 0) | np.eye(count, dtype=np.bool_)
+        hops, reached = np.full((count, count), count), np.eye(count, dtype=np.bool_)
+        for step in range(count):
+            hops[reached & (hops == count)] = step
+            reached = (reached.astype(np.float32) @ near) > 0
+        return hops
+
+    @cached_property
+    def root(self) -> int:
+        """Joint that a graph is centred on: the first of `ROOTS` that the layout has, else the most central one."""
+        for joint in ROOTS:
+            if joint in self.joints:
+                return self.joints.index(joint)
+        return int(self.hops.sum(axis=1).argmin())
+
+    @cached_property
+    def parents(self) -> npt.NDArray[np.int64]:
+        """(V,) the neighbour of each joint that is nearest to the root (the lowest number of several).
+
+        The root is its own parent, and so is a joint that no path leads to. `points - points[..., parents, :]` are the
+        bones that skeleton networks take in addition to joints.
+        """
+        parents = np.arange(len(self.joints))
+        for joint, distance in enumerate(self.hops[self.root]):
+            nearer = np.flatnonzero((self.adjacency[joint] > 0) & (self.hops[self.root] < distance))
+            if len(nearer):
+                parents[joint] = nearer[self.hops[self.root][nearer].argmin()]
+        return parents
+
+    @cached_property
+    def inward(self) -> tuple[tuple[int, int], ...]:
+        """The edges as (farther, nearer) of the root, in their order: ST-GCN's inward edges; outward is the reverse."""
+        distance = self.hops[self.root]
+        return tuple((a, b) if distance[a] >= distance[b] else (b, a) for a, b in self.edges)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "joints": list(self.joints),
+            "edges": [list(edge) for edge in self.edges],
+            "pairs": [list(pair) for pair in self.pairs],
+        }
+
+    @classmethod
+    def from_dict(cls, value: dict[str, Any], where: str = "skeleton") -> Skeleton:
+        """The inverse of `to_dict`; `where` names the file in an error message."""
+        if not isinstance(value, dict):
+            raise MgkitError(
+                f"{where} does not hold a skeleton: it must be an object with name, joints, edges and pairs."
+            )
+        missing = [key for key in ("name", "joints", "edges", "pairs") if key not in value]
+        if missing:
+            raise MgkitError(f"{where}: the skeleton lacks {some(missing)}.")
+        try:
+            edges, pairs = ([(int(a), int(b)) for a, b in value[key]] for key in ("edges", "pairs"))
+        except (TypeError, ValueError):
+            raise MgkitError(f"{where}: edges and pairs must be lists of two joint numbers each.") from None
+        if not isinstance(value["joints"], list):
+            raise MgkitError(f"{where}: joints must be a list of names.")
+        return cls(str(value["name"]), tuple(str(j) for j in value["joints"]), tuple(edges), tuple(pairs))
+
+
+# --- layouts in words -----------------------------------------------------------------------------------------------
 
 FINGERS = ("thumb", "index", "middle", "ring", "little")
 
@@ -53,7 +184,7 @@ def _legs(root: str) -> str:
 
 # --- COCO -----------------------------------------------------------------------------------------------------------
 
-# The edges are the 17 limbs that PoseConv3D is trained on, in its order: there is no neck, so arms hang on the nose.
+# The edges are the 17 limbs that PoseConv3D is trained on, in its order. There is no neck: arms hang on the nose.
 _COCO17 = (
     "nose left_eye right_eye left_ear right_ear left_shoulder right_shoulder left_elbow right_elbow "
     "left_wrist right_wrist left_hip right_hip left_knee right_knee left_ankle right_ankle",
@@ -84,19 +215,19 @@ _BODY25 = (
     "right_ankle-right_big_toe right_big_toe-right_small_toe right_ankle-right_heel",
 )
 
-# The 22 joints that micro-gesture work on iMiGUE uses: BODY_25 without legs, then five finger tips a hand.
+# The 22 joints that micro-gesture work on iMiGUE uses: BODY_25 without legs, then five finger tips per hand.
 _IMIGUE22 = (
     f"{_UPPER8} right_eye left_eye right_ear left_ear {_tips('left')} {_tips('right')}",
     f"nose-neck {_ARMS} {_EYES} {_TIP_EDGES}",
 )
 
-# MA-52: OpenPose's 18, then five finger tips a hand, the left hand first as OpenPose gives them.
+# MA-52: OpenPose's 18, then five finger tips per hand, the left hand first as OpenPose gives them.
 _MA52_28 = (
     f"{_OPENPOSE18[0]} {_tips('left')} {_tips('right')}",
     f"{_OPENPOSE18[1]} {_TIP_EDGES}",
 )
 
-# iMiGUE's `_light_hand.csv`: BODY_25, then five finger tips a hand. Which block of tips is whose is not reliable in
+# iMiGUE's `_light_hand.csv`: BODY_25, then five finger tips per hand. Which block of tips is whose is not reliable in
 # the files: a reader puts them into this order by the nearest wrist.
 _LIGHT_HAND35 = (
     f"{_BODY25[0]} {_tips('left')} {_tips('right')}",
@@ -118,7 +249,7 @@ def _hand21() -> tuple[list[str], str]:
 def _face70() -> tuple[str, str]:
     """OpenPose's face: the 68 points of 300-W from the person's right to the left, then the right and left pupil.
 
-    OpenPose draws eyes, brows, lips and jaw apart; here they also hang together, as a graph must.
+    OpenPose draws eyes, brows, lips and jaw apart; here they are also joined, as a graph must be.
     """
     jaw = [f"right_jaw_{i}" for i in range(8)] + ["chin"] + [f"left_jaw_{i}" for i in reversed(range(8))]
     brow = [f"right_brow_{i}" for i in range(5)] + [f"left_brow_{i}" for i in reversed(range(5))]
@@ -126,7 +257,7 @@ def _face70() -> tuple[str, str]:
     nostrils = ["right_nostril_0", "right_nostril_1", "nostril_middle", "left_nostril_1", "left_nostril_0"]
     eye = ("outer", "upper_outer", "upper_inner", "inner", "lower_inner", "lower_outer")
     right_eye = [f"right_eye_{part}" for part in eye]
-    left_eye = [f"left_eye_{eye[i]}" for i in (3, 2, 1, 0, 5, 4)]  # goes on from right to left: begins inside
+    left_eye = [f"left_eye_{eye[i]}" for i in (3, 2, 1, 0, 5, 4)]  # also from right to left: begins inside
     outer_lip = (
         "right_lip_corner right_upper_lip_0 right_upper_lip_1 upper_lip left_upper_lip_1 left_upper_lip_0 "
         "left_lip_corner left_lower_lip_0 left_lower_lip_1 lower_lip right_lower_lip_1 right_lower_lip_0"
@@ -151,7 +282,7 @@ def _face70() -> tuple[str, str]:
 
 
 def _openpose137() -> tuple[str, str]:
-    """BODY_25 (0-24), face (25-94), left hand (95-115), right hand (116-136). A hand's wrist is the body's again."""
+    """BODY_25 (0-24), face (25-94), left hand (95-115), right hand (116-136). A hand's wrist repeats the body's."""
     face, face_edges = _face70()
     hand, hand_edges = _hand21()
     hands = " ".join(f"{side}_{joint}" for side in ("left", "right") for joint in hand)
@@ -219,157 +350,6 @@ def _holistic75() -> tuple[str, str]:
     return f"{pose} {hands}", f"{_both(edges)} {_both(hand_edges)} {middle}"
 
 
-LAYOUT_WORDS: dict[str, tuple[str, str]] = {
-    "coco17": _COCO17,
-    "openpose18": _OPENPOSE18,
-    "body25": _BODY25,
-    "openpose137": _openpose137(),
-    "imigue22": _IMIGUE22,
-    "light_hand35": _LIGHT_HAND35,
-    "ma52_28": _MA52_28,
-    "kinect25": _KINECT25,
-    "kinect20": _KINECT20,
-    "penn13": _PENN13,
-    "holistic75": _holistic75(),
-}
-
-
-# Where a graph is centred, in order of preference. Not the hips: seated people are seen without them.
-ROOTS = ("spine_shoulder", "neck", "nose", "head")
-
-
-@dataclass(frozen=True)
-class Skeleton:
-    """A key-point layout.
-
-    Args:
-        name: short name, for example `"coco17"`.
-        joints: V joint names, in the order of the key-point array.
-        edges: pairs of joint indices that are drawn as limbs and rendered as limb heatmaps.
-        pairs: (left, right) joint indices which trade places when an image is mirrored.
-
-    Raises:
-        MgkitError: an index outside the layout, a joint twice in one edge, or a joint in two pairs.
-    """
-
-    name: str
-    joints: tuple[str, ...]
-    edges: tuple[tuple[int, int], ...]
-    pairs: tuple[tuple[int, int], ...]
-
-    def __post_init__(self) -> None:
-        if len(set(self.joints)) != len(self.joints):
-            raise MgkitError(f"skeleton {self.name}: joint names are not unique.")
-        for kind, couples in (("edge", self.edges), ("pair", self.pairs)):
-            for a, b in couples:
-                if a == b or not (0 <= a < len(self.joints) and 0 <= b < len(self.joints)):
-                    raise MgkitError(
-                        f"skeleton {self.name}: {kind} ({a}, {b}) does not join two of its {len(self.joints)} joints."
-                    )
-        paired = [joint for couple in self.pairs for joint in couple]
-        if len(set(paired)) != len(paired):
-            raise MgkitError(f"skeleton {self.name}: a joint stands in two left/right pairs.")
-
-    def __len__(self) -> int:
-        return len(self.joints)
-
-    @cached_property
-    def flip_index(self) -> npt.NDArray[np.int64]:
-        """(V,) permutation: joint i of a mirrored clip is joint `flip_index[i]` of the clip. Its own inverse."""
-        index = np.arange(len(self.joints))
-        for left, right in self.pairs:
-            index[left], index[right] = right, left
-        return index
-
-    @cached_property
-    def sides(self) -> tuple[str, ...]:
-        """Of each joint: `"left"`, `"right"`, or `"middle"` where it has no mirror image."""
-        sides = ["middle"] * len(self.joints)
-        for left, right in self.pairs:
-            sides[left], sides[right] = "left", "right"
-        return tuple(sides)
-
-    @cached_property
-    def edge_sides(self) -> tuple[str, ...]:
-        """Of each edge, for its colour in a drawing: the side that its ends are on; `"middle"` where they are on both
-        or on none."""
-        ends = ({self.sides[a], self.sides[b]} - {"middle"} for a, b in self.edges)
-        return tuple(found.pop() if len(found) == 1 else "middle" for found in ends)
-
-    @cached_property
-    def adjacency(self) -> npt.NDArray[np.float32]:
-        """(V, V), symmetric: 1 where an edge joins two joints, else 0, also on the diagonal."""
-        matrix = np.zeros((len(self.joints), len(self.joints)), dtype=np.float32)
-        for a, b in self.edges:
-            matrix[a, b] = matrix[b, a] = 1.0
-        return matrix
-
-    @cached_property
-    def hops(self) -> npt.NDArray[np.int64]:
-        """(V, V), symmetric: edges on the shortest way between two joints; V, more than any has, = there is none."""
-        count = len(self.joints)
-        near = (self.adjacency > 0) | np.eye(count, dtype=np.bool_)
-        hops, reached = np.full((count, count), count), np.eye(count, dtype=np.bool_)
-        for step in range(count):
-            hops[reached & (hops == count)] = step
-            reached = (reached.astype(np.float32) @ near) > 0
-        return hops
-
-    @cached_property
-    def root(self) -> int:
-        """The joint that a graph is centred on: the first of `ROOTS` that the layout has, else the most central one."""
-        for joint in ROOTS:
-            if joint in self.joints:
-                return self.joints.index(joint)
-        return int(self.hops.sum(axis=1).argmin())
-
-    @cached_property
-    def parents(self) -> npt.NDArray[np.int64]:
-        """(V,) the neighbour of each joint that is nearest to the root (the lowest number of several).
-
-        The root is its own parent, and so is a joint that no way leads to. `points - points[..., parents, :]` are the
-        bones that skeleton networks take beside joints.
-        """
-        parents = np.arange(len(self.joints))
-        for joint, distance in enumerate(self.hops[self.root]):
-            nearer = np.flatnonzero((self.adjacency[joint] > 0) & (self.hops[self.root] < distance))
-            if len(nearer):
-                parents[joint] = nearer[self.hops[self.root][nearer].argmin()]
-        return parents
-
-    @cached_property
-    def inward(self) -> tuple[tuple[int, int], ...]:
-        """The edges as (farther, nearer) of the root, in their order: ST-GCN's inward edges; outward is the reverse."""
-        distance = self.hops[self.root]
-        return tuple((a, b) if distance[a] >= distance[b] else (b, a) for a, b in self.edges)
-
-    def to_dict(self) -> dict[str, Any]:
-        return {
-            "name": self.name,
-            "joints": list(self.joints),
-            "edges": [list(edge) for edge in self.edges],
-            "pairs": [list(pair) for pair in self.pairs],
-        }
-
-    @classmethod
-    def from_dict(cls, value: dict[str, Any], where: str = "skeleton") -> Skeleton:
-        """The inverse of `to_dict`; `where` names the file in an error message."""
-        if not isinstance(value, dict):
-            raise MgkitError(
-                f"{where} holds no skeleton: it must be an object with name, joints, edges and pairs."
-            )
-        missing = [key for key in ("name", "joints", "edges", "pairs") if key not in value]
-        if missing:
-            raise MgkitError(f"{where}: the skeleton lacks {some(missing)}.")
-        try:
-            edges, pairs = ([(int(a), int(b)) for a, b in value[key]] for key in ("edges", "pairs"))
-        except (TypeError, ValueError):
-            raise MgkitError(f"{where}: edges and pairs must be lists of two joint numbers each.") from None
-        if not isinstance(value["joints"], list):
-            raise MgkitError(f"{where}: joints must be a list of names.")
-        return cls(str(value["name"]), tuple(str(j) for j in value["joints"]), tuple(edges), tuple(pairs))
-
-
 def _from_words(name: str, joints: str, edges: str) -> Skeleton:
     """Joints `a b c`, edges `a-b b-c`; pairs are found by name (left_x / right_x)."""
     names = tuple(joints.split())
@@ -381,7 +361,24 @@ def _from_words(name: str, joints: str, edges: str) -> Skeleton:
     return Skeleton(name, names, joined, mirrored)
 
 
-LAYOUTS: dict[str, Skeleton] = {name: _from_words(name, *words) for name, words in LAYOUT_WORDS.items()}
+# --- by name --------------------------------------------------------------------------------------------------------
+
+LAYOUTS: dict[str, Skeleton] = {
+    name: _from_words(name, *words)
+    for name, words in {
+        "coco17": _COCO17,
+        "openpose18": _OPENPOSE18,
+        "body25": _BODY25,
+        "openpose137": _openpose137(),
+        "imigue22": _IMIGUE22,
+        "light_hand35": _LIGHT_HAND35,
+        "ma52_28": _MA52_28,
+        "kinect25": _KINECT25,
+        "kinect20": _KINECT20,
+        "penn13": _PENN13,
+        "holistic75": _holistic75(),
+    }.items()
+}
 
 COCO17 = LAYOUTS["coco17"]
 OPENPOSE18 = LAYOUTS["openpose18"]

@@ -1,45 +1,44 @@
-"""Other splits of the same clips: a small table beside them, so that no video is copied.
+"""Other splits of the same clips: split tables, folds, and what a review changes. No video is copied.
 
 A split table is `splits/<name>.csv` in the clip folder with the columns `clip_id` and `split`, and, where clips were
-given other labels, `label`: the name of the class. `load_clips` takes its path, or its name, and gives the same clips
-with these splits and labels; everything else (training, runs, figures) sees ordinary clips. A clip of split "unused"
-stands in none.
+given other labels, `label`: the name of the class. `load_clips` takes its path or its name and gives the same clips
+with these splits and labels; everything else (training, runs, figures) sees ordinary clips. A clip in the split
+"unused" belongs to none.
 
-Clips as a review leaves them: tagged ones out of every split, wrong labels put right.
-
-What a review says is a table of a row a clip; `mgkit.results.run.review` keeps it beside a run. Here it becomes a split
-table of the clip folder, so that a run made from it finds its clips again and no video is touched.
+Notes of a review are a table with one row per clip; `mgkit.results.run.review` keeps it in a run folder. Here they
+become a split table of the clip folder, so that a run made from it finds its clips again.
 """
 
 from __future__ import annotations
 
-import hashlib
-import html
 import warnings
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from mgkit.data.table import Classes
 from mgkit.errors import MgkitError, some
 from mgkit.files import atomic
-
-if TYPE_CHECKING:
-    from mgkit.data.clips import Clips
 
 GROUPS = ("subject", "source")
 UNUSED = "unused"
 
+Report = list[dict[str, str]]
+Labels = npt.NDArray[np.int64]
+
+
+# --- split tables ---------------------------------------------------------------------------------------------------
+
 
 def split_path(root: Path, name: str) -> Path:
-    """Where the split table of this name lies; a name that is no plain file name raises a `MgkitError`."""
+    """Path of the split table of this name; a name that is not a plain file name raises a `MgkitError`."""
     if not name or Path(name).name != name or name.startswith(".") or name.endswith(".csv"):
         raise MgkitError(
-            f"{name!r} is no name for a split table: use a plain word, without .csv and folders."
+            f"{name!r} is not a name for a split table: use a plain word, without .csv and folders."
         )
     return root / "splits" / f"{name}.csv"
 
@@ -52,20 +51,20 @@ class SplitTable(NamedTuple):
 
 
 def read_split(path: Path, ids: Sequence[str], labels: Sequence[int], names: Sequence[str]) -> SplitTable:
-    """The splits of these clips, and their labels where the table has any.
+    """Read the splits of these clips, and their labels where the table has any.
 
     Args:
-        path: of the table.
+        path: the table.
         ids: the clips of the folder.
-        labels: their labels there, for the rows of the table that leave the class open.
+        labels: their labels there, for rows whose `label` is empty.
         names: class names in label order.
 
     Raises:
-        MgkitError: no such file or not a split table, a clip that stands twice or not at all, an unknown clip or class.
+        MgkitError: no such file or not a split table, a clip that is repeated or missing, an unknown clip or class.
     """
-    there = sorted(found.stem for found in path.parent.glob("*.csv"))
     if not path.is_file():
-        raise MgkitError(f"there is no split table {path}; there is {some(there) or 'none'}.")
+        known = some(sorted(found.stem for found in path.parent.glob("*.csv"))) or "none"
+        raise MgkitError(f"there is no split table {path}; there is {known}.")
     try:
         table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
     except (OSError, ValueError) as error:
@@ -74,46 +73,35 @@ def read_split(path: Path, ids: Sequence[str], labels: Sequence[int], names: Seq
         raise MgkitError(f"{path} is not a split table: it needs the columns clip_id and split.")
     repeated = table.loc[table["clip_id"].duplicated(), "clip_id"]
     if len(repeated):
-        raise MgkitError(f"{path}: clips stand twice: {some(repeated)}.")
+        raise MgkitError(f"{path}: clips occur twice: {some(repeated)}.")
+    table = table.set_index("clip_id")
     if (table["split"] == "").any():
-        row = int((table["split"] == "").argmax())
-        raise MgkitError(
-            f"{path}: clip {table['clip_id'][row]!r} has no split: write {UNUSED} if that is meant."
-        )
-    split = dict(zip(table["clip_id"], table["split"], strict=True))
-    known = set(ids)
-    strange, absent = [i for i in split if i not in known], [i for i in ids if i not in split]
-    if strange or absent:
-        what = f"names unknown clips ({some(strange)})" if strange else f"lacks clips ({some(absent)})"
+        empty = table.index[table["split"] == ""][0]
+        raise MgkitError(f"{path}: clip {empty!r} has no split: write {UNUSED} to leave it out.")
+    unknown, missing = table.index.difference(list(ids)), pd.Index(ids).difference(table.index)
+    if len(unknown) or len(missing):
+        what = f"names unknown clips ({some(unknown)})" if len(unknown) else f"lacks clips ({some(missing)})"
         raise MgkitError(f"{path} {what}: it was made for other clips, delete it and make it again.")
-    splits = [split[clip_id] for clip_id in ids]
+    table = table.loc[list(ids)]
     if "label" not in table:
-        return SplitTable(splits, None)
-    given = dict(zip(table["clip_id"], table["label"], strict=True))
+        return SplitTable(table["split"].tolist(), None)
     index = {name: label for label, name in enumerate(names)}
-    for clip_id, name in given.items():
-        if name and name not in index:
-            raise MgkitError(
-                f"{path}: clip {clip_id!r} has the label {name!r}, which is no class ({some(names)}): correct it, or "
-                "leave it empty to keep the label of the clip folder."
-            )
-    new = [
-        index[given[clip_id]] if given[clip_id] else label for clip_id, label in zip(ids, labels, strict=True)
-    ]
-    return SplitTable(splits, new)
+    wrong = table.loc[~table["label"].isin(["", *names]), "label"]
+    if len(wrong):
+        raise MgkitError(
+            f"{path}: clip {wrong.index[0]!r} has the label {wrong.iloc[0]!r}, which is not a class ({some(names)}): "
+            "correct it, or leave it empty to keep the label of the clip folder."
+        )
+    new = [index[name] if name else old for name, old in zip(table["label"], labels, strict=True)]
+    return SplitTable(table["split"].tolist(), new)
 
 
-def write_split(path: Path, clips: Clips) -> None:
-    """Write the splits of clips as a table, with their labels where these are not those of the folder; a table that is
-    there already is left alone if it says the same.
+def write_split(path: Path, table: pd.DataFrame) -> None:
+    """Write a split table; one with the same content is left alone.
 
     Raises:
         MgkitError: another table has that name.
     """
-    table = clips.table[["clip_id", "split"]]
-    if clips.relabelled:
-        names = np.array(clips.classes.names, dtype=object)
-        table = table.assign(label=names[clips.labels])
     text = table.to_csv(index=False, lineterminator="\n")
     if path.is_file():
         if path.read_bytes() == text.encode():
@@ -123,109 +111,73 @@ def write_split(path: Path, clips: Clips) -> None:
         temporary.write_text(text, encoding="utf-8", newline="\n")
 
 
-@dataclass(frozen=True, eq=False)
-class Folds(Sequence["Clips"]):
-    """The folds of `Clips.folds`: a sequence of clips, each with the splits "train" and "val".
-
-    Attributes:
-        clips: one a fold.
-        report: what a reader of the scores must know, each {"what", "clip_id", "detail"}: classes that some fold has
-            no clips of.
-    """
-
-    clips: tuple[Clips, ...]
-    report: list[dict[str, str]]
-
-    def __len__(self) -> int:
-        return len(self.clips)
-
-    def __getitem__(self, i: Any) -> Any:
-        return self.clips[i]
-
-    def __iter__(self) -> Iterator[Clips]:
-        return iter(self.clips)
-
-    def summary(self) -> pd.DataFrame:
-        """Validation clips per class (rows) and fold (columns), with the number of groups at the bottom."""
-        names = self.clips[0].classes.names
-        columns = {}
-        for i, fold in enumerate(self.clips):
-            labels = fold.labels[(fold.table["split"] == "val").to_numpy()]
-            columns[f"fold {i}"] = np.bincount(labels, minlength=len(names))
-        table = pd.DataFrame(columns, index=pd.Index(names, name="class"))
-        table["all"] = table.sum(axis=1)
-        return table
-
-    def __repr__(self) -> str:
-        sizes = ", ".join(str(int((fold.table["split"] == "val").sum())) for fold in self.clips)
-        notes = f"; {len(self.report)} notes in .report" if self.report else ""
-        return f"Folds({len(self)}: {sizes} validation clips{notes})"
-
-    def _repr_html_(self) -> str:
-        words = (f"{entry['what']}: {entry['detail']}" for entry in self.report)
-        notes = "".join(f"<p>{html.escape(text)}</p>" for text in words)
-        return str(self.summary().to_html()) + notes
+def _entry(what: str, detail: str) -> dict[str, str]:
+    return {"what": what, "clip_id": "", "detail": detail}
 
 
-def make_folds(
-    clips: Clips,
+# --- folds ----------------------------------------------------------------------------------------------------------
+
+
+def plan_folds(
+    table: pd.DataFrame,
+    names: Sequence[str],
     k: int,
     *,
-    group: str | None = "subject",
-    splits: Sequence[str] | None = None,
-    stratify: bool = True,
-    seed: int = 0,
-    name: str | None = None,
-) -> Folds:
-    """See `Clips.folds`."""
+    group: str | None,
+    splits: Sequence[str] | None,
+    stratify: bool,
+    seed: int,
+    where: Path,
+) -> tuple[list[list[str]], Report]:
+    """The split of each clip in each of k folds, and notes on rare classes: see `Clips.folds`.
+
+    Args:
+        table: the clip table.
+        names: class names in label order.
+        where: the clip folder, for the messages.
+    """
     if group is not None and group not in GROUPS:
         raise MgkitError(
             f"group is {group!r}: use 'subject', 'source' (the video), or None for clip by clip."
         )
-    if not len(clips):
-        raise MgkitError(f"there are no clips in this selection of {clips.root}: select some.")
-    pooled = (
-        [split for split in clips.splits if split not in ("test", UNUSED)] if splits is None else list(splits)
-    )
-    unknown = [split for split in pooled if split not in clips.splits]
+    if table.empty:
+        raise MgkitError(f"there are no clips in this selection of {where}: select some.")
+    there = sorted(table["split"].unique())
+    pooled = [split for split in there if split not in ("test", UNUSED)] if splits is None else list(splits)
+    unknown = [split for split in pooled if split not in there]
     if unknown or not pooled:
         asked = some(unknown) or "to make folds of"
-        raise MgkitError(f"{clips.root} has no split {asked}; it has {some(clips.splits)}.")
-    rows = np.flatnonzero(clips.table["split"].isin(pooled))
-    labels = clips.labels[rows]
-    groups = clips.table["clip_id" if group is None else group].to_numpy()[rows]
+        raise MgkitError(f"{where} has no split {asked}; it has {some(there)}.")
+    rows = np.flatnonzero(table["split"].isin(pooled))
+    labels = table["label"].to_numpy(dtype=np.int64)[rows]
+    unit = group or "clip"
+    groups = table[group or "clip_id"].to_numpy()[rows]
     if (groups == "").any():
-        unnamed = clips.table["clip_id"].to_numpy()[rows][groups == ""]
-        raise MgkitError(f"the {group} of clip {some(unnamed)} is not known: use another group, or None.")
+        unnamed = table["clip_id"].to_numpy()[rows][groups == ""]
+        raise MgkitError(f"the {unit} of clip {some(unnamed)} is not known: use another group, or None.")
     count = len(set(groups))
     if count < 2:
         raise MgkitError(
-            f"all clips have one {group or 'clip'}, {groups[0]!r}, which no fold may cut: use another group."
+            f"all clips have one {unit}, {groups[0]!r}, which no fold may cut: use another group."
         )
     if not 2 <= k <= count:
-        raise MgkitError(f"{k} folds were asked for of {count} {group or 'clip'}s: give 2 to {count}.")
-    fold_of = _assign(labels, groups, k, stratify, seed)
-    begin = f"{clips.split_table}-" if clips.split_table else ""  # other splits or labels: other folds
-    stem = (
-        name or f"{begin}{group or 'clip'}-{k}{'' if stratify else '-plain'}{f'-seed{seed}' if seed else ''}"
-    )
-    report = _rare(clips, labels, groups, fold_of, k, group or "clip")
-    made = []
+        raise MgkitError(f"{k} folds were asked for of {count} {unit}s: give 2 to {count}.")
+
+    fold_of = assign_folds(labels, groups, k, stratify, seed)
+    columns = []
     for fold in range(k):
-        column = clips.table["split"].to_numpy().astype(object)
-        column[np.isin(column.astype(str), ["train", "val"])] = UNUSED  # official ones that are not pooled
+        column = table["split"].to_numpy().astype(object)
+        column[table["split"].isin(["train", "val"])] = UNUSED  # official ones that are not pooled
         column[rows] = np.where(fold_of == fold, "val", "train")
-        made.append(clips.with_splits(column.tolist(), f"{stem}-fold{fold}", report))
-    for fold_clips in made:
-        write_split(fold_clips.path, fold_clips)
-    return Folds(tuple(made), report)
+        columns.append(column.tolist())
+    return columns, _rare_classes(names, labels, groups, fold_of, k, unit)
 
 
-def _assign(labels: Any, groups: Any, k: int, stratify: bool, seed: int) -> npt.NDArray[np.int64]:
+def assign_folds(labels: Labels, groups: Any, k: int, stratify: bool, seed: int) -> Labels:
     """(N,) the fold in which each clip is validated.
 
     Groups are dealt out, the largest first, then moved and exchanged as long as that makes the folds more alike:
-    in the number of clips and, if stratified, in that of each class. The best of several random beginnings is kept.
+    in the number of clips and, if stratified, in that of each class. The best of several random starts is kept.
     (scikit-learn's StratifiedGroupKFold stops after dealing, and gives the same folds for nearly every seed.)
     """
     names, group_of = np.unique(groups, return_inverse=True)
@@ -239,41 +191,34 @@ def _assign(labels: Any, groups: Any, k: int, stratify: bool, seed: int) -> npt.
         kind: Any = StratifiedKFold if stratify else KFold
         fold_of = np.zeros(len(labels), dtype=np.int64)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # rare classes: told of in the report, with their names
+            warnings.simplefilter("ignore")  # rare classes: our report names them
             for fold, (_, val) in enumerate(kind(k, shuffle=True, random_state=seed).split(labels, labels)):
                 fold_of[val] = fold
         return fold_of
-    # What is to be alike: a column a class, and one for all; each weighs as much as chi-squared has it.
-    counts = np.zeros((len(names), labels.max() + 2))
+    # What should be alike: one column per class, and one for all clips, weighted as in chi-squared.
+    counts = np.zeros((len(names), labels.max() + 2))  # (G, K + 1)
     np.add.at(counts, (group_of, labels), float(stratify))
     counts[:, -1] = np.bincount(group_of)
-    target = counts.sum(0) / k
-    weights = 1 / np.maximum(target, 1)
     best, least = np.zeros(len(names), dtype=np.int64), np.inf
     for attempt in range(8):
-        rng = np.random.default_rng([seed, attempt])
-        fold_of_group, cost = _deal(counts, target, weights, k, rng)
+        fold_of_group, cost = _deal(counts, k, np.random.default_rng([seed, attempt]))
         if cost < least - 1e-9:
             best, least = fold_of_group, cost
     return best[group_of]
 
 
-def _deal(
-    counts: npt.NDArray[np.float64],
-    target: npt.NDArray[np.float64],
-    weights: npt.NDArray[np.float64],
-    k: int,
-    rng: np.random.Generator,
-) -> tuple[npt.NDArray[np.int64], float]:
-    """One deal of groups (G, columns) to k folds; the fold of each group, and how far the folds are from `target`."""
+def _deal(counts: npt.NDArray[np.float64], k: int, rng: np.random.Generator) -> tuple[Labels, float]:
+    """One deal of groups (G, columns) to k folds: the fold of each group, and how uneven the folds are."""
+    target = counts.sum(0) / k
+    weights = 1 / np.maximum(target, 1)
     folds = np.zeros((k, counts.shape[1]))
     fold_of = np.full(len(counts), -1)
-    order = np.argsort(-counts[:, -1] * rng.uniform(0.7, 1.3, len(counts)))
 
     def costs(content: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         return ((content - target) ** 2 * weights).sum(-1)
 
-    for i, group in enumerate(order):
+    # Deal, large groups first, each to the fold that it fits best.
+    for i, group in enumerate(np.argsort(-counts[:, -1] * rng.uniform(0.7, 1.3, len(counts)))):
         rise = costs(folds + counts[group]) - costs(folds)
         if i < k:  # no fold stays empty
             rise[folds[:, -1] > 0] = np.inf
@@ -284,7 +229,7 @@ def _deal(
         for group in rng.permutation(len(counts)):
             here, mine = fold_of[group], counts[group]
             now = costs(folds)
-            # To another fold, which leaves this one without it ...
+            # Move the group to another fold ...
             change = costs(folds + mine) - now + costs(folds[here] - mine) - now[here]
             change[here] = 0.0 if (fold_of == here).sum() > 1 else -np.inf
             there = int(change.argmin())
@@ -293,7 +238,7 @@ def _deal(
                 folds[there] += mine
                 fold_of[group], moved = there, True
                 continue
-            # ... or in exchange for any group of another fold.
+            # ... or exchange it for any group of another fold.
             others = np.flatnonzero(fold_of != here)
             swapped = counts[others] - mine
             change = costs(folds[here] + swapped) - now[here]
@@ -309,7 +254,9 @@ def _deal(
     return fold_of, float(costs(folds).sum())
 
 
-def _rare(clips: Clips, labels: Any, groups: Any, fold_of: Any, k: int, group: str) -> list[dict[str, str]]:
+def _rare_classes(
+    names: Sequence[str], labels: Labels, groups: Any, fold_of: Labels, k: int, unit: str
+) -> Report:
     """Notes on the classes that some fold does not train or does not validate."""
     notes = []
     for label in np.unique(labels):
@@ -317,21 +264,18 @@ def _rare(clips: Clips, labels: Any, groups: Any, fold_of: Any, k: int, group: s
         folds = set(fold_of[mine])
         if len(folds) == k:
             continue
-        what = clips.classes.names[int(label)]
-        text = f"{what!r} has {int(mine.sum())} clips of {len(set(groups[mine]))} {group}s: "
+        text = f"{names[label]!r} has {mine.sum()} clips of {len(set(groups[mine]))} {unit}s: "
         text += f"no validation clip in {k - len(folds)} of {k} folds"
         if len(folds) == 1:
             text += f", no training clip in fold {next(iter(folds))}"
-        notes.append({"what": "rare class", "clip_id": "", "detail": text})
-    empty = sorted(set(range(len(clips.classes))) - set(labels.tolist()))
+        notes.append(_entry("rare class", text))
+    empty = [name for label, name in enumerate(names) if label not in labels]
     if empty:
-        names = some([clips.classes.names[label] for label in empty])
-        notes.append({"what": "class without clips", "clip_id": "", "detail": f"{names}: in no fold"})
+        notes.append(_entry("class without clips", f"{some(empty)}: in no fold"))
     return notes
 
 
-if TYPE_CHECKING:
-    from mgkit.data.clips import Clips
+# --- reviews --------------------------------------------------------------------------------------------------------
 
 WRONG_LABEL = "label wrong"
 TAGS = (WRONG_LABEL, "ambiguous", "occluded", "bad pose")
@@ -339,7 +283,7 @@ BETWEEN = "; "  # tags in one field
 
 
 class Notes(Protocol):
-    """Review notes that give themselves as a table."""
+    """Review notes that can be had as a table."""
 
     def frame(self) -> pd.DataFrame: ...
 
@@ -349,100 +293,93 @@ def split_tags(field: str) -> list[str]:
     return [tag for tag in (part.strip() for part in field.split(BETWEEN.strip())) if tag]
 
 
-def make_reviewed(
-    clips: Clips,
-    notes: Notes | pd.DataFrame,
+def apply_review(
+    table: pd.DataFrame,
+    classes: Classes,
+    notes: pd.DataFrame,
     *,
     exclude: Sequence[str],
     relabel: bool,
     splits: Sequence[str] | None,
-    name: str | None,
-) -> Clips:
-    """See `Clips.reviewed`."""
-    table = notes if isinstance(notes, pd.DataFrame) else notes.frame()
-    lacking = [column for column in ("clip_id", "tags", "label") if column not in table]
+    where: Path,
+) -> tuple[list[str], Labels, Report]:
+    """The split and label of each clip after a review, and notes on what was changed: see `Clips.reviewed`.
+
+    Args:
+        table: the clip table.
+        classes: the class list.
+        notes: a table with the columns `clip_id`, `tags`, `label`.
+        where: the clip folder, for the messages.
+    """
+    # Refuse notes that do not fit these clips.
+    lacking = [column for column in ("clip_id", "tags", "label") if column not in notes]
     if lacking:
         raise MgkitError(f"the notes lack the column {some(lacking)}: give run.notes(), or a table like it.")
     unwanted = [exclude] if isinstance(exclude, str) else list(exclude)
-    strange = [tag for tag in unwanted if tag not in TAGS]
-    if strange:
-        raise MgkitError(f"there is no tag {some(strange)}: exclude some of {', '.join(TAGS)}.")
-    touched = [split for split in clips.splits if split != "test"] if splits is None else list(splits)
-    unknown = [split for split in touched if split not in clips.splits]
+    unknown = [tag for tag in unwanted if tag not in TAGS]
     if unknown:
-        raise MgkitError(f"{clips.root} has no split {some(unknown)}; its splits are {some(clips.splits)}.")
-    row = {clip_id: i for i, clip_id in enumerate(clips.ids)}
-    lost = [str(clip_id) for clip_id in table["clip_id"] if clip_id not in row]
+        raise MgkitError(f"there is no tag {some(unknown)}: exclude some of {', '.join(TAGS)}.")
+    there = sorted(table["split"].unique())
+    touched = [split for split in there if split != "test"] if splits is None else list(splits)
+    unknown = [split for split in touched if split not in there]
+    if unknown:
+        raise MgkitError(f"{where} has no split {some(unknown)}; its splits are {some(there)}.")
+    row = {clip_id: i for i, clip_id in enumerate(table["clip_id"])}
+    lost = [str(clip_id) for clip_id in notes["clip_id"] if clip_id not in row]
     if lost:
+        raise MgkitError(f"{where} has no clip {some(lost)}, which the notes name: open the reviewed clips.")
+    repeated = notes.loc[notes["clip_id"].duplicated(), "clip_id"]
+    if len(repeated):
         raise MgkitError(
-            f"{clips.root} has no clip {some(lost)}, of which there are notes: open the clips that were reviewed."
+            f"there are several notes on clip {some(dict.fromkeys(repeated))}: keep one of each."
         )
-
-    twice = table.loc[table["clip_id"].duplicated(), "clip_id"]
-    if len(twice):
-        raise MgkitError(f"there are several notes on clip {some(dict.fromkeys(twice))}: leave one of each.")
-    fields = table["tags"].fillna("")
+    fields = notes["tags"].fillna("")
     odd = sorted({tag for field in fields for tag in split_tags(field) if tag not in TAGS})
     if odd:
         raise MgkitError(f"the notes have the tag {some(map(repr, odd))}: use some of {', '.join(TAGS)}.")
 
-    new_splits, labels = clips.table["split"].tolist(), clips.labels.copy()
-    out: list[str] = []
-    other: list[str] = []
+    # Apply them one by one.
+    old_splits, old_labels = table["split"].tolist(), table["label"].to_numpy(dtype=np.int64)
+    new_splits, labels = list(old_splits), old_labels.copy()
+    excluded: list[str] = []
+    relabelled: list[str] = []
     left: list[str] = []
-    for clip_id, field, right in zip(table["clip_id"], fields, table["label"].fillna(""), strict=True):
-        i, tags = row[clip_id], split_tags(field)
-        label = clips.classes.index(right) if right and relabel else None
-        for_what = [tag for tag in tags if tag in unwanted and not (tag == WRONG_LABEL and label is not None)]
-        if not for_what and (label is None or label == labels[i]):
+    for clip_id, field, proposed in zip(notes["clip_id"], fields, notes["label"].fillna(""), strict=True):
+        i = row[clip_id]
+        label = classes.index(proposed) if proposed and relabel else labels[i]
+        corrected = bool(proposed and relabel)
+        reasons = [t for t in split_tags(field) if t in unwanted and not (t == WRONG_LABEL and corrected)]
+        if not reasons and label == labels[i]:
             continue
         if new_splits[i] not in touched:
             left.append(clip_id)
-        elif for_what:
+        elif reasons:
             new_splits[i] = UNUSED
-            out.append(clip_id)
+            excluded.append(clip_id)
         else:
-            assert label is not None
             labels[i] = label
-            other.append(clip_id)
-    if not out and not other:
-        hint = f"{len(left)} of them are about {some(clips.select(left).splits)}: pass splits= to apply these"
+            relabelled.append(clip_id)
+    if not excluded and not relabelled:
+        about = some(sorted({old_splits[row[clip_id]] for clip_id in left}))
+        hint = f"{len(left)} of them are about {about}: pass splits= to apply these"
         raise MgkitError(
-            f"none of {len(table)} notes changes a clip of {some(touched)}; "
-            + (hint if left else "tag clips, or exclude other tags")
-            + "."
+            f"none of {len(notes)} notes changes a clip of {some(touched)}; "
+            f"{hint if left else 'tag clips, or exclude other tags'}."
         )
+
+    # Report what was done, and the classes that a split has lost.
     report = [
-        _entry("excluded after review", out, f"tagged {some(unwanted)}"),
-        _entry("relabelled after review", other, "given the class that was proposed"),
-        _entry("reviewed, not changed", left, f"of another split than {some(touched)}"),
-        *_without(clips, labels, new_splits),
+        _entry(what, f"{len(ids)} clip{'' if len(ids) == 1 else 's'} {why}: {some(ids)}")
+        for what, ids, why in (
+            ("excluded after review", excluded, f"tagged {some(unwanted)}"),
+            ("relabelled after review", relabelled, "given the proposed class"),
+            ("reviewed, not changed", left, f"of another split than {some(touched)}"),
+        )
+        if ids
     ]
-    said = "\n".join(f"{i}\t{s}\t{k}" for i, s, k in zip(clips.ids, new_splits, labels, strict=True))
-    begin = f"{clips.split_table}-" if clips.split_table else ""
-    made = clips.with_splits(
-        new_splits,
-        name or f"{begin}reviewed-{hashlib.sha256(said.encode()).hexdigest()[:8]}",
-        [entry for entry in report if entry["detail"]],
-        labels=labels.tolist(),
-    )
-    made.save_splits()
-    return made
-
-
-def _entry(what: str, clip_ids: list[str], why: str) -> dict[str, str]:
-    number = f"{len(clip_ids)} clip{'' if len(clip_ids) == 1 else 's'}"
-    return {"what": what, "clip_id": "", "detail": f"{number} {why}: {some(clip_ids)}" if clip_ids else ""}
-
-
-def _without(clips: Clips, labels: npt.NDArray[np.int64], splits: list[str]) -> list[dict[str, str]]:
-    """Entries on the classes that a split had clips of and has none any more."""
-    found, column, new = [], clips.table["split"].to_numpy(), np.array(splits)
-    for split in clips.splits:
-        gone = set(clips.labels[column == split].tolist()) - set(labels[new == split].tolist())
+    for split in there:
+        gone = set(old_labels[np.array(old_splits) == split]) - set(labels[np.array(new_splits) == split])
         if split != UNUSED and gone:
-            names = some(clips.classes.names[label] for label in sorted(gone))
-            found.append(
-                {"what": "class without clips", "clip_id": "", "detail": f"{names}: none left in {split}"}
-            )
-    return found
+            names = some(classes.names[label] for label in sorted(gone))
+            report.append(_entry("class without clips", f"{names}: none left in {split}"))
+    return new_splits, labels, report

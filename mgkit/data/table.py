@@ -1,9 +1,11 @@
-"""The clip table: the columns of `clips.parquet`, what its labels mean, and what a table must hold to be one."""
+"""The clip table: the columns of `clips.parquet`, the classes its labels are of, and the checks of both."""
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import dataclass
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -50,7 +52,7 @@ class Classes:
             )
         if self.groups is not None and len(self.groups) != len(self.names):
             raise MgkitError(
-                f"{len(self.groups)} class groups for {len(self.names)} classes: give one group a class."
+                f"{len(self.groups)} class groups for {len(self.names)} classes: give one group per class."
             )
         if self.non_gesture is not None and not 0 <= self.non_gesture < len(self.names):
             raise MgkitError(
@@ -75,6 +77,8 @@ class Classes:
 
     @classmethod
     def from_dict(cls, value: dict[str, Any], where: str = "classes") -> Classes:
+        """The inverse of `to_dict`; `where` names the file in an error message."""
+
         def words(value: Any) -> bool:
             return isinstance(value, list) and all(isinstance(word, str) for word in value)
 
@@ -92,10 +96,10 @@ class Classes:
 
 
 def check_table(table: pd.DataFrame, classes: Classes, where: str) -> pd.DataFrame:
-    """A table with the columns and types of `COLUMNS`, in `clip_id` order.
+    """Check a table and return it with the columns and types of `COLUMNS`, in `clip_id` order.
 
     Args:
-        table: what was read, or is about to be written.
+        table: one that was read, or is about to be written.
         classes: the class list.
         where: the file, for the messages.
 
@@ -117,7 +121,7 @@ def check_table(table: pd.DataFrame, classes: Classes, where: str) -> pd.DataFra
     table = table.sort_values("clip_id", ignore_index=True)
     repeated = table.loc[table["clip_id"].duplicated(), "clip_id"]
     if len(repeated):
-        raise MgkitError(f"{where}: clip ids stand twice: {some(repeated)}. Each clip needs its own id.")
+        raise MgkitError(f"{where}: clip ids occur twice: {some(repeated)}. Each clip needs its own id.")
     outside = table[(table["label"] < 0) | (table["label"] >= len(classes))]
     if len(outside):
         raise MgkitError(
@@ -153,28 +157,21 @@ def check_table(table: pd.DataFrame, classes: Classes, where: str) -> pd.DataFra
 
 
 def _typed(column: pd.Series[Any], kind: str, where: str) -> pd.Series[Any]:
-    """A column in its type; a value that would have to be bent to fit is refused by row."""
-    if _is_whole_column(column, kind):  # as written: no need to look at each value
-        return column.astype(kind)  # type: ignore[call-overload]
-    values = column.tolist()
-    wanted: tuple[type, ...] = (str,) if kind == "str" else (int, float, np.integer, np.floating)
-    for i, value in enumerate(values):
-        good = isinstance(value, wanted) and not isinstance(value, bool | np.bool_)
-        if good and kind != "str":
-            good = bool(np.isfinite(value)) and (kind == "float64" or value == int(value))
-        if not good:
-            need = {"str": "text", "int64": "a whole number", "float64": "a finite number"}[kind]
-            raise MgkitError(
-                f"{where}: {column.name} in row {i} is {value!r}, not {need}: run `mgkit prepare` again."
-            )
-    return column.astype(kind)  # type: ignore[call-overload]
-
-
-def _is_whole_column(column: pd.Series[Any], kind: str) -> bool:
-    """Whether the type of a column without empty cells says that every value of it fits."""
+    """A column in its type; a value that does not fit is refused by row."""
     if kind == "str":
-        return isinstance(column.dtype, pd.StringDtype)
-    found = column.dtype
-    if not isinstance(found, np.dtype) or found.kind not in "iuf":
-        return False
-    return found.kind != "f" or (kind == "float64" and bool(np.isfinite(column.to_numpy()).all()))
+        fits = column.map(lambda value: isinstance(value, str)).to_numpy(dtype=bool)
+    elif isinstance(column.dtype, np.dtype) and column.dtype.kind in "iuf":
+        values = column.to_numpy()
+        fits = np.isfinite(values) & ((kind == "float64") | (values == np.floor(values)))
+    else:  # bool, or objects: nothing is bent to fit
+        fits = np.zeros(len(column), dtype=bool)
+        for i, value in enumerate(column):
+            number = isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+            fits[i] = number and (kind == "float64" or value == int(value))
+    if not fits.all():
+        row = int(fits.argmin())
+        need = {"str": "text", "int64": "a whole number", "float64": "a finite number"}[kind]
+        raise MgkitError(
+            f"{where}: {column.name} in row {row} is {column.iloc[row]!r}, not {need}: run `mgkit prepare` again."
+        )
+    return column.astype(kind)  # type: ignore[call-overload]

@@ -63,7 +63,7 @@ def test_summary_counts_every_class(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"clip_id": "a"}, "stand twice: a"),
+        ({"clip_id": "a"}, "occur twice: a"),
         ({"label": 9}, r"label 9 of clip 'b' is outside the 4 classes"),
         ({"frames": 0}, "no frames"),
         ({"split": None}, "split has an empty cell in row 1"),

@@ -9,15 +9,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mgkit.data.clips import Classes, Clips, load_clips, write_clip_folder
-from mgkit.data.splits import Folds
+from mgkit.data.clips import Classes, Clips, Folds, load_clips, write_clip_folder
 from mgkit.errors import MgkitError
 from mgkit.results.run.folder import create_run
 from tests.tiny import TRIANGLE, tiny_clips, tiny_row
 
 
 def many(root: Path, *, people: int = 12, seed: int = 0, test: bool = True) -> Clips:
-    """Imbalanced clips: class k has about 2^-k of them; two videos a person; class 5 has a single clip."""
+    """Imbalanced clips: class k has about 2^-k of them; two videos per person; class 5 has a single clip."""
     rng = np.random.default_rng(seed)
     rows = []
     for i in range(300):
@@ -102,8 +101,8 @@ def test_rare_classes_are_reported_by_name(tmp_path: Path) -> None:
 
 def test_names_with_markup_are_shown_as_they_are(tmp_path: Path) -> None:
     folds = many(tmp_path).folds(4)
-    told = Folds(folds.clips, [{"what": "rare class", "clip_id": "", "detail": "'<b>rare</b>' & \"more\""}])
-    assert "&lt;b&gt;rare&lt;/b&gt;&#x27; &amp; &quot;more" in told._repr_html_()
+    shown = Folds(folds.clips, [{"what": "rare class", "clip_id": "", "detail": "'<b>rare</b>' & \"more\""}])
+    assert "&lt;b&gt;rare&lt;/b&gt;&#x27; &amp; &quot;more" in shown._repr_html_()
 
 
 def test_folds_are_saved_and_the_same_call_gives_the_same(tmp_path: Path) -> None:
@@ -152,7 +151,7 @@ def test_pooling_some_splits_leaves_the_others_unused(tmp_path: Path) -> None:
         ({"k": 13}, "13 folds were asked for of 12 subjects"),
         ({"k": 3, "group": "person"}, "group is 'person': use 'subject', 'source'"),
         ({"k": 3, "splits": ["dev"]}, "has no split dev; it has test, train, val"),
-        ({"k": 3, "name": "../x"}, "is no name for a split table"),
+        ({"k": 3, "name": "../x"}, "is not a name for a split table"),
     ],
 )
 def test_folds_that_cannot_be(tmp_path: Path, call: dict[str, Any], message: str) -> None:
@@ -177,7 +176,7 @@ def test_own_split_tables(tmp_path: Path) -> None:
     for change, message in (
         (good.iloc[1:], "lacks clips .train_0_0.: it was made for other clips"),
         (pd.concat([good, pd.DataFrame({"clip_id": ["z"], "split": ["train"]})]), r"unknown clips \(z\)"),
-        (pd.concat([good, good.iloc[:1]]), "stand twice: train_0_0"),
+        (pd.concat([good, good.iloc[:1]]), "occur twice: train_0_0"),
         (good.assign(split=""), "has no split: write unused"),
         (good.rename(columns={"split": "fold"}), "needs the columns clip_id and split"),
     ):

@@ -106,12 +106,12 @@ def test_the_test_set_on_demand(clips: Clips) -> None:
         ({"exclude": ["sleepy"]}, "there is no tag sleepy"),
         ({"splits": ["nowhere"]}, "has no split nowhere"),
         ({"exclude": [], "relabel": False}, "none of 6 notes changes a clip of train, val"),
-        ({"notes": notes(("nobody", "occluded", ""))}, "has no clip nobody, of which there are notes"),
+        ({"notes": notes(("nobody", "occluded", ""))}, "has no clip nobody, which the notes name"),
         ({"notes": notes(("train_0_0", "Label wrong", ""))}, "the notes have the tag 'Label wrong': use"),
         ({"notes": notes(("train_0_0", "occluded, bad pose", ""))}, "the tag 'occluded, bad pose'"),
         (
             {"notes": notes(("train_0_0", "", "blue still"), ("train_0_0", "", "red moving"))},
-            "several notes on clip train_0_0: leave one",
+            "several notes on clip train_0_0: keep one",
         ),
         ({"notes": notes(("train_0_0", "", "green"))}, "there is no class 'green'"),
         ({"notes": pd.DataFrame({"clip_id": ["train_0_0"]})}, "lack the column tags, label"),
@@ -127,7 +127,7 @@ def test_what_cannot_be_applied(clips: Clips, call: dict[str, Any], message: str
 def test_a_label_of_a_table_that_is_no_class(clips: Clips) -> None:
     made = clips.reviewed(MIXED)
     made.path.write_text(made.path.read_text().replace("train_0_0,train,blue still", "train_0_0,train,green"))
-    with pytest.raises(MgkitError, match="has the label 'green', which is no class") as caught:
+    with pytest.raises(MgkitError, match="has the label 'green', which is not a class") as caught:
         load_clips(made.path)
     assert str(made.path) in str(caught.value)
     # An empty field leaves the label of the folder.

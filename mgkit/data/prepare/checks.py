@@ -88,7 +88,7 @@ def check_raw(raw: RawDataset, source: Path) -> None:
         _check_types(clip, i)
     repeated = [clip_id for clip_id, count in Counter(c.clip_id for c in raw.clips).items() if count > 1]
     if repeated:
-        raise MgkitError(f"{source}: clip ids stand twice: {some(repeated)}. Each clip needs its own id.")
+        raise MgkitError(f"{source}: clip ids occur twice: {some(repeated)}. Each clip needs its own id.")
     unsafe = [c.clip_id for c in raw.clips if not _safe(c.clip_id)]
     if unsafe:
         raise MgkitError(

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from mgkit.data.report import LOOKS
 from mgkit.data.video.decode import Index, can_seek, inspect, numbered, opened, short
 from mgkit.data.video.encode import h264_stream
 from mgkit.errors import MgkitError
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
 KEY_FRAME_DISTANCE = 8
 QUALITY = 20.0
 FORMAT = 2  # of what is written here: raise it when the same source would give other pictures
-LOOKS = 3  # pictures of a clip that are kept to recognise it by
 
 Plane = npt.NDArray[np.uint8]
 

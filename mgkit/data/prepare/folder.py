@@ -38,7 +38,6 @@ from mgkit.data.prepare.checks import (
 from mgkit.data.prepare.plan import LEFT_OUT, MARGIN, Job, Made, Pose, make
 from mgkit.data.readers import RawClip, RawDataset, note
 from mgkit.data.readers.options import get_reader
-from mgkit.data.report import leakage
 from mgkit.data.skeletons import Skeleton
 from mgkit.errors import MgkitError, some
 from mgkit.files import exclusive, write_json
@@ -198,7 +197,7 @@ def _make(
         )
     if (out / "poses.npy").is_file():
         ledger.add([FileRecord("poses.npy", size_of(out / "poses.npy"), sha256_of(out / "poses.npy"))])
-    report += [note(row["what"], row["detail"]) for row in leakage(clips).to_dict("records")]
+    report += [note(row["what"], row["detail"]) for row in clips.leakage().to_dict("records")]
     write_json(out / "report.json", report)
     _say(bar, report, new, len(files) - new, len(stale))
     return load_clips(out)

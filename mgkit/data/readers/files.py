@@ -193,15 +193,6 @@ def splits_of(
     return splits
 
 
-def natural(name: str) -> list[tuple[int, int, str]]:
-    """Sort key by which `2` comes before `10`."""
-    return [
-        (0, int(part), part) if part.isdecimal() else (1, 0, part)
-        for part in re.split(r"(\d+)", name)
-        if part
-    ]
-
-
 PairTable = str | Path | Mapping[str, str] | None
 
 

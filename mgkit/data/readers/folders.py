@@ -9,8 +9,9 @@ from pathlib import Path
 from mgkit.data.clips import Classes
 from mgkit.data.ledger import size_of
 from mgkit.data.readers import NO_SKELETON, RawClip, RawDataset, note
-from mgkit.data.readers.files import VIDEO_SUFFIXES, natural, same_content, split_by_name, walk
+from mgkit.data.readers.files import VIDEO_SUFFIXES, same_content, split_by_name, walk
 from mgkit.data.readers.tables import read_pairs
+from mgkit.data.report import natural
 from mgkit.errors import MgkitError, some
 from mgkit.files import is_text, shown
 

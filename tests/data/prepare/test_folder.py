@@ -197,7 +197,7 @@ def test_damage_is_noticed_and_mended(tmp_path: Path, layout: Path) -> None:
     victim.write_bytes(whole[:-100] + bytes(100))  # of the same size: only a look inside tells
     ticks: list[tuple[int, int]] = []
     found = load_clips(out).damaged(lambda done, total: ticks.append((done, total)))
-    assert found == {"videos/clip 1 ü.mp4": "has another content than was written"}
+    assert found == {"videos/clip 1 ü.mp4": "differs in content from what was written"}
     assert ticks[-1] == (4, 4)
     victim.unlink()
     run(source, out, layout, workers=1)
@@ -526,6 +526,6 @@ def test_clip_ids_that_cannot_name_files(videos: Path, tmp_path: Path, names: li
         clips = [replace(clip, clip_id=name) for clip, name in zip(data.clips, names, strict=False)]
         return replace(data, clips=clips)
 
-    with pytest.raises(MgkitError, match="stand twice|cannot name a file|capital letters"):
+    with pytest.raises(MgkitError, match="occur twice|cannot name a file|capital letters"):
         prepare(read, videos, tmp_path / "out", size=32, progress=False)
     assert not (tmp_path / "out" / "videos").exists()
