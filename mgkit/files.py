@@ -81,6 +81,21 @@ def exclusive(folder: str | Path, name: str = ".lock", wait: float = 0.0) -> Ite
         lock.release()
 
 
+def is_held(folder: str | Path, name: str = ".lock") -> bool:
+    """Whether some process holds a folder by `exclusive`; False too where that cannot be found out."""
+    from filelock import FileLock, Timeout
+
+    if not (Path(folder) / name).is_file():
+        return False
+    try:
+        with FileLock(Path(folder) / name, timeout=0, fallback_to_soft=False):
+            return False
+    except Timeout:
+        return True
+    except OSError:
+        return False
+
+
 def is_text(path: str | Path) -> bool:
     """Whether a name can be written into a table; one in another encoding than UTF-8 cannot."""
     try:

@@ -229,7 +229,7 @@ def _run(plan: Plan, recipe: Recipe, out: Path, start: Start | None) -> None:
     with ExitStack() as held:
 
         def hold() -> None:
-            held.enter_context(exclusive(out))
+            held.enter_context(exclusive(out, wait=1.0))  # `is_held` takes it for a moment
             remove_left_overs(out)
 
         on_first(fabric, hold)

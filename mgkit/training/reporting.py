@@ -1,7 +1,4 @@
-"""What the run folder says about a training that goes on, ends, is stopped or fails, and what to do then.
-
-The history beside the run folder, where somebody keeps all experiments: TensorBoard, Weights & Biases.
-"""
+"""How a training reports itself: its state in the run folder, Ctrl-C and SIGTERM, TensorBoard and Weights & Biases."""
 
 from __future__ import annotations
 
@@ -20,12 +17,12 @@ import torch
 
 from mgkit.errors import MgkitError
 from mgkit.files import read_json, write_json
-from mgkit.results.run.folder import load_run, write_status
+from mgkit.results.run.status import write_status
 from mgkit.training.recipe import Recipe
 
 
 class Status:
-    """Keep status.json true to what happens: running, finished, interrupted or failed.
+    """Keep status.json true while a training runs, and say there how it ended.
 
     Use as a context manager around the training. `message` is what a finished run says. Memory that ran out becomes a
     `MgkitError` that says what to change. Processes that do not write pass `write=False`.
@@ -36,56 +33,31 @@ class Status:
         self.message = ""
 
     def __enter__(self) -> Status:
-        if self.write:
-            write_status(self.out, "running", self._done(), self.recipe.epochs)
+        self._report("running")
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: Any) -> None:
         if error is None:
-            self._say("finished", self.message)
+            self._report("finished", self.message)
         elif isinstance(error, KeyboardInterrupt):
-            self._say("interrupted", "resume with the same call, or the same command")
+            self._report("interrupted", "resume with the same call, or the same command")
         elif out_of_memory(error):
-            told = memory_advice(self.out, self.recipe, error)
-            self._say("failed", told)
-            raise MgkitError(told) from error
+            message = memory_advice(self.out, self.recipe, error)
+            self._report("failed", message)
+            raise MgkitError(message) from error
         elif lost_process(error):
-            told = (
-                f"another process of the training in {self.out} has ended (killed, memory that ran out, a machine that "
-                "went down): its own last words, where it had any, say why; the same call resumes."
+            message = (
+                f"another process of the training in {self.out} has ended (killed, out of memory, a machine that went "
+                "down): the end of its own output, if there is any, gives the reason; the same call resumes."
             )
-            self._say("failed", told)
-            raise MgkitError(told) from error
+            self._report("failed", message)
+            raise MgkitError(message) from error
         else:
-            self._say("failed", str(error).splitlines()[0] if str(error) else type(error).__name__)
+            self._report("failed", str(error).splitlines()[0] if str(error) else type(error).__name__)
 
-    def _done(self) -> int:
-        return int(load_run(self.out).status()["epoch"])
-
-    def _say(self, state: str, message: str) -> None:
-        if not self.write:
-            return
-        try:
-            write_status(self.out, state, self._done(), self.recipe.epochs, message)
-        except MgkitError:
-            if state == "finished":
-                raise
-            _write_in_place(self.out / "status.json", state, message)
-
-
-def _write_in_place(path: Path, state: str, message: str) -> None:
-    """Change the status where a full disk has no room for a new file: the old one has its place already.
-
-    Where not even that can be written, the error that ended the training still reaches the caller.
-    """
-    try:
-        status = json.loads(path.read_text(encoding="utf-8"))
-        text = json.dumps({**status, "state": state, "message": message}, indent=2, ensure_ascii=False) + "\n"
-        with path.open("r+b") as file:
-            file.write(text.encode())
-            file.truncate()
-    except (OSError, ValueError):
-        pass
+    def _report(self, state: str, message: str = "") -> None:
+        if self.write:
+            write_status(self.out, state, epochs=self.recipe.epochs, message=message)
 
 
 def out_of_memory(error: BaseException) -> bool:

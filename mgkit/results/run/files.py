@@ -10,7 +10,6 @@ import json
 import zipfile
 import zlib
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ import pandas as pd
 
 from mgkit.data.clips import Classes
 from mgkit.errors import MgkitError, some
-from mgkit.files import atomic, read_json, write_json
+from mgkit.files import atomic, read_json
 from mgkit.results.run.records import (
     OUTPUTS,
     PATHWAYS,
@@ -31,8 +30,7 @@ from mgkit.results.run.records import (
     check_names,
 )
 
-FORMAT = 1
-STATES = ("running", "finished", "interrupted", "failed")
+FORMAT = 2
 
 
 class naming:
@@ -74,10 +72,9 @@ def read_config(path: Path) -> dict[str, Any]:
         raise MgkitError(
             f"{path}: format is {version!r}, not a number; this is not the config.json of a run."
         )
-    if version > FORMAT:
-        raise MgkitError(
-            f"{path} has format {version}, newer than this mgkit reads ({FORMAT}): upgrade mgkit."
-        )
+    if version != FORMAT:
+        what = "upgrade mgkit" if version > FORMAT else "make the run again"
+        raise MgkitError(f"{path} has format {version}, and this mgkit reads format {FORMAT}: {what}.")
     wanted = {"recipe": dict, "data": dict, "pathways": list}
     for key, kind in wanted.items():
         if not isinstance(config.get(key), kind):
@@ -126,36 +123,7 @@ def differences(old: Any, new: Any, where: str = "") -> list[str]:
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# status.json and history.csv
-
-
-def write_status(root: str | Path, state: str, epoch: int, epochs: int, message: str = "") -> None:
-    """Say how far a run is: `epoch` of `epochs` have ended, and `state` is one of `STATES`."""
-    if state not in STATES:
-        raise MgkitError(f"there is no state {state!r}: use one of {', '.join(STATES)}.")
-    updated = datetime.now(UTC).isoformat(timespec="seconds")
-    write_json(
-        Path(root) / "status.json",
-        {"state": state, "epoch": int(epoch), "epochs": int(epochs), "message": message, "updated": updated},
-    )
-
-
-def write_live(root: str | Path, word: Mapping[str, Any]) -> None:
-    """Write live.json, whole or not at all.
-
-    Unlike the other files it is not forced onto the disk: it is worthless after a crash, and waiting for a slow disk
-    once a second would hold a training up.
-
-    Raises:
-        OSError: it cannot be written; the one before, if any, is still there.
-    """
-    path = Path(root) / "live.json"
-    temporary = path.with_name(".live.json")
-    try:
-        temporary.write_text(json.dumps(dict(word)) + "\n", encoding="utf-8")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+# history.csv
 
 
 def append_history(root: str | Path, row: Mapping[str, Any]) -> None:

@@ -1,6 +1,6 @@
 """The run folder: everything one training produced, in one layout, whatever made it.
 
-    config.json             {"format": 1, "recipe": {...}, "settings": {...}, "data": {...},
+    config.json             {"format": 2, "recipe": {...}, "settings": {...}, "data": {...},
                             "pathways": ["rgb", "pose"]}; settings are what beside the recipe decides the result
                             (seed, names of the train and val splits); data holds "root" (the clip folder, or
                             the split table in it, relative to the run folder), "fingerprint", "classes",
@@ -59,12 +59,9 @@ from mgkit.results.run.extras import (
     views_path,
 )
 from mgkit.results.run.files import FORMAT as FORMAT
-from mgkit.results.run.files import STATES as STATES
 from mgkit.results.run.files import append_history as append_history
 from mgkit.results.run.files import write_embeddings as write_embeddings
-from mgkit.results.run.files import write_live as write_live
 from mgkit.results.run.files import write_prototypes as write_prototypes
-from mgkit.results.run.files import write_status as write_status
 from mgkit.results.run.records import OUTPUTS as OUTPUTS
 from mgkit.results.run.records import PATHWAYS as PATHWAYS
 from mgkit.results.run.records import Embeddings as Embeddings
@@ -72,6 +69,9 @@ from mgkit.results.run.records import Floats as Floats
 from mgkit.results.run.records import Ints as Ints
 from mgkit.results.run.records import Predictions as Predictions
 from mgkit.results.run.records import PrototypeHistory as PrototypeHistory
+from mgkit.results.run.status import read_live, read_status
+from mgkit.results.run.status import write_live as write_live
+from mgkit.results.run.status import write_status as write_status
 
 # Written next door, and imported from here by the other rooms: this file is the whole of the run folder to them.
 
@@ -146,24 +146,15 @@ class Run:
         return storage.read_dict(self.root / "environment.json")
 
     def status(self) -> dict[str, Any]:
-        """{"state", "epoch", "epochs", "message", "updated"}; state is one of `STATES`, updated is ISO 8601 UTC."""
-        path = self.root / "status.json"
-        status = storage.read_dict(path)
-        if status.get("state") not in STATES:
-            raise MgkitError(f"{path}: state {status.get('state')!r} is none of {', '.join(STATES)}.")
-        if type(status.get("epoch")) is not int or type(status.get("epochs")) is not int:
-            raise MgkitError(f"{path}: epoch and epochs must be whole numbers.")
-        return status
+        """{"state", "epoch", "epochs", "message", "updated"}, see `mgkit.results.run.status`."""
+        return read_status(self.root)
 
     def live(self) -> dict[str, Any]:
-        """What the training last said of the epoch it is in; empty before its first step.
+        """How far the epoch is that is being trained, see `mgkit.results.run.status`; empty before the first step.
 
-        "stage", "epoch" of "epochs", "step" of "steps", "clips" of "of", "clips_per_second", "learning_rate",
-        "seconds_left" (of the stage, or null), "updated" (ISO 8601 UTC), and the means and counts so far under the
-        names of the history. A staged training speaks in the folder of the stage it is in.
+        A staged training writes to the folder of the stage it is in.
         """
-        path = self.root / "live.json"
-        return storage.read_dict(path) if path.is_file() else {}
+        return read_live(self.root)
 
     def history(self) -> pd.DataFrame:
         """One row an epoch, as `append_history` describes; empty before the first epoch has ended."""

@@ -1,16 +1,12 @@
-"""A training in a process of its own: who runs it, how it is, its log, stop and resume. All of it is in the run folder.
+"""Trainings in processes of their own: start, follow, stop and resume them. All there is to know is in the run folder.
 
     job.json     {"format", "clips" (relative to the run folder), "options" of `mgkit train`, "pid", "host",
-                 "started" (start of that process, as the system tells it), "folder" (inode of the run folder, which a
-                 copy of it has not), "launched", "log_from" (byte of train.log)}
+                 "log_from" (byte of train.log at which this process begins)}
     recipe.json  the recipe, for `mgkit train --recipe-file`
-    train.log    what the process said, resumed ones after each other
+    train.log    what the processes printed, one after the other
 
-A pid alone proves nothing: it may have been given to another process since, or belong to another machine. So a
-process counts as the training only if it began when job.json says; of another machine only what the run folder says
-is known, and how old that is.
-
-Which process a pid means: a number alone proves nothing, since it is given to another process later.
+A pid alone proves nothing, since the system gives it to another process later: a process counts as the training only if
+its command line names this run folder. Whoever trains a folder, launched or not, holds its lock.
 """
 
 from __future__ import annotations
@@ -22,32 +18,28 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from mgkit.errors import MgkitError
-from mgkit.files import exclusive, write_json
-from mgkit.results.run import files as storage
+from mgkit.files import exclusive, is_held, write_json
+from mgkit.results.run.files import read_dict
 from mgkit.results.run.folder import Run, load_run
+from mgkit.results.run.status import last_update, read_status, write_status
 
-SILENT = (
-    600.0  # seconds without a word after which a training on another machine is no longer taken to be running
-)
-_SAID = re.compile(r"mgkit( train: error)?: ")  # how the command line begins what a user can mend
+# Seconds after its last update during which a training without a lock is taken to run: on this machine, on another one
+RECENT, FAR = 60.0, 600.0
 ENDED = ("finished", "interrupted", "failed", "killed")
+_MESSAGE = re.compile(r"mgkit( train: error)?: ")  # how the command line begins what it has to say
 
 
 class JobState(NamedTuple):
     """How a training is.
 
     Attributes:
-        name: "none" (nothing here yet), "starting", "running", "finished", "interrupted", "failed", "killed" (it
-            ended without a word: kill -9, out of memory, a machine that went down) or "silent" (it ran on another
-            machine and has not been heard of for long).
+        name: "none" (nothing here yet), "running", "finished", "interrupted", "failed", or "killed" (it ended without
+            an error message: kill -9, out of memory, a machine that went down).
         message: what went wrong, or what is known, for people; may be empty.
         here: whether its process runs on this machine, and so can be stopped from here.
     """
@@ -79,50 +71,44 @@ class Job:
     def look(self) -> JobState:
         """How the training is now."""
         record = read_job(self.root)
-        status = _status(self.root)
-        said = str(status.get("state", ""))
-        if record is not None and said != "finished":
-            host, pid = str(record["host"]), int(record["pid"])
-            if host == socket.gethostname():
-                alive = record["started"] is not None and process_start(pid) == record["started"]
-                if alive and record.get("folder") in (None, _inode(self.root)):  # a copied folder is not its
-                    fresh = said == "running" and not _older(status, record)
-                    return JobState("running" if fresh else "starting", f"process {pid}", True)
-                return self._ended(status, record)
-            if said == "running" or _older(status, record):
-                age = last_word(self.root)
-                told = (
-                    f"on {host}, heard of {_ago(age)}" if age is not None else f"on {host}, not heard of yet"
-                )
-                if age is not None and age > SILENT:
-                    return JobState("silent", f"{told}: look there whether it runs, or resume it")
-                return JobState("running", told)
-        if said == "running":  # begun by `mg.train` or in a shell
-            if _locked(self.root):
-                return JobState("running", "in a process that was not launched: stop it where it was started")
-            age = last_word(self.root)
-            if age is not None and age < 60:
-                return JobState("running", f"heard of {_ago(age)}")
-            return JobState("killed", "it stopped without a word; the same call resumes it")
-        return JobState(said or "none", str(status.get("message", "")))
+        status = read_status(self.root) if (self.root / "status.json").is_file() else None
+        if status is None:
+            return JobState("none")
+        if status["state"] == "finished":
+            return JobState("finished", status["message"])
+        # Before the state, which it may have written while it is still ending and holds the lock.
+        if record is not None and _runs(int(record["pid"]), self.root):
+            return JobState("running", f"process {record['pid']}", True)
+        if status["state"] != "running":
+            return JobState(status["state"], status["message"])
 
-    def _ended(self, status: dict[str, Any], record: dict[str, Any]) -> JobState:
-        """Of a process that is gone: by its status, else by its last words, else it was killed."""
-        said = status.get("state")
-        if said in ("interrupted", "failed") and not _older(status, record):
-            return JobState(said, str(status.get("message", "")))
-        lines = [line for line in self._text(int(record["log_from"])).splitlines() if line.strip()]
+        # It has not said that it ended, so it runs or was killed. Whoever trains holds the lock. Of a training on
+        # another machine, or one that checks its videos before it takes the lock, only the last update is known.
+        if is_held(self.root):
+            return JobState("running", "in a process that was not launched: stop it where it was started")
+        far = record is not None and record["host"] != socket.gethostname()
+        age = last_update(self.root)
+        if (far or record is None) and age is not None and age < (FAR if far else RECENT):
+            where = f"on {record['host']}, " if far and record is not None else ""
+            return JobState("running", f"{where}last update {age:.0f} s ago")
+        words = None if record is None else self._last_words(int(record["log_from"]))
+        return words or JobState(
+            "killed", "stopped without an error message (killed, or out of memory?): resume it"
+        )
+
+    def _last_words(self, start: int) -> JobState | None:
+        """How a process ended that could not write its status: by what it printed, from a byte of train.log on."""
+        lines = [line for line in self._text(start).splitlines() if line.strip()]
         if lines and (lines[-1].startswith("mgkit: interrupted") or lines[-1] == "KeyboardInterrupt"):
             return JobState("interrupted", "resume with the same call, or the same command")
-        told = [_SAID.sub("", line) for line in lines if _SAID.match(line)]
-        if told:
-            return JobState("failed", told[-1])
+        if messages := [_MESSAGE.sub("", line) for line in lines if _MESSAGE.match(line)]:
+            return JobState("failed", messages[-1])
         if any(line.startswith("Traceback ") for line in lines):
             return JobState("failed", lines[-1])
-        return JobState("killed", "it stopped without a word (killed, or out of memory): resume it")
+        return None
 
     def run(self) -> Run:
-        """The run, with what there is of it so far; a `MgkitError` before the training has made it."""
+        """The run so far; a `MgkitError` before the training has made it."""
         return load_run(self.root)
 
     def log(self, lines: int = 20) -> str:
@@ -150,7 +136,9 @@ class Job:
         """
         self.ask_to_stop(hard=hard)
         deadline = time.monotonic() + seconds
-        while (state := self.look()).here:
+        while (
+            state := self.look()
+        ).name == "running":  # after its process its threads, which still hold the lock
             if time.monotonic() > deadline:
                 raise MgkitError(
                     f"{self.root} has not stopped within {seconds:.0f} s: wait for the end of its step, or use "
@@ -161,14 +149,10 @@ class Job:
 
     def ask_to_stop(self, *, hard: bool = False) -> None:
         """As `stop`, without waiting."""
-        state = self.look()
-        if not state.here:
-            raise MgkitError(
-                f"{self.root} cannot be stopped from here: it is {state.name}"
-                + (f" ({state.message})." if state.message else ".")
-            )
-        record = read_job(self.root)
-        assert record is not None
+        state, record = self.look(), read_job(self.root)
+        if not state.here or record is None:
+            why = f" ({state.message})" if state.message else ""
+            raise MgkitError(f"{self.root} cannot be stopped from here: it is {state.name}{why}.")
         try:
             if hard:
                 os.killpg(int(record["pid"]), signal.SIGKILL)  # it leads a session of its own
@@ -178,8 +162,8 @@ class Job:
             pass  # it ended by itself meanwhile
         except PermissionError:
             raise MgkitError(
-                f"{self.root} cannot be stopped by you: process {record['pid']} belongs to {_owner(self.root)}, who "
-                f"can stop it with `mgkit stop {self.root}`."
+                f"{self.root} cannot be stopped by you: process {record['pid']} belongs to another user, who can stop "
+                f"it with `mgkit stop {self.root}`."
             ) from None
 
     def resume(self) -> Job:
@@ -196,7 +180,7 @@ class Job:
         if not (clips := self.root.resolve() / record["clips"]).exists():
             raise MgkitError(
                 f"the clips of {self.root} are no longer at {os.path.normpath(clips)}, it or they have moved: launch "
-                "it again with the clips where they are now; it goes on where it stopped."
+                "it again with the clips where they are now; it resumes where it stopped."
             )
         return start_job(self.root, str(record["clips"]), [str(word) for word in record["options"]])
 
@@ -204,15 +188,16 @@ class Job:
         """Wait until the training has ended; interrupting this leaves the training alone.
 
         Raises:
-            MgkitError: it ended without being finished (the message says why), or has not ended after `seconds`.
+            MgkitError: it ended without being finished (the message gives the reason), or has not ended after
+                `seconds`.
         """
         deadline = None if seconds is None else time.monotonic() + seconds
-        while (state := self.look()).name not in (*ENDED, "silent", "none"):
+        while (state := self.look()).name == "running":
             if deadline is not None and time.monotonic() > deadline:
-                raise MgkitError(f"{self.root} has not ended after {seconds:.0f} s: it is {state.name}.")
+                raise MgkitError(f"{self.root} has not ended after {seconds:.0f} s: it is still running.")
             time.sleep(0.1)
         if state.name != "finished":
-            raise MgkitError(f"{self.root} {state.name}: {state.message or 'nothing is known of it'}")
+            raise MgkitError(f"{self.root} {state.name}: {state.message or 'there is no training in it'}")
         return self.run()
 
 
@@ -231,7 +216,7 @@ def attach(out: str | Path) -> Job:
 
 
 def start_job(root: Path, clips: str, options: list[str], recipe: dict[str, Any] | None = None) -> Job:
-    """Run `mgkit train` with the recipe.json of a run folder, in a session of its own, and note who runs it.
+    """Run `mgkit train` with the recipe.json of a run folder, in a session of its own; a finished run is left alone.
 
     Args:
         root: the run folder.
@@ -240,102 +225,86 @@ def start_job(root: Path, clips: str, options: list[str], recipe: dict[str, Any]
         recipe: for recipe.json; None = the one that is there. It is written only once nobody else can be reading it.
 
     Raises:
-        MgkitError: the training runs already; the message says where.
+        MgkitError: the folder is being trained already; the message says where.
     """
     if sys.platform == "win32":
         raise MgkitError(
-            "a training is launched on Linux and macOS only: use `mgkit train` in a window of its own."
+            "trainings are launched on Linux and macOS only: use `mgkit train` in a window of its own."
         )
-    job = Job(root)
-    state = job.look()
-    if state.name in ("starting", "running"):
-        raise _trained_already(root, state)
-    # Held until the new process is on record, so that of two launches at once the second finds the first there.
-    with _held(root), _log(root) as log:
-        state = job.look()
-        if state.here:
-            raise _trained_already(root, state)
+    job, folder = Job(root), root.resolve()
+    if (state := job.look()).name == "running":
+        raise _trained_already(root, state.message)
+    # Of two launches at once the second waits here, and then finds the process of the first on record. A training that
+    # was killed keeps its lock for as long as its threads take to end.
+    with exclusive(root, wait=5.0):
+        if job.state == "finished":
+            return job
+        record = read_job(root)
+        if record is not None and _runs(int(record["pid"]), root):
+            raise _trained_already(root, f"process {record['pid']}")
         if recipe is not None:
             write_json(root / "recipe.json", recipe)
-        start = log.tell()
-        process = subprocess.Popen(
-            [
-                sys.executable, "-m", "mgkit", "train", os.path.normpath(root.resolve() / clips), str(root.resolve()),
-                "--recipe-file", str(root.resolve() / "recipe.json"), *options,
-            ],
-            stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
-            env={**os.environ, "PYTHONUNBUFFERED": "1"},
-        )  # fmt: skip
-        keep_child(process)
-        record = {
-            "format": 1, "clips": clips, "options": options, "pid": process.pid, "host": socket.gethostname(),
-            "started": process_start(process.pid), "folder": _inode(root),
-            "launched": datetime.now(UTC).isoformat(), "log_from": start,
-        }  # fmt: skip
+        with _log(root) as log:
+            start = log.tell()
+            write_status(root, "running")
+            process = subprocess.Popen(
+                [
+                    sys.executable, "-m", "mgkit", "train", os.path.normpath(folder / clips), str(folder),
+                    "--recipe-file", str(folder / "recipe.json"), *options,
+                ],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
+                env={**os.environ, "PYTHONUNBUFFERED": "1"},
+            )  # fmt: skip
+        _CHILDREN.append(process)
         try:
-            write_json(root / "job.json", record)
+            write_json(
+                root / "job.json",
+                {
+                    "format": 1, "clips": clips, "options": options, "pid": process.pid, "host": socket.gethostname(),
+                    "log_from": start,
+                },
+            )  # fmt: skip
         except BaseException:
-            process.kill()  # a training that nobody knows of must not go on
+            process.kill()  # a training that nobody knows of must not run on
             raise
     return job
 
 
-def _trained_already(root: Path, state: JobState) -> MgkitError:
-    return MgkitError(
-        f"{root} is being trained already ({state.message}): follow it with mg.attach, or stop it."
-    )
+def _trained_already(root: Path, where: str) -> MgkitError:
+    return MgkitError(f"{root} is being trained already ({where}): follow it with mg.attach, or stop it.")
 
 
 def read_job(root: Path) -> dict[str, Any] | None:
-    """job.json, checked; None where there is none."""
+    """Read job.json, checked; None where there is none."""
     path = root / "job.json"
     if not path.is_file():
         return None
+    remedy = "delete the file and launch again"
     try:
-        record = storage.read_dict(path)
+        record = read_dict(path)
     except MgkitError as error:
-        raise MgkitError(f"{str(error).split(': ')[0]}: delete the file and launch again.") from None
-    wanted = {"pid": int, "host": str, "started": str | None, "clips": str, "options": list, "log_from": int}
-    for key, kind in wanted.items():
-        if not isinstance(record.get(key, 0 if kind is str else ""), kind):
-            raise MgkitError(
-                f"{path}: {key!r} is missing or of the wrong kind: delete the file and launch again."
-            )
+        raise MgkitError(f"{str(error).split(': ')[0]}: {remedy}.") from None
+    for key, kind in {"pid": int, "host": str, "clips": str, "options": list, "log_from": int}.items():
+        if not isinstance(record.get(key), kind):
+            raise MgkitError(f"{path}: {key!r} is missing or not of type {kind.__name__}: {remedy}.")
     return record
 
 
-def last_word(root: Path) -> float | None:
-    """Seconds since the training last said something, in its folder or in that of a stage; None if it never did.
-
-    The clock is that of the machine that trained: clocks a minute apart make this a minute wrong.
-    """
-    words = [
-        path
-        for folder in (root, *root.glob("stages/*"))
-        for path in (folder / "live.json", folder / "status.json")
-    ]
-    times = []
-    for path in words:
-        try:
-            said = datetime.fromisoformat(str(storage.read_dict(path).get("updated")))
-        except (MgkitError, ValueError):
-            continue
-        times.append(said if said.tzinfo else said.replace(tzinfo=UTC))
-    return max(0.0, (datetime.now(UTC) - max(times)).total_seconds()) if times else None
+# Held so that Python neither warns of a child that outlives its handle nor leaves it unreaped once it has ended.
+_CHILDREN: list[subprocess.Popen[bytes]] = []
 
 
-def _status(root: Path) -> dict[str, Any]:
-    path = root / "status.json"
-    return storage.read_dict(path) if path.is_file() else {}
+def _runs(pid: int, root: Path) -> bool:
+    """Whether a process of this machine is the one that was started to train this folder."""
+    import psutil
 
-
-def _older(status: dict[str, Any], record: dict[str, Any]) -> bool:
-    """Whether the status is from before the launch, and so of an earlier process."""
+    for child in _CHILDREN:
+        child.poll()
     try:
-        said = datetime.fromisoformat(str(status.get("updated")))
-        return said < datetime.fromisoformat(str(record["launched"])).replace(microsecond=0)
-    except (ValueError, TypeError, KeyError):
-        return True
+        process = psutil.Process(pid)
+        return process.status() != psutil.STATUS_ZOMBIE and str(root.resolve()) in process.cmdline()
+    except psutil.Error:
+        return False
 
 
 def _log(root: Path) -> IO[bytes]:
@@ -345,87 +314,3 @@ def _log(root: Path) -> IO[bytes]:
         raise MgkitError(
             f"{root / 'train.log'} cannot be written ({error.strerror}): choose a folder you may write to."
         ) from None
-
-
-def _inode(root: Path) -> int | None:
-    try:
-        return root.stat().st_ino
-    except OSError:
-        return None
-
-
-def _owner(root: Path) -> str:
-    try:
-        return f"the user {(root / 'job.json').owner()}"
-    except (OSError, KeyError):
-        return "another user"
-
-
-@contextmanager
-def _held(root: Path) -> Iterator[None]:
-    """`exclusive`, with some patience: of a process that was killed, threads hold the lock a moment longer."""
-    with ExitStack() as stack:
-        for attempt in range(50):
-            try:
-                stack.enter_context(exclusive(root))
-                break
-            except MgkitError:
-                if attempt == 49:
-                    raise
-                time.sleep(0.1)
-        yield
-
-
-def _locked(root: Path) -> bool:
-    """Whether a process of this machine holds the folder, as the system lists it.
-
-    Trying the lock would tell everywhere, but a training that begins at that moment would be turned away.
-    """
-    try:
-        inode = (root / ".lock").stat().st_ino
-        return any(
-            line.split()[-3].endswith(f":{inode}") for line in Path("/proc/locks").read_text().splitlines()
-        )
-    except (OSError, IndexError):
-        return False
-
-
-def _ago(seconds: float) -> str:
-    return f"{seconds:.0f} s ago" if seconds < 120 else f"{seconds / 60:.0f} minutes ago"
-
-
-# Held so that Python neither warns of a child that outlives its handle nor leaves it unreaped once it has ended.
-_CHILDREN: list[subprocess.Popen[bytes]] = []
-
-
-def keep_child(process: subprocess.Popen[bytes]) -> None:
-    """Hold the handle of a process that is to outlive whoever started it, until `process_start` sees its end."""
-    _CHILDREN.append(process)
-
-
-def process_start(pid: int) -> str | None:
-    """When a process of this machine began, as a text to compare; None if there is none, or only its corpse."""
-    for child in _CHILDREN:
-        if child.pid == pid and child.poll() is not None:
-            _CHILDREN.remove(child)
-            return None
-    stat = Path(f"/proc/{pid}/stat")
-    if Path("/proc/self/stat").is_file():
-        try:
-            # After the name, which may hold anything: state, ..., and the 20th of them is the start in clock ticks.
-            words = stat.read_text(errors="replace").rpartition(")")[2].split()
-        except OSError:
-            return None
-        return None if words[0] in "ZX" else f"{_boot()} {words[19]}"
-    told = subprocess.run(
-        ["ps", "-o", "stat=,lstart=", "-p", str(pid)], capture_output=True, text=True, check=False
-    )
-    kind, _, began = told.stdout.strip().partition(" ")
-    return None if not began or kind.startswith("Z") else began.strip()
-
-
-def _boot() -> str:
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    except OSError:
-        return ""

@@ -146,7 +146,8 @@ def test_what_is_not_a_run_folder_says_so(tmp_path: Path, run: Run) -> None:
         load_run(tmp_path)
     config = run.config
     for change, words in (
-        ({"format": 2}, "newer than this mgkit reads"),
+        ({"format": 1}, "has format 1, .*: make the run again"),
+        ({"format": 3}, "has format 3, .*: upgrade mgkit"),
         ({"format": "1"}, "not a number"),
         ({"recipe": None}, "'recipe' is missing"),
         ({"pathways": ["audio"]}, "audio is none of"),
@@ -157,7 +158,7 @@ def test_what_is_not_a_run_folder_says_so(tmp_path: Path, run: Run) -> None:
         with pytest.raises(MgkitError, match=words) as caught:
             load_run(run.root)
         assert "config.json" in str(caught.value)
-    (run.root / "config.json").write_text('{"format": 1, "rec', encoding="utf-8")
+    (run.root / "config.json").write_text('{"format": 2, "rec', encoding="utf-8")
     with pytest.raises(MgkitError, match=r"config.json is not valid JSON"):
         load_run(run.root)
 

@@ -14,7 +14,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +25,8 @@ from mgkit.data.clips import Clips
 from mgkit.errors import MgkitError
 from mgkit.files import exclusive, write_json
 from mgkit.results.run import jobs
-from mgkit.results.run.folder import write_status
-from mgkit.results.run.jobs import Job, attach, process_start, start_job
+from mgkit.results.run.jobs import Job, attach, start_job
+from mgkit.results.run.status import read_status, write_status
 from mgkit.training import recipes
 from mgkit.training.launch import launch
 from tests.tiny import tiny_clips
@@ -45,6 +44,11 @@ def until(fact: Callable[[], Any], job: Job) -> None:
         time.sleep(0.05)
 
 
+def epochs(job: Job) -> int:
+    """Epochs in the history; 0 as long as there is no run yet."""
+    return len(job.run().history()) if (job.root / "config.json").is_file() else 0
+
+
 @pytest.fixture
 def clips(tmp_path: Path) -> Clips:
     return tiny_clips(tmp_path / "clips", counts={"train": 1, "val": 1}, videos=False)
@@ -60,7 +64,8 @@ def launched(clips: Clips, tmp_path: Path) -> Iterator[Job]:
 
 def test_kill_and_stop_and_resume(launched: Job, clips: Clips, tmp_path: Path) -> None:
     job = attach(launched.root)
-    until(lambda: job.state == "running" and len(job.run().history()) > 0, job)
+    assert job.state == "running"  # before it has written anything
+    until(lambda: epochs(job) > 0, job)
     live = job.run().live()
     assert live["stage"] == "pose"
     assert live["of"] == 4
@@ -70,16 +75,15 @@ def test_kill_and_stop_and_resume(launched: Job, clips: Clips, tmp_path: Path) -
 
     record = json.loads((job.root / "job.json").read_text())
     os.kill(record["pid"], signal.SIGKILL)
-    until(lambda: not job.look().here, job)
+    until(lambda: job.state == "killed", job)
     assert job.run().status()["state"] == "running"  # all that it could still say
-    assert job.state == "killed"
-    assert "without a word" in job.look().message
+    assert "without an error message" in job.look().message
     with pytest.raises(MgkitError, match="cannot be stopped from here: it is killed"):
         job.stop()
 
     done = int(job.run().history()["epoch"].max())
     assert main(["resume", str(job.root)]) == 0
-    assert job.state in ("starting", "running")
+    assert job.state == "running"
     until(lambda: job.state == "running" and job.run().history()["epoch"].max() > done, job)
     assert job.stop().name == "interrupted"
     assert job.run().status()["state"] == "interrupted"
@@ -93,7 +97,7 @@ def test_a_process_that_ignores_ctrl_c_by_inheritance_is_stopped(clips: Clips, t
     finally:
         signal.signal(signal.SIGINT, before)
     try:
-        until(lambda: job.state == "running", job)
+        until(lambda: epochs(job) > 0, job)
         assert job.stop().name == "interrupted"
     finally:
         if job.look().here:
@@ -117,70 +121,127 @@ def test_the_launching_process_may_end(clips: Clips, tmp_path: Path) -> None:
     assert "finished" in told.stdout
 
 
-def test_what_goes_wrong_in_the_process_is_told(clips: Clips, tmp_path: Path) -> None:
+def test_what_goes_wrong_in_the_process_is_reported(clips: Clips, tmp_path: Path) -> None:
     job = launch(clips, recipes.pose_small(**LONG), tmp_path / "run", train_split="nothing", device="cpu")
     with pytest.raises(MgkitError, match=r"failed: .*nothing"):
         job.wait(120)
 
 
-def made(root: Path, state: str = "running", **changes: Any) -> Job:
-    """A run folder of which job.json says this."""
-    root.mkdir()
-    write_status(root, state, 0, 3)
-    record = {
-        "format": 1, "clips": "../clips", "options": [], "pid": os.getpid(), "host": socket.gethostname(),
-        "started": process_start(os.getpid()), "log_from": 0,
-        "launched": (datetime.now(UTC) - timedelta(seconds=5)).isoformat(),
-    }  # fmt: skip
-    write_json(root / "job.json", {**record, **changes})
-    return Job(root)
+@pytest.fixture
+def processes() -> Iterator[list[subprocess.Popen[bytes]]]:
+    started: list[subprocess.Popen[bytes]] = []
+    yield started
+    for process in started:
+        process.kill()
+        process.wait()
 
 
-def test_a_pid_that_was_given_to_another_process(tmp_path: Path) -> None:
-    assert made(tmp_path / "own").look().here
-    reused = made(tmp_path / "reused", started="another boot 1")
+@pytest.fixture
+def made(tmp_path: Path, processes: list[subprocess.Popen[bytes]]) -> Callable[..., Job]:
+    """Makes a run folder with a job.json of a process that names it on its command line."""
+
+    def make(name: str, state: str = "running", **changes: Any) -> Job:
+        root = tmp_path / name
+        root.mkdir()
+        write_status(root, state, 0, 3)
+        if "pid" not in changes:
+            words = [sys.executable, "-c", "import time; time.sleep(600)", str(root)]
+            processes.append(subprocess.Popen(words))
+            changes["pid"] = processes[-1].pid
+        record = {
+            "format": 1,
+            "clips": "../clips",
+            "options": [],
+            "host": socket.gethostname(),
+            "log_from": 0,
+        }
+        write_json(root / "job.json", {**record, **changes})
+        return Job(root)
+
+    return make
+
+
+def test_a_pid_that_was_given_to_another_process(made: Callable[..., Job]) -> None:
+    assert made("own").look().here
+    reused = made("reused", pid=os.getpid())
     assert reused.state == "killed"
     with pytest.raises(MgkitError, match="cannot be stopped"):
         reused.ask_to_stop()
-    assert made(tmp_path / "never", started=None, pid=2**22 + 1).state == "killed"
+    assert made("never", pid=2**22 + 1).state == "killed"
 
 
-def test_of_two_launches_at_once_one_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_that_has_ended_and_that_nobody_has_reaped(
+    made: Callable[..., Job], processes: list[subprocess.Popen[bytes]]
+) -> None:
+    job = made("run")
+    os.kill(processes[-1].pid, signal.SIGKILL)
+    until(lambda: not job.look().here, job)
+    assert processes[-1].returncode is None
+    assert job.state == "killed"
+
+
+def test_of_two_launches_at_once_one_is_refused(
+    made: Callable[..., Job], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     root = tmp_path / "run"
     root.mkdir()
-    wait = jobs._held
+    wait = jobs.exclusive
 
     @contextmanager
-    def held(folder: Path) -> Iterator[None]:
+    def held(folder: Path, **options: Any) -> Iterator[None]:
         folder.rmdir()
-        made(folder)  # the other one came first, and has let go of the folder again
-        with wait(folder):
+        made("run")  # the other one came first, and has let go of the folder again
+        with wait(folder, **options):
             yield
 
-    monkeypatch.setattr(jobs, "_held", held)
-    monkeypatch.setattr(jobs.subprocess, "Popen", lambda *_, **__: pytest.fail("a second training"))
+    monkeypatch.setattr(jobs, "exclusive", held)
+    popen = jobs.subprocess.Popen
+    monkeypatch.setattr(
+        jobs.subprocess, "Popen",
+        lambda words, **options: pytest.fail("a second training") if "train" in words else popen(words, **options),
+    )  # fmt: skip
     with pytest.raises(MgkitError, match="is being trained already"):
         start_job(root, "../clips", [], {"alpha": 1})
     assert not (root / "recipe.json").exists(), "the first one reads its own recipe, not that of the second"
 
 
-def test_a_training_on_another_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    job = made(tmp_path / "far", host="elsewhere")
+def test_a_training_on_another_machine(made: Callable[..., Job], monkeypatch: pytest.MonkeyPatch) -> None:
+    job = made("far", host="elsewhere", pid=2**22 + 1)
     state = job.look()
     assert (state.name, state.here) == ("running", False)
-    assert re.fullmatch(r"on elsewhere, heard of \d s ago", state.message)
+    assert re.fullmatch(r"on elsewhere, last update \d+ s ago", state.message)
     with pytest.raises(MgkitError, match="cannot be stopped from here: it is running"):
         job.stop()
-    monkeypatch.setattr(jobs, "SILENT", -1.0)
-    assert job.state == "silent"
+    with pytest.raises(MgkitError, match="is being trained already"):
+        start_job(job.root, "../clips", [])
+    monkeypatch.setattr(jobs, "FAR", -1.0)
+    assert job.state == "killed"
+    with exclusive(job.root):  # a lock that the file system shows here, too
+        assert job.state == "running"
 
 
-def test_last_words_of_a_process(tmp_path: Path) -> None:
-    job = made(tmp_path / "run", started="gone", launched=datetime.now(UTC).isoformat(), log_from=4)
-    (job.root / "train.log").write_text("old\nmgkit: there is no clip\n")
-    assert job.look() == ("failed", "there is no clip", False)
-    (job.root / "train.log").write_text("old\nTraceback (most recent call last):\n  x\nMemoryError: 3 GB\n")
-    assert job.look() == ("failed", "MemoryError: 3 GB", False)
+@pytest.mark.parametrize(
+    ("log", "expected"),
+    [
+        ("mgkit: there is no clip\n", ("failed", "there is no clip")),
+        ("Traceback (most recent call last):\n  x\nMemoryError: 3 GB\n", ("failed", "MemoryError: 3 GB")),
+        (
+            "usage: mgkit train\nmgkit train: error: argument --seed: invalid value\n",
+            ("failed", "argument --seed: invalid value"),
+        ),
+        ("mgkit: interrupted\n", ("interrupted", "resume with the same call, or the same command")),
+        (
+            "epoch 3/9\n",
+            ("killed", "stopped without an error message (killed, or out of memory?): resume it"),
+        ),
+    ],
+)
+def test_last_words_of_a_process_that_wrote_no_status(
+    made: Callable[..., Job], log: str, expected: tuple[str, str]
+) -> None:
+    job = made("run", pid=2**22 + 1, log_from=len("mgkit: of the process before\n"))
+    (job.root / "train.log").write_text(f"mgkit: of the process before\n{log}")
+    assert job.look() == (*expected, False)
 
 
 def test_a_run_that_was_not_launched(tmp_path: Path) -> None:
@@ -191,8 +252,9 @@ def test_a_run_that_was_not_launched(tmp_path: Path) -> None:
     assert attach(root).state == "none"
     write_status(root, "running", 0, 3)
     with exclusive(root):
-        assert attach(root).state == "running"  # by its lock, or by how young its last word is
-    write_json(root / "status.json", {"state": "running", "updated": "2020-01-01T00:00:00+00:00"})
+        assert "not launched" in attach(root).look().message
+    assert attach(root).look().message.startswith("last update")  # it may be checking its videos
+    write_json(root / "status.json", {**read_status(root), "updated": "2020-01-01T00:00:00+00:00"})
     assert attach(root).state == "killed"
     write_status(root, "finished", 3, 3)
     assert attach(root).state == "finished"
@@ -200,22 +262,14 @@ def test_a_run_that_was_not_launched(tmp_path: Path) -> None:
         attach(root).resume()
 
 
-def test_a_copied_folder_is_not_that_of_the_training(tmp_path: Path) -> None:
+def test_a_copied_folder_is_not_that_of_the_training(made: Callable[..., Job], tmp_path: Path) -> None:
     """Else a stop of the copy would end the training of the original."""
-    root = tmp_path / "run"
-    root.mkdir()
-    made(tmp_path / "old")  # from before the folder was noted
-    assert attach(tmp_path / "old").look().here
-    shutil.copytree(tmp_path / "old", root, dirs_exist_ok=True)
-    record = json.loads((root / "job.json").read_text())
-    write_json(root / "job.json", {**record, "folder": root.stat().st_ino})
-    assert attach(root).look().here
-    shutil.copytree(root, tmp_path / "copy")
+    job = made("run")
+    assert job.look().here
+    shutil.copytree(job.root, tmp_path / "copy")
     assert attach(tmp_path / "copy").look()[::2] == ("killed", False)
     with pytest.raises(MgkitError, match="cannot be stopped from here"):
         attach(tmp_path / "copy").stop(hard=True)
-    root.rename(tmp_path / "moved")
-    assert attach(tmp_path / "moved").look().here
 
 
 def test_a_launch_with_other_settings_leaves_the_run_that_is_there_alone(tmp_path: Path) -> None:
@@ -223,6 +277,8 @@ def test_a_launch_with_other_settings_leaves_the_run_that_is_there_alone(tmp_pat
     small, out = {**LONG, "epochs": 2}, tmp_path / "run"
     first = launch(clips, recipes.pose_small(**small), out, device="cpu", workers=0)
     first.wait(120)
+    again = launch(clips, recipes.pose_small(**small), out, device="cpu", workers=0)
+    assert again.state == "finished"
     before = {name: (out / name).read_bytes() for name in ("job.json", "recipe.json")}
     with pytest.raises(MgkitError, match=r"another run, which differs in settings\.seed \(0 there, 4 now\)"):
         launch(clips, recipes.pose_small(**small), out, seed=4)
@@ -236,7 +292,7 @@ def test_a_launch_with_other_settings_leaves_the_run_that_is_there_alone(tmp_pat
     assert before == {name: (out / name).read_bytes() for name in before}
 
 
-def test_a_launch_goes_on_with_a_run_that_was_begun_otherwise(clips: Clips, tmp_path: Path) -> None:
+def test_a_launch_resumes_a_run_that_was_begun_otherwise(clips: Clips, tmp_path: Path) -> None:
     """By mg.train: no recipe.json is there. One of another recipe that was refused before is not in the way."""
     small, out = recipes.pose_small(**{**LONG, "epochs": 2}), tmp_path / "run"
     mg.train(clips, small, out, device="cpu", workers=0, progress=False)
@@ -246,33 +302,26 @@ def test_a_launch_goes_on_with_a_run_that_was_begun_otherwise(clips: Clips, tmp_
     launch(clips, small, out, device="cpu", workers=0).wait(120)
 
 
-def test_a_broken_record_says_what_to_do(tmp_path: Path) -> None:
-    job = made(tmp_path / "run")
+def test_a_broken_record_says_what_to_do(made: Callable[..., Job]) -> None:
+    job = made("run", pid=1)
     (job.root / "job.json").write_text("{")
     with pytest.raises(MgkitError, match=r"job\.json is not valid JSON .*: delete the file and launch again"):
         job.look()
 
 
-def test_a_training_of_another_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    job = made(tmp_path / "run")
+def test_a_training_of_another_user(made: Callable[..., Job], monkeypatch: pytest.MonkeyPatch) -> None:
+    job = made("run")
 
     def refused(*arguments: int) -> None:
         raise PermissionError(1, "Operation not permitted")
 
-    monkeypatch.setattr(os, "kill", refused)
-    with pytest.raises(MgkitError, match=r"belongs to the user \w+, who can stop it with `mgkit stop"):
-        job.ask_to_stop()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "kill", refused)
+        with pytest.raises(MgkitError, match=r"belongs to another user, who can stop it with `mgkit stop"):
+            job.ask_to_stop()
 
 
-def test_clips_that_have_moved_are_told_before_a_process_is_started(tmp_path: Path) -> None:
-    job = made(tmp_path / "run", state="interrupted", started="gone")
+def test_clips_that_have_moved_are_reported_before_a_process_is_started(made: Callable[..., Job]) -> None:
+    job = made("run", state="interrupted", pid=2**22 + 1)
     with pytest.raises(MgkitError, match=r"the clips of .*run are no longer at .*launch it again"):
         job.resume()
-
-
-def test_words_that_the_command_line_refuses_are_a_failure(tmp_path: Path) -> None:
-    job = made(tmp_path / "run", started="gone", launched=datetime.now(UTC).isoformat())
-    (job.root / "train.log").write_text(
-        "usage: mgkit train\nmgkit train: error: argument --seed: invalid value\n"
-    )
-    assert job.look() == ("failed", "argument --seed: invalid value", False)

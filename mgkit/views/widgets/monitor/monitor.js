@@ -1,10 +1,10 @@
 // TrainingMonitor: state, stages, curves, numbers and log of a training. All of it comes in the trait `shown`.
 
 const STATE_WORDS = {
-    none: "Waiting for the first step", starting: "Starting", running: "Running", finished: "Finished", waiting: "Waiting",
-    interrupted: "Stopped", failed: "Failed", killed: "Stopped without a word", silent: "Not heard of",
+    none: "Waiting for the first step", running: "Running", finished: "Finished", waiting: "Waiting",
+    interrupted: "Stopped", failed: "Failed", killed: "Stopped without an error message",
 };
-const STATE_COLOURS = { running: "#009E73", starting: "#009E73", finished: "#0072B2", failed: "#D55E00", killed: "#D55E00" };
+const STATE_COLOURS = { running: "#009E73", finished: "#0072B2", failed: "#D55E00", killed: "#D55E00" };
 const PART_NAMES = { rgb: "RGB branch", pose: "Pose branch", joint: "Joint" };
 const OTHER_TERMS = ["#56B4E9", "#999933", "#882255", "#8C6D31"];
 const clock = seconds => {
@@ -153,7 +153,7 @@ function render({ model, el }) {
         stop.textContent = armed === "stop" ? "Stop it after this step?" : "Stop";
         resume.textContent = armed === "resume" ? "Go on training?" : "Resume";
         no.hidden = !armed;
-        const bad = ["failed", "killed", "silent", "interrupted", "none"].includes(shown.state) || (shown.state === "running" && !shown.can_stop);
+        const bad = ["failed", "killed", "interrupted", "none"].includes(shown.state) || (shown.state === "running" && !shown.can_stop);
         const untrained = shown.state === "finished" && !shown.parts.length; // made of scores: there is nothing but the message
         told.textContent = [problem, bad || untrained ? shown.message : ""].filter(Boolean).join(" · ");
         if (!shown.parts.length && !told.textContent) told.textContent = "The curves appear here once a training has begun in this folder.";
@@ -179,7 +179,7 @@ function render({ model, el }) {
 
         const live = part.live, at = part.epoch + (live.steps ? live.step / live.steps : 0);
         bar.style.width = `${100 * Math.min(1, at / Math.max(1, part.epochs))}%`;
-        const running = ["running", "starting"].includes(shown.state) && Number.isFinite(live.clips);
+        const running = shown.state === "running" && Number.isFinite(live.clips);
         const latest = name => part.curves[name]?.at(-1);
         const said = [["epoch", `${Math.min(part.epochs, live.epoch ?? part.epoch)} of ${part.epochs}`]];
         if (running) said.push(["clips", `${number(live.clips)} of ${number(live.of)}`]);

@@ -130,7 +130,7 @@ def snapshot(job: Job) -> dict[str, Any]:
     try:
         state = job.look()
         shown |= {"state": state.name, "message": state.message, "can_stop": state.here}
-        if state.name in ("interrupted", "failed", "killed", "silent"):
+        if state.name in ENDED and state.name != "finished":
             shown["can_resume"] = read_job(root) is not None
         shown["log"] = [line.rsplit("\r", 1)[-1] for line in job.log(12).splitlines()]
         if (root / "config.json").is_file():
