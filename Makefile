@@ -5,7 +5,7 @@ SHELL := /bin/bash
 
 ## PYTHON: the Python that makes .venv (3.11, 3.12 or 3.13); default python3
 PYTHON ?= python3
-## ARGS: more arguments for pytest, `mgkit demo` or `jupyter lab`, e.g. make test ARGS="-m 'not slow'", or ARGS="-n 0" for one process
+## ARGS: more arguments for pytest, `mgkit demo` or `jupyter lab`, e.g. make test ARGS="-n 0" for one process, or ARGS=tests/models
 ARGS ?=
 ## UPGRADE: packages that `make lock` moves to their newest release, e.g. make lock UPGRADE="numpy scipy"
 UPGRADE ?=
@@ -22,7 +22,7 @@ IN_PROCESSES := -n logical --maxprocesses 8 --dist loadfile --no-loadscope-reord
 # every cache is found by name, and never looked for in a person's data, runs or environment
 KEEP_OUT := -not \( -path ./data -prune \) -not \( -path ./runs -prune \) -not \( -path ./notebooks/runs -prune \) -not \( -path ./$(VENV) -prune \) -not \( -path ./.git -prune \)
 
-.PHONY: help env demo lab test notebooks format lock clean clean-env
+.PHONY: help env demo lab check test lint notebooks format lock clean clean-env
 
 help: ## this page
 	@echo "make <target> [VARIABLE=value]"; echo
@@ -56,16 +56,21 @@ demo: env ## train on the embedded data, which is drawn into data/demo: the whol
 lab: env ## open the notebooks in JupyterLab
 	$(PY) -m jupyterlab --LabApp.default_url=/lab/tree/notebooks $(ARGS)
 
-test: env ## what CI runs: ruff check, ruff format --check, mypy, pytest
+check: lint ## lint, types and the quick tests, under a minute: for daily work
+	$(PY) -m pytest $(IN_PROCESSES) -m "not slow" $(ARGS)
+
+test: lint ## lint, types and all tests: what CI runs
+	$(PY) -m pytest $(IN_PROCESSES) $(ARGS)
+
+lint: env ## ruff check, ruff format --check, mypy
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
-	$(PY) -m pytest $(IN_PROCESSES) $(ARGS)
 
 notebooks: env ## run every notebooks/*.py and write its .ipynb with outputs (after make demo: some minutes)
 	$(PY) tools/notebooks.py $(ARGS)
 
-format: env ## let ruff mend and format the code
+format: env ## let ruff fix and format the code
 	$(PY) -m ruff check --fix-only --show-fixes .
 	$(PY) -m ruff format .
 

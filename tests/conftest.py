@@ -7,6 +7,7 @@ under mgkit/ or notebooks/ may depend on it.
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +21,10 @@ from mgkit.results.run.folder import Run
 # Before torch is imported, and for the processes that tests start: on few and busy cores the threads of small
 # convolutions wait for each other many times longer than they compute.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# A process that a shell or nohup starts in the background ignores Ctrl-C, and so would all that the tests start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 

@@ -261,7 +261,7 @@ def test_poses_that_cannot_go_to_other_processes_are_named(videos: Path, tmp_pat
         film(videos / f"{name}.mp4", frames=20)
     lines = [f"{name},{start},{start + 9},0,S,train" for name in "abcd" for start in range(9)]
     (videos / "labels.csv").write_text("\n".join(lines))
-    with pytest.raises(MgkitError, match=r"cannot go to other processes .* workers=1"):
+    with pytest.raises(MgkitError, match=r"cannot be sent to other processes .* workers=1"):
         prepare(read, videos, tmp_path / "out", size=32, workers=2, progress=False)
     clips = prepare(read, videos, tmp_path / "out", size=32, workers=1, progress=False)
     assert len(clips) == len(lines)
