@@ -1,12 +1,11 @@
-"""Does saliency foretell what taking a joint away does? The table of docs/analysis.md.
+"""How well saliency predicts the effect of removing a joint: the table of docs/analysis.md.
 
     python benchmarks/saliency.py runs/demo --clips 40
 
-explains test clips of a run that has a pose pathway by both methods of `mgkit.explain`, then takes each joint (its
-heatmap, in all frames) and some parts of the picture (set to the mean colour, in all frames) away in turn, which needs
-no gradient, and compares the loss of log-odds with what the method had said: Spearman's correlation within each clip,
-averaged over the clips, and the loss with the joint that the method calls the most important, against a joint at random
-and the best one. Also what was missed of the sum, and the time a clip.
+explains test clips of a run that has a pose pathway as `mgkit.explain` does, then removes each joint (its heatmap, in
+all frames) and some parts of the picture (set to the mean colour, in all frames) in turn, which needs no gradient, and
+compares the loss of log-odds with the prediction: Spearman's correlation within each clip, averaged over the clips, and
+the loss without the joint of the highest saliency, against a joint at random and the best one. Also the time per clip.
 """
 
 from __future__ import annotations
@@ -26,7 +25,6 @@ from mgkit.results.run.folder import load_run
 from mgkit.training.explain import (
     GRID,
     gradient_times_input,
-    integrated_gradients,
     log_odds,
     over_grid,
     over_joints,
@@ -43,9 +41,6 @@ def main() -> None:
     parser.add_argument("run", type=Path)
     parser.add_argument("--split", default="test")
     parser.add_argument("--clips", type=int, default=40, help="drawn at random (default: %(default)s)")
-    parser.add_argument(
-        "--steps", type=int, default=16, help="of integrated gradients (default: %(default)s)"
-    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--device", default="auto")
     options = parser.parse_args()
@@ -63,9 +58,8 @@ def main() -> None:
     squares = np.sort(generator.choice(GRID**2, PARTS, replace=False))
 
     losses: dict[str, list[np.ndarray]] = {"joints": [], "parts": []}
-    said: dict[str, dict[str, list[np.ndarray]]] = {}
-    gaps: dict[str, list[float]] = {}
-    seconds: dict[str, float] = {}
+    predicted: dict[str, list[np.ndarray]] = {"joints": [], "parts": []}
+    seconds = 0.0
     for row in range(len(dataset)):
         batch = collate([dataset[0, row, 0]]).to(network.device)
         inputs = batch_inputs(batch, spec, chosen.skeleton)
@@ -92,41 +86,26 @@ def main() -> None:
                 losses["parts"].append(
                     np.array([whole - float(score(one)) for one in _without_parts(inputs, squares)])
                 )
-        for method in ("gradient", "integrated"):
-            began = time.perf_counter()
-            if method == "gradient":
-                found = gradient_times_input(score, inputs)
-            else:
-                found = integrated_gradients(score, inputs, options.steps)
-            seconds[method] = seconds.get(method, 0) + time.perf_counter() - began
-            kept = said.setdefault(method, {"joints": [], "parts": []})
-            total = 0.0
-            if "pose" in inputs:
-                joints = over_joints(found.parts["pose"], chosen.skeleton, spec.heatmap).cpu().numpy()
-                kept["joints"].append(joints[0].sum(0))
-                total += joints.sum()
-            if "rgb" in inputs:
-                maps = over_grid(found.parts["rgb"]).cpu().numpy()
-                kept["parts"].append(maps[0].sum(0).ravel()[squares])
-                total += maps.sum()
-            gaps.setdefault(method, []).append(float(found.score[0] - found.baseline[0]) - total)
+        began = time.perf_counter()
+        found = gradient_times_input(score, inputs)
+        seconds += time.perf_counter() - began
+        if "pose" in inputs:
+            joints = over_joints(found.parts["pose"], chosen.skeleton, spec.heatmap).cpu().numpy()
+            predicted["joints"].append(joints[0].sum(0))
+        if "rgb" in inputs:
+            maps = over_grid(found.parts["rgb"]).cpu().numpy()
+            predicted["parts"].append(maps[0].sum(0).ravel()[squares])
 
     print(f"{len(chosen)} clips of {options.split} of {run.name}, output {output}, log-odds in nats\n")
-    print(
-        "| | rank correlation, joints | parts of the picture | lost with the top joint | gap, median | ms a clip |"
-    )
-    print("|---|---|---|---|---|---|")
+    print("| | rank correlation, joints | parts of the picture | lost with the top joint | ms per clip |")
+    print("|---|---|---|---|---|")
     lost = np.array(losses["joints"])
-    for method, kept in said.items():
-        rho = {name: _correlation(kept[name], losses[name]) for name in kept}
-        top = lost[np.arange(len(lost)), np.array(kept["joints"]).argmax(1)].mean()
-        gap = np.median(np.abs(gaps[method]))
-        print(
-            f"| {method} | {rho['joints']:.2f} | {rho['parts']:.2f} | {top:.2f} | {gap:.2f} | "
-            f"{1000 * seconds[method] / len(chosen):.0f} |"
-        )
-    print(f"| a joint at random | 0 | 0 | {lost.mean():.2f} | | |")
-    print(f"| the best joint, found by trying all | 1 | 1 | {lost.max(1).mean():.2f} | | |")
+    rho = {name: _correlation(predicted[name], losses[name]) for name in predicted}
+    top = lost[np.arange(len(lost)), np.array(predicted["joints"]).argmax(1)].mean()
+    each = 1000 * seconds / len(chosen)
+    print(f"| gradient | {rho['joints']:.2f} | {rho['parts']:.2f} | {top:.2f} | {each:.0f} |")
+    print(f"| a joint at random | 0 | 0 | {lost.mean():.2f} | |")
+    print(f"| the best joint, found by trying all | 1 | 1 | {lost.max(1).mean():.2f} | |")
 
 
 def _without_joints(
@@ -143,7 +122,7 @@ def _without_joints(
 
 
 def _without_parts(inputs: Mapping[str, Tensor], squares: np.ndarray) -> list[dict[str, Tensor]]:
-    """The inputs with each of these parts of all pictures in turn in the mean colour."""
+    """The inputs with each of these parts of all pictures in turn set to the mean colour."""
     size = inputs["rgb"].shape[-1]
     part = torch.arange(size, device=inputs["rgb"].device) * GRID // size
     without = []
@@ -153,9 +132,11 @@ def _without_parts(inputs: Mapping[str, Tensor], squares: np.ndarray) -> list[di
     return without
 
 
-def _correlation(said: list[np.ndarray], lost: list[np.ndarray]) -> float:
-    """Mean over clips of Spearman's correlation; of clips where all values are alike there is none."""
-    found = [spearmanr(a, b).statistic for a, b in zip(said, lost, strict=True) if np.ptp(a) and np.ptp(b)]
+def _correlation(predicted: list[np.ndarray], lost: list[np.ndarray]) -> float:
+    """Mean over clips of Spearman's correlation; clips where all values are equal have none."""
+    found = [
+        spearmanr(a, b).statistic for a, b in zip(predicted, lost, strict=True) if np.ptp(a) and np.ptp(b)
+    ]
     return float(np.mean(found)) if found else float("nan")
 
 

@@ -135,7 +135,6 @@ def known_saliency(clip_ids: list[str], **changes: Any) -> Saliency:
         clip_ids,
         np.full(count, 3),
         np.ones(count),
-        np.zeros(count),
         **{**parts, **changes},
         settings={"target": "true"},
     )

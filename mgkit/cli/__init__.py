@@ -168,8 +168,6 @@ def _parser() -> argparse.ArgumentParser:
         "--target", default="predicted", help="class to explain: predicted or true (default: %(default)s)"
     )
     explain.add_argument("--output", help="rgb, pose or fused (default: fused, or the only one)")
-    explain.add_argument("--method", default="gradient", help="gradient or integrated (default: %(default)s)")
-    explain.add_argument("--steps", type=int, default=16, help="of integrated (default: %(default)s)")
     explain.add_argument("--checkpoint", default="best", help="best or last (default: %(default)s)")
     explain.add_argument("--replace", action="store_true", help="make anew what was made with other settings")
     _hardware(explain)

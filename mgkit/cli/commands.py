@@ -225,7 +225,7 @@ def explain(options: Any) -> None:
     clips = None if options.clips is None else load_clips(options.clips)
     saliency = explain(
         options.run, options.split, clips=clips, clip_ids=options.clip, target=options.target, output=options.output,
-        method=options.method, steps=options.steps, checkpoint=options.checkpoint, device=options.device,
+        checkpoint=options.checkpoint, device=options.device,
         workers=options.workers, replace=options.replace,
     )  # fmt: skip
     print(

@@ -1,17 +1,12 @@
 """Where in time, on the body and in the picture a decision comes from: gradients from a class's score to the inputs.
 
-"gradient" is gradient times input (Shrikumar et al., 2016; Ancona et al., "Towards better understanding of
-gradient-based attribution methods", ICLR 2018): to first order, what the score would lose without that joint. It is the
-default because it foretells best what taking a joint or a part of the picture away really does (docs/analysis.md has
-the measurement), and costs one backward pass a clip.
-
-"integrated" is integrated gradients (Sundararajan, Taly and Yan, "Axiomatic Attribution for Deep Networks", ICML 2017,
-equation 1): the gradient averaged over the straight way from an empty input to the clip, times the clip. Its parts add
-up to the whole (completeness, their proposition 1), but the way leads through inputs that the network never saw.
+The method is gradient times input (Shrikumar et al., 2016; Ancona et al., "Towards better understanding of
+gradient-based attribution methods", ICLR 2018): to first order, what the score would lose without that joint. It
+costs one backward pass per clip. Integrated gradients (Sundararajan, Taly and Yan, ICML 2017) predicted the effect of
+removing a joint or a part of the picture less well, at ten times the cost (docs/analysis.md). Grad-CAM maps the last
+features, which know neither joints nor single frames.
 
 The score is the log-odds of the class, which unlike the probability still has a slope where the network is sure.
-
-Grad-CAM, the other common choice, maps the last features, which know neither joints nor single frames.
 """
 
 from __future__ import annotations
@@ -49,7 +44,6 @@ from mgkit.training.machine import cpu_threads, default_workers, unwrapped_error
 
 GRID = 14  # parts of a picture along each side: 16 pixels each of the paper's 224
 SAVED_EVERY = 30.0  # seconds: what a killed process loses at most
-METHODS = ("gradient", "integrated")
 
 Score = Callable[[Mapping[str, Tensor]], Tensor]
 
@@ -62,8 +56,6 @@ def explain(
     clip_ids: Iterable[str] | None = None,
     target: str = "predicted",
     output: str | None = None,
-    method: str = "gradient",
-    steps: int = 16,
     checkpoint: str = "best",
     weights: Mapping[str, float] | None = None,
     rectification: float = 0.0,
@@ -73,7 +65,7 @@ def explain(
     replace: bool = False,
     progress: bool = True,
 ) -> Saliency:
-    """Say how much each joint in each sampled frame, and each part of each picture, speaks for a class.
+    """Measure how much each joint in each sampled frame, and each part of each picture, speaks for a class.
 
     The explained score is the log-odds of the class in one output, log p - log(1 - p), for the view in the middle (the
     only one of `test` with one view). That of "fused" goes back through both pathways, and with laterals or fusion that
@@ -81,7 +73,7 @@ def explain(
     and score; a limb or bone gives half to each of its ends; a picture is summed over a coarse grid. All in nats, in
     float32 on any device.
 
-    Work that is interrupted is kept up to the last clips saved, and the same call goes on there: clips that have been
+    Interrupted work is kept up to the last clips saved, and the same call resumes there: clips that have been
     explained with the same settings are not explained again.
 
     Args:
@@ -91,8 +83,6 @@ def explain(
         clip_ids: only these clips of the split.
         target: "predicted", the class that this output gives the clip in this view, or "true".
         output: "rgb", "pose" or "fused"; by default fused, or the only one.
-        method: "gradient" (gradient times input) or "integrated" (integrated gradients, `steps` times the work).
-        steps: of the integral, by the midpoint rule; `Saliency.gaps` says what they miss.
         checkpoint, weights, rectification: as of the `test` to explain.
         batch_size: clips a step; any value gives the same answer. The recipe's by default.
         device: "auto", "cpu", "cuda".
@@ -105,15 +95,14 @@ def explain(
 
     Raises:
         MgkitError: what is there was made with other settings (without `replace`), another process explains this split,
-            an unknown clip, output or method, and whatever `test` refuses.
+            an unknown clip or output, and whatever `test` refuses.
     """
     run = run if isinstance(run, Run) else load_run(run)
-    check_whole(batch_size=batch_size, steps=steps)
+    check_whole(batch_size=batch_size)
     name = run.outputs[-1] if output is None else output
     for what, value, known in (
         ("target", target, ("predicted", "true")),
         ("output", name, run.outputs),
-        ("method", method, METHODS),
     ):
         if value not in known:
             raise MgkitError(f"{what} is {value!r}: use {' or '.join(map(repr, known))}.")
@@ -126,9 +115,8 @@ def explain(
             raise MgkitError(f"split {split!r} has no clip {some(lacking)}: give ids of its clips.")
         chosen = chosen.select(wanted)
     settings: dict[str, Any] = {
-        "method": method, "steps": steps if method == "integrated" else 1, "target": target, "output": name,
-        "weights": None if weights is None else dict(weights), "rectification": rectification,
-        "checkpoint": checkpoint, "epoch": network.epoch, "content": _digest(run.checkpoint(checkpoint)),
+        "target": target, "output": name, "weights": None if weights is None else dict(weights),
+        "rectification": rectification, "checkpoint": checkpoint, "epoch": network.epoch, "content": _digest(run.checkpoint(checkpoint)),
         "clips": network.clips.fingerprint,
     }  # fmt: skip
     path = saliency_path(run.root, split)
@@ -150,41 +138,31 @@ def explain(
 
 
 class Attribution(NamedTuple):
-    """Per input a tensor of its shape, and the score (N,) at the input and at the baseline."""
+    """Per input a tensor of its shape, and the score (N,) at the input."""
 
     parts: dict[str, Tensor]
     score: Tensor
-    baseline: Tensor
 
 
-def integrated_gradients(score: Score, inputs: Mapping[str, Tensor], steps: int) -> Attribution:
-    """Integrated gradients of each clip's score, from all inputs zero to `inputs`, all of them at once.
-
-    attribution_i = x_i * mean over a of d score / d x_i at a * x, with a = (s + 1/2) / steps, s = 0 ... steps - 1.
+def gradient_times_input(score: Score, inputs: Mapping[str, Tensor]) -> Attribution:
+    """The slope of each clip's score at its inputs, times these: what to first order taking them away would change.
 
     Zero is an empty heatmap, and a picture of the mean colour of the data that published backbones were trained with.
 
     Args:
-        score: from inputs to one number a clip (N,), each of its own clip only.
+        score: from inputs to one number per clip (N,), each of its own clip only; an input that it does not depend on
+            has the part 0.
         inputs: (N, ...) by pathway.
-        steps: points on the way.
     """
-    sums = {name: torch.zeros_like(x) for name, x in inputs.items()}
-    for step in range(steps):
-        share = (step + 0.5) / steps
-        for name, slope in _slopes(score, {name: share * x for name, x in inputs.items()}).items():
-            sums[name] += slope
-    with torch.no_grad():
-        parts = {name: x * sums[name] / steps for name, x in inputs.items()}
-        return Attribution(parts, score(inputs), score({name: 0 * x for name, x in inputs.items()}))
-
-
-def gradient_times_input(score: Score, inputs: Mapping[str, Tensor]) -> Attribution:
-    """The slope of each clip's score at its inputs, times these: what to first order taking them away would change."""
-    slopes = _slopes(score, inputs)
-    with torch.no_grad():
-        parts = {name: x * slopes[name] for name, x in inputs.items()}
-        return Attribution(parts, score(inputs), score({name: 0 * x for name, x in inputs.items()}))
+    leaves = {name: x.detach().clone().requires_grad_() for name, x in inputs.items()}
+    with torch.enable_grad():
+        found = score(leaves)
+    # The clips do not touch each other, so one backward pass is enough.
+    slopes = torch.autograd.grad(
+        found.sum(), list(leaves.values()), allow_unused=True, materialize_grads=True
+    )
+    parts = {name: x * slope for (name, x), slope in zip(inputs.items(), slopes, strict=True)}
+    return Attribution(parts, found.detach())
 
 
 def log_odds(
@@ -245,15 +223,6 @@ def over_grid(values: Tensor, parts: int = GRID) -> Tensor:
     return sums
 
 
-def _slopes(score: Score, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """d score / d input, by pathway; zero for an input that the score does not depend on."""
-    leaves = {name: x.detach().clone().requires_grad_() for name, x in inputs.items()}
-    with torch.enable_grad():
-        total = score(leaves).sum()  # the clips do not touch each other, so one backward pass is enough
-    slopes = torch.autograd.grad(total, list(leaves.values()), allow_unused=True, materialize_grads=True)
-    return dict(zip(leaves, slopes, strict=True))
-
-
 # ---------------------------------------------------------------------------------------------------------------------
 # Clips to a file
 
@@ -261,7 +230,7 @@ def _slopes(score: Score, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def _explained(
     network: Network, clips: Clips, settings: dict[str, Any], batch_size: int, workers: int
 ) -> Iterator[Saliency]:
-    """The saliency of clips, a batch at a time, in their order."""
+    """The saliency of clips, batch by batch, in their order."""
     spec = network.recipe.input_spec()
     dataset = ClipDataset(clips, spec, training=False)
     loader = DataLoader(
@@ -291,10 +260,7 @@ def _explained(
             def score(inputs: Mapping[str, Tensor], target: Tensor = target) -> Tensor:
                 return odds(inputs).gather(1, target[:, None])[:, 0]
 
-            if settings["method"] == "integrated":
-                found = integrated_gradients(score, inputs, settings["steps"])
-            else:
-                found = gradient_times_input(score, inputs)
+            found = gradient_times_input(score, inputs)
             rows = batch.rows.tolist()
             times = [view_times(spec, int(lengths[row])) for row in rows]
             parts: dict[str, npt.NDArray[Any]] = {}
@@ -312,7 +278,6 @@ def _explained(
                 [clips.ids[row] for row in rows],
                 target.cpu().numpy(),
                 found.score.cpu().numpy(),
-                found.baseline.cpu().numpy(),
                 **parts,
                 settings=settings,
             )
@@ -352,7 +317,7 @@ def _there(path: Path, settings: dict[str, Any], replace: bool) -> Saliency | No
     unlike = [key for key in settings if there.settings.get(key) != settings[key]]
     if unlike:
         raise MgkitError(
-            f"{path} was made with another {some(unlike)}: pass replace=True (--replace) to make it anew, or delete it."
+            f"{path} was made with another {some(unlike)}: pass replace=True (--replace) to start again, or delete it."
         )
     return there
 
@@ -367,6 +332,6 @@ def _make_folder(folder: Path) -> None:
 
 
 def _digest(path: Path) -> str:
-    """Of the weights, so that those of a training that went on are never mixed with older ones."""
+    """Of the weights, so that those of a training that was resumed are never mixed with older ones."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()[:16]

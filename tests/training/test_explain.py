@@ -23,7 +23,6 @@ from mgkit.training import recipes
 from mgkit.training.explain import (
     explain,
     gradient_times_input,
-    integrated_gradients,
     log_odds,
     over_grid,
     over_joints,
@@ -88,8 +87,7 @@ def small_network() -> tuple[Any, dict[str, Tensor]]:
 
 
 @pytest.mark.parametrize("output", ["fused", "pose", "rgb"])
-@pytest.mark.parametrize("steps", [0, 3])  # 0: gradient times input
-def test_attributions_are_slopes_by_finite_differences(output: str, steps: int) -> None:
+def test_attributions_are_slopes_by_finite_differences(output: str) -> None:
     """Each joint and frame, and each part of each picture: the slope of the score as that part alone is scaled."""
     model, inputs = small_network()
     target = torch.tensor([2, 0])
@@ -97,20 +95,17 @@ def test_attributions_are_slopes_by_finite_differences(output: str, steps: int) 
     def score(x: Mapping[str, Tensor]) -> Tensor:
         return log_odds(model(x), output, {"rgb": 3.0, "pose": 1.0}).gather(1, target[:, None])[:, 0]
 
-    found = integrated_gradients(score, inputs, steps) if steps else gradient_times_input(score, inputs)
+    found = gradient_times_input(score, inputs)
     joints = over_joints(found.parts["pose"], TRIANGLE, "joint")
     maps = over_grid(found.parts["rgb"], 4)
     assert joints.shape == (2, 8, 3)
     assert maps.shape == (2, 2, 4, 4)
 
     def slope(name: str, mask: Tensor) -> Tensor:
-        total, step = torch.zeros(2, dtype=torch.float64), 1e-5
-        for share in [(s + 0.5) / steps for s in range(steps)] or [1.0]:
-            at = {key: share * x for key, x in inputs.items()}
-            up, down = ({**at, name: at[name] + sign * step * inputs[name] * mask} for sign in (1, -1))
-            with torch.no_grad():
-                total += (score(up) - score(down)) / (2 * step)
-        return total / max(steps, 1)
+        step = 1e-5
+        up, down = ({**inputs, name: inputs[name] * (1 + sign * step * mask)} for sign in (1, -1))
+        with torch.no_grad():
+            return (score(up) - score(down)) / (2 * step)
 
     generator = np.random.default_rng(0)
     for _ in range(5):
@@ -125,26 +120,13 @@ def test_attributions_are_slopes_by_finite_differences(output: str, steps: int) 
     assert maps.abs().sum() > 1e-6
 
 
-def test_integrated_gradients_add_up_to_the_difference() -> None:
-    """Completeness; and of a sum of squares, where the integral is known, each part is exactly its square."""
+def test_an_input_that_the_score_does_not_depend_on_has_no_part_in_it() -> None:
     inputs = {name: torch.randn(2, 5, dtype=torch.float64) for name in ("rgb", "pose")}
-    matrix = torch.randn(10, 6, dtype=torch.float64)
-
-    def curved(x: Mapping[str, Tensor]) -> Tensor:
-        return torch.tanh(torch.cat([x["rgb"], x["pose"]], 1) @ matrix).exp().sum(1)
-
-    gaps = []
-    for steps in (4, 400):
-        found = integrated_gradients(curved, inputs, steps)
-        whole = sum(part.sum(1) for part in found.parts.values())
-        gaps.append(float((whole - (found.score - found.baseline)).abs().max()))
-    assert gaps[1] < 1e-3 < gaps[0]
-    torch.testing.assert_close(found.score, curved(inputs))
-    torch.testing.assert_close(found.baseline, torch.full((2,), 6.0, dtype=torch.float64))
-
-    found = integrated_gradients(lambda x: (x["rgb"] ** 2).sum(1), inputs, 3)
-    torch.testing.assert_close(found.parts["rgb"], inputs["rgb"] ** 2)
-    assert not found.parts["pose"].any(), "an input that the score does not depend on has no part in it"
+    found = gradient_times_input(lambda x: (x["rgb"] ** 2).sum(1), inputs)
+    torch.testing.assert_close(found.parts["rgb"], 2 * inputs["rgb"] ** 2)
+    torch.testing.assert_close(found.score, (inputs["rgb"] ** 2).sum(1))
+    assert not found.parts["pose"].any()
+    assert not any(part.requires_grad for part in (*found.parts.values(), found.score))
 
 
 def test_clips_do_not_touch_each_other() -> None:
@@ -225,24 +207,23 @@ def test_it_finds_the_joint_that_decides_and_forgets_it_with_the_weights(tmp_pat
     batch = collate([dataset[0, i, 0] for i in range(len(dataset))])
     maps = batch_inputs(batch, recipe.input_spec(), TRIANGLE)
     network.model.eval()
-    for method in ("gradient", "integrated"):
-        saliency = quiet(run, target="true", checkpoint="last", method=method, replace=True)
-        assert saliency.clip_ids == clips.split("test").ids
-        per_joint = saliency.joints.astype(np.float32).sum(1)  # (N, 3)
-        largest = np.abs(per_joint).argmax(1)
-        assert (largest == 0).mean() > 0.7
-        with torch.no_grad():
-            own = batch.labels[:, None]
-            before = log_odds(network.model(maps), "pose").gather(1, own)[:, 0]
-            np.testing.assert_allclose(saliency.score, before, rtol=1e-3, atol=1e-4)
-            drops = []
-            for joint in range(3):
-                without = {"pose": maps["pose"].clone()}
-                without["pose"][:, joint] = 0
-                drops.append(before - log_odds(network.model(without), "pose").gather(1, own)[:, 0])
-        change = torch.stack(drops, 1).abs().numpy()
-        chosen = change[np.arange(len(change)), largest]
-        assert chosen.mean() > 1.5 * change.mean() > 0.1, "more than a joint taken at random"
+    saliency = quiet(run, target="true", checkpoint="last")
+    assert saliency.clip_ids == clips.split("test").ids
+    per_joint = saliency.joints.astype(np.float32).sum(1)  # (N, 3)
+    largest = np.abs(per_joint).argmax(1)
+    assert (largest == 0).mean() > 0.7
+    with torch.no_grad():
+        own = batch.labels[:, None]
+        before = log_odds(network.model(maps), "pose").gather(1, own)[:, 0]
+        np.testing.assert_allclose(saliency.score, before, rtol=1e-3, atol=1e-4)
+        drops = []
+        for joint in range(3):
+            without = {"pose": maps["pose"].clone()}
+            without["pose"][:, joint] = 0
+            drops.append(before - log_odds(network.model(without), "pose").gather(1, own)[:, 0])
+    change = torch.stack(drops, 1).abs().numpy()
+    chosen = change[np.arange(len(change)), largest]
+    assert chosen.mean() > 1.5 * change.mean() > 0.1, "more than a joint taken at random"
 
     # The same network with other weights must tell another story.
     other = pose_only(
@@ -311,7 +292,6 @@ def test_subsets_are_added_and_other_settings_refused(run: Run, monkeypatch: pyt
     before = (run.root / "splits/test/saliency.npz").read_bytes()
     for other, word in (
         ({"target": "true"}, "target"),
-        ({"method": "integrated"}, "method"),
         ({"checkpoint": "last"}, ""),
     ):
         with pytest.raises(MgkitError, match=rf"made with another .*{word}.*--replace"):
@@ -365,8 +345,7 @@ def test_what_cannot_be_explained_is_refused(run: Run) -> None:
         ({"clip_ids": []}, "give ids of its clips"),
         ({"target": "best"}, "target is 'best': use 'predicted' or 'true'"),
         ({"output": "sound"}, "output is 'sound'"),
-        ({"method": "magic"}, "method is 'magic': use 'gradient' or 'integrated'"),
-        ({"steps": 0}, "steps is 0: use a whole number"),
+        ({"batch_size": 0}, "batch_size is 0: use a whole number"),
         ({"weights": {"rgb": 1.0}}, "give one for each of rgb, pose"),
     ):
         with pytest.raises(MgkitError, match=words):
@@ -396,15 +375,14 @@ def test_from_a_shell(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
         "0",
         "--clip",
         "test_0_0",
-        "--steps",
-        "2",
     ]
-    assert main([*words, "--method", "integrated"]) == 0
+    assert main(words) == 0
     assert "Saliency(1 clips, predicted class: 3 joints, maps of 14 x 14)" in capsys.readouterr().out
+    words += ["--target", "true"]
     assert main(words) == 2
     assert "--replace" in capsys.readouterr().err
-    assert main([*words, "--replace", "--target", "true"]) == 0
-    assert run.saliency().settings["method"] == "gradient"
+    assert main([*words, "--replace"]) == 0
+    assert run.saliency().settings["target"] == "true"
 
 
 def test_limb_heatmaps(clips: Clips, tmp_path: Path) -> None:

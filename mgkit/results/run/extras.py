@@ -1,6 +1,6 @@
 """Where in time and space a network's decision comes from, clip by clip: what `mgkit explain` writes.
 
-`splits/<split>/saliency.npz` holds `clip_id`, `target`, `score`, `baseline`, per pathway that the network has `joints`
+`splits/<split>/saliency.npz` holds `clip_id`, `target`, `score`, per pathway that the network has `joints`
 and `pose_frames`, `maps` and `rgb_frames`, and `settings` (JSON): the fields of `Saliency` under their names.
 
 What each test view of a clip said, before the views were averaged: what `mgkit test --views` keeps.
@@ -41,9 +41,9 @@ from mgkit.results.run.records import (
 
 __all__ = ["Cost", "cost_path", "read_cost", "together", "write_cost"]
 
-REMEDY = "make it anew with `mgkit explain --replace`"
+REMEDY = "make it again with `mgkit explain --replace`"
 PARTS = {"joints": "pose_frames", "maps": "rgb_frames"}
-FIELDS = ("target", "score", "baseline", *PARTS, *PARTS.values())
+FIELDS = ("target", "score", *PARTS, *PARTS.values())
 Halfs = npt.NDArray[np.float16]
 
 
@@ -55,7 +55,6 @@ class ClipSaliency(NamedTuple):
 
     target: int
     score: float
-    baseline: float
     joints: Floats | None
     pose_frames: Ints | None
     maps: Floats | None
@@ -67,22 +66,20 @@ class Saliency:
     """How much each joint in each sampled frame, and each part of each sampled picture, spoke for a class.
 
     Values are in nats of the class's log-odds, log p - log(1 - p): positive = speaks for the class, negative = against
-    it. Of the method "gradient" a value is, to first order, what the log-odds would lose without that joint or part.
-    Of "integrated" all values of a clip together are, up to `gaps`, the difference between the log-odds of the clip
-    (`score`) and of nothing (`baseline`: empty heatmaps, pictures of the mean colour). Either way they are
-    sensitivities of this network, not causes of the gesture.
+    it. A value is, to first order, what the log-odds would lose without that joint (an empty heatmap) or part (the mean
+    colour). Values are sensitivities of this network, not causes of the gesture.
 
     Args:
         clip_ids: N unique ids.
         target: (N,) the explained class.
-        score, baseline: (N,) log-odds of the target, natural logarithms.
+        score: (N,) log-odds of the target, natural logarithms.
         joints: (N, T', V), or None without a pose pathway. Of limb heatmaps each limb gave half to each of its ends;
             of several persons a joint has one value, as it has one heatmap.
         pose_frames: (N, T') frames of the clip, from 0, that the first is about; they repeat in short clips.
         maps: (N, T, G, G) sums over G x G equal parts of the whole picture, rows from top to bottom, or None without
             an RGB pathway.
         rgb_frames: (N, T) frames of the clip that these are about.
-        settings: how they were made: method, steps, target, output and so on. Only what was made alike can be merged.
+        settings: how they were made: target, output, checkpoint and so on. Only what was made alike can be merged.
 
     Raises:
         MgkitError: shapes that disagree, a repeated id, a value that is not finite, or neither joints nor maps.
@@ -91,7 +88,6 @@ class Saliency:
     clip_ids: list[str]
     target: Ints
     score: Floats
-    baseline: Floats
     joints: Halfs | None = None
     pose_frames: Ints | None = None
     maps: Halfs | None = None
@@ -102,7 +98,7 @@ class Saliency:
         ids = check_ids(self.clip_ids)
         put = object.__setattr__
         put(self, "clip_ids", ids)
-        for name, kind in (("target", np.int64), ("score", np.float32), ("baseline", np.float32)):
+        for name, kind in (("target", np.int64), ("score", np.float32)):
             array = np.asarray(getattr(self, name))
             if array.shape != (len(ids),) or not np.isfinite(array).all():
                 raise MgkitError(
@@ -149,15 +145,6 @@ class Saliency:
         parts += [f"maps of {self.maps.shape[2]} x {self.maps.shape[3]}"] if self.maps is not None else []
         return f"Saliency({len(self)} clips, {self.settings.get('target', 'some')} class: {', '.join(parts)})"
 
-    @cached_property
-    def gaps(self) -> Floats:
-        """(N,) score - baseline - sum of all values, nats: what the steps of "integrated" miss of the integral."""
-        total = self.score.astype(np.float64) - self.baseline
-        for values in (self.joints, self.maps):
-            if values is not None:
-                total -= values.reshape(len(self), -1).sum(1, dtype=np.float64)
-        return total.astype(np.float32)
-
     def over_time(self, pathway: str) -> Floats:
         """(N, T) sum of each sampled frame, of "pose" or "rgb"; one that is not there raises a `MgkitError`."""
         values = {"pose": self.joints, "rgb": self.maps}.get(pathway)
@@ -170,9 +157,7 @@ class Saliency:
         (row,) = rows_of(self._index, [clip_id], "saliency")
         joints, pose = _by_frame(self.joints, self.pose_frames, row)
         maps, rgb = _by_frame(self.maps, self.rgb_frames, row)
-        return ClipSaliency(
-            int(self.target[row]), float(self.score[row]), float(self.baseline[row]), joints, pose, maps, rgb
-        )
+        return ClipSaliency(int(self.target[row]), float(self.score[row]), joints, pose, maps, rgb)
 
     def select(self, clip_ids: Iterable[str]) -> Saliency:
         """The clips with these ids, in this order; unknown ids raise a `MgkitError` that names them."""
@@ -227,7 +212,6 @@ def write_saliency(root: str | Path, split: str, saliency: Saliency) -> None:
         "clip_id": np.array(saliency.clip_ids, dtype=str),
         "target": saliency.target.astype(np.int32),
         "score": saliency.score,
-        "baseline": saliency.baseline,
         "settings": np.array(json.dumps(storage.plain(saliency.settings, "the settings of the saliency"))),
     }
     for name, of in PARTS.items():
@@ -240,7 +224,7 @@ def write_saliency(root: str | Path, split: str, saliency: Saliency) -> None:
 def read_saliency(path: Path) -> Saliency:
     """Read what `write_saliency` wrote; anything else raises a `MgkitError` that names the file."""
     arrays = storage.read_npz(path)
-    lacking = {"clip_id", "target", "score", "baseline", "settings"} - set(arrays)
+    lacking = {"clip_id", "target", "score", "settings"} - set(arrays)
     if lacking:
         raise MgkitError(f"{path} lacks {some(sorted(lacking))}: {REMEDY}.")
     with storage.naming(path, REMEDY):

@@ -26,10 +26,10 @@ def made(ids: list[str], **changes: Any) -> Saliency:
     rng = np.random.default_rng(len("".join(ids)))
     n = len(ids)
     parts: dict[str, Any] = {
-        "target": rng.integers(0, 3, n), "score": rng.normal(size=n), "baseline": rng.normal(size=n),
+        "target": rng.integers(0, 3, n), "score": rng.normal(size=n),
         "joints": rng.normal(size=(n, 4, 17)), "pose_frames": np.tile([0, 3, 5, 9], (n, 1)),
         "maps": rng.normal(size=(n, 2, 5, 5)), "rgb_frames": np.tile([3, 9], (n, 1)),
-        "settings": {"method": "gradient"},
+        "settings": {"target": "true"},
     }  # fmt: skip
     return Saliency(ids, **{**parts, **changes})
 
@@ -46,7 +46,7 @@ def test_it_comes_back_as_it_was_written(run: Run) -> None:
     two = run.saliency("test")
     assert two.clip_ids == one.clip_ids
     assert two.settings == one.settings
-    for name in ("target", "score", "baseline", "joints", "pose_frames", "maps", "rgb_frames"):
+    for name in ("target", "score", "joints", "pose_frames", "maps", "rgb_frames"):
         np.testing.assert_array_equal(getattr(one, name), getattr(two, name))
     clip = two.clip("a")
     assert clip.target == two.target[1]
@@ -56,8 +56,6 @@ def test_it_comes_back_as_it_was_written(run: Run) -> None:
     twice = made(["s"]).joints[0].astype(np.float32)
     np.testing.assert_allclose(short.joints, [twice[0] + twice[1], twice[2] + twice[3]], rtol=1e-6)
     np.testing.assert_allclose(two.over_time("rgb")[2], two.maps[2].astype(float).sum((1, 2)), atol=1e-4)
-    total = two.joints[0].astype(float).sum() + two.maps[0].astype(float).sum()
-    np.testing.assert_allclose(two.gaps[0], two.score[0] - two.baseline[0] - total, atol=1e-3)
     assert "a" in two
     assert "x" not in two
     with pytest.raises(MgkitError, match="no clip x"):
@@ -76,8 +74,8 @@ def test_parts_made_alike_are_joined(run: Run) -> None:
     np.testing.assert_array_equal(both.joints[1], two.joints[0])
     np.testing.assert_array_equal(both.maps[0], one.maps[0])
     assert two.merged(two).clip_ids == two.clip_ids
-    with pytest.raises(MgkitError, match=r"different settings .*method"):
-        one.merged(replace(two, settings={"method": "integrated"}))
+    with pytest.raises(MgkitError, match=r"different settings .*target"):
+        one.merged(replace(two, settings={"target": "predicted"}))
     with pytest.raises(MgkitError, match="maps of different shapes"):
         one.merged(made(["z"], maps=None, rgb_frames=None))
     with pytest.raises(MgkitError, match="twice: b"):
@@ -89,7 +87,7 @@ def test_parts_made_alike_are_joined(run: Run) -> None:
     [
         ({"target": np.array([-1, 0])}, "counted from 0"),
         ({"score": np.array([np.nan, 0])}, "score has shape"),
-        ({"baseline": np.zeros(3)}, "baseline has shape"),
+        ({"score": np.zeros(3)}, "score has shape"),
         ({"joints": np.full((2, 4, 17), np.inf)}, "joints of clip 'a' are not finite"),
         ({"joints": np.full((2, 4, 17), 1e6)}, "joints of clip 'a' are not finite"),
         ({"joints": np.zeros((2, 3, 17))}, "do not go with pose_frames"),
@@ -110,7 +108,7 @@ def test_files_that_do_not_fit_are_refused_by_name(run: Run) -> None:
     with pytest.raises(MgkitError, match=r"saliency\.npz cannot be read"):
         run.saliency("test")
     np.savez(path, clip_id=np.array(["a"]))
-    with pytest.raises(MgkitError, match=r"lacks baseline, .*--replace"):
+    with pytest.raises(MgkitError, match=r"lacks score, .*--replace"):
         read_saliency(path)
     write_saliency(run.root, "test", made(["a"], target=np.array([9])))
     with pytest.raises(MgkitError, match="other classes or joints"):
