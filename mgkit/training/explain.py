@@ -115,10 +115,15 @@ def explain(
             raise MgkitError(f"split {split!r} has no clip {some(lacking)}: give ids of its clips.")
         chosen = chosen.select(wanted)
     settings: dict[str, Any] = {
-        "target": target, "output": name, "weights": None if weights is None else dict(weights),
-        "rectification": rectification, "checkpoint": checkpoint, "epoch": network.epoch, "content": _digest(run.checkpoint(checkpoint)),
+        "target": target,
+        "output": name,
+        "weights": None if weights is None else dict(weights),
+        "rectification": rectification,
+        "checkpoint": checkpoint,
+        "epoch": network.epoch,
+        "content": _digest(run.checkpoint(checkpoint)),
         "clips": network.clips.fingerprint,
-    }  # fmt: skip
+    }
     path = saliency_path(run.root, split)
     _make_folder(path.parent)
     with exclusive(path.parent):  # two at once would each save without the other's clips
