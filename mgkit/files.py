@@ -1,4 +1,4 @@
-"""Files written whole or not at all, and JSON that names itself when it is broken."""
+"""Files written whole or not at all, locks on folders, and JSON that is named when it is broken."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from mgkit.errors import MgkitError
 
 @contextmanager
 def atomic(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; it takes `path`'s place only if the block ends without an error.
+    """Yield a temporary path next to `path`; it takes `path`'s place only if the block ends without an error.
 
     A reader therefore sees the old file or the new one, never half of one, and a full disk or a killed process
-    leaves the old file as it was. The temporary file keeps the suffix of `path`, for writers that look at it.
+    leaves the old file as it was. The temporary file keeps the suffix of `path`, for writers that depend on it.
     """
     path = Path(path)
     try:
@@ -33,7 +33,7 @@ def atomic(path: str | Path) -> Iterator[Path]:
     temporary = Path(name)
     try:
         yield temporary
-        # mkstemp makes private files; results are meant to be shared as any other file of the user's.
+        # mkstemp makes private files; results should be as readable as any other file of the user's.
         umask = os.umask(0)
         os.umask(umask)
         temporary.chmod(0o666 & ~umask)

@@ -1,4 +1,4 @@
-"""Where this Python runs, and what the first cell of a notebook does about it."""
+"""The first cell of a notebook: the place it runs in, widgets, and the device."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ WITH_WIDGETS = (JUPYTER, VSCODE, COLAB)
 
 
 def place() -> str:
-    """Where this code runs: "Jupyter" (Lab, Notebook), "VS Code", "Colab", "IPython in a terminal" or "plain Python".
+    """Name the place: "Jupyter" (Lab, Notebook), "VS Code", "Colab", "IPython in a terminal" or "plain Python".
 
-    A kernel cannot ask the page that shows it; the programs are told apart by what they leave in the kernel. A kernel
-    that neither says so of is one of Jupyter.
+    A kernel cannot ask the page that shows it, so VS Code and Colab are recognised by what they leave in the kernel;
+    any other kernel counts as Jupyter's.
     """
     shell = _shell()
     if shell is None:
@@ -35,12 +35,12 @@ def place() -> str:
 
 
 def set_up_notebook() -> str:
-    """Make widgets work where they need a word (Colab), and say on what device the notebook will compute.
+    """Enable widgets where that takes a call (Colab), and report the device that the notebook will compute on.
 
-    Without a GPU the notebook goes on. What stands in the way of anything is told by `mg.doctor()`.
+    It works without a GPU; `mg.doctor()` checks everything else.
 
     Returns:
-        One line: mgkit's version, where it runs, and the device.
+        One line: mgkit's version, the place, and the device.
     """
     from mgkit import __version__
     from mgkit.training.machine import device_line
@@ -52,12 +52,12 @@ def set_up_notebook() -> str:
 
 
 def enable_colab_widgets() -> None:
-    """Let Colab show widgets that are not its own; it asks for this once a session."""
+    """Let Colab show widgets other than its own; it asks for this once per session."""
     from google.colab import output  # type: ignore[import-not-found]  # exists on Colab only
 
     output.enable_custom_widget_manager()
 
 
 def _shell() -> Any:
-    """IPython's shell, None in plain Python. That its package is loaded says nothing."""
+    """IPython's shell, None in plain Python; that its package is loaded is not enough."""
     return sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None

@@ -280,7 +280,7 @@ def _parser() -> argparse.ArgumentParser:
     show.set_defaults(command=does.show)
 
     doctor = commands.add_parser(
-        "doctor", help="what works on this machine, and what to do about what does not"
+        "doctor", help="check this machine: versions, GPU, memory, disk, video, widgets"
     )
     doctor.set_defaults(command=does.doctor)
     return parser
