@@ -113,7 +113,7 @@ chosen.state
 # it should be, and a threshold on its probability lets more errors through than it promises.
 
 # %%
-mg.analysis.calibration(run, split)
+mg.calibration.reliability(run, split)
 
 # %% [markdown]
 # Answering only where it is sure: share of the clips that are answered, and how many of those are right.

@@ -1,9 +1,9 @@
-"""Methods in one table, as a paper compares them: accuracy with intervals, cost, and whether a gap means anything.
+"""The table of methods of a paper: accuracy with intervals, cost, and significance tests.
 
-What the intervals cover is a column of the table: other people of the same kind (`interval_over` subjects), or other
-clips (where subjects are not known). They take the trained networks as they are; what another seed would give is
-`top1_spread`, the standard deviation over the seeds that were trained, and the tests of methods with several seeds ask
-about both.
+The question here is how a method would do on other people: all intervals are bootstrapped over subjects, or over clips
+where subjects are not known (the column `interval_over`). They take the trained networks as they are; the effect of
+another seed is `top1_spread`, the standard deviation over the seeds that were trained, and the tests of methods with
+several seeds ask about both.
 """
 
 from __future__ import annotations
@@ -21,25 +21,25 @@ from mgkit.errors import MgkitError, some
 from mgkit.results.compare import published as reported
 from mgkit.results.compare.published import IMIGUE_TEST_CLIPS
 from mgkit.results.compare.runs import (
-    aligned,
+    aligned_runs,
     group_title,
     grouped_by_seed,
+    opened_once,
     position_of,
     run_names,
     seed_of,
     subjects_of,
 )
 from mgkit.results.run.extras import Cost
-from mgkit.results.run.folder import Ints, Predictions, Run, load_run
-from mgkit.results.stats.metrics import macro_f1, mean_class_accuracy, top1, wilson
-from mgkit.results.stats.resampling import STATISTICS, intervals
+from mgkit.results.run.folder import Ints, Predictions, Run
+from mgkit.results.stats.metrics import wilson
+from mgkit.results.stats.resampling import ACCURACIES, accuracy_measures, intervals
 from mgkit.results.stats.significance import holm, paired, seeds_apart, subject_interval
 
 __all__ = ["MAJORITY", "method_table", "modality_of"]
 
 MAJORITY = "Always the majority"
 BEST = "best"
-_MEASURES = dict(zip(STATISTICS, (None, macro_f1, mean_class_accuracy), strict=True))
 _SYMBOLS = {"joint": "J", "limb": "L", "bone": "B", "joint_motion": "JM", "bone_motion": "BM"}
 _IMIGUE = "iMiGUE test"
 
@@ -54,15 +54,16 @@ def method_table(
     published: bool | pd.DataFrame | None = None,
     clips: Clips | None = None,
     output: str | None = None,
+    common: bool = False,
     draws: int = 2000,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """One row a method; runs that differ in nothing but the seed are one method.
+    """One row per method; runs that differ in nothing but the seed are one method.
 
     Args:
         runs: tested runs, or their folders, all on the same clips of `split`.
         split: the evaluated split.
-        names: of the methods: one a run, or a mapping from the name of a run (its folder's) to it. Runs of one name
+        names: of the methods: one per run, or a mapping from the name of a run (its folder's) to it. Runs of one name
             become one row; they must have the same settings but the seed, unless they know no seed (scores from
             elsewhere, ensembles). By default the names of the runs.
         modality: the same, where `modality_of` does not know it.
@@ -71,6 +72,8 @@ def method_table(
         published: True puts the published iMiGUE numbers below (`mg.published.table()`), a table of that shape those.
         clips: where the subjects are looked up; by default the clip folder of the first run.
         output: "rgb", "pose" or "fused"; by default the best that each run has.
+        common: compare runs that were tested on different clips, on the clips that all have; the note of
+            `mg.figures.table` then says so (it is `table.attrs["note"]`).
         draws: bootstrap samples.
         seed: of the bootstrap.
 
@@ -86,26 +89,16 @@ def method_table(
         (clips; of single runs), `gain` with `gain_low`, `gain_high`, `test`, `p`, and `p_holm`, p adjusted over the
         methods after Holm. The test of two single runs is McNemar's exact one, which takes the clips as independent
         and another seed for impossible. Where a method has several seeds p is the larger of two: of the bootstrap of
-        the gain over people (or clips), and of Student's t-test over the seeds (`compare.seeds_apart`).
+        the gain over people (or clips), and of Student's t-test over the seeds (`significance.seeds_apart`).
 
     Raises:
         MgkitError: no runs, a run that is given twice, an unknown baseline, names that do not go with the runs, runs
             over other classes, clips or labels than the first (which are named).
     """
-    odd = [run for run in runs if not isinstance(run, Run | str | Path)]
-    if odd:
-        raise MgkitError(
-            f"a table of methods takes runs or their folders, not {type(odd[0]).__name__}: make a run of scores first, "
-            'mg.ensemble([scores]).to_run("runs/theirs").'
-        )
-    opened = [run if isinstance(run, Run) else load_run(run) for run in runs]
+    opened = opened_once(runs)
     if not opened:
         raise MgkitError("there is no run to put into a table: give one or more.")
-    roots = [run.root.resolve() for run in opened]
-    twice = sorted({str(run.root) for run in opened if roots.count(run.root.resolve()) > 1})
-    if twice:
-        raise MgkitError(f"{some(twice)} is given more than once: give each run once.")
-    scores = aligned(opened, split)
+    scores, note = aligned_runs(opened, split, common=common)
     labels, classes = scores[0].labels, len(opened[0].classes)
     titles = run_names(opened)
     called = _given(names, opened, titles, "names")
@@ -116,10 +109,16 @@ def method_table(
     here = _tested_on(opened[0], len(labels))
 
     def results(answers: Ints) -> dict[str, Any]:
-        bounds = intervals(
-            labels, answers, classes, np.random.default_rng(seed), subjects=subjects, draws=draws
-        )
-        return _results(labels, answers, classes, bounds) | {"interval_over": over, "tested_on": here}
+        """Accuracies of S seeds (S, N): the mean, its interval and the spread of the seeds."""
+        whole = accuracy_measures(labels, answers, classes)
+        bounds = intervals(list(whole.values()), subjects, np.random.default_rng(seed), draws)
+        row: dict[str, Any] = {"clips": len(labels), "interval_over": over, "tested_on": here}
+        for (name, measure), (low, high) in zip(whole.items(), bounds.tolist(), strict=True):
+            row |= {name: measure.value(), f"{name}_low": low, f"{name}_high": high}
+            if len(answers) > 1:
+                each = [accuracy_measures(labels, one, classes)[name].value() for one in answers]
+                row[f"{name}_spread"] = float(np.std(each, ddof=1))
+        return row
 
     rows: dict[str, dict[str, Any]] = {}
     for title, group in groups.items():
@@ -145,7 +144,7 @@ def method_table(
     others = _published(published)
     columns = [
         "modality", "source", "tested_on", "tested_with", "seeds", "clips",
-        *(f"{name}{end}" for name in STATISTICS for end in ("", "_low", "_high", "_spread")), "interval_over",
+        *(f"{name}{end}" for name in ACCURACIES for end in ("", "_low", "_high", "_spread")), "interval_over",
         "parameters", "flops", "clips_per_second", "measured_on",
         "against", "fixed", "broken", "gain", "gain_low", "gain_high", "test", "p",
     ]  # fmt: skip
@@ -153,11 +152,13 @@ def method_table(
     table.index = pd.Index([*rows, *others], name="method")
     table["p_holm"] = holm(table["p"].astype(float).tolist())
     whole = ("seeds", "clips", "parameters", "flops", "fixed", "broken")
-    return table.astype(dict.fromkeys(whole, "Int64"))
+    table = table.astype(dict.fromkeys(whole, "Int64"))
+    table.attrs["note"] = note
+    return table
 
 
 def modality_of(run: Run) -> str:
-    """What a run looks at: "RGB", "Skeleton (J)" or "RGB & Skeleton (J)"; "-" where it does not say.
+    """The modality of a run: "RGB", "Skeleton (J)" or "RGB & Skeleton (J)"; "-" if unknown.
 
     J are joints, L limbs as heatmaps; of skeleton networks B are bones, JM and BM the motion of joints and bones.
     """
@@ -175,10 +176,10 @@ def modality_of(run: Run) -> str:
 def _given(
     values: Sequence[str] | Mapping[str, str] | None, runs: Sequence[Run], titles: Sequence[str], what: str
 ) -> list[str | None]:
-    """What the user calls each run; None where that is left open."""
+    """The user's name for each run; None where it is left open."""
     if values is None:
         return [None] * len(runs)
-    if isinstance(values, str):
+    if isinstance(values, str):  # a name of as many letters as there are runs would be taken apart
         raise MgkitError(f"{what} is one text: give one for each of the {len(runs)} runs.")
     if isinstance(values, Mapping):
         unknown = sorted(set(values) - set(titles) - {run.name for run in runs})
@@ -186,7 +187,7 @@ def _given(
             raise MgkitError(f"{what}: there is no run {some(unknown)}; the runs are {some(titles, 20)}.")
         return [values.get(title, values.get(run.name)) for title, run in zip(titles, runs, strict=True)]
     if len(values) != len(runs):
-        raise MgkitError(f"{what} are {len(values)} for {len(runs)} runs: give one a run, in their order.")
+        raise MgkitError(f"{what} are {len(values)} for {len(runs)} runs: give one per run, in their order.")
     return [str(value) for value in values]
 
 
@@ -214,29 +215,16 @@ def _rows(
     return {name: rows[name] for name in sorted(rows, key=lambda name: min(rows[name]))}
 
 
-def _results(
-    labels: Ints, answers: Ints, classes: int, bounds: Mapping[str, tuple[float, float]]
-) -> dict[str, Any]:
-    row: dict[str, Any] = {"clips": len(labels)}
-    for name, measure in _MEASURES.items():
-        values = [top1(labels, one) if measure is None else measure(labels, one, classes) for one in answers]
-        row[name] = float(np.mean(values))
-        row[f"{name}_low"], row[f"{name}_high"] = bounds[name]
-        if len(values) > 1:
-            row[f"{name}_spread"] = float(np.std(values, ddof=1))
-    return row
-
-
 def _cost(runs: Sequence[Run]) -> dict[str, Any]:
-    """What was measured of a method: the network of every seed is the same one."""
+    """The measured cost of a method: the network of every seed is the same one."""
     found: list[Cost] = [run.cost() for run in runs if run.has_cost()]
     if not found:
         return {}
     sizes = {(cost.parameters, cost.flops) for cost in found}
     if len(sizes) > 1:
         raise MgkitError(
-            f"{some(str(run.root) for run in runs)} are one method, but their cost.json are of networks of different "
-            "size: measure them again."
+            f"{some(str(run.root) for run in runs)} are one method, but their cost.json files are of networks of "
+            "different size: measure them again."
         )
     timed = next((cost for cost in found if cost.clips_per_second is not None), found[0])
     return {
@@ -270,8 +258,7 @@ def _against(
     seed: int,
 ) -> dict[str, Any]:
     a, b = (np.mean([one.correct(output) for one in side], axis=0) for side in (ours, theirs))
-    people = subjects if subjects is not None else [str(i) for i in range(len(a))]
-    gain = subject_interval(a, b, people, np.random.default_rng(seed), draws=draws)
+    gain = subject_interval(a, b, subjects, np.random.default_rng(seed), draws=draws)
     row: dict[str, Any] = {"gain": gain.mean, "gain_low": gain.low, "gain_high": gain.high}
     if len(ours) == len(theirs) == 1:
         found = paired(a > 0.5, b > 0.5)
@@ -280,12 +267,12 @@ def _against(
         }  # fmt: skip
     accuracies = [[float(one.correct(output).mean()) for one in side] for side in (ours, theirs)]
     over = "clips" if subjects is None else "subjects"
-    # A gain that other people would not show is none, and neither is one that other seeds would not show.
+    # A gain must hold for other people and for other seeds.
     return row | {"test": f"{over} and seeds", "p": max(gain.p, seeds_apart(*accuracies))}
 
 
 def _tested_with(run: Run, split: str) -> str:
-    """How a run was tested: views of each clip, mirrored ones too; of scores from elsewhere that is not known."""
+    """How a run was tested: views of each clip, mirrored ones too; "-" for scores from elsewhere."""
     made = run.test_settings(split)
     if "views" not in made:
         return "-"
@@ -299,7 +286,7 @@ def _tested_on(run: Run, clips: int) -> str:
 
 
 def _published(wanted: bool | pd.DataFrame | None) -> dict[str, dict[str, Any]]:
-    """Rows of published numbers, which say so in their name."""
+    """Rows of published numbers, marked as such in their names."""
     if wanted is None or wanted is False:
         return {}
     if wanted is True:

@@ -1,11 +1,11 @@
-"""Several runs in one table: what was set differently, what came out, and whether the difference means anything."""
+"""Runs side by side: the same clips, their names, what was set differently, and whether a gain means anything."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -14,8 +14,11 @@ from mgkit.data.clips import Clips
 from mgkit.errors import MgkitError, some
 from mgkit.results.run.folder import Predictions, Run, load_run
 from mgkit.results.run.settings import settings_in_use
-from mgkit.results.stats.metrics import macro_f1, mean_class_accuracy, top1, wilson
+from mgkit.results.scores.scores import Scores
+from mgkit.results.stats.metrics import WILSON, accuracies
 from mgkit.results.stats.significance import holm, paired, seed_difference, seed_mean, subject_interval
+
+System = TypeVar("System", Predictions, Scores)
 
 SETTING_KINDS = ("recipe.", "settings.", "test.")  # columns of the table that hold a setting begin so
 ABSENT = "-"  # of a setting that a run does not have
@@ -29,12 +32,13 @@ def compare_runs(
     baseline: Run | str | Path | None = None,
     clips: Clips | None = None,
     group_seeds: bool = False,
+    common: bool = False,
     draws: int = 2000,
 ) -> pd.DataFrame:
-    """One row a run: the settings that differ, the results, and the paired difference from a baseline.
+    """One row per run: the settings that differ, the results, and the paired difference from a baseline.
 
     Runs are joined by `clip_id`. Two sources of chance are kept apart: McNemar's test takes the clips as independent,
-    the interval of the gain resamples subjects (see `compare`); a finding should hold by both.
+    the interval of the gain resamples subjects (see `stats.resampling`); a finding should hold by both.
 
     Args:
         runs: two or more runs or run folders, tested on the same clips of `split`.
@@ -45,36 +49,30 @@ def compare_runs(
         group_seeds: put runs that differ in nothing but the seed into one row: Top-1 is then their mean with the t
             interval over seeds, and p that of the paired t-test where both rows have the same two or more seeds, else
             of the bootstrap over subjects. Weights a run started from (`start`) count as part of the seed.
+        common: compare runs that were tested on different clips, on the clips that all have; see `aligned`.
         draws: bootstrap samples over subjects, always from the same seed.
 
     Returns:
         Index `run`. Columns: the settings that differ, each `recipe.<name>`, `recipe.stages.<pathway>.<name>`,
         `settings.<name>` or `test.<name>` ("-" where a run has no such setting); `seeds`, as text; `output`; `clips`;
-        `top1`, `top1_low`, `top1_high` (95 % Wilson; t over seeds for a group), with groups `top1_spread` (standard
-        deviation over seeds), `macro_f1`, `mean_class_accuracy`, all in [0, 1]; and against the baseline (empty in its
-        own row) `fixed`, `broken` (clips; means over the seeds that both have need not be whole), `gain` in Top-1 with
-        its 95 % interval `gain_low`, `gain_high` over what `interval_over` says ("subjects", or "clips"
-        where not all subjects are known or there is only one), `test`, `p` (McNemar's mid-p unless `test` says
-        otherwise), `p_exact`, and `p_holm`, p adjusted over the rows after Holm.
+        `left_out` (with `common`, if any: clips of the run that others lack); `top1`, `top1_low`, `top1_high` and
+        `top1_interval`, which names the 95 % interval ("Wilson, clips"; "t, seeds" of a group), with groups
+        `top1_spread` (standard deviation over seeds), `macro_f1`, `mean_class_accuracy`, all in [0, 1]; and against the
+        baseline (empty in its own row) `fixed`, `broken` (clips; means over the seeds that both have need not be
+        whole), `gain` in Top-1 with its 95 % interval `gain_low`, `gain_high` over what `interval_over` says
+        ("subjects", or "clips" where not all subjects are known or there is only one), `test`, `p` (McNemar's mid-p
+        unless `test` says otherwise), `p_exact`, and `p_holm`, p adjusted over the rows after Holm.
 
     Raises:
         MgkitError: fewer than two runs, an unknown baseline or output, a run that is given twice, and runs over
             different classes, clips or labels.
     """
-    if isinstance(runs, Run | str | Path):
-        raise MgkitError(
-            f"compare_runs takes a list: give two or more runs, as in compare_runs([{str(runs)!r}, ...])."
-        )
-    opened = [run if isinstance(run, Run) else load_run(run) for run in runs]
+    opened = opened_once(runs)
     if len(opened) < 2:
-        raise MgkitError(f"{len(opened)} run cannot be compared: give two or more.")
-    roots = [run.root.resolve() for run in opened]
-    twice = sorted({str(run.root) for run in opened if roots.count(run.root.resolve()) > 1})
-    if twice:
-        raise MgkitError(f"{some(twice)} is given more than once: give each run once.")
+        raise MgkitError(f"there is {len(opened)} run to compare: give two or more.")
     names = run_names(opened)
     first = position_of(opened, names, baseline)
-    scores = aligned(opened, split)
+    scores, note = aligned_runs(opened, split, common=common)
     groups = grouped_by_seed(opened, split) if group_seeds else [[i] for i in range(len(opened))]
     titles = [group_title([names[i] for i in group], [opened[i] for i in group]) for group in groups]
     titles = [
@@ -87,6 +85,10 @@ def compare_runs(
     for group, differing in zip(groups, settings, strict=True):
         row: dict[str, Any] = dict(differing)
         row["seeds"] = ", ".join(str(seed_of(opened[i])) for i in group)
+        if note:
+            row["left_out"] = ", ".join(
+                str(len(opened[i].predictions(split)) - len(scores[i])) for i in group
+            )
         row |= _results([scores[i] for i in group], output)
         if group is not base:
             row |= _against(
@@ -98,11 +100,24 @@ def compare_runs(
     table = pd.DataFrame(rows, index=pd.Index(titles, name="run"))
     if "p" in table:
         table["p_holm"] = holm(table["p"].tolist())
+    table.attrs["note"] = note
     return table
 
 
+def opened_once(runs: Sequence[Run | str | Path]) -> list[Run]:
+    """Runs, or their folders, opened; one that is given twice raises a `MgkitError`."""
+    if isinstance(runs, Run | str | Path):  # a string would be taken for a list of folders of one letter each
+        raise MgkitError(f"runs must be a list: give [{str(runs)!r}, ...].")
+    opened = [run if isinstance(run, Run) else load_run(run) for run in runs]
+    roots = [run.root.resolve() for run in opened]
+    twice = sorted({str(run.root) for run in opened if roots.count(run.root.resolve()) > 1})
+    if twice:
+        raise MgkitError(f"{some(twice)} is given more than once: give each run once.")
+    return opened
+
+
 def subjects_of(run: Run, clip_ids: Sequence[str], clips: Clips | None = None) -> list[str] | None:
-    """Who is seen in each clip; None where the clip folder is not at hand, does not know all of them, or has only one.
+    """The subject of each clip; None where the clip folder is not at hand, does not know all of them, or has only one.
 
     Clips that are given but lack a clip of the run raise a `MgkitError`.
     """
@@ -124,12 +139,9 @@ def subjects_of(run: Run, clip_ids: Sequence[str], clips: Clips | None = None) -
 def differing_settings(runs: Sequence[Run], split: str | None = "test") -> list[dict[str, str]]:
     """For each run the settings in which the runs differ, as text; the seed is not among them.
 
-    How they were tested is part of it, unless `split` is None: of runs that are not tested yet.
-
-    What a network does not have (the blocks of the other pathway, the fusion of one pathway) is absent from it.
-
-    Stages are compared by their pathway. A stage that only some runs have is one setting, `recipe.stages`, and not one
-    for each of its own.
+    How the runs were tested is part of it; `split` is None for runs that are not tested yet. What a network does not
+    have (the blocks of the other pathway, the fusion of one pathway) is absent. Stages are compared by their pathway; a
+    stage that only some runs have is one setting, `recipe.stages`, not one for each setting of the stage.
     """
     flat = []
     for run in runs:
@@ -150,7 +162,7 @@ def differing_settings(runs: Sequence[Run], split: str | None = "test") -> list[
 
 
 def _tested(run: Run, split: str) -> dict[str, Any]:
-    """How a run was tested; which epoch its checkpoint is of is a result and no setting."""
+    """How a run was tested; the epoch of its checkpoint is a result, not a setting."""
     return {key: value for key, value in run.test_settings(split).items() if key != "epoch"}
 
 
@@ -181,7 +193,7 @@ def _text(value: Any) -> str:
 
 
 def run_names(runs: Sequence[Run]) -> list[str]:
-    """Names, with as much of the path before them as tells runs of the same name apart."""
+    """Names of runs; those of one name with as much of their path as tells them apart: `a/x`, `b/x`."""
     names = [run.name for run in runs]
     out = []
     for run, name in zip(runs, names, strict=True):
@@ -207,37 +219,91 @@ def position_of(runs: Sequence[Run], names: Sequence[str], baseline: Run | str |
         if run.root.resolve() == root:
             return i
     what = baseline.root if isinstance(baseline, Run) else baseline
-    raise MgkitError(f"the baseline {what} is none of the runs: use one of {some(names)}.")
+    raise MgkitError(f"the baseline {what} is not one of the runs: use one of {some(names)}.")
 
 
-def aligned(runs: Sequence[Run], split: str) -> list[Predictions]:
-    """Predictions of each run in the order of the first, over the same classes, clips and labels."""
-    first, ours = runs[0], runs[0].predictions(split)
-    out = [ours]
-    for run in runs[1:]:
-        both = f"{first.root} and {run.root}"
-        if run.classes.names != first.classes.names:
-            odd = sorted(set(run.classes.names) ^ set(first.classes.names))
+def aligned(
+    names: Sequence[str], systems: Sequence[System], *, common: bool = False
+) -> tuple[list[System], str]:
+    """Bring predictions or scores of several systems to the same clips, in the order of the first.
+
+    Tables, figures, widgets and ensembles all compare systems through this function. Systems that were tested on
+    different clips are refused, since a number on other clips is another number; `common` takes the clips that all have
+    instead, and what it leaves out must be said where the result is shown.
+
+    Args:
+        names: of the systems, for messages.
+        systems: predictions or scores. Labels and class names that some lack are not compared.
+        common: take the clips that all have.
+
+    Returns:
+        The systems, and a note such as "on the 90 clips that all have (left out: 10 of a)"; "" if no clip is left out.
+
+    Raises:
+        MgkitError: different classes (or another order of them), different clips (the message counts how many each
+            lacks) or none in common, different labels of a clip.
+    """
+    # The classes, by name where two systems know the names.
+    named: tuple[str, Any] | None = None
+    for name, one in zip(names, systems, strict=True):
+        if one.class_count != systems[0].class_count:
             raise MgkitError(
-                f"{both} are over different classes ({some(odd) or 'another order'}): "
-                "compare runs over the same class list."
+                f"{names[0]} is over {systems[0].class_count} classes, {name} over {one.class_count}: use the same "
+                "class list."
             )
-        theirs = run.predictions(split)
-        odd = sorted(set(ours.clip_ids) ^ set(theirs.clip_ids))
-        if odd:
+        if one.classes is None:
+            continue
+        if named is not None and named[1].names != one.classes.names:
+            ours, theirs = named[1].names, one.classes.names
+            odd = sorted(set(ours) ^ set(theirs))
+            k = next(k for k in range(len(ours)) if ours[k] != theirs[k])
+            what = (
+                f"only one has {some(odd)}" if odd
+                else f"the same in another order, class {k} is {ours[k]!r} and {theirs[k]!r}"
+            )  # fmt: skip
+            raise MgkitError(f"{named[0]} and {name} have different classes ({what}): use one class list.")
+        named = named or (name, one.classes)
+
+    # The clips.
+    sets = [set(one.clip_ids) for one in systems]
+    shared, every = set.intersection(*sets), set.union(*sets)
+    note = ""
+    if shared != every:
+        if not common:
+            lacking = [
+                f"{name} lacks {len(every - own):,} of {len(every):,} ({some(sorted(every - own), 3)})"
+                for name, own in zip(names, sets, strict=True)
+                if own != every
+            ]
             raise MgkitError(
-                f"{both} were tested on different clips of {split!r} ({len(ours)} and {len(theirs)}; only one has "
-                f"{some(odd)}): test both again on the same clip folder."
+                f"these systems were tested on different clips: {'; '.join(lacking)}. Test all on the same clips, or "
+                f"pass common=True to use the {len(shared):,} that all have."
             )
-        theirs = theirs.select(ours.clip_ids)
-        wrong = np.flatnonzero(theirs.labels != ours.labels)
+        if not shared:
+            raise MgkitError(f"{some(names)} have no clip in common: test all on the same clips.")
+        left = [
+            f"{len(own - shared):,} of {name}" for name, own in zip(names, sets, strict=True) if own != shared
+        ]
+        note = f"on the {len(shared):,} clips that all have (left out: {some(left, 20)})"
+    ids = [clip_id for clip_id in systems[0].clip_ids if clip_id in shared]
+    out = [one if one.clip_ids == ids else one.select(ids) for one in systems]
+
+    # The labels.
+    known = [(name, one.labels) for name, one in zip(names, out, strict=True) if one.labels is not None]
+    for name, labels in known[1:]:
+        wrong = np.flatnonzero(labels != known[0][1])
         if len(wrong):
+            clips = some(f"{ids[i]} ({known[0][1][i]} and {labels[i]})" for i in wrong)
             raise MgkitError(
-                f"{both} disagree on the true class of {some(ours.clip_ids[i] for i in wrong)}: the labels have "
-                "changed between the tests; test both again."
+                f"{known[0][0]} and {name} disagree on the true class of {clips}: the labels have changed between the "
+                "tests; test both again."
             )
-        out.append(theirs)
-    return out
+    return out, note
+
+
+def aligned_runs(runs: Sequence[Run], split: str, *, common: bool = False) -> tuple[list[Predictions], str]:
+    """Predictions of runs on a split, brought to the same clips by `aligned`."""
+    return aligned([str(run.root) for run in runs], [run.predictions(split) for run in runs], common=common)
 
 
 def seed_of(run: Run, otherwise: Any = ABSENT) -> Any:
@@ -247,7 +313,7 @@ def seed_of(run: Run, otherwise: Any = ABSENT) -> Any:
 
 
 def grouped_by_seed(runs: Sequence[Run], split: str) -> list[list[int]]:
-    """Positions of the runs that differ in nothing but the seed; a run without one stands alone."""
+    """Positions of the runs that differ in nothing but the seed; a run without one is alone."""
     groups: dict[str, list[int]] = {}
     for i, run in enumerate(runs):
         settings = {k: v for k, v in run.config.get("settings", {}).items() if k not in ("seed", "start")}
@@ -270,7 +336,7 @@ def grouped_by_seed(runs: Sequence[Run], split: str) -> list[list[int]]:
 
 
 def group_title(names: Sequence[str], runs: Sequence[Run]) -> str:
-    """What the runs of one row are called; `names` are those of `run_names`."""
+    """The name of a row of runs; `names` are those of `run_names`."""
     if len(names) == 1:
         return names[0]
     own = {run.name for run in runs}
@@ -278,16 +344,16 @@ def group_title(names: Sequence[str], runs: Sequence[Run]) -> str:
 
 
 def _results(scores: Sequence[Predictions], output: str | None) -> dict[str, Any]:
-    top = [top1(p.labels, p.predicted(output)) for p in scores]
-    name = output or scores[0].best
-    row: dict[str, Any] = {"output": name, "clips": len(scores[0]), "top1": float(np.mean(top))}
-    if len(scores) == 1:
-        row["top1_low"], row["top1_high"] = wilson(int(scores[0].correct(output).sum()), len(scores[0]))
-    else:
-        mean = seed_mean(top)
-        row |= {"top1_low": mean.low, "top1_high": mean.high, "top1_spread": float(np.std(top, ddof=1))}
-    for key, measure in (("macro_f1", macro_f1), ("mean_class_accuracy", mean_class_accuracy)):
-        row[key] = float(np.mean([measure(p.labels, p.predicted(output), p.class_count) for p in scores]))
+    each = [accuracies(p.labels, p.predicted(output), p.class_count) for p in scores]
+    row = {"output": output or scores[0].best} | {
+        key: each[0][key] if key == "clips" else float(np.mean([one[key] for one in each])) for key in each[0]
+    }
+    row["top1_interval"] = WILSON
+    if len(scores) > 1:
+        values = [one["top1"] for one in each]
+        mean = seed_mean(values)
+        row |= {"top1_low": mean.low, "top1_high": mean.high, "top1_interval": "t, seeds"}
+        row["top1_spread"] = float(np.std(values, ddof=1))
     return row
 
 
@@ -303,8 +369,7 @@ def _against(
     repeated = len(ours) > 1 or len(theirs) > 1
     matched = repeated and len(common) == len(ours) == len(theirs)
     a, b = (np.mean([p.correct(output) for p in side.values()], axis=0) for side in (ours, theirs))
-    people = subjects if subjects is not None else [str(i) for i in range(len(a))]
-    gain = subject_interval(a, b, people, np.random.default_rng(0), draws=draws)
+    gain = subject_interval(a, b, subjects, np.random.default_rng(0), draws=draws)
     row: dict[str, Any] = {
         "gain": gain.mean, "gain_low": gain.low, "gain_high": gain.high,
         "interval_over": "clips" if subjects is None else "subjects",

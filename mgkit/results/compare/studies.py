@@ -9,7 +9,7 @@ import pandas as pd
 
 from mgkit.data.clips import Clips
 from mgkit.errors import MgkitError, some
-from mgkit.results.compare.runs import aligned, subjects_of
+from mgkit.results.compare.runs import aligned_runs, subjects_of
 from mgkit.results.run.folder import Run
 from mgkit.results.run.records import Predictions
 from mgkit.results.stats.metrics import macro_f1, mean_class_accuracy, top1
@@ -27,6 +27,7 @@ def study_table(
     against: str = FIRST,
     clips: Clips | None = None,
     output: str | None = None,
+    common: bool = False,
     draws: int = 2000,
 ) -> pd.DataFrame:
     """Compare rows that were trained with the same seeds.
@@ -40,6 +41,7 @@ def study_table(
         against: the row that gains are on: "first", "above" (the row above each), or its name.
         clips: where the subjects are looked up; by default the clip folder of the first run.
         output: "rgb", "pose" or "fused"; by default the best that each run has.
+        common: compare runs that were tested on different clips, on the clips that all have.
         draws: bootstrap samples over subjects.
 
     Returns:
@@ -62,14 +64,12 @@ def study_table(
     # All runs in the order of clips of the first, or a refusal that names those over other clips.
     cells = [(name, seed) for name, its in tested.items() for seed in its]
     scores: dict[str, dict[int, Predictions]] = {name: {} for name in tested}
-    for (name, seed), predictions in zip(
-        cells, aligned([tested[name][seed] for name, seed in cells], split), strict=True
-    ):
+    found, note = aligned_runs([tested[name][seed] for name, seed in cells], split, common=common)
+    for (name, seed), predictions in zip(cells, found, strict=True):
         scores[name][seed] = predictions
     name, seed = cells[0]
     ids = scores[name][seed].clip_ids
     subjects = subjects_of(tested[name][seed], ids, clips)
-    people = subjects if subjects is not None else [str(i) for i in range(len(ids))]
 
     rows: dict[str, dict[str, object]] = {}
     names = list(scores)
@@ -78,7 +78,7 @@ def study_table(
         rows[name] = _accuracy(by_seed, output)
         base = names[max(0, place - 1)] if against == ABOVE else names[0] if against == FIRST else against
         if base != name:
-            gain = _gain(by_seed, scores[base], output, people, draws)
+            gain = _gain(by_seed, scores[base], output, subjects, draws)
             rows[name] |= {"against": base, "resampled": "clips" if subjects is None else "subjects", **gain}
     columns = [
         "seeds", "top1", "top1_low", "top1_high", "top1_of_seeds", "macro_f1", "mean_class_accuracy", "against", "gain",
@@ -89,6 +89,7 @@ def study_table(
         adjusted = holm(table[p].astype(float).tolist())
         table.insert(list(table.columns).index(p) + 1, f"{p}_holm", adjusted)
     table.index.name = "row"
+    table.attrs["note"] = note
     return table
 
 
@@ -107,7 +108,7 @@ def _gain(
     ours: Mapping[int, Predictions],
     theirs: Mapping[int, Predictions],
     output: str | None,
-    people: list[str],
+    subjects: list[str] | None,
     draws: int,
 ) -> dict[str, float]:
     """The gain over the seeds that both rows have; empty if there is none."""
@@ -117,7 +118,7 @@ def _gain(
     a, b = ([side[seed].correct(output) for seed in seeds] for side in (ours, theirs))
     over_seeds = seed_difference([float(one.mean()) for one in a], [float(one.mean()) for one in b])
     over_people = subject_interval(
-        np.mean(a, axis=0), np.mean(b, axis=0), people, np.random.default_rng(0), draws=draws
+        np.mean(a, axis=0), np.mean(b, axis=0), subjects, np.random.default_rng(0), draws=draws
     )
     return {
         "gain": over_seeds.mean, "gain_low": over_seeds.low, "gain_high": over_seeds.high, "p_seeds": over_seeds.p,

@@ -1,4 +1,4 @@
-"""What each member adds to an ensemble, and where members err alike."""
+"""The contribution of each member to an ensemble, and how alike members err."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mgkit.errors import MgkitError
 from mgkit.results.ensembles.fuse import Ensemble, fuse
 from mgkit.results.ensembles.members import Members
 from mgkit.results.ensembles.search import best_weights
-from mgkit.results.stats.resampling import Doubles, Measure, Metric, measure, measured, percentiles
+from mgkit.results.stats.resampling import Doubles, Measure, Metric, combined, intervals, measure
 
 __all__ = ["agreement", "leave_one_out", "oracle", "summary"]
 
@@ -29,15 +29,15 @@ def leave_one_out(
     draws: int = 2000,
     generator: np.random.Generator | None = None,
 ) -> pd.DataFrame:
-    """What the ensemble loses without each of its members.
+    """The loss of the ensemble without each of its members.
 
     Without a member the others keep their weights (divided by their sum; equal ones, where that member had all).
-    Members that say the same stand in for each other: each may then add nothing, though the two together do.
+    Members that agree replace each other: each may then add nothing, though the two together do.
 
     Args:
         found: an ensemble of two or more members, with labels.
-        validation: the same members on validation clips. The weights are then searched anew there, of all members and
-            of the others without each, by `method`, `metric` and `step` (as in `search_weights`).
+        validation: the same members on validation clips. The weights are then searched there, for all members and
+            again without each, by `method`, `metric` and `step` (as in `search_weights`).
         draws: bootstrap samples, of subjects where they are known, else of clips.
         generator: of the resampling; by default always the same.
 
@@ -48,7 +48,7 @@ def leave_one_out(
     """
     m = found.members
     if len(m) < 2:
-        raise MgkitError("there is one member, and nothing is left without it: give two or more.")
+        raise MgkitError("there is one member: leaving one out needs two or more.")
     labels, p = m.truth(), m.probabilities
     full, others = _weights(found, validation, method, metric, step)
     whole = fuse(p, full)
@@ -58,17 +58,17 @@ def leave_one_out(
         rest = fuse(np.delete(p, i, 0), others[i])
         right, without = whole.argmax(1) == labels, rest.argmax(1) == labels
         row: dict[str, Any] = {"weight": full[i]}
-        statistics = []
+        changes: list[Measure] = []
         for key in ("top1", "macro_f1"):
             a, b = measure(key, labels, whole), measure(key, labels, rest)
-            statistics.append(_difference(a, b))
+            changes.append(combined([a, b], lambda values: values[0] - values[1]))
             row |= {
-                f"{key}_alone": measured(key, labels, p[i]), key: measured(key, labels, whole),
-                f"{key}_without": measured(key, labels, rest),
-                f"{key}_change": float(statistics[-1](np.ones((1, len(labels))))[0]),
+                f"{key}_alone": measure(key, labels, p[i]).value(), key: a.value(), f"{key}_without": b.value(),
+                f"{key}_change": changes[-1].value(),
             }  # fmt: skip
-        intervals = percentiles(statistics, len(labels), m.subjects, source, draws)
-        for key, (low, high) in zip(("top1", "macro_f1"), intervals, strict=True):
+        for key, (low, high) in zip(
+            ("top1", "macro_f1"), intervals(changes, m.subjects, source, draws), strict=True
+        ):
             row |= {f"{key}_low": float(low), f"{key}_high": float(high)}
         row["fixed"], row["broken"] = int((right & ~without).sum()), int((~right & without).sum())
         row["interval_over"] = "clips" if m.subjects is None else "subjects"
@@ -82,20 +82,23 @@ def leave_one_out(
 
 
 def agreement(found: Ensemble) -> pd.DataFrame:
-    """How alike two members err, one row a pair: `one`, `other`; shares of clips `both_right`, `only_one`,
-    `only_other`, `both_wrong`, of which `same_mistake` are taken for the same class; `kappa`, Cohen's, of the classes
-    said (1 = always the same, 0 = as by chance, NaN where both say one class only); `oracle`, the share that at least
-    one has right."""
+    """How alike two members err, one row per pair.
+
+    Returns:
+        `one`, `other`; shares of clips `both_right`, `only_one`, `only_other`, `both_wrong`, of which `same_mistake`
+        are taken for the same class; `kappa`, Cohen's, of the predicted classes (1 = always the same, 0 = as by chance,
+        NaN if both predict one class only); `oracle`, the share that at least one has right.
+    """
     m = found.members
     if len(m) < 2:
         raise MgkitError("there is one member: agreement needs two or more.")
-    labels, said = m.truth(), m.probabilities.argmax(2)
+    labels, predicted = m.truth(), m.probabilities.argmax(2)
     rows = []
     for a, b in combinations(range(len(m)), 2):
-        one, other = said[a] == labels, said[b] == labels
-        same = said[a] == said[b]
+        one, other = predicted[a] == labels, predicted[b] == labels
+        same = predicted[a] == predicted[b]
         classes = m.probabilities.shape[2]
-        shares = [np.bincount(said[i], minlength=classes) / len(labels) for i in (a, b)]
+        shares = [np.bincount(predicted[i], minlength=classes) / len(labels) for i in (a, b)]
         chance = float(shares[0] @ shares[1])
         rows.append(
             {
@@ -110,17 +113,21 @@ def agreement(found: Ensemble) -> pd.DataFrame:
 
 
 def oracle(found: Ensemble) -> float:
-    """Share of clips that at least one member has right: what no choice of weights can be sure to reach."""
+    """Share of clips that at least one member has right: an upper bound that no choice of weights is sure to reach."""
     m = found.members
     return float((m.probabilities.argmax(2) == m.truth()).any(0).mean())
 
 
 def summary(found: Ensemble) -> str:
-    """What came out, and what each member adds, as text in per cent."""
+    """The table of an ensemble and the contribution of each member, as text in per cent."""
     if found.scores.labels is None:
         return f"{found!r}; the true classes are not known"
     shares = ["top1", "top1_low", "top1_high", "macro_f1", "mean_class_accuracy"]
-    lines = [f"{found.members.split}: {len(found.scores)} clips, per cent", _percent(found.table(), shares)]
+    note = f" ({found.members.note})" if found.members.note else ""
+    lines = [
+        f"{found.members.split}: {len(found.scores)} clips{note}, per cent",
+        _percent(found.table(), shares),
+    ]
     if len(found.members) > 1:
         added = [f"{key}_{part}" for key in ("top1", "macro_f1") for part in ("change", "low", "high")]
         table = leave_one_out(found)
@@ -138,10 +145,6 @@ def _percent(table: pd.DataFrame, columns: list[str]) -> str:
     return str(shown.to_string(float_format=lambda v: f"{v:.4g}", na_rep="-"))
 
 
-def _difference(a: Measure, b: Measure) -> Measure:
-    return lambda counts: a(counts) - b(counts)
-
-
 def _weights(
     found: Ensemble, validation: Ensemble | None, method: str, metric: str, step: float
 ) -> tuple[Doubles, Sequence[Doubles]]:
@@ -150,12 +153,12 @@ def _weights(
         v: Members = validation.members
         if v.names != found.members.names:
             raise MgkitError(
-                "the ensemble on validation clips has other members: give the same in the same order."
+                "the validation ensemble has other members: give the same ones in the same order."
             )
         shared = sorted(set(v.clip_ids) & set(found.members.clip_ids))
         if shared:
             raise MgkitError(
-                f"{v.split!r} has clips of {found.members.split!r}, {shared[0]} among them: give other clips."
+                f"{v.split!r} has clips of {found.members.split!r}, {shared[0]} among them: validate on other clips."
             )
         labels = v.truth()
 

@@ -1,9 +1,9 @@
-"""Weighted late fusion: the mean of what several systems say of the same clips, keyed by clip id.
+"""Late fusion: the weighted mean of the probabilities of several systems, keyed by clip id.
 
     p(k | clip) = sum over members m of w_m p_m(k | clip),   w_m >= 0,   sum of w_m = 1
 
-The result is scored, drawn and compared as any run once it has become one (`Ensemble.to_run`). Weights are searched on
-validation clips (`weight_search`), and what each member adds is in `contributions`.
+`Ensemble.to_run` makes a run of the result, which tables and figures take as any other. `search` finds weights on
+validation clips, and `contributions` measures what each member adds.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from mgkit.results.run.folder import FORMAT, Run, begin_run, write_predictions
 from mgkit.results.run.records import Floats
 from mgkit.results.scores.calibration import Temperature, fit_temperature
 from mgkit.results.scores.scores import Scores
-from mgkit.results.stats.metrics import macro_f1, mean_class_accuracy, top1, wilson
+from mgkit.results.stats.metrics import WILSON, accuracies, top1
 from mgkit.results.stats.resampling import true_losses
 
 __all__ = ["Ensemble", "ensemble", "fit_temperatures", "fuse"]
@@ -36,7 +36,7 @@ class Ensemble:
     """Members, their weights, and the scores of their weighted mean.
 
     Attributes:
-        members: what each says of each clip (after its temperature).
+        members: the probabilities of each (after its temperature).
         weights: (M,), which sum to 1.
         scores: of the fusion.
     """
@@ -47,24 +47,24 @@ class Ensemble:
 
     def __repr__(self) -> str:
         parts = ", ".join(f"{n} {w:.3g}" for n, w in zip(self.members.names, self.weights, strict=True))
-        said = ""
+        more = f"; {self.members.note}" if self.members.note else ""
         if self.scores.labels is not None:
-            said = f"; Top-1 {100 * top1(self.scores.labels, self.scores.predicted()):.1f} %"
-        return f"Ensemble({len(self.scores)} clips of {self.members.split!r}; weights {parts}{said})"
+            more += f"; Top-1 {100 * top1(self.scores.labels, self.scores.predicted()):.1f} %"
+        return f"Ensemble({len(self.scores)} clips of {self.members.split!r}; weights {parts}{more})"
 
     def member(self, name: str) -> Scores:
         """The scores of one member."""
         m = self.members
         if name not in m.names:
-            raise MgkitError(f"there is no member {name!r}; there are {', '.join(m.names)}.")
+            raise MgkitError(f"there is no member {name!r}: the members are {', '.join(m.names)}.")
         array = m.probabilities[m.names.index(name)]
         return Scores(m.clip_ids, array, m.labels, m.classes, m.split, name)
 
     def table(self) -> pd.DataFrame:
-        """One row a member and one, "ensemble", for the fusion.
+        """One row per member and one, "ensemble", for the fusion.
 
-        Columns: `weight`, `clips`, `top1` with its 95 % Wilson interval `top1_low`, `top1_high`, `macro_f1`,
-        `mean_class_accuracy`, all in [0, 1], and `log_loss` in nats.
+        Columns: `weight`, `clips`, `top1` with its 95 % interval `top1_low`, `top1_high` (`top1_interval` names
+        it: Wilson), `macro_f1`, `mean_class_accuracy`, all in [0, 1], and `log_loss` in nats.
         """
         labels = self.members.truth()
         rows = {}
@@ -72,16 +72,11 @@ class Ensemble:
         for name, weight, p in zip(
             (*self.members.names, FUSION), (*self.weights, np.nan), everything, strict=True
         ):
-            said = p.argmax(1)
-            low, high = wilson(int((said == labels).sum()), len(labels))
-            rows[name] = {
-                "weight": weight, "clips": len(labels), "top1": top1(labels, said), "top1_low": low, "top1_high": high,
-                "macro_f1": macro_f1(labels, said, p.shape[1]),
-                "mean_class_accuracy": mean_class_accuracy(labels, said, p.shape[1]),
-                "log_loss": float(true_losses(labels, p).mean()),
-            }  # fmt: skip
+            rows[name] = {"weight": weight, **accuracies(labels, p.argmax(1), p.shape[1])}
+            rows[name] |= {"top1_interval": WILSON, "log_loss": float(true_losses(labels, p).mean())}
         table = pd.DataFrame.from_dict(rows, orient="index").astype({"clips": int})
         table.index.name = "member"
+        table.attrs["note"] = self.members.note
         return table
 
     def to_run(self, root: str | Path, *, name: str | None = None) -> Run:
@@ -125,23 +120,25 @@ def ensemble(
     temperatures: Temperatures | None = None,
     output: str | None = None,
     subjects: Mapping[str, str] | None = None,
+    common: bool = False,
 ) -> Ensemble:
     """Fuse members by the weighted mean of their probabilities.
 
     Args:
-        members: runs, run folders, score files or `Scores`; a dictionary gives them names. The clips may stand in any
-            order, and are joined by id.
+        members: runs, run folders, score files or `Scores`; a dictionary gives them names. The clips may be in any
+            order; they are joined by id.
         split: the evaluated split.
         weights: (M,) of 0 or more, or by name; divided by their sum. Equal by default.
-        temperatures: (M,) above 0, or by name, that the members are tempered with before (`calibration.temper`), as
-            `fit_temperatures` gives them.
+        temperatures: (M,) above 0, or by name: each member is tempered before (`mg.calibration.temper`), as by
+            `mg.ensembles.fit_temperatures`.
         output: "rgb", "pose" or "fused" of runs; by default the best that each has.
-        subjects: who is seen, by clip id, for intervals; by default looked up in the clip folder of the runs.
+        subjects: {clip id: subject}, for intervals; by default looked up in the clip folder of the runs.
+        common: fuse members that were tested on different clips, on the clips that all have.
 
     Raises:
-        MgkitError: members over different clips, labels or classes, with their names; weights that are none.
+        MgkitError: members over different clips, labels or classes, by name; invalid weights.
     """
-    found = gather(members, split, output=output, subjects=subjects, temperatures=temperatures)
+    found = gather(members, split, output=output, subjects=subjects, temperatures=temperatures, common=common)
     share = weights_of(weights, found.names)
     fused = Scores(
         found.clip_ids, fuse(found.probabilities, share), found.labels, found.classes, split, FUSION
@@ -171,16 +168,16 @@ def fuse(probabilities: npt.ArrayLike, weights: npt.ArrayLike) -> Floats:
 
 
 def _data(m: Members, classes: Classes, root: Path) -> dict[str, Any]:
-    """What a run knows of its data: that of the member runs where they agree, else counts of these clips alone."""
+    """The data of the run: that of the member runs where they agree, else counts of these clips alone."""
     known = [run.config["data"] for run in m.runs]
     prints = {data["fingerprint"] for data in known}
     if len(known) == len(m) and len(prints) == 1 and None not in prints:
         place = (m.runs[0].root.resolve() / known[0]["root"]).resolve()
         try:
-            way = Path(os.path.relpath(place, root.resolve())).as_posix()
+            path = Path(os.path.relpath(place, root.resolve())).as_posix()
         except ValueError:  # two drives
-            way = str(place)
-        return {**known[0], "root": way}
+            path = str(place)
+        return {**known[0], "root": path}
     counts = np.bincount(m.truth(), minlength=len(classes)).tolist()
     skeleton = next((data["skeleton"] for data in known if data["skeleton"] is not None), None)
     return {

@@ -11,18 +11,18 @@ import numpy.typing as npt
 
 from mgkit.data.clips import Classes
 from mgkit.errors import MgkitError, some
-from mgkit.results.compare.runs import run_names, subjects_of
+from mgkit.results.compare.runs import aligned, run_names, subjects_of
 from mgkit.results.run.folder import Run, load_run
 from mgkit.results.run.records import Floats, Ints
 from mgkit.results.scores import files
 from mgkit.results.scores.calibration import Temperature, temper
 from mgkit.results.scores.scores import Scores
 
-__all__ = ["Member", "Members", "aligned", "gather", "weights_of"]
+__all__ = ["Member", "Members", "gather", "weights_of"]
 
 Member = Run | Scores | str | Path
 Temperatures = Sequence[float | Temperature] | Mapping[str, float | Temperature]
-FUSION = "ensemble"  # what the fusion is called among its members
+FUSION = "ensemble"  # the name of the fusion among its members
 Given = Sequence[Member] | Mapping[str, Member]
 
 
@@ -37,7 +37,8 @@ class Members:
         labels: (N,), or None where no member knows them.
         classes: None where no member knows them.
         split: that the clips are of.
-        subjects: (N,) who is seen in each clip, or None where not all are known.
+        subjects: (N,) the subject of each clip, or None where not all are known.
+        note: on clips that were left out, else "".
         runs: the members that are runs.
         temperatures: (M,) that the probabilities were tempered with; 1 = as they were.
     """
@@ -49,6 +50,7 @@ class Members:
     classes: Classes | None
     split: str
     subjects: list[str] | None
+    note: str
     runs: tuple[Run, ...]
     temperatures: npt.NDArray[np.float64]
 
@@ -71,22 +73,24 @@ def gather(
     output: str | None = None,
     subjects: Mapping[str, str] | None = None,
     temperatures: Temperatures | None = None,
+    common: bool = False,
 ) -> Members:
     """Open members and bring their scores on a split to the clip order of the first.
 
     Args:
         members: runs, run folders, score files or scores; a dictionary gives them names.
-        split: the evaluated split of the runs. Scores that say they are of another one are refused.
+        split: the evaluated split of the runs. Scores of another split are refused.
         output: "rgb", "pose" or "fused" of the runs; by default the best that each has.
-        subjects: who is seen, by clip id; by default looked up in the clip folder of the first run that has one.
-        temperatures: what each member is tempered with, in their order or by name; 1 by default.
+        subjects: {clip id: subject}; by default looked up in the clip folder of the first run that has one.
+        temperatures: the temperature of each member, in their order or by name; 1 by default.
+        common: fuse members that were tested on different clips, on the clips that all have.
 
     Raises:
         MgkitError: no member, one that is given twice, names that are not unique, and members over different clips,
             labels or classes (or the same classes in another order), each by name.
     """
-    if isinstance(members, Run | Scores | str | Path):
-        raise MgkitError("members is a single one: give a list, or a dictionary of names.")
+    if isinstance(members, Run | Scores | str | Path):  # a string would be taken for many members
+        raise MgkitError("members must be a list or a dict of names.")
     given = list(members.values()) if isinstance(members, Mapping) else list(members)
     if not given:
         raise MgkitError("there are no members: give runs, run folders, score files or scores.")
@@ -95,10 +99,10 @@ def gather(
     if isinstance(members, Mapping):
         names = [str(name) for name in members]
         if FUSION in names:
-            raise MgkitError(f"a member is called {FUSION!r}, as their fusion is: give it another name.")
+            raise MgkitError(f"a member is named {FUSION!r}, as the fusion is: give it another name.")
     else:
-        told = iter(run_names([one for one in opened if isinstance(one, Run)]))
-        named = [next(told) if isinstance(one, Run) else one.name for one in opened]
+        of_runs = iter(run_names([one for one in opened if isinstance(one, Run)]))
+        named = [next(of_runs) if isinstance(one, Run) else one.name for one in opened]
         names = _unique([name or f"member {i}" for i, name in enumerate(named, 1)])
     places = [_place(member) for member in given]
     twice = [name for name, place in zip(names, places, strict=True) if places.count(place) > 1]
@@ -107,7 +111,7 @@ def gather(
     for name, one in zip(names, found, strict=True):
         if one.split not in (None, split):
             raise MgkitError(f"the scores of {name} are of the split {one.split!r}, not of {split!r}.")
-    found = aligned(dict(zip(names, found, strict=True)))
+    found, note = aligned(names, found, common=common)
     runs = tuple(one for one in opened if isinstance(one, Run))
     ids = found[0].clip_ids
     labels = next((one.labels for one in found if one.labels is not None), None)
@@ -115,61 +119,13 @@ def gather(
     seen = _subjects(runs, ids, subjects)
     heat = _heat(temperatures, names)
     scores = np.stack([temper(one.probabilities, t) for one, t in zip(found, heat.tolist(), strict=True)])
-    return Members(tuple(names), ids, scores, labels, classes, split, seen, runs, heat)
-
-
-def aligned(members: Mapping[str, Scores]) -> list[Scores]:
-    """The scores of each member in the clip order of the first, over the same clips, labels and classes."""
-    names = list(members)
-    first, ours = names[0], members[names[0]]
-    known, truth = (first, ours) if ours.classes else ("", ours), (first, ours.labels)
-    out = [ours]
-    for name in names[1:]:
-        theirs = members[name]
-        if theirs.class_count != ours.class_count:
-            raise MgkitError(
-                f"{first} is over {ours.class_count} classes, {name} over {theirs.class_count}: give members over the "
-                "same class list."
-            )
-        a, b = known[1].classes, theirs.classes
-        if a is not None and b is not None and a.names != b.names:
-            only = sorted(set(a.names) ^ set(b.names))
-            k = next(k for k in range(len(a)) if a.names[k] != b.names[k])
-            what = (
-                f"only one has {some(only)}" if only
-                else f"the same in another order, class {k} is {a.names[k]!r} and {b.names[k]!r}"
-            )  # fmt: skip
-            raise MgkitError(
-                f"{known[0]} and {name} have different classes ({what}): bring them to one class list."
-            )
-        if a is None and b is not None:
-            known = (name, theirs)
-        missing = sorted(set(ours.clip_ids) - set(theirs.clip_ids))
-        extra = sorted(set(theirs.clip_ids) - set(ours.clip_ids))
-        if missing or extra:
-            parts = [f"lacks {some(missing)}"] if missing else []
-            parts += [f"also has {some(extra)}"] if extra else []
-            raise MgkitError(
-                f"{name} ({len(theirs)} clips) {' and '.join(parts)}, against {first} ({len(ours)}): test all members "
-                "on the same clips."
-            )
-        theirs = theirs.select(ours.clip_ids)
-        if truth[1] is None:
-            truth = (name, theirs.labels)
-        elif theirs.labels is not None and (odd := np.flatnonzero(theirs.labels != truth[1])).size:
-            named = some(f"{ours.clip_ids[i]} ({truth[1][i]} and {theirs.labels[i]})" for i in odd)
-            raise MgkitError(
-                f"{truth[0]} and {name} disagree on the true class of {named}: the labels have changed between the "
-                "tests; test both again."
-            )
-        out.append(theirs)
-    return out
+    return Members(tuple(names), ids, scores, labels, classes, split, seen, note, runs, heat)
 
 
 def weights_of(
     weights: Sequence[float] | Mapping[str, float] | None, names: Sequence[str]
 ) -> npt.NDArray[np.float64]:
-    """(M,) weights that sum to 1; equal ones where none are given."""
+    """(M,) weights that sum to 1; equal ones by default."""
     if weights is None:
         return np.full(len(names), 1 / len(names))
     if isinstance(weights, Mapping):
@@ -212,15 +168,11 @@ def _heat(given: Temperatures | None, names: Sequence[str]) -> npt.NDArray[np.fl
 def _opened(member: Member) -> Run | Scores:
     if isinstance(member, Run | Scores):
         return member
-    if not isinstance(member, str | Path):
-        raise MgkitError(
-            f"a member is a {type(member).__name__}: give runs, run folders, score files or scores."
-        )
     return files.read(member) if Path(member).suffix.lower() in files.SUFFIXES else load_run(member)
 
 
 def _place(member: Member) -> str | int:
-    """Where a member comes from: the same for a run and its folder."""
+    """The origin of a member: the same for a run and its folder."""
     if isinstance(member, Scores):
         return id(member)
     return str((member.root if isinstance(member, Run) else Path(member)).resolve())
@@ -249,6 +201,6 @@ def _subjects(
     if given is not None:
         lacking = [clip_id for clip_id in clip_ids if clip_id not in given]
         if lacking:
-            raise MgkitError(f"the subjects given lack {some(lacking)}: name one for every clip.")
+            raise MgkitError(f"subjects lacks {some(lacking)}: give the subject of every clip.")
         return [str(given[clip_id]) for clip_id in clip_ids]
     return next((found for run in runs if (found := subjects_of(run, clip_ids)) is not None), None)

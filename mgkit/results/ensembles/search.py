@@ -1,8 +1,8 @@
-"""Weights of an ensemble, searched on validation clips, and how much of what they gain there is chance.
+"""Search for the weights of an ensemble on validation clips, and how much of their gain there is chance.
 
-The best of many weights on some clips looks better than it is, for it was chosen on them. So the search is repeated on
-four fifths of the subjects (of the clips, where subjects are not known) and scored on the rest, which it has not seen:
-the gain over equal weights that is left there is what may be hoped for elsewhere (cross-validation of the whole
+The best of many weights on some clips looks better than it is, because it was chosen on them. The search is therefore
+repeated on four fifths of the subjects (of the clips, where subjects are not known) and scored on the rest, which it
+has not seen: the gain over equal weights that remains there is what to expect elsewhere (cross-validation of the whole
 search; Varma and Simon, BMC Bioinformatics 2006).
 """
 
@@ -20,14 +20,15 @@ import numpy.typing as npt
 from mgkit.errors import MgkitError, some
 from mgkit.results.ensembles.fuse import fuse
 from mgkit.results.ensembles.members import Given, Members, Temperatures, gather
+from mgkit.results.stats.metrics import class_f1, class_mean
 from mgkit.results.stats.resampling import (
     FLOOR,
     METRICS,
     Doubles,
     Metric,
+    combined,
+    intervals,
     measure,
-    measured,
-    percentiles,
     true_losses,
 )
 
@@ -40,7 +41,7 @@ NAMES = {"top1": "Top-1", "macro_f1": "macro F1", "log_loss": "log-loss"}
 
 @dataclass(frozen=True, eq=False)
 class WeightSearch:
-    """Weights found on some clips, and what they are worth.
+    """Weights found on some clips, and their gain on others.
 
     Gains are over equal weights, and above 0 is better: a rise of Top-1 or macro F1 (in [0, 1]), a fall of log-loss.
 
@@ -51,8 +52,8 @@ class WeightSearch:
         apparent_gain: their difference. It flatters.
         gain: the mean gain on clips that were left out of the search, over all `rounds` of `folds` parts; NaN where
             the clips are of one subject.
-        gain_low, gain_high: its 95 % bootstrap interval over `drawn` ("subjects" or "clips"). The parts are taken as
-            they fell, so that it is rather too narrow.
+        gain_low, gain_high: its 95 % bootstrap interval over `drawn` ("subjects" or "clips"). The parts are kept as
+            they are, so it is somewhat too narrow.
     """
 
     names: tuple[str, ...]
@@ -73,7 +74,7 @@ class WeightSearch:
     gain_high: float
 
     def by_name(self) -> dict[str, float]:
-        """The weights as `ensemble` takes them."""
+        """{member: weight}, as `mg.ensemble` takes them."""
         return dict(zip(self.names, self.weights.tolist(), strict=True))
 
     def __repr__(self) -> str:
@@ -87,23 +88,23 @@ class WeightSearch:
 
     def _noise(self) -> str:
         if len(self.names) == 1:
-            return "There is one member, and nothing to weigh."
+            return "There is one member: nothing to weigh."
         if self.method == "grid" and np.ptp(self.weights) == 0:
             return "No other weights were better on these clips."
         if np.isnan(self.gain):
-            return "How much of it is selection noise cannot be told: all clips are of one subject."
-        told = (
+            return "Selection noise cannot be estimated: all clips show one subject."
+        message = (
             f"On {self.drawn} left out of the search the gain is {self._points(self.gain)} (95 % "
             f"{self._points(self.gain_low, unit=False)} to {self._points(self.gain_high, unit=False)})"
         )
         if self.apparent_gain > 0:
             share = min(1.0, max(0.0, 1 - self.gain / self.apparent_gain))
-            told += f": {100 * share:.0f} % of the apparent gain is selection noise"
+            message += f": {100 * share:.0f} % of the apparent gain is selection noise"
         if self.gain_low > 0:
-            return f"{told}."
+            return f"{message}."
         if self.gain_high < 0:
-            return f"{told}. Equal weights are better."
-        return f"{told}. The interval holds 0: equal weights may be as good."
+            return f"{message}. Equal weights are better."
+        return f"{message}. The interval contains 0: equal weights may be as good."
 
     def _shown(self, value: float) -> str:
         return f"{value:.4f}" if self.metric == "log_loss" else f"{100 * value:.1f} %"
@@ -129,6 +130,7 @@ def search_weights(
     draws: int = 2000,
     generator: np.random.Generator | None = None,
     even_on_test: bool = False,
+    common: bool = False,
 ) -> WeightSearch:
     """Search the weights of a late fusion on validation clips.
 
@@ -141,27 +143,28 @@ def search_weights(
         metric: what the grid maximises, and what is reported: "top1", "macro_f1" or "log_loss".
         step: of the grid; a whole number of steps must make 1.
         output: "rgb", "pose" or "fused" of runs; by default the best that each has.
-        subjects: who is seen, by clip id; by default looked up in the clip folder of the runs.
-        temperatures: of the members, as `ensemble` takes them. They are taken as given: that they were fitted on the
-            same clips is no part of what is held back.
+        subjects: {clip id: subject}; by default looked up in the clip folder of the runs.
+        temperatures: of the members, as `ensemble` takes them. They are taken as given: if they were fitted on the
+            same clips, that is not held out.
         folds: parts of the clips of which each is once left out of the search.
-        rounds: how often the clips are parted anew.
+        rounds: how often the clips are divided again.
         draws: bootstrap samples of the interval.
-        generator: of parting and resampling; by default always the same.
-        even_on_test: search on a test split all the same, e.g. to see how much that flatters.
+        generator: of dividing and resampling; by default always the same.
+        even_on_test: search on a test split after all, e.g. to see how much that flatters.
+        common: search over members that were tested on different clips, on the clips that all have.
 
     Raises:
         MgkitError: members that do not fit (`gather`), no labels, a test split, or a grid of too many weights.
     """
     if metric not in METRICS:
-        raise MgkitError(f"there is no measure {metric!r}: use one of {', '.join(METRICS)}.")
+        raise MgkitError(f"{metric!r} is not a metric: use one of {', '.join(METRICS)}.")
     if method not in ("grid", "convex"):
-        raise MgkitError(f"there is no method {method!r}: use grid or convex.")
+        raise MgkitError(f"{method!r} is not a method: use grid or convex.")
     if folds < 2 or rounds < 1:
         raise MgkitError(f"folds is {folds} and rounds {rounds}: use 2 or more, and 1 or more.")
     if not even_on_test:
         _refuse_test(split)
-    found = gather(members, split, output=output, subjects=subjects, temperatures=temperatures)
+    found = gather(members, split, output=output, subjects=subjects, temperatures=temperatures, common=common)
     if not even_on_test:
         _refuse_shared(found)
     labels, count = found.truth(), len(found)
@@ -170,20 +173,18 @@ def search_weights(
     chosen = _chosen(found.probabilities, labels, method, metric, step, parts)
     equal_p = fuse(found.probabilities, np.full(count, 1 / count))
     sign = -1.0 if metric == "log_loss" else 1.0
-    value = measured(metric, labels, fuse(found.probabilities, chosen[0]))
-    equal = measured(metric, labels, equal_p)
+    base = measure(metric, labels, equal_p)
+    value, equal = measure(metric, labels, fuse(found.probabilities, chosen[0])).value(), base.value()
     gain, low, high = float("nan"), float("nan"), float("nan")
     if len(parts):
-        left_out = _left_out(found.probabilities, parts, chosen[1:])
-        base = measure(metric, labels, equal_p)
-        theirs = [measure(metric, labels, p) for p in left_out]
-
-        def difference(counts: Doubles) -> Doubles:
-            mean = np.mean([one(counts) for one in theirs], axis=0)
-            return np.asarray(sign * (mean - base(counts)))
-
-        gain = float(difference(np.ones((1, len(labels))))[0])
-        ((low, high),) = percentiles([difference], len(labels), found.subjects, source, draws).tolist()
+        # The gain of the weights that were found without each clip, the mean over the rounds.
+        rounds_p = _left_out(found.probabilities, parts, chosen[1:])
+        difference = combined(
+            [base, *(measure(metric, labels, p) for p in rounds_p)],
+            lambda values: sign * (np.mean(values[1:], axis=0) - values[0]),
+        )
+        gain = difference.value()
+        ((low, high),) = intervals([difference], found.subjects, source, draws).tolist()
     return WeightSearch(
         found.names, chosen[0], metric, method, split, len(labels), "clips" if found.subjects is None else "subjects",
         len(simplex_grid(count, step)) if method == "grid" else 0,
@@ -203,7 +204,7 @@ def simplex_grid(members: int, step: float) -> Doubles:
     """(G, M) all weights of 0 or more that are multiples of `step` and sum to 1, and equal ones first."""
     parts = round(1 / step) if 0 < step <= 1 else 0
     if not parts or abs(parts * step - 1) > 1e-9:
-        raise MgkitError(f"step is {step}: use a part of 1, such as 0.1 or 0.05.")
+        raise MgkitError(f"step is {step}: use a fraction of 1, such as 0.1 or 0.05.")
     count = comb(parts + members - 1, members - 1)
     if count > MOST:
         larger = next((n for n in range(parts, 0, -1) if comb(n + members - 1, members - 1) <= MOST), 0)
@@ -240,12 +241,14 @@ def convex_weights(own: npt.ArrayLike, tolerance: float = 1e-6) -> Doubles:
     )  # fmt: skip
     if np.isfinite(found.x).all() and found.x.sum() > 0:
         w = np.maximum(found.x, 0) / np.maximum(found.x, 0).sum()
-    # What the solver left, the EM steps of a mixture's shares end: each lowers the loss.
+    # EM steps of the shares of a mixture finish what the solver left: each lowers the loss.
     w = 0.999 * w + 0.001 / count
     for _ in range(20_000):
         pull = (p / (p @ w)[:, None]).mean(0)
         if pull.max() - 1 <= tolerance:
-            few = np.where(w < 1e-3, 0, w) / w[w >= 1e-3].sum()  # crumbs of the way there, if nothing is lost
+            few = (
+                np.where(w < 1e-3, 0, w) / w[w >= 1e-3].sum()
+            )  # remainders of the search, dropped if nothing is lost
             return few if np.log(p @ few).mean() >= np.log(p @ w).mean() - tolerance else w
         w = w * pull
     raise MgkitError("the weights of the lowest log-loss were not found: use method='grid'.")
@@ -258,7 +261,7 @@ def convex_weights(own: npt.ArrayLike, tolerance: float = 1e-6) -> Doubles:
 def _refuse_test(split: str) -> None:
     if "test" in split.lower():
         raise MgkitError(
-            f"weights are to be searched on validation clips, not on {split!r}: weights chosen on test clips make "
+            f"weights must be searched on validation clips, not on {split!r}: weights chosen on test clips make "
             "their score worthless. Test the members on a validation split, or pass even_on_test=True."
         )
 
@@ -272,7 +275,7 @@ def _refuse_shared(found: Members) -> None:
             if shared:
                 raise MgkitError(
                     f"{found.split!r} has clips of {split!r} of {run.root}, e.g. {some(shared, 3)}: search on clips "
-                    "that are not tested on, or pass even_on_test=True."
+                    "outside the test split, or pass even_on_test=True."
                 )
 
 
@@ -354,7 +357,7 @@ def _best_of(
 def _training_scores(
     fused: npt.NDArray[Any], labels: npt.NDArray[Any], metric: str, parts: npt.NDArray[Any]
 ) -> Doubles:
-    """(c, 1 + R F) a score, larger is better, of c fusions (c, N, K) on all clips, then on all but each part."""
+    """(c, 1 + R F) scores, larger is better, of c fusions (c, N, K) on all clips, then on all but each part."""
     clips, classes = fused.shape[1:]
     folds = int(parts.max()) + 1 if len(parts) else 0
     held = [part == f for part in parts for f in range(folds)]
@@ -362,8 +365,8 @@ def _training_scores(
     if metric == "log_loss":
         each = np.stack([-true_losses(labels, p) for p in fused])
         return each @ training.T / training.sum(1)
-    said = fused.argmax(2)
-    right = said == labels
+    predicted = fused.argmax(2)
+    right = predicted == labels
     if metric == "top1":
         return right.astype(np.float64) @ training.T / training.sum(1)
     out = np.empty((len(fused), len(training)))
@@ -373,20 +376,13 @@ def _training_scores(
     support = np.stack([np.bincount(place + labels, minlength=cells) for place in places])
     for c in range(len(fused)):
         hit = np.stack([np.bincount((place + labels)[right[c]], minlength=cells) for place in places])
-        taken = np.stack([np.bincount(place + said[c], minlength=cells) for place in places])
-        counts = [x.reshape(len(whole), -1, classes) for x in (hit, support, taken)]  # (R, F, K)
+        taken = np.stack([np.bincount(place + predicted[c], minlength=cells) for place in places])
+        counts = [x.reshape(len(whole), -1, classes) for x in (support, taken, hit)]  # (R, F, K)
         totals = [x.sum(1, keepdims=True) for x in counts]
-        out[c, 0] = _f1(*(x[:1] for x in totals))[0, 0]
+        out[c, 0] = class_mean(class_f1(*(x[0, 0] for x in totals)))
         if len(parts):
-            out[c, 1:] = _f1(*(t - x for t, x in zip(totals, counts, strict=True))).ravel()
+            out[c, 1:] = class_mean(class_f1(*(t - x for t, x in zip(totals, counts, strict=True)))).ravel()
     return out
-
-
-def _f1(hit: npt.NDArray[Any], support: npt.NDArray[Any], taken: npt.NDArray[Any]) -> Doubles:
-    """Macro F1 of counts (..., K), over the classes that have clips."""
-    there = support > 0
-    score = np.where(there, 2 * hit / np.maximum(support + taken, 1), 0)
-    return np.asarray(score.sum(-1) / np.maximum(there.sum(-1), 1))
 
 
 def _left_out(

@@ -1,8 +1,8 @@
-"""Whether probabilities can be believed, and a temperature that makes them more so.
+"""Calibration of probabilities: reliability tables, expected errors, proper scores and temperature scaling.
 
-Calibration errors compare how sure a system is with how often it is right, in bins. They depend on the bins, and few
-clips raise them by chance; each therefore comes with its bootstrap interval and with what a perfectly calibrated system
-would show on as many clips. Brier score and log-loss are proper scores: they need no bins, and honesty minimises them.
+Calibration errors compare confidence with accuracy in bins. They depend on the bins, and few clips raise them by
+chance; each therefore comes with its bootstrap interval and with the value that a perfectly calibrated system would
+show on as many clips. Brier score and log-loss are proper scores: they need no bins.
 """
 
 from __future__ import annotations
@@ -20,20 +20,9 @@ from mgkit.results.run.folder import Run
 from mgkit.results.run.records import Predictions
 from mgkit.results.scores.scores import Scores
 from mgkit.results.stats.metrics import wilson
-from mgkit.results.stats.resampling import FLOOR, Doubles, percentiles, true_losses
+from mgkit.results.stats.resampling import FLOOR, Doubles, Measure, intervals, mean_of, true_losses
 
-__all__ = [
-    "Temperature",
-    "bin_edges",
-    "brier",
-    "calibration_table",
-    "classwise_error",
-    "errors",
-    "expected_error",
-    "fit_temperature",
-    "scores_of",
-    "temper",
-]
+__all__ = ["errors", "fit_temperature", "reliability", "scores_of", "temper"]
 
 RANGE = (0.05, 20.0)  # of temperatures that are searched
 Scored = Run | Predictions | Scores
@@ -45,9 +34,7 @@ def scores_of(one: Scored, split: str = "test", output: str | None = None) -> Sc
         return one
     if isinstance(one, Run):
         return Scores.of(one.predictions(split), output, split=split, name=one.name)
-    if isinstance(one, Predictions):
-        return Scores.of(one, output)
-    raise MgkitError(f"{type(one).__name__} has no scores: give a run, predictions or scores.")
+    return Scores.of(one, output)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -59,10 +46,10 @@ class Temperature:
     """A fitted temperature.
 
     Attributes:
-        value: T; above 1 the system was too sure, below 1 not sure enough.
+        value: T; above 1 the system was overconfident, below 1 underconfident.
         before, after: mean log-loss in nats of the clips it was fitted on, at T = 1 and at T.
-        clips: how many those were.
-        limited: the best T lies beyond the range that is searched, as where every clip is right: no T is best.
+        clips: their number.
+        limited: the best T lies beyond the searched range, as where every clip is right.
     """
 
     value: float
@@ -72,11 +59,7 @@ class Temperature:
     limited: bool
 
     def __repr__(self) -> str:
-        odd = (
-            "; at the end of the range that is searched: these clips do not determine it"
-            if self.limited
-            else ""
-        )
+        odd = "; at the end of the searched range: these clips do not determine it" if self.limited else ""
         losses = f"log-loss {self.before:.4f} to {self.after:.4f}"
         return f"Temperature({self.value:.3f}: {losses} on {self.clips} clips{odd})"
 
@@ -86,21 +69,21 @@ def temper(scores: Any, temperature: float) -> Any:
 
     The most probable class stays the same. A probability below `FLOOR` (1e-12) counts as that.
     """
+    from scipy.special import softmax
+
     if not np.isfinite(temperature) or temperature <= 0:
         raise MgkitError(f"the temperature is {temperature}: use a number above 0.")
     if isinstance(scores, Scores):
         return replace(scores, probabilities=temper(scores.probabilities, temperature))
     if temperature == 1:
         return np.asarray(scores, np.float32)
-    logits = _logits(scores) / temperature
-    e = np.exp(logits - logits.max(1, keepdims=True))
-    return np.asarray(e / e.sum(1, keepdims=True), np.float32)
+    return np.asarray(softmax(_logits(scores) / temperature, axis=1), np.float32)
 
 
 def fit_temperature(run: Scored, split: str = "val", *, output: str | None = None) -> Temperature:
     """The temperature with the lowest log-loss (Guo et al., ICML 2017, section 4.2), searched from 0.05 to 20.
 
-    Fit it on validation clips: on the clips that are then reported it flatters.
+    Fit it on validation clips: fitted on the reported clips it flatters.
 
     Args:
         run: a run, predictions or scores, with labels.
@@ -108,15 +91,14 @@ def fit_temperature(run: Scored, split: str = "val", *, output: str | None = Non
         output: of a run or predictions; by default the best.
     """
     from scipy.optimize import minimize_scalar
+    from scipy.special import logsumexp
 
     scores = scores_of(run, split, output)
     labels, logits = scores.truth(), _logits(scores.probabilities)
     own = logits[np.arange(len(labels)), labels]
 
     def loss(inverse: float) -> float:  # convex in 1 / T
-        scaled = logits * inverse
-        high = scaled.max(1)
-        return float((np.log(np.exp(scaled - high[:, None]).sum(1)) + high - own * inverse).mean())
+        return float((logsumexp(logits * inverse, axis=1) - own * inverse).mean())
 
     low, high = 1 / RANGE[1], 1 / RANGE[0]
     found = minimize_scalar(loss, bounds=(low, high), method="bounded", options={"xatol": 1e-9})
@@ -134,9 +116,9 @@ def _logits(probabilities: npt.ArrayLike) -> Doubles:
 
 
 def bin_edges(confidence: npt.NDArray[Any], bins: int, adaptive: bool = False) -> Doubles:
-    """(B + 1,) edges over [0, 1]: of equal width, or at quantiles, so that each bin has about as many clips.
+    """(B + 1,) edges over [0, 1]: of equal width, or at quantiles for about equally many clips per bin.
 
-    A confidence on an edge is in the bin that ends there. Equal confidences stay together, whatever their order.
+    A confidence on an edge is in the bin that ends there. Equal confidences stay together.
     """
     if bins < 1:
         raise MgkitError(f"there are {bins} bins: use 1 or more.")
@@ -149,7 +131,7 @@ def bin_edges(confidence: npt.NDArray[Any], bins: int, adaptive: bool = False) -
 def calibration_table(
     confidence: npt.ArrayLike, correct: npt.ArrayLike, bins: int = 10, *, adaptive: bool = False
 ) -> pd.DataFrame:
-    """One row a bin of confidence that has clips, rising.
+    """One row per bin of confidence that has clips, ascending.
 
     Args:
         confidence: (N,) in [0, 1].
@@ -173,6 +155,51 @@ def calibration_table(
     return pd.DataFrame(rows, columns=["from", "to", "clips", "confidence", "accuracy", "low", "high"])
 
 
+@dataclass(frozen=True, eq=False)
+class Reliability:
+    """Confidence against accuracy.
+
+    Attributes:
+        bins: the table of `calibration_table`: of the answers of a given confidence, the share that is right.
+        error: expected calibration error in [0, 1] over these bins, see `expected_error`.
+        surplus: mean confidence minus accuracy over all clips: above 0 = overconfident.
+    """
+
+    bins: pd.DataFrame
+    error: float
+    surplus: float
+
+    def __repr__(self) -> str:
+        return f"{self.bins.round(3).to_string(index=False)}\n{self._words()}"
+
+    def _repr_html_(self) -> str:
+        return f"{self.bins.round(3).to_html(index=False)}<p>{self._words()}</p>"
+
+    def _words(self) -> str:
+        sure = "overconfident" if self.surplus > 0 else "underconfident"
+        return f"expected calibration error {self.error:.3f}; overall {sure} by {abs(self.surplus):.3f}"
+
+
+def reliability(
+    run: Scored, split: str = "test", output: str | None = None, *, bins: int = 10, adaptive: bool = False
+) -> Reliability:
+    """How sure a system is of its answers, and how often it is then right; `mg.figures.reliability` draws it.
+
+    Args:
+        run: a run, predictions or scores, with labels.
+        split: the evaluated split of a run.
+        output: "rgb", "pose" or "fused" of a run or predictions; by default the best.
+        bins: bins of equal width over [0, 1]; a confidence on an edge is in the bin that ends there.
+        adaptive: bins of about equally many clips instead.
+    """
+    scores = scores_of(run, split, output)
+    sure, right = scores.probabilities.max(1).astype(np.float64), scores.predicted() == scores.truth()
+    table = calibration_table(sure, right, bins, adaptive=adaptive)
+    return Reliability(
+        table, expected_error(sure, right, bins, adaptive=adaptive), float(sure.mean() - right.mean())
+    )
+
+
 def expected_error(
     confidence: npt.ArrayLike, correct: npt.ArrayLike, bins: int = 15, *, adaptive: bool = False
 ) -> float:
@@ -181,14 +208,13 @@ def expected_error(
     With bins of equal width that of Guo et al. (ICML 2017, equation 3), else of Nguyen and O'Connor (EMNLP 2015).
     """
     sure, right = np.asarray(confidence, np.float64), np.asarray(correct, np.float64)
-    statistic = _binned(sure, right, bin_edges(sure, bins, adaptive))
-    return float(statistic(np.ones((1, len(sure))))[0])
+    return _binned(sure, right, bin_edges(sure, bins, adaptive)).value()
 
 
 def classwise_error(labels: npt.ArrayLike, probabilities: npt.ArrayLike, bins: int = 15) -> float:
     """The mean over classes of the expected error of each class's probability (Kull et al., NeurIPS 2019, section 2).
 
-    It sees what the confidence of the answer does not: probabilities of the other classes.
+    It covers the probabilities of all classes, not only the confidence of the answer.
     """
     true, p = np.asarray(labels), np.asarray(probabilities, np.float64)
     return float(np.mean([expected_error(p[:, k], true == k, bins) for k in range(p.shape[1])]))
@@ -210,7 +236,7 @@ def errors(
     draws: int = 1000,
     generator: np.random.Generator | None = None,
 ) -> pd.DataFrame:
-    """How far probabilities can be believed, one row a system.
+    """Calibration errors and proper scores, one row per system.
 
     Args:
         run: a run, predictions or scores, or a dictionary of names to them.
@@ -218,7 +244,7 @@ def errors(
         output: of runs or predictions; by default the best of each.
         bins: of both expected errors.
         classwise: add the class-wise error.
-        subjects: (N,) who is seen in each clip; they are then resampled, in place of clips.
+        subjects: (N,) the subject of each clip; subjects are then resampled instead of clips.
         draws: bootstrap samples.
         generator: of the resampling; by default always the same.
 
@@ -226,8 +252,8 @@ def errors(
         `clips`; `confidence`, the mean probability of the answer, and `top1`; then each with `_low`, `_high`, its 95 %
         percentile bootstrap interval: `ece` and `ece_adaptive` (`expected_error`), `brier`, `log_loss` in nats.
         `ece_by_chance` is the mean `ece` of a perfectly calibrated system with these confidences on as many clips; an
-        `ece` that is no larger shows nothing. The bootstrap adds noise of its own to what is a sum of absolute values:
-        the intervals of both `ece` lie somewhat too high. `ece_classwise` is without an interval.
+        `ece` that is not larger shows nothing. Resampling adds noise to a sum of absolute values, so the intervals of
+        both `ece` lie somewhat too high. `ece_classwise` has no interval.
     """
     given = run if isinstance(run, Mapping) else {"": run}
     rows = {}
@@ -246,28 +272,21 @@ def _errors(
 ) -> dict[str, float]:
     labels, p = scores.truth(), scores.probabilities.astype(np.float64)
     sure, right = p.max(1), (scores.predicted() == labels).astype(np.float64)
-    edges = [bin_edges(sure, bins, adaptive) for adaptive in (False, True)]
-    each = {"brier": _brier_each(labels, p), "log_loss": true_losses(labels, p)}
-    statistics = {
-        "ece": _binned(sure, right, edges[0]),
-        "ece_adaptive": _binned(sure, right, edges[1]),
-        **{
-            key: (lambda counts, values=values: counts @ values / counts.sum(1))
-            for key, values in each.items()
-        },
+    equal, adaptive = (bin_edges(sure, bins, way) for way in (False, True))
+    measures = {
+        "ece": _binned(sure, right, equal),
+        "ece_adaptive": _binned(sure, right, adaptive),
+        "brier": mean_of(_brier_each(labels, p)),
+        "log_loss": mean_of(true_losses(labels, p)),
     }
-    low_high = percentiles(list(statistics.values()), len(labels), subjects, source, draws)
     row: dict[str, float] = {"clips": len(labels), "confidence": sure.mean(), "top1": right.mean()}
-    for (key, statistic), (low, high) in zip(statistics.items(), low_high, strict=True):
-        row[key] = float(statistic(np.ones((1, len(labels))))[0])
-        row |= {f"{key}_low": float(low), f"{key}_high": float(high)}
+    bounds = intervals(list(measures.values()), subjects, source, draws)
+    for (key, measure), (low, high) in zip(measures.items(), bounds.tolist(), strict=True):
+        row |= {key: measure.value(), f"{key}_low": low, f"{key}_high": high}
         if key == "ece":
-            ideal = [
-                _binned(sure, (source.random(len(sure)) < sure).astype(np.float64), edges[0])
-                for _ in range(200)
-            ]
-            once = np.ones((1, len(sure)))
-            row["ece_by_chance"] = float(np.mean([chance(once)[0] for chance in ideal]))
+            # A perfectly calibrated system is right as often as it is sure.
+            ideal = [(source.random(len(sure)) < sure).astype(np.float64) for _ in range(200)]
+            row["ece_by_chance"] = float(np.mean([_binned(sure, one, equal).value() for one in ideal]))
     if classwise:
         row["ece_classwise"] = classwise_error(labels, p, bins)
     return row
@@ -277,11 +296,12 @@ def _places(confidence: Doubles, edges: Doubles) -> npt.NDArray[np.int64]:
     return np.clip(np.searchsorted(edges, confidence, side="left") - 1, 0, len(edges) - 2)
 
 
-def _binned(confidence: Doubles, correct: Doubles, edges: Doubles) -> Any:
-    """The expected error of (D, N) counts of clips, over bins that are fixed."""
-    inside = (_places(confidence, edges)[:, None] == np.arange(len(edges) - 1)).astype(np.float64)
+def _binned(confidence: Doubles, correct: Doubles, edges: Doubles) -> Measure:
+    """The expected error over bins that are fixed."""
+    inside = _places(confidence, edges)[:, None] == np.arange(len(edges) - 1)
     gap = inside * (correct - confidence)[:, None]  # (N, B)
-    return lambda counts: np.abs(counts @ gap).sum(1) / counts.sum(1)
+    terms = np.concatenate([gap, np.ones((len(gap), 1))], 1)
+    return Measure(terms, lambda sums: np.abs(sums[:, :-1]).sum(1) / sums[:, -1])
 
 
 def _brier_each(labels: npt.NDArray[Any], p: Doubles) -> Doubles:

@@ -1,7 +1,7 @@
-"""Numbers on predictions: pure functions of arrays, and one table a run.
+"""Accuracy, F1 and confusion of predictions, and the table `evaluate` of a run.
 
 One class may hold a third of the clips, so Top-1 is never reported alone: macro F1 and mean class accuracy weigh all
-classes alike, and the always-majority row says what a constant answer would score.
+classes alike, and the always-majority row is the score of a constant answer.
 
 Two rules hold throughout. A class without a clip in the evaluated split has no recall, hence no part in macro F1 and
 mean class accuracy (clips wrongly taken for it still cost the class they belong to). A class that is never predicted
@@ -11,8 +11,7 @@ has precision 0 and F1 0.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import sqrt
-from statistics import NormalDist
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,11 +20,15 @@ import pandas as pd
 from mgkit.errors import MgkitError
 from mgkit.results.run.folder import Predictions, Run
 
+Ints = npt.NDArray[np.int64]
+Doubles = npt.NDArray[np.float64]
+WILSON = "Wilson, clips"  # the name of that interval in tables
+
 
 def top1(labels: npt.ArrayLike, predicted: npt.ArrayLike) -> float:
     """Fraction in [0, 1] of clips whose predicted class (N,) is the true one (N,)."""
-    true, said = _pair(labels, predicted)
-    return float((true == said).mean())
+    true, answers = _pair(labels, predicted)
+    return float((true == answers).mean())
 
 
 def topk(labels: npt.ArrayLike, probabilities: npt.ArrayLike, k: int = 5) -> float:
@@ -38,32 +41,50 @@ def topk(labels: npt.ArrayLike, probabilities: npt.ArrayLike, k: int = 5) -> flo
     return float((before.sum(1) < k).mean())
 
 
-def wilson(correct: int, total: int, level: float = 0.95) -> tuple[float, float]:
-    """Wilson score interval of a proportion: (low, high) in [0, 1], (nan, nan) of no trials.
+def wilson(correct: Any, total: Any, level: float = 0.95) -> tuple[Any, Any]:
+    """Wilson score interval of a proportion: (low, high) in [0, 1], NaN of no trials; of numbers or of arrays.
 
-    Trials are taken as independent. Clips of one person are not, so the true interval is rather wider.
+    Trials are taken as independent. Clips of one person are not, so the true interval is wider.
 
     >>> low, high = wilson(10, 20)
     >>> f"{low:.3f} {high:.3f}"
     '0.299 0.701'
     """
-    if not 0 <= correct <= total:
+    from statsmodels.stats.proportion import proportion_confint
+
+    hits, trials = np.asarray(correct), np.asarray(total)
+    if (hits < 0).any() or (hits > trials).any():
         raise MgkitError(f"{correct} of {total} is not a proportion.")
-    if total == 0:
-        return float("nan"), float("nan")
-    z = NormalDist().inv_cdf((1 + level) / 2)
-    share, spread = correct / total, z * z / total
-    centre = (share + spread / 2) / (1 + spread)
-    half = z * sqrt(share * (1 - share) / total + spread / (4 * total)) / (1 + spread)
-    return max(0.0, centre - half), min(1.0, centre + half)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        low, high = proportion_confint(hits.astype(float), trials.astype(float), 1 - level, method="wilson")
+    return (low, high) if trials.ndim else (float(low), float(high))
 
 
-def confusion_matrix(labels: npt.ArrayLike, predicted: npt.ArrayLike, classes: int) -> npt.NDArray[np.int64]:
+def confusion_matrix(labels: npt.ArrayLike, predicted: npt.ArrayLike, classes: int) -> Ints:
     """(K, K) counts of clips: row = true class, column = predicted class."""
-    true, said = _pair(labels, predicted)
-    if true.min() < 0 or said.min() < 0 or max(true.max(), said.max()) >= classes:
+    true, answers = _pair(labels, predicted)
+    if min(true.min(), answers.min()) < 0 or max(true.max(), answers.max()) >= classes:
         raise MgkitError(f"a label or a prediction is outside 0 to {classes - 1}.")
-    return np.bincount(true * classes + said, minlength=classes * classes).reshape(classes, classes)
+    return np.bincount(true * classes + answers, minlength=classes * classes).reshape(classes, classes)
+
+
+def class_recall(support: npt.ArrayLike, correct: npt.ArrayLike) -> Doubles:
+    """Recall of each class of (weighted) counts of clips, both (..., K); NaN without support."""
+    there = np.asarray(support, np.float64)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(there > 0, np.asarray(correct) / there, np.nan)
+
+
+def class_f1(support: npt.ArrayLike, predicted: npt.ArrayLike, correct: npt.ArrayLike) -> Doubles:
+    """F1 of each class of (weighted) counts of clips, all (..., K); 0 if never predicted, NaN without support."""
+    there = np.asarray(support, np.float64)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(there > 0, 2 * np.asarray(correct) / (there + np.asarray(predicted)), np.nan)
+
+
+def class_mean(values: npt.ArrayLike) -> Doubles:
+    """The mean of (..., K) over the classes that have clips: (...)."""
+    return np.nanmean(np.asarray(values), axis=-1)
 
 
 def per_class(
@@ -72,7 +93,7 @@ def per_class(
     classes: int,
     names: Sequence[str] | None = None,
 ) -> pd.DataFrame:
-    """One row a class in label order, absent classes included.
+    """One row per class in label order, absent classes included.
 
     Args:
         labels: (N,) true classes.
@@ -87,45 +108,41 @@ def per_class(
         never predicted), and `f1` (0 when the class is never predicted; NaN without support).
     """
     counts = confusion_matrix(labels, predicted, classes)
-    support, said, correct = counts.sum(1), counts.sum(0), np.diag(counts)
+    support, taken, correct = counts.sum(1), counts.sum(0), np.diag(counts)
     with np.errstate(invalid="ignore", divide="ignore"):
-        recall = correct / support
-        precision = np.where((said == 0) & (support > 0), 0.0, correct / said)
-        f1 = np.where(support == 0, np.nan, 2 * correct / (support + said))
-    bounds = {
-        name: np.array([wilson(int(hit), int(n)) for hit, n in zip(correct, total, strict=True)])
-        for name, total in (("recall", support), ("precision", said))
-    }
+        precision = np.where((taken == 0) & (support > 0), 0.0, correct / taken)
+    recall_low, recall_high = wilson(correct, support)
+    precision_low, precision_high = wilson(correct, taken)
     return pd.DataFrame(
         {
             "class": list(names) if names is not None else np.arange(classes),
             "support": support,
-            "predicted": said,
+            "predicted": taken,
             "correct": correct,
-            "recall": recall,
-            "recall_low": bounds["recall"][:, 0],
-            "recall_high": bounds["recall"][:, 1],
+            "recall": class_recall(support, correct),
+            "recall_low": recall_low,
+            "recall_high": recall_high,
             "precision": precision,
-            "precision_low": bounds["precision"][:, 0],
-            "precision_high": bounds["precision"][:, 1],
-            "f1": f1,
+            "precision_low": precision_low,
+            "precision_high": precision_high,
+            "f1": class_f1(support, taken, correct),
         }
     )
 
 
 def macro_f1(labels: npt.ArrayLike, predicted: npt.ArrayLike, classes: int) -> float:
     """Mean F1 in [0, 1] over the classes that have clips."""
-    return float(per_class(labels, predicted, classes)["f1"].mean())
+    counts = confusion_matrix(labels, predicted, classes)
+    return float(class_mean(class_f1(counts.sum(1), counts.sum(0), np.diag(counts))))
 
 
 def mean_class_accuracy(labels: npt.ArrayLike, predicted: npt.ArrayLike, classes: int) -> float:
     """Mean recall in [0, 1] over the classes that have clips (also called balanced or Mean-1 accuracy)."""
-    return float(per_class(labels, predicted, classes)["recall"].mean())
+    counts = confusion_matrix(labels, predicted, classes)
+    return float(class_mean(class_recall(counts.sum(1), np.diag(counts))))
 
 
-def group_scores(
-    probabilities: npt.ArrayLike, groups: Sequence[str]
-) -> tuple[tuple[str, ...], npt.NDArray[np.float64]]:
+def group_scores(probabilities: npt.ArrayLike, groups: Sequence[str]) -> tuple[tuple[str, ...], Doubles]:
     """Scores of coarse groups of classes: the sums of their classes' probabilities.
 
     Args:
@@ -153,8 +170,8 @@ def f1_mean(labels: npt.ArrayLike, probabilities: npt.ArrayLike, groups: Sequenc
 
     Macro- and micro-F1 of the actions, and macro- and micro-F1 of the bodies, the coarse groups of actions. An action
     is the most probable class, a body the group with the largest sum of probabilities (which need not be that of the
-    action). Of one answer a clip the micro-F1 is the accuracy. Macro means are over the classes, or groups, that have
-    clips.
+    action). With one answer per clip the micro-F1 is the accuracy. Macro means are over the classes, or groups, that
+    have clips.
 
     Args:
         labels: (N,) true actions.
@@ -171,18 +188,25 @@ def f1_mean(labels: npt.ArrayLike, probabilities: npt.ArrayLike, groups: Sequenc
     return float(np.mean([value for a, b, count in pairs for value in (macro_f1(a, b, count), top1(a, b))]))
 
 
-def majority_baseline(train_labels: npt.ArrayLike, test_labels: npt.ArrayLike) -> float:
-    """Top-1 of always answering the most frequent *training* class; the lower index wins a tie."""
-    train, test = np.asarray(train_labels), np.asarray(test_labels)
-    if not train.size or not test.size:
-        raise MgkitError("the majority baseline needs training and test clips.")
-    return float((test == np.bincount(train).argmax()).mean())
+def accuracies(labels: npt.ArrayLike, predicted: npt.ArrayLike, classes: int) -> dict[str, Any]:
+    """What every table shows of predictions (N,): `clips`, `top1` with its 95 % Wilson interval `top1_low`,
+    `top1_high`, `macro_f1` and `mean_class_accuracy`."""
+    true, answers = _pair(labels, predicted)
+    low, high = wilson(int((true == answers).sum()), len(true))
+    return {
+        "clips": len(true),
+        "top1": top1(true, answers),
+        "top1_low": low,
+        "top1_high": high,
+        "macro_f1": macro_f1(true, answers, classes),
+        "mean_class_accuracy": mean_class_accuracy(true, answers, classes),
+    }
 
 
 def evaluate(
     run: Run | Predictions, split: str = "test", *, train_labels: npt.ArrayLike | None = None
 ) -> pd.DataFrame:
-    """The table to report: one row an output (rgb, pose, fused) and one for always answering the majority class.
+    """The table to report: one row per output (rgb, pose, fused) and one for always answering the majority class.
 
     Args:
         run: a run, or predictions.
@@ -191,13 +215,16 @@ def evaluate(
             run was trained on; where neither is known there is no majority row.
 
     Returns:
-        Index `output`; columns `clips`, `top1`, `top1_low`, `top1_high` (95 % Wilson), `top5` (with more than five
-        classes; for the majority row the five most frequent classes), `macro_f1`, `mean_class_accuracy`, all in
-        [0, 1]. Means are over the classes that have clips in this split.
+        Index `output`; columns `clips`, `top1`, `top1_low`, `top1_high` and `top1_interval`, which names the
+        interval (95 %, Wilson: it takes clips as independent; for one over people see `mg.method_table`), `top5` (with
+        more than five classes; for the majority row the five most frequent classes), `macro_f1`,
+        `mean_class_accuracy`, all in [0, 1]. Means are over the classes that have clips in this split.
     """
     predictions = run.predictions(split) if isinstance(run, Run) else run
     labels, classes = predictions.labels, predictions.class_count
     scores = {name: predictions.scores(name) for name in predictions.outputs}
+
+    # The always-majority row: the shares of the training classes stand for the probabilities of each clip.
     counts = None
     if isinstance(run, Run):
         counts = run.class_counts(run.config.get("settings", {}).get("train_split") or "train")
@@ -210,27 +237,31 @@ def evaluate(
     if counts is not None and counts.sum():
         constant = (counts / counts.sum()).astype(np.float32)
         scores["majority"] = np.broadcast_to(constant, (len(labels), classes))
+
     rows = {}
     for name, array in scores.items():
-        said = array.argmax(1)
-        low, high = wilson(int((said == labels).sum()), len(labels))
-        row = {"clips": len(labels), "top1": top1(labels, said), "top1_low": low, "top1_high": high}
+        rows[name] = accuracies(labels, array.argmax(1), classes) | {"top1_interval": WILSON}
         if classes > 5:
-            row["top5"] = topk(labels, array, 5)
-        table = per_class(labels, said, classes)
-        row["macro_f1"], row["mean_class_accuracy"] = float(table["f1"].mean()), float(table["recall"].mean())
-        rows[name] = row
+            rows[name]["top5"] = topk(labels, array, 5)
+    columns = [
+        "clips",
+        "top1",
+        "top1_low",
+        "top1_high",
+        "top1_interval",
+        "top5",
+        "macro_f1",
+        "mean_class_accuracy",
+    ]
     table = pd.DataFrame.from_dict(rows, orient="index")
     table.index.name = "output"
-    return table.astype({"clips": int})
+    return table[[name for name in columns if name in table]]
 
 
-def _pair(
-    labels: npt.ArrayLike, predicted: npt.ArrayLike
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    true, said = np.asarray(labels), np.asarray(predicted)
-    if true.ndim != 1 or true.shape != said.shape or not len(true):
+def _pair(labels: npt.ArrayLike, predicted: npt.ArrayLike) -> tuple[Ints, Ints]:
+    true, answers = np.asarray(labels), np.asarray(predicted)
+    if true.ndim != 1 or true.shape != answers.shape or not len(true):
         raise MgkitError(
-            f"labels of shape {true.shape} and predictions of shape {said.shape} do not go together."
+            f"labels of shape {true.shape} and predictions of shape {answers.shape} do not go together."
         )
-    return true.astype(np.int64), said.astype(np.int64)
+    return true.astype(np.int64), answers.astype(np.int64)

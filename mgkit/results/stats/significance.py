@@ -1,8 +1,8 @@
-"""Is one better than the other? Paired comparisons of trainings that were repeated over seeds.
+"""Significance tests of one system against another, over clips, over people and over seeds.
 
 Two sources of chance are kept apart. Another seed gives another network: `seed_mean` and `seed_difference` treat the
 seeds as the sample (Student's t). Another set of people gives other test clips: `subject_interval` resamples subjects,
-since clips of one person are not independent.
+because clips of one person are not independent.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mgkit.errors import MgkitError
+from mgkit.results.stats.resampling import bootstrap, mean_of
 
 __all__ = [
     "Estimate",
@@ -29,7 +30,7 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Estimate:
-    """A mean with its interval; `p` is two-sided, for a true mean of 0 (NaN where it was not asked for)."""
+    """A mean with its interval; `p` is two-sided, for a true mean of 0 (NaN if unknown)."""
 
     mean: float
     low: float
@@ -39,14 +40,14 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Paired:
-    """What became of N clips between a baseline and another run: the 2x2 table, and McNemar's test of it.
+    """N clips by whether a baseline and another run are right on them: the 2x2 table, and McNemar's test of it.
 
     Attributes:
         right, wrong: clips that both runs have right, or both wrong.
         fixed: clips that the baseline has wrong and the other right.
         broken: clips that the baseline has right and the other wrong.
         p_exact: two-sided exact binomial p of fixed against broken (McNemar 1947); 1 where no clip changed.
-        p_mid: its mid-p, which errs less on the careful side (Fagerland et al. 2013, equation 6).
+        p_mid: its mid-p, which is less conservative (Fagerland et al. 2013, equation 6).
     """
 
     right: int
@@ -72,7 +73,7 @@ def paired(ours: npt.ArrayLike, theirs: npt.ArrayLike) -> Paired:
     a, b = np.asarray(ours, bool), np.asarray(theirs, bool)
     if a.ndim != 1 or a.shape != b.shape or not len(a):
         raise MgkitError(
-            f"paired outcomes of shapes {a.shape} and {b.shape}: give one a clip, of the same clips."
+            f"outcomes of shapes {a.shape} and {b.shape} are not paired: give one per clip, for the same clips."
         )
     fixed, broken = int((a & ~b).sum()), int((~a & b).sum())
     right, wrong = int((a & b).sum()), int((~a & ~b).sum())
@@ -95,17 +96,15 @@ def seed_mean(values: Sequence[float], level: float = 0.95) -> Estimate:
 
     x = np.asarray(values, np.float64)
     if x.ndim != 1 or not len(x) or not np.isfinite(x).all():
-        raise MgkitError(f"the mean over seeds needs one finite number a seed; got {values!r}.")
+        raise MgkitError(f"the mean over seeds needs one finite number per seed; got {values!r}.")
     mean = float(x.mean())
     if len(x) < 2:
         return Estimate(mean, float("nan"), float("nan"))
-    error = float(x.std(ddof=1)) / np.sqrt(len(x))
-    half = float(stats.t.ppf((1 + level) / 2, len(x) - 1)) * error
-    if error == 0:
-        p = 1.0 if mean == 0 else 0.0
-    else:
-        p = float(2 * stats.t.sf(abs(mean) / error, len(x) - 1))
-    return Estimate(mean, mean - half, mean + half, p)
+    if np.ptp(x) < 1e-12:  # no spread: t is infinite, or 0 / 0
+        return Estimate(mean, mean, mean, 1.0 if mean == 0 else 0.0)
+    found = stats.ttest_1samp(x, 0)
+    low, high = found.confidence_interval(level)
+    return Estimate(mean, float(low), float(high), float(found.pvalue))
 
 
 def seed_difference(ours: Sequence[float], theirs: Sequence[float], level: float = 0.95) -> Estimate:
@@ -113,7 +112,7 @@ def seed_difference(ours: Sequence[float], theirs: Sequence[float], level: float
     a, b = np.asarray(ours, np.float64), np.asarray(theirs, np.float64)
     if a.shape != b.shape:
         raise MgkitError(
-            f"paired over seeds, but there are {len(a)} and {len(b)} of them: use the same seeds."
+            f"there are {len(a)} and {len(b)} seeds, which cannot be paired: use the same seeds."
         )
     return seed_mean((a - b).tolist(), level)
 
@@ -127,7 +126,7 @@ def seeds_apart(ours: Sequence[float], theirs: Sequence[float]) -> float:
 
     a, b = np.asarray(ours, np.float64), np.asarray(theirs, np.float64)
     if a.ndim != 1 or b.ndim != 1 or not len(a) or not len(b) or not np.isfinite([*a, *b]).all():
-        raise MgkitError(f"seeds are compared by one finite number each; got {ours!r} and {theirs!r}.")
+        raise MgkitError(f"seeds are compared by one finite number per seed; got {ours!r} and {theirs!r}.")
     freedom = len(a) + len(b) - 2
     if freedom < 1:
         return float("nan")
@@ -142,7 +141,7 @@ def seeds_apart(ours: Sequence[float], theirs: Sequence[float]) -> float:
 def subject_interval(
     ours: npt.ArrayLike,
     theirs: npt.ArrayLike,
-    subjects: Sequence[str],
+    subjects: Sequence[str] | None,
     generator: np.random.Generator,
     *,
     draws: int = 2000,
@@ -150,12 +149,11 @@ def subject_interval(
 ) -> Estimate:
     """Mean difference per clip, with a percentile bootstrap over subjects.
 
-    With few subjects such intervals are somewhat too narrow: with 35 of them about 93 of 100 hold the truth, not 95.
-    One subject says nothing about others: interval and p are then NaN.
+    See `resampling` for what such an interval covers. With a single subject interval and p are NaN.
 
     Args:
         ours, theirs: (N,) score of each clip, for example the share of seeds that had it right.
-        subjects: (N,) who is seen in it; clips of one subject are drawn together.
+        subjects: (N,) the subject of each clip, drawn with all of its clips; None draws clips.
         generator: of the resampling.
         draws: bootstrap samples.
 
@@ -163,20 +161,11 @@ def subject_interval(
         mean, interval, and a two-sided bootstrap p (twice the smaller share of samples beyond 0, at least 1 / draws).
     """
     gain = np.asarray(ours, np.float64) - np.asarray(theirs, np.float64)
-    _, group = np.unique(np.asarray(subjects), return_inverse=True)
-    if gain.ndim != 1 or len(gain) != len(group) or not len(gain):
-        raise MgkitError(f"{len(gain)} clips but {len(group)} subjects: give one subject a clip.")
-    totals = np.stack([np.bincount(group, gain), np.bincount(group)], 1)
-    count = len(totals)
-    if count == 1:
+    values = bootstrap([mean_of(gain)], subjects, generator, draws)[0]
+    if np.isnan(values).any():
         return Estimate(float(gain.mean()), float("nan"), float("nan"))
-    # Subjects with the same sum and number of clips are interchangeable: how often each kind is drawn is multinomial.
-    # Where clips stand for subjects there are 20,000 of them, and three kinds.
-    kinds, alike = np.unique(totals, axis=0, return_counts=True)
-    drawn = generator.multinomial(count, alike / count, size=draws) @ kinds
-    means = drawn[:, 0] / drawn[:, 1]
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
-    p = min(1.0, 2 * max(1 / draws, min(float((means <= 0).mean()), float((means >= 0).mean()))))
+    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
+    p = min(1.0, 2 * max(1 / draws, min(float((values <= 0).mean()), float((values >= 0).mean()))))
     return Estimate(float(gain.mean()), float(low), float(high), p)
 
 
@@ -186,11 +175,11 @@ def holm(p_values: Sequence[float]) -> list[float]:
     >>> [round(p, 3) for p in holm([0.01, 0.04, 0.03])]
     [0.03, 0.06, 0.06]
     """
+    from statsmodels.stats.multitest import multipletests
+
     p = np.asarray(p_values, np.float64)
-    out = np.full(len(p), np.nan)
-    known = np.flatnonzero(~np.isnan(p))
-    highest = 0.0
-    for rank, i in enumerate(known[np.argsort(p[known], kind="stable")]):
-        highest = max(highest, min(1.0, (len(known) - rank) * float(p[i])))
-        out[i] = highest
-    return [float(value) for value in out]
+    known = ~np.isnan(p)
+    if known.any():
+        p = p.copy()
+        p[known] = multipletests(p[known], method="holm")[1]
+    return [float(value) for value in p]

@@ -1,7 +1,6 @@
 """Numbers behind what a person sees: maps of embeddings, ambiguous clips, confusions, prototype geometry, how well
 classes keep apart, whether probabilities can be believed, the clips to look at first, and likely label errors."""
 
-from mgkit.views.analysis.calibration import Calibration, calibration
 from mgkit.views.analysis.decisions import joint_importance, view_variation, views_disagree
 from mgkit.views.analysis.embedding import (
     EmbeddingMap,
@@ -34,14 +33,12 @@ from mgkit.views.analysis.prototypes import (
 )
 
 __all__ = [
-    "Calibration",
     "ConfidentJoint",
     "EmbeddingMap",
     "Neighbour",
     "Separability",
     "SimilarityConfusion",
     "ambiguous",
-    "calibration",
     "confident_joint",
     "confusions",
     "embedding_map",

@@ -20,9 +20,9 @@ import pandas as pd
 from mgkit.data.clips import Classes
 from mgkit.errors import MgkitError, some
 from mgkit.files import atomic
+from mgkit.results.compare.runs import aligned_runs
 from mgkit.results.run.folder import Floats, Ints, Predictions, Run
 from mgkit.results.stats.metrics import confusion_matrix
-from mgkit.views.analysis.outcomes import common_predictions
 
 NOTE = "distances between clusters mean little"
 # Below this many points UMAP's neighbourhoods are the whole set, and its start (eigenvectors) is not defined.
@@ -144,10 +144,11 @@ def joint_maps(
     split: str = "test",
     pathway: str | None = None,
     *,
+    common: bool = False,
     seed: int = 0,
     cache: bool = True,
 ) -> tuple[EmbeddingMap, EmbeddingMap]:
-    """Lay the clips that two runs have in common, and the prototypes of both, out on the same axes.
+    """Lay out the clips and the prototypes of two runs on the same axes.
 
     Two trainings turn their embedding spaces as they like, so the second is first turned onto the first by the
     rotation that brings the same clips closest (orthogonal Procrustes, Schoenemann, 1966); angles within a run, and
@@ -158,6 +159,7 @@ def joint_maps(
         after: another one over the same classes.
         split: the evaluated split.
         pathway: "rgb" or "pose"; by default the first that both have.
+        common: compare runs that were tested on different clips, on the clips that both have.
         seed: seed of the layout.
         cache: keep the map in `cache/` of the folder of `after`.
 
@@ -165,14 +167,14 @@ def joint_maps(
         The maps of `before` and of `after`; clips are in the same order in both.
 
     Raises:
-        MgkitError: the runs have no clip or pathway in common, are over different classes, or lack embeddings.
+        MgkitError: the runs are over different clips or classes, have no pathway in common, or lack embeddings.
     """
     if pathway is None:
-        common = [name for name in before.pathways if name in after.pathways]
-        if not common:
+        both = [name for name in before.pathways if name in after.pathways]
+        if not both:
             raise MgkitError(f"{before.root} and {after.root} have no pathway in common: nothing to map.")
-        pathway = common[0]
-    ours, theirs = common_predictions(before, after, split)
+        pathway = both[0]
+    (ours, theirs), _ = aligned_runs([before, after], split, common=common)
     first = _source(before, split, pathway, ours.clip_ids)
     second = _source(after, split, pathway, ours.clip_ids)
     wide = max(first.fitted.shape[1], second.fitted.shape[1])

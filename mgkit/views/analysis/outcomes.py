@@ -1,8 +1,5 @@
-"""Which clips stand behind each number of a confusion matrix, in which order to show its classes, and which clips two
-runs can be compared on.
-
-What became of each clip between two runs: right in both, fixed, broken, wrong in both.
-"""
+"""The clips behind each cell of a confusion matrix, the order of its classes, and the changes between two runs: clips
+right in both, fixed, broken, wrong in both."""
 
 from __future__ import annotations
 
@@ -12,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from mgkit.data.clips import Classes
-from mgkit.errors import MgkitError, some
-from mgkit.results.compare.runs import subjects_of
+from mgkit.errors import MgkitError
+from mgkit.results.compare.runs import aligned_runs, subjects_of
 from mgkit.results.run.folder import Predictions, Run
 from mgkit.results.stats.metrics import confusion_matrix
 from mgkit.results.stats.significance import Estimate, Paired, paired, subject_interval
@@ -130,53 +127,13 @@ def class_order(classes: Classes, counts: npt.ArrayLike, order: str) -> Ints:
     return np.arange(count)
 
 
-def run_names(run: Run, other: Run) -> tuple[str, str]:
-    """What two runs are called beside each other: by their paths where they bear the same name."""
-    return (run.name, other.name) if run.name != other.name else (str(run.root), str(other.root))
-
-
-def common_predictions(
-    run: Run, other: Run, split: str, *, same_output: bool = True
-) -> tuple[Predictions, Predictions]:
-    """Predictions of both runs on the clips that both have, in the order of the first.
-
-    Without `same_output` they need no output in common: one of RGB can be compared with one of pose.
-
-    Raises:
-        MgkitError: the runs are over different classes, have no clip or no output in common, or disagree on the true
-            class of a clip.
-    """
-    if run.classes.names != other.classes.names:
-        different = [name for name in run.classes.names if name not in other.classes.names]
-        raise MgkitError(
-            f"{run.root} and {other.root} are over different classes ({some(different) or 'another order'}): "
-            "only runs over the same classes can be compared."
-        )
-    ours, theirs = run.predictions(split), other.predictions(split)
-    there = set(theirs.clip_ids)
-    ids = [clip_id for clip_id in ours.clip_ids if clip_id in there]
-    if not ids or (same_output and not set(ours.outputs) & set(theirs.outputs)):
-        what = "no clip" if not ids else "no output (rgb, pose, fused)"
-        raise MgkitError(
-            f"{run.root} and {other.root} have {what} of split {split!r} in common: test both on the same data."
-        )
-    ours, theirs = ours.select(ids), theirs.select(ids)
-    wrong = np.flatnonzero(ours.labels != theirs.labels)
-    if len(wrong):
-        raise MgkitError(
-            f"{run.root} and {other.root} disagree on the true class of {some(ids[i] for i in wrong)}: "
-            "test both on the same data."
-        )
-    return ours, theirs
-
-
 FATES = ("right", "fixed", "broken", "wrong")
 BEST = "best"  # each run's best output, where those are not the same one
 
 
 @dataclass(frozen=True, eq=False)
 class Changes:
-    """From one run (the baseline) to another, on the N clips that both have.
+    """From one run (the baseline) to another, on the same N clips.
 
     Attributes:
         before, after: predictions of the two, in the same order of clips.
@@ -187,6 +144,7 @@ class Changes:
         test: the 2x2 table and McNemar's p.
         gain: of Top-1, with its 95 % interval, over `interval_over`: "subjects", or "clips" where not all are
             known or there is only one.
+        note: on clips that only one of the runs has and that were left out, else "".
     """
 
     before: Predictions
@@ -198,6 +156,7 @@ class Changes:
     test: Paired
     gain: Estimate
     interval_over: str
+    note: str = ""
 
     def order(self) -> npt.NDArray[np.int64]:
         """(k,) the classes in which a clip changed, from the greatest gain in clips to the greatest loss."""
@@ -208,8 +167,10 @@ class Changes:
     def words(self, names: tuple[str, str]) -> str:
         """The finding in sentences; `names` of the two runs."""
         t, p = self.test, self.test.p_mid
+        where = f", {self.note}" if self.note else ""
         if not t.fixed + t.broken:
-            return f"{names[1]} is right on exactly the clips that {names[0]} is right on: nothing was fixed or broken."
+            same = f"{names[1]} is right on exactly the clips that {names[0]} is right on: nothing was fixed or broken"
+            return f"{same}{where}."
         low, high = 100 * self.gain.low, 100 * self.gain.high
         shown = "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
         clear = low > 0 or high < 0  # not so of one clip, which has no interval
@@ -219,7 +180,7 @@ class Changes:
             else "The test and the interval disagree: do not rely on the difference."
         )  # fmt: skip
         return (
-            f"{names[1]} fixes {t.fixed} and breaks {t.broken} of {t.clips} clips of {names[0]}: "
+            f"{names[1]} fixes {t.fixed} and breaks {t.broken} of {t.clips} clips of {names[0]}{where}: "
             f"{100 * self.gain.mean:+.1f} points of Top-1 (95 % interval over {self.interval_over} {low:+.1f} to "
             f"{high:+.1f}; McNemar mid-p, {shown}). {verdict}"
         )
@@ -232,7 +193,13 @@ def outputs_to_compare(one: Run, other: Run, before: Predictions, after: Predict
 
 
 def changes(
-    one: Run, other: Run, split: str = "test", output: str | None = None, *, draws: int = 2000
+    one: Run,
+    other: Run,
+    split: str = "test",
+    output: str | None = None,
+    *,
+    common: bool = False,
+    draws: int = 2000,
 ) -> Changes:
     """What became of each clip from `one` to `other`.
 
@@ -241,12 +208,13 @@ def changes(
         other: the run it is compared with, over the same classes.
         split: an evaluated split of both.
         output: "rgb", "pose" or "fused" of both; by default the best of each.
+        common: compare runs that were tested on different clips, on the clips that both have.
         draws: bootstrap samples of the interval, always from the same seed.
 
     Raises:
-        MgkitError: an unknown output, no clip in common, other classes or other labels.
+        MgkitError: an unknown output, or runs over different clips, classes or labels.
     """
-    before, after = common_predictions(one, other, split, same_output=False)
+    (before, after), note = aligned_runs([one, other], split, common=common)
     if output in (None, BEST):
         outputs = before.best, after.best
     else:
@@ -266,6 +234,6 @@ def changes(
     count = before.class_count
     table = np.bincount(before.labels * 4 + fate, minlength=4 * count).reshape(count, 4)
     people = subjects_of(one, before.clip_ids) or subjects_of(other, before.clip_ids)
-    gain = subject_interval(now, was, people or before.clip_ids, np.random.default_rng(0), draws=draws)
+    gain = subject_interval(now, was, people, np.random.default_rng(0), draws=draws)
     over = "subjects" if people else "clips"
-    return Changes(before, after, outputs, fate, confidence, table, paired(now, was), gain, over)
+    return Changes(before, after, outputs, fate, confidence, table, paired(now, was), gain, over, note)

@@ -14,9 +14,10 @@ from matplotlib.ticker import MaxNLocator
 
 from mgkit.data.clips import Classes
 from mgkit.errors import MgkitError
+from mgkit.results.compare.runs import run_names
 from mgkit.results.run.folder import Run
 from mgkit.results.stats.metrics import per_class
-from mgkit.views.analysis.outcomes import changes, run_names
+from mgkit.views.analysis.outcomes import changes
 from mgkit.views.figures.style import (
     BAR_COLOURS,
     GREY,
@@ -185,15 +186,17 @@ def run_comparison(
     split: str = "test",
     *,
     output: str | None = None,
+    common: bool = False,
     venue: str = "cvpr",
     columns: int | None = None,
 ) -> PaperFigure:
     """Clips that `other` fixed (right of zero) and broke (left) of `one`, the baseline, a bar a class, by net gain.
 
     Args:
-        one, other: runs over the same classes; only clips that both have count.
+        one, other: runs over the same classes, tested on the same clips.
         split: an evaluated split of both.
         output: "rgb", "pose" or "fused" of both; by default the best of each.
+        common: compare runs that were tested on different clips, on the clips that both have.
         venue: a key of `style.VENUES`.
         columns: 1 or 2; by default 1.
 
@@ -202,7 +205,9 @@ def run_comparison(
         `both_wrong`; classes without a change are in the data and not in the drawing. The note says what McNemar's
         test and the interval of the gain say.
     """
-    found, names = changes(one, other, split, output), run_names(one, other)
+    found = changes(one, other, split, output, common=common)
+    first, second = run_names([one, other])
+    names = first, second
     order, classes = found.order(), one.classes.names
     data = pd.DataFrame(
         {

@@ -14,9 +14,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from mgkit.data.clips import Classes
+from mgkit.results.compare.runs import aligned_runs, run_names
 from mgkit.results.run.folder import Run
 from mgkit.results.stats.metrics import confusion_matrix
-from mgkit.views.analysis.outcomes import class_order, common_predictions, run_names
+from mgkit.views.analysis.outcomes import class_order
 from mgkit.views.figures.style import (
     GREY,
     LABEL,
@@ -50,6 +51,7 @@ def confusion(
     normalise: bool = True,
     order: str = "groups",
     other: Run | None = None,
+    common: bool = False,
     venue: str = "cvpr",
     columns: int | None = None,
 ) -> PaperFigure:
@@ -62,7 +64,8 @@ def confusion(
         normalise: percent of the clips of the true class, or else clips.
         order: "groups" keeps the groups of the classes together, "cluster" puts classes next to each other that are
             taken for each other (average linkage), "given" keeps the label order.
-        other: a run over the same classes: the figure shows the difference run - other on the clips that both have.
+        other: a run over the same classes: the figure shows the difference run - other.
+        common: compare runs that were tested on different clips, on the clips that both have.
         venue: a key of `style.VENUES`.
         columns: 1 or 2; by default 1 up to 12 classes.
 
@@ -73,9 +76,9 @@ def confusion(
     Raises:
         MgkitError: an unknown split, pathway, order or venue, or an `other` that cannot be compared.
     """
-    predictions, theirs = run.predictions(split), None
+    predictions, theirs, left_out = run.predictions(split), None, ""
     if other is not None:
-        predictions, theirs = common_predictions(run, other, split)
+        (predictions, theirs), left_out = aligned_runs([run, other], split, common=common)
     output = predictions.best if pathway is None else pathway
     classes, count = run.classes, len(run.classes)
     matrix = confusion_matrix(predictions.labels, predictions.predicted(output), count)
@@ -110,7 +113,8 @@ def confusion(
     note = f"{what} predictions on {len(predictions)} clips of {split}; n is the number of clips of the class"
     note += f"; colour grows with the power {POWER} of the share" if normalise else ""
     if other is not None:
-        ours, others = run_names(run, other)
+        ours, others = run_names([run, other])
+        note += f"; {left_out}" if left_out else ""
         note += f"; difference {ours} - {others}: blue = more in {ours}, orange = more in {others}"
     note += f"; {empty} grey rows have no clip" if empty else ""
     return PaperFigure(figure, data, note)

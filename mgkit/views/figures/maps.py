@@ -15,6 +15,7 @@ from matplotlib.colors import LinearSegmentedColormap, ListedColormap
 from matplotlib.lines import Line2D
 
 from mgkit.errors import MgkitError, some
+from mgkit.results.compare.runs import aligned_runs
 from mgkit.results.run.folder import Floats, Ints, Run
 from mgkit.views.analysis.embedding import (
     COLOURS,
@@ -28,7 +29,6 @@ from mgkit.views.analysis.embedding import (
     subjects_of,
     worst_class,
 )
-from mgkit.views.analysis.outcomes import common_predictions
 from mgkit.views.figures.style import (
     CLASS_COLOURS,
     FAINT,
@@ -333,6 +333,7 @@ def refinement_maps(
     highlight: str | None = None,
     chosen: Sequence[str] | None = None,
     labels: tuple[str, str] = ("before refinement", "after refinement"),
+    common: bool = False,
     seed: int = 0,
     venue: str = "cvpr",
     columns: int = 2,
@@ -344,12 +345,13 @@ def refinement_maps(
     Args:
         before: a run without refinement.
         after: the run with it, over the same classes.
-        split: the evaluated split; clips that only one run has are left out.
+        split: the evaluated split.
         pathway: "rgb" or "pose"; by default the first that both have.
         highlight: of more than 10 classes it and the five it is most confused with in `before` are coloured; by
             default the class with the most errors there.
         chosen: the classes coloured instead, at most 10.
-        labels: what the panels are called.
+        labels: titles of the panels.
+        common: compare runs that were tested on different clips, on the clips that both have.
         seed: seed of the map.
         venue: a key of `style.VENUES`.
         columns: 2 puts the panels side by side, 1 on top of each other.
@@ -360,8 +362,8 @@ def refinement_maps(
     Raises:
         MgkitError: the runs cannot be compared, have no embeddings of the split, or an unknown class.
     """
-    maps = joint_maps(before, after, split, pathway, seed=seed)
-    ours, theirs = common_predictions(before, after, split)
+    maps = joint_maps(before, after, split, pathway, common=common, seed=seed)
+    (ours, theirs), left_out = aligned_runs([before, after], split, common=common)
     names = before.classes.names
     if chosen is None:
         shown = maps[0].pathway
@@ -393,4 +395,5 @@ def refinement_maps(
         f"in {before.name} (Top-1 {accuracy[0]:.1f} %) and {after.name} ({accuracy[1]:.1f} %), after an orthogonal "
         f"rotation of one space onto the other; stars are class prototypes; {drawn.note}"
     )
+    note += f"; {left_out}" if left_out else ""
     return PaperFigure(figure, data, note)

@@ -14,8 +14,8 @@ import pandas as pd
 from matplotlib.ticker import PercentFormatter
 
 from mgkit.errors import MgkitError
-from mgkit.results.scores.calibration import Scored, calibration_table, expected_error, scores_of
-from mgkit.results.scores.scores import Scores
+from mgkit.results.scores import calibration
+from mgkit.results.scores.calibration import Scored, scores_of
 from mgkit.views.figures.style import (
     FAINT,
     GREY,
@@ -198,7 +198,11 @@ def reliability(
     if not 1 <= len(given) <= len(COLOURS):
         raise MgkitError(f"{len(given)} systems cannot be told apart: draw 1 to {len(COLOURS)} at once.")
     systems = {name: scores_of(one, split, output) for name, one in given.items()}
-    tables = {name: _table(scores, bins, adaptive) for name, scores in systems.items()}
+    found = {
+        name: calibration.reliability(scores, bins=bins, adaptive=adaptive)
+        for name, scores in systems.items()
+    }
+    tables = {name: one.bins for name, one in found.items()}
     width = width_of(venue, columns or 1)
     several = len(systems) > 1
     side = min(width, 3.3)
@@ -247,23 +251,11 @@ def reliability(
         figure.legend(handles, shown, loc="outside upper center", ncols=across)
     data = pd.concat([table.assign(system=name) for name, table in tables.items()], ignore_index=True)
     data = data[["system", *(column for column in data if column != "system")]]
-    return PaperFigure(figure, data, _note(systems, bins, adaptive))
-
-
-def _table(scores: Scores, bins: int, adaptive: bool) -> pd.DataFrame:
-    sure = scores.probabilities.max(1)
-    return calibration_table(sure, scores.predicted() == scores.truth(), bins, adaptive=adaptive)
-
-
-def _note(systems: Mapping[str, Scores], bins: int, adaptive: bool) -> str:
-    told = []
-    for name, scores in systems.items():
-        right = scores.predicted() == scores.truth()
-        error = expected_error(scores.probabilities.max(1), right, bins, adaptive=adaptive)
-        told.append(f"{f'{name} ' if name else ''}{error:.3f}")
+    errors = ", ".join(f"{f'{name} ' if name else ''}{one.error:.3f}" for name, one in found.items())
     kind = "about equally many clips" if adaptive else "equal width"
     clips = " and ".join(str(n) for n in sorted({len(scores) for scores in systems.values()}))
-    return (
-        f"Expected calibration error over {bins} bins of {kind}: {', '.join(told)}. {clips} clips; lines are 95 % "
+    note = (
+        f"Expected calibration error over {bins} bins of {kind}: {errors}. {clips} clips; lines are 95 % "
         "Wilson intervals; the dashed diagonal is perfect calibration."
     )
+    return PaperFigure(figure, data, note)

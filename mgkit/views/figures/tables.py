@@ -77,7 +77,8 @@ def _of_results(data: pd.DataFrame, kind: str) -> PaperTable:
         out.addpercent(f"Top-5{PERCENT}", data, "top5", best=able)
     out.addpercent(f"Macro-F1{PERCENT}", data, "macro_f1", best=able)
     out.addpercent(f"Mean class acc.{PERCENT}", data, "mean_class_accuracy", best=able)
-    note = "Top-1 with its 95 % interval; the best of a column is bold."
+    which = f" ({' or '.join(data['top1_interval'].unique())})" if "top1_interval" in data else ""
+    note = f"Top-1 with its 95 % interval{which}; the best of a column is bold."
     if kind == "run" and "gain" in data:
         out.addpercent("Gain (points)", data, "gain", "gain_low", "gain_high", "+")
         if "fixed" in data:
@@ -287,6 +288,8 @@ class Columns:
 
     def table(self, data: pd.DataFrame, note: str) -> PaperTable:
         rows = [list(cells) for cells in zip(*self.columns, strict=True)]
+        if left_out := data.attrs.get("note"):  # of runs that were tested on different clips
+            note += f" Numbers are {left_out}."
         return PaperTable(self.header, rows, frozenset(self.bold), frozenset(self.words), data, note)
 
     def _add(self, head: str, cells: list[str]) -> None:

@@ -11,11 +11,13 @@ import pytest
 
 from mgkit.data.clips import Classes
 from mgkit.errors import MgkitError
+from mgkit.results.compare.methods import method_table
 from mgkit.results.compare.runs import compare_runs, differing_settings
 from mgkit.results.run.folder import Run, load_run
 from mgkit.results.scores.scores import import_scores
 from mgkit.results.stats.metrics import evaluate
 from mgkit.results.stats.significance import holm, paired
+from mgkit.views import figures
 from tests.results.fake_run import fake_clips, fake_run
 
 
@@ -63,7 +65,7 @@ def test_mcnemar_by_hand(fixed: int, broken: int) -> None:
 
 def test_equal_runs_are_no_evidence_and_odd_shapes_are_refused() -> None:
     assert (paired([True], [True]).p_exact, paired([False], [False]).p_mid) == (1, 1)
-    with pytest.raises(MgkitError, match="of the same clips"):
+    with pytest.raises(MgkitError, match="for the same clips"):
         paired([True], [True, False])
 
 
@@ -126,9 +128,15 @@ def test_runs_that_cannot_be_compared_are_named(runs: list[Run], tmp_path: Path)
     ids = [f"c{i}" for i in range(4)]
     base = scores(tmp_path / "base", ids, [0, 1, 0, 1])
     for other, message in (
-        (scores(tmp_path / "clips", ["c0", "c1", "c2", "x9"], [0, 1, 0, 1]), "only one has c3, x9"),
+        (
+            scores(tmp_path / "clips", ["c0", "c1", "c2", "x9"], [0, 1, 0, 1]),
+            r"base lacks 1 of 5 \(x9\); .*clips lacks 1 of 5 \(c3\)\. .*=True to use the 3",
+        ),
         (scores(tmp_path / "labels", ids, [0, 1, 1, 1]), "true class of c2"),
-        (scores(tmp_path / "classes", ids, [0, 1, 0, 1], ("a", "z")), r"different classes \(b, z\)"),
+        (
+            scores(tmp_path / "classes", ids, [0, 1, 0, 1], ("a", "z")),
+            r"different classes \(only one has b, z\)",
+        ),
     ):
         with pytest.raises(MgkitError, match=message):
             compare_runs([base, other])
@@ -136,8 +144,25 @@ def test_runs_that_cannot_be_compared_are_named(runs: list[Run], tmp_path: Path)
         compare_runs([base])
     with pytest.raises(MgkitError, match="more than once"):
         compare_runs([base, base])
-    with pytest.raises(MgkitError, match="none of the runs"):
+    with pytest.raises(MgkitError, match="not one of the runs"):
         compare_runs(runs, baseline="elsewhere")
+
+
+def test_different_clips_are_compared_on_those_that_all_have(runs: list[Run], tmp_path: Path) -> None:
+    ids = [f"c{i}" for i in range(5)]
+    one = scores(tmp_path / "one", ids, [0, 1, 0, 1, 1])
+    two = scores(tmp_path / "two", ["x", *ids[:4]], [1, 0, 1, 0, 1])
+    table = compare_runs([one, two], common=True)
+    assert table["clips"].tolist() == [4, 4]
+    assert table["left_out"].tolist() == ["1", "1"]
+    assert table.attrs["note"].startswith("on the 4 clips that all have (left out: 1 of")
+    methods = method_table([one, two], common=True, draws=20)
+    assert methods["clips"].tolist() == [4, 4]
+    assert "Numbers are on the 4 clips that all have" in figures.table(methods).note
+    assert "Numbers are on the 4 clips that all have" in figures.table(table).note
+    same = compare_runs(runs, common=True)
+    assert "left_out" not in same
+    assert same.attrs["note"] == ""
 
 
 def test_without_subjects_the_interval_says_so(tmp_path: Path) -> None:
@@ -150,5 +175,5 @@ def test_without_subjects_the_interval_says_so(tmp_path: Path) -> None:
 
 def test_one_run_or_a_path_is_no_list(runs: list[Run]) -> None:
     for one in (runs[0], runs[0].root, str(runs[0].root)):
-        with pytest.raises(MgkitError, match=r"compare_runs takes a list"):
+        with pytest.raises(MgkitError, match="runs must be a list"):
             compare_runs(one)  # type: ignore[arg-type]

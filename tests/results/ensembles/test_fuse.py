@@ -127,24 +127,32 @@ def elsewhere(members: list[Scores]) -> list[Scores]:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lacking, r"s1 \(10 clips\) lacks c3, c7, against s0 \(12\)"),
-        (more, r"s1 \(13 clips\) also has new, against s0"),
+        (lacking, r"different clips: s1 lacks 2 of 12 \(c3, c7\)\. .*common=True to use the 10"),
+        (more, r"different clips: s0 lacks 1 of 13 \(new\)\."),
         (mislabelled, r"s0 and s1 disagree on the true class of c\d+ \(\d and \d\)"),
         (reclassed, "s0 and s1 have different classes .*in another order, class 1 is 'b' and 'c'"),
         (renamed, r"s0 and s1 have different classes \(only one has c, d\)"),
         (wider, "s0 is over 3 classes, s1 over 4"),
         (elsewhere, "scores of s1 are of the split 'val', not of 'test'"),
         (lambda m: [], "no members"),
-        (lambda m: m[0], "a single one"),
+        (lambda m: m[0], "must be a list"),
         (lambda m: [m[0], m[0]], r"s0 \(1\), s0 \(2\) are the same member"),
-        (lambda m: [m[0], 3], "a member is a int"),
-        (lambda m: {"ensemble": m[0], "b": m[1]}, "called 'ensemble'"),
+        (lambda m: {"ensemble": m[0], "b": m[1]}, "named 'ensemble'"),
         (lambda m: ["nowhere"], "no run folder nowhere"),
     ],
 )
 def test_members_that_do_not_fit_are_named(change: Callable[[Any], Any], message: str) -> None:
     with pytest.raises(MgkitError, match=message):
         ensemble(change([system(0), system(1)]))
+
+
+def test_members_over_different_clips_are_fused_on_those_that_all_have() -> None:
+    members = more(lacking([system(0), system(1)]))
+    found = ensemble(members, common=True)
+    assert len(found.scores) == 10
+    assert found.members.note == "on the 10 clips that all have (left out: 2 of s0, 1 of s1)"
+    assert found.members.note in repr(found)
+    assert found.table().attrs["note"] == found.members.note
 
 
 def test_the_same_member_by_two_ways(runs: list[Run], tmp_path: Path) -> None:
@@ -289,5 +297,5 @@ def test_subjects_are_looked_up_or_given(runs: list[Run]) -> None:
     given = gather([system(0)], "test", subjects={f"c{i}": f"p{i % 2}" for i in range(12)})
     assert given.subjects is not None
     assert set(given.subjects) == {"p0", "p1"}
-    with pytest.raises(MgkitError, match="subjects given lack"):
+    with pytest.raises(MgkitError, match="subjects lacks"):
         gather([system(0)], "test", subjects={"c0": "p"})

@@ -33,7 +33,7 @@ def test_few_or_equal_seeds_are_no_evidence() -> None:
     assert seed_difference([0.5, 0.6], [0.5, 0.6]).p == 1.0
     assert seed_mean([0.1, 0.1]).p == 0.0
     for wrong in ([], [0.1, float("nan")]):
-        with pytest.raises(MgkitError, match="one finite number a seed"):
+        with pytest.raises(MgkitError, match="one finite number per seed"):
             seed_mean(wrong)
 
 

@@ -9,9 +9,10 @@ import pytest
 
 from mgkit.data.clips import Classes
 from mgkit.errors import MgkitError
+from mgkit.results.compare.runs import run_names
 from mgkit.results.run.folder import Predictions, Run
 from mgkit.results.scores.scores import import_scores
-from mgkit.views.analysis.outcomes import KINDS, ORDERS, Outcomes, class_order, common_predictions, run_names
+from mgkit.views.analysis.outcomes import KINDS, ORDERS, Outcomes, changes, class_order
 
 
 @pytest.mark.parametrize("classes, clips", [(2, 1), (5, 40), (32, 3000)])
@@ -67,7 +68,7 @@ def test_orders_are_permutations_and_put_alike_classes_together() -> None:
         class_order(classes, counts, "size")
 
 
-def test_two_runs_are_compared_on_the_clips_both_have(tmp_path: Path) -> None:
+def test_two_runs_are_compared_on_the_same_clips(tmp_path: Path) -> None:
     classes = Classes(("a", "b"))
 
     def make(name: str, ids: list[str], labels: list[int], known: Classes = classes) -> Run:
@@ -78,24 +79,29 @@ def test_two_runs_are_compared_on_the_clips_both_have(tmp_path: Path) -> None:
 
     one = make("one", ["x", "y", "z"], [0, 1, 0])
     two = make("two", ["z", "w", "y"], [0, 1, 1])
-    ours, theirs = common_predictions(one, two, "test")
-    assert ours.clip_ids == theirs.clip_ids == ["y", "z"]
-    assert ours.labels.tolist() == theirs.labels.tolist() == [1, 0]
-    assert run_names(one, two) == ("one", "two")
-    with pytest.raises(MgkitError, match="disagree on the true class of y"):
-        common_predictions(one, make("wrong", ["y"], [0]), "test")
-    with pytest.raises(MgkitError, match="no clip of split 'test' in common"):
-        common_predictions(one, make("apart", ["v"], [0]), "test")
-    with pytest.raises(MgkitError, match=r"different classes \(b\)"):
-        common_predictions(one, make("other", ["y"], [1], known=Classes(("a", "c"))), "test")
-    with pytest.raises(MgkitError, match=r"different classes \(another order\)"):
-        common_predictions(one, make("turned", ["y"], [1], known=Classes(("b", "a"))), "test")
+    with pytest.raises(MgkitError, match=r"one lacks 1 of 4 \(w\); .*two lacks 1 of 4 \(x\)\. .*common=True"):
+        changes(one, two)
+    found = changes(one, two, common=True)
+    assert found.before.clip_ids == found.after.clip_ids == ["y", "z"]
+    assert found.before.labels.tolist() == found.after.labels.tolist() == [1, 0]
+    assert "on the 2 clips that all have (left out: 1 of" in found.words(("one", "two"))
+    for other, message in (
+        (make("wrong", ["y"], [0]), r"disagree on the true class of y \(1 and 0\)"),
+        (make("apart", ["v"], [0]), "have no clip in common"),
+        (make("other", ["y"], [1], known=Classes(("a", "c"))), r"different classes \(only one has b, c\)"),
+        (
+            make("turned", ["y"], [1], known=Classes(("b", "a"))),
+            "the same in another order, class 0 is 'a' and 'b'",
+        ),
+    ):
+        with pytest.raises(MgkitError, match=message):
+            changes(one, other, common=True)
 
 
 def test_runs_of_one_name_are_told_apart(tmp_path: Path) -> None:
     one, two = (
         import_scores(
-            tmp_path / where,
+            tmp_path / where / "run",
             clip_ids=["x"],
             labels=[0],
             probabilities=np.float32([[1, 0]]),
@@ -104,4 +110,4 @@ def test_runs_of_one_name_are_told_apart(tmp_path: Path) -> None:
         )
         for where in "ab"
     )
-    assert run_names(one, two) == (str(one.root), str(two.root))
+    assert run_names([one, two]) == ["a/run", "b/run"]

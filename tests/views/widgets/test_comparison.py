@@ -90,8 +90,10 @@ def test_equal_runs_and_runs_without_a_common_clip(tmp_path: Path) -> None:
         classes=one.classes,
         name="elsewhere",
     )
-    with pytest.raises(MgkitError, match="no clip of split 'test' in common"):
+    with pytest.raises(MgkitError, match="were tested on different clips"):
         RunComparison(one, elsewhere)
+    with pytest.raises(MgkitError, match="no clip in common"):
+        RunComparison(one, elsewhere, common=True)
 
 
 def test_the_figure_is_the_same_twice_and_has_its_data(run: Run, other: Run, tmp_path: Path) -> None:

@@ -9,8 +9,9 @@ import numpy.typing as npt
 import traitlets
 
 from mgkit.errors import MgkitError
+from mgkit.results.compare.runs import run_names
 from mgkit.results.run.folder import Run
-from mgkit.views.analysis.outcomes import BEST, FATES, Changes, changes, outputs_to_compare, run_names
+from mgkit.views.analysis.outcomes import BEST, FATES, Changes, changes, outputs_to_compare
 from mgkit.views.figures.classes import run_comparison
 from mgkit.views.figures.style import OUTPUT_NAMES, PaperFigure
 from mgkit.views.widgets.confusion.confusion import ConfusionMatrix
@@ -29,13 +30,14 @@ class RunComparison(RunWidget):
 
     Args:
         one: the baseline.
-        other: the run compared with it, over the same classes; only clips that both have count.
+        other: the run compared with it, over the same classes, tested on the same clips.
         split: an evaluated split of both.
         output: "rgb", "pose" or "fused" of both; by default the best of each ("best" where they differ).
+        common: compare runs that were tested on different clips, on the clips that both have.
         selection: shared with other views; by default one of its own.
 
     Raises:
-        MgkitError: an unknown split or output, runs over other classes or labels, or without a clip in common.
+        MgkitError: an unknown split or output, runs over different clips, classes or labels.
 
     `output` is a trait: set it to change what is shown.
     """
@@ -57,13 +59,15 @@ class RunComparison(RunWidget):
         split: str = "test",
         *,
         output: str | None = None,
+        common: bool = False,
         selection: Selection | None = None,
     ) -> None:
-        default = changes(one, other, split, output)
+        default = changes(one, other, split, output, common=common)
         outputs = outputs_to_compare(one, other, default.before, default.after)
         shown = output or (BEST if BEST in outputs else default.outputs[0])
-        self.one, self.other, self._cached = one, other, {shown: default}
-        self._run_names = run_names(one, other)
+        self.one, self.other, self._common, self._cached = one, other, common, {shown: default}
+        first, second = run_names([one, other])
+        self._run_names = first, second
         super().__init__(
             other,
             default.after,
@@ -80,7 +84,9 @@ class RunComparison(RunWidget):
     def changes(self) -> Changes:
         """What is shown, as arrays."""
         if self.output not in self._cached:
-            self._cached[self.output] = changes(self.one, self.other, self.split, self.output)
+            self._cached[self.output] = changes(
+                self.one, self.other, self.split, self.output, common=self._common
+            )
         return self._cached[self.output]
 
     def select(self, fate: str, name: str | None = None, *, add: bool = False) -> Selection:
@@ -108,12 +114,20 @@ class RunComparison(RunWidget):
                 f"{self.names[0]} and {self.names[1]} are compared by different outputs: choose an output that both "
                 f"have ({', '.join(self.outputs[1:]) or 'there is none'}) for a difference of confusion."
             )
-        return ConfusionMatrix(self.other, self.split, self.output, other=self.one, selection=self.selection)
+        return ConfusionMatrix(
+            self.other, self.split, self.output, other=self.one, common=self._common, selection=self.selection
+        )
 
     def to_figure(self, *, venue: str = "cvpr", columns: int | None = None) -> PaperFigure:
         """`mg.figures.run_comparison` of what is shown."""
         return run_comparison(
-            self.one, self.other, self.split, output=self.output, venue=venue, columns=columns
+            self.one,
+            self.other,
+            self.split,
+            output=self.output,
+            common=self._common,
+            venue=venue,
+            columns=columns,
         )
 
     @traitlets.validate("output")

@@ -26,7 +26,7 @@ class Matrix {
         const { model } = this, { groups } = model.get("classes"), names = model.get("names");
         const keep = name => value => { model.set(name, value); model.save_changes(); };
         const title = element("span", { className: "mgk-title", textContent: this.compares ? `${names[0]} − ${names[1]}` : names[0] },
-            element("small", { textContent: model.get("split") }));
+            element("small", { textContent: [model.get("split"), model.get("note")].filter(Boolean).join(", ") }));
         const outputs = model.get("outputs").map(key => [key, OUTPUT_NAMES[key]]);
         this.outputs = choice("output", outputs, keep("output"));
         this.scale = choice("scale", [["share", "%"], ["clips", "clips"]], key => keep("normalise")(key === "share"));

@@ -9,9 +9,10 @@ import numpy.typing as npt
 import traitlets
 
 from mgkit.errors import MgkitError
+from mgkit.results.compare.runs import aligned_runs, run_names
 from mgkit.results.run.folder import Predictions, Run
 from mgkit.views.analysis.errors import confusions
-from mgkit.views.analysis.outcomes import ORDERS, Outcomes, class_order, common_predictions, run_names
+from mgkit.views.analysis.outcomes import ORDERS, Outcomes, class_order
 from mgkit.views.figures.confusion import POWER, confusion
 from mgkit.views.figures.style import OUTPUT_NAMES, PaperFigure
 from mgkit.views.widgets.shared.base import RunWidget, class_index, one_of, source
@@ -28,14 +29,15 @@ class ConfusionMatrix(RunWidget):
     A cell selects its clips, a row label the clips of a class, a column label all that was taken for it; with Shift
     they come on top of what is selected. Arrow keys and Enter do the same. The cell of the clip in focus is marked.
 
-    With `other`, colours show the difference run - other on the clips that both have, and a click selects the clips of
+    With `other`, colours show the difference run - other, and a click selects the clips of
     the cell, row or column on which the two runs differ.
 
     Args:
         run: a run.
         split: an evaluated split.
         output: "rgb", "pose" or "fused"; by default fused, or the only one.
-        other: a run to compare with, over the same classes.
+        other: a run to compare with, over the same classes, tested on the same clips.
+        common: compare runs that were tested on different clips, on the clips that both have.
         selection: shared with other views; by default one of its own.
         normalise: percent of the clips of the true class, or else clips.
         order: "groups", "cluster" or "given", as in `mg.figures.confusion`.
@@ -51,6 +53,7 @@ class ConfusionMatrix(RunWidget):
     names: traitlets.List[Any] = traitlets.List().tag(
         sync=True
     )  # of the run, and of the other if there is one
+    note = traitlets.Unicode().tag(sync=True)  # on clips that were left out, or ""
     outputs: traitlets.List[Any] = traitlets.List().tag(sync=True)
     output = traitlets.Unicode().tag(sync=True)
     order = traitlets.Enum(ORDERS, "groups").tag(sync=True)
@@ -65,18 +68,21 @@ class ConfusionMatrix(RunWidget):
         split: str = "test",
         output: str | None = None,
         other: Run | None = None,
+        common: bool = False,
         selection: Selection | None = None,
         *,
         normalise: bool = True,
         order: str = "groups",
     ) -> None:
-        predictions, theirs = run.predictions(split), None
+        predictions, theirs, note = run.predictions(split), None, ""
         outputs = predictions.outputs
         if other is not None:
-            predictions, theirs = common_predictions(run, other, split)
+            (predictions, theirs), note = aligned_runs([run, other], split, common=common)
             outputs = [name for name in predictions.outputs if name in theirs.outputs]
+            if not outputs:
+                raise MgkitError(f"{run.root} and {other.root} have no output (rgb, pose, fused) in common.")
         default = predictions.best if predictions.best in outputs else outputs[0]
-        self.other, self._theirs = other, theirs
+        self.other, self._theirs, self._common = other, theirs, common
         self._outcomes = {name: _outcomes(predictions, name) for name in outputs}
         self._their_outcomes = {name: _outcomes(theirs, name) for name in outputs} if theirs else {}
         super().__init__(
@@ -85,7 +91,8 @@ class ConfusionMatrix(RunWidget):
             split,
             selection,
             classes={"names": list(run.classes.names), "groups": _groups(run)},
-            names=[run.name] if other is None else list(run_names(run, other)),
+            names=[run.name] if other is None else run_names([run, other]),
+            note=note,
             outputs=outputs,
             output=one_of(output or default, outputs, "output"),
             order=one_of(order, ORDERS, "order"),
@@ -122,6 +129,7 @@ class ConfusionMatrix(RunWidget):
             normalise=self.normalise,
             order=self.order,
             other=self.other,
+            common=self._common,
             venue=venue,
             columns=columns,
         )
