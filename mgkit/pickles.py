@@ -1,39 +1,47 @@
-"""Run a pickle as data: whatever classes and functions it names, none is imported or called.
+"""Pickles read as data: no class or function that a file names is imported or called.
 
-A pickle is a program for a small machine. The machine here is our own: it knows a handful of names, those that tensors
-and ordered dictionaries are made of, and treats them as data too; every other name becomes an inert `Foreign` that
-swallows whatever the program does to it. A file can therefore be wrong, but it cannot act.
+A pickle is a program. Python's own unpickler runs it here, with everything taken out that could act: it knows only
+the operations listed below, a name in the file becomes an inert `Foreign`, and a call makes something only where its
+name is one of a few (tensors, numpy arrays, ordered dictionaries). Those are made by functions of this file, which
+check every size against the bytes there are. A file can be wrong, but it cannot act.
 
-Pickles of plain containers and numpy arrays: read without running anything, written so that any numpy reads them.
-
-Tensors in a plain pickle, as arrays: what torch would call to make them is not called, and torch is not needed.
-
-A tensor that is pickled on its own (not by `torch.save`) is `torch._utils._rebuild_tensor_v2` of a storage, and the
-storage is the bytes that `torch.save` once wrote for it: five pickles (magic number, protocol, system, the storage's
-description, its key), the number of elements, and the elements. `torch.storage._load_from_bytes`, which would read
-them, runs whatever those pickles hold. Here they are read with nothing admitted but the description of a storage.
+`torch.load(pickle_module=...)` would take such an unpickler too, but trusts the file in what is not the unpickler's:
+a tensor of the older format whose storage is missing comes back as whatever was in memory, sizes are allocated as
+claimed, and an archive that holds TorchScript is run.
 """
 
 from __future__ import annotations
 
+import functools
 import io
 import math
 import pickle
-import pickletools
+import re
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
-import torch
 
 from mgkit.errors import MgkitError
 from mgkit.files import atomic
 
-__all__ = ["Damaged", "Foreign", "Machine", "Source", "StorageRef", "TensorRef", "plain_name"]
+if TYPE_CHECKING:
+    from torch import Tensor
+
+__all__ = [
+    "Damaged",
+    "Foreign",
+    "NotTorch",
+    "TensorRef",
+    "load_pickle",
+    "plain_name",
+    "unpickle",
+    "unpickle_stream",
+    "write_pickle",
+]
 
 
 def plain_name(name: object) -> str:
@@ -42,7 +50,11 @@ def plain_name(name: object) -> str:
 
 
 class Damaged(Exception):
-    """The pickle is not one of torch.save's; the message says where."""
+    """The bytes are not what they claim to be; the message says in what."""
+
+
+class Refused(Exception):
+    """A pickle asks for what is not admitted."""
 
 
 @dataclass(frozen=True)
@@ -51,316 +63,401 @@ class Foreign:
 
     name: str
 
-    @staticmethod
-    def named(name: str) -> Foreign:
-        """With a name fit for a message."""
-        return Foreign(plain_name(name))
-
 
 @dataclass(frozen=True)
 class StorageRef:
-    """Elements of one storage in the file; `start` is where a (very old) file's view of it begins."""
+    """One storage of a file: its key, torch's name of its type ("Float"), and the first element of a view of it."""
 
     key: str
-    dtype: torch.dtype
+    kind: str
     start: int
+
+    @property
+    def dtype(self) -> Any:
+        """The torch.dtype of its elements."""
+        import torch
+
+        return getattr(torch, _DTYPES[self.kind])
 
 
 @dataclass(frozen=True)
 class TensorRef:
-    """A tensor as the file describes it, in elements of its storage; nothing is checked against the bytes yet."""
+    """A tensor as a file describes it, in elements of its storage; nothing is checked against the bytes yet."""
 
     storage: StorageRef
     offset: int
     size: tuple[int, ...]
     stride: tuple[int, ...]
 
+    def of(self, data: bytearray) -> Tensor:
+        """The tensor, a view of the bytes of its storage.
 
+        Raises:
+            Damaged: it would reach beyond them, or has more elements than they have.
+        """
+        import torch
+
+        dtype, start = self.storage.dtype, self.storage.start + self.offset
+        elements = len(data) // dtype.itemsize
+        count = math.prod(self.size)
+        last = start + sum((n - 1) * step for n, step in zip(self.size, self.stride, strict=True))
+        if count and (last >= elements or count > elements):
+            raise Damaged("a tensor is larger than its storage")
+        if not count:
+            return torch.empty(self.size, dtype=dtype)
+        whole = torch.frombuffer(data, dtype=dtype, count=elements)
+        return whole.as_strided(self.size, self.stride, start)
+
+
+# torch.FloatStorage and its like; storages of newer types are not described in this way.
 _DTYPES = {
-    "Double": torch.float64,
-    "Float": torch.float32,
-    "Half": torch.float16,
-    "BFloat16": torch.bfloat16,
-    "Long": torch.int64,
-    "Int": torch.int32,
-    "Short": torch.int16,
-    "Char": torch.int8,
-    "Byte": torch.uint8,
-    "Bool": torch.bool,
-    "ComplexDouble": torch.complex128,
-    "ComplexFloat": torch.complex64,
-}
-_STORAGES = {
-    f"{module}.{name}Storage": dtype for name, dtype in _DTYPES.items() for module in ("torch", "torch.cuda")
-}
+    "Double": "float64", "Float": "float32", "Half": "float16", "BFloat16": "bfloat16",
+    "Long": "int64", "Int": "int32", "Short": "int16", "Char": "int8", "Byte": "uint8", "Bool": "bool",
+    "ComplexDouble": "complex128", "ComplexFloat": "complex64",
+}  # fmt: skip
+_STORAGES = {f"{module}.{kind}Storage": kind for kind in _DTYPES for module in ("torch", "torch.cuda")}
 
 
-# The machine
+# The unpickler
 
-# What a dictionary key may be: hashing a tuple of tuples of tuples can end the process.
-_KEYS = (str, int, float, bytes, type(None))
+# Python's, not the one in C: what it may be asked for again it keeps in a dictionary, where the other makes room for
+# 2**31 objects if a damaged byte says so. `Any`: it has no types.
+_PythonUnpickler: Any = pickle._Unpickler
 
-
-@dataclass
-class Source:
-    """Bytes with the three methods that pickletools reads through."""
-
-    data: bytes
-    at: int = 0
-
-    def read(self, count: int) -> bytes:
-        taken = self.data[self.at : self.at + count]
-        self.at += len(taken)
-        return taken
-
-    def readline(self) -> bytes:
-        end = self.data.find(b"\n", self.at) + 1
-        return self.read((end or len(self.data)) - self.at)
-
-    def tell(self) -> int:
-        return self.at
+# What may be hashed, alone or in a tuple: hashing a tuple of tuples of tuples can end the process.
+_KEYS = (str, int, float, bytes, type(None), np.number, np.bool_)
 
 
-@dataclass
-class Machine:
-    """Run one pickle as data. pickletools splits it into operations and their literal arguments, and runs nothing.
+class _Unpickler(_PythonUnpickler):
+    """Run one pickle as data: tensors become references, and what else it asks for becomes Foreign.
 
-    The result holds only None, numbers, strings, bytes, lists, tuples, dictionaries, references and Foreign. It may
-    be deep, or hold one list many times: it is not to be compared, hashed or printed whole.
+    The result holds only None, numbers, strings, bytes, lists, tuples, dictionaries, references and Foreign. It
+    may be deep, or hold one list many times: it is not to be compared, hashed or printed whole.
     """
 
-    source: Any
-    storages: dict[str, StorageRef] = field(default_factory=dict)
-    stack: list[Any] = field(default_factory=list)
-    marks: list[list[Any]] = field(default_factory=list)
-    memo: dict[int, Any] = field(default_factory=dict)
+    def __init__(self, stream: Any) -> None:
+        super().__init__(stream, encoding="latin1")  # what Python 2 pickled of an array survives as text
+        self.storages: dict[str, StorageRef] = {}
 
-    def run(self) -> Any:
-        try:
-            for operation, argument, _ in pickletools.genops(self.source):
-                if operation.name == "STOP":
-                    return self.stack.pop()
-                self._step(operation.name, argument)
-        except (ValueError, IndexError, KeyError, TypeError, OverflowError, struct.error) as error:
-            raise Damaged(f"{type(error).__name__}: {str(error)[:200]}") from None
-        raise Damaged("its pickle has no end")
+    # What a subclass decides otherwise
 
-    def _step(self, name: str, argument: Any) -> None:
-        stack = self.stack
-        match name:
-            case "BINPUT" | "LONG_BINPUT" | "PUT":
-                self.memo[argument] = stack[-1]
-            case "MEMOIZE":
-                self.memo[len(self.memo)] = stack[-1]
-            case "BINGET" | "LONG_BINGET" | "GET":
-                stack.append(self.memo[argument])
-            case "MARK":
-                self.marks.append(stack)
-                self.stack = []
-            case "NONE":
-                stack.append(None)
-            case "NEWTRUE" | "NEWFALSE":
-                stack.append(name == "NEWTRUE")
-            case "EMPTY_TUPLE":
-                stack.append(())
-            case "TUPLE1" | "TUPLE2" | "TUPLE3":
-                last = tuple(stack[-int(name[-1]) :])
-                if len(last) < int(name[-1]):
-                    raise IndexError("a tuple of nothing")
-                stack[-len(last) :] = [last]
-            case "TUPLE":
-                self._to_outer(tuple)
-            case "EMPTY_LIST":
-                stack.append([])
-            case "LIST":
-                self._to_outer(list)
-            case "EMPTY_DICT":
-                stack.append({})
-            case "DICT":
-                self._to_outer(lambda items: _set_items({}, items))
-            case "SETITEM":
-                value, key = stack.pop(), stack.pop()
-                _set_items(stack[-1], [key, value])
-            case "SETITEMS":
-                items = self._pop_mark()
-                _set_items(self.stack[-1], items)
-            case "APPEND" | "APPENDS":
-                items = [stack.pop()] if name == "APPEND" else self._pop_mark()
-                if isinstance(self.stack[-1], list):
-                    self.stack[-1].extend(items)
-            case "GLOBAL":
-                stack.append(Foreign.named(argument.replace(" ", ".", 1)))
-            case "STACK_GLOBAL":
-                attribute, module = stack.pop(), stack.pop()
-                names = (
-                    (module, attribute) if isinstance(module, str) and isinstance(attribute, str) else ("?",)
-                )
-                stack.append(Foreign.named(".".join(names)))
-            case "REDUCE" | "NEWOBJ":
-                arguments, made_by = stack.pop(), stack.pop()
-                stack.append(_call(made_by, arguments))
-            case "BINPERSID":
-                stack.append(self._persistent(stack.pop()))
-            case "BUILD":
-                stack.pop()  # the state of an object that we have not made, or the attributes of an OrderedDict
-            case "POP":
-                stack.pop()
-            case "POP_MARK":
-                self._pop_mark()
-            case "DUP":
-                stack.append(stack[-1])
-            case "EMPTY_SET":
-                stack.append(Foreign("builtins.set"))
-            case "ADDITEMS":
-                self._pop_mark()
-            case "FROZENSET":
-                self._to_outer(lambda items: Foreign("builtins.frozenset"))
-            case "NEWOBJ_EX":
-                stack[-3:] = [_call(stack[-3], None)]
-            case "INST":
-                self._to_outer(lambda items: Foreign.named(argument.replace(" ", ".", 1)))
-            case "OBJ":
-                self._to_outer(lambda items: _call(items[0], None))
-            case "EXT1" | "EXT2" | "EXT4":
-                stack.append(Foreign(f"pickle extension {argument}"))
-            case "PERSID" | "NEXT_BUFFER":
-                stack.append(Foreign("an object outside the file"))
-            case "PROTO" | "FRAME" | "READONLY_BUFFER":
-                pass
-            case _:
-                if argument is None:
-                    raise Damaged(f"its pickle has an unknown operation {name}")
-                stack.append(argument)  # a number, string or bytes
+    def find_class(self, module: str, name: str) -> Foreign:
+        return Foreign(plain_name(f"{module}.{name}"))
 
-    def _pop_mark(self) -> list[Any]:
-        items, self.stack = self.stack, self.marks.pop()
-        return items
-
-    def _to_outer(self, make: Callable[[list[Any]], Any]) -> None:
-        made = make(self._pop_mark())
-        self.stack.append(made)
-
-    def _persistent(self, identity: Any) -> Any:
+    def persistent_load(self, pid: Any) -> Any:
         """A storage: ("storage", type, key, device, elements), in the older format then (view's key, offset, size)."""
-        match identity:
+        match pid:
             case ("storage", Foreign(name), str(key), _, int(), *view) if name in _STORAGES:
                 start = view[0][1] if view and view[0] is not None else 0
                 ref = StorageRef(key, _STORAGES[name], _index(start))
-                if self.storages.setdefault(key, ref).dtype != ref.dtype:
-                    raise Damaged(f"its storage {key} has two types")
+                if self.storages.setdefault(key, ref).kind != ref.kind:
+                    raise Damaged("one of its storages has two types")
                 return ref
         return Foreign("an object outside the file")
 
+    def make(self, name: str, arguments: Any) -> Any:
+        """What the file says that `name` makes of `arguments`: a tensor, a dictionary, or something Foreign."""
+        match name, arguments:
+            case "collections.OrderedDict", ():
+                return {}
+            case "collections.OrderedDict", (list(pairs),):
+                items = [
+                    x for pair in pairs if isinstance(pair, list | tuple) and len(pair) == 2 for x in pair
+                ]
+                return self.set_items({}, items)
+            case (
+                "torch._utils._rebuild_tensor_v2" | "torch._utils._rebuild_tensor",
+                (StorageRef() as storage, offset, tuple(size), tuple(stride), *_),
+            ) if len(size) == len(stride):
+                return TensorRef(
+                    storage, _index(offset), tuple(map(_index, size)), tuple(map(_index, stride))
+                )
+            case (
+                "torch._utils._rebuild_parameter" | "torch._utils._rebuild_parameter_with_state",
+                (TensorRef() as tensor, *_),
+            ):
+                return tensor
+            case "torch._tensor._rebuild_from_type_v2", (
+                Foreign("torch._utils._rebuild_tensor_v2" as rebuild),
+                Foreign("torch.Tensor" | "torch.nn.parameter.Parameter"),
+                tuple(inner),
+                _,
+            ):
+                return self.make(rebuild, inner)
+        return Foreign(name)
 
-def _set_items(target: Any, items: list[Any]) -> Any:
-    """Set keys and values, given in turn, of a dictionary; of anything else, nothing."""
-    if isinstance(target, dict):
-        for key, value in zip(items[::2], items[1::2], strict=True):
-            if isinstance(key, _KEYS):
-                target[key] = value
-    return target
+    def set_state(self, state: Any, made: Any) -> None:
+        """Nothing: this is the state of an object that was not made, or the attributes of an OrderedDict."""
+
+    def skip_key(self) -> None:
+        """Nothing: what is under a key that is not plain is left out."""
+
+    # Where the operations that name, call or build end
+
+    def get_extension(self, code: int) -> None:
+        self.stack.append(self.find_class("copyreg", f"extension {code}"))
+
+    def _instantiate(self, maker: Any, arguments: Any) -> None:
+        self.call(tuple(arguments), maker)
+
+    def frame(self, size: int) -> None:
+        self._unframer.load_frame(size)
+        if self._unframer.current_frame.getbuffer().nbytes < size:
+            raise Damaged("it is cut short")
+
+    def call(self, arguments: Any, maker: Any) -> None:
+        name = maker.name if isinstance(maker, Foreign) else "an unnamed object"
+        self.stack.append(self.make(name, arguments))
+
+    def extend(self, items: list[Any]) -> None:
+        if isinstance(self.stack[-1], list):
+            self.stack[-1].extend(items)
+
+    def set_items(self, target: Any, items: list[Any]) -> Any:
+        """Set keys and values, given in turn, of a dictionary; of anything else, nothing."""
+        if isinstance(target, dict):
+            for key, value in zip(items[::2], items[1::2], strict=True):
+                if all(isinstance(part, _KEYS) for part in (key if isinstance(key, tuple) else (key,))):
+                    target[key] = value
+                else:
+                    self.skip_key()
+        return target
+
+    def to_dict(self, items: list[Any]) -> None:
+        self.stack.append(self.set_items({}, items))
+
+    def to_set(self, kind: str) -> None:
+        self.stack.append(self.find_class("builtins", kind))
 
 
-def _call(made_by: Any, arguments: Any) -> Any:
-    """What the file says that `made_by` makes of `arguments`: a tensor, a dictionary, or something Foreign."""
-    name = made_by.name if isinstance(made_by, Foreign) else "an unnamed object"
-    match name, arguments:
-        case "collections.OrderedDict", ():
-            return {}
-        case "collections.OrderedDict", (list(pairs),):
-            items = [x for pair in pairs if isinstance(pair, list | tuple) and len(pair) == 2 for x in pair]
-            return _set_items({}, items)
-        case (
-            "torch._utils._rebuild_tensor_v2" | "torch._utils._rebuild_tensor",
-            (StorageRef() as storage, offset, tuple(size), tuple(stride), *_),
-        ) if len(size) == len(stride):
-            return TensorRef(storage, _index(offset), tuple(map(_index, size)), tuple(map(_index, stride)))
-        case "torch._utils._rebuild_parameter" | "torch._utils._rebuild_parameter_with_state", (
-            TensorRef() as tensor,
-            *_,
-        ):
-            return tensor
-        case "torch._tensor._rebuild_from_type_v2", (
-            Foreign("torch._utils._rebuild_tensor_v2") as rebuild,
-            Foreign("torch.Tensor" | "torch.nn.parameter.Parameter"),
-            tuple(inner),
-            _,
-        ):
-            return _call(rebuild, inner)
-    return Foreign(name)
+# The operations as they are, in so far as they only push what the file holds, arrange it, or end in a method above.
+_LEFT_AS_THEY_ARE = """
+    PROTO STOP MARK POP POP_MARK DUP PUT BINPUT LONG_BINPUT MEMOIZE GET BINGET LONG_BINGET
+    NONE NEWTRUE NEWFALSE INT BININT BININT1 BININT2 LONG LONG1 LONG4 FLOAT BINFLOAT STRING BINSTRING SHORT_BINSTRING
+    UNICODE BINUNICODE SHORT_BINUNICODE BINUNICODE8 BINBYTES SHORT_BINBYTES BINBYTES8
+    EMPTY_TUPLE TUPLE TUPLE1 TUPLE2 TUPLE3 EMPTY_LIST LIST EMPTY_DICT
+    GLOBAL STACK_GLOBAL INST OBJ EXT1 EXT2 EXT4 PERSID BINPERSID
+""".split()
+# The others as they are here. What is in neither list, as operations of a later Python, is refused.
+_OURS: dict[str, Callable[[Any], Any]] = {
+    "REDUCE": lambda m: m.call(m.stack.pop(), m.stack.pop()),
+    "NEWOBJ": lambda m: m.call(m.stack.pop(), m.stack.pop()),
+    "NEWOBJ_EX": lambda m: m.call((m.stack.pop(), m.stack.pop())[1], m.stack.pop()),
+    "BUILD": lambda m: m.set_state(m.stack.pop(), m.stack[-1]),
+    "APPEND": lambda m: m.extend([m.stack.pop()]),
+    "APPENDS": lambda m: m.extend(m.pop_mark()),
+    "SETITEM": lambda m: m.set_items(items=[m.stack.pop(), m.stack.pop()][::-1], target=m.stack[-1]),
+    "SETITEMS": lambda m: m.set_items(items=m.pop_mark(), target=m.stack[-1]),
+    "DICT": lambda m: m.to_dict(m.pop_mark()),
+    "EMPTY_SET": lambda m: m.to_set("set"),
+    "ADDITEMS": lambda m: m.pop_mark(),
+    "FROZENSET": lambda m: (m.pop_mark(), m.to_set("frozenset")),
+    "FRAME": lambda m: m.frame(struct.unpack("<Q", m.read(8))[0]),
+    # by reading, so that a false length allocates nothing
+    "BYTEARRAY8": lambda m: m.stack.append(bytearray(m.read(struct.unpack("<Q", m.read(8))[0]))),
+}
+_Unpickler.dispatch = {
+    getattr(pickle, name)[0]: _OURS.get(name) or _PythonUnpickler.dispatch[getattr(pickle, name)[0]]
+    for name in [*_LEFT_AS_THEY_ARE, *_OURS]
+}
 
 
 def _index(value: Any) -> int:
     # No value of the file's is put into a message: one that holds itself twice, many times over, would not end.
     if type(value) is not int or not 0 <= value < 2**62:
-        raise Damaged("a tensor has a size or position that is no count")
+        raise Damaged("a size or position in it is not a count")
     return value
 
 
-# The ones in Python: the one can be told how to write a name; the other keeps what it may be asked for again in a
-# dictionary, where that in C makes room for 2**31 of them if a damaged byte says so. `Any`: they have no types.
-_Pickler: Any = pickle._Pickler
-_Unpickler: Any = pickle._Unpickler
+def _run(unpickler: Any) -> Any:
+    try:
+        return unpickler.load()
+    except (Damaged, Refused):
+        raise
+    except Exception as error:  # a damaged pickle can raise nearly anything
+        raise Damaged(plain_name(f"{type(error).__name__}: {error}")) from None
 
-# Numpy arrays as written by numpy 1 and 2, and nothing else: a pickle can otherwise run any code when it is read.
+
+def unpickle(content: bytes) -> Any:
+    """The content of a pickle, with references in place of tensors and Foreign in place of other objects.
+
+    Raises:
+        Damaged: it is not a pickle, or is cut short.
+    """
+    return _run(_Unpickler(io.BytesIO(content)))
+
+
+# Tensors as torch wrote them before its zip archives, and still writes those that are pickled on their own
+
+_MAGIC, _PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
+
+
+class NotTorch(Damaged):
+    """The bytes do not even begin as torch's do."""
+
+
+def unpickle_stream(stream: Any) -> tuple[Any, Callable[[TensorRef], Tensor]]:
+    """Read five pickles (magic number, protocol, system, content, storage keys), then each storage: length, bytes.
+
+    Args:
+        stream: with read, readline, seek and tell; read never takes more memory than there are bytes (as those of
+            BytesIO and mmap).
+
+    Returns:
+        the content, with references in place of tensors, and what makes a tensor of a reference.
+
+    Raises:
+        NotTorch: it begins otherwise.
+        Damaged: it is cut short, or a tensor does not fit its storage.
+    """
+    stream.seek(0, io.SEEK_END)
+    length = stream.tell()
+    stream.seek(0)
+    try:
+        magic = _run(_Unpickler(stream))
+    except Damaged:
+        magic = None
+    if magic != _MAGIC:
+        raise NotTorch("it does not begin as a file of torch")
+    if _run(_Unpickler(stream)) != _PROTOCOL:
+        raise Damaged("its protocol is unknown")
+    _run(_Unpickler(stream))  # the system it was written on; the bytes are little-endian whatever it says
+    unpickler = _Unpickler(stream)
+    content = _run(unpickler)
+    keys = _run(_Unpickler(stream))
+    places: dict[str, tuple[int, int]] = {}
+    for key in keys if isinstance(keys, list) else ():
+        head = stream.read(8)
+        if not isinstance(key, str) or key not in unpickler.storages or len(head) < 8:
+            raise Damaged("it ends before the last of its storages")
+        size = struct.unpack("<q", head)[0] * unpickler.storages[key].dtype.itemsize
+        start = stream.tell()
+        if not 0 <= size <= length - start:
+            raise Damaged("it ends within one of its storages")
+        places[key] = start, size
+        stream.seek(start + size)
+
+    @functools.cache
+    def storage(key: str) -> bytearray:
+        if key not in places:
+            raise Damaged("one of its storages is missing")
+        start, size = places[key]
+        stream.seek(start)
+        return bytearray(stream.read(size))
+
+    return content, lambda ref: ref.of(storage(ref.storage.key))
+
+
+# Pickles of datasets and scores: plain containers, numpy arrays and tensors
+
+
+@dataclass
+class _Dtype:
+    """A type of numbers, text or objects, as a file describes it.
+
+    numpy.dtype itself believes what a file says about its inside: an array of pointers into memory, for example.
+    """
+
+    code: str
+    order: Any = "="
+
+    @property
+    def numpy(self) -> np.dtype[Any]:
+        if not re.fullmatch("[biufcSUO][1-9][0-9]*", self.code):
+            raise Refused(f"it holds an array of the type {plain_name(self.code)}")
+        return np.dtype(self.code).newbyteorder(self.order)
+
+
+# Every name that is admitted; `numpy.ndarray` only as an argument of `_reconstruct`.
 _ADMITTED = {
-    (module, name)
-    for core in ("numpy.core", "numpy._core")
-    for module, name in ((f"{core}.multiarray", "_reconstruct"), (f"{core}.multiarray", "scalar"),
-                         (f"{core}.numeric", "_frombuffer"))
-} | {("numpy", "ndarray"), ("numpy", "dtype"), ("collections", "OrderedDict")}  # fmt: skip
+    f"{core}.{name}"
+    for core in ("numpy.core", "numpy._core")  # numpy 1, numpy 2
+    for name in ("multiarray._reconstruct", "multiarray.scalar", "numeric._frombuffer")
+} | {
+    "numpy.ndarray", "numpy.dtype", "collections.OrderedDict", "torch._utils._rebuild_tensor_v2",
+    "torch.storage._load_from_bytes", "_codecs.encode", "builtins.bytes", "__builtin__.bytes",
+}  # fmt: skip
 
 
-class _Refused(Exception):
-    """A pickle asks for what is not admitted."""
+class _Plain(_Unpickler):
+    """Makes arrays, of arrays and tensors; refuses whatever else is asked for."""
 
-
-class _Admitting:
-    """What an unpickler admits."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) == ("_codecs", "encode"):  # how protocol 2 carries bytes
-            return _latin1
-        if (module, name) in (("__builtin__", "bytes"), ("builtins", "bytes")):  # how it carries none
-            return _no_bytes
-        if (module, name) not in _ADMITTED:
-            raise _Refused(f"it asks for {module}.{name}")
-        return super().find_class(module, name)  # type: ignore[misc]
-
-    def persistent_load(self, pid: Any) -> Any:
-        raise _Refused("it asks for an object outside the file")
-
-
-class _ArraysOnly(_Admitting, pickle.Unpickler):
-    pass
-
-
-class _ArraysAndTensors(_Admitting, _Unpickler):
-    # Bytes that can be changed are none of an array, and their length is believed before any are read.
-    dispatch = {key: do for key, do in _Unpickler.dispatch.items() if key != pickle.BYTEARRAY8[0]}
-
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
-            return tensor_of
-        if (module, name) == ("torch.storage", "_load_from_bytes"):
-            return storage_of
+    def find_class(self, module: str, name: str) -> Foreign:
+        if f"{module}.{name}" not in _ADMITTED:
+            raise Refused(plain_name(f"it asks for {module}.{name}"))
         return super().find_class(module, name)
 
+    def persistent_load(self, pid: Any) -> Any:
+        raise Refused("it asks for an object outside the file")
 
-def _no_bytes() -> bytes:
-    return b""
+    def skip_key(self) -> None:
+        raise Refused("it has a key that is not plain")
+
+    def make(self, name: str, arguments: Any) -> Any:
+        match name.replace("numpy.core.", "numpy._core."), arguments:
+            case "numpy._core.multiarray._reconstruct", (Foreign("numpy.ndarray"), _, _):
+                return np.zeros(0)  # its state follows
+            case "numpy._core.multiarray.scalar", (_Dtype() as dtype, data):
+                return np.frombuffer(_bytes(data), dtype.numpy, 1)[0]
+            case "numpy._core.numeric._frombuffer", (
+                data,
+                _Dtype() as dtype,
+                tuple(shape),
+                "C" | "F" as order,
+            ):
+                return np.frombuffer(_bytes(data), dtype.numpy).reshape(shape, order=order)
+            case "numpy.dtype", (str(code), *_):
+                return _Dtype(code)
+            case "_codecs.encode", (str(text), "latin1"):  # how protocol 2 carries bytes
+                return text.encode("latin1")
+            case "builtins.bytes" | "__builtin__.bytes", ():  # how it carries none
+                return b""
+            case "torch.storage._load_from_bytes", (bytes(content),):
+                storage, tensor = unpickle_stream(io.BytesIO(content))
+                if isinstance(storage, StorageRef):
+                    return storage, tensor
+            case "torch._utils._rebuild_tensor_v2", ((StorageRef() as storage, tensor), *described):
+                ref = super().make(name, (storage, *described))
+                if isinstance(ref, TensorRef):
+                    found = tensor(ref)
+                    return (found.float() if storage.kind == "BFloat16" else found).numpy()
+            case "collections.OrderedDict", () | (list(),):
+                return super().make(name, arguments)
+        raise Refused(f"it asks for {name} in an unknown way")
+
+    def set_state(self, state: Any, made: Any) -> None:
+        match made, state:
+            case _Dtype(), (_, "<" | ">" | "=" | "|" as order, None, None, None, *_):
+                made.order = order
+            case np.ndarray(), (*_, tuple(shape), _Dtype() as dtype, order, data) if not made.size:
+                kind, count = dtype.numpy, math.prod(map(_index, shape))
+                data = data if isinstance(data, list) else _bytes(data)
+                if isinstance(data, list) != kind.hasobject or len(data) != count * (
+                    kind.hasobject or kind.itemsize
+                ):
+                    raise Damaged("an array in it is cut short")
+                restore: Any = made.__setstate__
+                restore((1, shape, kind, bool(order), data))
+            case dict(), _:
+                pass  # the attributes of an OrderedDict
+            case _:
+                raise Refused("it sets what an object is made of")
 
 
-def _latin1(text: str, encoding: str) -> bytes:
-    if encoding != "latin1":
-        raise _Refused(f"it asks for the text encoding {encoding}")
-    return text.encode("latin1")
+def _bytes(data: Any) -> bytes | bytearray:
+    """The bytes of an array; Python 2 pickled them as text."""
+    if isinstance(data, str):
+        return data.encode("latin1")
+    if not isinstance(data, bytes | bytearray):
+        raise Damaged("an array in it has no bytes")
+    return data
 
 
-def load_pickle(path: str | Path, *, tensors: bool = False) -> Any:
-    """Read a pickle of plain containers and numpy arrays; anything else is refused before it can run.
+def load_pickle(path: str | Path) -> Any:
+    """Read a pickle of plain containers, numpy arrays and torch tensors; anything else is refused.
 
-    `tensors` admits torch tensors too, which become arrays.
+    Returns:
+        the content; tensors come as arrays (bfloat16 as float32), ordered dictionaries as dictionaries.
 
     Raises:
         MgkitError: the file is missing, is not a pickle, is cut short, or holds other objects.
@@ -373,19 +470,24 @@ def load_pickle(path: str | Path, *, tensors: bool = False) -> Any:
             f"{path} cannot be read ({error.strerror}): check the path and its permissions."
         ) from None
     try:
-        return (_ArraysAndTensors if tensors else _ArraysOnly)(io.BytesIO(content)).load()
-    except (_Refused, NotATensor) as error:
+        return _run(_Plain(io.BytesIO(content)))
+    except Refused as error:
         raise MgkitError(
-            f"{path} was not read: {error}. Only numpy arrays and plain containers are admitted, since a pickle can "
-            "run code; nothing of it was run. Ask its author for a file with arrays only."
+            f"{path} was not read: {error}. Only arrays and plain containers are admitted, since a pickle can run "
+            "code; nothing of it was run. Ask its author for a file with arrays only."
         ) from None
-    except Exception as error:  # a damaged pickle can raise nearly anything
+    except Damaged as error:
         raise MgkitError(
-            f"{path} is not a readable pickle ({type(error).__name__}: {error}): copy it again, or give another file."
+            f"{path} is not a readable pickle ({error}): copy it again, or give another file."
         ) from None
 
 
-class _AnyNumpy(_Pickler):
+# Writing
+
+_PythonPickler: Any = pickle._Pickler  # which can be told how to write a name
+
+
+class _AnyNumpy(_PythonPickler):
     """Names the function that restores an array as numpy 1 called it; numpy 2 knows that name, not the other way."""
 
     def save_global(self, obj: Any, name: str | None = None) -> None:
@@ -421,81 +523,3 @@ def _check_plain(value: Any, where: str) -> None:
         raise MgkitError(
             f"{where} is a {type(value).__name__}: only plain containers and arrays can be written."
         )
-
-
-MAGIC, PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
-
-_STORAGE_DTYPES: dict[str, np.dtype[Any]] = {
-    "Double": np.dtype("<f8"), "Float": np.dtype("<f4"), "Half": np.dtype("<f2"), "BFloat16": np.dtype("<u2"),
-    "Long": np.dtype("<i8"), "Int": np.dtype("<i4"), "Short": np.dtype("<i2"), "Char": np.dtype("i1"),
-    "Byte": np.dtype("u1"), "Bool": np.dtype("?"),
-}  # fmt: skip
-
-
-class NotATensor(Exception):
-    """The bytes do not describe a tensor; the message says why."""
-
-
-# The one in Python: a damaged byte cannot make it take memory for 2**31 objects. `Any`, since it has no types.
-
-
-class _Described(_Unpickler):
-    """Reads the description of a storage, and nothing else."""
-
-    dispatch = {key: do for key, do in _Unpickler.dispatch.items() if key != pickle.BYTEARRAY8[0]}
-
-    def find_class(self, module: str, name: str) -> Any:
-        kind = name.removesuffix("Storage")
-        if module not in ("torch", "torch.cuda") or kind not in _STORAGE_DTYPES or name == kind:
-            raise NotATensor(f"it asks for {module}.{name}")
-        return kind
-
-    def persistent_load(self, pid: Any) -> Any:
-        if not isinstance(pid, tuple) or len(pid) < 5 or pid[0] != "storage" or pid[1] not in _STORAGE_DTYPES:
-            raise NotATensor("it asks for an object outside the file")
-        return pid
-
-
-def storage_of(content: bytes) -> npt.NDArray[Any]:
-    """The elements (n,) of a storage, of the bytes that a pickled tensor carries; bfloat16 becomes float32.
-
-    Raises:
-        NotATensor: the bytes are not a storage, or are cut short.
-    """
-    stream = io.BytesIO(content)
-    try:
-        magic, protocol, _, described, _ = (_Described(stream).load() for _ in range(5))
-        if (magic, protocol) != (MAGIC, PROTOCOL) or not isinstance(described, tuple):
-            raise NotATensor("a tensor in it is not one of torch's")
-        (count,) = struct.unpack("<q", stream.read(8))
-        dtype = _STORAGE_DTYPES[described[1]]
-        data = stream.read()
-        if count < 0 or count * dtype.itemsize != len(data):
-            raise NotATensor("a tensor in it is cut short")
-    except NotATensor:
-        raise
-    except Exception as error:  # a damaged pickle can raise nearly anything
-        raise NotATensor(f"a tensor in it is damaged ({type(error).__name__})") from None
-    array = np.frombuffer(data, dtype)
-    if described[1] == "BFloat16":  # the upper half of a float32
-        array = (array.astype(np.uint32) << 16).view(np.float32)
-    return array
-
-
-def tensor_of(storage: Any, offset: Any, size: Any, stride: Any, *rest: Any) -> npt.NDArray[Any]:
-    """A tensor, of what a pickle says of it: elements, offset, size and strides, checked against the elements.
-
-    Raises:
-        NotATensor: it would reach beyond its storage.
-    """
-    counts = [offset, *size, *stride] if isinstance(size, tuple) and isinstance(stride, tuple) else [None]
-    if not isinstance(storage, np.ndarray) or any(type(n) is not int or not 0 <= n < 2**40 for n in counts):
-        raise NotATensor("a tensor in it has no shape")
-    count = math.prod(size)
-    last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
-    if count and (last >= storage.size or count > storage.size):
-        raise NotATensor("a tensor in it is larger than its storage")
-    if not count:
-        return np.zeros(size, storage.dtype)
-    strides = tuple(step * storage.itemsize for step in stride)
-    return np.lib.stride_tricks.as_strided(storage[offset:], size, strides).copy()

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import collections
+import copyreg
 import io
 import os
 import pickle
@@ -15,6 +16,7 @@ import pytest
 
 from mgkit.errors import MgkitError
 from mgkit.pickles import load_pickle, write_pickle
+from tests.models.weights.checkpoint_bytes import body
 
 
 class _Calls:
@@ -80,6 +82,121 @@ def test_the_hostile_pickles_are_real(tmp_path: Path, monkeypatch: pytest.Monkey
     for name in ("a call", "os.system", "exec", "protocol 0", "within an array", "INST", "OBJ"):
         pickle.loads(HOSTILE[name])
         (tmp_path / "hostile-was-here").unlink()
+
+
+def _array(shape: tuple[int, ...], dtype: bytes, data: bytes, state: bytes = b"") -> bytes:
+    """The operations that make an array: an empty one, then its state."""
+    empty = _global(b"numpy.core.multiarray", b"_reconstruct") + b"(" + _global(b"numpy", b"ndarray")
+    empty += body((0,)) + body("b") + b"tR"
+    return empty + (state or b"(" + body(1) + body(shape) + dtype + b"\x89" + data + b"tb")
+
+
+def _dtype(code: str, *state: Any) -> bytes:
+    usual = (3, "<", None, None, None, -1, -1, 0)
+    return _global(b"numpy", b"dtype") + body((code, False, True)) + b"R" + body(state or usual) + b"b"
+
+
+# Files that are no calls of functions, but would end the process, take all memory or read what is not theirs.
+POINTERS = b"C\x08AAAAAAAA"
+HARMFUL: dict[str, bytes] = {
+    "pointers as an array of objects": _array(
+        (1,), _dtype("O8", 3, "|", None, None, None, -1, -1, 0), POINTERS
+    ),
+    "pointers as a record": _array(
+        (1,), _dtype("V8", 3, "|", None, ("a",), {"a": (np.dtype("O"), 0)}, 8, 1, 0), POINTERS
+    ),
+    "pointers as a scalar": _global(b"numpy.core.multiarray", b"scalar")
+    + b"("
+    + _dtype("O8")
+    + POINTERS
+    + b"tR",
+    "a type of another size": _array((4,), _dtype("f8", 3, "<", None, None, None, 2, 1, 0), POINTERS),
+    "text of another size": _array((2**20,), _dtype("U1", 3, "<", None, None, None, 0, 0, 0), POINTERS),
+    "text of no size": _array((2**40,), _dtype("U0"), b"C\x00"),
+    "a larger array than its bytes": _array((2,), _dtype("f8"), POINTERS),
+    "a smaller array than its bytes": _array((), _dtype("f4"), POINTERS),
+    "sizes below zero": _array((-1, -1), _dtype("f8"), POINTERS),
+    "sizes that overflow": _array((2**32, 2**32), _dtype("f8"), b"C\x00"),
+    "an array beyond all memory": _global(b"numpy.core.multiarray", b"_reconstruct")
+    + b"("
+    + _global(b"numpy", b"ndarray")
+    + body((2**40,))
+    + body("b")
+    + b"tR"
+    + body((1, (2**40,)))
+    + b"b",
+    "a buffer that is an array, then changed": _array((1,), _dtype("f8"), POINTERS)
+    + b"q\x00"
+    + _global(b"numpy._core.numeric", b"_frombuffer")
+    + b"(h\x00"
+    + _dtype("f8")
+    + body((1,))
+    + body("C")
+    + b"tR",
+    "a second state": _array((1,), _dtype("f8"), POINTERS)
+    + b"("
+    + body(1)
+    + body((1,))
+    + _dtype("f8")
+    + b"\x89"
+    + POINTERS
+    + b"tb",
+    "a deep tuple as a key": b"}" + b")" + b"\x85" * 1_000_000 + b"Ns",
+    "a deep tuple in a set": b"\x8f(" + b")" + b"\x85" * 1_000_000 + b"\x90",
+    "a deep tuple in a frozen set": b"()" + b"\x85" * 1_000_000 + b"\x91",
+    "a deep tuple in an ordered dictionary": _global(b"collections", b"OrderedDict")
+    + b"(]()"
+    + b"\x85" * 1_000_000
+    + b"N\x86atR",
+    "a key that doubles": b")q\x000"
+    + b"".join(b"h%ch%c\x86q%c0" % (i, i, i + 1) for i in range(99))
+    + b"}h\x63Ns",
+    "bytes that can be changed, beyond all memory": b"\x96" + (2**62).to_bytes(8, "little"),
+    "a buffer outside the file": b"\x97",
+    "a buffer to be read only": b"C\x01a\x98",
+    "a persistent id of anything": b"}Q",
+    "a storage": body(("storage", 1, "0", "cpu", 3)) + b"Q",
+    "an unknown operation": b"\xff",
+    "a frame in a frame": b"\x95" + (12).to_bytes(8, "little") + b"\x95" + (1).to_bytes(8, "little") + b"NNN",
+    "a call of what is not a function": b"](N\x86R",
+    "an object of what is not a class": b"}]\x81",
+    "a call without arguments": _global(b"collections", b"OrderedDict") + b"NR",
+}
+
+
+@pytest.mark.parametrize("protocol", [b"\x80\x02", b"\x80\x04"])
+@pytest.mark.parametrize("name", HARMFUL)
+def test_harmful_content_is_refused(tmp_path: Path, name: str, protocol: bytes) -> None:
+    (tmp_path / "x.pkl").write_bytes(protocol + HARMFUL[name] + b".")
+    with pytest.raises(MgkitError, match=r"x\.pkl (was not read|is not a readable pickle)") as caught:
+        load_pickle(tmp_path / "x.pkl")
+    assert len(str(caught.value)) < 1000
+
+
+def test_deep_content_is_read_and_let_go(tmp_path: Path) -> None:
+    (tmp_path / "x.pkl").write_bytes(b"\x80\x02" + b"](" * 100_000 + b"e" * 100_000 + b".")
+    assert isinstance(load_pickle(tmp_path / "x.pkl"), list)
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_an_extension_that_this_process_knows_is_not_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cached: bool
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(copyreg._inverted_registry, 0xF0, ("os", "mkdir"))  # type: ignore[attr-defined]
+    if cached:
+        monkeypatch.setitem(copyreg._extension_cache, 0xF0, os.mkdir)  # type: ignore[attr-defined]
+    content = b"\x80\x02\x82\xf0" + body(("ran",)) + b"R."
+    (tmp_path / "x.pkl").write_bytes(content)
+    with pytest.raises(MgkitError, match=r"x\.pkl was not read: it asks for copyreg"):
+        load_pickle(tmp_path / "x.pkl")
+    assert not Path("ran").exists()
+
+
+def test_damage_of_any_kind_ends_in_data_or_a_refusal(tmp_path: Path) -> None:
+    subprocess.run(
+        [sys.executable, str(Path(__file__).with_name("damage_pickles.py")), str(tmp_path)], check=True
+    )
 
 
 @pytest.mark.parametrize(

@@ -1,18 +1,16 @@
 """Checkpoint files read as data: whatever classes and functions a file names, none is imported or called.
 
 Published checkpoints name things of the toolbox that wrote them: loggers, configurations, optimisers.
-`torch.load(weights_only=True)` refuses those; what it can be told to allow is allowed to the whole process, and
-dictionaries and lists of foreign classes it never reads. Here the pickle in a file is run by `inert_pickle`, which
-knows no code at all, and tensors are cut from the bytes beside it.
+`torch.load(weights_only=True)` refuses those, and can only be allowed single classes, for the whole process. Here the
+pickle in a file is read by `mgkit.pickles`, which knows no code at all, and tensors are cut from the bytes after it.
 
 Both of torch's formats are read: the zip archive (torch >= 1.6) and the stream of pickles before it.
 """
 
 from __future__ import annotations
 
-import math
+import functools
 import mmap
-import struct
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -20,11 +18,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from mgkit.errors import MgkitError, some
-from mgkit.pickles import Damaged, Foreign, Machine, Source, StorageRef, TensorRef, plain_name
+from mgkit.pickles import Damaged, Foreign, NotTorch, TensorRef, plain_name, unpickle, unpickle_stream
 
 __all__ = ["Checkpoint", "load_state", "read_checkpoint"]
 
@@ -147,9 +144,11 @@ def _choose(parts: Mapping[str, Any], content: Any, path: Path) -> str:
 
 # The two formats
 
+_Tensors = Callable[[TensorRef], Tensor]
+
 
 @contextmanager
-def _opened(path: Path) -> Iterator[tuple[Any, Callable[[TensorRef], Tensor]]]:
+def _opened(path: Path) -> Iterator[tuple[Any, _Tensors]]:
     """The content of a file, with references in place of tensors, and what makes a tensor of a reference."""
     if path.is_dir():
         raise MgkitError(
@@ -165,31 +164,26 @@ def _opened(path: Path) -> Iterator[tuple[Any, Callable[[TensorRef], Tensor]]]:
                     yield _zip_content(archive, path.stat().st_size)
             else:
                 with mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ) as stream:
-                    yield _legacy_content(stream)
+                    yield unpickle_stream(stream)
     except FileNotFoundError:
         raise MgkitError(f"There is no checkpoint {path}.") from None
     except OSError as error:
         raise MgkitError(f"{path} cannot be read ({error.strerror or error}).") from None
-    except _NotTorch:
+    except NotTorch:
         raise MgkitError(
             f"{path} is not a torch checkpoint; it begins with {head[:24]!r}. If that is a web page or a Git LFS "
             "pointer, download the file itself."
         ) from None
-    except MgkitError:
+    except MgkitError:  # which is a ValueError
         raise
-    except (
-        Damaged, zipfile.BadZipFile, EOFError, ValueError, struct.error, RuntimeError, MemoryError,
-    ) as error:  # fmt: skip
+    except (Damaged, zipfile.BadZipFile, EOFError, ValueError, RuntimeError, MemoryError) as error:
         raise MgkitError(
             f"{path} cannot be read as a torch checkpoint ({error}). Is the download complete?"
         ) from None
 
 
-class _NotTorch(Exception):
-    """The file does not even begin as a checkpoint."""
-
-
-def _zip_content(archive: zipfile.ZipFile, size: int) -> tuple[Any, Callable[[TensorRef], Tensor]]:
+def _zip_content(archive: zipfile.ZipFile, size: int) -> tuple[Any, _Tensors]:
+    """The content of an archive of `size` bytes: data.pkl, and each storage in data/."""
     names = set(archive.namelist())
     roots = [
         name.removesuffix("/data.pkl")
@@ -206,77 +200,17 @@ def _zip_content(archive: zipfile.ZipFile, size: int) -> tuple[Any, Callable[[Te
     def record(name: str) -> bytes:
         nonlocal budget
         if f"{root}/{name}" not in names:
-            raise Damaged(f"its record {name[:40]} is missing")
+            raise Damaged(f"its record {plain_name(name)[:40]} is missing")
         info = archive.getinfo(f"{root}/{name}")
         budget -= info.file_size
         if info.compress_type != zipfile.ZIP_STORED or budget < 0:
-            raise Damaged(f"its record {name[:40]} is compressed or overlaps others")
+            raise Damaged(f"its record {plain_name(name)[:40]} is compressed or overlaps others")
         return archive.read(info)
+
+    @functools.cache
+    def storage(key: str) -> bytearray:
+        return bytearray(record(f"data/{key}"))
 
     if f"{root}/byteorder" in names and record("byteorder") != b"little":
         raise Damaged("it was written on a big-endian machine")
-    content = Machine(Source(record("data.pkl"))).run()
-    loaded: dict[str, bytearray] = {}
-
-    def storage(ref: StorageRef) -> memoryview:
-        if ref.key not in loaded:
-            loaded[ref.key] = bytearray(record(f"data/{ref.key}"))
-        return memoryview(loaded[ref.key])
-
-    return content, lambda ref: _tensor(ref, storage(ref.storage))
-
-
-MAGIC, PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
-
-
-def _legacy_content(stream: mmap.mmap) -> tuple[Any, Callable[[TensorRef], Tensor]]:
-    """Five pickles (magic number, protocol, system, content, storage keys), then each storage: length, bytes."""
-    try:
-        magic = Machine(stream).run()
-    except Damaged:
-        raise _NotTorch from None
-    if magic != MAGIC:
-        raise _NotTorch
-    if Machine(stream).run() != PROTOCOL:
-        raise Damaged("its protocol is unknown")
-    Machine(stream).run()  # the system it was written on; the bytes are little-endian whatever it says
-    machine = Machine(stream)
-    content = machine.run()
-    keys = Machine(stream).run()
-    places: dict[str, tuple[int, int]] = {}
-    at = stream.tell()
-    for key in keys if isinstance(keys, list) else ():
-        if not isinstance(key, str) or key not in machine.storages or at + 8 > len(stream):
-            raise Damaged("it ends before the last of its storages")
-        (count,) = struct.unpack("<q", stream[at : at + 8])
-        end = at + 8 + count * machine.storages[key].dtype.itemsize
-        if count < 0 or end > len(stream):
-            raise Damaged("it ends within one of its storages")
-        places[key] = (at + 8, end)
-        at = end
-    loaded: dict[str, bytearray] = {}
-
-    def storage(ref: StorageRef) -> memoryview:
-        if ref.key not in places:
-            raise Damaged(f"its storage {ref.key[:20]} is missing")
-        if ref.key not in loaded:
-            start, end = places[ref.key]
-            loaded[ref.key] = bytearray(stream[start:end])
-        return memoryview(loaded[ref.key])
-
-    return content, lambda ref: _tensor(ref, storage(ref.storage))
-
-
-def _tensor(ref: TensorRef, data: memoryview) -> Tensor:
-    """The tensor, a view of `data`. Everything the file claims is checked against the bytes there are."""
-    dtype, start = ref.storage.dtype, ref.storage.start + ref.offset
-    elements = len(data) // dtype.itemsize
-    count = math.prod(ref.size)
-    last = start + sum((n - 1) * step for n, step in zip(ref.size, ref.stride, strict=True))
-    if count and (last >= elements or count > elements):
-        raise Damaged("a tensor is larger than its storage")
-    if not count:
-        return torch.empty(ref.size, dtype=dtype)
-    return torch.frombuffer(data[: elements * dtype.itemsize], dtype=dtype).as_strided(
-        ref.size, ref.stride, start
-    )
+    return unpickle(record("data.pkl")), lambda ref: ref.of(storage(ref.storage.key))

@@ -56,7 +56,7 @@ def annotation_order(path: str | Path, split: str | None = None) -> tuple[list[s
 
 def read_result_pickle(path: Path) -> Raw:
     """A result pickle of either toolbox, an (N, K) array, or a dictionary {clip id: (K,) scores}."""
-    content = load_pickle(path, tensors=True)
+    content = load_pickle(path)
     ids: list[str] | None = None
     labels = None
     if isinstance(content, dict):

@@ -3,11 +3,13 @@
 import contextlib
 import copyreg
 import functools
+import io
 import os
 import pickle
 import posixpath
 import struct
 import sys
+import tarfile
 import timeit
 import types
 import zipfile
@@ -201,6 +203,47 @@ HARMFUL = {
     "a deep tuple as a key": b"}" + b")" + b"\x85" * 100_000 + b"Ns",
     "a list that doubles": doubled(200),
     "a list in itself": b"]q\x00h\x00a",
+    "a deep tuple in a set": b"\x8f(" + b")" + b"\x85" * 100_000 + b"\x90",
+    "a deep tuple in a frozen set": b"()" + b"\x85" * 100_000 + b"\x91",
+    "a key that doubles": b")q\x000"
+    + b"".join(b"h%ch%c\x86q%c0" % (i, i, i + 1) for i in range(99))
+    + b"}h\x63Ns",
+    "attributes that hide those of a dictionary": name("collections", "OrderedDict")
+    + b")R}"
+    + text("items")
+    + name("os", "getcwd")
+    + b"sb",
+    "a storage that is itself": b"]q\x00h\x00aQ",
+    "the source of a module": b"("
+    + text("module")
+    + name("os", "path")
+    + text("a.py")
+    + text("source")
+    + b"tQ",
+    "a storage without a type": b"("
+    + text("storage")
+    + text("FloatStorage")
+    + text("0")
+    + text("cpu")
+    + b"K\x03tQ",
+    "a key that is a list": b"("
+    + text("storage")
+    + name("torch", "FloatStorage")
+    + b"]"
+    + text("cpu")
+    + b"K\x03tQ",
+    "a place of memory as an id": b"P140735\n",
+    "a quantised tensor beyond its storage": name("torch._utils", "_rebuild_qtensor")
+    + b"("
+    + bytes_of.storage()
+    + bytes_of.body(9)
+    + bytes_of.body((2**40,))
+    + b"NNNtR",
+    "a sparse tensor that points beyond its end": name("torch._utils", "_rebuild_sparse_tensor")
+    + b"("
+    + name("torch", "sparse_coo")
+    + bytes_of.tensor()
+    + b"\x86tR",
 }
 
 
@@ -231,6 +274,12 @@ BROKEN = {
     "a size that is a list of lists": bytes_of.tensor(offset=[[[]]]),
     "a size that doubles": bytes_of.tensor().replace(body(0), doubled(99), 1),
     "a storage that is elsewhere": bytes_of.tensor(of=bytes_of.storage(key="../../../etc/passwd")),
+    "a size that is true": bytes_of.tensor(offset=True),
+    "a size that is a fraction": bytes_of.tensor(size=(2.0,)),
+    "sizes and steps of other lengths": bytes_of.tensor(size=(1, 1)),
+    "bytes to be changed, beyond all memory": b"\x96" + struct.pack("<Q", 2**62),
+    "a frame that is longer than the file": b"\x95" + struct.pack("<Q", 2**40) + b"N",
+    "a buffer outside the file": b"\x97",
     "a storage of two types": bytes_of.tensor()
     + b"0"
     + bytes_of.tensor(of=bytes_of.storage(kind="IntStorage")),
@@ -267,3 +316,60 @@ def test_records_that_overlap_are_refused(tmp_path):
     (tmp_path / "b.pth").write_bytes(raw[:table] + listed + tail)
     with pytest.raises(MgkitError, match=r"b\.pth cannot be read"):
         load_state(tmp_path / "b.pth")
+
+
+def test_a_tensor_whose_storage_the_file_lacks_is_not_made_of_what_is_in_memory(tmp_path):
+    """torch.load gives it memory that nothing was written to."""
+    absent = bytes_of.tensor(of=bytes_of.storage(key="1"))
+    path = bytes_of.write_legacy(tmp_path / "a.pth", bytes_of.checkpoint(bytes_of.tensor(), value=absent))
+    with pytest.raises(MgkitError, match="one of its storages is missing"):
+        load_state(path)
+
+
+@pytest.mark.parametrize("claim", [-1, 2**60, 2**62])
+def test_a_storage_that_claims_to_be_longer_than_the_file_is_refused(tmp_path, claim):
+    path = bytes_of.write_legacy(tmp_path / "a.pth", bytes_of.checkpoint())
+    end = len(bytes_of.VALUES) * 4
+    path.write_bytes(path.read_bytes()[: -end - 8] + struct.pack("<q", claim) + bytes(end))
+    with pytest.raises(MgkitError, match="ends within one of its storages"):
+        load_state(path)
+
+
+def test_the_number_of_elements_that_a_storage_claims_is_not_believed(tmp_path):
+    value = bytes_of.tensor(of=bytes_of.storage(elements=2**50))
+    for write in (bytes_of.write_zip, bytes_of.write_legacy):
+        state = load_state(write(tmp_path / "a.pth", bytes_of.checkpoint(value=value)))
+        assert torch.equal(state["a"], VALUES)
+
+
+def test_a_tar_archive_is_not_unpacked(tmp_path, monkeypatch):
+    """torch.load unpacks the files of its first format into a temporary folder and runs three pickles in them."""
+    monkeypatch.chdir(tmp_path)
+    with tarfile.open("a.pth", "w") as archive:
+        for record in ("storages", "tensors", "pickle"):
+            content = bytes_of.PROTOCOL + body(Calls(os.mkdir, "ran")) + b"."
+            entry = tarfile.TarInfo(record)
+            entry.size = len(content)
+            archive.addfile(entry, io.BytesIO(content))
+    with pytest.raises(MgkitError, match="not a torch checkpoint"):
+        load_state("a.pth")
+    assert os.listdir() == ["a.pth"]
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit")
+def test_a_program_of_torch_is_not_run(tmp_path, monkeypatch):
+    """torch.load hands it to torch.jit.load, which runs its __setstate__; that can write files."""
+    monkeypatch.chdir(tmp_path)
+    network = torch.jit.trace(torch.nn.Linear(2, 3), torch.zeros(1, 2))
+    torch.jit.save(network, "a.pth")
+    with pytest.raises(MgkitError, match="TorchScript program, not weights: save a state dict"):
+        load_state("a.pth")
+    with zipfile.ZipFile("a.pth") as archive:  # hidden in a second root
+        records = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile("b.pth", "w") as archive:
+        for record, content in records.items():
+            archive.writestr(record, content)
+        archive.writestr("archive/data.pkl", bytes_of.checkpoint())
+        archive.writestr("archive/data/0", VALUES.numpy().tobytes())
+    with pytest.raises(MgkitError, match="not one of torch"):
+        load_state("b.pth")
