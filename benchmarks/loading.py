@@ -35,11 +35,11 @@ from mgkit.data.batches.dataset import (
     RGB_STD,
     ClipDataset,
     EpochSampler,
-    InputSpec,
     batch_inputs,
     collate,
     worker_options,
 )
+from mgkit.data.batches.spec import Inputs
 from mgkit.data.clips import Clips, load_clips
 from mgkit.data.video import read_frames
 
@@ -110,7 +110,7 @@ class Reads(Dataset):
 
 
 def speed(clips: Clips, rounds: int) -> None:
-    spec = InputSpec()
+    spec = Inputs()
     dataset = Recorded(clips, spec, training=True)
     sampler = EpochSampler(dataset)
     keys = list(sampler)

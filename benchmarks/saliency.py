@@ -50,7 +50,7 @@ def main() -> None:
     network = open_network(run, None, "best", options.device, None, 0.0)
     network.model.eval().requires_grad_(False)
     generator = np.random.default_rng(options.seed)
-    test, spec = network.clips.split(options.split), network.recipe.input_spec()
+    test, spec = network.clips.split(options.split), network.inputs
     chosen = test.select(
         [str(i) for i in generator.choice(test.ids, min(options.clips, len(test)), replace=False)]
     )

@@ -12,14 +12,13 @@ Prints the table and, for the refinement, how many clips had their score lowered
 from __future__ import annotations
 
 import argparse
-from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 
 import mgkit as mg
 from mgkit.training.ablation import ablation_markdown
-from mgkit.training.recipes import Recipe
+from mgkit.training.recipe import Recipe
 
 
 def refinement_rows() -> dict[str, Recipe]:
@@ -30,13 +29,13 @@ def refinement_rows() -> dict[str, Recipe]:
         "RGB": every["RGB"],
         "pose": every["pose"],
         "laterals": every["laterals"],
-        f"alpha {base.alpha:g}": base,
-        "alpha 0.2": replace(base, alpha=0.2),
-        "alpha 1": replace(base, alpha=1.0),
-        "alpha 0.2, tau 0.5": replace(base, alpha=0.2, temperature=0.5),
-        "alpha 0.2, batch 16": replace(base, alpha=0.2, batch_size=16),
-        "alpha 0.2, all shifted": replace(base, alpha=0.2, shift="all"),
-        "alpha 0.2, memory 64": replace(base, alpha=0.2, prototype_memory=64),
+        f"alpha {base['alpha']:g}": base,
+        "alpha 0.2": base.with_(alpha=0.2),
+        "alpha 1": base.with_(alpha=1.0),
+        "alpha 0.2, tau 0.5": base.with_(alpha=0.2, temperature=0.5),
+        "alpha 0.2, batch 16": base.with_(alpha=0.2, batch_size=16),
+        "alpha 0.2, all shifted": base.with_(alpha=0.2, shift="all"),
+        "alpha 0.2, memory 64": base.with_(alpha=0.2, prototype_memory=64),
     }
 
 
@@ -44,16 +43,16 @@ def fusion_rows() -> dict[str, Recipe]:
     """Learning rate and length of the joint training, with and without the fusion module."""
     every = mg.ablation_recipes()
     laterals, fusion = every["laterals"], every["+ fusion (channel)"]
-    slow = laterals.learning_rate / 4
+    slow = laterals["learning_rate"] / 4
     return {
         "RGB": every["RGB"],
         "pose": every["pose"],
         "laterals": laterals,
         "fusion": fusion,
-        "laterals, rate / 4": replace(laterals, learning_rate=slow),
-        "fusion, rate / 4": replace(fusion, learning_rate=slow),
-        "laterals, 12 epochs": replace(laterals, epochs=12),
-        "fusion, 12 epochs": replace(fusion, epochs=12),
+        "laterals, rate / 4": laterals.with_(learning_rate=slow),
+        "fusion, rate / 4": fusion.with_(learning_rate=slow),
+        "laterals, 12 epochs": laterals.with_(epochs=12),
+        "fusion, 12 epochs": fusion.with_(epochs=12),
     }
 
 

@@ -41,9 +41,10 @@ from benchmarks.timing import interleaved, machine
 from mgkit.data.batches.dataset import RGB_MEAN, RGB_STD, Batch, batch_inputs, crop_affine, random_box
 from mgkit.data.skeletons import get_skeleton
 from mgkit.models import Objective, recompute_blocks
-from mgkit.training.build import build_model, build_objective
+from mgkit.training.build import build_model, build_objective, embedding_widths
 from mgkit.training.machine import make_optimizer
-from mgkit.training.recipes import RECIPES, Recipe
+from mgkit.training.recipe import Recipe
+from mgkit.training.recipes import RECIPES
 
 CLASSES, LAYOUT, FRAME = 32, get_skeleton("coco17"), 256
 PAPER_CLIPS, PAPER_EPOCHS = 12_893, 30  # iMiGUE's training clips; epochs of each of the three stages
@@ -73,11 +74,11 @@ def ways(device: torch.device) -> list[Way]:
 
 def made_batch(recipe: Recipe, size: int) -> Batch:
     """Decoded clips as the loader hands them over, of noise."""
-    generator = np.random.default_rng(0)
-    frames = generator.integers(0, 255, (size, recipe.rgb_frames, FRAME, FRAME, 3), dtype=np.uint8)
-    points = generator.uniform(0.1, 0.9, (size, 1, recipe.pose_frames, len(LAYOUT), 3)).astype(np.float32)
+    generator, spec = np.random.default_rng(0), recipe.inputs
+    frames = generator.integers(0, 255, (size, spec.rgb_frames, FRAME, FRAME, 3), dtype=np.uint8)
+    points = generator.uniform(0.1, 0.9, (size, 1, spec.pose_frames, len(LAYOUT), 3)).astype(np.float32)
     points[..., :2] *= FRAME
-    boxes = [random_box(FRAME, FRAME, recipe.crop_area, generator) for _ in range(size)]
+    boxes = [random_box(FRAME, FRAME, spec.crop_area, generator) for _ in range(size)]
     return Batch(
         torch.arange(size),
         torch.from_numpy(generator.integers(0, CLASSES, size)),
@@ -91,20 +92,20 @@ def plain_inputs(batch: Batch, recipe: Recipe) -> dict[str, Tensor]:
     """The inputs as most published loaders make them: clip by clip, on the processor, in NumPy."""
     assert batch.frames is not None
     assert batch.keypoints is not None
-    rgb, pose = [], []
+    spec, rgb, pose = recipe.inputs, [], []
     for frames, points, affine in zip(
         batch.frames.numpy(), batch.keypoints.numpy(), batch.affines.numpy(), strict=True
     ):
-        size = recipe.rgb_size
+        size = spec.rgb_size
         matrix = affine * size
         cut = [cv2.warpAffine(frame, matrix, (size, size)) for frame in frames]
         normal = (np.stack(cut).astype(np.float32) - np.float32(RGB_MEAN)) / np.float32(RGB_STD)
         rgb.append(np.ascontiguousarray(normal.transpose(3, 0, 1, 2)))
         moved = points.copy()
         moved[..., :2] = (
-            points[..., :2] @ affine[:, :2].T * recipe.heatmap_size + affine[:, 2] * recipe.heatmap_size
+            points[..., :2] @ affine[:, :2].T * spec.heatmap_size + affine[:, 2] * spec.heatmap_size
         )
-        maps = loop_joints(moved, recipe.heatmap_size, recipe.sigma)
+        maps = loop_joints(moved, spec.heatmap_size, spec.sigma)
         pose.append(np.ascontiguousarray(maps.transpose(1, 0, 2, 3)))
     return {"rgb": torch.from_numpy(np.stack(rgb)), "pose": torch.from_numpy(np.stack(pose))}
 
@@ -119,8 +120,10 @@ class Bench:
 
     def __post_init__(self) -> None:
         generator = torch.Generator().manual_seed(0)
-        self.model: nn.Module = build_model(self.recipe, CLASSES, len(LAYOUT), generator)
-        self.objective: Objective = build_objective(self.recipe, CLASSES, generator).to(self.device)
+        self.spec = self.recipe.inputs.on(LAYOUT)
+        self.model: nn.Module = build_model(self.recipe, CLASSES, self.spec, generator)
+        widths = embedding_widths(self.recipe, self.model, self.spec)
+        self.objective: Objective = build_objective(self.recipe, CLASSES, widths, generator).to(self.device)
         self.model.to(self.device)
         if self.way.recomputed:
             recompute_blocks(self.model)
@@ -130,7 +133,7 @@ class Bench:
             )
         else:
             self.model.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
-            self.optimizer = make_optimizer(self.model, self.recipe, self.device)
+            self.optimizer = make_optimizer(self.model, self.recipe.optimisation, self.device)
         if self.way.compiled:
             self.model.compile()
 
@@ -139,7 +142,7 @@ class Bench:
             made = plain_inputs(batch, self.recipe)
             return {name: value.to(self.device) for name, value in made.items()}, batch.labels.to(self.device)
         there = batch.to(self.device)
-        return batch_inputs(there, self.recipe.input_spec(), LAYOUT), there.labels
+        return batch_inputs(there, self.spec, LAYOUT), there.labels
 
     def autocast(self) -> torch.autocast | nullcontext[None]:
         return torch.autocast(self.device.type, torch.bfloat16) if self.way.bfloat16 else nullcontext()

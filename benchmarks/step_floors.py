@@ -15,7 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from mgkit.models import recompute_blocks
 from mgkit.models.cnns.resnet3d import Bottleneck
 from mgkit.training.build import build_model
-from mgkit.training.recipes import Recipe
+from mgkit.training.recipe import Recipe
 
 
 @dataclass(frozen=True)
@@ -37,11 +37,9 @@ class Floors:
 def on_meta(recipe: Recipe, classes: int, joints: int, batch: int) -> tuple[nn.Module, dict[str, Tensor]]:
     """The network of a recipe with inputs of this batch size, without memory."""
     with torch.device("meta"):
-        model = build_model(recipe, classes, joints)
-        inputs = {
-            "rgb": torch.zeros(batch, 3, recipe.rgb_frames, recipe.rgb_size, recipe.rgb_size),
-            "pose": torch.zeros(batch, joints, recipe.pose_frames, recipe.heatmap_size, recipe.heatmap_size),
-        }
+        fed = recipe.inputs.on(joints)
+        model = build_model(recipe, classes, fed)
+        inputs = {name: torch.zeros(batch, *shape) for name, shape in fed.shapes.items()}
     return model, inputs
 
 

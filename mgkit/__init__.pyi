@@ -2,6 +2,7 @@
 
 from mgkit import models as models
 from mgkit.checkup import doctor as doctor
+from mgkit.data.batches.spec import Inputs as Inputs
 from mgkit.data.clips import load_clips as load_clips
 from mgkit.data.prepare.folder import prepare as prepare
 from mgkit.data.word_vectors import class_vectors as class_vectors
@@ -10,6 +11,7 @@ from mgkit.demo.open import open_run as open_run
 from mgkit.demo.open import run_folder as run_folder
 from mgkit.errors import MgkitError as MgkitError
 from mgkit.notebook import set_up_notebook as set_up_notebook
+from mgkit.parts import part as part
 from mgkit.results import ensembles as ensembles
 from mgkit.results import scores as scores
 from mgkit.results.compare import published as published
@@ -34,6 +36,7 @@ from mgkit.training.explain import explain as explain
 from mgkit.training.inference import test as test
 from mgkit.training.launch import launch as launch
 from mgkit.training.loop import train as train
+from mgkit.training.recipe import Recipe as Recipe
 from mgkit.training.start import Weights as Weights
 from mgkit.training.studies import train_folds as train_folds
 from mgkit.training.studies import train_systems as train_systems

@@ -132,18 +132,17 @@ mg.evaluate(run, "test").round(3)
 
 # %% [markdown]
 # ## Change something
-# `dataclasses.replace` or a keyword changes a recipe; each needs a folder of its own (a folder with another recipe in it
+# `with_` or a keyword changes a recipe; each needs a folder of its own (a folder with another recipe in it
 # is refused, with the differences). For instance without the prototypes, or with attention over time:
 #
 # ```python
 # mg.train(clips, mg.recipes.demo(prototypes=False), "../runs/no-prototypes")
-# mg.train(clips, mg.recipes.demo(fusion="time"), "../runs/fusion-time")
+# mg.train(clips, mg.recipes.demo(axis="time"), "../runs/fusion-time")
 # ```
 
 # %%
-import dataclasses
 
-mg.recipes.differences(dataclasses.replace(recipe, alpha=0.5), recipe)
+mg.recipes.differences(recipe.with_(alpha=0.5), recipe)
 
 # %% [markdown]
 # The same from a shell, for a cluster queue: `mgkit train data/demo runs/mine --recipe demo --set alpha=0.5`.

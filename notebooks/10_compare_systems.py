@@ -83,7 +83,7 @@ systems = {
     "CTR-GCN, bones": recipes.ctrgcn(stream="bone"),
     "DG-STGCN": recipes.dgstgcn(),
     "Hypergraph transformer": recipes.hyperformer(),
-    "EHCT (our reading)": recipes.ehct(class_groups=2),
+    "EHCT (our reading)": recipes.ehct(groups=2),
     "PoseConv3D + semantic, joints": recipes.poseconv3d_semantic("names", semantic_dim=words),
     "PoseConv3D + semantic, limbs": recipes.poseconv3d_semantic("names", semantic_dim=words, heatmap="limb"),
     "TSM": recipes.tsm(),

@@ -6,7 +6,6 @@ import ast
 import inspect
 import re
 from collections.abc import Iterator
-from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +13,10 @@ import pytest
 import torch
 
 import mgkit.models
-from mgkit.data.batches.dataset import InputSpec
+from mgkit.data.batches.spec import Inputs
 from mgkit.models import TwoPathway
+from mgkit.training import recipes
 from mgkit.training.build import build_model, build_objective
-from mgkit.training.recipes import Recipe
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = (ROOT / "docs" / "method.md").read_text(encoding="utf-8")
@@ -55,27 +54,26 @@ def test_each_decision_has_its_row() -> None:
 
 @pytest.mark.parametrize(("row", "name", "value"), FIELDS)
 def test_recipe_fields_have_the_default_that_is_stated(row: str, name: str, value: str) -> None:
-    defaults = {f.name: f.default for f in fields(Recipe)}
-    assert name in defaults, f"{row}: a recipe has no field {name}"
-    assert defaults[name] == ast.literal_eval(value)
+    assert recipes.paper()[name] == ast.literal_eval(value), row
 
 
 @pytest.mark.parametrize(("row", "where", "name", "value"), ARGUMENTS)
 def test_arguments_have_the_default_that_is_stated(row: str, where: str, name: str, value: str) -> None:
-    signature = inspect.signature(InputSpec if where == "InputSpec" else getattr(mgkit.models, where))
+    signature = inspect.signature(Inputs if where == "Inputs" else getattr(mgkit.models, where))
     assert name in signature.parameters, f"{row}: {where} has no argument {name}"
     assert signature.parameters[name].default == ast.literal_eval(value)
 
 
 def test_a_recipes_decisions_reach_the_modules() -> None:
     changes: dict[str, Any] = {
-        "fusion": "time", "fusion_sequential": True, "zero_init_gates": False, "embedding_dim": 7, "alpha": 0.3,
+        "axis": "time", "sequential": True, "zero_init_gates": False, "embedding_dim": 7, "alpha": 0.3,
         "detach_probability": False, "shift": "all", "temperature": 0.5, "prototype_momentum": 0.8, "margin": 0.6,
         "time_sampling": "independent",
     }  # fmt: skip
-    recipe = replace(Recipe(), **changes)
+    recipe = recipes.paper(**changes)
     with torch.device("meta"):
-        model, objective = build_model(recipe, 3, 5), build_objective(recipe, 3)
+        model = build_model(recipe, 3, recipe.inputs.on(5))
+        objective = build_objective(recipe, 3, {"rgb": 7, "pose": 7})
     assert isinstance(model, TwoPathway)
     for fusion in model.fusion:
         assert (fusion.attend_rgb.axis, fusion.sequential, fusion.zero_init_gates) == ("time", True, False)
@@ -85,7 +83,7 @@ def test_a_recipes_decisions_reach_the_modules() -> None:
         assert model.heads[name].embedding.out_features == refinement.prototypes.shape[1] == 7
         settings = ("detach_probability", "shift", "temperature", "momentum", "margin")
         assert [getattr(refinement, setting) for setting in settings] == [False, "all", 0.5, 0.8, 0.6]
-    assert recipe.input_spec().time_sampling == "independent"
+    assert recipe.inputs.time_sampling == "independent"
 
 
 def test_linked_files_hold_what_is_said_of_them() -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "mgkit"
-BASE = {"errors", "files", "progress", "pickles", "parallel"}
+BASE = {"errors", "files", "progress", "pickles", "parallel", "parts", "settings"}
 ALLOWED = {
     "data": {"data"},
     "demo": {"demo", "data", "results", "training"},

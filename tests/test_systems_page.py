@@ -26,7 +26,7 @@ def test_every_recipe_but_the_small_ones_is_listed() -> None:
 
 @pytest.mark.parametrize(("name", "parameters", "operations"), ROWS)
 def test_sizes_are_those_of_the_networks(name: str, parameters: str, operations: str) -> None:
-    changes = {"semantic": "names"} if name == "poseconv3d_semantic" else {}
+    changes = {"vectors": "names"} if name == "poseconv3d_semantic" else {}
     recipe = getattr(recipes, name)(**changes)
     skeleton = IMIGUE22 if "pose" in recipe.pathways else None
     cost = measure(recipe, classes=32, skeleton=skeleton, speed=False)

@@ -10,14 +10,10 @@ from pathlib import Path
 from mgkit import __version__
 from mgkit.cli import commands as does
 from mgkit.errors import MgkitError
+from mgkit.training.recipes import RECIPES
 
 EXIT_USER_ERROR, EXIT_INTERRUPTED = 2, 130
 READER_NAMES = ("imigue", "smg", "ma52", "pyskl", "folders")
-RECIPE_NAMES = (
-    "paper", "fusion", "rgb-only", "pose-only", "pose-small", "demo", "stgcn", "stgcnpp", "stgcnpp-strong", "aagcn",
-    "ctrgcn", "dgstgcn", "hyperformer", "ehct", "tsm", "video-swin-tiny", "video-swin-small", "video-swin-base",
-    "poseconv3d-semantic",
-)  # fmt: skip
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -293,7 +289,12 @@ def _training(parser: argparse.ArgumentParser) -> None:
         "--recipe",
         default="paper",
         metavar="NAME",
-        help=f"{', '.join(RECIPE_NAMES)} (default: %(default)s)",
+        help=f"{', '.join(RECIPES)}, or FILE.py:FUNCTION that makes one (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--network",
+        metavar="FILE.py:NAME",
+        help="train your own network instead, on key-points unless --set reads=... says otherwise",
     )
     parser.add_argument(
         "--narrow",

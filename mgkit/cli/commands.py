@@ -89,24 +89,33 @@ def folds(options: Any) -> None:
 
 def _recipe(options: Any) -> Any:
     from mgkit import recipes
+    from mgkit.parts import load_target, part
     from mgkit.training.launch import read_recipe
+    from mgkit.training.recipe import Recipe
 
+    changes = recipes.parse_changes(options.changes)
     if options.recipe_file is not None:
-        if options.changes or options.narrow:
+        if changes or options.narrow or options.network:
             raise MgkitError(
-                "--set and --narrow change a named recipe: write the change into the file of --recipe-file."
+                "--set, --narrow and --network change a named recipe: write the change into the file of --recipe-file."
             )
         return read_recipe(options.recipe_file)
-    if options.recipe not in recipes.RECIPES:
-        raise MgkitError(f"there is no recipe {options.recipe!r}; there are {', '.join(recipes.RECIPES)}.")
-    changes = recipes.parse_changes(options.changes)
-    # The paper's training with changes goes by another name.
-    name = "fusion" if options.recipe == "paper" and changes else options.recipe
-    if not options.narrow:
-        return recipes.RECIPES[name](**changes)
+    if options.network:
+        return Recipe(part(options.network), reads=changes.pop("reads", ("keypoints",)), **changes)
     # One recipe cannot be made without where its vectors come from.
-    needed = {key: changes.pop(key) for key in ("semantic",) if key in changes}
-    return recipes.narrow(recipes.RECIPES[name](**needed), **changes)
+    needed = {"vectors": changes.pop("vectors")} if "vectors" in changes else {}
+    if options.recipe in recipes.RECIPES:
+        recipe = recipes.RECIPES[options.recipe](**needed)
+    elif ":" in options.recipe:
+        found = load_target(options.recipe)
+        recipe = found if isinstance(found, Recipe) else found(**needed)
+        if not isinstance(recipe, Recipe):
+            raise MgkitError(f"{options.recipe} is a {type(recipe).__name__}, not a recipe.")
+    else:
+        raise MgkitError(
+            f"there is no recipe {options.recipe!r}; there are {', '.join(recipes.RECIPES)}, and FILE.py:NAME."
+        )
+    return recipes.narrow(recipe, **changes) if options.narrow else recipe.with_(**changes)
 
 
 def _given(options: Any) -> dict[str, Any]:
@@ -358,12 +367,12 @@ def review(options: Any) -> None:
 def show(options: Any) -> None:
     from mgkit.data.clips import load_clips
     from mgkit.results.run.folder import load_run
-    from mgkit.results.run.settings import settings_in_use
+    from mgkit.settings import flat
 
     if (options.folder / "config.json").is_file():
         run = load_run(options.folder)
         print(run)
-        for key, value in settings_in_use(run.recipe).items():
+        for key, value in flat(run.recipe).items():
             if key != "stages":
                 print(f"  {key} = {value}")
         for split in run.splits():

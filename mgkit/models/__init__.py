@@ -1,6 +1,6 @@
 """Networks, losses and weights: plain modules and functions that work in anyone's loop.
 
-    model = two_pathway(num_classes=32, num_joints=22)
+    model = two_pathway(32, 22)  # classes, joints
     objective = Objective(model.pathways, num_classes=32, embedding_dim=256)
     outputs = model({"rgb": frames, "pose": heatmaps})  # (N, 3, 8, 224, 224) and (N, 22, 32, 56, 56)
     objective(outputs, labels).loss.backward()
@@ -8,6 +8,7 @@
 Nothing here reads or writes a file except `checkpoint_files` and `weights`, and nothing knows about datasets.
 """
 
+from mgkit.models.builders import pose_resnet, rgb_resnet, two_pathway
 from mgkit.models.cnns.resnet3d import (
     ResNet3d,
     open_residual_blocks,
@@ -30,7 +31,7 @@ from mgkit.models.losses.prototypes import (
     update_prototypes,
 )
 from mgkit.models.losses.refinement import ClipMemory, PrototypicalRefinement, RefinementOutput, remap_classes
-from mgkit.models.pathways import SinglePathway, TwoPathway, merge_branches, pose_only, rgb_only, two_pathway
+from mgkit.models.pathways import SinglePathway, TwoPathway, merge_branches
 from mgkit.models.weights.files import load_state, read_checkpoint
 from mgkit.models.weights.fitting import LoadReport
 from mgkit.models.weights.load import (
@@ -67,15 +68,15 @@ __all__ = [
     "match_names",
     "merge_branches",
     "open_residual_blocks",
-    "pose_only",
     "pose_pathway",
+    "pose_resnet",
     "read_checkpoint",
     "recompute_blocks",
     "rectify",
     "refinement_loss",
     "remap_classes",
-    "rgb_only",
     "rgb_pathway",
+    "rgb_resnet",
     "set_centres",
     "to_mmaction2",
     "two_pathway",

@@ -76,7 +76,7 @@ class CrossModalFusion(nn.Module):
 
     Args:
         rgb_channels, pose_channels: channels of the two feature maps.
-        hidden: width C' of the tokens.
+        hidden: width C' of the tokens; the pose pathway's channels by default.
         heads: attention heads; must divide `hidden`.
         axis: "channel" (the paper) or "time" (the authors' later code).
         sequential: let the pose queries attend to the already updated RGB tokens, as the later code does; by
@@ -107,7 +107,7 @@ class CrossModalFusion(nn.Module):
         self,
         rgb_channels: int,
         pose_channels: int,
-        hidden: int,
+        hidden: int | None = None,
         *,
         heads: int = 8,
         axis: Axis = "channel",
@@ -117,6 +117,7 @@ class CrossModalFusion(nn.Module):
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
+        hidden = pose_channels if hidden is None else hidden
         self.sequential = sequential
         self.zero_init_gates = zero_init_gates
         self.speed_ratio = speed_ratio

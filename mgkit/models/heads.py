@@ -25,14 +25,14 @@ class PathwayOutput(NamedTuple):
 
     Attributes:
         logits: (N, K) class scores before the softmax.
-        embedding: (N, D) for the prototypes, or None if the model was built with `embedding_dim=None`.
-        features: (N, C, T, H, W) last feature map, non-negative but for Video Swin.
-        auxiliary: what the head has beside these, by name, (N, ...) each: what further losses are of.
+        embedding: (N, D) for prototypes and maps, or None.
+        features: (N, C, T, H, W) last feature map, non-negative but for Video Swin, or None.
+        auxiliary: what the head puts out besides these, by name, (N, ...) each, for further losses.
     """
 
     logits: Tensor
-    embedding: Tensor | None
-    features: Tensor
+    embedding: Tensor | None = None
+    features: Tensor | None = None
     auxiliary: Mapping[str, Tensor] = {}
 
 
@@ -43,7 +43,7 @@ class PathwayHead(nn.Module):
 
     Args:
         channels: channels of the feature map.
-        num_classes: K.
+        classes: K.
         embedding_dim: D, or None for no embedding.
         embedding_pool: how the map is pooled for the embedding, "mean" or "max", over time and then over space.
         dropout: probability before the classifier.
@@ -59,7 +59,7 @@ class PathwayHead(nn.Module):
     def __init__(
         self,
         channels: int,
-        num_classes: int,
+        classes: int,
         *,
         embedding_dim: int | None = 256,
         embedding_pool: tuple[Pool, Pool] = ("mean", "max"),
@@ -73,7 +73,7 @@ class PathwayHead(nn.Module):
             )
         self.embedding_pool = embedding_pool
         self.dropout = nn.Dropout(dropout)
-        self.classifier = nn.Linear(channels, num_classes)
+        self.classifier = nn.Linear(channels, classes)
         self.embedding = nn.Linear(channels, embedding_dim) if embedding_dim is not None else None
         self.reset_parameters(generator)
 

@@ -31,7 +31,7 @@ __all__ = ["Parts", "outline", "parts_of"]
 CLIPS = 2  # of the batch that is traced: BatchNorm in training refuses a single value a channel
 
 
-def outline(model: SinglePathway | TwoPathway, inputs: Mapping[str, Sequence[int]]) -> dict[str, Any]:
+def outline(model: nn.Module, inputs: Mapping[str, Sequence[int]]) -> dict[str, Any]:
     """A model as plain values (lists, numbers, strings), which JSON holds as they are.
 
     Args:
@@ -59,11 +59,13 @@ def outline(model: SinglePathway | TwoPathway, inputs: Mapping[str, Sequence[int
         MgkitError: if the inputs do not fit the model or each other, or a backbone is none of this package's.
 
     Example:
-        >>> from mgkit.models import pose_only
-        >>> small = pose_only(3, 5, width=4, blocks=(1, 1, 1))
+        >>> from mgkit.models import pose_resnet
+        >>> small = pose_resnet(3, 5, pose_width=4, pose_blocks=(1, 1, 1))
         >>> [stage["shape"] for stage in outline(small, {"pose": (5, 8, 16, 16)})["pathways"][0]["stages"]]
         [[16, 8, 8, 8], [32, 8, 4, 4], [64, 8, 2, 2]]
     """
+    if not isinstance(model, SinglePathway | TwoPathway):
+        raise MgkitError(f"{type(model).__name__} has no outline: there are outlines of mgkit's pathways.")
     parts = {name: parts_of(model.backbones[name]) for name in model.pathways}
     shapes = _shapes(model, inputs)
     pathways = [
@@ -92,9 +94,7 @@ def outline(model: SinglePathway | TwoPathway, inputs: Mapping[str, Sequence[int
     }
 
 
-def _shapes(
-    model: SinglePathway | TwoPathway, inputs: Mapping[str, Sequence[int]]
-) -> dict[nn.Module, list[int]]:
+def _shapes(model: nn.Module, inputs: Mapping[str, Sequence[int]]) -> dict[nn.Module, list[int]]:
     """Shape of what each module puts out for a batch of CLIPS clips."""
     shapes: dict[nn.Module, list[int]] = {}
 
@@ -155,7 +155,7 @@ def _pathway(
             "embedding_pool": list(head.embedding_pool),
             "semantic": head.semantic.out_features if isinstance(head, SemanticHead) else None,
             "groups": head.groups if isinstance(head, GroupedHead) else None,
-            "group_share": head.weight if isinstance(head, GroupedHead) else 0.0,
+            "group_share": head.share if isinstance(head, GroupedHead) else 0.0,
             "parameters": _parameters(head),
         },
     }

@@ -18,29 +18,31 @@ train the branches alone, merge, train jointly.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Literal, Protocol, cast
+from typing import Any, Literal, Protocol, cast
 
 import torch
 from torch import Tensor, nn
 
 from mgkit.errors import MgkitError, some
-from mgkit.models.cnns.resnet3d import ResNet3d, pose_pathway, rgb_pathway
-from mgkit.models.fusion import Axis, CrossModalFusion
-from mgkit.models.heads import PathwayHead, PathwayOutput, Pool, fuse_probabilities
+from mgkit.models.cnns.resnet3d import ResNet3d
+from mgkit.models.fusion import CrossModalFusion
+from mgkit.models.heads import PathwayHead, PathwayOutput
+from mgkit.parts import Part, part
 
 __all__ = [
-    "PathwayOutput",
+    "FUSION",
+    "HEAD",
     "RgbToPose",
     "SinglePathway",
     "TwoPathway",
     "branch_state",
-    "fuse_probabilities",
     "merge_branches",
     "pick_input",
-    "pose_only",
-    "rgb_only",
-    "two_pathway",
 ]
+
+
+HEAD = part(PathwayHead)
+FUSION = part(CrossModalFusion)
 
 
 class RgbToPose(nn.Module):
@@ -78,10 +80,11 @@ class TwoPathway(nn.Module):
     Args:
         rgb, pose: the two backbones; rgb has one stage more (4 and 3; with others there are fewer or more
             meeting points). Their `lateral_channels` say whether there are laterals and how wide they are.
-        num_classes, embedding_dim, embedding_pool, dropout: see PathwayHead.
-        fusion: "channel", "time" (see CrossModalFusion) or None for no fusion module.
-        fusion_hidden: hidden width at each meeting point; the pose pathway's channels there when omitted.
-        fusion_heads, fusion_sequential, zero_init_gates: see CrossModalFusion.
+        classes: K.
+        head: the part that each pathway's head is built of, from `channels` and `classes`.
+        fusion: the part that the module of each meeting point is built of, from `rgb_channels`, `pose_channels` and
+            `speed_ratio`: it takes the two feature maps to two of the same shapes. None for no fusion module.
+        class_counts: (K,) training clips of each class, for a head that wants to know.
         lateral_detach: stop the gradient across the laterals.
         lateral_dropout: in training, the probability that a clip gets zeros across the laterals instead of
             the other pathway's features, drawn once a clip and direction.
@@ -100,16 +103,11 @@ class TwoPathway(nn.Module):
         self,
         rgb: ResNet3d,
         pose: ResNet3d,
-        num_classes: int,
+        classes: int,
         *,
-        embedding_dim: int | None = 256,
-        embedding_pool: tuple[Pool, Pool] = ("mean", "max"),
-        dropout: float = 0.5,
-        fusion: Axis | None = "channel",
-        fusion_hidden: Sequence[int] | None = None,
-        fusion_heads: int = 8,
-        fusion_sequential: bool = False,
-        zero_init_gates: bool = True,
+        head: Part = HEAD,
+        fusion: Part | None = FUSION,
+        class_counts: Any = None,
         lateral_detach: bool = False,
         lateral_dropout: float = 0.0,
         speed_ratio: int = 4,
@@ -132,10 +130,6 @@ class TwoPathway(nn.Module):
                 "Laterals join both pathways after every meeting point or nowhere; got lateral channels "
                 f"{rgb.lateral_channels} for rgb and {pose.lateral_channels} for pose."
             )
-        if fusion_hidden is not None and len(fusion_hidden) != meetings:
-            raise MgkitError(
-                f"fusion_hidden needs {meetings} values, one a meeting point; got {fusion_hidden}."
-            )
         if not 0 <= lateral_dropout <= 1:
             raise MgkitError(f"lateral_dropout is a probability between 0 and 1; got {lateral_dropout}.")
         self.pathways: tuple[str, ...] = ("rgb", "pose")
@@ -145,12 +139,10 @@ class TwoPathway(nn.Module):
         self.backbones = nn.ModuleDict({"rgb": rgb, "pose": pose})
         self.heads = nn.ModuleDict(
             {
-                name: PathwayHead(
-                    backbone.out_channels[-1],
-                    num_classes,
-                    embedding_dim=embedding_dim,
-                    embedding_pool=embedding_pool,
-                    dropout=dropout,
+                name: head.build(
+                    channels=backbone.out_channels[-1],
+                    classes=classes,
+                    class_counts=class_counts,
                     generator=generator,
                 )
                 for name, backbone in (("rgb", rgb), ("pose", pose))
@@ -176,14 +168,9 @@ class TwoPathway(nn.Module):
                 self.rgb_to_pose.append(RgbToPose(rgb_channels, to_pose[i], speed_ratio=speed_ratio))
             if fusion is not None:
                 self.fusion.append(
-                    CrossModalFusion(
-                        rgb_channels,
-                        pose_channels,
-                        pose_channels if fusion_hidden is None else fusion_hidden[i],
-                        heads=fusion_heads,
-                        axis=fusion,
-                        sequential=fusion_sequential,
-                        zero_init_gates=zero_init_gates,
+                    fusion.build(
+                        rgb_channels=rgb_channels,
+                        pose_channels=pose_channels,
                         speed_ratio=speed_ratio,
                         generator=generator,
                     )
@@ -221,8 +208,19 @@ class TwoPathway(nn.Module):
                 if keep_rgb is not None and keep_pose is not None:
                     to_rgb, to_pose = to_rgb * keep_rgb, to_pose * keep_pose
             if self.fusion:
-                rgb, pose = self.fusion[i](rgb, pose)
+                rgb, pose = self._fused(self.fusion[i], rgb, pose)
         return {"rgb": self.heads["rgb"](rgb), "pose": self.heads["pose"](pose)}
+
+    def _fused(self, module: nn.Module, rgb: Tensor, pose: Tensor) -> tuple[Tensor, Tensor]:
+        """The two maps after a fusion module, which may be anybody's."""
+        fused = module(rgb, pose)
+        got = [tuple(x.shape) if isinstance(x, Tensor) else type(x).__name__ for x in fused]
+        if got != [tuple(rgb.shape), tuple(pose.shape)]:
+            raise MgkitError(
+                f"the fusion module {type(module).__name__} must return two maps of the shapes {tuple(rgb.shape)} and "
+                f"{tuple(pose.shape)}, as it got them, but returned {some(got)}."
+            )
+        return fused[0], fused[1]
 
     def _draw_kept(self, like: Tensor) -> Tensor | None:
         """1 for each clip whose lateral features are kept, 0 otherwise; None when nothing is dropped."""
@@ -250,87 +248,6 @@ def _size(x: Tensor) -> str:
     return f"{x.shape[3]} x {x.shape[4]}"
 
 
-def two_pathway(
-    num_classes: int,
-    num_joints: int,
-    *,
-    rgb_width: int = 64,
-    pose_width: int = 32,
-    rgb_blocks: Sequence[int] = (3, 4, 6, 3),
-    pose_blocks: Sequence[int] = (4, 6, 3),
-    halve_time: bool = False,
-    laterals: bool = True,
-    fusion: Axis | None = "channel",
-    fusion_hidden: Sequence[int] | None = None,
-    fusion_heads: int = 8,
-    fusion_sequential: bool = False,
-    zero_init_gates: bool = True,
-    lateral_detach: bool = False,
-    lateral_dropout: float = 0.0,
-    embedding_dim: int | None = 256,
-    embedding_pool: tuple[Pool, Pool] = ("mean", "max"),
-    dropout: float = 0.5,
-    speed_ratio: int = 4,
-    generator: torch.Generator | None = None,
-) -> TwoPathway:
-    """The two-pathway network, the paper's by default: ResNet-50 on frames, a lighter ResNet on heatmaps.
-
-    Laterals carry as many channels as the pose stage to RGB (128, 256) and a quarter of that to pose (32,
-    64). `rgb_width=8, pose_width=8, rgb_blocks=(1, 1, 1, 1), pose_blocks=(1, 1, 1)` is the same network made
-    small enough for a demonstration on a CPU. The arguments are those of TwoPathway, rgb_pathway and
-    pose_pathway; laterals and fusion can be left out separately, and without both the model is the late
-    fusion of its parts.
-
-    Shapes:
-        {"rgb": (N, 3, T, H, W), "pose": (N, num_joints, 4 T, H / 4, W / 4)} -> {"rgb": ..., "pose":
-        PathwayOutput}.
-
-    Raises:
-        MgkitError: if the arguments do not fit together.
-
-    Example:
-        >>> model = two_pathway(
-        ...     3, 5, rgb_width=4, pose_width=4, rgb_blocks=(1, 1, 1, 1), pose_blocks=(1, 1, 1)
-        ... )
-        >>> outputs = model({"rgb": torch.rand(2, 3, 2, 32, 32), "pose": torch.rand(2, 5, 8, 8, 8)})
-        >>> outputs["pose"].logits.shape, outputs["rgb"].embedding.shape
-        (torch.Size([2, 3]), torch.Size([2, 256]))
-    """
-    if len(rgb_blocks) != len(pose_blocks) + 1:
-        raise MgkitError(
-            f"rgb_blocks needs one stage more than pose_blocks; got {tuple(rgb_blocks)} and {tuple(pose_blocks)}."
-        )
-    meetings = len(pose_blocks) - 1
-    to_rgb = [4 * pose_width * 2**i if laterals else 0 for i in range(meetings)]
-    to_pose = [pose_width * 2**i if laterals else 0 for i in range(meetings)]
-    return TwoPathway(
-        rgb_pathway(
-            width=rgb_width, blocks=rgb_blocks, lateral_channels=[0, 0, *to_rgb], generator=generator
-        ),
-        pose_pathway(
-            num_joints,
-            width=pose_width,
-            blocks=pose_blocks,
-            halve_time=halve_time,
-            lateral_channels=[0, *to_pose],
-            generator=generator,
-        ),
-        num_classes,
-        embedding_dim=embedding_dim,
-        embedding_pool=embedding_pool,
-        dropout=dropout,
-        fusion=fusion,
-        fusion_hidden=fusion_hidden,
-        fusion_heads=fusion_heads,
-        fusion_sequential=fusion_sequential,
-        zero_init_gates=zero_init_gates,
-        lateral_detach=lateral_detach,
-        lateral_dropout=lateral_dropout,
-        speed_ratio=speed_ratio,
-        generator=generator,
-    )
-
-
 Pathway = Literal["rgb", "pose"]
 
 
@@ -350,8 +267,10 @@ class SinglePathway(nn.Module):
         name: "rgb" or "pose": which input it reads, and the key of its output.
         backbone: a ResNet3d without lateral channels, or any other network from the input to features (N, C, T, H, W)
             that has `out_channels`, whose last is C, and refuses inputs that do not fit.
-        num_classes, embedding_dim, embedding_pool, dropout, generator: see PathwayHead.
-        head: the head on these features instead of a PathwayHead with these arguments.
+        classes: K.
+        head: the part that the head is built of, from `channels` and `classes`.
+        class_counts: (K,) training clips of each class, for a head that wants to know.
+        generator: source of the head's initial weights; torch's own when omitted.
 
     Shapes:
         forward: {name: (N, C, T, H, W), ...} -> {name: PathwayOutput}. Other inputs are ignored. Skeleton networks take
@@ -362,30 +281,19 @@ class SinglePathway(nn.Module):
         self,
         name: Pathway,
         backbone: Backbone,
-        num_classes: int,
+        classes: int,
         *,
-        head: PathwayHead | None = None,
-        embedding_dim: int | None = 256,
-        embedding_pool: tuple[Pool, Pool] = ("mean", "max"),
-        dropout: float = 0.5,
+        head: Part = HEAD,
+        class_counts: Any = None,
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
-        if name not in ("rgb", "pose"):
-            raise MgkitError(f"A pathway is called 'rgb' or 'pose', not {name!r}.")
         self.pathways: tuple[str, ...] = (name,)
-        if head is None:
-            head = PathwayHead(
-                backbone.out_channels[-1],
-                num_classes,
-                embedding_dim=embedding_dim,
-                embedding_pool=embedding_pool,
-                dropout=dropout,
-                generator=generator,
-            )
         # The same names as in TwoPathway, so that merging two branches is copying by name.
         self.backbones = nn.ModuleDict({name: cast(nn.Module, backbone)})
-        self.heads = nn.ModuleDict({name: head})
+        channels = backbone.out_channels[-1]
+        built = head.build(channels=channels, classes=classes, class_counts=class_counts, generator=generator)
+        self.heads = nn.ModuleDict({name: built})
 
     def forward(self, inputs: Mapping[str, Tensor]) -> dict[str, PathwayOutput]:
         (name,) = self.pathways
@@ -404,62 +312,6 @@ def pick_input(inputs: Mapping[str, Tensor], name: str, backbone: nn.Module) -> 
             f"but has {tuple(x.shape)}. Frames have 3 channels, heatmaps one a joint of the skeleton."
         )
     return x
-
-
-def rgb_only(
-    num_classes: int,
-    *,
-    width: int = 64,
-    blocks: Sequence[int] = (3, 4, 6, 3),
-    embedding_dim: int | None = 256,
-    embedding_pool: tuple[Pool, Pool] = ("mean", "max"),
-    dropout: float = 0.5,
-    generator: torch.Generator | None = None,
-) -> SinglePathway:
-    """The RGB-only model: {"rgb": (N, 3, T, H, W)} -> {"rgb": PathwayOutput}.
-
-    `width` and `blocks` as in rgb_pathway, the rest as in PathwayHead.
-    """
-    backbone = rgb_pathway(width=width, blocks=blocks, generator=generator)
-    return SinglePathway(
-        "rgb",
-        backbone,
-        num_classes,
-        embedding_dim=embedding_dim,
-        embedding_pool=embedding_pool,
-        dropout=dropout,
-        generator=generator,
-    )
-
-
-def pose_only(
-    num_classes: int,
-    num_joints: int,
-    *,
-    width: int = 32,
-    blocks: Sequence[int] = (4, 6, 3),
-    halve_time: bool = False,
-    embedding_dim: int | None = 256,
-    embedding_pool: tuple[Pool, Pool] = ("mean", "max"),
-    dropout: float = 0.5,
-    generator: torch.Generator | None = None,
-) -> SinglePathway:
-    """The pose-only model: {"pose": (N, num_joints, T, h, w)} -> {"pose": PathwayOutput}.
-
-    `width`, `blocks` and `halve_time` as in pose_pathway, the rest as in PathwayHead.
-    """
-    backbone = pose_pathway(
-        num_joints, width=width, blocks=blocks, halve_time=halve_time, generator=generator
-    )
-    return SinglePathway(
-        "pose",
-        backbone,
-        num_classes,
-        embedding_dim=embedding_dim,
-        embedding_pool=embedding_pool,
-        dropout=dropout,
-        generator=generator,
-    )
 
 
 def merge_branches(
@@ -485,9 +337,9 @@ def merge_branches(
             unchanged.
 
     Example:
-        >>> from mgkit.models import pose_only, rgb_only, two_pathway
-        >>> rgb = rgb_only(3, width=4, blocks=(1, 1, 1, 1))
-        >>> pose = pose_only(3, 5, width=4, blocks=(1, 1, 1))
+        >>> from mgkit.models import pose_resnet, rgb_resnet, two_pathway
+        >>> rgb = rgb_resnet(3, rgb_width=4, rgb_blocks=(1, 1, 1, 1))
+        >>> pose = pose_resnet(3, 5, pose_width=4, pose_blocks=(1, 1, 1))
         >>> both = two_pathway(
         ...     3, 5, rgb_width=4, pose_width=4, rgb_blocks=(1, 1, 1, 1), pose_blocks=(1, 1, 1)
         ... )

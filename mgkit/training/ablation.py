@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +21,7 @@ import pandas as pd
 from mgkit.data.clips import Clips
 from mgkit.errors import MgkitError, some
 from mgkit.files import read_json, write_json
+from mgkit.models.pathways import FUSION
 from mgkit.progress import Progress
 from mgkit.results.run.folder import Predictions, Run, load_run
 from mgkit.results.scores.scores import import_scores
@@ -46,25 +46,23 @@ def ablation_recipes(base: Recipe | None = None) -> dict[str, Recipe]:
             training. Its `alpha`, `temperature`, ... hold for the rows with prototypes.
     """
     if base is None:
-        base = recipes.demo()
-        rgb, pose = base.stages
-        base = replace(base, epochs=5, stages=(replace(rgb, epochs=16), replace(pose, epochs=12)))
+        base = recipes.demo(epochs=5).with_(**{"rgb.epochs": 16, "pose.epochs": 12})
     if not base.two_pathway or not base.stages:
         raise MgkitError(
             "the ablation takes a staged two-pathway recipe: recipes.demo(), paper() or fusion(...)."
         )
-    rgb, pose = (replace(stage, prototypes=False) for stage in base.stages)
-    joint = replace(base, stages=(), fusion=None, prototypes=False, laterals=True)
-    axis = base.fusion or "channel"
+    rgb, pose = (stage.with_(prototypes=False) for stage in base.stages)
+    fusion = base["fusion"] or FUSION
+    joint = base.with_(stages=(), fusion=None, prototypes=False, laterals=True)
     return {
         "RGB": rgb,
         "pose": pose,
-        "joint training": replace(joint, laterals=False),
+        "joint training": joint.with_(laterals=False),
         "laterals": joint,
-        "+ fusion (channel)": replace(joint, fusion="channel"),
-        "+ fusion (time)": replace(joint, fusion="time"),
-        "+ prototypes": replace(joint, prototypes=True),
-        "+ both": replace(joint, prototypes=True, fusion=axis),
+        "+ fusion (channel)": joint.with_(fusion=fusion.with_(axis="channel")),
+        "+ fusion (time)": joint.with_(fusion=fusion.with_(axis="time")),
+        "+ prototypes": joint.with_(refinement=base.refinement, prototypes=True),
+        "+ both": joint.with_(refinement=base.refinement, prototypes=True, fusion=fusion),
     }
 
 

@@ -1,313 +1,378 @@
-"""The network and the loss of a recipe.
+"""From a recipe to its network and loss, and what can be known to be wrong with them before anything is trained.
 
-What can be known to be wrong with a call before anything is read, made or trained.
-
-The network and the losses of a recipe in plain values: what `mg.figures.architecture` draws.
+`outline` gives both in plain values: what `mg.figures.architecture` draws.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from mgkit.data.batches.spec import SKELETON_NETWORKS
+from mgkit.data.batches.dataset import ClipDataset, batch_inputs, collate
+from mgkit.data.batches.spec import Inputs
 from mgkit.data.clips import Clips
 from mgkit.data.skeletons import Skeleton
-from mgkit.data.word_vectors import ClassVectors, class_vectors
 from mgkit.errors import MgkitError, some
-from mgkit.models import (
-    Objective,
-    PathwayHead,
-    SinglePathway,
-    TwoPathway,
-    open_residual_blocks,
-    pose_pathway,
-    rgb_pathway,
-    two_pathway,
-)
-from mgkit.models.cnns.tsm import tsm_resnet
-from mgkit.models.cnns.video_swin import SwinSize, video_swin
-from mgkit.models.gcns.aagcn import aagcn
-from mgkit.models.gcns.blocks import SkeletonGraph
-from mgkit.models.gcns.ctrgcn import ctrgcn
-from mgkit.models.gcns.dgstgcn import dgstgcn
-from mgkit.models.gcns.hyperformer import hyperformer
-from mgkit.models.gcns.stgcn import stgcn, stgcnpp
+from mgkit.models import Objective, PathwayOutput
 from mgkit.models.layers import freeze_statistics
-from mgkit.models.losses.extra import (
-    GroupedHead,
-    GroupLoss,
-    SemanticHead,
-    SemanticLoss,
-    class_groups,
-    others_weights,
-)
+from mgkit.models.losses.objective import Loss
 from mgkit.models.outline import outline as outline_of_model
-from mgkit.models.pathways import Backbone
+from mgkit.parts import Part
 from mgkit.results.run.folder import Run
-from mgkit.training.recipe import Recipe
+from mgkit.settings import plain
+from mgkit.training.recipe import CrossEntropy, Recipe
 
-__all__ = ["build_model", "build_objective", "class_weights", "input_shapes", "outline", "weigh_groups"]
+__all__ = [
+    "build_model", "build_objective", "check_network", "check_training", "class_weights", "embedding_widths", "outline",
+]  # fmt: skip
 
-GRAPH_NETWORKS = {"stgcn": stgcn, "stgcnpp": stgcnpp, "aagcn": aagcn, "ctrgcn": ctrgcn, "dgstgcn": dgstgcn}
-
-
-def input_shapes(
-    recipe: Recipe, skeleton: Skeleton | None = None, *, channels: int | None = None
-) -> dict[str, tuple[int, ...]]:
-    """Shape of one clip, without the batch, of each input that the network of a recipe takes.
-
-    Args:
-        recipe: what is trained.
-        skeleton: the key-point layout; not needed by a recipe without pose.
-        channels: of heatmaps, where there is no skeleton to count them.
-
-    Returns:
-        "rgb": (3, T, H, W); "pose": (joints or limbs, T, H, W), the heatmaps, or of a skeleton network (people, T,
-        joints, 3).
-
-    Raises:
-        MgkitError: a recipe with pose and no skeleton.
-
-    >>> from mgkit.training.recipes import rgb_only
-    >>> input_shapes(rgb_only())
-    {'rgb': (3, 8, 224, 224)}
-    """
-    spec, shapes = recipe.input_spec(), dict[str, tuple[int, ...]]()
-    if "rgb" in recipe.pathways:
-        shapes["rgb"] = (3, spec.rgb_frames, spec.rgb_size, spec.rgb_size)
-    if "pose" in recipe.pathways:
-        if skeleton is not None:
-            channels = spec.channels(skeleton)
-        if channels is None or (spec.keypoints and skeleton is None):
-            raise MgkitError("the size of a pose input depends on the skeleton: pass one, or clips.")
-        if spec.keypoints:
-            shapes["pose"] = (spec.persons, spec.pose_frames, channels, 3)
-        else:
-            shapes["pose"] = (channels, spec.pose_frames, spec.heatmap_size, spec.heatmap_size)
-    return shapes
+LARGEST_SEED = 2**32 - 1
 
 
 def build_model(
     recipe: Recipe,
-    num_classes: int,
-    input_channels: int,
+    classes: int,
+    inputs: Inputs,
     generator: torch.Generator | None = None,
-    *,
-    skeleton: Skeleton | None = None,
     class_counts: npt.NDArray[np.int64] | None = None,
-) -> SinglePathway | TwoPathway:
-    """The network of a recipe.
+) -> nn.Module:
+    """The network of a recipe; its `pathways` are those of the inputs.
 
     Args:
         recipe: of the training.
-        num_classes: K.
-        input_channels: the heatmap channels (joints, or limbs) of a CNN with a pose pathway.
+        classes: K.
+        inputs: `recipe.inputs.on(skeleton)`.
         generator: source of the first weights; torch's own when omitted.
-        skeleton: the layout whose graph a skeleton network is built on.
-        class_counts: (K,) training clips, which classes are grouped by (`recipe.class_groups`); without them the groups
-            are those of the weights that will be loaded.
+        class_counts: (K,) training clips, for a head that wants to know; without them it is one into which weights will
+            be loaded.
     """
-    heads: dict[str, Any] = {
-        "embedding_dim": recipe.embedding_dim,
-        "embedding_pool": recipe.embedding_pool,
-        "dropout": recipe.dropout,
-        "generator": generator,
-    }
-    model: SinglePathway | TwoPathway
-    if not recipe.two_pathway:
-        name: Any = recipe.pathways[0]
-        backbone = build_backbone(recipe, input_channels, skeleton, generator)
-        model = SinglePathway(
-            name, backbone, num_classes,
-            head=build_head(recipe, backbone.out_channels[-1], num_classes, class_counts, **heads),
-        )  # fmt: skip
-    else:
-        model = two_pathway(
-            num_classes,
-            input_channels,
-            rgb_width=recipe.rgb_width,
-            pose_width=recipe.pose_width,
-            rgb_blocks=recipe.rgb_blocks,
-            pose_blocks=recipe.pose_blocks,
-            halve_time=recipe.halve_time,
-            laterals=recipe.laterals,
-            lateral_detach=recipe.lateral_detach,
-            lateral_dropout=recipe.lateral_dropout,
-            fusion=recipe.fusion,  # type: ignore[arg-type]
-            fusion_sequential=recipe.fusion_sequential,
-            fusion_heads=recipe.fusion_heads,
-            zero_init_gates=recipe.zero_init_gates,
-            **heads,
-        )
-    if not recipe.zero_init_blocks:
-        open_residual_blocks(model)
+    model = recipe.network.build(
+        classes=classes, inputs=inputs, generator=generator, class_counts=class_counts
+    )
+    if not isinstance(model, nn.Module):
+        raise MgkitError(f"the network {recipe.network.name} must be an nn.Module, but is {model!r}.")
+    if not hasattr(model, "pathways"):
+        model.pathways = recipe.pathways  # type: ignore[assignment]
     return model
-
-
-def build_backbone(
-    recipe: Recipe, input_channels: int, skeleton: Skeleton | None, generator: torch.Generator | None
-) -> Backbone:
-    """The network of a recipe of one pathway up to its features; arguments as of `build_model`."""
-    if recipe.network in SKELETON_NETWORKS:
-        if skeleton is None:
-            raise MgkitError(f"{recipe.network} is built on a skeleton's graph: give clips, or a skeleton.")
-        graph = SkeletonGraph(len(skeleton), skeleton.root, skeleton.inward)
-        size: dict[str, Any] = {"width": recipe.pose_width, "persons": recipe.persons, "generator": generator}
-        if (
-            recipe.network == "hyperformer"
-        ):  # heads of 24 channels, as published; time halves where stages begin
-            strides = [
-                1 if stage == 0 or i else 2 for stage, n in enumerate(recipe.pose_blocks) for i in range(n)
-            ]
-            return hyperformer(graph, heads=max(1, recipe.pose_width // 24), strides=strides, **size)
-        return GRAPH_NETWORKS[recipe.network](graph, blocks=recipe.pose_blocks, **size)
-    if recipe.network == "tsm":
-        return tsm_resnet(width=recipe.rgb_width, blocks=recipe.rgb_blocks, generator=generator)
-    if recipe.network == "video-swin":
-        heads = max(1, recipe.rgb_width // 32)  # of 32 channels each, as published
-        swin = SwinSize(
-            recipe.rgb_width, recipe.rgb_blocks, tuple(heads << i for i in range(len(recipe.rgb_blocks)))
-        )
-        return video_swin(swin, stochastic_depth=recipe.stochastic_depth, generator=generator)
-    if recipe.pathways == ("rgb",):
-        return rgb_pathway(width=recipe.rgb_width, blocks=recipe.rgb_blocks, generator=generator)
-    return pose_pathway(
-        input_channels, width=recipe.pose_width, blocks=recipe.pose_blocks, halve_time=recipe.halve_time,
-        generator=generator,
-    )  # fmt: skip
-
-
-def build_head(
-    recipe: Recipe,
-    channels: int,
-    num_classes: int,
-    class_counts: npt.NDArray[np.int64] | None,
-    **settings: Any,
-) -> PathwayHead:
-    """The head of a recipe of one pathway, on `channels` channels; `settings` are those of every PathwayHead."""
-    if recipe.semantic:
-        return SemanticHead(channels, num_classes, semantic_dim=recipe.semantic_dim, **settings)
-    if recipe.class_groups:
-        groups = None if class_counts is None else class_groups(class_counts, recipe.class_groups)
-        return GroupedHead(
-            channels,
-            num_classes,
-            recipe.class_groups,
-            class_group=groups,
-            weight=recipe.group_share,
-            **settings,
-        )
-    return PathwayHead(channels, num_classes, **settings)
-
-
-def semantic_vectors(recipe: Recipe, clips: Clips) -> ClassVectors | None:
-    """Vectors (K, `recipe.semantic_dim`) of the class names of clips; None for a recipe without a semantic loss.
-
-    Raises:
-        MgkitError: the vectors cannot be had (see `class_vectors`), or have another width than the recipe says.
-    """
-    if not recipe.semantic:
-        return None
-    found = class_vectors(clips.classes.names, recipe.semantic)
-    width = found.vectors.shape[1]
-    if width != recipe.semantic_dim:
-        raise MgkitError(
-            f"{recipe.semantic} has vectors of {width} numbers, and the recipe says {recipe.semantic_dim}: "
-            f"set semantic_dim={width}."
-        )
-    return found
-
-
-def _auxiliary_losses(
-    recipe: Recipe, num_classes: int, vectors: npt.NDArray[np.float32] | None
-) -> dict[str, tuple[nn.Module, float]]:
-    """The losses of what the head of a recipe has beside logits."""
-    if recipe.semantic:
-        if vectors is None:
-            vectors = np.zeros((num_classes, recipe.semantic_dim), np.float32)
-        return {"semantic": (SemanticLoss(vectors), recipe.semantic_weight)}
-    if recipe.class_groups:
-        return {"groups": (GroupLoss(), recipe.group_weight)}  # until `weigh_groups` knows the model's groups
-    return {}
 
 
 def build_objective(
     recipe: Recipe,
-    num_classes: int,
+    classes: int,
+    embedding: Mapping[str, int],
     generator: torch.Generator | None = None,
-    class_counts: npt.NDArray[np.int64] | None = None,
     *,
-    vectors: npt.NDArray[np.float32] | None = None,
+    inputs: Inputs | None = None,
+    class_counts: npt.NDArray[np.int64] | None = None,
+    class_names: Sequence[str] = (),
 ) -> Objective:
     """The loss of a recipe, with its prototypes.
 
     Args:
-        recipe, num_classes, generator: as for `build_model`.
+        recipe, classes, generator, inputs: as for `build_model`.
+        embedding: width of each pathway's embedding, see `embedding_widths`; of none where there is no embedding.
         class_counts: (K,) training clips of each class.
-        vectors: (K, `recipe.semantic_dim`) of the class names, where the recipe has a semantic loss; without them they
-            are those of the weights that will be loaded.
+        class_names: in the order of the labels.
+
+    Raises:
+        MgkitError: prototypes without an embedding, or a loss that cannot be made.
     """
-    weights = None if class_counts is None else class_weights(recipe, class_counts)
-    terms = {
-        f"{term}_{name}": getattr(recipe, f"{term}_{name}_weight")
-        for name in recipe.pathways
-        for term in (("ce", "pr") if recipe.prototypes else ("ce",))
-    }
+    entropy, refined = recipe.cross_entropy, recipe.refinement
+    weights = None if class_counts is None else class_weights(entropy, class_counts)
+    terms = {f"ce_{name}": getattr(entropy, f"ce_{name}_weight") for name in recipe.pathways}
+    settings: dict[str, Any] = {"prototypes": False}
+    if refined is not None:
+        if lacking := [name for name in recipe.pathways if name not in embedding]:
+            raise MgkitError(
+                f"prototypes need an embedding, but the network {recipe.network.name} gives none for {some(lacking)}: "
+                "let it return PathwayOutput(logits, embedding), or train with prototypes=False."
+            )
+        terms |= {f"pr_{name}": getattr(refined, f"pr_{name}_weight") for name in recipe.pathways}
+        settings = {
+            "prototypes": True,
+            "alpha": refined.alpha,
+            "momentum": refined.prototype_momentum,
+            "memory": refined.prototype_memory,
+            "temperature": refined.temperature,
+            "margin": refined.margin,
+            "shift": refined.shift,
+            "detach_probability": refined.detach_probability,
+        }
+    supplied = {
+        "classes": classes, "inputs": inputs, "class_names": list(class_names), "class_counts": class_counts,
+        "generator": generator,
+    }  # fmt: skip
     return Objective(
         recipe.pathways,
-        num_classes,
-        recipe.embedding_dim,
-        alpha=recipe.alpha,
-        prototypes=recipe.prototypes,
-        label_smoothing=recipe.label_smoothing,
+        classes,
+        dict(embedding),
+        label_smoothing=entropy.label_smoothing,
         class_weights=None if weights is None else weights.tolist(),
         term_weights=terms,
-        auxiliary=_auxiliary_losses(recipe, num_classes, vectors),
-        momentum=recipe.prototype_momentum,
-        memory=recipe.prototype_memory,
-        temperature=recipe.temperature,
-        margin=recipe.margin,
-        shift=recipe.shift,  # type: ignore[arg-type]
-        detach_probability=recipe.detach_probability,
+        losses={one.name: (_loss(one, supplied), one.weight) for one in recipe.losses},
         generator=generator,
+        **settings,
     )
 
 
-def weigh_groups(
-    model: SinglePathway | TwoPathway, objective: Objective, counts: npt.NDArray[np.int64]
-) -> None:
-    """Let the losses of groups of classes weigh the groups that the model has, in place.
+def _loss(one: Part, supplied: Mapping[str, Any]) -> Loss:
+    """What is called with (outputs, labels): the function itself, or what a class or builder makes."""
+    if one.takes("outputs") and one.takes("labels") and not isinstance(one.target, type):
+        return lambda outputs, labels: one.build(outputs=outputs, labels=labels)
+    made = one.build(**supplied)
+    if not callable(made):
+        raise MgkitError(
+            f"the loss {one.name} must be a function (outputs, labels), or a class or function that makes one; it made "
+            f"{made!r}."
+        )
+    return made
 
-    Weights of other clips, which a training can start from, bring the groups along that they were learnt on.
+
+def loss_reports(recipe: Recipe, clips: Clips) -> tuple[dict[str, str], dict[str, str]]:
+    """What losses have to say, by their names: texts for people, and what they read from elsewhere as a hash.
+
+    A loss module says it by having `report` or `fingerprint`, as that of class vectors has.
+
+    Returns:
+        ({name: report}, {name: fingerprint}), each of the losses that have one.
     """
-    for head in model.heads.values():
-        if isinstance(head, GroupedHead):
-            objective.auxiliary["groups"] = GroupLoss(others_weights(counts, head.class_group))
+    counts = np.bincount(clips.labels, minlength=len(clips.classes))
+    supplied = {
+        "classes": len(clips.classes), "inputs": recipe.inputs.on(clips.skeleton), "class_names": clips.classes.names,
+        "class_counts": counts, "generator": torch.Generator().manual_seed(0),
+    }  # fmt: skip
+    with torch.random.fork_rng(devices=[]):
+        made = {one.name: _loss(one, supplied) for one in recipe.losses}
+    reports, prints = (
+        {name: str(getattr(loss, key)) for name, loss in made.items() if hasattr(loss, key)}
+        for key in ("report", "fingerprint")
+    )
+    return reports, prints
 
 
-def class_weights(recipe: Recipe, counts: npt.NDArray[np.int64]) -> npt.NDArray[np.float64] | None:
+def class_weights(settings: CrossEntropy, counts: npt.NDArray[np.int64]) -> npt.NDArray[np.float64] | None:
     """(K,) weights of the cross-entropy from the (K,) numbers of training clips; None without weighting.
 
     Scaled so that the classes that have clips weigh 1 on average; a class without any weighs 1.
     """
-    if recipe.class_weights == "none":
+    if settings.class_weights == "none":
         return None
     there = counts > 0
     n = np.where(there, counts, 1).astype(np.float64)
-    if recipe.class_weights == "sqrt":
+    if settings.class_weights == "sqrt":
         weights = 1 / np.sqrt(n)
     else:
-        beta = recipe.class_weight_beta
+        beta = settings.class_weight_beta
         weights = (1 - beta) / (1 - beta**n)  # Cui et al., "Class-Balanced Loss", CVPR 2019, equation 4
     return np.where(there, weights / weights[there].mean(), 1.0)
 
 
-LARGEST_SEED = 2**32 - 1
+# --- running it once ------------------------------------------------------------------------------------------------
+
+
+def own_parts(recipe: Recipe) -> list[Part]:
+    """The parts of a recipe, its stages aside, that are the user's code."""
+    return [
+        one for top in (recipe.network, *recipe.losses, *recipe.augment) for one in top.nested() if one.own
+    ]
+
+
+def embedding_widths(recipe: Recipe, model: nn.Module, inputs: Inputs) -> dict[str, int]:
+    """Width of the embedding of each pathway that has one; the model is left as it was."""
+    meta = not any(one.own for one in recipe.network.nested())
+    was_training = model.training
+    device = (
+        torch.device("meta") if meta else next((p.device for p in model.parameters()), torch.device("cpu"))
+    )
+    clips = {name: torch.zeros((2, *shape), device=device) for name, shape in inputs.shapes.items()}
+    model.eval()
+    try:
+        with torch.random.fork_rng(devices=[]), torch.no_grad():
+            if meta:
+                state = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+                empty = {name: torch.empty_like(value, device="meta") for name, value in state.items()}
+                outputs = torch.func.functional_call(model, empty, (clips,))
+            else:
+                outputs = model(clips)
+    finally:
+        model.train(was_training)
+    return {name: one.embedding.shape[1] for name, one in outputs.items() if one.embedding is not None}
+
+
+def check_network(recipe: Recipe, clips: Clips, smallest: int) -> list[str]:
+    """Build a recipe's network and loss for clips and run them once, so that what does not fit is refused now.
+
+    mgkit's own networks are shown a batch without any of the numbers, which costs no memory; with a part of the user's
+    two real clips go through the augmentations, the network, the loss, and back.
+
+    Args:
+        recipe: of one network; its stages are recipes of their own.
+        clips: the training clips.
+        smallest: the clips of the smallest part of a batch, which BatchNorm must be able to normalise.
+
+    Returns:
+        names of parameters that get no gradient, as far as that was looked at.
+
+    Raises:
+        MgkitError: no such network can be made or trained; the message names the part, or the settings.
+    """
+    if recipe.inputs.keypoints:
+        most = int(clips.table["persons"].max())
+        if recipe.inputs.persons > max(2, most):  # published networks are of two, whatever the clips
+            raise MgkitError(f"persons is {recipe.inputs.persons}, but no clip shows more than {most}.")
+    with torch.random.fork_rng(devices=[]):
+        if own_parts(recipe):
+            return _run_for_real(recipe, clips)
+        _run_on_meta(recipe, clips, smallest)
+    return []
+
+
+def _run_on_meta(recipe: Recipe, clips: Clips, smallest: int) -> None:
+    classes, inputs = len(clips.classes), recipe.inputs.on(clips.skeleton)
+    try:
+        with torch.device("meta"), torch.no_grad():
+            model = build_model(recipe, classes, inputs).train()
+            if recipe.optimisation.batch_norm == "frozen":
+                freeze_statistics(model)
+            outputs = model({name: torch.empty((smallest, *shape)) for name, shape in inputs.shapes.items()})
+    except (MgkitError, ValueError, RuntimeError) as error:
+        kept = {name: value for name, value in recipe.network.settings.items() if not isinstance(value, Part)}
+        kept |= {
+            name: getattr(inputs, name)
+            for name in inputs.in_use
+            if name.endswith(("frames", "size", "persons"))
+        }
+        for one in recipe.network.settings.values():
+            if isinstance(one, Part):
+                kept |= dict(one.given)
+        settings = [f"{name}={plain(value)}" for name, value in kept.items()]
+        raise MgkitError(
+            f"recipe: cannot build the network {recipe.network.name} ({some(settings, 20)}) for {classes} classes and "
+            f"batches of at least {smallest} clips: {error}"
+        ) from None
+    _check_outputs(recipe, outputs, smallest, classes)
+    # What losses are of is small: they are tried with real zeros.
+    real = {name: _zeros(output) for name, output in outputs.items()}
+    widths = {name: one.embedding.shape[1] for name, one in real.items() if one.embedding is not None}
+    counts = np.bincount(clips.labels, minlength=classes)
+    objective = build_objective(
+        recipe, classes, widths, inputs=inputs, class_counts=counts, class_names=clips.classes.names
+    ).eval()
+    with torch.no_grad():
+        objective(real, torch.zeros(smallest, dtype=torch.int64))
+
+
+def _zeros(output: PathwayOutput) -> PathwayOutput:
+    def zeros(value: Tensor) -> Tensor:
+        return torch.zeros(value.shape, dtype=value.dtype)
+
+    embedding = None if output.embedding is None else zeros(output.embedding)
+    others = {name: zeros(value) for name, value in output.auxiliary.items()}
+    return PathwayOutput(zeros(output.logits), embedding, output.features, others)
+
+
+def _run_for_real(recipe: Recipe, clips: Clips) -> list[str]:
+    """Two clips forward and backward; names of the parameters without a gradient."""
+    classes, inputs = len(clips.classes), recipe.inputs.on(clips.skeleton)
+    counts = np.bincount(clips.labels, minlength=classes)
+    network, generator = recipe.network, torch.Generator().manual_seed(0)
+    dataset = ClipDataset(clips, inputs, training=True, augment=recipe.augment)
+    rows = range(min(2, len(dataset)))
+    with naming("an augmentation", recipe.augment):
+        batch = collate([dataset[0, row, 0] for row in rows] * (1 if len(rows) == 2 else 2))
+    given = batch_inputs(batch, inputs, clips.skeleton)
+    with naming(f"the network {network.name}", [network]):
+        model = build_model(recipe, classes, inputs, generator, counts).train()
+        outputs = model({name: value.clone() for name, value in given.items()})
+    _check_outputs(recipe, outputs, len(batch.labels), classes)
+    widths = {name: one.embedding.shape[1] for name, one in outputs.items() if one.embedding is not None}
+    with naming("a loss", recipe.losses):
+        objective = build_objective(
+            recipe,
+            classes,
+            widths,
+            generator,
+            inputs=inputs,
+            class_counts=counts,
+            class_names=clips.classes.names,
+        )
+        step = objective(outputs, batch.labels)
+    for term, value in step.terms.items():
+        if not bool(value.isfinite()):
+            raise MgkitError(f"the loss {term} is {value.item()} on a batch of two clips: it must be finite.")
+    with naming(f"the gradient of {network.name}", [network]):
+        step.loss.backward()
+    trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    without = [name for name, parameter in trained.items() if parameter.grad is None]
+    if trained and len(without) == len(trained):
+        raise MgkitError(
+            f"no parameter of the network {network.name} gets a gradient from the loss: its outputs are detached from "
+            "its weights."
+        )
+    wrong = [name for name, p in trained.items() if p.grad is not None and not bool(p.grad.isfinite().all())]
+    if wrong:
+        raise MgkitError(
+            f"the gradient of the network {network.name} is not finite on a batch of two clips, in {some(wrong)}."
+        )
+    return without
+
+
+class naming:
+    """Puts the name of a part in front of whatever its code raises."""
+
+    def __init__(self, what: str, parts: Sequence[Part]) -> None:
+        names = some(one.name for one in parts)
+        self.what = what if len(parts) == 1 and names in what else f"{what} ({names})"
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, Exception) and not isinstance(error, MgkitError):
+            raise MgkitError(
+                f"{self.what} fails on a batch of two clips: {type(error).__name__}: {error}"
+            ) from error
+
+
+def _check_outputs(recipe: Recipe, outputs: Any, clips: int, classes: int) -> None:
+    """Refuse what is not {pathway: PathwayOutput} of the right shapes, types and values."""
+    name = recipe.network.name
+    wanted = ", ".join(f"{pathway!r}: PathwayOutput" for pathway in recipe.pathways)
+    if not isinstance(outputs, Mapping) or set(outputs) != set(recipe.pathways):
+        got = (
+            f"the keys {some(map(repr, outputs))}"
+            if isinstance(outputs, Mapping)
+            else f"a {type(outputs).__name__}"
+        )
+        raise MgkitError(f"the network {name} must return {{{wanted}}}, but returned {got}.")
+    for pathway, output in outputs.items():
+        if not isinstance(output, PathwayOutput):
+            raise MgkitError(
+                f"the network {name} must return {{{wanted}}}, but {pathway!r} is a {type(output).__name__}."
+            )
+        _check_tensor(f"the {pathway} logits of the network {name}", output.logits, (clips, classes))
+        if output.embedding is not None:
+            width = output.embedding.shape[-1] if isinstance(output.embedding, Tensor) else "D"
+            _check_tensor(f"the {pathway} embedding of the network {name}", output.embedding, (clips, width))
+
+
+def _check_tensor(what: str, value: Any, shape: tuple[Any, ...]) -> None:
+    if not isinstance(value, Tensor) or tuple(value.shape) != shape or not value.is_floating_point():
+        got = (
+            f"{tuple(value.shape)} {value.dtype}"
+            if isinstance(value, Tensor)
+            else f"a {type(value).__name__}"
+        )
+        raise MgkitError(
+            f"{what} must be numbers of the shape ({', '.join(map(str, shape))}), but are {got}."
+        )
+    if not value.is_meta and not bool(value.isfinite().all()):
+        raise MgkitError(f"{what} are not finite on a batch of two clips.")
 
 
 def check_training(clips: Any, recipe: Any, *, seed: Any, workers: Any, checkpoint_minutes: Any) -> None:
@@ -334,62 +399,11 @@ def check_workers(workers: Any) -> None:
         raise MgkitError(f"workers is {workers!r}: use a whole number, 0 or more, or None to have it chosen.")
 
 
-def check_network(recipe: Recipe, clips: Clips, smallest: int) -> None:
-    """Build a recipe's network for clips, and show it a batch, without any of the numbers: it costs no memory.
-
-    What does not fit together is then refused before anything is written, or trained.
-
-    Args:
-        recipe: of one network; its stages are recipes of their own.
-        clips: what it shall be trained on.
-        smallest: the clips of the smallest part of a batch, which BatchNorm must be able to normalise.
-
-    Raises:
-        MgkitError: no such network can be made or trained; the message names the settings that it is made of.
-    """
-    spec, skeleton = recipe.input_spec(), clips.skeleton if "pose" in recipe.pathways else None
-    if spec.keypoints:
-        most = int(clips.table["persons"].max())
-        if recipe.persons > max(2, most):  # published networks are of two, whatever the clips
-            raise MgkitError(
-                f"recipe: persons is {recipe.persons}, but no clip has more than {most}: the others would be nobody."
-            )
-    settings = {name: getattr(recipe, name) for name in _shaping(recipe)}
-    try:
-        with torch.random.fork_rng(devices=[]), torch.device("meta"), torch.no_grad():
-            model = build_model(recipe, len(clips.classes), spec.channels(clips.skeleton), skeleton=skeleton)
-            if recipe.batch_norm == "frozen":
-                freeze_statistics(model.train())
-            model(
-                {
-                    name: torch.empty((smallest, *shape))
-                    for name, shape in input_shapes(recipe, skeleton).items()
-                }
-            )
-    except (MgkitError, ValueError, RuntimeError) as error:
-        raise MgkitError(
-            f"recipe: there is no such network as that of {some([f'{k}={v!r}' for k, v in settings.items()], 9)}, for "
-            f"{len(clips.classes)} classes and batches of {smallest} clips or more: {error}"
-        ) from None
-
-
-def _shaping(recipe: Recipe) -> list[str]:
-    """The settings that a recipe's network and its input are shaped by."""
-    names = ["network"]
-    if "rgb" in recipe.pathways:
-        names += ["rgb_frames", "rgb_size", "rgb_width", "rgb_blocks"]
-    if "pose" in recipe.pathways:
-        last = "persons" if recipe.input_spec().keypoints else "heatmap_size"
-        names += ["pose_frames", "pose_width", "pose_blocks", last]
-    if recipe.two_pathway and recipe.fusion is not None:
-        names.append("fusion_heads")
-    return names + (["class_groups"] if recipe.class_groups else [])
-
-
 def smallest_part(clips: int, recipe: Recipe) -> int:
     """Clips of the smallest part in which an epoch's batches are taken."""
-    batches = {min(clips, recipe.batch_size), clips % recipe.batch_size or recipe.batch_size}
-    return min(max(1, batch // recipe.accumulation) for batch in batches)
+    size, parts = recipe.optimisation.batch_size, recipe.optimisation.accumulation
+    batches = {min(clips, size), clips % size or size}
+    return min(max(1, batch // parts) for batch in batches)
 
 
 def _is_whole(value: Any) -> bool:
@@ -398,6 +412,9 @@ def _is_whole(value: Any) -> bool:
 
 def _brief(value: Any) -> str:
     return repr(value) if isinstance(value, str) else f"a {type(value).__name__}"
+
+
+# --- outline --------------------------------------------------------------------------------------------------------
 
 
 def outline(
@@ -419,10 +436,10 @@ def outline(
         skeleton: without clips: the layout instead of a number of joints; a skeleton network is built on its graph.
 
     Returns:
-        What `mgkit.models.outline.outline` returns, of each pathway also "network" and "stream" of the recipe and
-        "heatmap" ("joint", "limb", or None where it is fed no heatmaps), and "losses": the terms whose weighted sum is
-        trained, [{"name": "cross-entropy", "refinement", "semantic" or "groups", "pathway", "weight"}, ...]; a
-        refinement has also "prototypes": [classes, width]. All plain values, which JSON holds as they are.
+        What `mgkit.models.outline.outline` returns, of each pathway also "network" (the name of its builder), "stream"
+        and "heatmap" ("joint", "limb", or None where it is fed no heatmaps), and "losses": the terms whose weighted sum
+        is trained, [{"name": "cross-entropy", "refinement", or that of a further loss, "pathway": or None, "weight"},
+        ...]; a refinement has also "prototypes": [classes, width]. All plain values, which JSON holds as they are.
 
     Raises:
         MgkitError: if the number of classes or joints, or the skeleton of a skeleton network, is not known; an imported
@@ -441,50 +458,51 @@ def outline(
         if run.scores_only:
             raise MgkitError(f"{run.root} was made of scores: it has no network that could be outlined.")
         recipe = Recipe.from_dict(run.recipe, where=str(run.root / "config.json"))
-        classes, skeleton = len(run.classes), run.skeleton if "pose" in recipe.pathways else None
+        classes, skeleton = len(run.classes), run.skeleton
     elif clips is not None:
         if not all(value is None for value in (classes, joints, skeleton)):
             raise MgkitError("Clips know their classes and joints: give mg.outline either clips or numbers.")
         classes, skeleton = len(clips.classes), clips.skeleton
     if skeleton is not None and joints is not None:
         raise MgkitError("A skeleton knows its joints: give mg.outline either a skeleton or joints.")
-    spec = recipe.input_spec()
-    channels = spec.channels(skeleton) if skeleton is not None else joints
     pose = "pose" in recipe.pathways
-    if pose and spec.keypoints and skeleton is None:
+    if pose and recipe.inputs.keypoints and skeleton is None:
         raise MgkitError(
-            f"{recipe.network} is built on a skeleton's graph: give mg.outline clips, or skeleton=."
+            f"{recipe.network.name} is built on a skeleton's graph: give mg.outline clips, or skeleton=."
         )
-    if classes is None or (pose and channels is None):
+    if classes is None or (pose and skeleton is None and joints is None):
         needed = "classes= and joints=" if pose else "classes="
         raise MgkitError(f"mg.outline needs clips, or {needed}, to know the size of the network.")
-    for name, value in (("classes", classes), ("joints", channels if pose else 1)):
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+    for name, value in (("classes", classes), ("joints", 1 if joints is None else joints)):
+        if not _is_whole(value) or value < 1:
             raise MgkitError(f"{name} is {value!r}: use a whole number, 1 or more.")
+    inputs = recipe.inputs.on(joints if skeleton is None else skeleton)
     with torch.device("meta"):  # no memory, and no time spent on first weights
-        model = build_model(recipe, classes, channels or 1, skeleton=skeleton)
-    found = outline_of_model(model, input_shapes(recipe, skeleton, channels=channels))
+        model = build_model(recipe, classes, inputs)
+    found = outline_of_model(model, inputs.shapes)
     for pathway in found["pathways"]:
         posed = pathway["name"] == "pose"
         pathway |= {
-            "network": recipe.network,
-            "stream": recipe.stream if spec.keypoints else None,
-            "heatmap": recipe.heatmap if posed and not spec.keypoints else None,
+            "network": recipe.network.name,
+            "stream": inputs.stream if inputs.keypoints else None,
+            "heatmap": inputs.heatmap if posed and not inputs.keypoints else None,
         }
-    return {**found, "losses": _losses(recipe, classes)}
+    return {**found, "losses": _losses(recipe, classes, found["pathways"])}
 
 
-def _losses(recipe: Recipe, classes: int) -> list[dict[str, Any]]:
+def _losses(recipe: Recipe, classes: int, pathways: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     losses: list[dict[str, Any]] = []
-    for name in recipe.pathways:
-        weight = float(getattr(recipe, f"ce_{name}_weight"))
+    refined = recipe.refinement
+    for one in pathways:
+        name = one["name"]
+        weight = float(getattr(recipe.cross_entropy, f"ce_{name}_weight"))
         losses.append({"name": "cross-entropy", "pathway": name, "weight": weight})
-        if recipe.prototypes:
-            weight = float(recipe.alpha * getattr(recipe, f"pr_{name}_weight"))
+        if refined is not None:
+            weight = float(refined.alpha * getattr(refined, f"pr_{name}_weight"))
             term = {"name": "refinement", "pathway": name, "weight": weight}
-            losses.append({**term, "prototypes": [classes, recipe.embedding_dim]})
-        if recipe.semantic:
-            losses.append({"name": "semantic", "pathway": name, "weight": float(recipe.semantic_weight)})
-        if recipe.class_groups:
-            losses.append({"name": "groups", "pathway": name, "weight": float(recipe.group_weight)})
+            losses.append({**term, "prototypes": [classes, one["head"]["embedding"]]})
+        if len(pathways) == 1:
+            losses += [{"name": term.name, "pathway": name, "weight": term.weight} for term in recipe.losses]
+    if len(pathways) > 1:
+        losses += [{"name": term.name, "pathway": None, "weight": term.weight} for term in recipe.losses]
     return losses

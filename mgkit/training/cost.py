@@ -11,16 +11,17 @@ from statistics import quantiles
 
 import numpy as np
 import torch
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from mgkit.data.batches.dataset import ClipDataset
+from mgkit.data.batches.spec import Inputs
 from mgkit.data.clips import Clips
 from mgkit.data.skeletons import Skeleton
 from mgkit.errors import MgkitError
-from mgkit.models import SinglePathway, TwoPathway
 from mgkit.results.run.extras import Cost, write_cost
 from mgkit.results.run.folder import Run, load_run
-from mgkit.training.build import build_model, build_objective, input_shapes
+from mgkit.training.build import build_model, embedding_widths
 from mgkit.training.inference import check_whole, predict
 from mgkit.training.machine import cpu_threads, default_workers, make_fabric, suit_memory
 from mgkit.training.recipe import Recipe
@@ -80,7 +81,7 @@ def measure(
         if into.scores_only:
             raise MgkitError(f"{into.root} was made of scores: it has no network that could be measured.")
         recipe = Recipe.from_dict(into.recipe, where=str(into.root / "config.json"))
-        classes, skeleton = len(into.classes), into.skeleton if "pose" in recipe.pathways else None
+        classes, skeleton = len(into.classes), into.skeleton
         if split is not None and clips is None:
             clips = into.clips()
     else:
@@ -95,9 +96,10 @@ def measure(
             raise MgkitError("mg.measure needs clips, or classes=, to know the size of the network.")
         if split is not None and clips is None:
             raise MgkitError(f"to measure the loading of split {split!r}, mg.measure needs clips.")
-    shapes = input_shapes(recipe, skeleton)
+    inputs = recipe.inputs.on(skeleton)
+    shapes = inputs.shapes
     with torch.device("meta"):
-        model = _build(recipe, classes, skeleton)
+        model = build_model(recipe, classes, inputs)
     cost = Cost(
         sum(parameter.numel() for parameter in model.parameters()),
         count_operations(model, shapes),
@@ -105,7 +107,7 @@ def measure(
     )
     if speed:
         cost = _timed(
-            cost, recipe, classes, skeleton, batch_size or recipe.batch_size, batches, device,
+            cost, recipe, classes, inputs, batch_size or recipe.optimisation.batch_size, batches, device,
             None if split is None or clips is None else clips.split(split), workers,
         )  # fmt: skip
     if into is not None:
@@ -113,7 +115,7 @@ def measure(
     return cost
 
 
-def count_operations(model: SinglePathway | TwoPathway, shapes: Mapping[str, tuple[int, ...]]) -> int:
+def count_operations(model: nn.Module, shapes: Mapping[str, tuple[int, ...]]) -> int:
     """Floating-point operations of one clip in testing; a multiplication and an addition count as two.
 
     Args:
@@ -131,20 +133,11 @@ def count_operations(model: SinglePathway | TwoPathway, shapes: Mapping[str, tup
     return int(counter.get_total_flops())
 
 
-def _build(
-    recipe: Recipe, classes: int, skeleton: Skeleton | None, generator: torch.Generator | None = None
-) -> SinglePathway | TwoPathway:
-    channels = 1 if skeleton is None else recipe.input_spec().channels(skeleton)
-    # How classes are grouped is nothing to a network's cost, but one that computes wants to know.
-    counts = None if generator is None else np.ones(classes, np.int64)
-    return build_model(recipe, classes, channels, generator, skeleton=skeleton, class_counts=counts)
-
-
 def _timed(
     cost: Cost,
     recipe: Recipe,
     classes: int,
-    skeleton: Skeleton | None,
+    inputs: Inputs,
     batch_size: int,
     batches: int,
     device: str,
@@ -155,10 +148,12 @@ def _timed(
     where = fabric.device
     workers = default_workers(recipe.pathways, where) if workers is None else workers
     generator = torch.Generator().manual_seed(0)
-    model = _build(recipe, classes, skeleton, generator)
+    # How classes are grouped is nothing to a network's cost, but a head may want to know.
+    model = build_model(recipe, classes, inputs, generator, np.ones(classes, np.int64))
+    embedding = embedding_widths(recipe, model, inputs)
     model.to(where).eval()
     suit_memory(model)
-    inputs = {
+    batch = {
         name: torch.rand((batch_size, *shape), generator=generator).to(where)
         for name, shape in cost.inputs.items()
     }
@@ -169,7 +164,7 @@ def _timed(
             _wait(where)
             began = time.perf_counter()
             with fabric.autocast():
-                model(inputs)
+                model(batch)
             _wait(where)
             if i >= 2:
                 seconds.append(time.perf_counter() - began)
@@ -193,8 +188,9 @@ def _timed(
         began = time.perf_counter()
         predict(
             model,
-            build_objective(recipe, classes).to(where),
-            ClipDataset(chosen, recipe.input_spec(), training=False),
+            nn.ModuleDict(),
+            ClipDataset(chosen, inputs, training=False),
+            embedding=embedding,
             device=where,
             autocast=fabric.autocast,
             batch_size=batch_size,

@@ -100,7 +100,7 @@ def epoch_line(recipe: Recipe, row: Mapping[str, Any]) -> str:
         return "  ".join(f"{n} {100 * row[f'{prefix}_{n}']:5.1f} %" for n in names)
 
     parts = [
-        f"{recipe.name:5s} {row['epoch']:3d}/{recipe.epochs}",
+        f"{recipe.name:5s} {row['epoch']:3d}/{recipe.optimisation.epochs}",
         f"loss {row['loss']:.3f}",
         f"train {percents('train_top1')}",
     ]
@@ -217,11 +217,11 @@ class Selection:
 
     def update(self, recipe: Recipe, row: Mapping[str, Any]) -> bool:
         """Take in the row of an epoch; whether its weights are to be kept. Of equal epochs the later one is."""
-        value = measured(recipe.keep, recipe, row)
+        value = measured(recipe.optimisation.keep, recipe, row)
         chosen = value is None or value >= self.best
         if chosen and value is not None:
             self.best = value
-        watched = measured(recipe.stop_on, recipe, row)
+        watched = measured(recipe.optimisation.stop_on, recipe, row)
         if watched is not None:
             improved = watched > self.reached
             self.reached = max(self.reached, watched)
@@ -230,7 +230,8 @@ class Selection:
 
     def over(self, recipe: Recipe) -> bool:
         """Whether the patience of the recipe has ended."""
-        return recipe.patience > 0 and self.waited >= recipe.patience
+        patience = recipe.optimisation.patience
+        return patience > 0 and self.waited >= patience
 
 
 def measured(name: str, recipe: Recipe, row: Mapping[str, Any]) -> float | None:

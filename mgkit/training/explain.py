@@ -28,9 +28,9 @@ from mgkit.data.batches.dataset import (
     EpochSampler,
     batch_inputs,
     collate,
-    view_times,
     worker_options,
 )
+from mgkit.data.batches.spec import view_times
 from mgkit.data.clips import Clips
 from mgkit.data.skeletons import Skeleton
 from mgkit.errors import MgkitError, some
@@ -131,7 +131,7 @@ def explain(
         todo = [clip_id for clip_id in chosen.ids if there is None or clip_id not in there]
         if todo:
             workers = default_workers(network.recipe.pathways, network.device) if workers is None else workers
-            size = batch_size or network.recipe.batch_size
+            size = batch_size or network.recipe.optimisation.batch_size
             with Progress(f"explain {split}", progress) as bar, cpu_threads(network.device, workers):
                 found = _explained(network, chosen.select(todo), settings, size, workers)
                 _saved(run.root, split, there, found, len(todo), bar)
@@ -236,20 +236,20 @@ def _explained(
     network: Network, clips: Clips, settings: dict[str, Any], batch_size: int, workers: int
 ) -> Iterator[Saliency]:
     """The saliency of clips, batch by batch, in their order."""
-    spec = network.recipe.input_spec()
+    spec = network.inputs
     dataset = ClipDataset(clips, spec, training=False)
     loader = DataLoader(
         dataset, batch_size=batch_size, sampler=EpochSampler(dataset), collate_fn=collate,
         **worker_options(workers, network.device),
     )  # fmt: skip
     network.model.eval().requires_grad_(False)
-    network.objective.requires_grad_(False)
+    network.prototypes.requires_grad_(False)
     lengths = clips.table["frames"].to_numpy()
 
     def odds(inputs: Mapping[str, Tensor]) -> Tensor:
         outputs: Mapping[str, PathwayOutput] = network.model(inputs)
         if settings["rectification"]:
-            outputs = rectified(outputs, network.objective, settings["rectification"])
+            outputs = rectified(outputs, network.prototypes, settings["rectification"])
         return log_odds(outputs, settings["output"], settings["weights"])
 
     with unwrapped_errors():

@@ -11,19 +11,17 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from lightning_fabric import Fabric
+from torch import nn
 from torch.utils.data import DataLoader
 
 from mgkit.data.batches.dataset import ClipDataset, EpochSampler, batch_inputs, collate, worker_options
 from mgkit.data.batches.device import on_device
+from mgkit.data.batches.spec import Inputs
 from mgkit.data.clips import Clips
 from mgkit.errors import MgkitError, some
 from mgkit.models import (
-    Objective,
-    PathwayHead,
     PathwayOutput,
     PrototypicalRefinement,
-    SinglePathway,
-    TwoPathway,
     cosine_similarity,
     fuse_probabilities,
     rectify,
@@ -39,7 +37,7 @@ from mgkit.results.run.folder import (
     write_embeddings,
     write_predictions,
 )
-from mgkit.training.build import build_model, build_objective, check_workers
+from mgkit.training.build import build_model, build_objective, check_workers, embedding_widths
 from mgkit.training.machine import (
     cpu_threads,
     default_workers,
@@ -108,13 +106,14 @@ def test(
     with bar, cpu_threads(network.device, workers):
         predictions, embeddings, by_view = predict(
             network.model,
-            network.objective,
-            ClipDataset(chosen, recipe.input_spec(), training=False, views=views, flip=flip),
+            network.prototypes,
+            ClipDataset(chosen, network.inputs, training=False, views=views, flip=flip),
+            embedding=network.embedding,
             device=network.device,
             autocast=network.autocast,
             weights=weights,
             rectification=rectification,
-            batch_size=batch_size or recipe.batch_size,
+            batch_size=batch_size or recipe.optimisation.batch_size,
             workers=workers,
             progress=bar,
         )
@@ -153,9 +152,11 @@ def tested_as(run: Run, split: str, clips: Clips, *, views: int = 1, flip: bool 
 class Network(NamedTuple):
     """The network of a run as it is tested and explained, on its device, with what it was trained on."""
 
-    model: SinglePathway | TwoPathway
-    objective: Objective
+    model: nn.Module
+    prototypes: nn.ModuleDict  # PrototypicalRefinement of each pathway; empty without
+    embedding: dict[str, int]  # width of each pathway that has an embedding
     recipe: Recipe
+    inputs: Inputs
     clips: Clips
     fabric: Fabric
     epoch: int  # after which its weights were kept, from 1
@@ -195,7 +196,7 @@ def open_network(
             f"{clips.root} has the joints of {clips.skeleton.name}, the run those of {run.skeleton.name}."
         )
     recipe = Recipe.from_dict(run.recipe, where=str(run.root / "config.json"))
-    if rectification and not recipe.prototypes:
+    if rectification and recipe.refinement is None:
         raise MgkitError(
             f"{run.root} was trained without prototypes: it cannot be tested with rectification."
         )
@@ -203,15 +204,20 @@ def open_network(
         raise MgkitError(f"rectification is {rectification}: use a number, 0 or more.")
     fabric = make_fabric(device, devices=devices, nodes=nodes)
     fabric.launch()
-    channels = recipe.input_spec().channels(clips.skeleton)
-    model = build_model(recipe, len(clips.classes), channels, skeleton=clips.skeleton)
-    objective = build_objective(recipe, len(clips.classes))
-    state = load_checkpoint(run.checkpoint(checkpoint))
-    restore(state, run.checkpoint(checkpoint), model=model, objective=objective)
+    path, state = run.checkpoint(checkpoint), load_checkpoint(run.checkpoint(checkpoint))
+    inputs, classes = recipe.inputs.on(clips.skeleton), len(clips.classes)
+    model = build_model(recipe, classes, inputs)
+    restore(state, path, model=model)
+    embedding = embedding_widths(recipe, model, inputs)
+    # Losses are not needed, but the prototypes that were trained with them.
+    prototypes = build_objective(recipe.with_(losses=()), classes, embedding).refinement
+    first = "refinement."
+    saved = {key.removeprefix(first): v for key, v in state["objective"].items() if key.startswith(first)}
+    restore({"objective": saved}, path, objective=prototypes)
     model.to(fabric.device)
     suit_memory(model)
-    objective.to(fabric.device)
-    return Network(model, objective, recipe, clips, fabric, state["epoch"] + 1)
+    prototypes.to(fabric.device)
+    return Network(model, prototypes, embedding, recipe, inputs, clips, fabric, state["epoch"] + 1)
 
 
 def check_whole(**values: int | None) -> None:
@@ -252,10 +258,11 @@ def restore(state: dict[str, Any], path: Any, **parts: Any) -> None:
 
 
 def predict(
-    model: SinglePathway | TwoPathway,
-    objective: Objective,
+    model: nn.Module,
+    prototypes: nn.ModuleDict,
     dataset: ClipDataset,
     *,
+    embedding: Mapping[str, int],
     device: torch.device,
     autocast: Callable[[], AbstractContextManager[Any]],
     weights: Mapping[str, float] | None = None,
@@ -274,14 +281,13 @@ def predict(
         dataset, batch_size=batch_size, sampler=sampler, collate_fn=collate, **worker_options(workers, device)
     )
     count, classes = len(dataset), len(dataset.clips.classes)
-    names = [*model.pathways, "fused"] if len(model.pathways) > 1 else list(model.pathways)
+    pathways = dataset.spec.pathways
+    names = [*pathways, "fused"] if len(pathways) > 1 else list(pathways)
     views = dataset.views_per_clip
     sums = {name: torch.zeros(count, classes, dtype=torch.float64) for name in names}
     each = {name: torch.zeros(count, views, classes, dtype=torch.float32) for name in names if views > 1}
     done = 0  # the sampler goes through the views of a clip in order, whatever the batches and workers
-    vectors = {
-        name: torch.zeros(count, size, dtype=torch.float64) for name, size in embedding_sizes(model).items()
-    }
+    vectors = {name: torch.zeros(count, size, dtype=torch.float64) for name, size in embedding.items()}
     was_training, kind = model.training, next(model.parameters()).dtype
     model.eval()
     with unwrapped_errors(), torch.inference_mode():
@@ -290,7 +296,7 @@ def predict(
             with autocast():
                 outputs = model({name: value.to(kind) for name, value in inputs.items()})
             if rectification:
-                outputs = rectified(outputs, objective, rectification)
+                outputs = rectified(outputs, prototypes, rectification)
             rows = batch.rows.cpu()
             view = (done + torch.arange(len(rows))) % views
             done += len(rows)
@@ -310,7 +316,7 @@ def predict(
         store.copy_(sum_over_processes(store.to(device)))
     embeddings = {name: (value / views).float().numpy() for name, value in vectors.items()}
     labels = dataset.clips.labels
-    own, other = prototype_distances(objective, embeddings, labels)
+    own, other = prototype_distances(prototypes, embeddings, labels)
     predictions = Predictions(
         clip_ids=dataset.clips.ids,
         labels=labels,
@@ -326,19 +332,13 @@ def predict(
     )
 
 
-def embedding_sizes(model: SinglePathway | TwoPathway) -> dict[str, int]:
-    """D of each pathway that has an embedding."""
-    heads = {name: cast(PathwayHead, head) for name, head in model.heads.items()}
-    return {name: head.embedding.out_features for name, head in heads.items() if head.embedding is not None}
-
-
 def rectified(
-    outputs: Mapping[str, PathwayOutput], objective: Objective, weight: float
+    outputs: Mapping[str, PathwayOutput], prototypes: nn.ModuleDict, weight: float
 ) -> dict[str, PathwayOutput]:
     """Every pathway's logits moved towards the prototypes that its embedding lies close to."""
     moved = {}
     for name, output in outputs.items():
-        bank = cast(PrototypicalRefinement, objective.refinement[name])
+        bank = cast(PrototypicalRefinement, prototypes[name])
         assert output.embedding is not None
         logits = rectify(output.logits, output.embedding, bank.prototypes, bank.seen, weight)
         moved[name] = output._replace(logits=logits)
@@ -346,7 +346,9 @@ def rectified(
 
 
 def prototype_distances(
-    objective: Objective, embeddings: Mapping[str, npt.NDArray[np.float32]], labels: npt.NDArray[np.int64]
+    prototypes: nn.ModuleDict,
+    embeddings: Mapping[str, npt.NDArray[np.float32]],
+    labels: npt.NDArray[np.int64],
 ) -> tuple[dict[str, npt.NDArray[np.float32]], dict[str, npt.NDArray[np.float32]]]:
     """Cosine distance (0 to 2) of each clip to the prototype of its own class and to the nearest other one.
 
@@ -354,11 +356,11 @@ def prototype_distances(
     """
     own: dict[str, npt.NDArray[np.float32]] = {}
     other: dict[str, npt.NDArray[np.float32]] = {}
-    for name, module in objective.refinement.items():
+    for name, module in prototypes.items():
         bank = cast(PrototypicalRefinement, module)
-        prototypes, seen = bank.prototypes.float().cpu(), bank.seen.cpu()
+        vectors, seen = bank.prototypes.float().cpu(), bank.seen.cpu()
         z = torch.from_numpy(embeddings[name])
-        distance = (1 - cosine_similarity(z, prototypes)).clamp(0, 2)  # (N, K); rounding may step outside
+        distance = (1 - cosine_similarity(z, vectors)).clamp(0, 2)  # (N, K); rounding may step outside
         distance[:, ~seen] = torch.nan
         target = torch.tensor(labels)[:, None]
         own[name] = distance.gather(1, target)[:, 0].numpy()

@@ -10,7 +10,6 @@ Looking at every video once before a training, which else would meet a broken on
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,9 +20,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from lightning_fabric import Fabric
+from torch import nn
 from torch.utils.data import DataLoader
 
 from mgkit.data.batches.dataset import ClipDataset, batch_inputs, collate, worker_options
@@ -33,7 +32,7 @@ from mgkit.data.clips import Clips
 from mgkit.data.video import probe
 from mgkit.errors import MgkitError, some
 from mgkit.files import atomic, exclusive
-from mgkit.models import Objective, SinglePathway, TwoPathway, recompute_blocks
+from mgkit.models import Objective, recompute_blocks
 from mgkit.models.layers import freeze_statistics, normalise_over_processes
 from mgkit.progress import Progress
 from mgkit.results.run.folder import Run, append_history, create_run, load_run, write_prototypes, write_status
@@ -43,9 +42,10 @@ from mgkit.training.build import (
     build_objective,
     check_network,
     check_training,
-    semantic_vectors,
+    embedding_widths,
+    loss_reports,
+    own_parts,
     smallest_part,
-    weigh_groups,
 )
 from mgkit.training.checkpoints import Checkpoints, Position, remove_left_overs
 from mgkit.training.epoch import Live, Tally, epoch_line
@@ -63,7 +63,7 @@ from mgkit.training.machine import (
     suit_memory,
     unwrapped_errors,
 )
-from mgkit.training.recipe import Recipe
+from mgkit.training.recipe import Optimisation, Recipe
 from mgkit.training.reporting import Logs, Status, Stop, stopping
 from mgkit.training.start import Start, Weights, apply_start, check_start, find_start, start_settings
 
@@ -145,7 +145,8 @@ def train(
     """
     check_training(clips, recipe, seed=seed, workers=workers, checkpoint_minutes=checkpoint_minutes)
     fabric = make_fabric(
-        device, precision, devices=devices, nodes=nodes, strategy=strategy, unused_parameters=not recipe.prototypes
+        device, precision, devices=devices, nodes=nodes, strategy=strategy,
+        unused_parameters=recipe.refinement is None or bool(own_parts(recipe)),
     )  # fmt: skip
     plan = Plan(
         fabric,
@@ -179,22 +180,22 @@ def _run(plan: Plan, recipe: Recipe, out: Path, start: Start | None) -> None:
             f"{some(clips.splits)}: name one of them, train on a fold (`mgkit folds`), or on none (--val-split none: "
             "the last epoch is kept)."
         )
-    if plan.val_split is None and recipe.patience and recipe.stop_on != "loss":
+    watched = recipe.optimisation.stop_on
+    if plan.val_split is None and recipe.optimisation.patience and watched != "loss":
         raise MgkitError(
-            f"the recipe stops when {recipe.stop_on!r} gets no better, which needs a validation split: name one, or "
+            f"the recipe stops when {watched!r} gets no better, which needs a validation split: name one, or "
             "use stop_on='loss', or patience=0."
         )
     val_clips = None if plan.val_split is None else clips.split(plan.val_split)
     # Both sets are made before any training, so that whatever is wrong with the clips is said now.
-    spec = recipe.input_spec()
-    train_set = ClipDataset(training_clips, spec, training=True, seed=seed)
+    spec = recipe.inputs.on(clips.skeleton)
+    train_set = ClipDataset(training_clips, spec, training=True, seed=seed, augment=recipe.augment)
     val_set = None if val_clips is None else ClipDataset(val_clips, spec, training=False)
     given = find_start(start, recipe, clips)
-    named = semantic_vectors(recipe, clips)
-    vectors = None if named is None else named.vectors
     settings: dict[str, Any] = {"seed": seed, "train_split": plan.train_split, "val_split": plan.val_split}
-    if vectors is not None:
-        settings["class_vectors"] = hashlib.sha256(vectors.tobytes()).hexdigest()
+    reports, prints = loss_reports(recipe, training_clips)
+    if prints:
+        settings["losses"] = prints
     begun = (out / "checkpoints" / "last.pt").is_file()
     if not begun:
         for part in (recipe, *recipe.stages):
@@ -209,10 +210,10 @@ def _run(plan: Plan, recipe: Recipe, out: Path, start: Start | None) -> None:
     def begin() -> str:
         run = create_run(
             out, recipe=recipe.to_dict(), settings=settings, clips=clips, pathways=recipe.pathways,
-            environment=environment(fabric, seed, clips.fingerprint),
+            environment=environment(fabric, seed, clips.fingerprint), epochs=recipe.optimisation.epochs,
         )  # fmt: skip
-        if named is not None:  # words that the source does not know are said
-            _write_text(out / "class_vectors.txt", str(named))
+        for name, report in reports.items():
+            _write_text(out / f"loss_{name}.txt", report)
         state = str(run.status()["state"])
         if state != "finished" and "rgb" in recipe.pathways:
             check_videos([training_clips] if val_clips is None else [training_clips, val_clips])
@@ -223,8 +224,8 @@ def _run(plan: Plan, recipe: Recipe, out: Path, start: Start | None) -> None:
         if progress:
             Progress(recipe.name).say(f"{recipe.name}: already finished in {out}")
         return
-    if progress and named is not None and named.missing:
-        Progress(recipe.name).say(str(named))
+    for report in reports.values() if progress else ():
+        Progress(recipe.name).say(report)
 
     with ExitStack() as held:
 
@@ -254,7 +255,7 @@ def _run(plan: Plan, recipe: Recipe, out: Path, start: Start | None) -> None:
             stopping() as stop,
         ):
             status.message = _train(
-                plan, recipe, train_set, val_set, out, first, workers, progress, logs, stop, vectors
+                plan, recipe, train_set, val_set, out, first, workers, progress, logs, stop
             )
 
 
@@ -269,27 +270,33 @@ def _train(
     progress: bool,
     logs: Logs,
     stop: Stop,
-    vectors: npt.NDArray[np.float32] | None,
 ) -> str:
     """Train the epochs of one recipe; returns what there is to say about how it ended."""
     fabric, seed, clips = plan.fabric, plan.seed, train_set.clips
     generator = torch.Generator().manual_seed(seed)
     classes = len(clips.classes)
     counts = np.bincount(clips.labels, minlength=classes)
-    model = build_model(
-        recipe, classes, train_set.spec.channels(clips.skeleton), generator, skeleton=clips.skeleton,
+    settings, spec = recipe.optimisation, train_set.spec
+    model = build_model(recipe, classes, spec, generator, counts)
+    embedding = embedding_widths(recipe, model, spec)
+    objective = build_objective(
+        recipe,
+        classes,
+        embedding,
+        generator,
+        inputs=spec,
         class_counts=counts,
-    )  # fmt: skip
-    objective = build_objective(recipe, classes, generator, counts, vectors=vectors)
+        class_names=clips.classes.names,
+    )
     if start and not (out / "checkpoints" / "last.pt").is_file():
         report = str(apply_start(model, objective, start, recipe, clips))
         on_first(fabric, lambda: _write_text(out / "start.txt", report))
-    if recipe.batch_norm == "batch" and fabric.world_size > 1:
+    if settings.batch_norm == "batch" and fabric.world_size > 1:
         normalise_over_processes(model, fabric.device)
     suit_memory(model)
     if plan.save_memory:
         recompute_blocks(model)
-    optimizer = make_optimizer(model, recipe, fabric.device)
+    optimizer = make_optimizer(model, settings, fabric.device)
     parts = {
         "model": model,
         "objective": objective,
@@ -299,29 +306,28 @@ def _train(
     checkpoints = Checkpoints(fabric, out, parts, plan.checkpoint_minutes)
     at = checkpoints.position()
     # A process that was killed between the last checkpoint and its status has left an older status.
-    on_first(fabric, lambda: write_status(out, "running", at.epoch, recipe.epochs))
-    weigh_groups(model, objective, counts)
+    on_first(fabric, lambda: write_status(out, "running", at.epoch, settings.epochs))
     on_first(fabric, lambda: logs.open(load_run(out).config, at.epoch))
     if plan.compiled:
         model.compile()
     net, optimizer = fabric.setup(model, optimizer)
     objective.to(fabric.device)
     sampler = StepSampler(
-        train_set, recipe.batch_size, parts=recipe.accumulation, rank=fabric.global_rank,
-        processes=fabric.world_size, sampling=recipe.sampling,
+        train_set, settings.batch_size, parts=settings.accumulation, rank=fabric.global_rank,
+        processes=fabric.world_size, sampling=settings.sampling,
     )  # fmt: skip
     loader = DataLoader(
         train_set, batch_sampler=sampler, collate_fn=collate, **worker_options(workers, fabric.device)
     )
 
-    while at.epoch < recipe.epochs and not at.selection.over(recipe):
+    while at.epoch < settings.epochs and not at.selection.over(recipe):
         began = time.monotonic() - at.seconds
-        rate = recipe.learning_rate_at(at.epoch)
+        rate = settings.learning_rate_at(at.epoch)
         for group in optimizer.param_groups:
             group["lr"] = rate * group.get("factor", 1.0)
         model.train()
         objective.train()
-        if recipe.batch_norm == "frozen":
+        if settings.batch_norm == "frozen":
             freeze_statistics(model)
         tally = Tally(recipe.pathways, first=fabric.is_global_zero)
         seed_process(fabric, seed, at.epoch)
@@ -329,12 +335,12 @@ def _train(
             tally.restore(at.tally, fabric.device)
             restore_random_states(fabric, at.random, seed, at.epoch, at.step)
         sampler.begin(at.epoch, at.step)
-        bar = Progress(f"{recipe.name} {at.epoch + 1}/{recipe.epochs}", progress)
+        bar = Progress(f"{recipe.name} {at.epoch + 1}/{settings.epochs}", progress)
         with bar, unwrapped_errors():
-            done = min(at.step * recipe.batch_size, len(train_set))
+            done = min(at.step * settings.batch_size, len(train_set))
             bar.advance(done, len(train_set))
             head = {
-                "stage": recipe.name, "epoch": at.epoch + 1, "epochs": recipe.epochs, "learning_rate": rate,
+                "stage": recipe.name, "epoch": at.epoch + 1, "epochs": settings.epochs, "learning_rate": rate,
                 "steps": sampler.steps, "of": len(train_set),
             }  # fmt: skip
             live = Live(
@@ -348,7 +354,7 @@ def _train(
                 optimizer.zero_grad(set_to_none=True)
                 for part, mine in enumerate(shares):
                     batch = next(batches)
-                    inputs = batch_inputs(batch, train_set.spec, clips.skeleton)
+                    inputs = batch_inputs(batch, spec, clips.skeleton)
                     labels = batch.labels[:mine]
                     if not mine:  # the last batch has fewer clips than there are processes
                         inputs = {name: value[:0] for name, value in inputs.items()}
@@ -357,9 +363,9 @@ def _train(
                         result = objective(outputs, labels, whole)
                         fabric.backward(result.loss)
                     tally.add(labels, outputs, result, len(labels_of_all))
-                if recipe.gradient_clip is not None:
+                if settings.gradient_clip is not None:
                     fabric.clip_gradients(
-                        net, optimizer, max_norm=recipe.gradient_clip, error_if_nonfinite=False
+                        net, optimizer, max_norm=settings.gradient_clip, error_if_nonfinite=False
                     )
                 optimizer.step()
 
@@ -378,12 +384,12 @@ def _train(
         if not np.isfinite(row["loss"]) or not all(bool(p.isfinite().all()) for p in model.parameters()):
             raise MgkitError(
                 f"the loss of {out}, or a weight, is not finite in epoch {at.epoch + 1}: try a lower learning_rate "
-                f"than {recipe.learning_rate}, or precision='32-true', in another run folder."
+                f"than {settings.learning_rate}, or precision='32-true', in another run folder."
             )
         row |= {"clips_per_second": round(len(train_set) / seconds, 2)}
         share_buffers(model)
         if val_set is not None:
-            row |= _validate(model, objective, val_set, fabric, recipe, workers)
+            row |= _validate(model, objective, embedding, val_set, fabric, settings, workers)
         row["seconds"] = round(time.monotonic() - began, 2)
         bar.say(epoch_line(recipe, row))
         at = at.next_epoch()
@@ -391,24 +397,23 @@ def _train(
         on_first(fabric, partial(_end_epoch, out, recipe, objective, checkpoints, at, chosen, row, logs))
         if checkpoints.due(stop.asked) == 2:
             raise KeyboardInterrupt
-    if at.epoch < recipe.epochs:
-        return (
-            f"stopped after epoch {at.epoch}: {at.selection.waited} epochs without a better {recipe.stop_on}"
-        )
+    if at.epoch < settings.epochs:
+        return f"stopped after epoch {at.epoch}: {at.selection.waited} epochs without a better {settings.stop_on}"
     return ""
 
 
 def _validate(
-    model: SinglePathway | TwoPathway,
+    model: nn.Module,
     objective: Objective,
+    embedding: Mapping[str, int],
     val_set: ClipDataset,
     fabric: Fabric,
-    recipe: Recipe,
+    settings: Optimisation,
     workers: int,
 ) -> dict[str, float]:
     predictions, *_ = predict(
-        model, objective, val_set, device=fabric.device, autocast=fabric.autocast,
-        batch_size=max(1, recipe.batch_size // recipe.accumulation), workers=workers,
+        model, objective.refinement, val_set, embedding=embedding, device=fabric.device, autocast=fabric.autocast,
+        batch_size=max(1, settings.batch_size // settings.accumulation), workers=workers,
     )  # fmt: skip
     labels, classes = predictions.labels, predictions.class_count
     row = {f"val_top1_{name}": top1(labels, predictions.predicted(name)) for name in predictions.outputs}
@@ -441,7 +446,7 @@ def _end_epoch(
     append_history(out, row)
     logs.epoch(row)
     checkpoints.save_epoch(at, chosen)
-    write_status(out, "running", at.epoch, recipe.epochs)
+    write_status(out, "running", at.epoch, recipe.optimisation.epochs)
 
 
 def _write_text(path: Path, text: str) -> None:

@@ -26,7 +26,7 @@ from torch import distributed as dist
 from mgkit.errors import MgkitError
 from mgkit.models.layers import gather_over_processes, world_size
 from mgkit.parallel import cores
-from mgkit.training.recipe import Recipe
+from mgkit.training.recipe import Optimisation
 
 
 def make_fabric(
@@ -97,26 +97,30 @@ def make_fabric(
         ) from None
 
 
-def make_optimizer(model: nn.Module, recipe: Recipe, device: torch.device) -> torch.optim.Optimizer:
+def make_optimizer(model: nn.Module, settings: Optimisation, device: torch.device) -> torch.optim.Optimizer:
     """The recipe's optimiser; on a GPU one kernel for all parameters (`fused`).
 
-    Its groups carry the "factor" of the learning rate that holds for them (`recipe.backbone_rate`, 1 for the heads).
+    Its groups carry the "factor" of the learning rate that holds for them (`backbone_rate`, 1 for the heads).
     """
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
-        factor = 1.0 if name.startswith("heads.") else recipe.backbone_rate
+        factor = 1.0 if name.startswith("heads.") else settings.backbone_rate
         # What AdamW would only pull to zero: biases, scales, and the tables of positions (Liu et al., Video Swin).
-        bare = recipe.optimizer == "adamw" and (parameter.ndim < 2 or "position" in name)
-        groups.setdefault((factor, 0.0 if bare else recipe.weight_decay), []).append(parameter)
-    settings: list[dict[str, Any]] = [
+        bare = settings.optimizer == "adamw" and (parameter.ndim < 2 or "position" in name)
+        groups.setdefault((factor, 0.0 if bare else settings.weight_decay), []).append(parameter)
+    options: list[dict[str, Any]] = [
         {"params": parameters, "weight_decay": decay} | ({} if factor == 1 else {"factor": factor})
         for (factor, decay), parameters in groups.items()
     ]
     fused = device.type == "cuda"
-    if recipe.optimizer == "adamw":
-        return torch.optim.AdamW(settings, lr=recipe.learning_rate, fused=fused)
+    if settings.optimizer == "adamw":
+        return torch.optim.AdamW(options, lr=settings.learning_rate, fused=fused)
     return torch.optim.SGD(
-        settings, lr=recipe.learning_rate, momentum=recipe.momentum, nesterov=recipe.nesterov, fused=fused
+        options,
+        lr=settings.learning_rate,
+        momentum=settings.momentum,
+        nesterov=settings.nesterov,
+        fused=fused,
     )
 
 

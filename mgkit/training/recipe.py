@@ -1,313 +1,231 @@
-"""Every setting of a training in one frozen dataclass, printable, comparable, saved with the run.
+"""Every setting of a training: what goes in, the network, the losses, the optimisation, the stages.
 
-The defaults are the paper's (method pages D1 to D10). `recipes.py` makes recipes of it.
+The defaults are the paper's (method pages D1 to D10). `recipes.py` has recipes that are ready.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+import json
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-import torch
+from mgkit.data.batches.spec import Inputs
+from mgkit.errors import MgkitError
+from mgkit.parts import Part, load_target, part
+from mgkit.settings import Settings, close_to, find, plain, setting, shortest_names
 
-from mgkit.data.batches.samplers import SAMPLINGS
-from mgkit.data.batches.spec import RGB_NETWORKS, SKELETON_NETWORKS, STREAMS, InputSpec
-from mgkit.errors import MgkitError, some
+__all__ = ["METRICS", "CrossEntropy", "Optimisation", "Recipe", "Refinement"]
 
-_TINY, _HUGE = 1e-6, 1e6
-_RANGES: dict[str, tuple[float, float]] = {
-    "rgb_frames": (1, _HUGE), "pose_frames": (1, _HUGE), "rgb_size": (1, _HUGE), "heatmap_size": (1, _HUGE),
-    "sigma": (_TINY, _HUGE), "flip": (0, 1), "dropout": (0, 1), "alpha": (0, _HUGE), "temperature": (_TINY, _HUGE),
-    "prototype_momentum": (0, 1), "prototype_memory": (0, _HUGE), "margin": (0, _HUGE),
-    "label_smoothing": (0, 1), "lateral_dropout": (0, 1), "momentum": (0, 1), "weight_decay": (0, _HUGE),
-    "gradient_clip": (_TINY, _HUGE), "warmup_epochs": (0, _HUGE), "class_weight_beta": (0, 1 - 1e-12),
-    "ce_rgb_weight": (0, _HUGE), "ce_pose_weight": (0, _HUGE), "pr_rgb_weight": (0, _HUGE),
-    "pr_pose_weight": (0, _HUGE), "patience": (0, _HUGE), "rotation": (0, 180), "scaling": (0, 0.99),
-    "stochastic_depth": (0, 0.99), "backbone_rate": (0, _HUGE), "class_groups": (0, _HUGE), "group_weight": (0, _HUGE),
-    "group_share": (0, 1), "semantic_weight": (0, _HUGE),
-}  # fmt: skip
-
-# Settings that came later: at these values they change nothing, and a run's config.json does without them, so that a
-# run begun before goes on as the same run.
-_LATER: dict[str, Any] = {
-    "class_weights": "none", "class_weight_beta": 0.999, "sampling": "all", "accumulation": 1, "batch_norm": "batch",
-    "ce_rgb_weight": 1.0, "ce_pose_weight": 1.0, "pr_rgb_weight": 1.0, "pr_pose_weight": 1.0, "stop_on": "best",
-    "patience": 0, "network": "cnn", "stream": "joint", "persons": 1, "rotation": 0.0, "scaling": 0.0,
-    "optimizer": "sgd", "nesterov": False, "backbone_rate": 1.0, "stochastic_depth": 0.1, "class_groups": 0,
-    "group_weight": 1.0, "group_share": 0.5, "semantic": "", "semantic_dim": 300, "semantic_weight": 20.0,
-}  # fmt: skip
-
-# Settings of some networks only: elsewhere they would be passed over in silence, so they are refused.
-_ONLY_FOR: dict[str, tuple[str, ...]] = {
-    **dict.fromkeys(("stream", "persons"), SKELETON_NETWORKS),
-    "stochastic_depth": ("video-swin",),
-    **dict.fromkeys(("heatmap", "sigma", "heatmap_size", "halve_time", "zero_init_blocks"), ("cnn",)),
-}
-
-# What `keep` and `stop_on` may name beside "best": columns of the history.
+# What `keep` and `stop_on` may name besides "best": columns of the history.
 METRICS = ("val_top1_fused", "val_top1_rgb", "val_top1_pose", "val_macro_f1", "val_loss", "loss")
 
 
-def _check_type(name: str, value: Any, default: Any) -> None:
-    """Refuse a value of another type than the field's default."""
-    if isinstance(default, bool):
-        good, need = isinstance(value, bool), "true or false"
-    elif isinstance(default, int):
-        good, need = isinstance(value, int) and not isinstance(value, bool), "a whole number, 1 or more"
-    elif isinstance(default, float):
-        good = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < float("inf")
-        good, need = good or (value is None and name == "gradient_clip"), "a number"
-    elif isinstance(default, tuple) and name in ("rgb_blocks", "pose_blocks", "milestones"):
-        good = isinstance(value, tuple) and all(type(item) is int for item in value)
-        need = "a list of whole numbers, like [8,22]"
-    elif isinstance(default, tuple):
-        good, need = isinstance(value, tuple), "a list"
-    else:
-        return
-    if not good:
-        raise MgkitError(f"recipe: {name} is {value!r}; use {need}.")
+@dataclass(frozen=True, kw_only=True)
+class CrossEntropy(Settings):
+    """Settings of the cross-entropy of each pathway.
+
+    Attributes:
+        label_smoothing: 0 to 1.
+        class_weights: "none", "sqrt" (one over the square root of a class's training clips) or "effective" (one over
+            its effective number of clips, Cui et al., CVPR 2019, with `class_weight_beta`); scaled to a mean of 1 over
+            the classes.
+        class_weight_beta: see there; 0 is no weighting, close to 1 is one over the number.
+        ce_rgb_weight, ce_pose_weight: factor of each pathway's cross-entropy.
+    """
+
+    label_smoothing: float = setting(0.0, low=0, high=1)
+    class_weights: str = setting("none", one_of=("none", "sqrt", "effective"))
+    class_weight_beta: float = setting(0.999, low=0, high=1 - 1e-12)
+    ce_rgb_weight: float = setting(1.0, low=0)
+    ce_pose_weight: float = setting(1.0, low=0)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recipe:
-    """All settings of one training.
+class Refinement(Settings):
+    """Settings of prototypical refinement (D5 to D8), see `PrototypicalRefinement`.
 
     Attributes:
-        network: "cnn", the 3D CNN (of one pathway or two) that all settings up to `dropout` are of; a skeleton network
-            ("stgcn", "stgcnpp", "aagcn", "ctrgcn", "dgstgcn", "hyperformer"), which is a pose pathway alone, or an RGB
-            network ("tsm", "video-swin"), an RGB pathway alone. Their size is `pose_width` and `pose_blocks`, or
-            `rgb_width` and `rgb_blocks`.
-        pathways: ("rgb", "pose"), ("rgb",) or ("pose",).
-        rgb_frames, pose_frames, rgb_size, heatmap_size, heatmap, sigma, time_sampling, crop_area, flip, stream,
-            persons, rotation, scaling: the network's input, see `mgkit.data.batches.spec.InputSpec`.
-        rgb_width, pose_width, rgb_blocks, pose_blocks: size of the pathways; the defaults are full size.
-        zero_init_blocks: residual blocks begin as the identity (method section 2); turn it off for networks of one
-            block a stage, which learn several times slower with it.
-        halve_time: let the last pose stage halve time.
-        laterals: connect the pathways by lateral convolutions.
-        lateral_detach, lateral_dropout: stop the gradient across them; the chance that a clip does without them.
-        fusion: attention axis of the cross-modal fusion, "channel" (D1), "time", or None for no fusion module.
-        fusion_sequential: pose attends to the already updated RGB tokens (D2).
-        fusion_heads: attention heads of the fusion.
-        zero_init_gates: the fusion begins as the identity (D3).
-        dropout: before each classifier.
-        stochastic_depth: of Video Swin: the chance that a clip skips its last block in training, less for those before.
-        prototypes: train with prototypical refinement.
-        embedding_dim, embedding_pool: width of the embeddings; "mean" or "max" over time, then over space (D4).
         alpha: weight of the refinement loss (D8).
-        temperature, prototype_momentum, prototype_memory, margin, shift, detach_probability: see
-            `PrototypicalRefinement` (D5 to D7).
-        label_smoothing: of the cross-entropies.
+        temperature, prototype_momentum, prototype_memory, margin, shift, detach_probability: see there (D5 to D7).
+        pr_rgb_weight, pr_pose_weight: factor of each pathway's loss, in addition to alpha.
+    """
+
+    alpha: float = setting(0.2, low=0)
+    temperature: float = setting(0.125, above=0)
+    prototype_momentum: float = setting(0.9, low=0, high=1)
+    prototype_memory: int = setting(0, low=0)
+    margin: float = setting(1.0, low=0)
+    shift: str = setting("tp", one_of=("tp", "all"))
+    detach_probability: bool = setting(True)
+    pr_rgb_weight: float = setting(1.0, low=0)
+    pr_pose_weight: float = setting(1.0, low=0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Optimisation(Settings):
+    """Optimiser, schedule and batches, and which epoch's weights are kept.
+
+    Attributes:
         epochs: passes over the training clips.
-        batch_size: clips a step.
+        batch_size: clips per step.
         learning_rate: for a batch of `learning_rate_batch` clips; scaled in proportion to `batch_size`.
         schedule: "step" divides by 10 after each of the epochs `milestones`, "cosine" falls to 0.
         warmup_epochs: linear rise from a tenth at the beginning.
         optimizer: "sgd" or "adamw".
         momentum, nesterov: of SGD.
         weight_decay: of either; AdamW leaves biases, norms and position tables without.
-        backbone_rate: factor of the learning rate for all but the heads, as fine-tuning of published weights wants.
+        backbone_rate: factor of the learning rate for all parameters but those of the module `heads`, as fine-tuning
+            of published weights wants.
         gradient_clip: largest gradient norm (D9); None = off.
-        accumulation: take each batch in so many parts, one after the other, to need less memory; losses and gradients
+        accumulation: take each batch in this many parts, one after the other, to need less memory; losses and gradients
             are those of the whole batch. BatchNorm, and the sets, centres and prototypes of the refinement, see the
             parts, so prototypes move (with the same momentum) after each of them.
         batch_norm: "batch" normalises in training over the clips of all processes, so that the number of processes
             changes nothing; "local" over those of each process; "frozen" by the running statistics that the training
-            starts with (from published weights), of which only scale and shift learn on.
-        sampling: "all" takes every clip once an epoch, "balanced" as many draws of each class.
-        class_weights: of the cross-entropies: "none", "sqrt" (one over the square root of a class's training clips) or
-            "effective" (one over its effective number of clips, Cui et al., CVPR 2019, with `class_weight_beta`);
-            scaled to a mean of 1 over the classes.
-        class_weight_beta: see there; 0 is no weighting, close to 1 is one over the number.
-        ce_rgb_weight, ce_pose_weight, pr_rgb_weight, pr_pose_weight: factors of the cross-entropy and the refinement
-            loss (beside alpha) of each pathway.
+            starts with (from published weights), of which only scale and shift are trained.
+        sampling: "all" takes every clip once per epoch, "balanced" draws each class equally often.
         keep: "best" takes the weights of the epoch with the best validation Top-1 (ties: the later), "last" the last;
             or of the best one by a column of the history, see METRICS ("val_macro_f1", "val_loss", ...).
-        patience: stop after so many epochs without a better `stop_on`; 0 never does.
+        patience: stop after this many epochs without a better `stop_on`; 0 never does.
         stop_on: what that looks at, "best" or one of METRICS.
-        class_groups: 0, or the number of groups of classes alike in frequency that get a classifier each beside the
-            main one, against the long tail; see `mgkit.models.losses.extra`.
-        group_weight: of their losses. group_share: their part in the predictions, 0 to 1.
-        semantic: "", or where vectors of the class names come from, which an extra head then learns to tell: a file
-            of word vectors (GloVe's text format), or "sentence:" and a model of sentence-transformers.
-        semantic_dim: numbers in such a vector. semantic_weight: of that mean-squared error.
-        stages: recipes trained first, whose weights this one starts from.
     """
 
-    network: str = "cnn"
-    pathways: tuple[str, ...] = ("rgb", "pose")
-    rgb_frames: int = 8
-    pose_frames: int = 32
-    rgb_size: int = 224
-    heatmap_size: int = 56
-    heatmap: str = "joint"
-    sigma: float = 0.7
-    time_sampling: str = "subset"
-    crop_area: tuple[float, float] = (0.56, 1.0)
-    flip: float = 0.5
-    stream: str = "joint"
-    persons: int = 1
-    rotation: float = 0.0
-    scaling: float = 0.0
-    rgb_width: int = 64
-    pose_width: int = 32
-    rgb_blocks: tuple[int, ...] = (3, 4, 6, 3)
-    pose_blocks: tuple[int, ...] = (4, 6, 3)
-    zero_init_blocks: bool = True
-    halve_time: bool = False
-    laterals: bool = True
-    lateral_detach: bool = False
-    lateral_dropout: float = 0.0
-    fusion: str | None = "channel"
-    fusion_sequential: bool = False
-    fusion_heads: int = 8
-    zero_init_gates: bool = True
-    dropout: float = 0.5
-    stochastic_depth: float = 0.1
-    prototypes: bool = True
-    embedding_dim: int = 256
-    embedding_pool: tuple[str, str] = ("mean", "max")
-    alpha: float = 0.2
-    temperature: float = 0.125
-    prototype_momentum: float = 0.9
-    prototype_memory: int = 0
-    margin: float = 1.0
-    shift: str = "tp"
-    detach_probability: bool = True
-    label_smoothing: float = 0.0
-    epochs: int = 30
-    batch_size: int = 10
-    learning_rate: float = 0.0075
-    learning_rate_batch: int = 10
-    schedule: str = "step"
-    milestones: tuple[int, ...] = (8, 22)
-    warmup_epochs: int = 0
-    optimizer: str = "sgd"
-    momentum: float = 0.9
-    nesterov: bool = False
-    weight_decay: float = 1e-4
-    backbone_rate: float = 1.0
-    gradient_clip: float | None = 40.0
-    accumulation: int = 1
-    batch_norm: str = "batch"
-    sampling: str = "all"
-    class_weights: str = "none"
-    class_weight_beta: float = 0.999
-    ce_rgb_weight: float = 1.0
-    ce_pose_weight: float = 1.0
-    pr_rgb_weight: float = 1.0
-    pr_pose_weight: float = 1.0
-    class_groups: int = 0
-    group_weight: float = 1.0
-    group_share: float = 0.5
-    semantic: str = ""
-    semantic_dim: int = 300
-    semantic_weight: float = 20.0
-    keep: str = "best"
-    patience: int = 0
-    stop_on: str = "best"
-    stages: tuple[Recipe, ...] = ()
+    epochs: int = setting(30, low=1)
+    batch_size: int = setting(10, low=1)
+    learning_rate: float = setting(0.0075, above=0)
+    learning_rate_batch: int = setting(10, low=1)
+    schedule: str = setting("step", one_of=("step", "cosine"))
+    milestones: tuple[int, ...] = setting((8, 22))
+    warmup_epochs: int = setting(0, low=0)
+    optimizer: str = setting("sgd", one_of=("sgd", "adamw"))
+    momentum: float = setting(0.9, low=0, high=1)
+    nesterov: bool = setting(False)
+    weight_decay: float = setting(1e-4, low=0)
+    backbone_rate: float = setting(1.0, low=0)
+    gradient_clip: float | None = setting(40.0, above=0, optional=True)
+    accumulation: int = setting(1, low=1)
+    batch_norm: str = setting("batch", one_of=("batch", "local", "frozen"))
+    sampling: str = setting("all", one_of=("all", "balanced"))
+    keep: str = setting("best", one_of=("best", "last", *METRICS))
+    patience: int = setting(0, low=0)
+    stop_on: str = setting("best", one_of=("best", *METRICS))
 
     def __post_init__(self) -> None:
-        for f in fields(self):
-            _check_type(f.name, getattr(self, f.name), f.default)
-        for name, (low, high) in _RANGES.items():
-            value = getattr(self, name)
-            if value is not None and not low <= value <= high:
-                raise MgkitError(f"recipe: {name} is {value!r}; use {low:g} to {high:g}.")
-        numbers = all(isinstance(share, int | float) for share in self.crop_area)
-        if len(self.crop_area) != 2 or not numbers or not 0 < self.crop_area[0] <= self.crop_area[1] <= 1:
-            raise MgkitError(
-                f"recipe: crop_area is {self.crop_area!r}; use two shares, above 0 and up to 1, in order."
-            )
-
-        def one_of(name: str, *known: Any) -> None:
-            value = getattr(self, name)
-            if value not in known:
-                raise MgkitError(f"recipe: {name} is {value!r}; use {' or '.join(map(repr, known))}.")
-
-        one_of("network", "cnn", *SKELETON_NETWORKS, *RGB_NETWORKS)
-        if self.network == "cnn":
-            one_of("pathways", ("rgb", "pose"), ("rgb",), ("pose",))
-        else:
-            one_of("pathways", ("pose",) if self.network in SKELETON_NETWORKS else ("rgb",))
-        for name, networks in _ONLY_FOR.items():
-            value, usual = getattr(self, name), type(self).__dataclass_fields__[name].default
-            if self.network not in networks and value != usual:
-                raise MgkitError(
-                    f"recipe: {name} is {value!r}, but it is a setting of {some(networks)}, not of {self.network}: "
-                    f"leave it at {usual!r}."
-                )
-        one_of("stream", *STREAMS)
-        one_of("optimizer", "sgd", "adamw")
-        one_of("fusion", "channel", "time", None)
-        one_of("shift", "tp", "all")
-        one_of("schedule", "step", "cosine")
-        one_of("keep", "best", "last", *METRICS)
-        one_of("stop_on", "best", *METRICS)
-        one_of("batch_norm", "batch", "local", "frozen")
-        one_of("sampling", *SAMPLINGS)
-        one_of("class_weights", "none", "sqrt", "effective")
-        for name in (
-            "epochs",
-            "batch_size",
-            "accumulation",
-            "learning_rate_batch",
-            "rgb_width",
-            "pose_width",
-            "embedding_dim",
-            "fusion_heads",
-            "persons",
-            "semantic_dim",
-        ):
-            if not (isinstance(getattr(self, name), int) and getattr(self, name) >= 1):
-                raise MgkitError(f"recipe: {name} is {getattr(self, name)!r}; use a whole number, 1 or more.")
-        for name in ("rgb_blocks", "pose_blocks"):
-            value = getattr(self, name)
-            if not value or min(value) < 1:
-                raise MgkitError(
-                    f"recipe: {name} is {list(value)}; use the number of blocks of each stage, each 1 or more."
-                )
-        if len(self.embedding_pool) != 2 or not set(self.embedding_pool) <= {"mean", "max"}:
-            raise MgkitError(
-                f"recipe: embedding_pool is {list(self.embedding_pool)}; use 'mean' or 'max' twice: over time and over "
-                "space."
-            )
+        super().__post_init__()
         if self.accumulation > self.batch_size:
             raise MgkitError(
-                f"recipe: accumulation is {self.accumulation}, more parts than the batch has clips ({self.batch_size})."
+                f"accumulation is {self.accumulation}, more parts than the batch has clips ({self.batch_size})."
             )
-        if not self.learning_rate > 0:
-            raise MgkitError(f"recipe: learning_rate is {self.learning_rate!r}; use a number above 0.")
         if self.nesterov and not (self.optimizer == "sgd" and self.momentum):
-            raise MgkitError(
-                "recipe: nesterov is of SGD with a momentum above 0: turn it off, or change these."
-            )
-        if self.class_groups and self.semantic:
-            raise MgkitError(
-                "recipe: class_groups and semantic are two kinds of head, and a pathway has one: leave one out."
-            )
-        if (self.class_groups or self.semantic) and self.two_pathway:
-            raise MgkitError(
-                "recipe: class_groups and semantic are for a network of one pathway: train it, and fuse its scores "
-                "with others' (mg.ensemble)."
-            )
-        if self.two_pathway and self.pose_frames != 4 * self.rgb_frames:
-            raise MgkitError(
-                f"recipe: the two-pathway net takes 4 pose frames an RGB frame; got pose_frames={self.pose_frames}, "
-                f"rgb_frames={self.rgb_frames}."
-            )
-        if self.two_pathway and self.rgb_size != 4 * self.heatmap_size:
-            raise MgkitError(
-                f"recipe: the pathways meet only if rgb_size is 4 x heatmap_size; got {self.rgb_size} and "
-                f"{self.heatmap_size}."
-            )
+            raise MgkitError("nesterov is of SGD with a momentum above 0: turn it off, or change these.")
+
+    def learning_rate_at(self, epoch: int) -> float:
+        """Learning rate of an epoch (counted from 0), for this batch size."""
+        rate = self.learning_rate * self.batch_size / self.learning_rate_batch
+        if epoch < self.warmup_epochs:
+            return rate * (0.1 + 0.9 * epoch / self.warmup_epochs)
+        if self.schedule == "cosine":
+            share = (epoch - self.warmup_epochs) / max(1, self.epochs - self.warmup_epochs)
+            return rate * 0.5 * (1 + math.cos(math.pi * share))
+        return rate / 10 ** sum(epoch >= milestone for milestone in self.milestones)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values of the settings in use: no milestones of a cosine, no momentum of AdamW."""
+        unused = {"milestones"} if self.schedule == "cosine" else set()
+        unused |= {"momentum", "nesterov"} if self.optimizer == "adamw" else set()
+        return {name: value for name, value in super().to_dict().items() if name not in unused}
+
+
+_GROUPS = ("inputs", "network", "cross_entropy", "refinement", "losses", "augment", "optimisation")
+
+
+@dataclass(frozen=True, init=False, repr=False)
+class Recipe:
+    """All settings of one training.
+
+    Any setting of its parts can be given by its name, wherever it lives: `Recipe(part(my_net), epochs=20, alpha=0.1,
+    prototypes=True)`. A name that two parts have is qualified, `**{"fusion.axis": "time"}`.
+
+    Attributes:
+        network: builds the network, `(classes, inputs, *, settings, generator=None) -> nn.Module`, whose forward takes
+            {"rgb": ..., "pose": ...}, as far as `inputs` reads them, to {"rgb": PathwayOutput, ...} of the same names.
+        inputs: what the network is fed; `reads` says which inputs there are.
+        cross_entropy: settings of the cross-entropies.
+        refinement: settings of prototypical refinement, or None; `prototypes=True` or `False` stands for either.
+        losses: further terms of the loss, each a function (outputs, labels) or a class or builder of one, which returns
+            a loss per clip (N,), or {pathway: (N,)}. Their parts may have a `weight` and a `name`.
+        augment: functions (keypoints, generator) that change the key-points (M, T, V, 3) of a training clip.
+        optimisation: optimiser, schedule, batches, and what is kept.
+        stages: recipes trained first, an "rgb" and a "pose" one, whose weights a two-pathway recipe starts from.
+    """
+
+    network: Part
+    inputs: Inputs = field(default_factory=Inputs)
+    cross_entropy: CrossEntropy = field(default_factory=CrossEntropy)
+    refinement: Refinement | None = None
+    losses: tuple[Part, ...] = ()
+    augment: tuple[Part, ...] = ()
+    optimisation: Optimisation = field(default_factory=Optimisation)
+    stages: tuple[Recipe, ...] = ()
+
+    def __init__(
+        self,
+        network: Part | Callable[..., Any] | str,
+        *,
+        inputs: Inputs | None = None,
+        cross_entropy: CrossEntropy | None = None,
+        refinement: Refinement | None = None,
+        losses: Sequence[Part] = (),
+        augment: Sequence[Part] = (),
+        optimisation: Optimisation | None = None,
+        stages: Sequence[Recipe] = (),
+        **settings: Any,
+    ) -> None:
+        groups: dict[str, Any] = {
+            "inputs": inputs or Inputs(),
+            "network": network if isinstance(network, Part) else part(network),
+            "cross_entropy": cross_entropy or CrossEntropy(),
+            "refinement": refinement,
+            "losses": _as_parts(losses),
+            "augment": _as_parts(augment),
+            "optimisation": optimisation or Optimisation(),
+        }
+        for name, value in _changed(groups, settings).items():
+            object.__setattr__(self, name, value)
+        object.__setattr__(self, "stages", tuple(stages))
+        self._check()
+
+    def _check(self) -> None:
+        """Refuse parts that do not go together."""
+        for terms, kind in ((self.losses, "losses"), (self.augment, "augmentations")):
+            names = [one.name for one in terms]
+            if twice := [name for name in names if names.count(name) > 1]:
+                raise MgkitError(
+                    f"two {kind} are called {twice[0]}: give one another name, part(..., name=...)."
+                )
+        for one in self.losses:
+            if one.name.startswith(("ce_", "pr_")):
+                raise MgkitError(f"the loss {one.name} must not begin with ce_ or pr_: give it another name.")
+        for one in self.augment:
+            if not one.takes("keypoints"):
+                raise MgkitError(
+                    f"the augmentation {one.name} must take `keypoints`: (keypoints, generator, *, ...)."
+                )
+            if "pose" not in self.pathways:
+                raise MgkitError(
+                    f"the augmentation {one.name} works on key-points, which this recipe does not read."
+                )
         if self.stages and [stage.pathways for stage in self.stages] != [(name,) for name in self.pathways]:
             raise MgkitError(
-                'recipe: the stages of a two-pathway recipe are one "rgb" and one "pose" recipe, in order.'
+                'the stages of a two-pathway recipe are one "rgb" and one "pose" recipe, in this order.'
             )
-        self.input_spec()
+
+    @property
+    def pathways(self) -> tuple[str, ...]:
+        """Names of the network's inputs and outputs, of "rgb" and "pose"."""
+        return self.inputs.pathways
 
     @property
     def two_pathway(self) -> bool:
@@ -318,48 +236,310 @@ class Recipe:
         """ "rgb", "pose" or "joint": how the stage is called in folders and bars."""
         return "joint" if self.two_pathway else self.pathways[0]
 
-    def input_spec(self) -> InputSpec:
-        """The part of the recipe that says what the network is fed."""
-        return InputSpec(**{f.name: getattr(self, f.name) for f in fields(InputSpec)})
+    def parts(self) -> Iterator[Part]:
+        """All parts, nested ones and those of the stages included."""
+        for one in (self.network, *self.losses, *self.augment):
+            yield from one.nested()
+        for stage in self.stages:
+            yield from stage.parts()
 
-    def learning_rate_at(self, epoch: int) -> float:
-        """Learning rate of an epoch (counted from 0), for this batch size."""
-        rate = self.learning_rate * self.batch_size / self.learning_rate_batch
-        if epoch < self.warmup_epochs:
-            return rate * (0.1 + 0.9 * epoch / self.warmup_epochs)
-        if self.schedule == "cosine":
-            share = (epoch - self.warmup_epochs) / max(1, self.epochs - self.warmup_epochs)
-            return float(rate * 0.5 * (1 + torch.cos(torch.tensor(torch.pi * share)).item()))
-        return rate / 10 ** sum(epoch >= milestone for milestone in self.milestones)
+    # --- settings by name ---
+
+    def settings(self) -> dict[str, Any]:
+        """Every setting by its path, such as "optimisation.epochs" or "network.fusion.axis", without the stages'."""
+        return dict(_leaves({name: getattr(self, name) for name in _GROUPS}))
+
+    def has(self, name: str) -> bool:
+        """Whether the recipe itself, rather than one of its stages, has a setting of this name."""
+        return name in _GROUPS or bool(find(name, _named(self.settings())))
+
+    def __getitem__(self, name: str) -> Any:
+        """A setting by its name: `recipe["epochs"]`."""
+        settings = self.settings()
+        return settings[_one_path(name, _named(settings), self.refinement)]
+
+    def with_(self, **changes: Any) -> Recipe:
+        """The recipe with other settings, in every stage that has them.
+
+        A name means what it means in the constructor. "rgb.epochs" changes that stage alone, "joint.epochs" the recipe
+        without its stages; `network` and `stages` replace those of the recipe itself.
+
+        Raises:
+            MgkitError: no such setting, or a name that several parts have; the message names them.
+        """
+        stages = changes.pop("stages", None)
+        mine: dict[str, Any] = {}
+        theirs: dict[str, dict[str, Any]] = {stage.name: {} for stage in self.stages}
+        for name, value in changes.items():
+            first, _, rest = name.partition(".")
+            if rest and first in theirs:
+                theirs[first][rest] = value
+            elif rest and first == self.name:
+                mine[rest] = value
+            else:
+                takers = [stage for stage in self.stages if name != "network" and stage.has(name)]
+                takers = [stage for stage in takers if name != "augment" or "pose" in stage.pathways]
+                if self.has(name) or not takers:
+                    mine[name] = value
+                for stage in takers if stages is None else ():
+                    theirs[stage.name][name] = value
+        if stages is None:
+            stages = [
+                stage.with_(**theirs[stage.name]) if theirs[stage.name] else stage for stage in self.stages
+            ]
+        groups = _changed({name: getattr(self, name) for name in _GROUPS}, mine)
+        return Recipe(**groups, stages=stages)
+
+    def show(self, *, all: bool = True) -> str:
+        """One setting per line; with `all=False` only those that differ from the defaults."""
+        lines = []
+        for path, value in self.settings().items():
+            default = _default_of(path, self)
+            same = (
+                value.target is default.target
+                if isinstance(value, Part) and isinstance(default, Part)
+                else value == default
+            )
+            if all or not same:
+                lines.append(f"{path} = {value.path if isinstance(value, Part) else plain(value)}")
+        lines = [f"Recipe of {' and '.join(self.inputs.reads)}", *(f"  {line}" for line in lines)]
+        for stage in self.stages:
+            mine, its = self.settings(), stage.settings()
+            own = [
+                f"{path} = {value.path if isinstance(value, Part) else plain(value)}"
+                for path, value in its.items()
+                if path not in mine or mine[path] != value
+            ]
+            lines += [f"  stage {stage.name}, trained first, differs in", *(f"    {line}" for line in own)]
+        return "\n".join(lines)
+
+    def __repr__(self) -> str:
+        return self.show()
+
+    # --- plain values ---
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values only, as they are saved in a run; `from_dict` is the inverse.
-
-        Settings that came later are left out as long as they change nothing.
-        """
-        value = {key: item for key, item in asdict(self).items() if key not in _LATER or item != _LATER[key]}
-        value["stages"] = [stage.to_dict() for stage in self.stages]
-        return {key: list(item) if isinstance(item, tuple) else item for key, item in value.items()}
+        """Plain values only, as they are saved in a run; `from_dict` is the inverse. Settings in use alone."""
+        refinement = None
+        if self.refinement is not None:
+            unused = [f"pr_{name}_weight" for name in ("rgb", "pose") if name not in self.pathways]
+            refinement = {k: v for k, v in self.refinement.to_dict().items() if k not in unused}
+        unused = [f"ce_{name}_weight" for name in ("rgb", "pose") if name not in self.pathways]
+        return {
+            "inputs": self.inputs.to_dict(),
+            "network": self.network.to_dict(),
+            "cross_entropy": {k: v for k, v in self.cross_entropy.to_dict().items() if k not in unused},
+            "refinement": refinement,
+            "losses": plain(self.losses),
+            "augment": plain(self.augment),
+            "optimisation": self.optimisation.to_dict(),
+            "stages": plain(self.stages),
+        }
 
     @classmethod
-    def from_dict(cls, value: Mapping[str, Any], where: str = "recipe") -> Recipe:
+    def from_dict(
+        cls, value: Mapping[str, Any], where: str = "recipe", load: Callable[[str], Any] = load_target
+    ) -> Recipe:
+        """The recipe that `to_dict` recorded.
+
+        Args:
+            value: the dictionary.
+            where: the file that it is from, named in errors.
+            load: gives the target of a part's path.
+        """
         if "imported" in value or "ensemble" in value:
             raise MgkitError(
-                f"{where}: this run was made of scores and has no network: do it with a run that the scores came from."
+                f"{where}: this run was made of scores and has no network: use a run that the scores came from."
             )
-        known = {f.name for f in fields(cls)}
-        unknown = sorted(set(value) - known)
-        if unknown:
-            raise MgkitError(
-                f"{where}: unknown setting {unknown[0]!r}: it was written by another version of mgkit."
-            )
-        if not isinstance(value.get("stages", []), list | tuple):
+        if unknown := sorted(set(value) - {*_GROUPS, "stages"}):
+            raise MgkitError(f"{where}: unknown setting {unknown[0]!r}; it was written by another mgkit.")
+        if "network" not in value:
+            raise MgkitError(f"{where}: the recipe names no network.")
+
+        def parts_of(key: str) -> list[Part]:
+            items = value.get(key, ())
+            if not isinstance(items, list | tuple):
+                raise MgkitError(f"{where}: {key} must be a list.")
+            return [Part.from_dict(item, f"{where}: {key}", load) for item in items]
+
+        stages = value.get("stages", ())
+        if not isinstance(stages, list | tuple):
             raise MgkitError(f"{where}: stages must be a list of recipes.")
-        plain: dict[str, Any] = {
-            key: tuple(item) if isinstance(item, list) else item for key, item in value.items()
-        }
-        plain["stages"] = tuple(cls.from_dict(stage, where) for stage in value.get("stages", ()))
+        refined = value.get("refinement")
         try:
-            return cls(**plain)
-        except TypeError as error:
-            raise MgkitError(f"{where}: a setting has the wrong type ({error}).") from None
+            return cls(
+                Part.from_dict(value["network"], f"{where}: network", load),
+                inputs=Inputs.from_dict(value.get("inputs", {}), "inputs"),
+                cross_entropy=CrossEntropy.from_dict(value.get("cross_entropy", {}), "cross_entropy"),
+                refinement=None if refined is None else Refinement.from_dict(refined, "refinement"),
+                losses=parts_of("losses"),
+                augment=parts_of("augment"),
+                optimisation=Optimisation.from_dict(value.get("optimisation", {}), "optimisation"),
+                stages=[cls.from_dict(stage, where, load) for stage in stages],
+            )
+        except MgkitError as error:
+            text = str(error)
+            raise MgkitError(text if text.startswith(where) else f"{where}: {text}") from None
+
+
+# --- where a setting lives ------------------------------------------------------------------------------------------
+
+
+def _as_parts(given: Iterable[Any]) -> tuple[Part, ...]:
+    if isinstance(given, Part):
+        given = (given,)
+    return tuple(one if isinstance(one, Part) else part(one) for one in given)
+
+
+def _leaves(groups: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Path and value of every setting of the groups of a recipe."""
+    for name, group in groups.items():
+        if name == "refinement":
+            yield "prototypes", group is not None
+        if isinstance(group, Settings):
+            names = group.in_use if isinstance(group, Inputs) else group.names()
+            yield from ((f"{name}.{one}", getattr(group, one)) for one in names)
+        elif isinstance(group, Part):
+            yield from _of_part(name, group)
+        elif isinstance(group, tuple):
+            for one in group:
+                yield from _of_part(f"{name}.{one.name}", one)
+                if name == "losses" and "weight" not in one.settings:
+                    yield f"{name}.{one.name}.weight", one.weight
+
+
+def _of_part(path: str, one: Part) -> Iterator[tuple[str, Any]]:
+    yield path, one
+    for name, value in one.settings.items():
+        if isinstance(value, Part):
+            yield from _of_part(f"{path}.{name}", value)
+        else:
+            yield f"{path}.{name}", value
+
+
+def _named(paths: Iterable[str]) -> list[str]:
+    """The paths that a name can mean: a loss or augmentation as a whole is replaced in its list."""
+    return [path for path in paths if path.count(".") != 1 or not path.startswith(("losses.", "augment."))]
+
+
+def _one_path(name: str, paths: Iterable[str], refinement: Refinement | None) -> str:
+    """The only path that a name means."""
+    paths = list(paths)
+    found = find(name, paths)
+    if len(found) == 1:
+        return found[0]
+    if found:
+        ways = [path.removeprefix("network.") if path.count(".") > 1 else path for path in found]
+        raise MgkitError(f"{name} is a setting of several parts: say which, {' or '.join(map(repr, ways))}.")
+    if refinement is None and name in Refinement.names():
+        raise MgkitError(
+            f"{name} is a setting of the refinement, which this recipe does without: give prototypes=True, too."
+        )
+    raise MgkitError(f"the recipe has no setting {name!r}: {close_to(name, paths)}")
+
+
+def _changed(groups: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """The groups of a recipe after changes by name; whole groups are replaced first."""
+    groups, changes = dict(groups), dict(changes)
+    for name in [name for name in changes if name in _GROUPS]:
+        value = changes.pop(name)
+        if name in ("losses", "augment"):
+            value = _as_parts(value)
+        elif name == "network" and not isinstance(value, Part):
+            value = part(value)
+        groups[name] = value
+    if "prototypes" in changes:
+        wanted = changes.pop("prototypes")
+        if not isinstance(wanted, bool):
+            raise MgkitError(f"prototypes is {wanted!r}; use true or false.")
+        groups["refinement"] = (groups["refinement"] or Refinement()) if wanted else None
+    if "reads" in changes:  # first, since it decides which inputs have settings
+        groups["inputs"] = replace(groups["inputs"], reads=changes.pop("reads"))
+    paths = _named(path for path, _ in _leaves(groups))
+    # Settings of inputs that are not read: Inputs itself says why they are refused.
+    paths += [
+        f"inputs.{name}" for name in Inputs.names() if f"inputs.{name}" not in paths and name in changes
+    ]
+    by_group: dict[str, dict[str, Any]] = {}
+    for name, value in changes.items():
+        group, _, rest = _one_path(name, paths, groups["refinement"]).partition(".")
+        by_group.setdefault(group, {})[rest] = value
+    for name, settings in by_group.items():
+        group = groups[name]
+        if isinstance(group, Settings):
+            groups[name] = replace(group, **settings)
+        elif isinstance(group, Part):
+            groups[name] = _part_with(group, settings)
+        else:
+            groups[name] = tuple(_part_with(one, _below(one.name, settings)) for one in group)
+    return groups
+
+
+def _part_with(one: Part, settings: Mapping[str, Any]) -> Part:
+    """A part after changes whose names may lead into the parts among its settings."""
+    here = {name: value for name, value in settings.items() if "." not in name}
+    one = one.with_(**here) if here else one
+    for name in dict.fromkeys(name.partition(".")[0] for name in settings if "." in name):
+        inner = one.settings.get(name)
+        if not isinstance(inner, Part):
+            raise MgkitError(f"{one.name} has no part {name!r} that could have settings.")
+        one = one.with_(**{name: _part_with(inner, _below(name, settings))})
+    return one
+
+
+def _below(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        key.removeprefix(f"{name}."): value for key, value in settings.items() if key.startswith(f"{name}.")
+    }
+
+
+def _default_of(path: str, recipe: Recipe) -> Any:
+    """The default of a setting; a part's own is none of a recipe's."""
+    if path == "prototypes":
+        return False
+    group, _, name = path.partition(".")
+    value = getattr(recipe, group)
+    if isinstance(value, Settings):
+        return value.default(name)
+    if isinstance(value, tuple):
+        first, _, name = name.partition(".")
+        value = next(one for one in value if one.name == first)
+        if name == "weight" and "weight" not in value.settings:
+            return 1.0
+    if not name:
+        return None
+    for word in name.split(".")[:-1]:
+        value = value.settings[word]
+    return Part(value.target).settings.get(name.rpartition(".")[2])
+
+
+def differences(one: Recipe, other: Recipe) -> list[str]:
+    """The settings in which two recipes differ, as `name: other -> one`; stages are not looked at."""
+    ours, theirs = one.settings(), other.settings()
+    paths = dict.fromkeys([*ours, *theirs])
+
+    def shown(settings: Mapping[str, Any], path: str) -> str:
+        value = settings.get(path, "none")
+        return value.target.__name__ if isinstance(value, Part) else str(plain(value))
+
+    names = shortest_names(paths)
+    return [
+        f"{names[path]}: {shown(theirs, path)} -> {shown(ours, path)}"
+        for path in paths
+        if shown(theirs, path) != shown(ours, path)
+    ]
+
+
+def parse_changes(pairs: Sequence[str]) -> dict[str, Any]:
+    """`["epochs=12", "fusion=none"]` as changes of a recipe by name, each value read as JSON where it is JSON."""
+    changes: dict[str, Any] = {}
+    for pair in pairs:
+        name, sign, text = pair.partition("=")
+        if not sign or not name:
+            raise MgkitError(f"{pair!r} is not a setting: write name=value.")
+        try:
+            value = json.loads("null" if text.lower() == "none" else text)
+        except json.JSONDecodeError:
+            value = {"True": True, "False": False}.get(text, text)
+        changes[name] = value
+    return changes

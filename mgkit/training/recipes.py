@@ -1,57 +1,141 @@
-"""Recipes of the other systems in the paper's comparison, each trained and tested by the same two calls.
+"""Recipes that are ready: the paper's, and the other systems of its comparison.
 
-Settings are those that the systems were published with, as far as one machine and clips of a second or two allow; what
-differs is said with each. Every recipe takes changes: `ctrgcn(stream="bone", epochs=30)`. None was published with
-prototypical refinement: `prototypes=True` adds it to any of them.
+`paper()` is the staged training of the paper and `fusion()` the same under the name for changing it; `rgb_only()` and
+`pose_only()` are its branches, `demo()` and `pose_small()` the same code made narrow enough for two CPU cores. The
+other systems have the settings that they were published with, as far as one machine and clips of a second or two allow;
+each docstring says what differs. None of them was published with prototypical refinement: `prototypes=True` adds it.
 
-Recipes: `paper()` is the staged training of the paper, `rgb_only()` and `pose_only()` its branches, `fusion()` the
-same staged training with whatever you change; `demo()` and `pose_small()` are the same code made narrow enough for two
-CPU cores. The other systems of the paper's comparison are in `other_recipes.py`.
+Every recipe takes changes: `ctrgcn(stream="bone", epochs=30)`. Networks are imported when a recipe is made.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import fields, replace
+import hashlib
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from mgkit.data.word_vectors import ClassVectors, class_vectors
 from mgkit.errors import MgkitError
-from mgkit.training.recipe import METRICS, Recipe
+from mgkit.parts import Part, part
+from mgkit.training.recipe import Recipe, differences, parse_changes
 
 __all__ = [
-    "METRICS",
-    "RECIPES",
-    "Recipe",
-    "aagcn",
-    "branch",
-    "ctrgcn",
-    "demo",
-    "dgstgcn",
-    "differences",
-    "ehct",
-    "fusion",
-    "hyperformer",
-    "narrow",
-    "paper",
-    "parse_changes",
-    "pose_only",
-    "pose_small",
-    "poseconv3d_semantic",
-    "rgb_only",
-    "stgcn",
-    "stgcnpp",
-    "stgcnpp_strong",
-    "tsm",
-    "video_swin_base",
-    "video_swin_small",
-    "video_swin_tiny",
-]
+    "RECIPES", "aagcn", "branch", "ctrgcn", "demo", "dgstgcn", "differences", "ehct", "fusion", "hyperformer", "narrow",
+    "paper", "parse_changes", "pose_only", "pose_small", "poseconv3d_semantic", "rgb_only", "stgcn", "stgcnpp",
+    "stgcnpp_strong", "tsm", "video_swin_base", "video_swin_small", "video_swin_tiny",
+]  # fmt: skip
+
+
+def _network(name: str, **settings: Any) -> Part:
+    return part(f"mgkit.models.builders:{name}", **settings)
+
+
+# --- the paper ------------------------------------------------------------------------------------------------------
+
+
+def branch(recipe: Recipe, pathway: str, **changes: Any) -> Recipe:
+    """The training of one pathway with the same settings as a two-pathway recipe.
+
+    Raises:
+        MgkitError: the recipe's network is not `two_pathway`, whose pathways are networks of their own.
+    """
+    if recipe.network.target.__name__ != "two_pathway":
+        raise MgkitError(
+            f"{recipe.network.name} has no branches: there are those of the network two_pathway."
+        )
+    alone = _network(f"{pathway}_resnet")
+    shared = {name: value for name, value in recipe.network.settings.items() if name in alone.settings}
+    return Recipe(
+        alone.with_(**shared),
+        inputs=recipe.inputs.only(pathway),
+        cross_entropy=recipe.cross_entropy,
+        refinement=recipe.refinement,
+        losses=recipe.losses,
+        augment=recipe.augment if pathway == "pose" else (),
+        optimisation=recipe.optimisation,
+    ).with_(**changes)
+
+
+def paper(**changes: Any) -> Recipe:
+    """The paper's training: RGB branch, pose branch, merge, joint training; 30 epochs each (section 3.2).
+
+    Changes hold for every stage that has the setting.
+    """
+    joint = Recipe(_network("two_pathway"), prototypes=True)
+    return joint.with_(stages=(branch(joint, "rgb"), branch(joint, "pose"))).with_(**changes)
+
+
+def fusion(**changes: Any) -> Recipe:
+    """The paper's staged training with changes.
+
+    >>> fusion(epochs=12).stages[0]["epochs"]
+    12
+    """
+    return paper(**changes)
+
+
+def rgb_only(**changes: Any) -> Recipe:
+    """The paper's RGB branch alone: SlowOnly."""
+    return Recipe(_network("rgb_resnet"), reads=("frames",), prototypes=True).with_(**changes)
+
+
+def pose_only(**changes: Any) -> Recipe:
+    """The paper's pose branch alone: PoseConv3D."""
+    return Recipe(_network("pose_resnet"), reads=("heatmaps",), prototypes=True).with_(**changes)
+
+
+def pose_small(**changes: Any) -> Recipe:
+    """The pose branch alone, small enough to train on one CPU core in half an hour on a thousand clips."""
+    small = pose_only(
+        pose_width=16,
+        pose_blocks=(1, 1, 1),
+        pose_frames=16,
+        heatmap_size=28,
+        embedding_dim=128,
+        dropout=0.3,
+        epochs=60,
+        batch_size=16,
+        learning_rate=0.03,
+        learning_rate_batch=16,
+        schedule="cosine",
+        warmup_epochs=2,
+    )
+    return small.with_(**changes)
+
+
+def demo(**changes: Any) -> Recipe:
+    """The staged training made narrow: same code, two CPU cores, a few minutes on the embedded dataset."""
+    joint = Recipe(
+        _network("two_pathway"),
+        prototypes=True,
+        rgb_width=8,
+        pose_width=8,
+        rgb_blocks=(1, 1, 1, 1),
+        pose_blocks=(1, 1, 1),
+        zero_init_blocks=False,
+        rgb_size=80,
+        heatmap_size=20,
+        crop_area=(0.8, 1.0),
+        embedding_dim=64,
+        dropout=0.2,
+        alpha=0.05,
+        epochs=10,
+        batch_size=8,
+        learning_rate=0.02,
+        learning_rate_batch=8,
+        schedule="cosine",
+    )
+    # The branches start from nothing and need larger steps and more epochs than what is merged from them.
+    alone: dict[str, Any] = {"learning_rate": 0.05, "warmup_epochs": 1}
+    stages = (branch(joint, "rgb", epochs=20, **alone), branch(joint, "pose", epochs=12, **alone))
+    return joint.with_(stages=stages).with_(**changes)
+
 
 # --- skeleton networks ----------------------------------------------------------------------------------------------
 
 
-def _skeleton(network: str, changes: dict[str, Any], **settings: Any) -> Recipe:
+def _skeleton(name: str, changes: dict[str, Any], **settings: Any) -> Recipe:
     """PYSKL's training of its graph networks (Duan et al., 2022): 100 frames, SGD, cosine, 80 passes over the clips.
 
     PYSKL's learning rate is for 8 GPUs of 16 clips each; it mirrors no clip and clips no gradient. Unlike there, places
@@ -59,13 +143,8 @@ def _skeleton(network: str, changes: dict[str, Any], **settings: Any) -> Recipe:
     than 100 frames some are shown more than once, in order, where PYSKL begins the clip again.
     """
     usual: dict[str, Any] = {
-        "network": network,
-        "pathways": ("pose",),
         "flip": 0.0,
-        "prototypes": False,
         "pose_frames": 100,
-        "pose_width": 64,
-        "pose_blocks": (4, 3, 3),
         "dropout": 0.0,
         "epochs": 80,
         "batch_size": 16,
@@ -76,7 +155,8 @@ def _skeleton(network: str, changes: dict[str, Any], **settings: Any) -> Recipe:
         "weight_decay": 5e-4,
         "gradient_clip": None,
     }
-    return Recipe(**{**usual, **settings, **changes})
+    recipe = Recipe(_network(name), reads=("keypoints",), **{**usual, **settings})
+    return recipe.with_(**changes)
 
 
 def stgcn(**changes: Any) -> Recipe:
@@ -109,7 +189,7 @@ def ctrgcn(**changes: Any) -> Recipe:
 
 
 def dgstgcn(**changes: Any) -> Recipe:
-    """DG-STGCN (Duan et al., 2022), with the settings of its own: 150 epochs, on 4 GPUs of 16 clips.
+    """DG-STGCN (Duan et al., 2022), with its own settings: 150 epochs, on 4 GPUs of 16 clips.
 
     Its published networks are of three-dimensional joints, turned at random by up to 0.2 rad about each axis.
     """
@@ -127,7 +207,6 @@ def hyperformer(**changes: Any) -> Recipe:
         "hyperformer",
         changes,
         pose_frames=64,
-        pose_width=216,
         epochs=140,
         batch_size=64,
         learning_rate=0.025,
@@ -142,7 +221,9 @@ def hyperformer(**changes: Any) -> Recipe:
 def ehct(**changes: Any) -> Recipe:
     """Our reading of EHCT (Huang et al., MiGA 2023): a hypergraph transformer with a classifier for each of three
     groups of classes alike in frequency, whose answers are part of the prediction; see `mgkit.models.losses.extra`."""
-    return hyperformer(**{"class_groups": 3, **changes})
+    head = part("mgkit.models.losses.extra:GroupedHead", groups=3, dropout=0.0)
+    loss = part("mgkit.models.losses.extra:GroupLoss", name="groups")
+    return hyperformer(head=head, losses=[loss]).with_(**changes)
 
 
 # --- RGB networks ---------------------------------------------------------------------------------------------------
@@ -153,19 +234,18 @@ def tsm(**changes: Any) -> Recipe:
 
     MMAction2's settings for Kinetics, from ImageNet's weights (give them with `start=`): 0.01 for 64 clips.
     """
-    usual: dict[str, Any] = {
-        "network": "tsm",
-        "pathways": ("rgb",),
-        "prototypes": False,
-        "epochs": 50,
-        "batch_size": 16,
-        "learning_rate": 0.05,
-        "learning_rate_batch": 64,
-        "backbone_rate": 0.2,
-        "milestones": (20, 40),
-        "gradient_clip": 20.0,
-    }
-    return Recipe(**{**usual, **changes})
+    recipe = Recipe(
+        _network("tsm"),
+        reads=("frames",),
+        epochs=50,
+        batch_size=16,
+        learning_rate=0.05,
+        learning_rate_batch=64,
+        backbone_rate=0.2,
+        milestones=(20, 40),
+        gradient_clip=20.0,
+    )
+    return recipe.with_(**changes)
 
 
 def _video_swin(width: int, blocks: tuple[int, ...], depth: float, changes: dict[str, Any]) -> Recipe:
@@ -174,26 +254,22 @@ def _video_swin(width: int, blocks: tuple[int, ...], depth: float, changes: dict
     As published, but for frames that are spread over the whole clip instead of every second one, a warm-up of 3
     epochs instead of 2.5, and biases without weight decay.
     """
-    usual: dict[str, Any] = {
-        "network": "video-swin",
-        "pathways": ("rgb",),
-        "prototypes": False,
-        "rgb_frames": 32,
-        "rgb_width": width,
-        "rgb_blocks": blocks,
-        "stochastic_depth": depth,
-        "epochs": 30,
-        "batch_size": 8,
-        "optimizer": "adamw",
-        "learning_rate": 1e-3,
-        "learning_rate_batch": 64,
-        "backbone_rate": 0.1,
-        "schedule": "cosine",
-        "warmup_epochs": 3,
-        "weight_decay": 0.05,
-        "gradient_clip": None,
-    }
-    return Recipe(**{**usual, **changes})
+    recipe = Recipe(
+        _network("video_swin", width=width, blocks=blocks, stochastic_depth=depth),
+        reads=("frames",),
+        rgb_frames=32,
+        epochs=30,
+        batch_size=8,
+        optimizer="adamw",
+        learning_rate=1e-3,
+        learning_rate_batch=64,
+        backbone_rate=0.1,
+        schedule="cosine",
+        warmup_epochs=3,
+        weight_decay=0.05,
+        gradient_clip=None,
+    )
+    return recipe.with_(**changes)
 
 
 def video_swin_tiny(**changes: Any) -> Recipe:
@@ -214,8 +290,31 @@ def video_swin_base(**changes: Any) -> Recipe:
 # --- PoseConv3D with a semantic loss --------------------------------------------------------------------------------
 
 
+@lru_cache(maxsize=2)
+def _vectors(names: tuple[str, ...], source: str, changed: int) -> ClassVectors:
+    """Vectors of class names; a file of word vectors, as it was `changed`, takes a minute to read."""
+    return class_vectors(names, source)
+
+
+def semantic_loss(class_names: list[str], *, vectors: str) -> Any:
+    """`SemanticLoss` with the vectors of the class names.
+
+    Args:
+        class_names: in the order of the labels.
+        vectors: where the vectors come from, see `mgkit.data.word_vectors.class_vectors`.
+    """
+    from mgkit.models.losses.extra import SemanticLoss
+
+    file = Path(vectors)
+    found = _vectors(tuple(class_names), vectors, file.stat().st_mtime_ns if file.is_file() else 0)
+    loss: Any = SemanticLoss(found.vectors)
+    loss.report = str(found)
+    loss.fingerprint = hashlib.sha256(found.vectors.tobytes()).hexdigest()
+    return loss
+
+
 def poseconv3d_semantic(vectors: str | Path = "", **changes: Any) -> Recipe:
-    """PoseConv3D that also learns to tell the vectors of the class names (Li et al., MiGA 2023, the winner).
+    """PoseConv3D that also learns the vectors of the class names (Li et al., MiGA 2023, the winner).
 
     Train it with `heatmap="joint"` and with `heatmap="limb"`; the authors fuse the two at 0.4 to 0.6 (`mg.ensemble`).
     Settings are those of the authors' code: 48 frames, the last stage halves time, Gaussians of 0.6 pixels, 100 epochs
@@ -227,31 +326,54 @@ def poseconv3d_semantic(vectors: str | Path = "", **changes: Any) -> Recipe:
             sentence-transformers, see `mgkit.data.word_vectors.class_vectors`. Their width is `semantic_dim`, 300.
         changes: of the recipe.
     """
-    usual: dict[str, Any] = {
-        "pathways": ("pose",),
-        "prototypes": False,
-        "semantic": str(vectors),
-        "pose_frames": 48,
-        "halve_time": True,
-        "sigma": 0.6,
-        "epochs": 100,
-        "batch_size": 32,
-        "learning_rate": 0.4 / 6,
-        "learning_rate_batch": 32,
-        "schedule": "cosine",
-        "weight_decay": 3e-4,
-        "gradient_clip": None,
-    }
-    changes = {**usual, **changes}
-    if not changes["semantic"]:
+    if not str(vectors):
         raise MgkitError(
             "poseconv3d_semantic needs vectors of the class names: give a file of word vectors in GloVe's text format "
-            '(--set semantic=glove.6B.300d.txt), or "sentence:all-MiniLM-L6-v2" with semantic_dim=384.'
+            '(--set vectors=glove.6B.300d.txt), or "sentence:all-MiniLM-L6-v2" with semantic_dim=384.'
         )
-    return Recipe(**changes)
+    recipe = pose_only(
+        prototypes=False,
+        head=part("mgkit.models.losses.extra:SemanticHead"),
+        losses=[part(semantic_loss, vectors=str(vectors), weight=20.0, name="semantic")],
+        pose_frames=48,
+        halve_time=True,
+        sigma=0.6,
+        epochs=100,
+        batch_size=32,
+        learning_rate=0.4 / 6,
+        learning_rate_batch=32,
+        schedule="cosine",
+        weight_decay=3e-4,
+        gradient_clip=None,
+    )
+    return recipe.with_(**changes)
 
 
 # --- narrow ---------------------------------------------------------------------------------------------------------
+
+_NARROW_GRAPH = {"pose_frames": 32, "width": 16, "blocks": (1, 1, 1), "learning_rate": 0.1}
+# Networks of pictures and heatmaps want more steps than those of key-points.
+_NARROW_CNN = {"batch_size": 8, "learning_rate_batch": 8}
+_NARROW: dict[str, dict[str, Any]] = {
+    **dict.fromkeys(("stgcn", "stgcnpp", "aagcn", "ctrgcn", "dgstgcn"), _NARROW_GRAPH),
+    "hyperformer": {"pose_frames": 32, "width": 48, "blocks": (1, 1, 1), "learning_rate": 0.02},
+    "tsm": {
+        **_NARROW_CNN, "rgb_size": 80, "width": 16, "blocks": (1, 1, 1, 1), "learning_rate": 0.05, "backbone_rate": 1.0,
+        "epochs": 16,
+    },
+    "video_swin": {
+        **_NARROW_CNN, "rgb_frames": 8, "rgb_size": 64, "width": 24, "blocks": (1, 1), "learning_rate": 2e-3,
+        "backbone_rate": 1.0, "epochs": 16,
+    },
+    "rgb_resnet": {
+        **_NARROW_CNN, "pose_frames": 32, "rgb_width": 8, "rgb_blocks": (1, 1, 1, 1), "zero_init_blocks": False,
+        "rgb_size": 80, "learning_rate": 0.05, "crop_area": (0.8, 1.0),
+    },
+    "pose_resnet": {
+        **_NARROW_CNN, "pose_frames": 32, "pose_width": 8, "pose_blocks": (1, 1, 1), "zero_init_blocks": False,
+        "heatmap_size": 20, "learning_rate": 0.05, "crop_area": (0.8, 1.0),
+    },
+}  # fmt: skip
 
 
 def narrow(recipe: Recipe, **changes: Any) -> Recipe:
@@ -260,131 +382,22 @@ def narrow(recipe: Recipe, **changes: Any) -> Recipe:
     Same code, fewer channels, blocks, frames and epochs: to try things out and for the notebooks, not for results.
 
     >>> from mgkit.training.recipes import ctrgcn
-    >>> narrow(ctrgcn(stream="bone")).stream
+    >>> narrow(ctrgcn(stream="bone"))["stream"]
     'bone'
     """
-    if recipe.two_pathway:
+    network = recipe.network.target.__name__
+    if network not in _NARROW or recipe.network.own:
         raise MgkitError(
-            "narrow() is for networks of one pathway; mg.recipes.demo() is the narrow two-pathway one."
+            f"narrow() does not know {network}: it is for mgkit's networks of one pathway; mg.recipes.demo() is the "
+            "narrow two-pathway one."
         )
-    common: dict[str, Any] = {
-        "embedding_dim": 64, "alpha": 0.05, "epochs": 12, "batch_size": 16, "learning_rate_batch": 16,
-        "schedule": "cosine", "warmup_epochs": 1, "dropout": min(recipe.dropout, 0.2),
+    usual: dict[str, Any] = {
+        "embedding_dim": 64, "epochs": 12, "batch_size": 16, "learning_rate_batch": 16, "schedule": "cosine",
+        "warmup_epochs": 1, "dropout": min(recipe["dropout"], 0.2),
     }  # fmt: skip
-    # Networks of pictures and heatmaps want more steps than those of key-points.
-    small_steps = {"batch_size": 8, "learning_rate_batch": 8}
-    by_network: dict[str, Any] = {
-        "pose_frames": 32,
-        "pose_width": 16,
-        "pose_blocks": (1, 1, 1),
-        "learning_rate": 0.1,
-    }
-    if recipe.network == "hyperformer":
-        by_network = {"pose_frames": 32, "pose_width": 48, "pose_blocks": (1, 1, 1), "learning_rate": 0.02}
-    elif recipe.network == "tsm":
-        by_network = {
-            "rgb_size": 80, "rgb_width": 16, "rgb_blocks": (1, 1, 1, 1), "learning_rate": 0.05, "backbone_rate": 1.0,
-            **small_steps, "epochs": 16,
-        }  # fmt: skip
-    elif recipe.network == "video-swin":
-        by_network = {
-            "rgb_frames": 8, "rgb_size": 64, "rgb_width": 24, "rgb_blocks": (1, 1), "learning_rate": 2e-3,
-            "backbone_rate": 1.0, **small_steps, "epochs": 16,
-        }  # fmt: skip
-    elif recipe.network == "cnn":
-        by_network = {
-            "rgb_width": 8, "pose_width": 8, "rgb_blocks": (1, 1, 1, 1), "pose_blocks": (1, 1, 1),
-            "zero_init_blocks": False, "rgb_size": 80, "heatmap_size": 20, "learning_rate": 0.05,
-            "crop_area": (0.8, 1.0), "pose_frames": 32, **small_steps,
-        }  # fmt: skip
-    return replace(recipe, **{**common, **by_network, **changes})
-
-
-def branch(recipe: Recipe, pathway: str, **changes: Any) -> Recipe:
-    """The single-pathway recipe with the same settings as a two-pathway one."""
-    return replace(recipe, pathways=(pathway,), stages=(), **changes)
-
-
-def _staged(joint: Recipe) -> Recipe:
-    return replace(joint, stages=(branch(joint, "rgb"), branch(joint, "pose")))
-
-
-def paper() -> Recipe:
-    """The paper's training: RGB branch, pose branch, merge, joint training; 30 epochs each (section 3.2)."""
-    return _staged(Recipe())
-
-
-def fusion(**changes: Any) -> Recipe:
-    """The paper's staged training with changes, which hold for all its stages.
-
-    >>> fusion(epochs=12).stages[0].epochs
-    12
-    """
-    return _staged(replace(Recipe(), **changes))
-
-
-def rgb_only(**changes: Any) -> Recipe:
-    """The paper's RGB branch alone, with changes."""
-    return replace(Recipe(pathways=("rgb",)), **changes)
-
-
-def pose_only(**changes: Any) -> Recipe:
-    """The paper's pose branch alone, with changes."""
-    return replace(Recipe(pathways=("pose",)), **changes)
-
-
-def pose_small(**changes: Any) -> Recipe:
-    """The pose branch alone, small enough to train on one CPU core in half an hour on a thousand clips."""
-    return replace(
-        Recipe(
-            pathways=("pose",),
-            pose_width=16,
-            pose_blocks=(1, 1, 1),
-            pose_frames=16,
-            heatmap_size=28,
-            embedding_dim=128,
-            dropout=0.3,
-            epochs=60,
-            batch_size=16,
-            learning_rate=0.03,
-            learning_rate_batch=16,
-            schedule="cosine",
-            warmup_epochs=2,
-        ),
-        **changes,
-    )
-
-
-def demo(**changes: Any) -> Recipe:
-    """The staged training made narrow: same code, two CPU cores, a few minutes on the embedded dataset.
-
-    Changes hold for all stages.
-    """
-    joint = Recipe(
-        rgb_width=8,
-        pose_width=8,
-        rgb_blocks=(1, 1, 1, 1),
-        pose_blocks=(1, 1, 1),
-        zero_init_blocks=False,
-        rgb_size=80,
-        heatmap_size=20,
-        crop_area=(0.8, 1.0),
-        embedding_dim=64,
-        dropout=0.2,
-        alpha=0.05,
-        epochs=10,
-        batch_size=8,
-        learning_rate=0.02,
-        learning_rate_batch=8,
-        schedule="cosine",
-    )
-    # The branches start from nothing and need larger steps and more epochs than what is merged from them.
-    alone: dict[str, Any] = {"learning_rate": 0.05, "warmup_epochs": 1}
-    stages = (
-        branch(joint, "rgb", **{**alone, "epochs": 20, **changes}),
-        branch(joint, "pose", **{**alone, "epochs": 12, **changes}),
-    )
-    return replace(joint, **changes, stages=stages)
+    if changes.get("prototypes", recipe["prototypes"]):
+        usual |= {"prototypes": True, "alpha": 0.05}
+    return recipe.with_(**{**usual, **_NARROW[network]}).with_(**changes)
 
 
 RECIPES = {
@@ -408,34 +421,3 @@ RECIPES = {
     "video-swin-base": video_swin_base,
     "poseconv3d-semantic": poseconv3d_semantic,
 }
-
-
-def differences(one: Recipe, other: Recipe) -> list[str]:
-    """The settings in which two recipes differ, as `name: this -> that`."""
-    names = [f.name for f in fields(Recipe) if f.name != "stages"]
-    pairs = [(name, getattr(other, name), getattr(one, name)) for name in names]
-    return [f"{name}: {_plain(theirs)} -> {_plain(ours)}" for name, theirs, ours in pairs if ours != theirs]
-
-
-def _plain(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value
-
-
-def parse_changes(pairs: Sequence[str]) -> dict[str, Any]:
-    """`["epochs=12", "fusion=none"]` as keyword arguments of a recipe, each value read as its field's type."""
-    import json
-
-    known = {f.name for f in fields(Recipe)} - {"stages", "pathways"}
-    changes: dict[str, Any] = {}
-    for pair in pairs:
-        name, sign, text = pair.partition("=")
-        if not sign or name not in known:
-            raise MgkitError(
-                f"{pair!r} is not a setting: write name=value with one of {', '.join(sorted(known))}."
-            )
-        try:
-            value = json.loads(text.replace("none", "null") if text.lower() == "none" else text)
-        except json.JSONDecodeError:
-            value = {"None": None, "True": True, "False": False}.get(text, text)
-        changes[name] = tuple(value) if isinstance(value, list) else value
-    return changes

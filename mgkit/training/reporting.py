@@ -18,6 +18,7 @@ import torch
 from mgkit.errors import MgkitError
 from mgkit.files import read_json, write_json
 from mgkit.results.run.status import write_status
+from mgkit.settings import flat
 from mgkit.training.recipe import Recipe
 
 
@@ -57,7 +58,7 @@ class Status:
 
     def _report(self, state: str, message: str = "") -> None:
         if self.write:
-            write_status(self.out, state, epochs=self.recipe.epochs, message=message)
+            write_status(self.out, state, epochs=self.recipe.optimisation.epochs, message=message)
 
 
 def out_of_memory(error: BaseException) -> bool:
@@ -78,12 +79,13 @@ def lost_process(error: BaseException) -> bool:
 
 def memory_advice(out: Path, recipe: Recipe, error: BaseException) -> str:
     """One sentence on what to change when memory ran out."""
+    settings = recipe.optimisation
     first = str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__
     return (
-        f"memory ran out in {out} with batch_size={recipe.batch_size}, accumulation={recipe.accumulation} ({first}): "
-        "the same call resumes this run where more memory is free, or where more devices share the batch (devices=2); "
-        f"to need less, begin another run with accumulation={2 * recipe.accumulation} (the same batch in smaller "
-        "parts) or a smaller batch_size, or give fewer loader workers if it was the machine's memory."
+        f"memory ran out in {out} with batch_size={settings.batch_size}, accumulation={settings.accumulation} "
+        f"({first}): the same call resumes this run where more memory is free, or where more devices share the batch "
+        f"(devices=2); to need less, begin another run with accumulation={2 * settings.accumulation} (the same batch "
+        "in smaller parts) or a smaller batch_size, or give fewer loader workers if it was the machine's memory."
     )
 
 
@@ -180,7 +182,7 @@ class Logs:
             )
             self.run = wandb.init(
                 project=os.environ.get("WANDB_PROJECT", "mgkit"), name=name, id=known, resume="allow",
-                dir=str(self.out), config=dict(config["recipe"]) | dict(config.get("settings", {})),
+                dir=str(self.out), config=flat(config["recipe"]) | dict(config.get("settings", {})),
             )  # fmt: skip
             if known is None:
                 write_json(path, {"id": self.run.id})

@@ -9,14 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from mgkit.data.clips import Clips
 from mgkit.data.skeletons import Skeleton, get_skeleton
 from mgkit.errors import MgkitError, some
-from mgkit.models import LoadReport, Objective, SinglePathway, TwoPathway, load_published, match_names
+from mgkit.models import LoadReport, Objective, load_published, match_names
 from mgkit.results.run.folder import Run, load_run
-from mgkit.training.build import build_model, build_objective
-from mgkit.training.recipes import Recipe, branch
+from mgkit.training.build import build_model, build_objective, embedding_widths
+from mgkit.training.recipe import Recipe
+from mgkit.training.recipes import branch
 
 __all__ = ["Start", "Weights", "apply_start", "check_start", "find_start", "start_settings"]
 
@@ -114,12 +116,11 @@ def check_start(start: Mapping[str, Weights], recipe: Recipe, clips: Clips) -> N
             stages = {} if weights.finished else {stage.name: stage for stage in recipe.stages}
             part = stages.get(key) or branch(recipe, key)
         generator = torch.Generator().manual_seed(0)
+        classes, inputs = len(clips.classes), part.inputs.on(clips.skeleton)
         with torch.random.fork_rng(devices=[]):
-            model = build_model(
-                part, len(clips.classes), part.input_spec().channels(clips.skeleton), generator,
-                skeleton=clips.skeleton,
-            )  # fmt: skip
-            objective = build_objective(part, len(clips.classes), generator)
+            model = build_model(part, classes, inputs, generator)
+            widths = embedding_widths(part, model, inputs)
+            objective = build_objective(part.with_(losses=()), classes, widths, generator)
         apply_start(model, objective, {"all": weights}, part, clips)
 
 
@@ -138,7 +139,7 @@ def start_settings(start: Mapping[str, Weights], recipe: Recipe) -> dict[str, An
 
 
 def apply_start(
-    model: SinglePathway | TwoPathway,
+    model: nn.Module,
     objective: Objective,
     start: Mapping[str, Weights],
     recipe: Recipe,
@@ -150,7 +151,7 @@ def apply_start(
     embeddings are copied too, so the branches' prototypes, where they have any, hold and come along.
     """
     joints = next((_joints(w, recipe, clips) for key, w in start.items() if key != "rgb"), None)
-    if "all" in start or isinstance(model, SinglePathway):
+    if "all" in start or not recipe.two_pathway:
         (weights,) = start.values()
         return load_published(
             weights.path, model, objective=objective, classes=_mapped(weights.classes), joints=joints
@@ -165,14 +166,13 @@ def apply_start(
 
 
 def _joints(weights: Weights, recipe: Recipe, clips: Clips) -> Any:
-    if recipe.network != "cnn" and isinstance(weights.joints, str):
+    if recipe.inputs.keypoints and isinstance(weights.joints, str):
         same = weights.joints != "new" and get_skeleton(weights.joints).joints == clips.skeleton.joints
         return None if same else "new"  # what belongs to one graph is of no use on another
     if weights.joints is None or weights.joints == "new" or not isinstance(weights.joints, str):
         return _mapped(weights.joints)
-    return match_names(
-        _channels(clips.skeleton, recipe.heatmap), _channels(get_skeleton(weights.joints), recipe.heatmap)
-    )
+    heatmap = recipe.inputs.heatmap
+    return match_names(_channels(clips.skeleton, heatmap), _channels(get_skeleton(weights.joints), heatmap))
 
 
 def _channels(skeleton: Skeleton, heatmap: str) -> list[str]:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from mgkit.data.batches.spec import InputSpec
+from mgkit.data.batches.spec import Inputs
 from mgkit.data.clips import Classes, Clips, load_clips
 from mgkit.results.run.folder import Run
 from mgkit.views.widgets import ClipPlayer, Selection
@@ -340,7 +340,7 @@ def test_toggles_change_what_is_drawn(page: Page, player_run: Run) -> None:
 
 def test_a_network_that_is_fed_key_points(page: Page, player_clips: Clips) -> None:
     """No choice of heatmaps that it was never fed; the frames whose key-points it was fed are marked."""
-    inputs = InputSpec(network="ctrgcn", pathways=("pose",), pose_frames=8)
+    inputs = Inputs(reads=("keypoints",), pose_frames=8)
     bare = begin(page, ClipPlayer(player_clips, "a", inputs=inputs, frame=7), frame=7)
     expect(page.locator("[data-trait=heatmap]")).to_be_hidden()
     expect(page.locator(".mg-p-map")).to_have_count(0)

@@ -2,7 +2,8 @@ import pytest
 import torch
 
 from mgkit.errors import MgkitError
-from mgkit.models import PathwayHead, PathwayOutput, fuse_probabilities, pose_only
+from mgkit.models import PathwayHead, PathwayOutput, fuse_probabilities
+from tests.models.nets import pose_only
 
 
 def output(logits):

@@ -2,12 +2,12 @@ import torch
 from torch import nn
 
 from mgkit.models.layers import GlobalBatchNorm, freeze_statistics, normalise_over_processes
-from mgkit.models.pathways import pose_only
+from tests.models.nets import pose_only
 
 
 def small_model():
     g = torch.Generator().manual_seed(0)
-    return pose_only(num_classes=3, num_joints=5, width=4, blocks=(1, 1, 1), embedding_dim=8, generator=g)
+    return pose_only(3, 5, width=4, blocks=(1, 1, 1), embedding_dim=8, generator=g)
 
 
 def test_one_process_normalises_as_before_and_the_state_dict_stays():

@@ -8,9 +8,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mgkit.models import SinglePathway, TwoPathway, pose_only, recompute_blocks, two_pathway
+from mgkit.models import SinglePathway, TwoPathway, recompute_blocks
 from mgkit.models.cnns.tsm import tsm_resnet
 from mgkit.models.cnns.video_swin import SwinSize, video_swin
+from tests.models.nets import pose_only, two_pathway
 
 SMALL = {"rgb_width": 4, "pose_width": 4, "rgb_blocks": (1, 2, 1, 1), "pose_blocks": (2, 1, 1)}
 

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from mgkit.errors import MgkitError
-from mgkit.models import pose_only, rgb_only, two_pathway
+from mgkit.models import PathwayHead
 from mgkit.models.cnns.tsm import tsm_resnet
 from mgkit.models.cnns.video_swin import SwinSize, video_swin
 from mgkit.models.gcns.aagcn import aagcn
@@ -22,6 +22,8 @@ from mgkit.models.gcns.stgcn import stgcn
 from mgkit.models.losses.extra import GroupedHead, SemanticHead
 from mgkit.models.outline import outline
 from mgkit.models.pathways import SinglePathway
+from mgkit.parts import part
+from tests.models.nets import pose_only, rgb_only, two_pathway
 
 NARROW: dict[str, Any] = {
     "rgb_width": 4, "pose_width": 4, "rgb_blocks": (1, 2, 1, 1), "pose_blocks": (2, 1, 1), "fusion_heads": 2,
@@ -127,7 +129,7 @@ def test_other_networks(name: str) -> None:
     build, shape, blocks = OTHERS[name]
     backbone = build()
     pathway = "pose" if shape == CLIP else "rgb"
-    model = SinglePathway(pathway, backbone, 3, embedding_dim=6)
+    model = SinglePathway(pathway, backbone, 3, head=part(PathwayHead, embedding_dim=6))
     found = outline(model, {pathway: shape})
     (lane,) = found["pathways"]
     features = list(model.eval()({pathway: torch.rand(1, *shape)})[pathway].features.shape[1:])
@@ -146,7 +148,10 @@ def test_other_networks(name: str) -> None:
 
 
 def test_heads_with_more_than_logits() -> None:
-    heads = SemanticHead(16, 4, semantic_dim=7), GroupedHead(16, 4, 2, class_group=[0, 0, 1, 1], weight=0.25)
+    heads = (
+        part(SemanticHead, semantic_dim=7),
+        part(GroupedHead, groups=2, class_group=[0, 0, 1, 1], share=0.25),
+    )
     found = [
         outline(
             SinglePathway("pose", stgcn(CHAIN, width=8, blocks=(1, 1)), 4, head=head), {"pose": (1, 9, 5, 3)}

@@ -3,7 +3,8 @@ import torch
 from torch import nn
 
 from mgkit.errors import MgkitError
-from mgkit.models import from_mmaction2, merge_branches, pose_only, rgb_only, to_mmaction2, two_pathway
+from mgkit.models import from_mmaction2, merge_branches, to_mmaction2
+from tests.models.nets import pose_only, rgb_only, two_pathway
 
 TINY = {"rgb_width": 8, "pose_width": 8, "rgb_blocks": (1, 1, 1, 1), "pose_blocks": (1, 1, 1)}
 TINY_RGB = {"width": 8, "blocks": (1, 1, 1, 1)}
@@ -313,8 +314,6 @@ def test_wrong_inputs_are_explained():
 def test_wrong_arguments_are_explained():
     with pytest.raises(MgkitError, match="one stage more"):
         two_pathway(4, 5, rgb_blocks=(1, 1, 1), pose_blocks=(1, 1, 1))
-    with pytest.raises(MgkitError, match="fusion_hidden needs 2 values"):
-        two_pathway(4, 5, fusion_hidden=(16,), **TINY)
     with pytest.raises(MgkitError, match="heads do not divide"):
         two_pathway(4, 5, fusion_heads=7, **TINY)
     with pytest.raises(MgkitError, match="probability"):

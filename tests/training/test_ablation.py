@@ -10,10 +10,12 @@ import pytest
 
 from mgkit.data.clips import Clips
 from mgkit.errors import MgkitError
+from mgkit.models import CrossModalFusion
 from mgkit.results.run.folder import load_run
 from mgkit.training import recipes
 from mgkit.training.ablation import ablation_recipes, ablation_table, run_ablation
 from mgkit.training.inference import test as run_test
+from mgkit.training.recipe import Refinement
 from tests.tiny import tiny_clips
 
 TINY: dict[str, Any] = {
@@ -42,7 +44,9 @@ def test_rows_differ_in_the_part_they_name() -> None:
     rows = ablation_recipes()
     assert list(rows) == [name for name in ROWS if name != "late fusion"]
     parts = {
-        name: (r.laterals, r.fusion, r.prototypes) for name, r in rows.items() if name not in ("RGB", "pose")
+        name: (r["laterals"], r["fusion"] and r["axis"], r["prototypes"])
+        for name, r in rows.items()
+        if name not in ("RGB", "pose")
     }
     assert parts == {
         "joint training": (False, None, False),
@@ -54,10 +58,10 @@ def test_rows_differ_in_the_part_they_name() -> None:
     }
     for name, recipe in rows.items():
         others = [d.split(":")[0] for d in recipes.differences(recipe, rows["laterals"])]
-        allowed = {"laterals", "fusion", "prototypes"}
-        if not recipe.two_pathway:
-            allowed |= {"pathways", "epochs", "learning_rate", "warmup_epochs"}
-        assert set(others) <= allowed, name
+        allowed = {"laterals", "fusion", "prototypes", *CrossModalFusion.__init__.__annotations__}
+        allowed |= {*Refinement.names(), "fusion.dropout"}
+        if recipe.two_pathway:
+            assert set(others) <= allowed, name
     with pytest.raises(MgkitError, match="staged two-pathway recipe"):
         ablation_recipes(recipes.pose_only())
 

@@ -75,7 +75,7 @@ def test_a_joint_network_that_cannot_be_is_refused_before_its_branches_are_train
     clips: Clips, tmp_path: Path
 ) -> None:
     with pytest.raises(MgkitError, match="7 attention heads do not divide"):
-        fit(clips, tiny(fusion_heads=7), tmp_path / "run")
+        fit(clips, tiny(**{"fusion.heads": 7}), tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
@@ -83,7 +83,7 @@ def test_weights_that_the_last_step_spoilt_are_told_of(
     clips: Clips, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The loss of the one step of the epoch was taken before it, and is finite."""
-    monkeypatch.setattr(loop.Recipe, "learning_rate_at", lambda self, epoch: float("inf"))
+    monkeypatch.setattr(loop.Optimisation, "learning_rate_at", lambda self, epoch: float("inf"))
     with pytest.raises(
         MgkitError, match=r"or a weight, is not finite in epoch 1.*learning_rate.*another run"
     ):

@@ -15,14 +15,15 @@ from mgkit.data.batches.dataset import ClipDataset, batch_inputs, collate
 from mgkit.data.clips import Classes, Clips
 from mgkit.data.skeletons import get_skeleton
 from mgkit.errors import MgkitError
-from mgkit.models import pose_only, two_pathway
 from mgkit.models.outline import outline
 from mgkit.results.run.extras import Cost, read_cost, together, write_cost
 from mgkit.results.run.folder import load_run
 from mgkit.results.scores.scores import import_scores
 from mgkit.training import recipes
-from mgkit.training.build import build_model, input_shapes
+from mgkit.training.build import build_model
 from mgkit.training.cost import count_operations, measure
+from mgkit.training.recipe import Recipe
+from tests.models.nets import pose_only, two_pathway
 from tests.tiny import TRIANGLE, tiny_clips
 from tests.training.training import fit, tiny, tiny_pose_only
 
@@ -88,7 +89,7 @@ def test_parameters_are_those_of_the_outline_and_full_size_is_what_the_method_pa
     cost = measure(recipes.paper(), classes=32, skeleton=get_skeleton("imigue22"), speed=False)
     assert cost.inputs == {"rgb": [3, 8, 224, 224], "pose": [22, 32, 56, 56]}
     with torch.device("meta"):
-        model = build_model(recipes.paper(), 32, 22)
+        model = build_model(recipes.paper(), 32, recipes.paper().inputs.on(22))
     assert cost.parameters == outline(model, cost.inputs)["parameters"]
     assert (round(cost.parameters / 1e6, 1), round(cost.flops / 1e9)) == (38.7, 121)
     assert cost.multiply_adds * 2 == cost.flops
@@ -96,10 +97,10 @@ def test_parameters_are_those_of_the_outline_and_full_size_is_what_the_method_pa
 
 
 @pytest.mark.parametrize("recipe", [tiny(), tiny_pose_only(heatmap="limb"), recipes.rgb_only(rgb_size=32)])
-def test_shapes_are_those_that_the_network_is_fed(recipe: recipes.Recipe, clips: Clips) -> None:
-    dataset = ClipDataset(clips, recipe.input_spec(), training=False)
+def test_shapes_are_those_that_the_network_is_fed(recipe: Recipe, clips: Clips) -> None:
+    dataset = ClipDataset(clips, recipe.inputs.on(clips.skeleton), training=False)
     fed = batch_inputs(collate([dataset[(0, 0, 0)]]), dataset.spec, clips.skeleton)
-    assert input_shapes(recipe, TRIANGLE) == {name: tuple(value.shape[1:]) for name, value in fed.items()}
+    assert dataset.spec.shapes == {name: tuple(value.shape[1:]) for name, value in fed.items()}
 
 
 def test_a_run_is_measured_into_its_folder(clips: Clips, tmp_path: Path) -> None:
@@ -117,7 +118,7 @@ def test_a_run_is_measured_into_its_folder(clips: Clips, tmp_path: Path) -> None
     assert (cost.device, cost.batch_size, cost.workers, cost.precision) == ("cpu", 3, 0, "32-true")
     assert cost.conditions.startswith("cpu, ")
     with torch.device("meta"):
-        model = build_model(tiny_pose_only(), 4, 3)
+        model = build_model(tiny_pose_only(), 4, tiny_pose_only().inputs.on(3))
     assert cost.parameters == sum(p.numel() for p in model.parameters())
     measure(run.root, speed=False)
     assert run.cost().clips_per_second is None

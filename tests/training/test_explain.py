@@ -16,7 +16,7 @@ from mgkit.data.clips import Clips, write_clip_folder
 from mgkit.data.skeletons import COCO17
 from mgkit.errors import MgkitError
 from mgkit.files import exclusive
-from mgkit.models import PathwayOutput, fuse_probabilities, pose_only, two_pathway
+from mgkit.models import PathwayOutput, fuse_probabilities
 from mgkit.results.run.folder import Run, load_run
 from mgkit.training import explain as explaining
 from mgkit.training import recipes
@@ -30,6 +30,7 @@ from mgkit.training.explain import (
 from mgkit.training.inference import open_network
 from mgkit.training.inference import test as run_test
 from mgkit.training.loop import train
+from tests.models.nets import pose_only, two_pathway
 from tests.tiny import CLASSES, TRIANGLE, tiny_clips, tiny_pose, tiny_row
 
 SMALL = {
@@ -203,9 +204,9 @@ def test_it_finds_the_joint_that_decides_and_forgets_it_with_the_weights(tmp_pat
     run = train(clips, recipe, tmp_path / "run", val_split=None, workers=0, device="cpu", progress=False)
     assert run_test(run, workers=0, device="cpu", progress=False).correct().mean() > 0.9
     network = open_network(run, None, "last", "cpu", None, 0.0)
-    dataset = ClipDataset(clips.split("test"), recipe.input_spec(), training=False)
+    dataset = ClipDataset(clips.split("test"), recipe.inputs.on(clips.skeleton), training=False)
     batch = collate([dataset[0, i, 0] for i in range(len(dataset))])
-    maps = batch_inputs(batch, recipe.input_spec(), TRIANGLE)
+    maps = batch_inputs(batch, recipe.inputs.on(clips.skeleton), TRIANGLE)
     network.model.eval()
     saliency = quiet(run, target="true", checkpoint="last")
     assert saliency.clip_ids == clips.split("test").ids

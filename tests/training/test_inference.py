@@ -16,6 +16,7 @@ from mgkit.training import recipes
 from mgkit.training.inference import load_checkpoint, open_network
 from mgkit.training.inference import test as run_test
 from mgkit.training.loop import train
+from mgkit.training.recipe import Recipe
 from tests.tiny import TRIANGLE, tiny_clips, tiny_pose, tiny_row
 
 
@@ -85,15 +86,15 @@ def test_what_each_view_said_is_kept(run: Run) -> None:
     assert kept.mirrored.tolist() == [False] * 3 + [True] * 3
     for name, p in whole.probabilities.items():
         np.testing.assert_allclose(kept.scores(name).mean(1), p, atol=5e-4)
-    recipe = recipes.Recipe.from_dict(run.recipe, where="here")
+    recipe = Recipe.from_dict(run.recipe, where="here")
     network = open_network(run, None, "best", "cpu", None, 0.0)
     network.model.eval()
-    dataset = ClipDataset(clips, recipe.input_spec(), training=False, views=3, flip=True)
+    dataset = ClipDataset(clips, recipe.inputs.on(clips.skeleton), training=False, views=3, flip=True)
     for position in (0, 7):
         for view in range(6):
             batch = collate([dataset[0, position, view]])
             with torch.no_grad():
-                outputs = network.model(batch_inputs(batch, recipe.input_spec(), clips.skeleton))
+                outputs = network.model(batch_inputs(batch, dataset.spec, clips.skeleton))
             for name, p in fuse_probabilities(outputs).items():
                 np.testing.assert_allclose(kept.scores(name)[position, view], p[0], atol=5e-4)
     for options in ({"batch_size": 1}, {"batch_size": 64, "workers": 2}):

@@ -16,7 +16,7 @@ from mgkit.training.inference import test as run_test
 from mgkit.training.loop import train
 from mgkit.training.recipes import Recipe
 from tests.tiny import tiny_clips
-from tests.training.training import TINY, assert_same_run, assert_same_weights, fit, states, tiny
+from tests.training.training import assert_same_run, assert_same_weights, fit, states, tiny, tiny_pose_only
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +46,7 @@ def test_a_staged_training_leaves_whole_run_folders(clips: Clips, run: Run) -> N
     assert (history["tp_rgb"] + history["fn_rgb"] == 12).all()
     assert (history["fn_pose"] == history["fp_pose"]).all()
     total = history["loss_ce_rgb"] + history["loss_ce_pose"]
-    total += tiny().alpha * (history["loss_pr_rgb"] + history["loss_pr_pose"])
+    total += tiny()["alpha"] * (history["loss_pr_rgb"] + history["loss_pr_pose"])
     np.testing.assert_allclose(history["loss"], total, atol=1e-4)
     prototypes = run.prototypes()
     assert prototypes.vectors["rgb"].shape == (3, 4, 8)
@@ -172,14 +172,14 @@ def test_what_is_wrong_with_the_clips_is_said_before_training(tmp_path: Path, cl
 
 
 def test_a_loss_that_explodes_says_what_to_do(tmp_path: Path, clips: Clips) -> None:
-    recipe = recipes.pose_only(**TINY, pose_blocks=(1, 1, 1), gradient_clip=None, learning_rate=1e18)
+    recipe = tiny_pose_only(gradient_clip=None, learning_rate=1e18)
     with pytest.raises(MgkitError, match="not finite in epoch 1: try a lower learning_rate"):
         fit(clips, recipe, tmp_path / "run")
     assert load_run(tmp_path / "run").status()["state"] == "failed"
 
 
 def test_without_validation_the_last_epoch_is_kept(tmp_path: Path, clips: Clips) -> None:
-    recipe = recipes.pose_only(**TINY, pose_blocks=(1, 1, 1))
+    recipe = tiny_pose_only()
     run = fit(clips, recipe, tmp_path / "run", val_split=None)
     best, last = (load_checkpoint(run.checkpoint(name)) for name in ("best", "last"))
     assert best["epoch"] == last["epoch"] == 2
@@ -187,7 +187,7 @@ def test_without_validation_the_last_epoch_is_kept(tmp_path: Path, clips: Clips)
 
 
 def test_without_prototypes_there_are_none(tmp_path: Path, clips: Clips) -> None:
-    recipe = recipes.pose_only(**TINY, pose_blocks=(1, 1, 1), prototypes=False)
+    recipe = tiny_pose_only(prototypes=False)
     run = fit(clips, recipe, tmp_path / "run")
     assert not (run.root / "prototypes.npz").exists()
     predictions = run_test(run, "test", workers=0, device="cpu", progress=False)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -19,16 +18,14 @@ from mgkit.training import recipes
 from mgkit.training.build import (
     build_model,
     build_objective,
-    input_shapes,
-    semantic_vectors,
-    weigh_groups,
+    embedding_widths,
 )
 from mgkit.training.explain import explain, over_skeleton
 from mgkit.training.inference import load_checkpoint
 from mgkit.training.inference import test as run_test
 from mgkit.training.machine import make_optimizer
-from mgkit.training.recipes import Recipe
-from tests.tiny import TRIANGLE, tiny_clips
+from mgkit.training.recipe import Recipe
+from tests.tiny import CLASSES, TRIANGLE, tiny_clips
 from tests.training.training import assert_same_weights, fit, states
 
 # With refinement, which each of them can have.
@@ -38,11 +35,11 @@ TINY: dict[str, Any] = {
 SMALL_POSE: dict[str, Any] = {
     **TINY,
     "pose_frames": 8,
-    "pose_width": 8,
-    "pose_blocks": (1, 1),
+    "width": 8,
+    "blocks": (1, 1),
     "learning_rate": 0.05,
 }
-SMALL_RGB: dict[str, Any] = {**TINY, "rgb_frames": 2, "rgb_size": 32, "rgb_width": 4, "rgb_blocks": (1, 1)}
+SMALL_RGB: dict[str, Any] = {**TINY, "rgb_frames": 2, "rgb_size": 32, "width": 4, "blocks": (1, 1)}
 SMALL_CNN: dict[str, Any] = {
     **TINY, "pose_frames": 8, "heatmap_size": 8, "pose_width": 4, "pose_blocks": (1, 1), "learning_rate": 0.02
 }  # fmt: skip
@@ -56,12 +53,12 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Clips:
 def systems() -> dict[str, Recipe]:
     graph = ("stgcn", "stgcnpp", "stgcnpp_strong", "aagcn", "ctrgcn", "dgstgcn")
     found = {name: recipes.narrow(getattr(recipes, name)(), **SMALL_POSE) for name in graph}
-    wide = {**SMALL_POSE, "pose_width": 24}
+    wide = {**SMALL_POSE, "width": 24}
     return {
         **found,
         "bones": recipes.narrow(recipes.ctrgcn(stream="bone-motion", persons=2), **SMALL_POSE),
         "hyperformer": recipes.narrow(recipes.hyperformer(), **wide),
-        "ehct": recipes.narrow(recipes.ehct(class_groups=2), **wide),
+        "ehct": recipes.narrow(recipes.ehct(groups=2), **wide),
         "tsm": recipes.narrow(recipes.tsm(), **SMALL_RGB),
         "video_swin": recipes.narrow(recipes.video_swin_tiny(), **SMALL_RGB),
         "semantic": recipes.narrow(recipes.poseconv3d_semantic("names", semantic_dim=4), **SMALL_CNN),
@@ -70,6 +67,22 @@ def systems() -> dict[str, Recipe]:
 
 
 SYSTEMS = systems()
+
+
+def made(recipe: Recipe, seed: int = 0) -> tuple[Any, Any]:
+    """Network and loss of a recipe for four classes of triangles."""
+    generator, counts = torch.Generator().manual_seed(seed), np.array([9, 3, 2, 1])
+    inputs = recipe.inputs.on(TRIANGLE)
+    model = build_model(recipe, 4, inputs, generator, counts)
+    objective = build_objective(
+        recipe,
+        4,
+        embedding_widths(recipe, model, inputs),
+        generator,
+        class_counts=counts,
+        class_names=CLASSES.names,
+    )
+    return model, objective
 
 
 @pytest.mark.parametrize("name", SYSTEMS)
@@ -122,13 +135,10 @@ def test_a_stopped_training_ends_as_one_that_was_not(name: str, clips: Clips, tm
 
 @pytest.mark.parametrize("name", SYSTEMS)
 def test_a_process_without_a_clip_of_the_batch_takes_part(name: str) -> None:
-    recipe, counts = SYSTEMS[name], np.array([9, 3, 2, 1])
-    g, channels = torch.Generator().manual_seed(0), SYSTEMS[name].input_spec().channels(TRIANGLE)
-    model = build_model(recipe, 4, channels, g, skeleton=TRIANGLE, class_counts=counts)
-    vectors = np.ones((4, recipe.semantic_dim), np.float32)
-    objective = build_objective(recipe, 4, g, counts, vectors=vectors)
+    recipe = SYSTEMS[name]
+    model, objective = made(recipe)
     freeze_statistics(model.train())
-    inputs = {key: torch.zeros(0, *shape) for key, shape in input_shapes(recipe, TRIANGLE).items()}
+    inputs = {key: torch.zeros(0, *shape) for key, shape in recipe.inputs.on(TRIANGLE).shapes.items()}
     result = objective(model(inputs), torch.zeros(0, dtype=torch.int64), torch.tensor([1, 2]))
     result.loss.backward()
     assert result.loss.item() == 0
@@ -137,16 +147,14 @@ def test_a_process_without_a_clip_of_the_batch_takes_part(name: str) -> None:
 
 @pytest.mark.parametrize("name", SYSTEMS)
 def test_blocks_that_are_computed_again_change_nothing(name: str) -> None:
-    recipe, counts = SYSTEMS[name], np.array([9, 3, 2, 1])
-    steps = []
+    recipe, steps = SYSTEMS[name], []
     for saving in (False, True):
-        g, channels = torch.Generator().manual_seed(0), recipe.input_spec().channels(TRIANGLE)
-        model = build_model(recipe, 4, channels, g, skeleton=TRIANGLE, class_counts=counts).train()
+        model = made(recipe)[0].train()
         if saving:
             recompute_blocks(model)
         inputs = {
             key: torch.rand(3, *shape, generator=torch.Generator().manual_seed(1))
-            for key, shape in input_shapes(recipe, TRIANGLE).items()
+            for key, shape in recipe.inputs.on(TRIANGLE).shapes.items()
         }
         torch.manual_seed(0)  # of dropout and of blocks that are skipped
         (output,) = model(inputs).values()
@@ -163,25 +171,15 @@ def test_blocks_that_are_computed_again_change_nothing(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["ctrgcn", "ehct", "tsm", "semantic"])
 def test_without_refinement_there_is_no_loss_of_it(name: str, clips: Clips, tmp_path: Path) -> None:
-    recipe = dataclasses.replace(SYSTEMS[name], prototypes=False, epochs=1)
+    recipe = SYSTEMS[name].with_(prototypes=False, epochs=1)
     run = fit(clips, recipe, tmp_path / "run")
     assert not [column for column in run.history() if column.startswith("loss_pr")]
 
 
 @pytest.mark.parametrize("name", SYSTEMS)
 def test_weights_go_out_under_published_names_and_come_back(name: str, tmp_path: Path) -> None:
-    recipe, counts = SYSTEMS[name], np.array([9, 3, 2, 1])
-
-    def made(seed: int) -> tuple[Any, Any]:
-        g = torch.Generator().manual_seed(seed)
-        channels = recipe.input_spec().channels(TRIANGLE)
-        model = build_model(recipe, 4, channels, g, skeleton=TRIANGLE, class_counts=counts)
-        return model, build_objective(
-            recipe, 4, g, counts, vectors=np.ones((4, recipe.semantic_dim), np.float32)
-        )
-
-    source, objective = made(0)
-    model, other = made(1)
+    source, objective = made(SYSTEMS[name])
+    model, other = made(SYSTEMS[name], seed=1)
     write_published(tmp_path / "file.pth", source, objective=objective)
     report = load_published(tmp_path / "file.pth", model, objective=other)
     inside = [key for key in source.state_dict() if key.startswith("backbones.") or ".classifier." in key]
@@ -194,8 +192,8 @@ def test_weights_go_out_under_published_names_and_come_back(name: str, tmp_path:
 
 def test_a_skeleton_network_of_another_layout_keeps_its_own_graph(tmp_path: Path) -> None:
     recipe = SYSTEMS["ctrgcn"]
-    source = build_model(recipe, 4, 22, torch.Generator().manual_seed(0), skeleton=IMIGUE22)
-    model = build_model(recipe, 4, 3, torch.Generator().manual_seed(1), skeleton=TRIANGLE)
+    source = build_model(recipe, 4, recipe.inputs.on(IMIGUE22), torch.Generator().manual_seed(0))
+    model = build_model(recipe, 4, recipe.inputs.on(TRIANGLE), torch.Generator().manual_seed(1))
     before = {key: value.clone() for key, value in model.state_dict().items()}
     write_published(tmp_path / "file.pth", source)
     with pytest.raises(MgkitError, match="shapes differ in"):
@@ -209,21 +207,11 @@ def test_a_skeleton_network_of_another_layout_keeps_its_own_graph(tmp_path: Path
         load_published(tmp_path / "file.pth", model, joints=[0, 1, 2])
 
 
-def test_groups_that_came_with_the_weights_are_weighed() -> None:
-    """A training on other clips begins from them: what was frequent there is rare here."""
-    recipe, here, there = SYSTEMS["ehct"], np.array([9, 8, 2, 1]), np.array([1, 2, 8, 9])
-    model = build_model(recipe, 4, 3, torch.Generator().manual_seed(0), skeleton=TRIANGLE, class_counts=there)
-    objective = build_objective(recipe, 4, torch.Generator().manual_seed(0), here)
-    weigh_groups(model, objective, here)
-    assert model.heads["pose"].class_group.tolist() == [1, 1, 0, 0]
-    np.testing.assert_allclose(objective.auxiliary["groups"].others.numpy(), [3 / 17, 1.0], rtol=1e-6)
-
-
 @pytest.mark.parametrize("name", ["stgcn", "stgcnpp", "aagcn", "ctrgcn", "dgstgcn", "hyperformer"])
 def test_a_layout_of_as_many_joints_is_another_layout(name: str, tmp_path: Path) -> None:
     """Two of 25 joints: what has an entry a joint keeps the model's, though it would fit; all else is the file's."""
     source, model = (
-        build_model(SYSTEMS[name], 4, 25, torch.Generator().manual_seed(seed), skeleton=skeleton)
+        build_model(SYSTEMS[name], 4, SYSTEMS[name].inputs.on(skeleton), torch.Generator().manual_seed(seed))
         for seed, skeleton in enumerate((KINECT25, BODY25))
     )
     before = {key: value.clone() for key, value in model.state_dict().items()}
@@ -240,8 +228,8 @@ def test_a_layout_of_as_many_joints_is_another_layout(name: str, tmp_path: Path)
 
 
 def test_a_training_starts_from_a_file(clips: Clips, tmp_path: Path) -> None:
-    recipe = dataclasses.replace(SYSTEMS["stgcnpp"], epochs=1)
-    source = build_model(recipe, 9, 3, torch.Generator().manual_seed(5), skeleton=clips.skeleton)
+    recipe = SYSTEMS["stgcnpp"].with_(epochs=1)
+    source = build_model(recipe, 9, recipe.inputs.on(clips.skeleton), torch.Generator().manual_seed(5))
     write_published(tmp_path / "file.pth", source)
     from mgkit.training.start import Weights
 
@@ -257,41 +245,40 @@ def test_a_training_starts_from_a_file(clips: Clips, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"network": "ctrgnc"}, "network is 'ctrgnc'; use 'cnn' or 'stgcn'"),
-        ({"network": "ctrgcn"}, r"pathways is \('rgb', 'pose'\); use \('pose',\)"),
-        ({"network": "tsm", "pathways": ("pose",)}, r"use \('rgb',\)"),
-        ({"stream": "bone"}, "stream is 'bone', but it is a setting of stgcn"),
-        ({"network": "ctrgcn", "pathways": ("pose",), "heatmap": "limb"}, "heatmap is 'limb', but it is a setting of"),
-        ({"network": "ctrgcn", "pathways": ("pose",), "stream": "bones"}, "stream is 'bones'"),
-        ({"network": "ctrgcn", "pathways": ("pose",), "persons": 0}, "persons is 0"),
-        ({"class_groups": 2}, "for a network of one pathway"),
-        ({"pathways": ("pose",), "class_groups": 2, "semantic": "names"}, "leave one out"),
+        ({"stream": "bone"}, "stream is 'bone', but it is a setting of keypoints"),
+        ({"reads": ("keypoints",), "heatmap": "limb"}, "heatmap is 'limb', but it is a setting of heatmaps"),
+        ({"reads": ("keypoints",), "stream": "bones"}, "stream is 'bones'"),
+        ({"reads": ("keypoints",), "persons": 0}, "persons is 0"),
+        ({"reads": ("heatmaps", "keypoints")}, "reads is"),
+        ({"reads": ("pictures",)}, "reads is"),
         ({"nesterov": True, "momentum": 0.0}, "nesterov"),
         ({"nesterov": True, "optimizer": "adamw"}, "nesterov"),
         ({"optimizer": "adam"}, "optimizer is 'adam'; use 'sgd' or 'adamw'"),
-        ({"rotation": 200.0}, "rotation is 200.0; use 0 to 180"),
-        ({"pose_blocks": ()}, r"pose_blocks is \[\]; use the number of blocks of each stage"),
-        ({"pathways": ("rgb",), "rgb_blocks": (2, -1)}, r"rgb_blocks is \[2, -1\]"),
-        ({"embedding_pool": ("mean", "sum")}, r"embedding_pool is \['mean', 'sum'\]; use 'mean' or 'max' twice"),
+        ({"rotation": 200.0}, "rotation is 200.0; use a number, 0 to 180"),
+        ({"pose_blocks": 3}, "two_pathway: pose_blocks is 3; use a list"),
+        ({"width": 3}, r"no setting 'width': did you mean .*rgb_width"),
     ],
 )  # fmt: skip
 def test_settings_that_do_not_fit_are_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(MgkitError, match=message):
-        Recipe(**changes)
+        Recipe("mgkit.models:two_pathway", **changes)
 
 
 @pytest.mark.parametrize(
     ("name", "changes", "message"),
     [
-        *[(name, {"pose_width": 1}, "pose_width=1, .* width of at least")
+        *[(name, {"width": 1}, "width=1, .* width of at least")
           for name in ("aagcn", "ctrgcn", "dgstgcn")],
-        ("stgcnpp", {"pose_width": 1}, "pose_width=1, .*: raise width"),
-        ("hyperformer", {"pose_width": 100}, "pose_width=100, .* a multiple of 12"),
-        ("video_swin", {"rgb_width": 100}, "rgb_width=100, .* 3 heads do not divide"),
-        ("stgcn", {"pose_frames": 1, "batch_size": 11}, "pose_frames=1, .* batches of 1 clips .* more than 1 value"),
-        ("ehct", {"class_groups": 5}, "class_groups=5, for 4 classes"),
-        ("ctrgcn", {"persons": 50}, "persons is 50, but no clip has more than 1"),
-        ("semantic", {"semantic": "no_such_file.txt"}, "no file of word vectors no_such_file.txt"),
+        ("stgcnpp", {"width": 1}, "width=1, .*: raise width"),
+        ("hyperformer", {"width": 100}, "width=100, .* a multiple of 12"),
+        ("video_swin", {"width": 100}, "width=100, .* 3 heads do not divide"),
+        ("stgcn", {"pose_frames": 1, "batch_size": 11}, "pose_frames=1.* at least 1 clips.* more than 1 value"),
+        ("limbs", {"pose_blocks": ()}, "pose_blocks=.*blocks"),
+        ("limbs", {"pose_blocks": (2, -1)}, "pose_blocks=.*blocks"),
+        ("stgcn", {"embedding_pool": ("mean", "sum")}, "embedding_pool is how to pool"),
+        ("ehct", {"groups": 5}, "4 classes make 1 to 4 groups; got groups=5"),
+        ("ctrgcn", {"persons": 50}, "persons is 50, but no clip shows more than 1"),
+        ("semantic", {"vectors": "no_such_file.txt"}, "no file of word vectors no_such_file.txt"),
     ],
 )  # fmt: skip
 def test_what_is_no_network_is_refused_before_anything_is_written(
@@ -299,21 +286,15 @@ def test_what_is_no_network_is_refused_before_anything_is_written(
 ) -> None:
     state = torch.get_rng_state()
     with pytest.raises(MgkitError, match=message):
-        fit(clips, dataclasses.replace(SYSTEMS[name], **changes), tmp_path / "run")
+        fit(clips, SYSTEMS[name].with_(**changes), tmp_path / "run")
     assert not (tmp_path / "run").exists()
     assert torch.equal(torch.get_rng_state(), state)
 
 
-def test_recipes_of_before_say_what_they_said() -> None:
-    """Settings of later are left out where they change nothing, so that older runs go on."""
-    assert not {"network", "stream", "optimizer", "semantic", "class_groups"} & set(recipes.paper().to_dict())
-    assert recipes.ctrgcn(stream="bone").to_dict()["stream"] == "bone"
-
-
 def test_the_optimiser_has_the_groups_of_the_recipe() -> None:
-    recipe = dataclasses.replace(SYSTEMS["video_swin"], backbone_rate=0.1)
-    model = build_model(recipe, 4, 0)
-    optimizer = make_optimizer(model, recipe, torch.device("cpu"))
+    recipe = SYSTEMS["video_swin"].with_(backbone_rate=0.1)
+    model = build_model(recipe, 4, recipe.inputs)
+    optimizer = make_optimizer(model, recipe.optimisation, torch.device("cpu"))
     assert isinstance(optimizer, torch.optim.AdamW)
     names = {id(value): name for name, value in model.named_parameters()}
     seen = {}
@@ -330,10 +311,10 @@ def test_the_optimiser_has_the_groups_of_the_recipe() -> None:
 
 
 def test_the_backbone_learns_at_its_own_rate(clips: Clips, tmp_path: Path) -> None:
-    frozen = dataclasses.replace(SYSTEMS["ctrgcn"], backbone_rate=0.0, epochs=1)
+    frozen = SYSTEMS["ctrgcn"].with_(backbone_rate=0.0, epochs=1)
     run = fit(clips, frozen, tmp_path / "run")
     g = torch.Generator().manual_seed(0)
-    begin = build_model(frozen, 4, 3, g, skeleton=clips.skeleton, class_counts=np.full(4, 3))
+    begin = build_model(frozen, 4, frozen.inputs.on(clips.skeleton), g, np.full(4, 3))
     parameters = dict(begin.named_parameters())
     for name, value in states(run)[0].items():
         if name in parameters:
@@ -346,24 +327,25 @@ def test_class_vectors_are_part_of_the_run(
     file = tmp_path / "vectors.txt"
     words = ["red", "blue", "still"]
     file.write_text("".join(f"{word} {i}.5 1.0 {i * i}.0\n" for i, word in enumerate(words)))
-    recipe = dataclasses.replace(SYSTEMS["semantic"], semantic=str(file), semantic_dim=3, epochs=1)
+    recipe = SYSTEMS["semantic"].with_(vectors=str(file), semantic_dim=3, epochs=1)
     run = fit(clips, recipe, tmp_path / "run", progress=True)
-    for said in (capsys.readouterr().err, (run.root / "class_vectors.txt").read_text()):
+    for said in (capsys.readouterr().err, (run.root / "loss_semantic.txt").read_text()):
         assert "red moving: without moving" in said
-    saved = load_checkpoint(run.checkpoint("best"))["objective"]["auxiliary.semantic.vectors"]
+    saved = load_checkpoint(run.checkpoint("best"))["objective"]["losses.semantic.vectors"]
     np.testing.assert_allclose(saved.numpy()[0], [(0.5 + 2.5) / 2, 1.0, (0 + 4) / 2])  # "red still"
     file.write_text(file.read_text().replace("0.5", "0.25"))
-    with pytest.raises(MgkitError, match="class_vectors"):
+    with pytest.raises(MgkitError, match="losses"):
         fit(clips, recipe, tmp_path / "run")
     file.unlink()
     run_test(run, "test", device="cpu", workers=0, progress=False)  # what was learnt does without the file
     with pytest.raises(MgkitError, match=r"vectors\.txt"):
-        semantic_vectors(recipe, clips)
+        fit(clips, recipe, tmp_path / "other")
 
 
-def test_vectors_of_another_width_are_refused_with_the_remedy(clips: Clips) -> None:
-    with pytest.raises(MgkitError, match="set semantic_dim=4"):
-        semantic_vectors(dataclasses.replace(SYSTEMS["semantic"], semantic_dim=300), clips)
+def test_vectors_of_another_width_are_refused_with_the_remedy(clips: Clips, tmp_path: Path) -> None:
+    with pytest.raises(MgkitError, match="build the head with semantic_dim=4"):
+        fit(clips, SYSTEMS["semantic"].with_(semantic_dim=300), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 # --- what is explained ----------------------------------------------------------------------------------------------
@@ -384,9 +366,11 @@ def test_bones_give_half_to_each_end() -> None:
 
 @pytest.mark.parametrize("name", ["aagcn", "ctrgcn", "hyperformer"])
 def test_weights_of_two_people_serve_one(name: str, tmp_path: Path) -> None:
-    two = dataclasses.replace(SYSTEMS[name], persons=2)
-    source = build_model(two, 4, 3, torch.Generator().manual_seed(0), skeleton=TRIANGLE).eval()
-    model = build_model(SYSTEMS[name], 4, 3, torch.Generator().manual_seed(1), skeleton=TRIANGLE).eval()
+    two = SYSTEMS[name].with_(persons=2)
+    source, model = (
+        build_model(recipe, 4, recipe.inputs.on(TRIANGLE), torch.Generator().manual_seed(seed)).eval()
+        for seed, recipe in enumerate((two, SYSTEMS[name]))
+    )
     torch.nn.init.normal_(source.get_parameter("backbones.pose.data_bn.bias"))
     write_published(tmp_path / "file.pth", source)
     report = load_published(tmp_path / "file.pth", model)
@@ -401,7 +385,7 @@ def test_published_skeleton_files_start_a_training(name: str, reference_dir: Pat
     """In PYSKL's layout, of two people and COCO's joints: for one person, other classes, another skeleton."""
     published = torch.load(reference_dir / f"{name}_tiny.pt", weights_only=True)["state_dict"]
     torch.save({"state_dict": published, "meta": {}}, tmp_path / "file.pth")
-    recipe = getattr(recipes, name)(pose_width=16, prototypes=False)
+    recipe = getattr(recipes, name)(width=16, prototypes=False)
     tries: list[tuple[int, Skeleton, dict[str, Any]]] = [
         (32, COCO17, {}),
         (5, COCO17, {"classes": "new"}),
@@ -409,7 +393,7 @@ def test_published_skeleton_files_start_a_training(name: str, reference_dir: Pat
     ]
     for classes, skeleton, options in tries:
         g = torch.Generator().manual_seed(0)
-        model = build_model(recipe, classes, len(skeleton), g, skeleton=skeleton)
+        model = build_model(recipe, classes, recipe.inputs.on(skeleton), g)
         report = load_published(tmp_path / "file.pth", model, **options)
         for key, value in model.state_dict().items():
             name_there = key.replace("backbones.pose.", "backbone.")

@@ -21,7 +21,7 @@ from mgkit.training.build import build_model, build_objective, class_weights
 from mgkit.training.epoch import Selection
 from mgkit.training.inference import load_checkpoint
 from mgkit.training.inference import test as run_test
-from mgkit.training.recipes import Recipe
+from mgkit.training.recipe import CrossEntropy
 from mgkit.training.reporting import Logs
 from mgkit.training.studies import train_folds
 from tests.tiny import tiny_clips
@@ -45,12 +45,12 @@ def test_class_weights_are_those_of_their_equations() -> None:
         # 1 / effective number, which is 1 + beta + beta^2 + ... of n terms.
         ("effective", [1 / sum(0.9**i for i in range(n)) for n in (1, 4, 100)]),
     ):
-        weights = class_weights(Recipe(class_weights=kind, class_weight_beta=0.9), counts)
+        weights = class_weights(CrossEntropy(class_weights=kind, class_weight_beta=0.9), counts)
         assert weights is not None
         np.testing.assert_allclose(weights[:3], np.array(raw) / np.mean(raw))
         assert weights[3] == 1
-    assert class_weights(Recipe(), counts) is None
-    even = class_weights(Recipe(class_weights="effective", class_weight_beta=0.0), counts)
+    assert class_weights(CrossEntropy(), counts) is None
+    even = class_weights(CrossEntropy(class_weights="effective", class_weight_beta=0.0), counts)
     np.testing.assert_allclose(even, 1)  # type: ignore[arg-type]
 
 
@@ -64,15 +64,17 @@ def outputs_of(n: int, seed: int, classes: int = 4) -> tuple[dict[str, PathwayOu
 
 
 def test_the_loss_is_the_weighted_sum_of_its_terms() -> None:
-    recipe = Recipe(
+    recipe = recipes.fusion(
         alpha=0.3, class_weights="sqrt", label_smoothing=0.1, ce_rgb_weight=0.5, ce_pose_weight=2.0,
         pr_rgb_weight=0.0, pr_pose_weight=3.0, embedding_dim=6,
     )  # fmt: skip
     counts = np.array([9, 1, 4, 2])
-    objective = build_objective(recipe, 4, torch.Generator().manual_seed(0), counts)
+    objective = build_objective(
+        recipe, 4, {"rgb": 6, "pose": 6}, torch.Generator().manual_seed(0), class_counts=counts
+    )
     outputs, labels = outputs_of(7, 1)
     step = objective(outputs, labels)
-    weights = class_weights(recipe, counts)
+    weights = class_weights(recipe.cross_entropy, counts)
     assert weights is not None
     expected = torch.zeros(())
     for name, ce, pr in (("rgb", 0.5, 0.0), ("pose", 2.0, 3.0)):
@@ -150,8 +152,9 @@ def test_a_step_is_that_of_a_plain_loop(clips: Clips, tmp_path: Path) -> None:
     )
     run = fit(clips, recipe, tmp_path / "run", val_split=None)
     g = torch.Generator().manual_seed(0)
-    model = build_model(recipe, 4, 3, g).eval()  # without dropout, frozen BatchNorm is evaluation mode
-    dataset = ClipDataset(clips.split("train"), recipe.input_spec(), training=True)
+    spec = recipe.inputs.on(clips.skeleton)
+    model = build_model(recipe, 4, spec, g).eval()  # without dropout, frozen BatchNorm is evaluation mode
+    dataset = ClipDataset(clips.split("train"), spec, training=True)
     order = epoch_order(dataset.clips.labels, 0, 0)[:, 0]
     velocity = {name: torch.zeros_like(p) for name, p in model.named_parameters()}
     for i in range(0, 16, 4):
@@ -168,7 +171,7 @@ def test_a_step_is_that_of_a_plain_loop(clips: Clips, tmp_path: Path) -> None:
                 used = p.grad is not None
                 step = gradients[name] * min(1.0, 0.5 / (norm + 1e-6)) + (0.01 * p if used else 0)
                 velocity[name] = 0.9 * velocity[name] + step
-                p -= recipe.learning_rate_at(0) * velocity[name]
+                p -= recipe.optimisation.learning_rate_at(0) * velocity[name]
     state = load_checkpoint(run.checkpoint("last"))["model"]
     for name, p in model.named_parameters():
         torch.testing.assert_close(
@@ -212,7 +215,7 @@ def slow_selection(keep: str, stop_on: str, patience: int, rows: list[dict[str, 
 @pytest.mark.parametrize("stop_on", ["best", "val_loss"])
 @pytest.mark.parametrize("patience", [0, 1, 3])
 def test_what_is_kept_and_when_it_stops(keep: str, stop_on: str, patience: int) -> None:
-    recipe = Recipe(keep=keep, stop_on=stop_on, patience=patience)
+    recipe = recipes.fusion(keep=keep, stop_on=stop_on, patience=patience)
     generator = np.random.default_rng(0)
     for _ in range(20):
         names = ("val_top1_fused", "val_macro_f1", "val_loss", "loss")
@@ -270,7 +273,7 @@ def test_the_validation_loss_is_that_of_the_predictions(clips: Clips, tmp_path: 
 )
 def test_options_that_cannot_be_are_refused(change: dict[str, Any], message: str) -> None:
     with pytest.raises(MgkitError, match=message):
-        Recipe(**change)
+        recipes.fusion(**change)
 
 
 # --- folds ----------------------------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from tests.tiny import tiny_clips
 
 SMALL: dict[str, Any] = {
     "rgb_width": 4, "pose_width": 4, "rgb_blocks": (1, 1, 1, 1), "pose_blocks": (1, 1, 1), "embedding_dim": 6,
-    "rgb_size": 64, "heatmap_size": 16, "fusion_heads": 2,
+    "rgb_size": 64, "heatmap_size": 16, "fusion.heads": 2,
 }  # fmt: skip
 
 

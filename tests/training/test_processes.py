@@ -17,6 +17,8 @@ from torch import distributed as dist
 
 from mgkit.data.clips import Clips
 from mgkit.errors import MgkitError
+from mgkit.models.losses.extra import GroupedHead, GroupLoss
+from mgkit.parts import part
 from mgkit.results.run.folder import Run, load_run
 from mgkit.training import recipes
 from mgkit.training.machine import make_fabric, started_processes
@@ -34,9 +36,10 @@ ROOT = Path(__file__).resolve().parents[2]
 # comes from heatmaps and prototypes, which are float32.
 SAME: dict[str, Any] = {"dropout": 0.0, "batch_size": 5, "epochs": 2, "learning_rate": 0.01}
 GRAPH: dict[str, Any] = {
-    **SAME, "pose_frames": 8, "pose_width": 8, "pose_blocks": (1, 1), "embedding_dim": 8,
+    **SAME, "pose_frames": 8, "width": 8, "blocks": (1, 1), "embedding_dim": 8,
     "prototypes": True,
 }  # fmt: skip
+GROUPED: dict[str, Any] = {"head": part(GroupedHead, groups=2), "losses": [part(GroupLoss, name="groups")]}
 CLOSE = {"atol": 1e-5, "rtol": 1e-5}
 
 
@@ -67,7 +70,7 @@ RECIPES = {
     "batch": tiny(**{**SAME, "batch_size": 6}, prototype_memory=7, class_weights="sqrt"),
     # In three parts, of which the second process has no clip in many, and with parameters that the loss leaves out.
     # Two-dimensional BatchNorm, a loss of an auxiliary output, and a last batch of which one process has no clip.
-    "graph": recipes.narrow(recipes.ctrgcn(class_groups=2), **GRAPH),
+    "graph": recipes.narrow(recipes.ctrgcn(**GROUPED), **GRAPH),
     "parts": tiny_pose_only(**SAME, batch_norm="frozen", accumulation=3, prototypes=False),
 }
 

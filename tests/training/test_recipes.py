@@ -1,76 +1,123 @@
 from __future__ import annotations
 
 import json
-from dataclasses import fields, replace
 from typing import Any
 
 import pytest
 import torch
 
+from mgkit.data.batches.spec import Inputs
 from mgkit.errors import MgkitError
+from mgkit.parts import part
+from mgkit.settings import Settings, flat
 from mgkit.training import recipes
 from mgkit.training.build import build_model, build_objective
-from mgkit.training.recipes import Recipe
+from mgkit.training.recipe import CrossEntropy, Optimisation, Recipe, Refinement
 
 
 def test_the_default_is_the_papers_recipe() -> None:
     paper = recipes.paper()
-    assert (paper.rgb_frames, paper.pose_frames, paper.rgb_size, paper.heatmap_size) == (8, 32, 224, 56)
-    assert (paper.epochs, paper.batch_size, paper.learning_rate) == (30, 10, 0.0075)
-    assert (paper.momentum, paper.weight_decay, paper.gradient_clip) == (0.9, 1e-4, 40.0)
-    assert (paper.alpha, paper.temperature, paper.prototype_momentum) == (0.2, 0.125, 0.9)
-    assert (paper.fusion, paper.fusion_sequential, paper.zero_init_gates, paper.shift) == (
-        "channel",
-        False,
-        True,
-        "tp",
-    )
-    rates = [paper.learning_rate_at(epoch) for epoch in range(30)]
+    assert {key: paper[key] for key in PAPER} == PAPER
+    rates = [paper.optimisation.learning_rate_at(epoch) for epoch in range(30)]
     assert rates[:8] == [0.0075] * 8
     assert rates[8:22] == pytest.approx([0.00075] * 14)
     assert rates[22:] == pytest.approx([0.000075] * 8)
     assert [stage.pathways for stage in paper.stages] == [("rgb",), ("pose",)]
-    assert all(replace(stage, pathways=paper.pathways) == replace(paper, stages=()) for stage in paper.stages)
+    for stage in paper.stages:
+        mine, its = paper.settings(), stage.settings()
+        assert {path for path in its if its[path] != mine[path]} == {"inputs.reads", "network"}
 
 
 def test_the_learning_rate_scales_with_the_batch() -> None:
-    assert Recipe(batch_size=40).learning_rate_at(0) == pytest.approx(0.03)
+    assert Optimisation(batch_size=40).learning_rate_at(0) == pytest.approx(0.03)
 
 
 def test_cosine_and_warm_up() -> None:
-    recipe = Recipe(schedule="cosine", warmup_epochs=2, epochs=12)
-    rates = [recipe.learning_rate_at(epoch) for epoch in range(12)]
+    settings = Optimisation(schedule="cosine", warmup_epochs=2, epochs=12)
+    rates = [settings.learning_rate_at(epoch) for epoch in range(12)]
     assert rates[0] == pytest.approx(0.00075)
     assert max(rates) == rates[2] == pytest.approx(0.0075)
     assert rates[2:] == sorted(rates[2:], reverse=True)
     assert 0 < rates[-1] < 0.0005
 
 
+def ready(name: str) -> Recipe:
+    return recipes.RECIPES[name](**({"vectors": "names"} if name == "poseconv3d-semantic" else {}))
+
+
 @pytest.mark.parametrize("name", recipes.RECIPES)
 def test_recipes_survive_json(name: str) -> None:
-    recipe = recipes.RECIPES[name](**({"semantic": "names"} if name == "poseconv3d-semantic" else {}))
+    recipe = ready(name)
     assert Recipe.from_dict(json.loads(json.dumps(recipe.to_dict()))) == recipe
 
 
-def test_changes_hold_for_every_stage() -> None:
-    recipe = recipes.fusion(epochs=12, fusion=None)
-    assert [r.epochs for r in (recipe, *recipe.stages)] == [12] * 3
+def test_a_recorded_recipe_holds_what_its_network_has() -> None:
+    shown = {name: flat(ready(name).to_dict()) for name in recipes.RECIPES}
+    assert not {"rgb_width", "heatmap", "fusion", "crop_area", "time_sampling", "alpha"} & set(
+        shown["ctrgcn"]
+    )
+    assert {"network", "width", "pose_frames", "rotation", "prototypes"} <= set(shown["ctrgcn"])
+    assert (shown["ctrgcn"]["network"], shown["ctrgcn"]["prototypes"]) == ("ctrgcn", False)
+    assert {"width", "crop_area", "pose_frames", "time_sampling"} <= set(shown["tsm"])
+    assert not {"alpha", "heatmap_size", "stream", "ce_pose_weight"} & set(shown["tsm"])
+    assert {"heatmap", "vectors", "semantic_dim", "weight"} <= set(shown["poseconv3d-semantic"])
+    assert "momentum" not in shown["video-swin-tiny"]
+    assert "milestones" not in shown["demo"]
+    assert flat({"imported": True}) == {"imported": True}
+
+
+def test_changes_hold_for_every_stage_that_has_the_setting() -> None:
+    recipe = recipes.fusion(epochs=12, fusion=None, rgb_size=160, heatmap_size=40)
+    assert [r["epochs"] for r in (recipe, *recipe.stages)] == [12] * 3
+    assert [r.inputs.rgb_size for r in (recipe, recipe.stages[0])] == [160] * 2
+    one = recipe.with_(**{"rgb.epochs": 20, "joint.epochs": 5})
+    assert [r["epochs"] for r in (one, *one.stages)] == [5, 20, 12]
+    assert recipe["fusion"] is None
+    with pytest.raises(MgkitError, match="no setting 'axis'"):
+        recipe["axis"]
+
+
+def test_a_setting_is_found_wherever_it_lives() -> None:
+    recipe = recipes.fusion(axis="time", embedding_dim=64, alpha=0.3, label_smoothing=0.1)
+    assert recipe["network.fusion.axis"] == recipe["fusion.axis"] == recipe["axis"] == "time"
+    assert (recipe["head.embedding_dim"], recipe["alpha"]) == (64, 0.3)
+    both = recipes.ctrgcn(losses=[part(stretch, p=1.0)], augment=[part(jitter, p=0.5)])
+    with pytest.raises(
+        MgkitError, match=r"p is a setting of several parts: say which, 'losses.stretch.p' or"
+    ):
+        both.with_(p=0.1)
+    assert both.with_(**{"jitter.p": 0.1})["augment.jitter.p"] == 0.1
+    assert both.with_(weight=2.0).losses[0].weight == 2.0
+
+
+def stretch(outputs: Any, labels: Any, *, p: float = 0.5) -> Any: ...
+
+
+def jitter(keypoints: Any, generator: Any, *, p: float) -> Any: ...
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"fusion": "space"}, "fusion is 'space'; use 'channel' or 'time' or None"),
-        ({"pose_frames": 48}, "takes 4 pose frames an RGB frame; got pose_frames=48, rgb_frames=8"),
-        ({"rgb_size": 112}, "rgb_size is 4 x heatmap_size; got 112 and 56"),
-        ({"epochs": 0}, "epochs is 0; use a whole number"),
-        ({"learning_rate": 0}, "learning_rate is 0"),
-        ({"pathways": ("pose", "rgb")}, "pathways is"),
+        ({"epoch": 3}, r"no setting 'epoch': did you mean epochs"),
+        ({"epochs": 0}, "epochs is 0; use a whole number, 1 or more"),
+        ({"learning_rate": 0}, "learning_rate is 0; use a number above 0"),
+        ({"reads": ("pose",)}, "reads is"),
+        ({"heads": "many"}, "heads is 'many'; use a number"),
+        ({"fusion": "time"}, r"fusion is 'time'; use a part, mg.part\(...\), or None"),
+        (
+            {"alpha": 0.1, "prototypes": False},
+            "alpha is a setting of the refinement, which this recipe does without",
+        ),
+        ({"losses": [part(stretch), part(stretch)]}, "two losses are called stretch"),
+        ({"losses": [part(stretch, name="ce_x")]}, "must not begin with ce_"),
+        ({"augment": [part(stretch)]}, "must take `keypoints`"),
+        ({"stream": "bone"}, "stream is 'bone', but it is a setting of keypoints"),
     ],
 )
-def test_settings_that_cannot_be_are_refused(change: dict[str, object], message: str) -> None:
+def test_settings_that_cannot_be_are_refused(change: dict[str, Any], message: str) -> None:
     with pytest.raises(MgkitError, match=message):
-        Recipe(**change)  # type: ignore[arg-type]
+        recipes.fusion(**change)
 
 
 def test_settings_from_a_shell() -> None:
@@ -82,11 +129,14 @@ def test_settings_from_a_shell() -> None:
         "laterals=false",
         "keep=last",
     ]
-    assert recipes.parse_changes(words) == {
-        "epochs": 12, "fusion": None, "milestones": (3, 5), "learning_rate": 0.01, "laterals": False, "keep": "last"
-    }  # fmt: skip
-    with pytest.raises(MgkitError, match="'epoch=12' is not a setting: write name=value with one of accumul"):
-        recipes.parse_changes(["epoch=12"])
+    changes = recipes.parse_changes(words)
+    recipe = recipes.fusion(**changes)
+    assert (recipe["epochs"], recipe["fusion"], recipe["milestones"]) == (12, None, (3, 5))
+    assert (recipe["learning_rate"], recipe["laterals"], recipe["keep"]) == (0.01, False, "last")
+    with pytest.raises(MgkitError, match="'epochs' is not a setting: write name=value"):
+        recipes.parse_changes(["epochs"])
+    with pytest.raises(MgkitError, match="names no network"):
+        Recipe.from_dict({})
     with pytest.raises(MgkitError, match="unknown setting 'depth'"):
         Recipe.from_dict({"depth": 1})
 
@@ -94,17 +144,35 @@ def test_settings_from_a_shell() -> None:
 def test_every_recipe_builds_its_model_and_objective() -> None:
     with torch.device("meta"):
         for recipe in (recipes.paper(), recipes.rgb_only(), recipes.pose_only()):
-            model = build_model(recipe, 32, 22)
+            model = build_model(recipe, 32, recipe.inputs.on(22))
             assert model.pathways == recipe.pathways
-            assert set(build_objective(recipe, 32).refinement) == set(recipe.pathways)
-    assert not build_objective(Recipe(prototypes=False), 32).refinement
+            widths = dict.fromkeys(recipe.pathways, 256)
+            assert set(build_objective(recipe, 32, widths).refinement) == set(recipe.pathways)
+    assert not build_objective(recipes.paper(prototypes=False), 32, {}).refinement
+    with pytest.raises(MgkitError, match="prototypes need an embedding"):
+        build_objective(recipes.paper(), 32, {"rgb": 4})
 
 
-def test_every_field_is_documented() -> None:
-    assert Recipe.__doc__ is not None
-    missing = [f.name for f in fields(Recipe) if f.name not in Recipe.__doc__]
-    assert not missing
+def test_a_recipe_shows_one_setting_per_line() -> None:
+    recipe = recipes.demo(axis="time")
+    lines = recipe.show(all=False).splitlines()
+    assert "  network.fusion.axis = time" in lines
+    assert not [line for line in lines if "momentum" in line]
+    assert "  optimisation.momentum = 0.9" in repr(recipe).splitlines()
 
+
+@pytest.mark.parametrize("kind", [Inputs, CrossEntropy, Refinement, Optimisation])
+def test_every_setting_is_documented(kind: type[Settings]) -> None:
+    assert kind.__doc__ is not None
+    assert not [name for name in kind.names() if name not in kind.__doc__]
+
+
+PAPER = {
+    "rgb_frames": 8, "pose_frames": 32, "rgb_size": 224, "heatmap_size": 56, "epochs": 30, "batch_size": 10,
+    "learning_rate": 0.0075, "momentum": 0.9, "weight_decay": 1e-4, "gradient_clip": 40.0, "alpha": 0.2,
+    "temperature": 0.125, "prototype_momentum": 0.9, "axis": "channel", "sequential": False, "zero_init_gates": True,
+    "shift": "tp",
+}  # fmt: skip
 
 # As in the published configurations: PYSKL's of its graph networks (HRNet key-points of NTU60) and of DG-STGCN, the
 # hypergraph transformer's of NTU120, MMAction2's of TSM and Video Swin, and the code of Li et al., 2023.
@@ -138,7 +206,7 @@ PUBLISHED: dict[str, tuple[dict[str, Any], tuple[float, float]]] = {
     "poseconv3d-semantic": (
         {"pose_frames": 48, "halve_time": True, "sigma": 0.6, "crop_area": (0.56, 1.0), "flip": 0.5, "epochs": 100,
          "schedule": "cosine", "weight_decay": 3e-4, "batch_size": 32, "gradient_clip": None, "nesterov": False,
-         "semantic_dim": 300, "semantic_weight": 20.0, "dropout": 0.5, "pose_blocks": (4, 6, 3), "pose_width": 32},
+         "semantic_dim": 300, "semantic.weight": 20.0, "dropout": 0.5, "pose_blocks": (4, 6, 3), "pose_width": 32},
         (0.4 / 6, 2 * 16),
     ),
 }  # fmt: skip
@@ -147,7 +215,7 @@ PUBLISHED: dict[str, tuple[dict[str, Any], tuple[float, float]]] = {
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_other_systems_are_trained_as_published(name: str) -> None:
     settings, (rate, clips) = PUBLISHED[name]
-    recipe = recipes.RECIPES[name](**({"semantic": "names"} if name == "poseconv3d-semantic" else {}))
-    assert {key: getattr(recipe, key) for key in settings} == settings
-    assert not recipe.prototypes
-    assert recipe.learning_rate / recipe.learning_rate_batch == pytest.approx(rate / clips)
+    recipe = ready(name)
+    assert {key: recipe[key] for key in settings} == settings
+    assert recipe.refinement is None
+    assert recipe["learning_rate"] / recipe["learning_rate_batch"] == pytest.approx(rate / clips)

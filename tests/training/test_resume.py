@@ -281,22 +281,6 @@ def test_a_step_of_an_epoch_that_has_ended_is_not_gone_back_to(clips: Clips, tmp
     assert_same_run(fit(clips, recipe, tmp_path / "whole"), fit(clips, recipe, out))
 
 
-def test_a_run_begun_before_the_later_settings_existed_goes_on(clips: Clips, tmp_path: Path) -> None:
-    """Its config.json names none of them, its checkpoints know neither patience nor steps."""
-    recipe, out = tiny_pose_only(), tmp_path / "run"
-    assert "accumulation" not in recipe.to_dict()
-    with pytest.MonkeyPatch.context() as patch:
-        Trip(patch, 5, raising(KeyboardInterrupt()))
-        with pytest.raises(KeyboardInterrupt):
-            fit(clips, recipe, out)
-    last = out / "checkpoints" / "last.pt"
-    state = torch.load(last, weights_only=True)
-    torch.save(
-        {key: state[key] for key in ("format", "epoch", "model", "objective", "optimizer", "best")}, last
-    )
-    assert_same_run(fit(clips, recipe, tmp_path / "whole"), fit(clips, recipe, out))
-
-
 def test_a_process_killed_after_its_last_checkpoint_ends_with_the_right_epoch(
     clips: Clips, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -18,7 +18,7 @@ from mgkit.training.build import build_model
 from mgkit.training.inference import load_checkpoint
 from mgkit.training.inference import test as run_test
 from mgkit.training.loop import train
-from mgkit.training.recipes import Recipe
+from mgkit.training.recipe import Recipe
 from mgkit.training.start import Weights
 from tests.tiny import TRIANGLE, tiny_clips, tiny_pose, tiny_row
 
@@ -45,9 +45,7 @@ def branches(clips: Clips, tmp_path_factory: pytest.TempPathFactory) -> dict[str
 
 def still(recipe: Recipe) -> Recipe:
     """The recipe with a step too small to change a weight, so that what it started from can be read off."""
-    from dataclasses import replace
-
-    return replace(recipe, learning_rate=1e-30, weight_decay=0.0, epochs=1)
+    return recipe.with_(learning_rate=1e-30, weight_decay=0.0, epochs=1)
 
 
 def scores(run: Run) -> Any:
@@ -110,9 +108,7 @@ def test_runs_that_began_elsewhere_are_never_mixed(
 def test_a_start_that_does_not_fit_is_refused_before_anything_is_made(
     clips: Clips, branches: dict[str, Run], tmp_path: Path
 ) -> None:
-    from dataclasses import replace
-
-    joint = replace(recipes.demo(**TINY), stages=())
+    joint = recipes.demo(**TINY).with_(stages=())
 
     def refused(match: str, recipe: Recipe = joint, given: Clips = clips, **start: Any) -> None:
         with pytest.raises(MgkitError, match=match):
@@ -137,7 +133,7 @@ def test_a_start_that_does_not_fit_is_refused_before_anything_is_made(
 
 def published(path: Path, recipe: Recipe, joints: int, classes: int = 4) -> Path:
     """A file of weights under MMAction2's names, of a model with other classes or joints."""
-    model = build_model(recipe, classes, joints, torch.Generator().manual_seed(7))
+    model = build_model(recipe, classes, recipe.inputs.on(joints), torch.Generator().manual_seed(7))
     write_published(path, model)
     return path
 
@@ -174,13 +170,11 @@ def test_joints_are_found_by_the_name_of_their_layout(tmp_path: Path) -> None:
 
 
 def test_published_branches_are_merged_without_stages(clips: Clips, tmp_path: Path) -> None:
-    from dataclasses import replace
-
     recipe = recipes.demo(**TINY)
     files = {
         stage.name: published(tmp_path / f"{stage.name}.pth", stage, joints=3) for stage in recipe.stages
     }
-    run = fit(clips, replace(recipe, stages=()), tmp_path / "run", start=files)
+    run = fit(clips, recipe.with_(stages=()), tmp_path / "run", start=files)
     assert run.stages() == []
     assert "zero weights for the lateral" in (run.root / "start.txt").read_text()
     with pytest.raises(MgkitError, match="there is no file of weights"):

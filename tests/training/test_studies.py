@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +15,8 @@ from mgkit.training.studies import train_systems
 from tests.tiny import tiny_clips
 
 SMALL: dict[str, Any] = {
-    "epochs": 1, "batch_size": 4, "embedding_dim": 8, "warmup_epochs": 0, "pose_frames": 8, "pose_width": 8,
-    "pose_blocks": (1, 1),
+    "epochs": 1, "batch_size": 4, "embedding_dim": 8, "warmup_epochs": 0, "pose_frames": 8, "width": 8,
+    "blocks": (1, 1),
 }  # fmt: skip
 PAIR = {
     "ST-GCN++": recipes.narrow(recipes.stgcnpp(), **SMALL),
@@ -71,8 +70,8 @@ def test_a_run_that_was_trained_since_is_tested_again(clips: Clips, tmp_path: Pa
 
 def test_another_recipe_in_the_folder_is_refused(clips: Clips, tmp_path: Path) -> None:
     train_systems(clips, {"a": PAIR["ST-GCN++"]}, tmp_path, splits=(), **OPTIONS)
-    changed = dataclasses.replace(PAIR["ST-GCN++"], alpha=0.3)
-    with pytest.raises(MgkitError, match="alpha"):
+    changed = PAIR["ST-GCN++"].with_(weight_decay=0.3)
+    with pytest.raises(MgkitError, match="weight_decay"):
         train_systems(clips, {"a": changed}, tmp_path, splits=(), **OPTIONS)
 
 

@@ -24,7 +24,7 @@ from mgkit.training import loop, recipes
 from mgkit.training.inference import load_checkpoint
 from mgkit.training.inference import test as run_test
 from mgkit.training.loop import train
-from mgkit.training.recipes import Recipe
+from mgkit.training.recipe import Recipe
 
 TINY: dict[str, Any] = {
     "rgb_frames": 2, "pose_frames": 8, "rgb_size": 32, "heatmap_size": 8, "rgb_width": 4, "pose_width": 4,
@@ -40,7 +40,8 @@ def tiny(**changes: Any) -> Recipe:
 
 def tiny_pose_only(**changes: Any) -> Recipe:
     """A pose branch alone, very small."""
-    return recipes.pose_only(**{**TINY, "pose_blocks": (1, 1, 1), "learning_rate": 0.02, **changes})
+    small = {name: value for name, value in TINY.items() if not name.startswith("rgb_")}
+    return recipes.pose_only(**{**small, "pose_blocks": (1, 1, 1), "learning_rate": 0.02, **changes})
 
 
 def fit(clips: Clips, recipe: Recipe, out: Path, **options: Any) -> Run:

@@ -25,16 +25,12 @@ from mgkit.data.batches.pose import (
     skeleton_stream,
     uninitialised,
 )
-from mgkit.data.batches.spec import InputSpec as InputSpec
-from mgkit.data.batches.spec import rgb_times as rgb_times
-from mgkit.data.batches.spec import uniform_times as uniform_times
-from mgkit.data.batches.spec import view_times as view_times
+from mgkit.data.batches.spec import Inputs, rgb_times, uniform_times
 from mgkit.data.clips import Clips
 from mgkit.data.skeletons import Skeleton
 from mgkit.data.video import read_frames
 from mgkit.errors import MgkitError
-
-# Written next door, for those who do without torch.
+from mgkit.parts import Part
 
 # ImageNet statistics on the 0-255 scale, which every published RGB backbone of this family was trained with.
 RGB_MEAN = (123.675, 116.28, 103.53)
@@ -140,17 +136,21 @@ class ClipDataset(Dataset[Sample]):
         seed: of the random draws.
         views: number of test views of a clip, spread over shifts of the time bins.
         flip: in testing, add the mirrored twin of every view (2 x views in all).
+        augment: in training, functions from a clip's key-points (M, T, V, 3), x and y in clip pixels, score, NaN where
+            a joint was not seen, and a generator to key-points of the same shape. They come after the mirror and before
+            the affine, in their order.
     """
 
     def __init__(
         self,
         clips: Clips,
-        spec: InputSpec,
+        spec: Inputs,
         *,
         training: bool,
         seed: int = 0,
         views: int = 1,
         flip: bool = False,
+        augment: Sequence[Part] = (),
     ) -> None:
         if "rgb" in spec.pathways and not clips.has_video:
             lacking = clips.table.loc[clips.table["video"] == "", "clip_id"]
@@ -165,7 +165,7 @@ class ClipDataset(Dataset[Sample]):
                 "the pose pathway needs: prepare with poses, or train an RGB-only recipe."
             )
         self.clips, self.spec, self.training, self.seed = clips, spec, training, seed
-        self.views, self.flip = views, flip
+        self.views, self.flip, self.augment = views, flip, tuple(augment)
         self._ids = clips.ids
         self._rows = clips.table.to_dict("records")
 
@@ -218,7 +218,33 @@ class ClipDataset(Dataset[Sample]):
                 keypoints = np.concatenate([keypoints, after], axis=1)
             if mirrored:
                 keypoints = keypoints[:, :, self.clips.skeleton.flip_index]
+            if generator is not None and self.augment:
+                keypoints = self._augmented(keypoints, generator)
         return Sample(position, row["label"], frames, keypoints, affine)
+
+    def _augmented(
+        self, keypoints: npt.NDArray[np.float32], generator: np.random.Generator
+    ) -> npt.NDArray[np.float32]:
+        """Key-points (M, T, V, 3) after the recipe's augmentations; each must leave shape and type as they are."""
+        points = torch.from_numpy(keypoints)
+        draws = torch.Generator().manual_seed(int(generator.integers(2**63)))
+        for one in self.augment:
+            changed = one.build(keypoints=points.clone(), generator=draws)
+            if not isinstance(changed, Tensor) or (changed.shape, changed.dtype) != (
+                points.shape,
+                points.dtype,
+            ):
+                got = (
+                    f"{tuple(changed.shape)} {changed.dtype}"
+                    if isinstance(changed, Tensor)
+                    else f"{changed!r}"
+                )
+                raise MgkitError(
+                    f"the augmentation {one.name} must return key-points {tuple(points.shape)} {points.dtype}, as it "
+                    f"got them, but returned {got}."
+                )
+            points = changed
+        return points.numpy()
 
 
 class EpochSampler(Sampler[tuple[int, int, int]]):
@@ -273,7 +299,7 @@ def _stacked(arrays: Sequence[npt.NDArray[Any]], fill: float) -> Tensor:
 
 
 @torch.no_grad()
-def batch_inputs(batch: Batch, spec: InputSpec, skeleton: Skeleton) -> dict[str, Tensor]:
+def batch_inputs(batch: Batch, spec: Inputs, skeleton: Skeleton) -> dict[str, Tensor]:
     """Network inputs of a batch, on the batch's device.
 
     Returns:

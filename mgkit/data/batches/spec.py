@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from mgkit.data.skeletons import Skeleton
 from mgkit.errors import MgkitError
+from mgkit.settings import Settings, setting
 
-# Networks by what they read: heatmaps and frames ("cnn"), key-points as they are, frames only.
-SKELETON_NETWORKS = ("stgcn", "stgcnpp", "aagcn", "ctrgcn", "dgstgcn", "hyperformer")
-RGB_NETWORKS = ("tsm", "video-swin")
 STREAMS = ("joint", "bone", "joint-motion", "bone-motion")
+READS = ("frames", "heatmaps", "keypoints")
+
+# Settings of one kind of input only: they are neither recorded nor accepted where it is not read.
+_OF = {
+    "rgb_frames": ("frames",), "rgb_size": ("frames",), "time_sampling": ("frames",),
+    "heatmap_size": ("heatmaps",), "heatmap": ("heatmaps",), "sigma": ("heatmaps",),
+    "stream": ("keypoints",), "persons": ("keypoints",), "crop_area": ("frames", "heatmaps"),
+}  # fmt: skip
 
 
-@dataclass(frozen=True)
-class InputSpec:
+@dataclass(frozen=True, kw_only=True)
+class Inputs(Settings):
     """What the network is fed.
 
     Attributes:
-        pathways: "rgb", "pose" or both.
+        reads: of "frames" (the pathway "rgb") and either "heatmaps" or "keypoints" (the pathway "pose"). With
+            "keypoints" the network sees the whole frame, without a random crop.
         rgb_frames, pose_frames: frames sampled from a clip; the second is a multiple of the first (method D10).
         rgb_size, heatmap_size: side of the square inputs, pixels.
         heatmap: "joint" or "limb".
@@ -30,61 +37,124 @@ class InputSpec:
             twice.
         crop_area: range of the random crop's share of the frame in training.
         flip: probability of mirroring in training.
-        network: "cnn" takes heatmaps, one of SKELETON_NETWORKS the key-points themselves (the whole frame then, without
-            a random crop), one of RGB_NETWORKS only frames.
-        stream: what a skeleton network is fed of the key-points, one of STREAMS: where joints are, the vector from
-            each joint's neighbour towards the root to it, or the change of either to the clip's next frame.
-        persons: how many people a skeleton network is fed: those with the highest scores where a clip has more.
-        rotation: in training each clip is turned by up to so many degrees either way, about the middle of its crop.
+        stream: what is fed of the key-points, one of STREAMS: where joints are, the vector from each joint's neighbour
+            towards the root to it, or the change of either to the clip's next frame.
+        persons: how many people's key-points are fed: those with the highest scores where a clip has more.
+        rotation: in training each clip is turned by up to this angle, degrees, either way, about the middle of its
+            crop.
         scaling: in training each clip is made larger or smaller by up to this share, alike in both directions.
+        skeleton: the layout of the key-points; None until the inputs are bound to clips by `on`.
     """
 
-    pathways: tuple[str, ...] = ("rgb", "pose")
-    rgb_frames: int = 8
-    pose_frames: int = 32
-    rgb_size: int = 224
-    heatmap_size: int = 56
-    heatmap: str = "joint"
-    sigma: float = 0.7
-    time_sampling: str = "subset"
-    crop_area: tuple[float, float] = (0.56, 1.0)
-    flip: float = 0.5
-    network: str = "cnn"
-    stream: str = "joint"
-    persons: int = 1
-    rotation: float = 0.0
-    scaling: float = 0.0
+    reads: tuple[str, ...] = setting(("frames", "heatmaps"))
+    rgb_frames: int = setting(8, low=1)
+    pose_frames: int = setting(32, low=1)
+    rgb_size: int = setting(224, low=1)
+    heatmap_size: int = setting(56, low=1)
+    heatmap: str = setting("joint", one_of=("joint", "limb"))
+    sigma: float = setting(0.7, above=0)
+    time_sampling: str = setting("subset", one_of=("subset", "independent"))
+    crop_area: tuple[float, float] = setting((0.56, 1.0))
+    flip: float = setting(0.5, low=0, high=1)
+    stream: str = setting("joint", one_of=STREAMS)
+    persons: int = setting(1, low=1)
+    rotation: float = setting(0.0, low=0, high=180)
+    scaling: float = setting(0.0, low=0, high=0.99)
+    skeleton: Skeleton | None = field(default=None, compare=False)
+    _channels: int | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        both = "rgb" in self.pathways and self.time_sampling == "subset"
-        if both and self.pose_frames % self.rgb_frames:
+        if isinstance(self.reads, str):
+            object.__setattr__(self, "reads", (self.reads,))
+        super().__post_init__()
+        known = set(self.reads) <= set(READS) and len(set(self.reads)) == len(self.reads)
+        if not known or not self.reads or {"heatmaps", "keypoints"} <= set(self.reads):
+            raise MgkitError(
+                f"reads is {list(self.reads)}; use 'frames', and 'heatmaps' or 'keypoints', or one of them alone."
+            )
+        object.__setattr__(self, "reads", tuple(kind for kind in READS if kind in self.reads))
+        for name in self.names():
+            if name not in self.in_use and getattr(self, name) != self.default(name):
+                raise MgkitError(
+                    f"{name} is {getattr(self, name)!r}, but it is a setting of {' and '.join(_OF[name])}, and only "
+                    f"{' and '.join(self.reads)} are read: leave it out, or change reads."
+                )
+        area = self.crop_area
+        good = len(area) == 2 and all(isinstance(share, int | float) for share in area)
+        if not good or not 0 < area[0] <= area[1] <= 1:
+            raise MgkitError(f"crop_area is {area!r}; use two shares, above 0 and up to 1, in order.")
+        if "rgb" in self.pathways and self.time_sampling == "subset" and self.pose_frames % self.rgb_frames:
             raise MgkitError(
                 f"pose_frames ({self.pose_frames}) must be a multiple of rgb_frames ({self.rgb_frames})."
             )
-        for name, value, known in (
-            ("heatmap", self.heatmap, ("joint", "limb")),
-            ("time_sampling", self.time_sampling, ("subset", "independent")),
-            ("network", self.network, ("cnn", *SKELETON_NETWORKS, *RGB_NETWORKS)),
-            ("stream", self.stream, STREAMS),
-        ):
-            if value not in known:
-                raise MgkitError(f"{name} is {value!r}: use {' or '.join(map(repr, known))}.")
+
+    @property
+    def in_use(self) -> list[str]:
+        """The names of the settings that concern what is read."""
+        unused = {name for name, kinds in _OF.items() if not set(kinds) & set(self.reads)}
+        if self.reads == ("frames",) and self.time_sampling == "independent":
+            unused.add("pose_frames")  # else RGB frames are some of the pose frames, seen or not
+        return [name for name in self.names() if name not in unused]
+
+    @property
+    def pathways(self) -> tuple[str, ...]:
+        """Names of the network's inputs and outputs: "rgb" of frames, "pose" of heatmaps or key-points."""
+        posed = "heatmaps" in self.reads or "keypoints" in self.reads
+        return (("rgb",) if "frames" in self.reads else ()) + (("pose",) if posed else ())
 
     @property
     def keypoints(self) -> bool:
-        """Whether the pose input is the key-points themselves, and no heatmaps of them."""
-        return self.network in SKELETON_NETWORKS
+        """Whether the pose input is the key-points themselves, rather than heatmaps of them."""
+        return "keypoints" in self.reads
 
     @property
     def motion(self) -> bool:
         """Whether the network is fed changes, which need the frame after each sampled one, too."""
         return self.keypoints and self.stream.endswith("motion")
 
-    def channels(self, skeleton: Skeleton) -> int:
-        """Channels of the heatmap input for a layout; joints where the input is key-points."""
+    def on(self, skeleton: Skeleton | int | None) -> Inputs:
+        """The inputs of clips of this key-point layout, or with heatmaps of this number of channels."""
+        if isinstance(skeleton, int):
+            return replace(self, skeleton=None, _channels=skeleton)
+        return replace(self, skeleton=skeleton, _channels=None)
+
+    def only(self, pathway: str) -> Inputs:
+        """The inputs of one of the two pathways."""
+        reads = tuple(kind for kind in self.reads if (kind == "frames") == (pathway == "rgb"))
+        other = {name for name, kinds in _OF.items() if not set(kinds) & set(reads)}
+        return replace(self, reads=reads, **{name: self.default(name) for name in other})
+
+    @property
+    def channels(self) -> int:
+        """Channels of the heatmaps (joints or limbs), or joints of the key-points; bound inputs know them."""
+        if self._channels is not None and not self.keypoints:
+            return self._channels
+        if self.skeleton is None:
+            raise MgkitError("the size of a pose input depends on the skeleton: pass one, or clips.")
+        limbs = not self.keypoints and self.heatmap == "limb"
+        return len(self.skeleton.edges) if limbs else len(self.skeleton)
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shape of one clip, without the batch, of each input.
+
+        "rgb": (3, T, H, W); "pose": (joints or limbs, T, H, W) of heatmaps, (people, T, joints, 3) of key-points.
+
+        >>> Inputs(reads=("frames",)).shapes
+        {'rgb': (3, 8, 224, 224)}
+        """
+        shapes: dict[str, tuple[int, ...]] = {}
+        if "rgb" in self.pathways:
+            shapes["rgb"] = (3, self.rgb_frames, self.rgb_size, self.rgb_size)
         if self.keypoints:
-            return len(skeleton)
-        return len(skeleton.edges) if self.heatmap == "limb" else len(skeleton)
+            shapes["pose"] = (self.persons, self.pose_frames, self.channels, 3)
+        elif "pose" in self.pathways:
+            shapes["pose"] = (self.channels, self.pose_frames, self.heatmap_size, self.heatmap_size)
+        return shapes
+
+    def to_dict(self) -> dict[str, object]:
+        """Plain values of the settings in use."""
+        return {name: value for name, value in super().to_dict().items() if name in self.in_use}
 
 
 def uniform_times(
@@ -115,7 +185,7 @@ def rgb_times(
     return pose_times[np.arange(count) * step + inside]
 
 
-def view_times(spec: InputSpec, length: int, shift: float = 0.5) -> dict[str, npt.NDArray[np.int64]]:
+def view_times(spec: Inputs, length: int, shift: float = 0.5) -> dict[str, npt.NDArray[np.int64]]:
     """Per pathway the frames of a clip of `length` frames that a test view at `shift` shows it, in order."""
     pose = uniform_times(length, spec.pose_frames, shift=shift)
     subset = spec.time_sampling == "subset"

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from operator import index
 
@@ -35,7 +35,9 @@ from mgkit.models.heads import PathwayHead, PathwayOutput, Pool
 from mgkit.models.layers import at_least_float32
 from mgkit.models.losses.prototypes import checked_labels
 
-__all__ = ["GroupLoss", "GroupedHead", "SemanticHead", "SemanticLoss", "class_groups", "others_weights"]
+__all__ = [
+    "GroupLoss", "GroupedHead", "SemanticHead", "SemanticLoss", "class_groups", "group_loss", "others_weights",
+]  # fmt: skip
 
 
 def class_groups(counts: Sequence[int] | npt.NDArray[np.integer] | Tensor, groups: int) -> Tensor:
@@ -120,7 +122,7 @@ class GroupedHead(PathwayHead):
 
     In evaluation mode the logits are the logarithm of the ensemble's probability
 
-        p(k) = (1 - weight) * softmax(main)_k + weight * q_g(k)(k) / sum over j of q_g(j)(j)
+        p(k) = (1 - share) * softmax(main)_k + share * q_g(k)(k) / sum over j of q_g(j)(j)
 
     with g(k) the group of class k and q_g(k) the probability that group g's classifier gives it: were all classifiers
     right about their posteriors, both halves would be the posterior of the class. In training mode the logits are the
@@ -128,11 +130,12 @@ class GroupedHead(PathwayHead):
 
     Args:
         channels: channels of the feature map.
-        num_classes: K.
+        classes: K.
         groups: G, how many groups.
-        class_group: the group of each class, as class_groups gives it; each of 0 to G - 1 at least once. It may be
-            left out for a head into which a state dict will be loaded: it is a buffer and saved with the weights.
-        weight: share of the group classifiers in the ensemble, 0..1; 0 is the main classifier alone.
+        class_counts: (K,) training clips of each class, from which class_groups makes the groups. Without them the head
+            is one into which a state dict will be loaded: the group of each class is a buffer, saved with the weights.
+        class_group: the group of each class instead; each of 0 to G - 1 at least once.
+        share: part of the group classifiers in the ensemble, 0..1; 0 is the main classifier alone.
         embedding_dim, embedding_pool, dropout, generator: see PathwayHead.
 
     Shapes:
@@ -149,11 +152,12 @@ class GroupedHead(PathwayHead):
     def __init__(
         self,
         channels: int,
-        num_classes: int,
+        classes: int,
         groups: int,
         *,
-        class_group: Sequence[int] | npt.NDArray[np.integer] | Tensor | None = None,
-        weight: float = 0.5,
+        class_counts: npt.NDArray[np.integer] | None = None,
+        class_group: Sequence[int] | None = None,
+        share: float = 0.5,
         embedding_dim: int | None = 256,
         embedding_pool: tuple[Pool, Pool] = ("mean", "max"),
         dropout: float = 0.5,
@@ -161,21 +165,25 @@ class GroupedHead(PathwayHead):
     ) -> None:
         super().__init__(
             channels,
-            num_classes,
+            classes,
             embedding_dim=embedding_dim,
             embedding_pool=embedding_pool,
             dropout=dropout,
             generator=generator,
         )
-        if not 1 <= groups <= num_classes:
-            raise MgkitError(f"{num_classes} classes make 1 to {num_classes} groups; got groups={groups}.")
-        if not 0 <= weight <= 1:
-            raise MgkitError(f"weight is the share of the group classifiers, 0 to 1; got {weight}.")
-        self.groups, self.weight = groups, weight
-        self.group_classifier = nn.Linear(channels, num_classes + groups)
+        if not 1 <= groups <= classes:
+            raise MgkitError(f"{classes} classes make 1 to {classes} groups; got groups={groups}.")
+        if not 0 <= share <= 1:
+            raise MgkitError(f"share is the part of the group classifiers, 0 to 1; got {share}.")
+        self.groups, self.share = groups, share
+        self.group_classifier = nn.Linear(channels, classes + groups)
         nn.init.normal_(self.group_classifier.weight, std=0.01, generator=generator)
         nn.init.zeros_(self.group_classifier.bias)
-        group = [-1] * num_classes if class_group is None else _integers(class_group, "class_group")
+        group = [-1] * classes
+        if class_group is not None:
+            group = _integers(class_group, "class_group")
+        elif class_counts is not None:
+            group = class_groups(class_counts, groups).tolist()
         self.register_buffer("class_group", torch.tensor(group))
         self._known = False  # looked at once: reading the buffer makes the CPU wait for a GPU
         if class_group is not None:
@@ -201,20 +209,20 @@ class GroupedHead(PathwayHead):
     def _ensemble(self, main: Tensor, grouped: Tensor) -> Tensor:
         """(N, K) logarithms of the ensemble's probabilities."""
         main = at_least_float32(main).log_softmax(dim=1)
-        if self.weight == 0:
+        if self.share == 0:
             return main
         each = at_least_float32(grouped).log_softmax(dim=2)
         column = self.class_group.expand(len(each), 1, -1)
         own = each[:, :, :-1].gather(1, column)[:, 0].log_softmax(dim=1)  # normalised: divided by their sum
-        if self.weight == 1:
+        if self.share == 1:
             return own
-        return torch.logaddexp(main + math.log1p(-self.weight), own + math.log(self.weight))
+        return torch.logaddexp(main + math.log1p(-self.share), own + math.log(self.share))
 
     def _check_groups(self) -> None:
         wanted, found = set(range(self.groups)), self.class_group.tolist()
         if -1 in found:
             raise MgkitError(
-                "The head does not know the group of each class: give class_group, or load the weights of a trained "
+                "The head does not know the group of each class: give class_counts, or load the weights of a trained "
                 "head, which have it."
             )
         if len(found) != self.classifier.out_features or set(found) != wanted:
@@ -225,7 +233,7 @@ class GroupedHead(PathwayHead):
         self._known = True
 
 
-def others_weights(counts: Sequence[int] | npt.NDArray[np.integer] | Tensor, class_group: Tensor) -> Tensor:
+def others_weights(counts: Tensor, member: Tensor) -> Tensor:
     """For GroupLoss: weights with which the clips of other groups amount to no more than a group's own.
 
     For a rare group almost every clip is one of another group, and a classifier that says so each time is nearly always
@@ -233,95 +241,104 @@ def others_weights(counts: Sequence[int] | npt.NDArray[np.integer] | Tensor, cla
     A weight for all groups together would not do that: it raises the probabilities of frequent classes as well.
 
     Args:
-        counts: K numbers of training clips, not negative.
-        class_group: (K,) the group of each class, as class_groups gives it.
+        counts: (K,) training clips of each class.
+        member: (G, K) whether a class is of a group.
 
     Returns:
-        (G,) float32, the clips of each group over those of all others, at most 1.
-
-    Raises:
-        MgkitError: if the counts are negative, not whole or not as many as the classes.
+        (G,) the clips of each group over those of all others, at most 1.
 
     Example:
-        >>> others_weights([800, 150, 50], torch.tensor([0, 1, 1]))
+        >>> others_weights(torch.tensor([800.0, 150, 50]), torch.tensor([[True, False, False], [False, True, True]]))
         tensor([1.0000, 0.2500])
     """
-    values = torch.tensor(_integers(counts, "counts"), dtype=torch.float64)
-    if len(values) != len(class_group) or bool((values < 0).any()):
-        raise MgkitError(
-            f"counts must be the training clips of each of the {len(class_group)} classes, not negative; got "
-            f"{values.tolist()}."
-        )
-    own = torch.zeros(int(class_group.max()) + 1, dtype=torch.float64).index_add_(
-        0, class_group.cpu(), values
-    )
-    return (own / (own.sum() - own).clamp(min=1)).clamp(max=1).float()
+    own = (member * counts).sum(dim=1)
+    return (own / (counts.sum() - own).clamp(min=1)).clamp(max=1)
 
 
-class GroupLoss(nn.Module):
+def group_loss(scores: Tensor, labels: Tensor, others: Tensor | float = 1.0) -> Tensor:
     """Cross-entropy of every group's classifier: of the class in the group that has it, else of "another group".
 
     Args:
-        others: weight of a classifier's loss on a clip of another group, one for all or one for each group, finite and
-            not negative. With others_weights rare classes gain; with one weight for all, the ensemble finds even fewer
-            of them than the main classifier. A clip of its own group has weight 1. With 0 a classifier learns from
-            the clips of its group alone, and never what another group is.
+        scores: (N, G, K + 1) as `auxiliary["groups"]` of a GroupedHead.
+        labels: (N,) integers in 0..K-1.
+        others: weight of a classifier's loss on a clip of another group, one for all or (G,). With `others_weights`
+            rare classes gain; with one weight for all, the ensemble finds even fewer of them than the main classifier.
+            A clip of its own group has weight 1. With 0 a classifier learns from the clips of its group alone, and
+            never what another group is.
 
-    Shapes:
-        forward: tensor (N, G, K + 1) as `auxiliary["groups"]` of a GroupedHead, labels (N,) integers in 0..K-1
-        -> (N,) float32 or wider, each clip's mean over the groups of the weighted losses. With one group it is the
-        plain cross-entropy.
+    Returns:
+        (N,) float32 or wider, each clip's mean over the groups of the weighted losses. With one group it is the plain
+        cross-entropy.
 
     Raises:
-        MgkitError: if `others` is out of range, or shapes or labels do not fit.
+        MgkitError: if shapes or labels do not fit.
+    """
+    if scores.ndim != 3 or scores.shape[1] < 1 or scores.shape[2] < 2 or len(scores) != len(labels):
+        raise MgkitError(
+            f"The scores of groups must have the shape ({len(labels)}, groups, classes + 1) for {len(labels)} labels, "
+            f"but have {tuple(scores.shape)}."
+        )
+    clips, groups, columns = scores.shape
+    labels = checked_labels(labels, columns - 1, scores.device)
+    at_label = labels[:, None, None].expand(clips, groups, 1)
+    own = (
+        scores.detach().gather(2, at_label)[:, :, 0] != -math.inf
+    )  # (N, G): whose classifier scores the class
+    target = torch.where(own, labels[:, None], columns - 1)
+    losses = F.cross_entropy(at_least_float32(scores).flatten(0, 1), target.flatten(), reduction="none")
+    weights = torch.where(own, 1.0, torch.as_tensor(others, dtype=losses.dtype, device=losses.device))
+    return (losses.view(clips, groups) * weights).mean(dim=1)
+
+
+class GroupLoss(nn.Module):
+    """`group_loss` of every pathway with a GroupedHead, with `others_weights` of the training clips.
+
+    The groups are read from the outputs, since weights that a training starts from bring theirs along.
+
+    Args:
+        class_counts: (K,) training clips of each class.
+
+    Shapes:
+        forward: {pathway: PathwayOutput}, labels (N,) -> {pathway: (N,)}.
 
     Example:
         >>> head = GroupedHead(8, 4, groups=2, class_group=[0, 0, 1, 1])
-        >>> groups = head(torch.rand(5, 8, 2, 3, 3)).auxiliary["groups"]
-        >>> GroupLoss(others=[1.0, 0.25])(groups, torch.tensor([0, 1, 2, 3, 0])).shape
+        >>> outputs = {"pose": head(torch.rand(5, 8, 2, 3, 3))}
+        >>> GroupLoss([9, 9, 2, 1])(outputs, torch.tensor([0, 1, 2, 3, 0]))["pose"].shape
         torch.Size([5])
     """
 
-    others: Tensor
+    counts: Tensor
 
-    def __init__(self, others: float | Sequence[float] | Tensor = 1.0) -> None:
+    def __init__(self, class_counts: Sequence[int] | npt.NDArray[np.integer]) -> None:
         super().__init__()
-        weights = torch.as_tensor(others, dtype=torch.float32)
-        if weights.ndim > 1 or not bool(((weights >= 0) & weights.isfinite()).all()):
-            raise MgkitError(
-                "others is the weight of clips of other groups, one for all or one for each group, finite and not "
-                f"negative; got {others}."
-            )
-        # Not saved: it comes from the training clips, not from the training.
-        self.register_buffer("others", weights, persistent=False)
+        # Not saved: they come from the training clips, not from the training.
+        counts = torch.tensor([float(count) for count in class_counts])
+        self.register_buffer("counts", counts, persistent=False)
 
-    def forward(self, tensor: Tensor, labels: Tensor) -> Tensor:
-        if tensor.ndim != 3 or tensor.shape[1] < 1 or tensor.shape[2] < 2 or len(tensor) != len(labels):
-            raise MgkitError(
-                f"The scores of groups must have the shape ({len(labels)}, groups, classes + 1) for {len(labels)} "
-                f"labels, but have {tuple(tensor.shape)}."
-            )
-        clips, groups, columns = tensor.shape
-        if self.others.ndim and len(self.others) != groups:
-            raise MgkitError(
-                f"The loss has weights for {len(self.others)} groups, but the head has {groups}."
-            )
-        labels = checked_labels(labels, columns - 1, tensor.device)
-        at_label = labels[:, None, None].expand(clips, groups, 1)
-        own = (
-            tensor.detach().gather(2, at_label)[:, :, 0] != -math.inf
-        )  # (N, G): whose classifier scores the class
-        target = torch.where(own, labels[:, None], columns - 1)
-        losses = F.cross_entropy(at_least_float32(tensor).flatten(0, 1), target.flatten(), reduction="none")
-        weights = torch.where(own, 1.0, self.others.to(losses.dtype))
-        return (losses.view(clips, groups) * weights).mean(dim=1)
+    def forward(self, outputs: Mapping[str, PathwayOutput], labels: Tensor) -> dict[str, Tensor]:
+        losses = {}
+        for name, scores in _auxiliary(outputs, "groups").items():
+            member = (scores.detach()[:, :, :-1] != -math.inf).any(dim=0)  # (G, K)
+            losses[name] = group_loss(scores, labels, others_weights(self.counts, member))
+        return losses
+
+
+def _auxiliary(outputs: Mapping[str, PathwayOutput], kind: str) -> dict[str, Tensor]:
+    """What the heads put out besides logits under a name, per pathway."""
+    found = {name: output.auxiliary[kind] for name, output in outputs.items() if kind in output.auxiliary}
+    if not found:
+        raise MgkitError(
+            f"There is a loss of {kind!r}, but no head with such an output: give the network one."
+        )
+    return found
 
 
 class SemanticHead(PathwayHead):
     """PathwayHead with one more linear layer, `semantic`, on the globally averaged features (before the dropout).
 
     Args:
-        channels, num_classes, embedding_dim, embedding_pool, dropout, generator: see PathwayHead. With the same
+        channels, classes, embedding_dim, embedding_pool, dropout, generator: see PathwayHead. With the same
             generator, classifier and embedding begin as they do there.
         semantic_dim: width of the class vectors, 300 for the GloVe vectors of the paper's code.
 
@@ -331,17 +348,17 @@ class SemanticHead(PathwayHead):
     Example:
         >>> head = SemanticHead(8, 3, semantic_dim=5)
         >>> output = head(torch.rand(2, 8, 4, 7, 7))
-        >>> loss = SemanticLoss(torch.rand(3, 5))(output.auxiliary["semantic"], torch.tensor([0, 2]))
-        >>> loss.shape
+        >>> loss = SemanticLoss(torch.rand(3, 5))({"pose": output}, torch.tensor([0, 2]))
+        >>> loss["pose"].shape
         torch.Size([2])
     """
 
     def __init__(
         self,
         channels: int,
-        num_classes: int,
+        classes: int,
         *,
-        semantic_dim: int,
+        semantic_dim: int = 300,
         embedding_dim: int | None = 256,
         embedding_pool: tuple[Pool, Pool] = ("mean", "max"),
         dropout: float = 0.5,
@@ -353,7 +370,7 @@ class SemanticHead(PathwayHead):
             )
         super().__init__(
             channels,
-            num_classes,
+            classes,
             embedding_dim=embedding_dim,
             embedding_pool=embedding_pool,
             dropout=dropout,
@@ -381,16 +398,17 @@ class SemanticHead(PathwayHead):
 class SemanticLoss(nn.Module):
     """Mean squared error of each clip's semantic output to its class's vector.
 
-    The vectors are a buffer: they are saved with the training, so that it goes on where their file is not at hand.
+    The vectors are a buffer: they are saved with the training, so that it resumes where their file is not at hand.
 
     Args:
-        vectors: (K, D), one a class in the order of the labels: `class_vectors(...).vectors`.
+        vectors: (K, D), one per class in the order of the labels: `class_vectors(...).vectors`.
 
     Shapes:
-        forward: tensor (N, D), labels (N,) integers in 0..K-1 -> (N,) float32, the mean over D of the squared errors.
+        forward: {pathway: PathwayOutput} of a SemanticHead, labels (N,) integers in 0..K-1 -> {pathway: (N,)} float32,
+        the mean over D of the squared errors.
 
     Raises:
-        MgkitError: if vectors, tensor or labels have another shape, type or range.
+        MgkitError: if vectors, outputs or labels have another shape, type or range.
     """
 
     vectors: Tensor
@@ -405,7 +423,11 @@ class SemanticLoss(nn.Module):
             )
         self.register_buffer("vectors", vectors)
 
-    def forward(self, tensor: Tensor, labels: Tensor) -> Tensor:
+    def forward(self, outputs: Mapping[str, PathwayOutput], labels: Tensor) -> dict[str, Tensor]:
+        return {name: self._of(tensor, labels) for name, tensor in _auxiliary(outputs, "semantic").items()}
+
+    def _of(self, tensor: Tensor, labels: Tensor) -> Tensor:
+        """(N,) losses of the outputs (N, D)."""
         classes, width = self.vectors.shape
         labels = checked_labels(labels, classes, tensor.device)
         if tensor.shape != (len(labels), width):

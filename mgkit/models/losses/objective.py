@@ -6,7 +6,7 @@ Chen et al., "Prototype Learning for Micro-gesture Classification", IJCAI 2024 M
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, cast
 
 import torch
@@ -19,7 +19,9 @@ from mgkit.models.layers import sum_over_processes, world_size
 from mgkit.models.losses.prototypes import Shift, checked_labels
 from mgkit.models.losses.refinement import PrototypicalRefinement, RefinementOutput
 
-__all__ = ["Objective", "ObjectiveOutput"]
+__all__ = ["Loss", "Objective", "ObjectiveOutput"]
+
+Loss = Callable[[Mapping[str, PathwayOutput], Tensor], Tensor | Mapping[str, Tensor]]
 
 
 class ObjectiveOutput(NamedTuple):
@@ -28,7 +30,7 @@ class ObjectiveOutput(NamedTuple):
     Attributes:
         loss: (), sum of the cross-entropies plus alpha times the sum of the refinement losses.
         terms: {"ce_rgb": (), "pr_rgb": (), ...}, each pathway's cross-entropy and (unweighted) refinement
-            loss, and those of its auxiliary outputs under their names, {"semantic_pose": ()}, unweighted too.
+            loss, and further losses under their names, "name" or "name_pathway", unweighted, too.
         refinement: {pathway: RefinementOutput}; empty without prototypes.
     """
 
@@ -47,15 +49,15 @@ class Objective(nn.Module):
     Args:
         pathways: names of the model's outputs, `model.pathways`.
         num_classes: K.
-        embedding_dim: D of the model's embeddings.
+        embedding_dim: D of the model's embeddings, of each pathway if they differ.
         alpha: weight of the refinement, >= 0.
         prototypes: leave the refinement out when False; the model then needs no embedding.
         label_smoothing: of the cross-entropies, 0..1.
         class_weights: K positive weights of the cross-entropies, or None.
         term_weights: factors of single terms, by their name in ObjectiveOutput, such as {"ce_rgb": 0.5}; 1 for the
             others. That of a refinement loss comes on top of `alpha`.
-        auxiliary: losses of what the heads have beside logits, {name in PathwayOutput.auxiliary: (module, weight)}; a
-            module makes of it and the labels a loss (N,) a clip, whose mean counts for every pathway that has it.
+        losses: further terms, {name: (function or module, weight)}. Each is called with ({pathway: PathwayOutput},
+            labels) and returns a loss per clip (N,), or {pathway: (N,)}; the means of these are added.
         momentum, temperature, margin, shift, detach_probability, memory, generator: see PrototypicalRefinement.
 
     Shapes:
@@ -70,9 +72,9 @@ class Objective(nn.Module):
 
     Example:
         >>> import torch
-        >>> from mgkit.models import pose_only
-        >>> model = pose_only(num_classes=3, num_joints=5, width=4, blocks=(1, 1, 1), embedding_dim=8)
-        >>> objective = Objective(model.pathways, num_classes=3, embedding_dim=8)
+        >>> from mgkit.models import pose_resnet
+        >>> model = pose_resnet(3, 5, pose_width=4, pose_blocks=(1, 1, 1))
+        >>> objective = Objective(model.pathways, num_classes=3)
         >>> step = objective(model({"pose": torch.rand(6, 5, 4, 8, 8)}), torch.tensor([0, 0, 1, 1, 2, 2]))
         >>> step.loss.backward()
         >>> sorted(step.terms)
@@ -85,14 +87,14 @@ class Objective(nn.Module):
         self,
         pathways: Sequence[str],
         num_classes: int,
-        embedding_dim: int | None = 256,
+        embedding_dim: int | Mapping[str, int] | None = 256,
         *,
         alpha: float = 0.2,
         prototypes: bool = True,
         label_smoothing: float = 0.0,
         class_weights: Sequence[float] | Tensor | None = None,
         term_weights: Mapping[str, float] | None = None,
-        auxiliary: Mapping[str, tuple[nn.Module, float]] | None = None,
+        losses: Mapping[str, tuple[Loss, float]] | None = None,
         momentum: float = 0.9,
         temperature: float = 0.125,
         margin: float = 1.0,
@@ -127,8 +129,12 @@ class Objective(nn.Module):
             raise MgkitError(
                 f"class_weights needs {num_classes} positive values; got {tuple(weights.tolist())}."
             )
-        self.auxiliary = nn.ModuleDict({name: module for name, (module, _) in (auxiliary or {}).items()})
-        self.auxiliary_weights = {name: weight for name, (_, weight) in (auxiliary or {}).items()}
+        losses = losses or {}
+        self.losses = nn.ModuleDict(
+            {name: one for name, (one, _) in losses.items() if isinstance(one, nn.Module)}
+        )
+        self._functions = {name: one for name, (one, _) in losses.items() if not isinstance(one, nn.Module)}
+        self.loss_weights = {name: weight for name, (_, weight) in losses.items()}
         # Not saved: they come from the training clips, not from the training.
         self.register_buffer("class_weights", weights, persistent=False)
         self.refinement = nn.ModuleDict()
@@ -138,7 +144,7 @@ class Objective(nn.Module):
             for name in self.pathways:
                 self.refinement[name] = PrototypicalRefinement(
                     num_classes,
-                    embedding_dim,
+                    embedding_dim if isinstance(embedding_dim, int) else embedding_dim[name],
                     momentum=momentum,
                     temperature=temperature,
                     margin=margin,
@@ -179,17 +185,43 @@ class Objective(nn.Module):
                     loss = loss * ((refined.tp.sum() + refined.fn.sum()) / len(whole))
                 terms[f"pr_{name}"] = loss.detach()
                 total = total + self.alpha * self.term_weights[f"pr_{name}"] * loss
-            for kind, module in self.auxiliary.items():
-                if kind not in output.auxiliary:
-                    raise MgkitError(
-                        f"There is a loss of {kind!r}, but the {name} head has no such output: build the model with it."
-                    )
-                per_clip = module(output.auxiliary[kind].float(), labels)
+        for name, weight in self.loss_weights.items():
+            for term, per_clip in self._further(name, outputs, labels).items():
                 count = per_clip.new_tensor(float(len(labels if whole is None else whole)))
                 loss = self._mean(per_clip, count, whole)
-                terms[f"{kind}_{name}"] = loss.detach()
-                total = total + self.auxiliary_weights[kind] * loss
+                terms[term] = loss.detach()
+                total = total + weight * loss
         return ObjectiveOutput(total, terms, refinement)
+
+    def _further(self, name: str, outputs: Mapping[str, PathwayOutput], labels: Tensor) -> dict[str, Tensor]:
+        """The losses per clip (N,) of a further term, by the name of their column."""
+        found = (self.losses[name] if name in self.losses else self._functions[name])(outputs, labels)
+        each = (
+            {f"{name}_{key}": value for key, value in found.items()}
+            if isinstance(found, Mapping)
+            else {name: found}
+        )
+        for term, value in each.items():
+            if (
+                not isinstance(value, Tensor)
+                or value.shape != (len(labels),)
+                or not value.is_floating_point()
+            ):
+                got = f"{tuple(value.shape)} {value.dtype}" if isinstance(value, Tensor) else repr(value)
+                raise MgkitError(
+                    f"the loss {name} must return a number per clip, ({len(labels)},) or {{pathway: "
+                    f"({len(labels)},)}}, but {term} is {got}."
+                )
+            if (
+                "_" in term
+                and isinstance(found, Mapping)
+                and term.removeprefix(f"{name}_") not in self.pathways
+            ):
+                raise MgkitError(
+                    f"the loss {name} returned a term for {term.removeprefix(f'{name}_')!r}: its keys must be "
+                    f"{' or '.join(map(repr, self.pathways))}."
+                )
+        return {term: value.float() for term, value in each.items()}
 
     def _check(self, outputs: Mapping[str, PathwayOutput], labels: Tensor) -> Tensor:
         """The labels as int64, after they and the logits were looked at."""

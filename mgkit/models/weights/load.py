@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from mgkit.errors import MgkitError, some
 from mgkit.files import atomic
@@ -43,12 +43,12 @@ from mgkit.models.weights.names import (
 
 __all__ = ["LoadReport", "from_mmaction2", "load_published", "match_names", "to_mmaction2", "write_published"]
 
-Model = SinglePathway | TwoPathway | CrossModalFusion
+Model = nn.Module  # a network of pathways, or a CrossModalFusion alone
 
 
 def load_published(
     source: str | Path | Mapping[str, str | Path],
-    model: SinglePathway | TwoPathway,
+    model: nn.Module,
     *,
     objective: Objective | None = None,
     classes: Mapped | Mapping[str, Mapped] = None,
@@ -92,12 +92,12 @@ def load_published(
             suited,
             model.state_dict(),
             _layout(model),
-            model.pathways,
+            pathways_of(model),
             classes,
             joints,
         )
         report = replace(report, adapted={**report.adapted, **changed})
-        banks, report = _prototypes(file, source, model.pathways, objective, classes, report)
+        banks, report = _prototypes(file, source, pathways_of(model), objective, classes, report)
     model.load_state_dict(state)
     _fill(objective, banks)
     return _with_rest_of(file, report)
@@ -105,13 +105,13 @@ def load_published(
 
 def _load_branches(
     source: Mapping[str, str | Path],
-    model: SinglePathway | TwoPathway,
+    model: nn.Module,
     objective: Objective | None,
     classes: Mapped | Mapping[str, Mapped],
     joints: Mapped,
     part: str | None,
 ) -> LoadReport:
-    if not isinstance(model, TwoPathway) or set(source) != set(model.pathways):
+    if not isinstance(model, TwoPathway) or set(source) != set(pathways_of(model)):
         raise MgkitError(
             f"A mapping of files merges an 'rgb' and a 'pose' file into a two-pathway model; got {some(source)} for "
             f"{type(model).__name__}. For one pathway give its file alone."
@@ -154,7 +154,7 @@ def _load_branches(
 
 def write_published(
     path: str | Path,
-    model: SinglePathway | TwoPathway,
+    model: nn.Module,
     *,
     objective: Objective | None = None,
     meta: Mapping[str, str | int | float] | None = None,
@@ -218,7 +218,7 @@ def from_mmaction2(
     Raises:
         MgkitError: if shapes differ, the weights are of another architecture, or a mapping does not fit.
     """
-    pathways = () if isinstance(model, CrossModalFusion) else model.pathways
+    pathways = () if isinstance(model, CrossModalFusion) else pathways_of(model)
     suited, changed = (state_dict, {}) if isinstance(model, CrossModalFusion) else _suited(state_dict, model)
     state, report = fit(suited, model.state_dict(), _layout(model), pathways, classes, joints)
     return state, replace(report, adapted={**report.adapted, **changed})
@@ -232,11 +232,9 @@ def to_mmaction2(model: Model) -> dict[str, Tensor]:
     }
 
 
-def _suited(
-    state: Mapping[str, Tensor], model: SinglePathway | TwoPathway
-) -> tuple[Mapping[str, Tensor], dict[str, str]]:
+def _suited(state: Mapping[str, Tensor], model: nn.Module) -> tuple[Mapping[str, Tensor], dict[str, str]]:
     """A file's weights as this model's network wants them, where toolboxes differ inside it, and what was changed."""
-    backbone = model.backbones[model.pathways[0]]
+    backbone = next(iter(model.backbones.values())) if isinstance(model, SinglePathway) else None
     if isinstance(backbone, TSMResNet):
         return mmaction2_tsm_names(state), {}
     if isinstance(backbone, VideoSwin):
@@ -246,12 +244,18 @@ def _suited(
     return state, {}
 
 
+def pathways_of(model: nn.Module) -> tuple[str, ...]:
+    """Names of the outputs of a network, "rgb" and "pose" or one of them."""
+    return cast(tuple[str, ...], model.pathways)
+
+
 def _layout(model: Model) -> Layout:
     if isinstance(model, CrossModalFusion):
         return "fusion"
     if isinstance(model, TwoPathway):
         return "two"
-    return "one" if isinstance(model.backbones[model.pathways[0]], ResNet3d) else "same"
+    single = isinstance(model, SinglePathway) and isinstance(next(iter(model.backbones.values())), ResNet3d)
+    return "one" if single else "same"
 
 
 # Prototypes

@@ -166,8 +166,8 @@ def modality_of(run: Run) -> str:
     if "rgb" in run.pathways:
         kinds.append("RGB")
     if "pose" in run.pathways:
-        recipe = run.recipe
-        known = recipe.get("stream") or recipe.get("heatmap") or ("" if recipe.get("imported") else "joint")
+        inputs = run.recipe.get("inputs", {})
+        known = inputs.get("stream") or inputs.get("heatmap") or ""
         symbol = _SYMBOLS.get(str(known).replace("-", "_").replace(" ", "_"))
         kinds.append(f"Skeleton ({symbol})" if symbol else "Skeleton")
     return " & ".join(kinds) or "-"

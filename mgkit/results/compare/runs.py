@@ -13,10 +13,10 @@ import pandas as pd
 from mgkit.data.clips import Clips
 from mgkit.errors import MgkitError, some
 from mgkit.results.run.folder import Predictions, Run, load_run
-from mgkit.results.run.settings import settings_in_use
 from mgkit.results.scores.scores import Scores
 from mgkit.results.stats.metrics import WILSON, accuracies
 from mgkit.results.stats.significance import holm, paired, seed_difference, seed_mean, subject_interval
+from mgkit.settings import flat_all
 
 System = TypeVar("System", Predictions, Scores)
 
@@ -144,9 +144,20 @@ def differing_settings(runs: Sequence[Run], split: str | None = "test") -> list[
     stage that only some runs have is one setting, `recipe.stages`, not one for each setting of the stage.
     """
     flat = []
-    for run in runs:
+    stages = [
+        dict(zip([name for name, _ in run.planned_stages()], run.recipe.get("stages", []), strict=True))
+        for run in runs
+    ]
+    # All at once, so that a setting has one name in all of them.
+    named = iter(
+        flat_all(
+            [recipe for run, its in zip(runs, stages, strict=True) for recipe in (run.recipe, *its.values())]
+        )
+    )
+    for run, its in zip(runs, stages, strict=True):
         settings = {key: value for key, value in run.config.get("settings", {}).items() if key != "seed"}
-        recipe = {key: value for key, value in settings_in_use(run.recipe).items() if key != "seed"}
+        recipe = {key: value for key, value in next(named).items() if key != "seed"}
+        recipe["stages"] = {name: next(named) for name in its}
         tested = {} if split is None else _tested(run, split)
         flat.append(_flat("recipe", recipe) | _flat("settings", settings) | _flat("test", tested))
     everything = list(dict.fromkeys(key for one in flat for key in one))
@@ -170,13 +181,9 @@ def _flat(prefix: str, values: Mapping[str, Any]) -> dict[str, str]:
     out: dict[str, str] = {}
     for key, value in values.items():
         name = f"{prefix}.{key}"
-        if key == "stages" and isinstance(value, list) and all(isinstance(stage, dict) for stage in value):
-            stages = {"+".join(stage.get("pathways") or [str(i)]): stage for i, stage in enumerate(value)}
-            out[name] = ", ".join(stages) or "none"
-            for pathway, stage in stages.items():
-                stage = settings_in_use(stage)
-                out |= _flat(f"{name}.{pathway}", {k: v for k, v in stage.items() if k != "seed"})
-        elif isinstance(value, dict):
+        if name == "recipe.stages":
+            out[name] = ", ".join(value) or "none"
+        if isinstance(value, dict):
             out |= _flat(name, value)
         else:
             out[name] = _text(value)

@@ -41,6 +41,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from mgkit.data.batches.spec import Inputs
 from mgkit.data.clips import Classes, Clips, load_clips
 from mgkit.data.skeletons import Skeleton
 from mgkit.errors import MgkitError, some
@@ -131,6 +132,14 @@ class Run:
     def outputs(self) -> tuple[str, ...]:
         """The outputs its predictions have: the pathways, and "fused" unless there is exactly one pathway."""
         return self.pathways if len(self.pathways) == 1 else (*self.pathways, "fused")
+
+    def planned_stages(self) -> list[tuple[str, int]]:
+        """Name and epochs of the stages that the recipe trains first, in their order."""
+        stages = self.recipe.get("stages", [])
+        return [
+            (Inputs(reads=stage["inputs"]["reads"]).pathways[0], int(stage["optimisation"]["epochs"]))
+            for stage in stages
+        ]
 
     @property
     def recipe(self) -> dict[str, Any]:
@@ -382,6 +391,7 @@ def create_run(
     pathways: Sequence[str],
     environment: dict[str, Any],
     settings: dict[str, Any] | None = None,
+    epochs: int = 0,
 ) -> Run:
     """Begin a run folder, or return the one that is there if it was begun with the same settings (resume).
 
@@ -392,6 +402,7 @@ def create_run(
         clips: all splits that the run will see.
         pathways: which of "rgb" and "pose" the model has.
         environment: versions, git revision, device, seed, command.
+        epochs: how many are planned.
 
     Raises:
         MgkitError: the folder holds a run with another recipe, other data or other pathways (the message names the
@@ -420,7 +431,7 @@ def create_run(
         },
         "pathways": [name for name in PATHWAYS if name in pathways],
     }
-    return begin_run(root, config, environment, state="running", epochs=int(recipe.get("epochs", 0) or 0))
+    return begin_run(root, config, environment, state="running", epochs=epochs)
 
 
 def begin_run(

@@ -37,7 +37,7 @@ from mgkit.views.figures.style import (
 NAMES = {"rgb": "RGB pathway", "pose": "Pose pathway"}
 NETWORKS = {
     "stgcn": "ST-GCN", "stgcnpp": "ST-GCN++", "aagcn": "AAGCN", "ctrgcn": "CTR-GCN", "dgstgcn": "DG-STGCN",
-    "hyperformer": "Hyperformer", "tsm": "TSM", "video-swin": "Video Swin",
+    "hyperformer": "Hyperformer", "tsm": "TSM", "video_swin": "Video Swin",
 }  # fmt: skip
 STREAMS = {"joint": "Joints", "bone": "Bones", "joint-motion": "Joint motion", "bone-motion": "Bone motion"}
 # What a filled and an empty block of a kind of network are.

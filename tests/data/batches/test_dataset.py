@@ -14,7 +14,6 @@ from mgkit.data.batches.dataset import (
     Batch,
     ClipDataset,
     EpochSampler,
-    InputSpec,
     batch_inputs,
     collate,
     crop_affine,
@@ -25,12 +24,13 @@ from mgkit.data.batches.dataset import (
     uniform_times,
     worker_options,
 )  # fmt: skip
+from mgkit.data.batches.spec import Inputs
 from mgkit.data.clips import Clips
 from mgkit.errors import MgkitError
 from mgkit.training.machine import unwrapped_errors
 from tests.tiny import TRIANGLE, tiny_clips
 
-SPEC = InputSpec(rgb_frames=2, pose_frames=8, rgb_size=16, heatmap_size=8)
+SPEC = Inputs(rgb_frames=2, pose_frames=8, rgb_size=16, heatmap_size=8)
 
 
 @pytest.fixture(scope="module")
@@ -157,8 +157,8 @@ def test_inputs_have_the_promised_shapes(clips: Clips) -> None:
     assert inputs["pose"].shape == (3, 3, 8, 8, 8)
     for value in inputs.values():
         assert value.is_contiguous(memory_format=torch.channels_last_3d)
-    limb = InputSpec(rgb_frames=2, pose_frames=8, rgb_size=16, heatmap_size=8, heatmap="limb")
-    assert batch_inputs(batch, limb, clips.skeleton)["pose"].shape[1] == limb.channels(clips.skeleton) == 2
+    limb = Inputs(rgb_frames=2, pose_frames=8, rgb_size=16, heatmap_size=8, heatmap="limb")
+    assert batch_inputs(batch, limb, clips.skeleton)["pose"].shape[1] == limb.on(clips.skeleton).channels == 2
 
 
 def test_draws_depend_on_epoch_and_clip_alone(clips: Clips) -> None:
@@ -276,13 +276,13 @@ def test_persons_and_sizes_of_a_batch_may_differ(clips: Clips) -> None:
 
 def test_clips_without_what_the_recipe_needs_are_refused(tmp_path: Path) -> None:
     posed = tiny_clips(tmp_path, counts={"train": 1}, videos=False)
-    ClipDataset(posed, InputSpec(pathways=("pose",)), training=True)
+    ClipDataset(posed, Inputs(reads=("heatmaps",)), training=True)
     with pytest.raises(MgkitError, match="4 of 4 clips have no video .first: train_0_0"):
-        ClipDataset(posed, InputSpec(), training=True)
+        ClipDataset(posed, Inputs(), training=True)
 
 
 def test_bad_specs_are_refused() -> None:
     with pytest.raises(MgkitError, match="multiple of rgb_frames"):
-        InputSpec(rgb_frames=5)
+        Inputs(rgb_frames=5)
     with pytest.raises(MgkitError, match="heatmap is 'bone'"):
-        InputSpec(heatmap="bone")
+        Inputs(heatmap="bone")

@@ -5,8 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mgkit.data.batches.dataset import ClipDataset, InputSpec
+from mgkit.data.batches.dataset import ClipDataset
 from mgkit.data.batches.samplers import StepSampler, epoch_order
+from mgkit.data.batches.spec import Inputs
 from mgkit.data.clips import Clips
 from tests.tiny import tiny_clips
 
@@ -14,9 +15,7 @@ from tests.tiny import tiny_clips
 @pytest.fixture(scope="module")
 def dataset(tmp_path_factory: pytest.TempPathFactory) -> ClipDataset:
     clips: Clips = tiny_clips(tmp_path_factory.mktemp("clips"), counts={"train": 4}, videos=False)
-    return ClipDataset(
-        clips, InputSpec(pathways=("pose",), rgb_frames=2, pose_frames=8), training=True, seed=3
-    )
+    return ClipDataset(clips, Inputs(reads=("heatmaps",), pose_frames=8), training=True, seed=3)
 
 
 def test_all_takes_every_clip_once_in_an_order_of_the_epoch() -> None:

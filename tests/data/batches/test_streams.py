@@ -10,7 +10,6 @@ import torch
 from mgkit.data.batches.dataset import (
     Batch,
     ClipDataset,
-    InputSpec,
     batch_inputs,
     collate,
     crop_affine,
@@ -20,7 +19,7 @@ from mgkit.data.batches.dataset import (
     uniform_times,
 )
 from mgkit.data.batches.pose import select_persons, skeleton_stream
-from mgkit.data.batches.spec import STREAMS
+from mgkit.data.batches.spec import STREAMS, Inputs
 from mgkit.data.clips import Clips, write_clip_folder
 from mgkit.data.skeletons import COCO17, IMIGUE22, Skeleton
 from mgkit.errors import MgkitError
@@ -88,7 +87,7 @@ def test_a_joint_with_a_place_but_no_score_counts_as_unseen() -> None:
 def test_what_moves_is_told_by_the_next_frame_of_the_clip(stream: str, training: bool, clips: Clips) -> None:
     """As published (PYSKL takes differences of the whole clip, and samples afterwards): 25 frames of a clip of 10 show
     most of them twice or more, and none is a rest. Per frame, in units of half the longer side."""
-    spec = InputSpec(pathways=("pose",), network="ctrgcn", pose_frames=25, stream=stream, flip=0)
+    spec = Inputs(reads=("keypoints",), pose_frames=25, stream=stream, flip=0)
     for position, clip_id in enumerate(clips.ids):
         whole = clips.pose(clip_id)[0].astype(np.float64)
         if stream == "bone-motion":
@@ -134,7 +133,7 @@ def test_every_view_of_a_clip_shows_the_same_people(tmp_path: Path) -> None:
     pose[0, :5, :, 2], pose[0, 5:, :, 2] = 0.9, 0.1
     pose[1, :5, :, 2], pose[1, 5:, :, 2] = 0.2, 0.9
     clips = write_clip_folder(tmp_path, [tiny_row("two", 0, persons=2)], [pose], CLASSES, TRIANGLE)
-    spec = InputSpec(pathways=("pose",), network="stgcn", pose_frames=1, flip=0)
+    spec = Inputs(reads=("keypoints",), pose_frames=1, flip=0)
     for training, count in ((False, 10), (True, 10)):
         dataset = ClipDataset(clips, spec, training=training, views=10)
         for i in range(count):
@@ -144,7 +143,7 @@ def test_every_view_of_a_clip_shows_the_same_people(tmp_path: Path) -> None:
 
 
 def test_people_who_are_not_there_are_zero() -> None:
-    spec = InputSpec(pathways=("pose",), network="ctrgcn", pose_frames=5, persons=3)
+    spec = Inputs(reads=("keypoints",), pose_frames=5, persons=3)
     points = some_points(n=1, m=1) * 100
     batch = Batch(torch.tensor([0]), torch.tensor([0]), None, points, torch.eye(2, 3)[None] / 100)
     found = batch_inputs(batch, spec, COCO17)["pose"]
@@ -200,8 +199,8 @@ def test_a_mirrored_clip_is_turned_too_and_stays_mirrored() -> None:
 
 def test_lengths_of_limbs_change_alike_and_unseen_joints_stay_unseen(clips: Clips) -> None:
 
-    spec = InputSpec(pathways=("pose",), network="stgcnpp", pose_frames=6, rotation=40, scaling=0.3, flip=0.5)
-    plain = InputSpec(pathways=("pose",), network="stgcnpp", pose_frames=6, flip=0.5)
+    spec = Inputs(reads=("keypoints",), pose_frames=6, rotation=40, scaling=0.3, flip=0.5)
+    plain = Inputs(reads=("keypoints",), pose_frames=6, flip=0.5)
     turned_set = ClipDataset(clips, spec, training=True, seed=5)
     plain_set = ClipDataset(clips, plain, training=True, seed=5)
     for position in range(len(clips)):
@@ -222,8 +221,8 @@ def test_lengths_of_limbs_change_alike_and_unseen_joints_stay_unseen(clips: Clip
 
 def test_test_views_are_not_turned(clips: Clips) -> None:
 
-    spec = InputSpec(pathways=("pose",), network="ctrgcn", pose_frames=4, rotation=90, scaling=0.5)
-    plain = InputSpec(pathways=("pose",), network="ctrgcn", pose_frames=4)
+    spec = Inputs(reads=("keypoints",), pose_frames=4, rotation=90, scaling=0.5)
+    plain = Inputs(reads=("keypoints",), pose_frames=4)
     for one, other in zip(
         [ClipDataset(clips, spec, training=False)[0, i, 0] for i in range(len(clips))],
         [ClipDataset(clips, plain, training=False)[0, i, 0] for i in range(len(clips))],
@@ -235,8 +234,8 @@ def test_test_views_are_not_turned(clips: Clips) -> None:
 def test_what_heatmap_networks_are_fed_has_not_changed_with_the_new_settings(clips: Clips) -> None:
     """The draws of a turn come after all others, and only where there is one."""
 
-    plain = InputSpec(pathways=("pose",), pose_frames=4, heatmap_size=4)
-    odd = InputSpec(pathways=("pose",), pose_frames=4, heatmap_size=4, rotation=10)
+    plain = Inputs(reads=("heatmaps",), pose_frames=4, heatmap_size=4)
+    odd = Inputs(reads=("heatmaps",), pose_frames=4, heatmap_size=4, rotation=10)
     a, b = ClipDataset(clips, plain, training=True)[0, 0, 0], ClipDataset(clips, odd, training=True)[0, 0, 0]
     np.testing.assert_array_equal(a.keypoints, b.keypoints)
     assert not np.array_equal(a.affine, b.affine)

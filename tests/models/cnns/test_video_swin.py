@@ -2,9 +2,10 @@ import pytest
 import torch
 
 from mgkit.errors import MgkitError
-from mgkit.models import Objective, SinglePathway
+from mgkit.models import Objective, PathwayHead, SinglePathway
 from mgkit.models.cnns.tsm import tsm_resnet
 from mgkit.models.cnns.video_swin import SWIN_SIZES, SwinSize, video_swin, video_swin_names
+from mgkit.parts import part
 
 NARROW = SwinSize(12, (2, 1, 2), (1, 2, 4))
 
@@ -102,7 +103,7 @@ def test_it_trains():
 @pytest.mark.parametrize("make", [lambda: tsm_resnet(blocks=(1, 1), width=8), lambda: video_swin(NARROW)])
 def test_rgb_backbones_learn_in_a_pathway_with_prototypes(make):
     torch.manual_seed(0)
-    model = SinglePathway("rgb", make(), 3, embedding_dim=6, dropout=0.0)
+    model = SinglePathway("rgb", make(), 3, head=part(PathwayHead, embedding_dim=6, dropout=0.0))
     objective = Objective(model.pathways, num_classes=3, embedding_dim=6)
     labels = torch.tensor([0, 1, 2, 0])
     inputs = {"rgb": torch.randn(4, 3, 4, 32, 32) + labels.view(4, 1, 1, 1, 1)}

@@ -10,8 +10,8 @@ import torch
 from torch.nn import functional as F
 
 from mgkit.errors import MgkitError
-from mgkit.models import PathwayHead
-from mgkit.models.losses.extra import GroupedHead, GroupLoss, class_groups, others_weights
+from mgkit.models import PathwayHead, PathwayOutput
+from mgkit.models.losses.extra import GroupedHead, GroupLoss, class_groups, group_loss, others_weights
 
 GROUPS = (1, 0, 2, 1, 0, 1)  # of six classes: class 2 is alone in its group
 
@@ -131,7 +131,7 @@ def test_scores_of_groups(class_group):
 @pytest.mark.parametrize("class_group", [GROUPS, (0, 0, 0), (2, 0, 1), (0,)])
 @pytest.mark.parametrize("weight", [0.0, 0.3, 1.0])
 def test_ensemble_in_evaluation(class_group, weight):
-    made = head(class_group, weight=weight).eval()
+    made = head(class_group, share=weight).eval()
     x = features()
     main = made.classifier(x.mean(dim=(2, 3, 4))).softmax(1)
     scores = slow_scores(made, x)
@@ -158,7 +158,7 @@ def test_probabilities_sum_to_one_where_every_group_disclaims_the_clip():
 def test_main_classifier_and_embedding_are_those_of_a_plain_head():
     plain = PathwayHead(8, 6, embedding_dim=4, generator=torch.Generator().manual_seed(5)).eval()
     grouped = GroupedHead(
-        8, 6, 3, class_group=GROUPS, weight=0, embedding_dim=4, generator=torch.Generator().manual_seed(5)
+        8, 6, 3, class_group=GROUPS, share=0, embedding_dim=4, generator=torch.Generator().manual_seed(5)
     )
     assert plain.state_dict().keys() < grouped.state_dict().keys()
     x = features()
@@ -169,20 +169,20 @@ def test_main_classifier_and_embedding_are_those_of_a_plain_head():
 
 
 def test_training_logits_are_the_main_classifiers():
-    made = head(dropout=0.0, weight=0.9).train()
+    made = head(dropout=0.0, share=0.9).train()
     x = features()
     assert torch.equal(made(x).logits, made.classifier(x.mean(dim=(2, 3, 4))))
 
 
 def test_one_group_is_a_second_plain_classifier():
-    made = head((0, 0, 0, 0), weight=1.0).eval()
+    made = head((0, 0, 0, 0), share=1.0).eval()
     x, labels = features(), torch.tensor([0, 3, 1, 2, 2])
     plain = made.group_classifier(x.mean(dim=(2, 3, 4)))[:, :4]
     output = made(x)
     torch.testing.assert_close(output.logits, plain.log_softmax(1))
     for others in (0.0, 0.5, 1.0):
         torch.testing.assert_close(
-            GroupLoss(others)(output.auxiliary["groups"], labels),
+            group_loss(output.auxiliary["groups"], labels, others),
             F.cross_entropy(plain, labels, reduction="none"),
         )
 
@@ -194,7 +194,7 @@ def test_gradients_are_finite(training, class_group):
     x = (features() * 1e3).requires_grad_()
     labels = torch.arange(5) % len(class_group)
     output = made(x)
-    loss = F.cross_entropy(output.logits, labels) + GroupLoss(0.2)(output.auxiliary["groups"], labels).mean()
+    loss = F.cross_entropy(output.logits, labels) + group_loss(output.auxiliary["groups"], labels, 0.2).mean()
     loss.backward()
     assert loss.isfinite()
     assert x.grad.isfinite().all()
@@ -207,7 +207,7 @@ def test_half_precision_gives_float32_probabilities():
     x, labels = features(), torch.tensor([0, 3, 1, 2, 5])
     with torch.autocast("cpu", dtype=torch.bfloat16):
         output = made(x)
-        loss = GroupLoss()(output.auxiliary["groups"], labels)
+        loss = group_loss(output.auxiliary["groups"], labels)
     assert output.auxiliary["groups"].dtype == torch.bfloat16
     assert output.logits.dtype == loss.dtype == torch.float32
     assert loss.isfinite().all()
@@ -218,7 +218,7 @@ def test_groups_come_back_with_the_weights_bit_for_bit(tmp_path):
     made = head().eval()
     torch.save(made.state_dict(), tmp_path / "head.pt")
     again = GroupedHead(8, 6, 3, embedding_dim=4).eval()
-    with pytest.raises(MgkitError, match="give class_group, or load the weights"):
+    with pytest.raises(MgkitError, match="give class_counts, or load the weights"):
         again(features())
     again.load_state_dict(torch.load(tmp_path / "head.pt"))
     assert again.class_group.tolist() == list(GROUPS)
@@ -243,8 +243,8 @@ def test_a_file_with_groups_that_are_none_is_explained():
         ({"class_group": [0, 1, 2]}, "each of 6 classes"),
         ({"class_group": [0, 1, 2, 3, 0, 0]}, "0 to 2"),
         ({"class_group": [0.0, 1.0, 2.0, 0.5, 0.0, 0.0]}, "whole numbers"),
-        ({"weight": 1.5}, "0 to 1; got 1.5"),
-        ({"weight": math.nan}, "0 to 1; got nan"),
+        ({"share": 1.5}, "0 to 1; got 1.5"),
+        ({"share": math.nan}, "0 to 1; got nan"),
     ],
 )
 def test_wrong_arguments_are_explained(options, message):
@@ -275,7 +275,7 @@ def test_loss_of_each_clip(others):
             p = scores[n, g, mine].softmax(0)[mine.index(label if own else 6)]
             total -= (1 if own else weights[g]) * math.log(p)
         expected.append(total / 3)
-    torch.testing.assert_close(GroupLoss(others)(scores, labels), torch.tensor(expected))
+    torch.testing.assert_close(group_loss(scores, labels, torch.tensor(others)), torch.tensor(expected))
 
 
 def test_gradient_of_the_loss_is_that_of_its_values():
@@ -283,61 +283,59 @@ def test_gradient_of_the_loss_is_that_of_its_values():
     labels = torch.tensor([0, 1, 2, 3, 5])
 
     def loss(x):
-        return GroupLoss(0.3)(made(x).auxiliary["groups"], labels)
+        return group_loss(made(x).auxiliary["groups"], labels, 0.3)
 
     assert torch.autograd.gradcheck(loss, x.requires_grad_())
 
 
 def test_no_clips_have_no_loss():
     scores = head().eval()(features(clips=0)).auxiliary["groups"]
-    assert GroupLoss()(scores, torch.zeros(0, dtype=torch.int64)).shape == (0,)
+    assert group_loss(scores, torch.zeros(0, dtype=torch.int64)).shape == (0,)
+    outputs = {"pose": head().eval()(features(clips=0))}
+    assert GroupLoss([1] * 6)(outputs, torch.zeros(0, dtype=torch.int64))["pose"].shape == (0,)
 
 
 def test_one_class_has_no_loss():
-    loss = GroupLoss()(head((0,)).eval()(features()).auxiliary["groups"], torch.zeros(5, dtype=torch.int64))
+    loss = group_loss(head((0,)).eval()(features()).auxiliary["groups"], torch.zeros(5, dtype=torch.int64))
     assert torch.equal(loss, torch.zeros(5))
+
+
+def members(group):
+    """(G, K) whether a class is of a group."""
+    group = torch.as_tensor(group)
+    return group == torch.arange(int(group.max()) + 1)[:, None]
 
 
 def test_weights_make_other_groups_as_many_as_the_own():
     counts, group = [40, 0, 200, 5, 3, 12], class_groups([40, 0, 200, 5, 3, 12], 3)
-    weights = others_weights(counts, group)
+    weights = others_weights(torch.tensor(counts), members(group))
     for g in range(3):
         own = sum(c for c, of in zip(counts, group.tolist(), strict=True) if of == g)
         assert weights[g].item() == pytest.approx(min(1, own / (sum(counts) - own)))
-    assert others_weights([7, 1], torch.tensor([0, 0])).tolist() == [1.0]
-    assert others_weights([7, 0], torch.tensor([0, 1])).tolist() == [1.0, 0.0]
+    assert others_weights(torch.tensor([7, 1]), members([0, 0])).tolist() == [1.0]
+    assert others_weights(torch.tensor([7, 0]), members([0, 1])).tolist() == [1.0, 0.0]
 
 
-def test_counts_that_do_not_fit_the_groups_are_explained():
-    for counts, message in (
-        ([1, 2, 3], "each of the 2 classes"),
-        ([1, -2], "not negative"),
-        ([1.0, 2], "whole"),
-    ):
-        with pytest.raises(MgkitError, match=message):
-            others_weights(counts, torch.tensor([0, 1]))
-
-
-def test_weights_of_the_loss_are_not_saved():
-    assert GroupLoss([1.0, 0.5]).state_dict() == {}
-
-
-@pytest.mark.parametrize("others", [-0.1, math.inf, math.nan, [1.0, -1.0], [[1.0]]])
-def test_wrong_weight_of_other_groups_is_explained(others):
-    with pytest.raises(MgkitError, match="finite and not negative"):
-        GroupLoss(others)
+def test_the_loss_weighs_the_groups_that_the_head_has():
+    """A training on other clips starts from weights that bring their groups along."""
+    counts, output, labels = [9, 8, 2, 1, 4, 6], head().eval()(features()), torch.tensor([0, 1, 2, 3, 5])
+    expected = group_loss(
+        output.auxiliary["groups"], labels, others_weights(torch.tensor(counts), members(GROUPS))
+    )
+    torch.testing.assert_close(GroupLoss(counts)({"pose": output}, labels)["pose"], expected)
+    assert GroupLoss(counts).state_dict() == {}
+    with pytest.raises(MgkitError, match="no head with such an output"):
+        GroupLoss(counts)({"pose": PathwayOutput(output.logits)}, labels)
 
 
 def test_scores_and_labels_that_do_not_fit_are_explained():
     scores = head().eval()(features()).auxiliary["groups"]
     with pytest.raises(MgkitError, match=r"\(4, groups, classes \+ 1\) for 4 labels"):
-        GroupLoss()(scores, torch.zeros(4, dtype=torch.int64))
+        group_loss(scores, torch.zeros(4, dtype=torch.int64))
     with pytest.raises(MgkitError, match="0 to 5 for 6 classes"):
-        GroupLoss()(scores, torch.full((5,), 6))
-    with pytest.raises(MgkitError, match="weights for 2 groups, but the head has 3"):
-        GroupLoss([1.0, 0.5])(scores, torch.zeros(5, dtype=torch.int64))
+        group_loss(scores, torch.full((5,), 6))
     with pytest.raises(MgkitError, match=r"but have \(5, 7\)"):
-        GroupLoss()(scores[:, 0], torch.zeros(5, dtype=torch.int64))
+        group_loss(scores[:, 0], torch.zeros(5, dtype=torch.int64))
 
 
 def test_balanced_weights_find_more_of_the_rare_classes():
@@ -349,17 +347,19 @@ def test_balanced_weights_find_more_of_the_rare_classes():
     centres = torch.tensor([[1.0, 0, 0, 0], [0, 1.0, 0, 0], [0.6, 0.6, 0.5, 0]])
     x = (centres[labels] + 0.3 * torch.randn(len(labels), 4, generator=generator))[:, :, None, None, None]
     recall = {}
-    for name, others in {"equal": 1.0, "balanced": others_weights(counts, group)}.items():
+    for name, others in {
+        "equal": 1.0,
+        "balanced": others_weights(torch.tensor(counts), members(group)),
+    }.items():
         made = GroupedHead(
-            4, 3, 2, class_group=group, weight=1.0, dropout=0.0, embedding_dim=None,
+            4, 3, 2, class_group=group, share=1.0, dropout=0.0, embedding_dim=None,
             generator=torch.Generator().manual_seed(0),
         )  # fmt: skip
-        loss = GroupLoss(others)
         optimiser = torch.optim.LBFGS(made.group_classifier.parameters(), max_iter=60)
 
-        def closure(made=made, optimiser=optimiser, loss=loss):
+        def closure(made=made, optimiser=optimiser, others=others):
             optimiser.zero_grad()
-            value = loss(made(x).auxiliary["groups"], labels).mean()
+            value = group_loss(made(x).auxiliary["groups"], labels, others).mean()
             value.backward()
             return value
 

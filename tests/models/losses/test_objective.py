@@ -3,7 +3,8 @@ import torch
 from torch.nn import functional as F
 
 from mgkit.errors import MgkitError
-from mgkit.models import Objective, PathwayOutput, pose_only, two_pathway
+from mgkit.models import Objective, PathwayOutput
+from tests.models.nets import pose_only, two_pathway
 
 
 def seeded(seed=0):

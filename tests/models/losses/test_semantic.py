@@ -4,8 +4,9 @@ import torch
 from torch.nn import functional as F
 
 from mgkit.errors import MgkitError
-from mgkit.models import Objective, PathwayHead, PathwayOutput, pose_only
+from mgkit.models import Objective, PathwayHead, PathwayOutput
 from mgkit.models.losses.extra import SemanticHead, SemanticLoss
+from tests.models.nets import pose_only
 
 
 def test_head_is_a_pathway_head_with_one_more_layer():
@@ -51,11 +52,16 @@ def test_the_default_of_auxiliary_is_empty_and_stays_so():
     assert not PathwayOutput(torch.zeros(1, 2), None, torch.zeros(1)).auxiliary
 
 
+def loss_of(loss, tensor, labels):
+    outputs = {"pose": PathwayOutput(torch.zeros(len(labels), 4), auxiliary={"semantic": tensor})}
+    return loss(outputs, labels)["pose"]
+
+
 def test_loss_is_the_mean_squared_error_of_each_clip():
     generator = torch.Generator().manual_seed(0)
     vectors, tensor = torch.randn(4, 6, generator=generator), torch.randn(5, 6, generator=generator)
     labels = torch.tensor([3, 0, 0, 2, 1])
-    loss = SemanticLoss(vectors)(tensor, labels)
+    loss = loss_of(SemanticLoss(vectors), tensor, labels)
     slow = [
         sum((float(tensor[i, d]) - float(vectors[k, d])) ** 2 for d in range(6)) / 6
         for i, k in enumerate(labels)
@@ -64,13 +70,13 @@ def test_loss_is_the_mean_squared_error_of_each_clip():
     torch.testing.assert_close(
         loss.mean(), F.mse_loss(tensor, vectors[labels])
     )  # what the paper's code computes
-    assert not SemanticLoss(vectors)(vectors[labels], labels).any()
+    assert not loss_of(SemanticLoss(vectors), vectors[labels], labels).any()
 
 
 def test_loss_of_no_clips_is_empty_and_of_half_precision_is_float32():
     loss = SemanticLoss(torch.ones(2, 3))
-    assert loss(torch.zeros(0, 3), torch.zeros(0, dtype=torch.int64)).shape == (0,)
-    half = loss(torch.full((1, 3), 300.0, dtype=torch.float16), torch.tensor([1]))
+    assert loss_of(loss, torch.zeros(0, 3), torch.zeros(0, dtype=torch.int64)).shape == (0,)
+    half = loss_of(loss, torch.full((1, 3), 300.0, dtype=torch.float16), torch.tensor([1]))
     assert half.dtype == torch.float32
     assert half.item() == pytest.approx(299.0**2)  # too large for half
 
@@ -95,7 +101,7 @@ def test_head_and_loss_learn_the_vectors():
     optimiser = torch.optim.SGD(head.parameters(), lr=1.0)
     for _ in range(200):
         optimiser.zero_grad()
-        loss(head(features).auxiliary["semantic"], labels).mean().backward()
+        loss({"pose": head(features)}, labels)["pose"].mean().backward()
         optimiser.step()
     torch.testing.assert_close(
         head(features).auxiliary["semantic"], loss.vectors[labels], atol=1e-3, rtol=1e-3
@@ -118,7 +124,7 @@ def test_poseconv3d_learns_classes_and_their_names():
         optimiser.zero_grad()
         outputs = model(inputs)
         step = objective(outputs, labels)
-        named = semantic(outputs["pose"].auxiliary["semantic"], labels).mean()
+        named = semantic(outputs, labels)["pose"].mean()
         (step.loss + 20 * named).backward()
         optimiser.step()
         history.append((float(step.terms["ce_pose"]), float(named.detach())))
@@ -137,8 +143,10 @@ def test_wrong_vectors_are_refused(wrong):
 def test_what_does_not_fit_is_explained():
     loss = SemanticLoss(torch.zeros(3, 4))
     with pytest.raises(MgkitError, match=r"must have the shape \(2, 4\).*has \(2, 5\).*semantic_dim=4"):
-        loss(torch.zeros(2, 5), torch.tensor([0, 1]))
+        loss_of(loss, torch.zeros(2, 5), torch.tensor([0, 1]))
     with pytest.raises(MgkitError, match="labels must be 0 to 2"):
-        loss(torch.zeros(2, 4), torch.tensor([0, 3]))
+        loss_of(loss, torch.zeros(2, 4), torch.tensor([0, 3]))
+    with pytest.raises(MgkitError, match="no head with such an output"):
+        loss({"pose": PathwayOutput(torch.zeros(2, 4))}, torch.tensor([0, 1]))
     with pytest.raises(MgkitError, match="semantic_dim is the width"):
         SemanticHead(4, 3, semantic_dim=0)

@@ -2,9 +2,10 @@ import pytest
 import torch
 
 from mgkit.errors import MgkitError
-from mgkit.models import LoadReport, SinglePathway, load_published
+from mgkit.models import LoadReport, PathwayHead, SinglePathway, load_published
 from mgkit.models.cnns.tsm import tsm_resnet
 from mgkit.models.cnns.video_swin import SwinSize, video_swin
+from mgkit.parts import part
 from tests.models.cnns.test_tsm import as_authors as tsm_authors
 from tests.models.cnns.test_tsm import as_mmaction2
 from tests.models.cnns.test_video_swin import as_authors as swin_authors
@@ -12,7 +13,9 @@ from tests.models.cnns.test_video_swin import torchvision_net
 
 
 def load(path, backbone) -> LoadReport:
-    return load_published(path, SinglePathway("rgb", backbone, 3, embedding_dim=None), classes="new")
+    return load_published(
+        path, SinglePathway("rgb", backbone, 3, head=part(PathwayHead, embedding_dim=None)), classes="new"
+    )
 
 
 NARROW = SwinSize(8, (1, 2), (1, 2))

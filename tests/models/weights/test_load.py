@@ -11,12 +11,10 @@ from mgkit.models import (
     from_mmaction2,
     load_published,
     match_names,
-    pose_only,
-    rgb_only,
     to_mmaction2,
-    two_pathway,
     write_published,
 )
+from tests.models.nets import pose_only, rgb_only, two_pathway
 
 TINY = {"rgb_width": 8, "pose_width": 8, "rgb_blocks": (1, 1, 1, 1), "pose_blocks": (1, 1, 1)}
 TINY_RGB = {"width": 8, "blocks": (1, 1, 1, 1)}

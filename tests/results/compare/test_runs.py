@@ -93,14 +93,19 @@ def test_the_table_joins_by_clip_id(runs: list[Run]) -> None:
 
 
 def test_only_settings_that_differ_are_shown(runs: list[Run], tmp_path: Path) -> None:
-    stage = {"pathways": ["rgb"], "epochs": 5, "stages": []}
-    a = changed(runs[0], tmp_path / "a", {"stages": [stage]}, seed=0)
-    b = changed(runs[1], tmp_path / "b", {"stages": [{**stage, "epochs": 7}], "epochs": 9}, seed=1)
+    part = {"part": "x:net", "settings": {}}
+
+    def recipe(epochs: int, *stages: int) -> dict[str, object]:
+        one = {"network": part, "inputs": {"reads": ["frames"]}, "optimisation": {"epochs": epochs}}
+        return {**one, "stages": [{**one, "optimisation": {"epochs": of_stage}} for of_stage in stages]}
+
+    a = changed(runs[0], tmp_path / "a", recipe(1, 5), seed=0)
+    b = changed(runs[1], tmp_path / "b", recipe(9, 7), seed=1)
     assert differing_settings([a, b]) == [
         {"recipe.epochs": "1", "recipe.stages.rgb.epochs": "5"},
         {"recipe.epochs": "9", "recipe.stages.rgb.epochs": "7"},
     ]
-    c = changed(runs[2], tmp_path / "c", {"stages": []}, seed=2)
+    c = changed(runs[2], tmp_path / "c", recipe(1), seed=2)
     assert differing_settings([a, c]) == [{"recipe.stages": "rgb"}, {"recipe.stages": "none"}]
     table = compare_runs([a, b])
     assert table["seeds"].tolist() == ["0", "1"]

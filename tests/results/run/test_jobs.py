@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import re
@@ -282,7 +281,7 @@ def test_a_launch_with_other_settings_leaves_the_run_that_is_there_alone(tmp_pat
     before = {name: (out / name).read_bytes() for name in ("job.json", "recipe.json")}
     with pytest.raises(MgkitError, match=r"another run, which differs in settings\.seed \(0 there, 4 now\)"):
         launch(clips, recipes.pose_small(**small), out, seed=4)
-    with pytest.raises(MgkitError, match=r"another run, which differs in recipe\.alpha"):
+    with pytest.raises(MgkitError, match=r"another run, which differs in recipe\.refinement\.alpha"):
         launch(clips, recipes.pose_small(**small, alpha=0.3), out)
     with pytest.raises(MgkitError, match=r"another run, which differs in settings\.val_split"):
         launch(clips, recipes.pose_small(**small), out, val_split=None)
@@ -296,8 +295,8 @@ def test_a_launch_resumes_a_run_that_was_begun_otherwise(clips: Clips, tmp_path:
     """By mg.train: no recipe.json is there. One of another recipe that was refused before is not in the way."""
     small, out = recipes.pose_small(**{**LONG, "epochs": 2}), tmp_path / "run"
     mg.train(clips, small, out, device="cpu", workers=0, progress=False)
-    with pytest.raises(MgkitError, match=r"recipe\.alpha"):
-        launch(clips, dataclasses.replace(small, alpha=0.3), out)
+    with pytest.raises(MgkitError, match=r"recipe\.refinement\.alpha"):
+        launch(clips, small.with_(alpha=0.3), out)
     write_status(out, "interrupted", 1, 2)
     launch(clips, small, out, device="cpu", workers=0).wait(120)
 

@@ -13,7 +13,8 @@ import mgkit as mg
 from mgkit.data.skeletons import IMIGUE22
 from mgkit.errors import MgkitError
 from mgkit.training import recipes
-from mgkit.training.recipes import Recipe, demo, fusion, paper, pose_only, pose_small, rgb_only
+from mgkit.training.recipe import Recipe
+from mgkit.training.recipes import demo, fusion, paper, pose_only, pose_small, rgb_only
 from mgkit.views.figures.style import LEAST, VENUES, PaperFigure, width_of
 from tests.views.figures.test_figures import check
 
@@ -21,7 +22,7 @@ NARROW: dict[str, Any] = {"rgb_width": 8, "pose_width": 8}
 VARIANTS: dict[str, Recipe] = {
     "paper": paper(),
     "no fusion": fusion(fusion=None),
-    "time fusion": fusion(fusion="time", fusion_sequential=True),
+    "time fusion": fusion(axis="time", sequential=True),
     "no laterals": fusion(laterals=False),
     "late fusion": fusion(laterals=False, fusion=None),
     "no prototypes": fusion(prototypes=False),
@@ -50,7 +51,7 @@ SIZES = [("cvpr", 1), ("cvpr", 2), ("eccv", 1)]
 @cache
 def outlined(name: str) -> dict[str, Any]:
     recipe = VARIANTS[name]
-    if recipe.input_spec().keypoints:
+    if recipe.inputs.keypoints:
         return mg.outline(recipe, classes=82, skeleton=IMIGUE22)
     return mg.outline(recipe, classes=82, joints=133)
 

@@ -18,7 +18,7 @@ import psutil
 import pytest
 
 import mgkit as mg
-from mgkit.data.batches.dataset import InputSpec
+from mgkit.data.batches.spec import Inputs
 from mgkit.data.clips import Classes, Clips, load_clips
 from mgkit.errors import MgkitError
 from mgkit.results.run.folder import Run
@@ -58,7 +58,7 @@ def test_clips_alone(player_clips: Clips) -> None:
 
 
 def test_clips_alone_with_the_input_of_a_network(player_clips: Clips) -> None:
-    player = ClipPlayer(player_clips, inputs=InputSpec(rgb_frames=2, pose_frames=8, heatmap_size=8))
+    player = ClipPlayer(player_clips, inputs=Inputs(rgb_frames=2, pose_frames=8, heatmap_size=8))
     panel = player.content["panels"][0]
     assert player.heatmap == "max"
     assert panel["sampled"]["pose"] == [2, 7, 12, 17, 22, 27, 32, 37]
@@ -67,7 +67,7 @@ def test_clips_alone_with_the_input_of_a_network(player_clips: Clips) -> None:
 
 
 def test_a_network_that_is_fed_key_points_has_no_heatmaps_to_show(player_clips: Clips) -> None:
-    inputs = InputSpec(network="ctrgcn", pathways=("pose",), pose_frames=8, stream="bone")
+    inputs = Inputs(reads=("keypoints",), pose_frames=8, stream="bone")
     player = ClipPlayer(player_clips, inputs=inputs)
     assert player.content["can_map"] is False
     assert player.heatmap == "off"

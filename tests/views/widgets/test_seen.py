@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mgkit.data.batches.dataset import ClipDataset, InputSpec, batch_inputs, collate
+from mgkit.data.batches.dataset import ClipDataset, batch_inputs, collate
+from mgkit.data.batches.spec import Inputs
 from mgkit.data.clips import Clips
 from mgkit.errors import MgkitError
-from mgkit.training.recipes import Recipe, demo
+from mgkit.training.recipes import ctrgcn, demo, paper, pose_only
 from mgkit.views.widgets.player.panels import (
     GROUPS,
     View,
@@ -21,7 +22,7 @@ from mgkit.views.widgets.player.panels import (
     seen_heatmaps,
 )
 
-SPEC = InputSpec(rgb_frames=4, pose_frames=16, rgb_size=64, heatmap_size=16)
+SPEC = Inputs(rgb_frames=4, pose_frames=16, rgb_size=64, heatmap_size=16)
 
 
 @pytest.mark.parametrize("views", [1, 3])
@@ -48,17 +49,18 @@ def test_the_sampled_frames_are_those_that_the_loader_reads(
 
 
 def test_only_the_pathways_that_the_model_has() -> None:
-    assert list(sampled(replace(SPEC, pathways=("pose",)), 30)) == ["pose"]
-    assert list(sampled(replace(SPEC, pathways=("rgb",)), 30)) == ["rgb"]
+    assert list(sampled(SPEC.only("pose"), 30)) == ["pose"]
+    assert list(sampled(SPEC.only("rgb"), 30)) == ["rgb"]
 
 
 @pytest.mark.parametrize("kind", ["joint", "limb"])
 def test_heatmaps_are_those_of_the_network_grouped_by_side(player_clips: Clips, kind: str) -> None:
-    spec = replace(SPEC, heatmap=kind, pathways=("pose",))
+    both = replace(SPEC, heatmap=kind)
+    spec = both.only("pose")
     clips = player_clips.select(["b"])
     dataset = ClipDataset(clips, spec, training=False, views=2)
     fed = batch_inputs(collate([dataset[0, 0, 1]]), spec, clips.skeleton)["pose"][0].numpy()  # (C, T, S, S)
-    maps = seen_heatmaps(player_clips, "b", replace(spec, pathways=("rgb", "pose")), View(1, 2))
+    maps = seen_heatmaps(player_clips, "b", both, View(1, 2))
     assert maps.shape == (3, 16, 16, 16)
     np.testing.assert_array_equal(maps.max(0), np.rint(255 * fed.max(0)).astype(np.uint8))
     # joints: 0 middle, 1 left, 2 right; limbs: 0-1 left, 0-2 right
@@ -69,15 +71,15 @@ def test_heatmaps_are_those_of_the_network_grouped_by_side(player_clips: Clips, 
 
 
 def test_inputs_are_read_from_every_recipe() -> None:
-    for recipe in (Recipe(), demo(), Recipe(pathways=("pose",), heatmap="limb", crop_area=(0.8, 1.0))):
-        assert recorded_inputs(recipe.to_dict()) == recipe.input_spec()
+    for recipe in (paper(), demo(), pose_only(heatmap="limb", crop_area=(0.8, 1.0)), ctrgcn(stream="bone")):
+        assert recorded_inputs(recipe.to_dict()) == recipe.inputs
 
 
 def test_a_recipe_that_does_not_say_is_not_guessed() -> None:
     assert recorded_inputs({"epochs": 30}) is None
     assert recorded_inputs({}) is None
     with pytest.raises(MgkitError, match="multiple"):
-        recorded_inputs({**Recipe().to_dict(), "pose_frames": 31})
+        recorded_inputs({"inputs": {**Inputs().to_dict(), "pose_frames": 31}})
 
 
 def test_views() -> None:

@@ -149,7 +149,7 @@ def snapshot(job: Job) -> dict[str, Any]:
 
 def _parts(run: Run, state: str) -> list[dict[str, Any]]:
     """The stages of a training in their order, those not begun yet included, and the whole at the end."""
-    planned = [str(stage["pathways"][0]) for stage in run.recipe.get("stages") or []]
+    planned = dict(run.planned_stages())
     there = run.stages()
     settings = run.config.get("settings", {}).get("start") or {}
     names = [name for name in planned if name in there or name not in settings]
@@ -159,8 +159,7 @@ def _parts(run: Run, state: str) -> list[dict[str, Any]]:
         ("joint" if len(run.pathways) > 1 else run.pathways[0], 0),
     ]:
         if epochs is None and name not in there:
-            stage = next(stage for stage in run.recipe["stages"] if stage["pathways"][0] == name)
-            parts.append(_part(name, "waiting", 0, int(stage["epochs"])))
+            parts.append(_part(name, "waiting", 0, planned[name]))
             continue
         one = run.stage(name) if epochs is None else run
         status = one.status()

@@ -11,14 +11,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import fields, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from mgkit.data.batches.spec import InputSpec, view_times
+from mgkit.data.batches.spec import Inputs, view_times
 from mgkit.data.clips import Clips
 from mgkit.data.skeletons import Skeleton
 from mgkit.errors import MgkitError, some
@@ -140,8 +139,6 @@ def clip_saliency(run: Run, split: str, saliency: Saliency | None, clip_id: str)
 
 
 GROUPS = ("left", "middle", "right")
-# Input settings that a recorded recipe leaves out where they are the usual ones.
-LATER = ("network", "stream", "persons", "rotation", "scaling")
 
 
 class View(NamedTuple):
@@ -154,28 +151,21 @@ class View(NamedTuple):
 MIDDLE = View()
 
 
-def recorded_inputs(recipe: Mapping[str, Any]) -> InputSpec | None:
-    """The input specification in a recipe of a run, or None where it does not say all of it (an imported run).
+def recorded_inputs(recipe: Mapping[str, Any]) -> Inputs | None:
+    """The inputs in the recipe of a run, or None for a run made of scores.
 
     Raises:
         MgkitError: the recorded values contradict each other.
     """
-    names = [field.name for field in fields(InputSpec)]
-    if any(name not in recipe and name not in LATER for name in names):
-        return None
-    values: dict[str, Any] = {name: recipe[name] for name in names if name in recipe}
-    plain: dict[str, Any] = {
-        key: tuple(value) if isinstance(value, list) else value for key, value in values.items()
-    }
-    return InputSpec(**plain)
+    return Inputs.from_dict(recipe["inputs"], "inputs") if "inputs" in recipe else None
 
 
-def sampled(spec: InputSpec, length: int, view: View = MIDDLE) -> dict[str, npt.NDArray[np.int64]]:
+def sampled(spec: Inputs, length: int, view: View = MIDDLE) -> dict[str, npt.NDArray[np.int64]]:
     """Per pathway the frames of a clip of `length` frames that a test view shows it, in order, with repeats."""
     return view_times(spec, length, (view.number + 0.5) / view.of)
 
 
-def seen_heatmaps(clips: Clips, clip_id: str, spec: InputSpec, view: View = MIDDLE) -> npt.NDArray[np.uint8]:
+def seen_heatmaps(clips: Clips, clip_id: str, spec: Inputs, view: View = MIDDLE) -> npt.NDArray[np.uint8]:
     """The heatmaps that the pose pathway gets, as the maximum over the left, the middle and the right ones.
 
     Returns:
@@ -184,7 +174,7 @@ def seen_heatmaps(clips: Clips, clip_id: str, spec: InputSpec, view: View = MIDD
     """
     from mgkit.data.batches.dataset import ClipDataset, batch_inputs, collate
 
-    alone = replace(spec, pathways=("pose",))
+    alone = spec.only("pose")
     dataset = ClipDataset(clips.select([clip_id]), alone, training=False, views=view.of)
     maps = batch_inputs(collate([dataset[0, 0, view.number]]), alone, clips.skeleton)["pose"][0].numpy()
     sides = np.array(_channel_sides(clips.skeleton, spec.heatmap))
@@ -207,9 +197,6 @@ def checked_view(number: int | None, count: int) -> View:
 def _channel_sides(skeleton: Skeleton, heatmap: str) -> tuple[str, ...]:
     return skeleton.edge_sides if heatmap == "limb" else skeleton.sides
 
-
-if TYPE_CHECKING:  # it needs torch, which clips without heatmaps do without
-    from mgkit.data.batches.dataset import InputSpec
 
 NEIGHBOURS = {"nearest_correct": "nearest correct clip", "exemplar": "class exemplar"}
 
@@ -238,7 +225,7 @@ class Panels:
         *,
         split: str,
         pathway: str | None,
-        inputs: InputSpec | None,
+        inputs: Inputs | None,
         view: int | None,
         quality: int,
         limit: int,
@@ -371,7 +358,7 @@ class Panels:
         return frozenset(self.clips.ids)
 
     @cached_property
-    def _spec(self) -> InputSpec | None:
+    def _spec(self) -> Inputs | None:
         if self._inputs is not None or self.run is None:
             return self._inputs
         return recorded_inputs(self.run.recipe)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import anywidget
 import traitlets
 
+from mgkit.data.batches.spec import Inputs
 from mgkit.data.clips import Clips
 from mgkit.errors import MgkitError
 from mgkit.results.run.folder import Run
@@ -17,9 +18,6 @@ from mgkit.views.figures.style import OUTPUT_COLOURS, PaperFigure
 from mgkit.views.widgets.player.panels import NEIGHBOURS, Panels
 from mgkit.views.widgets.shared.base import stand_in
 from mgkit.views.widgets.shared.selection import Selected, Selection
-
-if TYPE_CHECKING:
-    from mgkit.data.batches.dataset import InputSpec
 
 HERE = Path(__file__).resolve().parents[1]
 SCRIPTS = ("player/stage.js", "player/saliency.js", "player/words.js", "player/player.js")
@@ -101,7 +99,7 @@ class ClipPlayer(anywidget.AnyWidget):
         selection: Selection | None = None,
         compare: str | None = None,
         pathway: str | None = None,
-        inputs: InputSpec | None = None,
+        inputs: Inputs | None = None,
         view: int | None = None,
         quality: int = 90,
         max_frames: int = 1500,
