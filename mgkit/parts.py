@@ -25,14 +25,14 @@ from typing import Any
 from mgkit.errors import MgkitError, some
 from mgkit.settings import close_to, plain
 
-__all__ = ["SUPPLIED", "Part", "load_file", "load_target", "part"]
+__all__ = ["LOADED", "SUPPLIED", "Part", "is_own", "load_file", "load_target", "part"]
 
 # What mgkit passes to parts of one kind or another by these names; never settings.
 SUPPLIED = (
     "classes", "inputs", "generator", "class_counts", "class_names", "channels", "rgb_channels", "pose_channels",
     "speed_ratio", "outputs", "labels", "keypoints",
 )  # fmt: skip
-_LOADED = "mgkit_part_"  # begins the names of modules that were imported from a file
+LOADED = "mgkit_part_"  # begins the names of modules that were imported from a file
 _PACKAGE = Path(__file__).resolve().parent
 
 
@@ -66,7 +66,7 @@ class Part:
     @property
     def own(self) -> bool:
         """Whether the target is the user's code, rather than mgkit's or an installed package's."""
-        return _is_own(self.target.__module__)
+        return is_own(self.target.__module__)
 
     @property
     def file(self) -> str | None:
@@ -77,7 +77,7 @@ class Part:
         module = self.target.__module__
         if module == "__main__":
             return f"{self.target.__qualname__}.py"
-        if module.startswith(_LOADED) or (self.own and "." not in module):
+        if module.startswith(LOADED) or (self.own and "." not in module):
             return Path(str(sys.modules[module].__file__)).name
         return None
 
@@ -136,11 +136,23 @@ class Part:
         }
         return _made(load(value["part"]), settings, value.get("weight", 1.0), value.get("name", ""))
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """In another process a part from a file is imported from there; the module's name means nothing to it."""
+        module = self.target.__module__
+        if not module.startswith(LOADED):
+            return Part, (self.target, self.given, self.weight, self.label)
+        file = str(sys.modules[module].__file__)
+        return _restored, (file, self.target.__qualname__, self.given, self.weight, self.label)
+
     def __repr__(self) -> str:
         words = [self.target.__qualname__, *(f"{name}={value!r}" for name, value in self.given)]
         words += [f"weight={self.weight:g}"] if self.weight != 1.0 else []
         words += [f"name={self.label!r}"] if self.label else []
         return f"part({', '.join(words)})"
+
+
+def _restored(file: str, name: str, given: tuple[tuple[str, Any], ...], weight: float, label: str) -> Part:
+    return Part(load_target(f"{file}:{name}"), given, weight, label)
 
 
 def part(target: Callable[..., Any] | str, **settings: Any) -> Part:
@@ -292,7 +304,7 @@ def load_file(path: Path) -> ModuleType:
         raise MgkitError(f"{path} cannot be read ({error.strerror or error}).") from None
     path = path.resolve()
     digest = hashlib.sha256(str(path).encode() + b"\0" + content).hexdigest()
-    name = f"{_LOADED}{path.stem}_{digest[:16]}"
+    name = f"{LOADED}{path.stem}_{digest[:16]}"
     if name in sys.modules:
         return sys.modules[name]
     spec = importlib.util.spec_from_file_location(name, path)
@@ -307,9 +319,9 @@ def load_file(path: Path) -> ModuleType:
     return module
 
 
-def _is_own(module: str) -> bool:
+def is_own(module: str) -> bool:
     """Whether a module is the user's own: neither mgkit's, nor Python's, nor an installed package's."""
-    if module == "__main__" or module.startswith(_LOADED):
+    if module == "__main__" or module.startswith(LOADED):
         return True
     file = getattr(sys.modules.get(module), "__file__", None)
     if file is None:  # built in

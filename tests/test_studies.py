@@ -20,8 +20,8 @@ from mgkit.training.inference import test as run_test
 from tests.tiny import tiny_clips
 
 POSE: dict[str, Any] = {
-    "epochs": 1, "batch_size": 4, "embedding_dim": 8, "warmup_epochs": 0, "pose_frames": 8, "pose_width": 8,
-    "pose_blocks": (1, 1),
+    "epochs": 1, "batch_size": 4, "embedding_dim": 8, "warmup_epochs": 0, "pose_frames": 8, "width": 8,
+    "blocks": (1, 1),
 }  # fmt: skip
 STAGED: dict[str, Any] = {
     "rgb_frames": 2, "pose_frames": 8, "rgb_size": 32, "heatmap_size": 8, "rgb_width": 4, "pose_width": 4,

@@ -167,7 +167,8 @@ def modality_of(run: Run) -> str:
         kinds.append("RGB")
     if "pose" in run.pathways:
         inputs = run.recipe.get("inputs", {})
-        known = inputs.get("stream") or inputs.get("heatmap") or ""
+        other = "" if run.scores_only else "joint"
+        known = inputs.get("stream") or inputs.get("heatmap") or other
         symbol = _SYMBOLS.get(str(known).replace("-", "_").replace(" ", "_"))
         kinds.append(f"Skeleton ({symbol})" if symbol else "Skeleton")
     return " & ".join(kinds) or "-"
