@@ -27,7 +27,7 @@ sys.path.insert(0, str(ROOT))
 
 from mgkit.data.clips import Clips  # noqa: E402
 from mgkit.results.run.folder import load_run  # noqa: E402
-from mgkit.training.recipes import Recipe  # noqa: E402
+from mgkit.training.recipe import Recipe  # noqa: E402
 from tests.tiny import tiny_clips  # noqa: E402
 from tests.training.training import assert_same_run, tiny  # noqa: E402
 

@@ -13,7 +13,7 @@ from mgkit.results.run import files as storage
 from mgkit.results.run.folder import Run, load_run
 from mgkit.results.run.jobs import Job, start_job
 from mgkit.training.build import check_training
-from mgkit.training.recipes import Recipe
+from mgkit.training.recipe import Recipe
 from mgkit.training.start import Start, Weights, find_start, start_settings
 
 

@@ -151,7 +151,7 @@ def test_a_training_outlives_its_kernel(lab: Lab, page: Page, browser: Browser, 
     write_json(tmp_path / "recipe.json", recipe.to_dict())
     out = tmp_path / "run"
     launch = f"""
-        recipe = mg.recipes.Recipe.from_dict(json.load(open({str(tmp_path / "recipe.json")!r})))
+        recipe = mg.Recipe.from_dict(json.load(open({str(tmp_path / "recipe.json")!r})))
         job = mg.launch(mg.load_clips({str(clips.root)!r}), recipe, {str(out)!r}, device="cpu", workers=0)
     """
     cells = [

@@ -14,7 +14,7 @@ from mgkit.training import loop, recipes
 from mgkit.training.inference import load_checkpoint
 from mgkit.training.inference import test as run_test
 from mgkit.training.loop import train
-from mgkit.training.recipes import Recipe
+from mgkit.training.recipe import Recipe
 from tests.tiny import tiny_clips
 from tests.training.training import assert_same_run, assert_same_weights, fit, states, tiny, tiny_pose_only
 

@@ -72,7 +72,7 @@ def test_a_run_that_was_made_of_scores_has_none(tmp_path: Path, recipe: dict[str
     with pytest.raises(MgkitError, match="was made of scores"):
         mg.measure(run)
     with pytest.raises(MgkitError, match="was made of scores"):
-        recipes.Recipe.from_dict(recipe)
+        mg.Recipe.from_dict(recipe)
     with pytest.raises(MgkitError, match="was made of scores"):
         run.saliency()
 

@@ -22,7 +22,7 @@ from mgkit.parts import part
 from mgkit.results.run.folder import Run, load_run
 from mgkit.training import recipes
 from mgkit.training.machine import make_fabric, started_processes
-from mgkit.training.recipes import Recipe
+from mgkit.training.recipe import Recipe
 from tests.tiny import tiny_clips
 from tests.training.training import TIMES, states, tiny, tiny_pose_only
 from tests.training.training import main as train_once

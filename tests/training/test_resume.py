@@ -19,7 +19,7 @@ from mgkit.data.clips import Clips
 from mgkit.errors import MgkitError
 from mgkit.results.run.folder import Run, load_run
 from mgkit.training import checkpoints, inference, loop
-from mgkit.training.recipes import Recipe
+from mgkit.training.recipe import Recipe
 from mgkit.training.reporting import lost_process, out_of_memory, stopping
 from tests.tiny import tiny_clips
 from tests.training.training import assert_same_run, fit, tiny, tiny_pose_only
