@@ -6,10 +6,12 @@ under mgkit/ or notebooks/ may depend on it.
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
 
 import pytest
@@ -51,6 +53,14 @@ def _shared(name: str) -> Path:
     if not folder.is_dir():
         pytest.skip(f"needs shared/{name} beside the checkout, which is absent")
     return folder
+
+
+@pytest.fixture(scope="session")
+def forkserver() -> ForkServerContext:
+    """Starts processes that have imported torch and mgkit before they begin."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["tests.training.training"])
+    return context
 
 
 @pytest.fixture(scope="session")

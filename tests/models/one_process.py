@@ -1,10 +1,7 @@
 """One process of the multi-process test: trains some steps on its share of each batch and saves what it saw.
 
-Started by test_layers_distributed.py as `python one_process.py RANK PROCESSES MEETING_FILE OUTPUT`; with one process it
-does the whole batch, which is what several must agree with.
+With one process it does the whole batch, which is what several must agree with.
 """
-
-import sys
 
 import torch
 from torch import distributed as dist
@@ -109,16 +106,16 @@ def train(rank: int, processes: int, case: str, shift: str, memory: int, wrapped
     return {"steps": seen}
 
 
-if __name__ == "__main__":
-    rank, processes = int(sys.argv[1]), int(sys.argv[2])
+def main(rank: int, processes: int, meeting: str, output: str) -> None:
+    """Train with every split and setting; the processes find each other at the file `meeting`."""
     torch.set_num_threads(1)
     if processes > 1:
-        dist.init_process_group("gloo", init_method=f"file://{sys.argv[3]}", rank=rank, world_size=processes)
+        dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=rank, world_size=processes)
     saved = {
         f"{case}-{shift}-{memory}": train(rank, processes, case, shift, memory, wrapped)
         for case in SPLITS
         for shift, memory, wrapped in SETTINGS
     }
-    torch.save(saved, sys.argv[4])
+    torch.save(saved, output)
     if processes > 1:
         dist.destroy_process_group()

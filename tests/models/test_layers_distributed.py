@@ -1,38 +1,28 @@
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 from torch import distributed as dist
 
-SCRIPT = Path(__file__).with_name("one_process.py")
-ROOT = SCRIPT.parents[2]
+from tests.models.one_process import main
 
 
 @pytest.fixture(scope="module")
-def saved(tmp_path_factory):
+def saved(tmp_path_factory, forkserver):
     """What one process and each of two processes saw, for every split of the batch."""
     if not (dist.is_available() and dist.is_gloo_available()):
         pytest.skip("this torch has no gloo")
     folder = tmp_path_factory.mktemp("processes")
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     outputs = [folder / "whole.pt", folder / "first.pt", folder / "second.pt"]
     runs = [(0, 1, outputs[0]), (0, 2, outputs[1]), (1, 2, outputs[2])]
     started = [
-        subprocess.Popen(
-            [sys.executable, str(SCRIPT), str(rank), str(processes), str(folder / "meeting"), str(output)],
-            env=environment,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        forkserver.Process(target=main, args=(rank, processes, str(folder / "meeting"), str(output)))
         for rank, processes, output in runs
     ]
+    for process in started:
+        process.start()
     try:
         for process in started:
-            _, errors = process.communicate(timeout=300)
-            assert process.returncode == 0, errors
+            process.join(300)
+            assert process.exitcode == 0
     finally:
         for process in started:
             process.kill()

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +26,7 @@ from mgkit.training import recipes
 from mgkit.training.machine import make_fabric, started_processes
 from mgkit.training.recipe import Recipe
 from tests.tiny import tiny_clips
-from tests.training.training import TIMES, states, tiny, tiny_pose_only
+from tests.training.training import TIMES, one_of_several, states, tiny, tiny_pose_only
 from tests.training.training import main as train_once
 
 pytestmark = pytest.mark.skipif(
@@ -48,7 +50,29 @@ def in_this_process(clips: Clips, out: Path, recipe: Recipe, **options: Any) -> 
     return load_run(out)
 
 
-def in_processes(clips: Clips, out: Path, recipe: Recipe, **options: Any) -> tuple[int, str]:
+def in_processes(
+    context: ForkServerContext, clips: Clips, out: Path, recipe: Recipe, **options: Any
+) -> tuple[int, str]:
+    """Train in two processes as torchrun starts them; the first exit status that is not 0, and what is on stderr."""
+    words = [str(clips.root), str(out), json.dumps(recipe.to_dict()), json.dumps(options)]
+    errors = out.with_name(f"{out.name}.stderr")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    started = [
+        context.Process(target=one_of_several, args=(rank, 2, port, str(errors), *words)) for rank in range(2)
+    ]
+    for process in started:
+        process.start()
+    for process in started:
+        process.join(300)
+        process.kill()
+    return next(
+        (process.exitcode or -1 for process in started if process.exitcode != 0), 0
+    ), errors.read_text()
+
+
+def in_processes_of_fabric(clips: Clips, out: Path, recipe: Recipe, **options: Any) -> tuple[int, str]:
     """Train in two processes that Fabric starts; the exit status and what they wrote to stderr."""
     words = [str(clips.root), str(out), json.dumps(recipe.to_dict())]
     words.append(json.dumps({"devices": 2, "nodes": 1, **options}))
@@ -76,11 +100,17 @@ RECIPES = {
 
 
 @pytest.fixture(scope="module", params=RECIPES)
-def pair(request: Any, clips: Clips, tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, Run]:
+def pair(
+    request: Any, clips: Clips, tmp_path_factory: pytest.TempPathFactory, forkserver: ForkServerContext
+) -> tuple[Run, Run]:
     """The same training by one process, which is this one, and by two."""
     recipe, root = RECIPES[request.param], tmp_path_factory.mktemp(request.param)
     one = in_this_process(clips, root / "one", recipe, test="test", precision="64-true")
-    status, errors = in_processes(clips, root / "two", recipe, test="test", precision="64-true")
+    options: dict[str, Any] = {"test": "test", "precision": "64-true"}
+    if request.param == "batch":
+        status, errors = in_processes_of_fabric(clips, root / "two", recipe, **options)
+    else:
+        status, errors = in_processes(forkserver, clips, root / "two", recipe, **options)
     assert status == 0, errors
     return one, load_run(root / "two")
 
@@ -119,14 +149,18 @@ def test_two_processes_predict_every_clip_once_and_as_one_does(pair: tuple[Run, 
 
 
 @pytest.mark.slow
-def test_a_killed_run_of_two_processes_goes_on_in_two_and_in_one(clips: Clips, tmp_path: Path) -> None:
+def test_a_killed_run_of_two_processes_goes_on_in_two_and_in_one(
+    clips: Clips, tmp_path: Path, forkserver: ForkServerContext
+) -> None:
     """In two it ends as undisturbed, bit for bit, dropout and all; in one it ends, with the clips that were left."""
     recipe = tiny_pose_only(**{**SAME, "dropout": 0.5})
     for name, kill in (("whole", {}), ("killed", {"kill_at": 6})):
-        status, errors = in_processes(clips, tmp_path / name, recipe, checkpoint_minutes=0, **kill)
+        status, errors = in_processes(
+            forkserver, clips, tmp_path / name, recipe, checkpoint_minutes=0, **kill
+        )
         assert (status == 0) == (name == "whole"), errors
     shutil.copytree(tmp_path / "killed", tmp_path / "narrowed")
-    status, errors = in_processes(clips, tmp_path / "killed", recipe)
+    status, errors = in_processes(forkserver, clips, tmp_path / "killed", recipe)
     assert status == 0, errors
     narrowed = in_this_process(clips, tmp_path / "narrowed", recipe)
     whole, killed = (load_run(tmp_path / name) for name in ("whole", "killed"))
@@ -139,8 +173,10 @@ def test_a_killed_run_of_two_processes_goes_on_in_two_and_in_one(clips: Clips, t
 
 
 @pytest.mark.slow
-def test_a_stop_that_reaches_one_process_stops_all_after_the_step(clips: Clips, tmp_path: Path) -> None:
-    status, errors = in_processes(clips, tmp_path / "run", tiny_pose_only(**SAME), stop_at=2)
+def test_a_stop_that_reaches_one_process_stops_all_after_the_step(
+    clips: Clips, tmp_path: Path, forkserver: ForkServerContext
+) -> None:
+    status, errors = in_processes(forkserver, clips, tmp_path / "run", tiny_pose_only(**SAME), stop_at=2)
     assert status != 0
     assert load_run(tmp_path / "run").status()["state"] == "interrupted", errors
     state = torch.load(tmp_path / "run" / "checkpoints" / "step.pt", weights_only=True)
@@ -149,10 +185,12 @@ def test_a_stop_that_reaches_one_process_stops_all_after_the_step(clips: Clips, 
 
 
 @pytest.mark.slow
-def test_what_the_first_process_cannot_do_ends_all_of_them(clips: Clips, tmp_path: Path) -> None:
+def test_what_the_first_process_cannot_do_ends_all_of_them(
+    clips: Clips, tmp_path: Path, forkserver: ForkServerContext
+) -> None:
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "clips.parquet").touch()
-    status, errors = in_processes(clips, tmp_path / "run", tiny_pose_only())
+    status, errors = in_processes(forkserver, clips, tmp_path / "run", tiny_pose_only())
     assert status == 1
     assert errors.count("is a clip folder: choose another folder for the run") >= 1
 

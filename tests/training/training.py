@@ -105,5 +105,19 @@ def main(clips: str, out: str, recipe: str, options: str = "{}") -> None:
         run_test(run, split, views=2, flip=True, **shared)
 
 
+def one_of_several(rank: int, processes: int, port: int, errors: str, *words: str) -> None:
+    """Train as one of the processes that torchrun starts; what it says on stderr goes into a file."""
+    os.dup2(os.open(errors, os.O_WRONLY | os.O_CREAT | os.O_APPEND), 2)
+    started = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": processes, "LOCAL_WORLD_SIZE": processes}
+    started |= {
+        "GROUP_RANK": 0,
+        "TORCHELASTIC_RUN_ID": "tests",
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": port,
+    }
+    os.environ |= {name: str(value) for name, value in started.items()}
+    main(*words)
+
+
 if __name__ == "__main__":
     main(*sys.argv[1:])
