@@ -1,4 +1,4 @@
-"""How steady a decision is over the views of a clip, and which joints it rests on."""
+"""How certain a decision is, over classes, pathways and test views, and which joints it rests on."""
 
 from __future__ import annotations
 
@@ -9,42 +9,69 @@ import pandas as pd
 from mgkit.errors import MgkitError
 from mgkit.results.run.folder import Run
 
+Doubles = npt.NDArray[np.float64]
 
-def view_variation(scores: npt.ArrayLike) -> npt.NDArray[np.float64]:
-    """(N,) how much the answer varies over the views of a clip: (N, V, K) probabilities to [0, 1].
 
-    The Jensen-Shannon divergence of the V views (Lin, 1991, section V): the entropy of their mean less the mean of
-    their entropies, divided by its largest possible value, log min(V, K). 0 = all views say the same, 1 = each is sure
-    of another class (of every class alike, where there are more views than classes). With one view or class it is 0.
+def entropy(probabilities: npt.ArrayLike) -> Doubles:
+    """(N,) entropy of each row of (N, K) probabilities in [0, 1]: -sum p log p / log K.
+
+    0 = one class has it all, 1 = all classes equally likely; 0 with one class. Dividing by log K makes data sets of
+    different K comparable.
 
     Raises:
-        MgkitError: another shape, or rows that are not of probabilities.
+        MgkitError: another shape, or a row that does not sum to 1.
     """
-    p = _views(scores)
-    if min(p.shape[1:]) == 1:
-        return np.zeros(len(p))
-    found = (_entropy(p.mean(1)) - _entropy(p).mean(1)) / np.log(min(p.shape[1:]))
-    return np.clip(found, 0, 1)
+    p = _probabilities(probabilities, "(clips, classes)")
+    return _entropy(p) / np.log(max(p.shape[1], 2)) + 0.0  # never -0
 
 
-def views_disagree(scores: npt.ArrayLike) -> npt.NDArray[np.float64]:
+def pathway_disagreement(rgb: npt.ArrayLike, pose: npt.ArrayLike) -> Doubles:
+    """(N,) Jensen-Shannon divergence of two sets of (N, K) probabilities, to the base 2 (Lin, 1991).
+
+    With m = (p + q) / 2 it is the mean of KL(p || m) and KL(q || m): 0 = the same probabilities, 1 = no class that
+    both consider possible. Unlike KL it is symmetric, and finite where one pathway gives a class no chance at all. It
+    measures how far apart the two are, not which is right; both may be certain, identical and wrong.
+
+    Raises:
+        MgkitError: the shapes differ, or a row does not sum to 1.
+    """
+    p, q = (_probabilities(one, "(clips, classes)") for one in (rgb, pose))
+    if p.shape != q.shape:
+        raise MgkitError(f"probabilities of shapes {p.shape} and {q.shape} do not go together.")
+    return _divergence(np.stack([p, q], 1))
+
+
+def view_variation(scores: npt.ArrayLike) -> Doubles:
+    """(N,) variation of the prediction over the views of a clip: (N, V, K) probabilities to [0, 1].
+
+    The Jensen-Shannon divergence of the V views (Lin, 1991, section V): the entropy of their mean minus the mean of
+    their entropies, divided by its largest possible value, log min(V, K). 0 = all views agree, 1 = each is certain of
+    another class (all classes equally, if there are more views than classes). With one view or class it is 0.
+
+    Raises:
+        MgkitError: another shape, or rows that do not sum to 1.
+    """
+    return _divergence(_probabilities(scores, "(clips, views, classes)"))
+
+
+def views_disagree(scores: npt.ArrayLike) -> Doubles:
     """(N,) share in [0, 1] of the views whose most probable class is not that of the mean over the views.
 
     Scores are (N, V, K) probabilities; the lower class wins a tie, as everywhere.
     """
-    p = _views(scores)
+    p = _probabilities(scores, "(clips, views, classes)")
     return (p.argmax(2) != p.mean(1).argmax(1)[:, None]).mean(1)
 
 
 def joint_importance(run: Run, split: str = "test") -> pd.DataFrame:
-    """Which joints the decisions for each class rest on, of a split that was explained (`mg.explain`).
+    """Share of each joint in the decisions for each class, for a split that was explained (`mg.explain`).
 
-    The values of a joint are added up over the sampled frames of a clip, those that speak against the class are set to
-    0, and the rest is divided by its sum over the joints: each clip has one vote, however large its values. A row is
-    the mean over the clips explained for that class (the predicted or the true one, as `mg.explain` was asked).
+    The values of a joint are summed over the sampled frames of a clip, negative sums are set to 0, and the rest is
+    divided by its sum over the joints: each clip has one vote, however large its values. A row is the mean over the
+    clips explained for that class (the predicted or the true one, as `mg.explain` was asked).
 
     Returns:
-        Shares in [0, 1]: one row a class, named, in label order; one column a joint. Rows sum to 1; a class without
+        Shares in [0, 1]: one row per class, named, in label order; one column per joint. Rows sum to 1; a class without
         such clips is NaN.
 
     Raises:
@@ -52,7 +79,7 @@ def joint_importance(run: Run, split: str = "test") -> pd.DataFrame:
     """
     saliency = run.saliency(split)
     if saliency.joints is None:
-        raise MgkitError(f"{run.root} has no pose pathway: there are no joints to compare.")
+        raise MgkitError(f"{run.root} has no pose pathway, so there are no joints to compare.")
     speaks = np.maximum(saliency.joints.sum(1, dtype=np.float64), 0)  # (N, V)
     total = speaks.sum(1)
     shares = np.full((len(run.classes), speaks.shape[1]), np.nan)
@@ -67,17 +94,28 @@ def joint_importance(run: Run, split: str = "test") -> pd.DataFrame:
     )
 
 
-def _views(scores: npt.ArrayLike) -> npt.NDArray[np.float64]:
-    """Probabilities in float64, each row scaled to sum to 1 exactly: those stored in 16 bits do within 1e-3."""
-    p = np.asarray(scores, np.float64)
-    if p.ndim != 3 or 0 in p.shape:
-        raise MgkitError(f"the scores of views must have the shape (clips, views, classes); got {p.shape}.")
-    wrong = (np.abs(p.sum(2) - 1) > 2e-3) | (p < -1e-6).any(2) | ~np.isfinite(p).all(2)
+def _probabilities(given: npt.ArrayLike, shape: str) -> Doubles:
+    """Probabilities in float64, scaled to sum to 1 exactly: those stored in 16 bits do within 1e-3."""
+    p = np.asarray(given, np.float64)
+    if p.ndim != len(shape.split(",")) or 0 in p.shape:
+        raise MgkitError(f"probabilities must have the shape {shape}; got {p.shape}.")
+    wrong = ~(np.abs(p.sum(-1) - 1) <= 2e-3) | ~(p >= -1e-6).all(-1)  # ~(a <= b) is True for NaN as well
     if wrong.any():
-        raise MgkitError(f"a view of row {int(wrong.any(1).argmax())} is not of probabilities that sum to 1.")
+        row = int(wrong.reshape(len(p), -1).any(1).argmax())
+        raise MgkitError(
+            f"row {row} does not consist of probabilities that sum to 1; apply softmax to logits."
+        )
     p = np.clip(p, 0, None)
-    return p / p.sum(2, keepdims=True)
+    return p / p.sum(-1, keepdims=True)
 
 
-def _entropy(p: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def _entropy(p: Doubles) -> Doubles:
     return -(p * np.log(np.where(p > 0, p, 1))).sum(-1)
+
+
+def _divergence(p: Doubles) -> Doubles:
+    """Jensen-Shannon divergence of (N, V, K) over the V, in [0, 1]."""
+    most = min(p.shape[1:])
+    if most == 1:
+        return np.zeros(len(p))
+    return np.clip((_entropy(p.mean(1)) - _entropy(p).mean(1)) / np.log(most), 0, 1)

@@ -1,9 +1,4 @@
-"""Two-dimensional maps: the clips and class prototypes of one pathway, and of one pathway in two runs.
-
-What the points of a map are coloured by: one number or one group a clip.
-
-How well the classes keep apart in the embedding of a pathway.
-"""
+"""Clips and class prototypes in the embedding of a pathway: two-dimensional maps, and the separability of classes."""
 
 from __future__ import annotations
 
@@ -28,13 +23,16 @@ NOTE = "distances between clusters mean little"
 # Below this many points UMAP's neighbourhoods are the whole set, and its start (eigenvectors) is not defined.
 SMALLEST = 12
 NEIGHBOURS = 15
-MIN_DIST = 0.5  # at 0.1, UMAP's own, well-trained classes shrink to dots in an empty picture
-LONGEST = 60  # stops of a prototype's path: more are not seen, and each costs time to place
+MIN_DIST = 0.5  # at UMAP's default of 0.1, well-trained classes shrink to dots in an empty picture
+LONGEST = 60  # stops of a prototype's path: more cannot be seen, and each costs time to place
+COLOURS = ("class", "kind", "subject", "confidence", "distance")
+MOST = 10  # groups that can be distinguished by colour
+UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True, eq=False)
 class EmbeddingMap:
-    """Where the clips of a split and the prototypes lie on a map.
+    """Positions of the clips of a split and of the prototypes on a map.
 
     Attributes:
         split: the split.
@@ -42,14 +40,14 @@ class EmbeddingMap:
         clip_ids: N ids in the order of the predictions.
         labels: (N,) true classes.
         points: (N, 2) clips.
-        prototypes: (K, 2) after the last epoch; NaN for a class whose prototype was never updated, or when the run
-            has none.
+        prototypes: (K, 2) after the last epoch; NaN for a class whose prototype was never updated, or if the run has
+            none.
         seen: (K,) whether the class has a prototype.
-        epochs: (E,) the epochs of the paths, the last one included; empty without prototypes.
-        paths: (E, K, 2) where the prototypes were after these epochs; NaN before the first update of a class. The
-            last is `prototypes`.
+        epochs: (E,) the epochs of the paths, including the last; empty without prototypes.
+        paths: (E, K, 2) prototypes after these epochs; NaN before the first update of a class. The last is
+            `prototypes`.
         method: "UMAP" or "PCA".
-        note: what to keep in mind when looking at it.
+        note: a caveat for the caption.
     """
 
     split: str
@@ -75,12 +73,12 @@ class EmbeddingMap:
         found = np.flatnonzero(self.epochs == epoch)
         if not len(found):
             raise MgkitError(
-                f"the map has no prototypes of epoch {epoch}; there are {some(self.epochs.tolist()) or 'none'}."
+                f"the map has no prototypes of epoch {epoch}, only of {some(self.epochs.tolist()) or 'none'}."
             )
         return self.paths[found[0]]
 
     def frame(self, classes: Classes, epoch: int | None = None, paths: bool = False) -> pd.DataFrame:
-        """One row a clip, then one a prototype (after `epoch`, by default the last), then, with `paths`, one a stop.
+        """One row per clip, then per prototype (after `epoch`, by default the last), then, with `paths`, per stop.
 
         Columns: `kind` ("clip", "prototype", "path"), `clip_id` ("" but for clips), `class`, `x`, `y`; with `paths`
         also `epoch` (empty for clips).
@@ -113,9 +111,9 @@ class EmbeddingMap:
 def embedding_map(
     run: Run, split: str = "test", pathway: str | None = None, *, seed: int = 0, cache: bool = True
 ) -> EmbeddingMap:
-    """Lay the embeddings of a split and the last prototypes of the classes seen out in two dimensions.
+    """Lay out the embeddings of a split and the final prototypes of the classes in two dimensions.
 
-    Clips and last prototypes are fitted together by UMAP (McInnes et al., 2018) with the cosine metric, the measure
+    Clips and final prototypes are fitted together by UMAP (McInnes et al., 2018) with the cosine metric, the measure
     that the prototype loss uses. It keeps neighbours together; distances between clusters, and their sizes, mean
     little. The prototypes of earlier epochs (at most 60 of them, evenly spaced) are then placed on the finished map,
     which they do not change. With fewer than 12 points it is a principal component analysis of the normalised
@@ -126,8 +124,8 @@ def embedding_map(
         split: the evaluated split.
         pathway: "rgb" or "pose"; by default the first that the run has.
         seed: seed of the layout: the same seed and data give the same map on the same machine.
-        cache: keep the map in `cache/` of the run folder, named by the hash of what it was made of. A kept map opens
-            without UMAP.
+        cache: keep the map in `cache/` of the run folder, named by a hash of its input. A cached map opens without
+            UMAP.
 
     Raises:
         MgkitError: the split was not evaluated, or the run has no such pathway.
@@ -148,11 +146,11 @@ def joint_maps(
     seed: int = 0,
     cache: bool = True,
 ) -> tuple[EmbeddingMap, EmbeddingMap]:
-    """Lay out the clips and the prototypes of two runs on the same axes.
+    """Lay out the same clips of two runs, and the prototypes of both, on the same axes.
 
-    Two trainings turn their embedding spaces as they like, so the second is first turned onto the first by the
-    rotation that brings the same clips closest (orthogonal Procrustes, Schoenemann, 1966); angles within a run, and
-    with them its neighbourhoods, stay what they are. One UMAP is then fitted to all of it.
+    Two trainings orient their embedding spaces arbitrarily, so the second is first rotated onto the first such that the
+    same clips are closest (orthogonal Procrustes, Schoenemann, 1966); angles within a run, and with them its
+    neighbourhoods, are preserved. One UMAP is then fitted to all points.
 
     Args:
         before: a run with embeddings of the split, e.g. without refinement.
@@ -172,7 +170,9 @@ def joint_maps(
     if pathway is None:
         both = [name for name in before.pathways if name in after.pathways]
         if not both:
-            raise MgkitError(f"{before.root} and {after.root} have no pathway in common: nothing to map.")
+            raise MgkitError(
+                f"{before.root} and {after.root} have no pathway in common, so there is nothing to map."
+            )
         pathway = both[0]
     (ours, theirs), _ = aligned_runs([before, after], split, common=common)
     first = _source(before, split, pathway, ours.clip_ids)
@@ -182,7 +182,7 @@ def joint_maps(
     left, right = (_unit(_widened(one.fitted, wide)) for one in (first, second))
     u, _, vt = np.linalg.svd(right[:clips].T @ left[:clips])
     together = np.concatenate([left, right @ (u @ vt)]).astype(np.float32)
-    # Paths are left out: the question here is what the refinement has come to.
+    # Without paths: the question here is the result of the refinement.
     nothing = np.zeros((0, wide), np.float32)
     flat, _, method = _lay_out(after.root / "cache" if cache else None, together, nothing, seed)
     cut = len(left)
@@ -194,7 +194,7 @@ def joint_maps(
 
 @dataclass(frozen=True, eq=False)
 class _Source:
-    """What goes into a map: `clips` embeddings and the last prototypes, and all earlier ones that are placed on it."""
+    """The input of a map: embeddings and final prototypes are fitted, earlier prototypes are placed on the result."""
 
     pathway: str
     clip_ids: list[str]
@@ -207,7 +207,7 @@ class _Source:
 
 def _pathway(run: Run, pathway: str | None) -> str:
     if pathway is None and not run.pathways:
-        raise MgkitError(f"{run.root} has no pathway, hence no embeddings to map.")
+        raise MgkitError(f"{run.root} has no pathway, so there are no embeddings to map.")
     return run.pathways[0] if pathway is None else pathway
 
 
@@ -275,10 +275,10 @@ def _unit(vectors: Floats) -> Floats:
 
 def _umap(fitted: Floats, moving: Floats, seed: int) -> tuple[Floats, Floats]:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # on import: TensorFlow is not there; on fitting: isolated points
+        warnings.simplefilter("ignore")  # on import: TensorFlow is missing; on fitting: isolated points
         import umap
 
-        # Lengths carry no meaning under cosine; a zero vector would be NaN there, and stays finite like this.
+        # Euclidean on unit vectors ranks like cosine, under which a zero vector would be NaN.
         reducer = umap.UMAP(
             n_neighbors=min(NEIGHBOURS, len(fitted) - 1),
             min_dist=MIN_DIST,
@@ -289,7 +289,7 @@ def _umap(fitted: Floats, moving: Floats, seed: int) -> tuple[Floats, Floats]:
         )
         flat = reducer.fit_transform(_unit(fitted))
         moved = reducer.transform(_unit(moving)) if len(moving) else np.zeros((0, 2))
-    # A point without any neighbour is left out by UMAP as NaN; the middle is where it misleads least.
+    # UMAP returns NaN for a point without any neighbour; the middle is where it misleads least.
     middle = np.nanmedian(flat, axis=0)
     return (
         np.where(np.isfinite(flat), flat, middle).astype(np.float32),
@@ -324,7 +324,7 @@ def _cache_path(folder: Path, fitted: Floats, moving: Floats, seed: int, method:
 def _cached(folder: Path, fitted: Floats, moving: Floats, seed: int, method: str) -> Floats | None:
     try:
         flat: Floats = np.load(_cache_path(folder, fitted, moving, seed, method), allow_pickle=False)
-    except (OSError, ValueError, EOFError):  # not there, or damaged: it can be made again
+    except (OSError, ValueError, EOFError):  # missing or damaged: it can be computed again
         return None
     return flat if flat.shape == (len(fitted) + len(moving), 2) else None
 
@@ -333,31 +333,30 @@ def _keep(folder: Path, fitted: Floats, moving: Floats, seed: int, method: str, 
     try:
         with atomic(_cache_path(folder, fitted, moving, seed, method)) as temporary:
             np.save(temporary, flat)
-    except (MgkitError, OSError):  # a run folder one may only read can still be looked at
+    except (MgkitError, OSError):  # a read-only run folder can still be looked at
         pass
 
 
-COLOURS = ("class", "kind", "subject", "confidence", "distance")
-MOST = 10  # groups that can be told apart by colour
-UNKNOWN = "unknown"
+# ---------------------------------------------------------------------------------------------------------------------
+# Values that the points of a map are coloured by
 
 
 @dataclass(frozen=True, eq=False)
 class Groups:
-    """Names of groups, and (N,) which of them a clip is in."""
+    """Names of groups, and the group of each of N clips."""
 
     names: tuple[str, ...]
     of: Ints
 
 
 def worst_class(predictions: Predictions, output: str) -> int:
-    """The class with the most errors: clips missed and clips taken for it."""
+    """The class with the most errors: its clips that were missed, and others taken for it."""
     counts = _counts(predictions, output)
     return int((counts.sum(0) + counts.sum(1) - 2 * np.diag(counts)).argmax())
 
 
 def rivals(predictions: Predictions, output: str, index: int, many: int) -> list[int]:
-    """The classes that clips of `index` are taken for, or that are taken for it, most often; at most `many`."""
+    """The classes most often confused with `index`, in either direction; at most `many`."""
     counts = _counts(predictions, output)
     both = counts[index] + counts[:, index]
     both[index] = 0
@@ -365,17 +364,17 @@ def rivals(predictions: Predictions, output: str, index: int, many: int) -> list
 
 
 def coloured_classes(predictions: Predictions, output: str, index: int) -> list[int]:
-    """The classes to colour when nobody chose any: all up to 10, of more `index` and the five it is confused with."""
+    """The classes to colour by default: all up to 10; of more, `index` and the five it is most confused with."""
     if predictions.class_count <= MOST:
         return list(range(predictions.class_count))
     return [index, *rivals(predictions, output, index, 5)]
 
 
 def subjects_of(run: Run, clip_ids: list[str]) -> Groups:
-    """Who is seen in each clip, from the clip folder of the run; most clips first, "unknown" last.
+    """The subject of each clip, from the clip folder of the run; most clips first, "unknown" last.
 
     Raises:
-        MgkitError: the run's clip folder is not there, or no longer holds these clips.
+        MgkitError: the run's clip folder is missing, or no longer has these clips.
     """
     table = run.clips().select(clip_ids).table
     found = np.array([str(name) if name else UNKNOWN for name in table["subject"]], dtype=object)
@@ -401,7 +400,7 @@ def distance_of(predictions: Predictions, pathway: str) -> Floats:
     if pathway not in predictions.own:
         raise MgkitError(
             f"the predictions have no distances to {pathway} prototypes: only a run trained with "
-            "prototypical refinement has any. Colour by class, kind, subject or confidence."
+            "prototypical refinement has them. Colour by class, kind, subject or confidence."
         )
     return predictions.own[pathway]
 
@@ -410,12 +409,16 @@ def _counts(predictions: Predictions, output: str) -> Ints:
     return confusion_matrix(predictions.labels, predictions.predicted(output), predictions.class_count)
 
 
+# ---------------------------------------------------------------------------------------------------------------------
+# Separability of the classes
+
+
 @dataclass(frozen=True, eq=False)
 class Separability:
-    """How well K classes keep apart, by cosine distance in [0, 2].
+    """Distances within and between K classes, by cosine distance in [0, 2].
 
     Attributes:
-        classes: one row a class in label order, classes without clips included, indexed by class name:
+        classes: one row per class in label order, including classes without clips, indexed by class name:
             `clips`;
             `intra`: mean distance between two different clips of the class;
             `inter`: mean distance of a clip of the class to a clip of another;
@@ -424,7 +427,7 @@ class Separability:
             `nearest_distance`, that mean. A class with `intra` > `nearest_distance` lies within its neighbour.
             `intra` and `silhouette` are NaN with fewer than two clips; `inter`, `nearest_distance` (NaN) and
             `nearest` (missing) also where no other class has a clip.
-        intra: mean of `intra` over the classes that have it: all classes count alike.
+        intra: mean of `intra` over the classes that have it, each with the same weight.
         inter: mean of `inter`, likewise.
         silhouette: mean over all clips of the classes that have one.
         silhouettes: (N,) silhouette of each clip; NaN in a class of one clip.
@@ -442,12 +445,12 @@ def separability(vectors: npt.ArrayLike, labels: npt.ArrayLike, names: Sequence[
 
     The silhouette of a clip (Rousseeuw, 1987) is (b - a) / max(a, b), where a is its mean distance to the other clips
     of its class and b the smallest mean distance to the clips of another class: 1 = far from all others, 0 = between
-    two classes, below 0 = nearer to another class than to its own. Means over all clips follow the frequent classes;
-    the table has every class. A zero vector has the distance 1 to every other.
+    two classes, below 0 = nearer to another class than to its own. Means over all clips are dominated by the frequent
+    classes; the table has every class. A zero vector has the distance 1 to every other.
 
-    The values are those of scikit-learn's `silhouette_samples(metric="cosine")`, but for the only clip of a class,
-    which is NaN here and 0 there. They are taken from the sums of the unit vectors of each class, so that N x K numbers
-    are held and not the N x N distances.
+    The values are those of scikit-learn's `silhouette_samples(metric="cosine")`, except for the only clip of a class,
+    which is NaN here and 0 there. They are computed from the sums of the unit vectors of each class, which takes N x K
+    numbers of memory in place of the N x N distances.
 
     Args:
         vectors: (N, D) embeddings, finite.
@@ -473,7 +476,7 @@ def separability(vectors: npt.ArrayLike, labels: npt.ArrayLike, names: Sequence[
     one_hot[rows, true] = 1
 
     # The mean cosine similarity of a clip to the clips of a class is its dot product with the mean of their unit
-    # vectors; of the own class the clip itself is taken out.
+    # vectors; in its own class the clip itself is left out.
     dots = unit @ (one_hot.T @ unit).T
     with np.errstate(invalid="ignore", divide="ignore"):
         to_class = 1 - dots / clips
@@ -485,6 +488,7 @@ def separability(vectors: npt.ArrayLike, labels: npt.ArrayLike, names: Sequence[
     own[single] = np.nan
     intra[clips < 2] = np.nan
 
+    # Silhouettes: the distance to the nearest other class against that within the clip's own.
     rivals = np.where(clips > 0, to_class, np.inf)
     rivals[rows, true] = np.inf
     nearest_rival = rivals.min(1) if count > 1 else np.full(len(z), np.inf)
@@ -493,6 +497,7 @@ def separability(vectors: npt.ArrayLike, labels: npt.ArrayLike, names: Sequence[
         larger = np.maximum(own, nearest_rival)
         silhouettes = np.where(larger == 0, 0.0, (nearest_rival - own) / np.where(larger == 0, 1, larger))
 
+    # Per class: the mean distance to all clips of other classes, and the nearest of these classes.
     between[:, clips == 0] = np.nan
     np.fill_diagonal(between, np.nan)
     there = np.isfinite(between)
@@ -532,7 +537,7 @@ def run_separability(run: Run, split: str = "test", pathway: str | None = None) 
 
     Args:
         run: a run with embeddings of the split.
-        split: the evaluated split. Of the training split the classes look further apart than they are.
+        split: the evaluated split. On the training split the classes look further apart than they are.
         pathway: "rgb" or "pose"; by default the first that has embeddings.
 
     Returns:

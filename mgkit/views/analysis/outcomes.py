@@ -21,7 +21,7 @@ Ints = npt.NDArray[np.int64]
 
 
 class Outcomes:
-    """What became of N clips, sorted once, so that the clips of any cell, row or column are looked up and not searched.
+    """N clips sorted once by true and predicted class, so that those of any cell, row or column are looked up.
 
     Args:
         labels: (N,) true classes in [0, K).
@@ -36,12 +36,11 @@ class Outcomes:
     """
 
     def __init__(self, labels: npt.ArrayLike, predicted: npt.ArrayLike, classes: int) -> None:
-        true, said = np.asarray(labels, np.int64), np.asarray(predicted, np.int64)
-        self.labels, self.predicted = true, said
-        self.counts = confusion_matrix(true, said, classes)
-        self._cells = _sorted(true * classes + said, classes * classes)
-        self._rows = _sorted(true, classes)
-        self._columns = _sorted(said, classes)
+        self.labels, self.predicted = np.asarray(labels, np.int64), np.asarray(predicted, np.int64)
+        self.counts = confusion_matrix(self.labels, self.predicted, classes)
+        self._cells = _sorted(self.labels * classes + self.predicted, classes * classes)
+        self._rows = _sorted(self.labels, classes)
+        self._columns = _sorted(self.predicted, classes)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -57,7 +56,7 @@ class Outcomes:
         return _group(self._rows, true)
 
     def taken_for(self, predicted: int) -> Ints:
-        """Clips taken for class `predicted`, rightly or not."""
+        """Clips taken for class `predicted`, correctly or not."""
         self._check(predicted)
         return _group(self._columns, predicted)
 
@@ -70,7 +69,7 @@ class Outcomes:
     def kind(self, kind: str, class_index: int) -> Ints:
         """The "TP", "FN" (of the class, missed) or "FP" (taken for it) clips of a class."""
         if kind not in KINDS:
-            raise MgkitError(f"there is no kind {kind!r} of clips: use one of {', '.join(KINDS)}.")
+            raise MgkitError(f"{kind!r} is not a kind of clip: use one of {', '.join(KINDS)}.")
         right = self.cell(class_index, class_index)
         if kind == "TP":
             return right
@@ -84,7 +83,7 @@ class Outcomes:
 
 
 def _sorted(keys: Ints, count: int) -> tuple[Ints, Ints]:
-    """Positions ordered by key, and where the positions of each key in [0, count) begin."""
+    """Positions ordered by key, and the start of each key in [0, count)."""
     starts = np.concatenate([[0], np.cumsum(np.bincount(keys, minlength=count))])
     return np.argsort(keys, kind="stable"), starts
 
@@ -95,20 +94,20 @@ def _group(positions: tuple[Ints, Ints], key: int) -> Ints:
 
 
 def class_order(classes: Classes, counts: npt.ArrayLike, order: str) -> Ints:
-    """(K,) labels in the order to show them in.
+    """(K,) labels in display order.
 
     Args:
         classes: names and groups.
         counts: (K, K) confusion matrix.
-        order: "groups" keeps the groups of the classes together, "cluster" puts classes next to each other that are
-            taken for each other (average linkage over the mean share of the two confusions), "given" keeps the
-            label order, as the other two do where there are no groups or less than three classes.
+        order: "groups" keeps the groups of the classes together, "cluster" puts confused classes next to each other
+            (average linkage over the mean share of the two confusions), "given" keeps the label order, as the other
+            two do without groups or with fewer than three classes.
 
     Raises:
         MgkitError: an unknown order.
     """
     if order not in ORDERS:
-        raise MgkitError(f"there is no order {order!r}: use one of {', '.join(ORDERS)}.")
+        raise MgkitError(f"{order!r} is not an order of classes: use one of {', '.join(ORDERS)}.")
     count = len(classes)
     if order == "groups" and classes.groups is not None:
         first = {group: i for i, group in reversed(list(enumerate(classes.groups)))}
@@ -133,16 +132,16 @@ BEST = "best"  # each run's best output, where those are not the same one
 
 @dataclass(frozen=True, eq=False)
 class Changes:
-    """From one run (the baseline) to another, on the same N clips.
+    """Changes from one run (the baseline) to another, on the same N clips.
 
     Attributes:
         before, after: predictions of the two, in the same order of clips.
         outputs: which output of each is compared.
         fate: (N,) index into `FATES`.
         confidence: (N,) change of the probability of the true class, after - before, in [-1, 1].
-        counts: (K, 4) clips a true class and fate.
+        counts: (K, 4) clips by true class and fate.
         test: the 2x2 table and McNemar's p.
-        gain: of Top-1, with its 95 % interval, over `interval_over`: "subjects", or "clips" where not all are
+        gain: of Top-1, with its 95 % interval, over `interval_over`: "subjects", or "clips" if not all are
             known or there is only one.
         note: on clips that only one of the runs has and that were left out, else "".
     """
@@ -159,7 +158,7 @@ class Changes:
     note: str = ""
 
     def order(self) -> npt.NDArray[np.int64]:
-        """(k,) the classes in which a clip changed, from the greatest gain in clips to the greatest loss."""
+        """(k,) the classes in which a clip changed, from the largest gain in clips to the largest loss."""
         fixed, broken = self.counts[:, 1], self.counts[:, 2]
         changed = np.flatnonzero(fixed + broken)
         return changed[np.lexsort((changed, -fixed[changed], (broken - fixed)[changed]))]
@@ -173,7 +172,7 @@ class Changes:
             return f"{same}{where}."
         low, high = 100 * self.gain.low, 100 * self.gain.high
         shown = "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
-        clear = low > 0 or high < 0  # not so of one clip, which has no interval
+        clear = low > 0 or high < 0  # False for a single clip, which has no interval
         verdict = (
             "The difference is unlikely to be chance." if p < 0.05 and clear
             else "That may be chance." if p >= 0.05 and not clear
@@ -187,7 +186,7 @@ class Changes:
 
 
 def outputs_to_compare(one: Run, other: Run, before: Predictions, after: Predictions) -> list[str]:
-    """The outputs both runs have; before them `BEST` where the best of the two are not the same."""
+    """The outputs both runs have; first `BEST` if the best outputs of the two differ."""
     common = [name for name in before.outputs if name in after.outputs]
     return common if before.best == after.best else [BEST, *common]
 
@@ -201,7 +200,7 @@ def changes(
     common: bool = False,
     draws: int = 2000,
 ) -> Changes:
-    """What became of each clip from `one` to `other`.
+    """Compare two runs clip by clip: right in both, fixed, broken, or wrong in both.
 
     Args:
         one: the baseline.

@@ -1,5 +1,4 @@
-"""How close the classes are to each other in the embedding that the network learnt, and whether those that are close
-are taken for each other."""
+"""Similarity of the class prototypes, and its relation to confusion."""
 
 from __future__ import annotations
 
@@ -18,11 +17,11 @@ from mgkit.results.stats.metrics import confusion_matrix
 def prototype_similarity(
     run: Run, pathway: str | None = None
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
-    """Cosine similarity between the last prototypes of a pathway (by default the first that has any).
+    """Cosine similarity between the final prototypes of a pathway (by default the first that has any).
 
     Returns:
-        (K, K) symmetric similarities in [-1, 1], 1 on the diagonal and NaN in rows and columns of classes that were
-        never seen; and (K,) whether each class was.
+        (K, K) symmetric similarities in [-1, 1], 1 on the diagonal and NaN in rows and columns of classes without a
+        prototype; and (K,) whether each class has one.
     """
     history = run.prototypes()
     vectors, seen = history.last(next(iter(history.vectors)) if pathway is None else pathway)
@@ -36,18 +35,18 @@ def prototype_similarity(
 
 @dataclass(frozen=True, eq=False)
 class SimilarityConfusion:
-    """Whether classes with close prototypes are taken for each other.
+    """Relation of prototype similarity and confusion over the pairs of classes.
 
     Attributes:
-        pairs: one row a pair of classes, the most similar first: `class_a`, `class_b`, `similarity` in [-1, 1],
-            `confusion` in [0, 1], and `clips`, how many clips of either were taken for the other.
+        pairs: one row per pair of classes, the most similar first: `class_a`, `class_b`, `similarity` in [-1, 1],
+            `confusion` in [0, 1], and `clips`, the number of clips of either taken for the other.
         rho: Spearman's rank correlation of similarity and confusion over the pairs, in [-1, 1]; NaN where it is not
-            defined (fewer than two pairs, or either of them the same for all).
-        low, high: interval of rho, a percentile bootstrap over classes, rather too wide; NaN with fewer than four
+            defined (fewer than two pairs, or one of them the same for all).
+        low, high: interval of rho, a percentile bootstrap over classes, conservative; NaN with fewer than four
             classes.
-        p: two-sided, of a Mantel permutation test for no relation; NaN with rho.
-        never_seen: names of the classes left out as they have no prototype.
-        absent: names of the classes left out as the split has no clip of them.
+        p: two-sided, of a Mantel permutation test of no relation; NaN with rho.
+        never_seen: names of the classes excluded for lack of a prototype.
+        absent: names of the classes excluded because the split has no clip of them.
     """
 
     pairs: pd.DataFrame
@@ -71,16 +70,16 @@ def similarity_and_confusion(
     """Relate how similar the prototypes of two classes are to how often the classes are taken for each other.
 
     The confusion of classes a and b is the mean of the share of a taken for b and the share of b taken for a, so that
-    a class of many clips does not speak for a class of few. The pairs of K classes are not independent (K - 1 of them
-    share a class), so that the usual interval and p of a correlation are far too good. Instead p is of a Mantel test
-    (Mantel, 1967): the classes of one matrix are permuted as a whole, and p is the share of permutations, the one
-    seen among them, with an |rho| at least as large. The interval draws classes with replacement and leaves out pairs
-    of a class with itself (after Snijders and Borgatti, 1999). It errs on the wide side, in simulations with 8 to 32
-    classes by a factor of 1.2 to 1.8: whether there is a relation at all, ask p. A correlation is no cause: what looks
-    alike lies close *and* is confused.
+    a frequent class does not outweigh a rare one. The pairs of K classes are not independent (each class is in K - 1 of
+    them), so the usual interval and p of a correlation are far too optimistic. Instead p is of a Mantel test (Mantel,
+    1967): the classes of one matrix are permuted as a whole, and p is the share of permutations, including the observed
+    one, with an |rho| at least as large. The interval resamples classes with replacement and skips pairs of a class
+    with itself (after Snijders and Borgatti, 1999). It is conservative, in simulations with 8 to 32 classes too wide by
+    a factor of 1.2 to 1.8; use p to decide whether there is a relation. Correlation is not causation: gestures that
+    look alike are close *and* confused.
 
     Args:
-        similarity: (K, K) symmetric; rows of classes without a prototype are NaN, as `prototype_similarity` gives.
+        similarity: (K, K) symmetric, NaN for classes without a prototype, as from `prototype_similarity`.
         counts: (K, K) confusion matrix in clips; row = true class.
         names: K class names.
         generator: of the permutations and the bootstrap.
@@ -130,7 +129,7 @@ def run_similarity_and_confusion(
     draws: int = 2000,
     level: float = 0.95,
 ) -> SimilarityConfusion:
-    """`similarity_and_confusion` of the last prototypes of a pathway and its own predictions on a split.
+    """`similarity_and_confusion` of the final prototypes of a pathway and its own predictions on a split.
 
     Args:
         run: a run with prototypes.
@@ -165,17 +164,19 @@ def _mantel(
     rho = _correlation(rank_x, rank_y)
     if np.isnan(rho):
         return rho, np.nan, np.nan, np.nan
-    # Permuting the classes moves the ranks about and does not change them, so they are taken once.
+    # Permuting the classes moves the ranks and does not change them, so they are computed once.
     square = np.zeros((count, count))
     square[rows, columns] = square[columns, rows] = rank_y
     beyond = 0
     for _ in range(draws):
         order = generator.permutation(count)
-        # The tolerance lets a permutation that gives the same rho up to rounding count as the same.
+        # With a tolerance, so that a permutation with the same rho up to rounding counts.
         beyond += abs(_correlation(rank_x, square[order[rows], order[columns]])) >= abs(rho) - 1e-9
     p = (1 + beyond) / (1 + draws)
     if count < 4:
         return rho, np.nan, np.nan, p
+
+    # The interval: the same correlation over the pairs of classes drawn with replacement.
     found = []
     for _ in range(draws):
         chosen = generator.integers(count, size=count)

