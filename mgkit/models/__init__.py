@@ -13,12 +13,11 @@ from mgkit.models.cnns.resnet3d import (
     ResNet3d,
     open_residual_blocks,
     pose_pathway,
-    recompute_blocks,
     rgb_pathway,
 )
 from mgkit.models.fusion import CrossAttention, CrossModalFusion
 from mgkit.models.heads import PathwayHead, PathwayOutput, fuse_probabilities
-from mgkit.models.layers import cosine_similarity
+from mgkit.models.layers import cosine_similarity, recompute_blocks
 from mgkit.models.losses.objective import Objective, ObjectiveOutput
 from mgkit.models.losses.prototypes import (
     ConfusionSets,

@@ -1,15 +1,4 @@
-"""Cosine similarity that stays finite, and so does its gradient: for vectors of length 0, of infinite length, and in
-half precision.
-
-Sums, with gradients, and collections over the processes of a training. With one process they cost nothing and
-change nothing.
-
-Batch normalisation over the clips of all processes, and with statistics that stay as they are.
-
-Activation checkpointing: residual blocks keep only their input and are computed a second time going backward.
-
-Chen et al., "Training Deep Nets with Sublinear Memory Cost", 2016.
-"""
+"""Layers that networks and losses share: cosine similarity, sums and BatchNorm over processes, recomputed blocks."""
 
 from __future__ import annotations
 
@@ -22,8 +11,11 @@ from torch import Tensor, nn
 from torch import distributed as dist
 from torch.utils.checkpoint import checkpoint
 
+from mgkit.errors import MgkitError
+
 __all__ = [
     "GlobalBatchNorm",
+    "RecomputedBlock",
     "at_least_float32",
     "cosine_similarity",
     "freeze_statistics",
@@ -31,12 +23,16 @@ __all__ = [
     "no_autocast",
     "normalise_over_processes",
     "rank",
+    "recompute_blocks",
     "recomputed",
     "shortest",
     "sum_over_processes",
     "unit",
     "world_size",
 ]
+
+
+# Cosine similarity: finite, as is its gradient, for vectors of zero or infinite length and in half precision
 
 SHORTEST = 1e-6  # a vector shorter than this has no direction: similarity 0, no gradient
 SHORTEST_FLOAT16 = 1e-3  # the gradient grows as 1 / length, and float16 ends at 65504
@@ -83,22 +79,24 @@ def unit(x: Tensor, least: float = SHORTEST) -> Tensor:
     return torch.where(directed, x / torch.where(directed, length, 1.0), 0.0)
 
 
+# Sums and gathers over the processes of a training; with one process they cost nothing and change nothing
+
+
 def world_size() -> int:
     """Number of processes that train together; 1 outside multi-process training."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
 def rank() -> int:
-    """Which of these processes this is, from 0."""
+    """Index of this process among them, from 0."""
     return dist.get_rank() if world_size() > 1 else 0
 
 
 def sum_over_processes(x: Tensor) -> Tensor:
     """The sum of every process's `x`, the same on all of them.
 
-    The gradient that reaches one process's `x` is the sum of the gradients of all processes, as it must be
-    for a value that all of them use. Every process must call this the same number of times, with the same
-    shape.
+    The gradient that reaches one process's `x` is the sum of the gradients of all processes, as it must be for a value
+    that all of them use. Every process must call this the same number of times, with the same shape.
 
     Shapes:
         any -> the same.
@@ -107,7 +105,7 @@ def sum_over_processes(x: Tensor) -> Tensor:
 
 
 def gather_over_processes(x: Tensor) -> Tensor:
-    """The rows of every process's `x`, in the order of the processes, the same on all of them; without gradient.
+    """The rows of every process's `x`, in the order of the processes and the same on all of them, without gradient.
 
     Every process must call this the same number of times; their numbers of rows may differ, and may be 0.
 
@@ -121,7 +119,7 @@ def gather_over_processes(x: Tensor) -> Tensor:
     counts[dist.get_rank()] = len(x)
     dist.all_reduce(counts)
     rows = counts.tolist()
-    # Processes exchange equal shapes only: all send as many rows as the longest has, and the rest is cut off.
+    # Only equal shapes can be exchanged: every process pads to the longest, and the padding is cut off again.
     padded = x.new_zeros(max(rows), *x.shape[1:])
     padded[: len(x)] = x
     parts = [torch.empty_like(padded) for _ in rows]
@@ -145,18 +143,21 @@ def _all_reduced(x: Tensor) -> Tensor:
     return total
 
 
-class GlobalBatchNorm(nn.modules.batchnorm._BatchNorm):
-    """BatchNorm whose statistics in training are those of the clips of all processes, whose numbers may differ.
+# Batch normalisation
 
-    What torch's SyncBatchNorm is on GPUs, for those that it does not know, CPUs: from the sums of x and of its squared
-    deviations, with two exchanges. Without several processes, and in evaluation mode, it is ordinary BatchNorm.
+
+class GlobalBatchNorm(nn.modules.batchnorm._BatchNorm):
+    """BatchNorm that normalises by the clips of all processes in training; they may have different numbers of clips.
+
+    The counterpart on CPUs of torch's SyncBatchNorm, which needs GPUs. It takes two exchanges: the sums of x, then of
+    the squared deviations. With one process, and in evaluation mode, it is ordinary BatchNorm.
 
     Shapes:
         (N, C), or (N, C, ...) with any axes after that -> the same; N may be 0 on some processes.
     """
 
     def _check_input_dim(self, input: Tensor) -> None:
-        """Any number of axes will do, which torch has a class each for."""
+        """Accept any number of axes; torch has a class for each."""
 
     def forward(self, input: Tensor) -> Tensor:
         if not self.training or world_size() == 1:
@@ -165,7 +166,9 @@ class GlobalBatchNorm(nn.modules.batchnorm._BatchNorm):
         axes = [0, *range(2, x.ndim)]
         wide = (1, -1, *[1] * (x.ndim - 2))
         values = x.new_tensor([x.numel() // x.shape[1]])
-        sums = sum_over_processes(torch.cat([x.sum(axes), values]))
+        sums = sum_over_processes(
+            torch.cat([x.sum(axes), values])
+        )  # (C + 1,): the count travels with the sums
         count = sums[-1].detach()
         mean = sums[:-1] / count
         deviations = x - mean.view(wide)
@@ -182,7 +185,7 @@ class GlobalBatchNorm(nn.modules.batchnorm._BatchNorm):
 
 
 def normalise_over_processes(module: nn.Module, device: torch.device) -> None:
-    """Make every BatchNorm inside a module one over all processes, in place; names and parameters stay the same."""
+    """Let every BatchNorm in a module normalise over all processes, in place; names and parameters stay the same."""
     kind: type[nn.Module] = nn.SyncBatchNorm if device.type == "cuda" else GlobalBatchNorm
     for name, child in list(module.named_children()):
         if type(child) in (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d):
@@ -197,25 +200,59 @@ def normalise_over_processes(module: nn.Module, device: torch.device) -> None:
 
 
 def freeze_statistics(module: nn.Module) -> None:
-    """Let every BatchNorm of a module in training mode normalise by its running statistics, and leave those alone.
+    """Let every BatchNorm of a module normalise by its running statistics in training, without updating them.
 
-    Scale and shift go on learning. To be called after each `module.train()`, which undoes it.
+    Scale and shift are still trained. Call it after each `module.train()`, which undoes it.
     """
     for child in module.modules():
         if isinstance(child, nn.modules.batchnorm._BatchNorm):
             child.eval()
 
 
-def recomputed(function: Callable[[Tensor], Tensor], module: nn.Module, x: Tensor) -> Tensor:
-    """`function(x)`, whose inner activations are thrown away and computed again for the gradient.
+# Activation checkpointing: blocks keep only their input and are computed a second time in the backward pass
+# (Chen et al., "Training Deep Nets with Sublinear Memory Cost", 2016)
 
-    The result, the gradients, random draws (dropout) and the running statistics of BatchNorm are those of a plain
-    call: the second computation uses the same batch statistics and counts nothing a second time.
+
+class RecomputedBlock(nn.Module):
+    """A block that `recompute_blocks` can tell to keep only its input. Subclasses define `run` instead of `forward`."""
+
+    recompute = False
+
+    def run(self, *args: Any, **kwargs: Any) -> Tensor:
+        """Compute the block's output from its input and from what else `forward` is given, which gets no gradient."""
+        raise NotImplementedError
+
+    def forward(self, x: Tensor, *others: Any) -> Tensor:
+        if self.recompute and self.training and torch.is_grad_enabled():
+            return recomputed(lambda y: self.run(y, *others), self, x)
+        return self.run(x, *others)
+
+
+def recompute_blocks(model: nn.Module) -> None:
+    """Let every block of a model keep only its input in training, in place (activation checkpointing).
+
+    Results and gradients stay the same; a step takes about a third longer and holds a fraction of the activations
+    (benchmarks/step.py has the numbers). Blocks that can do so have an attribute `recompute`.
+
+    Raises:
+        MgkitError: if the model has no such block.
+    """
+    blocks: list[Any] = [module for module in model.modules() if hasattr(module, "recompute")]
+    if not blocks:
+        raise MgkitError("save_memory is not possible for this network's blocks: use accumulation instead.")
+    for block in blocks:
+        block.recompute = True
+
+
+def recomputed(function: Callable[[Tensor], Tensor], module: nn.Module, x: Tensor) -> Tensor:
+    """`function(x)`, whose inner activations are discarded and computed again for the gradient.
+
+    The result, the gradients, random draws (dropout) and the running statistics of BatchNorm are those of a plain call.
 
     Args:
         function: a part of `module`.
-        module: whose BatchNorm layers must not count the second computation.
-        x: its input; the only activation that is kept.
+        module: its BatchNorm layers use the same batch statistics the second time, and do not count the batch again.
+        x: the input, and the only activation that is kept.
     """
 
     def contexts() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
@@ -227,13 +264,13 @@ def recomputed(function: Callable[[Tensor], Tensor], module: nn.Module, x: Tenso
 
 @contextmanager
 def _not_counting(module: nn.Module) -> Iterator[None]:
-    """BatchNorm layers normalise by the batch as in training, and leave their running statistics alone."""
+    """Within this context BatchNorm layers normalise by the batch and leave their running statistics alone."""
     norms = [
         layer
         for layer in module.modules()
         if isinstance(layer, nn.modules.batchnorm._BatchNorm) and layer.training and layer.track_running_stats
     ]
-    # Not `track_running_stats`: the second computation must keep as many tensors as the first.
+    # Not through `track_running_stats`: the second pass must save the same number of tensors as the first.
     before = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
     for norm in norms:
         norm.momentum, norm.num_batches_tracked = 0.0, None

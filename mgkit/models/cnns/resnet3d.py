@@ -9,13 +9,13 @@ different numbers.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from mgkit.errors import MgkitError
-from mgkit.models.layers import recomputed
+from mgkit.models.layers import RecomputedBlock
 
 __all__ = [
     "Bottleneck",
@@ -24,7 +24,6 @@ __all__ = [
     "Stem",
     "open_residual_blocks",
     "pose_pathway",
-    "recompute_blocks",
     "rgb_pathway",
 ]
 
@@ -62,7 +61,7 @@ class ConvNorm(nn.Module):
         return self.act(self.norm(self.conv(x)))
 
 
-class Bottleneck(nn.Module):
+class Bottleneck(RecomputedBlock):
     """1x1x1 (or 3x1x1) -> 1x3x3 -> 1x1x1 with a residual connection.
 
     Args:
@@ -96,14 +95,8 @@ class Bottleneck(nn.Module):
                 in_channels, out_channels, kernel=(1, 1, 1), stride=stride, activate=False
             )
         self.act = nn.ReLU(inplace=True)
-        self.recompute = False  # see recompute_blocks
 
-    def forward(self, x: Tensor) -> Tensor:
-        if self.recompute and self.training and torch.is_grad_enabled():
-            return recomputed(self._run, self, x)
-        return self._run(x)
-
-    def _run(self, x: Tensor) -> Tensor:
+    def run(self, x: Tensor) -> Tensor:
         return cast(Tensor, self.act(self.conv3(self.conv2(self.conv1(x))) + self.shortcut(x)))
 
 
@@ -247,25 +240,6 @@ def open_residual_blocks(model: nn.Module) -> None:
     for module in model.modules():
         if isinstance(module, Bottleneck):
             nn.init.ones_(module.conv3.norm.weight)
-
-
-def recompute_blocks(model: nn.Module) -> None:
-    """Let every block of a model keep only its input in training, in place (activation checkpointing).
-
-    Of the networks whose blocks can, which is what a module says by having `recompute`: all that a recipe can name.
-    Results and gradients stay what they are; a step takes about a third longer and holds a fraction of the
-    activations: benchmarks/step.py has the numbers.
-
-    Raises:
-        MgkitError: if the model has no such block.
-    """
-    blocks = [module for module in model.modules() if hasattr(module, "recompute")]
-    if not blocks:
-        raise MgkitError(
-            "save_memory is not for this network, whose blocks cannot: use accumulation instead."
-        )
-    for block in blocks:
-        cast(Any, block).recompute = True
 
 
 def rgb_pathway(

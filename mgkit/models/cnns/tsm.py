@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from mgkit.errors import MgkitError
 from mgkit.models.cnns.resnet3d import EXPANSION
-from mgkit.models.layers import recomputed
+from mgkit.models.layers import RecomputedBlock
 
 __all__ = ["ShiftedBottleneck", "TSMResNet", "mmaction2_tsm_names", "temporal_shift", "tsm_resnet"]
 
@@ -79,7 +79,7 @@ class _Shift(torch.autograd.Function):
         return cast(Tensor, _Shift.apply(gradients[0], segments, fold, next_first)), None, None, None
 
 
-class ShiftedBottleneck(nn.Module):
+class ShiftedBottleneck(RecomputedBlock):
     """torchvision's bottleneck block, 1x1 -> 3x3 (with the stride) -> 1x1, whose residual branch begins with a shift.
 
     Args:
@@ -109,14 +109,7 @@ class ShiftedBottleneck(nn.Module):
                 nn.Conv2d(in_channels, out_channels, 1, stride, bias=False), nn.BatchNorm2d(out_channels)
             )
 
-        self.recompute = False  # see recompute_blocks
-
-    def forward(self, x: Tensor, segments: int) -> Tensor:
-        if self.recompute and self.training and torch.is_grad_enabled():
-            return recomputed(lambda y: self._run(y, segments), self, x)
-        return self._run(x, segments)
-
-    def _run(self, x: Tensor, segments: int) -> Tensor:
+    def run(self, x: Tensor, segments: int) -> Tensor:
         residual = x if self.shift_div is None else temporal_shift(x, segments, self.shift_div)
         residual = self.relu(self.bn1(self.conv1(residual)))
         residual = self.relu(self.bn2(self.conv2(residual)))

@@ -7,8 +7,8 @@ Shi et al., "Two-Stream Adaptive Graph Convolutional Networks for Skeleton-Based
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
-from typing import cast
+from collections.abc import Iterable
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -16,12 +16,10 @@ from torch.nn import functional
 
 from mgkit.errors import MgkitError
 from mgkit.models.gcns.blocks import (
-    DataNorm,
     GraphNetwork,
-    GraphUnit,
     SkeletonGraph,
     TemporalConv,
-    build_units,
+    graph_network,
     he_normal,
     shortcut,
     side_by_side,
@@ -35,7 +33,7 @@ NARROWING = 4  # channels are divided by this where joints are compared
 class AdaptiveGraphConv(nn.Module):
     """`sum_k W_k x (A_k + alpha * tanh(similarity_k(x)))`, BatchNorm, residual, ReLU, then three attentions.
 
-    A is a weight that begins as the skeleton's adjacency; the similarity of two joints is the mean product of their
+    A is trained and begins as the skeleton's adjacency; the similarity of two joints is the mean product of their
     embeddings over the whole clip; alpha begins at 0.
 
     Args:
@@ -52,7 +50,7 @@ class AdaptiveGraphConv(nn.Module):
         super().__init__()
         narrow = out_channels // NARROWING
         if narrow < 1:
-            raise MgkitError(f"AAGCN needs a width of at least {NARROWING}; got {out_channels}.")
+            raise MgkitError(f"AAGCN needs a width of at least {NARROWING}; got {out_channels}")
         subsets, joints = len(adjacency), adjacency.shape[-1]
         self.A = nn.Parameter(adjacency.clone())
         self.alpha = nn.Parameter(torch.zeros(1))
@@ -68,31 +66,31 @@ class AdaptiveGraphConv(nn.Module):
         self.fc2c = nn.Linear(out_channels // 2, out_channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        left, right = (side_by_side(_convolutions(c), x) for c in (self.conv_a, self.conv_b))
-        # The mean over channels and frames; each factor takes its root, as the sum would be beyond float16.
+        left, right = side_by_side([*self.conv_a], x), side_by_side([*self.conv_b], x)  # (N, K, C', T, V)
+        # The mean over channels and frames; the root is applied to each factor, as the sum could overflow float16.
         scale = (left.shape[2] * left.shape[3]) ** -0.5
         similarity = torch.tanh(torch.einsum("nkctv,nkctw->nkvw", left * scale, right * scale))
         adjacency = self.A + self.alpha * similarity  # (N, K, V, V)
-        gathered = torch.einsum("nctv,nkvw->nkctw", x, adjacency).flatten(1, 2)
-        convolutions = _convolutions(self.conv_d)
-        weight = torch.cat([c.weight for c in convolutions], dim=1)
-        bias = torch.stack([cast(Tensor, c.bias) for c in convolutions]).sum(dim=0)
+        gathered = torch.einsum("nctv,nkvw->nkctw", x, adjacency).flatten(1, 2)  # (N, K * C, T, V)
+        # The sum of K convolutions is one convolution of the concatenated inputs.
+        weight = torch.cat([cast(Tensor, c.weight) for c in self.conv_d], dim=1)
+        bias = torch.stack([cast(Tensor, c.bias) for c in self.conv_d]).sum(dim=0)
         y = functional.relu(self.bn(functional.conv2d(gathered, weight, bias)) + self.down(x))
         return self._attend(y)
 
     def _attend(self, y: Tensor) -> Tensor:
-        """Joints, then frames, then channels: each is scaled by 1 to 2."""
+        """Scale joints, then frames, then channels, each by 1 to 2."""
         y = y * (1 + self.conv_sa(y.mean(dim=2)).sigmoid().unsqueeze(2))
         y = y * (1 + self.conv_ta(y.mean(dim=3)).sigmoid().unsqueeze(3))
         gate = self.fc2c(functional.relu(self.fc1c(y.mean(dim=(2, 3))))).sigmoid()
         return y * (1 + gate[:, :, None, None])
 
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
-        """He normal convolutions; at first the block passes on its shortcut, and every frame and channel alike."""
+        """Draw He normal convolutions; at first the block is its shortcut and treats all frames and channels alike."""
         he_normal(self, generator)
         nn.init.constant_(self.bn.weight, 1e-6)
         subsets = len(self.conv_d)
-        for convolution in _convolutions(self.conv_d):
+        for convolution in cast(Iterable[nn.Conv2d], self.conv_d):
             std = math.sqrt(2 / (convolution.out_channels * convolution.in_channels * subsets))
             nn.init.normal_(convolution.weight, std=std, generator=generator)
         nn.init.xavier_normal_(self.conv_sa.weight, generator=generator)
@@ -103,51 +101,19 @@ class AdaptiveGraphConv(nn.Module):
             nn.init.zeros_(cast(Tensor, bias))
 
 
-def _convolutions(layers: Iterable[nn.Module]) -> list[nn.Conv2d]:
-    return [cast(nn.Conv2d, layer) for layer in layers]
-
-
-def aagcn(
-    graph: SkeletonGraph,
-    *,
-    width: int = 64,
-    blocks: Sequence[int] = (4, 3, 3),
-    in_channels: int = 3,
-    persons: int = 1,
-    data_norm: DataNorm = "MVC",
-    generator: torch.Generator | None = None,
-) -> GraphNetwork:
+def aagcn(graph: SkeletonGraph, *, generator: torch.Generator | None = None, **settings: Any) -> GraphNetwork:
     """AAGCN, one stream of it.
 
     Args:
-        width: channels of the first stage, at least 4; each further stage doubles them and halves the frames.
-        blocks: blocks of each stage.
-        in_channels, persons, data_norm: see GraphNetwork.
         generator: source of the initial weights; torch's own when omitted.
-
-    Shapes:
-        (N, M, T, V, 3) -> (N, 4 * width, ceil(ceil(T / 2) / 2), V, M).
-
-    Raises:
-        MgkitError: if a number is below 1, or `width` below 4.
+        settings: width (at least 4), blocks, in_channels, persons and data_norm ("MVC" here), see graph_network.
     """
     adjacency = graph.spatial()
 
-    def unit(channels: int, out: int, stride: int, residual: bool) -> nn.Module:
-        spatial = AdaptiveGraphConv(channels, out, adjacency)
-        temporal = TemporalConv(out, out, stride=stride)
-        return GraphUnit(spatial, temporal, channels, out, stride=stride, residual=residual)
+    def convolutions(channels: int, out: int, stride: int) -> tuple[nn.Module, nn.Module]:
+        return AdaptiveGraphConv(channels, out, adjacency), TemporalConv(out, out, stride=stride)
 
-    units, out_channels = build_units(unit, in_channels=in_channels, width=width, blocks=blocks)
-    network = GraphNetwork(
-        units,
-        out_channels,
-        graph=graph,
-        in_channels=in_channels,
-        persons=persons,
-        data_norm=data_norm,
-        adjacency=adjacency,
-    )
+    network = graph_network(graph, convolutions, **{"data_norm": "MVC", **settings}, adjacency=adjacency)
     he_normal(network, generator)
     for module in network.modules():
         if isinstance(module, AdaptiveGraphConv):

@@ -5,25 +5,21 @@ Chen et al., "Channel-wise Topology Refinement Graph Convolution for Skeleton-Ba
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mgkit.errors import MgkitError
 from mgkit.models.gcns.blocks import (
     Branch,
-    DataNorm,
     GraphNetwork,
-    GraphUnit,
     SkeletonGraph,
-    build_units,
+    graph_network,
     he_normal,
     shortcut,
     side_by_side,
-    temporal_branch,
+    temporal_branches,
 )
 
 __all__ = ["ChannelwiseGraphConv", "CtrTemporalConv", "ctrgcn"]
@@ -90,63 +86,30 @@ class CtrTemporalConv(nn.Module):
 
     def __init__(self, channels: int, *, stride: int = 1) -> None:
         super().__init__()
-        share = channels // len(BRANCHES)
-        if share < 1:
-            raise MgkitError(f"CTR-GCN needs a width of at least {len(BRANCHES)}; got {channels}.")
-        widths = [share] * (len(BRANCHES) - 1) + [channels - share * (len(BRANCHES) - 1)]
-        self.branches = nn.ModuleList(
-            temporal_branch(branch, channels, width, stride, norm=True)
-            for branch, width in zip(BRANCHES, widths, strict=True)
-        )
+        self.branches = temporal_branches(BRANCHES, channels, stride, norm=True, rest=-1)
 
     def forward(self, x: Tensor) -> Tensor:
         return functional.relu(torch.cat([branch(x) for branch in self.branches], dim=1))
 
 
 def ctrgcn(
-    graph: SkeletonGraph,
-    *,
-    width: int = 64,
-    blocks: Sequence[int] = (4, 3, 3),
-    in_channels: int = 3,
-    persons: int = 1,
-    data_norm: DataNorm = "MVC",
-    generator: torch.Generator | None = None,
+    graph: SkeletonGraph, *, generator: torch.Generator | None = None, **settings: Any
 ) -> GraphNetwork:
     """CTR-GCN.
 
     Args:
-        width: channels of the first stage, at least 4; each further stage doubles them and halves the frames.
-        blocks: blocks of each stage.
-        in_channels, persons, data_norm: see GraphNetwork.
         generator: source of the initial weights; torch's own when omitted.
-
-    Shapes:
-        (N, M, T, V, 3) -> (N, 4 * width, ceil(ceil(T / 2) / 2), V, M).
-
-    Raises:
-        MgkitError: if a number is below 1, or `width` below 4.
+        settings: width (at least 4), blocks, in_channels, persons and data_norm ("MVC" here), see graph_network.
     """
     adjacency = graph.spatial()
 
-    def unit(channels: int, out: int, stride: int, residual: bool) -> nn.Module:
-        spatial = ChannelwiseGraphConv(channels, out, adjacency)
-        temporal = CtrTemporalConv(out, stride=stride)
-        return GraphUnit(spatial, temporal, channels, out, stride=stride, residual=residual, suffix="1")
+    def convolutions(channels: int, out: int, stride: int) -> tuple[nn.Module, nn.Module]:
+        return ChannelwiseGraphConv(channels, out, adjacency), CtrTemporalConv(out, stride=stride)
 
-    units, out_channels = build_units(unit, in_channels=in_channels, width=width, blocks=blocks)
-    network = GraphNetwork(
-        units,
-        out_channels,
-        graph=graph,
-        in_channels=in_channels,
-        persons=persons,
-        data_norm=data_norm,
-        name="net",
-        adjacency=adjacency,
-    )
+    settings = {"data_norm": "MVC", **settings}
+    network = graph_network(graph, convolutions, **settings, suffix="1", name="net", adjacency=adjacency)
     he_normal(network, generator)
     for module in network.modules():
         if isinstance(module, ChannelwiseGraphConv):
-            nn.init.constant_(module.bn.weight, 1e-6)  # at first the block passes on its shortcut
+            nn.init.constant_(module.bn.weight, 1e-6)  # the block starts as its shortcut
     return network

@@ -5,7 +5,7 @@ Duan et al., "DG-STGCN: Dynamic Spatial-Temporal Modeling for Skeleton-based Act
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,13 +13,11 @@ from torch.nn import functional
 
 from mgkit.errors import MgkitError
 from mgkit.models.gcns.blocks import (
-    DataNorm,
     GraphNetwork,
-    GraphUnit,
     MultiScaleTemporalConv,
     SkeletonGraph,
     as_torch_does,
-    build_units,
+    graph_network,
     projection,
     shortcut,
 )
@@ -28,7 +26,7 @@ __all__ = ["DynamicGraphConv", "dgstgcn"]
 
 SUBSETS = 8  # graphs of a convolution
 OFFSET, SPREAD = 0.04, 0.02  # mean and standard deviation of their initial edges
-CONTEXT_JOINTS = 25  # as many weights of the mean joint as the published networks have, whatever the skeleton
+CONTEXT_JOINTS = 25  # weights of the mean joint in the published networks, whatever the skeleton
 
 
 class DynamicGraphConv(nn.Module):
@@ -36,7 +34,7 @@ class DynamicGraphConv(nn.Module):
 
     Each of the K subsets has some of the channels. With the means over time of two projections p and q of the input,
     D is `tanh(p_v - q_w)` for each channel, and S the softmax over v of the product of p_v and q_w. alpha and beta
-    begin at 0. As in the published networks each has an entry for every subset, of which all use the first.
+    begin at 0. As in the published networks each has an entry per subset, of which only the first is used.
 
     Args:
         adjacency: (K, V, V), [from, to]: the initial graphs.
@@ -55,7 +53,7 @@ class DynamicGraphConv(nn.Module):
         inner = int(ratio * out_channels) * subsets
         if inner < 1:
             raise MgkitError(
-                f"DG-STGCN needs a width of at least {round(1 / ratio)}, a channel for each subset; got {out_channels}."
+                f"DG-STGCN needs a width of at least {round(1 / ratio)}, one channel per subset; got {out_channels}"
             )
         self.A = nn.Parameter(adjacency.clone())
         self.alpha = nn.Parameter(torch.zeros(subsets))
@@ -82,40 +80,21 @@ class DynamicGraphConv(nn.Module):
 
 
 def dgstgcn(
-    graph: SkeletonGraph,
-    *,
-    width: int = 64,
-    blocks: Sequence[int] = (4, 3, 3),
-    in_channels: int = 3,
-    persons: int = 1,
-    data_norm: DataNorm = "VC",
-    generator: torch.Generator | None = None,
+    graph: SkeletonGraph, *, generator: torch.Generator | None = None, **settings: Any
 ) -> GraphNetwork:
-    """DG-STGCN. Of the graph it takes the number of joints only: its own eight begin as noise.
+    """DG-STGCN. It takes only the number of joints from the graph: its own eight graphs begin as noise.
 
     Args:
-        width: channels of the first stage, at least 8; each further stage doubles them and halves the frames.
-        blocks: blocks of each stage.
-        in_channels, persons, data_norm: see GraphNetwork.
         generator: source of the initial weights; torch's own when omitted.
-
-    Shapes:
-        (N, M, T, V, 3) -> (N, 4 * width, ceil(ceil(T / 2) / 2), V, M).
-
-    Raises:
-        MgkitError: if a number is below 1, or `width` below 8.
+        settings: width (at least 8), blocks, in_channels, persons and data_norm, see graph_network.
     """
     joints = graph.num_joints
     noise = torch.empty(SUBSETS, joints, joints).normal_(OFFSET, SPREAD, generator=generator)
 
-    def unit(channels: int, out: int, stride: int, residual: bool) -> nn.Module:
+    def convolutions(channels: int, out: int, stride: int) -> tuple[nn.Module, nn.Module]:
         spatial = DynamicGraphConv(channels, out, noise, ratio=1 / SUBSETS)
-        temporal = MultiScaleTemporalConv(out, stride=stride, context_joints=max(CONTEXT_JOINTS, joints))
-        return GraphUnit(spatial, temporal, channels, out, stride=stride, residual=residual)
+        return spatial, MultiScaleTemporalConv(out, stride=stride, context_joints=max(CONTEXT_JOINTS, joints))
 
-    units, out_channels = build_units(unit, in_channels=in_channels, width=width, blocks=blocks)
-    network = GraphNetwork(
-        units, out_channels, graph=graph, in_channels=in_channels, persons=persons, data_norm=data_norm
-    )
+    network = graph_network(graph, convolutions, **settings)
     as_torch_does(network, generator)
     return network

@@ -1,12 +1,10 @@
 """Hyperformer: attention among the joints of a frame and among the body parts that they belong to.
 
-Zhou et al., "Hypergraph Transformer for Skeleton-based Action Recognition", 2022 (arXiv 2211.09590). The names of
-parameters are those of the authors' code, so that their files load once the network is prefixed, and so is what it
-computes: absent persons are not masked, and a fixed mixing of joints (`outer`) stands beside attention.
+Zhou et al., "Hypergraph Transformer for Skeleton-based Action Recognition", 2022 (arXiv 2211.09590). Parameters are
+named as in the authors' code, so that their files load once the network is prefixed. What is computed is theirs, too:
+absent persons are not masked, and a fixed mixing of joints (`outer`) is added to attention.
 
-Hop distances between joints, and joints gathered into body parts: what a hypergraph network knows of a skeleton.
-
-Both follow from the graph alone, so that they exist for every layout.
+Body parts and hop distances follow from the skeleton's graph alone, so the network works for every layout.
 """
 
 from __future__ import annotations
@@ -21,8 +19,8 @@ import torch
 from torch import Tensor, nn
 
 from mgkit.errors import MgkitError
-from mgkit.models.gcns.blocks import DataNorm, SkeletonGraph
-from mgkit.models.layers import recomputed
+from mgkit.models.gcns.blocks import Branch, DataNorm, SkeletonGraph, TemporalConv, temporal_branches
+from mgkit.models.layers import RecomputedBlock
 
 __all__ = [
     "Hyperformer",
@@ -33,7 +31,7 @@ __all__ = [
     "hyperformer",
 ]
 
-BRANCHES = 4  # of a temporal convolution: two dilations, a max-pool, a pointwise one
+BRANCHES: tuple[Branch, ...] = ((5, 1), (5, 2), ("max", 3), "1x1")  # of a temporal convolution
 PUBLISHED_STRIDES = (1, 1, 1, 1, 2, 1, 1, 2, 1, 1)
 PUBLISHED_GROUPS = 6  # of the projection after attention, whatever the number of heads
 
@@ -46,15 +44,15 @@ class HypergraphAttention(nn.Module):
         (q_i . k_j  +  q_i . e_j  +  q_i . r_hops(i, j)  +  w . e_j) / sqrt(width of a head)
 
     with e_j the feature of j's body part (its hyperedge), r a vector learned for each hop distance, and w one for each
-    head. Values are mixed by `alpha * softmax(scores) + outer`: `alpha` starts at 0 and `outer`, one fixed matrix a
-    head, at the identity.
+    head. Values are mixed by `alpha * softmax(scores) + outer`: `alpha` starts at 0 and `outer`, one matrix per head,
+    as the identity.
 
     Args:
         in_channels: channels of the joints' features.
         width: channels of queries, keys, values and of the result.
         heads: attention heads; must divide `width`.
         num_joints: V.
-        distances: how many hop distances there are, 0 included.
+        distances: number of different hop distances, 0 included.
         groups: groups of the last projection; must divide `width`.
 
     Shapes:
@@ -114,27 +112,10 @@ class _SpatialUnit(nn.Module):
         self.pe_proj = nn.Conv2d(in_channels, width, 1, bias=False)
 
     def forward(self, x: Tensor, members: Tensor, hops: Tensor) -> Tensor:
-        # (V, parts) twice: the mean of each part's joints is projected, and given back to each of them.
+        # members is (V, parts): the mean of each part's joints is projected and given back to each of them.
         parts = self.pe_proj(x @ (members / members.sum(dim=0))) @ members.T
         normed = self.norm1(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
         return cast(Tensor, self.skip_proj(x) + self.attn(normed, parts, hops))
-
-
-class _TimeConv(nn.Module):
-    """Convolution along time, then BatchNorm. `(N, C, T, V)` -> `(N, out_channels, ceil(T / stride), V)`."""
-
-    def __init__(
-        self, in_channels: int, out_channels: int, kernel: int, stride: int, dilation: int = 1
-    ) -> None:
-        super().__init__()
-        padding = dilation * (kernel - 1) // 2
-        self.conv = nn.Conv2d(
-            in_channels, out_channels, (kernel, 1), (stride, 1), (padding, 0), (dilation, 1)
-        )
-        self.bn = nn.BatchNorm2d(out_channels)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return cast(Tensor, self.bn(self.conv(x)))
 
 
 class _TimeUnit(nn.Module):
@@ -144,30 +125,15 @@ class _TimeUnit(nn.Module):
         (N, width, T, V) -> (N, width, ceil(T / stride), V).
     """
 
-    def __init__(
-        self, width: int, stride: int, *, kernel: int = 5, dilations: tuple[int, int] = (1, 2)
-    ) -> None:
+    def __init__(self, width: int, stride: int) -> None:
         super().__init__()
-        quarter = width // BRANCHES
-
-        def enter(stride: int = 1) -> list[nn.Module]:
-            return [nn.Conv2d(width, quarter, 1, (stride, 1)), nn.BatchNorm2d(quarter)]
-
-        dilated = [
-            nn.Sequential(
-                *enter(), nn.ReLU(inplace=True), _TimeConv(quarter, quarter, kernel, stride, dilation)
-            )
-            for dilation in dilations
-        ]
-        pool = nn.MaxPool2d((3, 1), (stride, 1), (1, 0))
-        pooled = nn.Sequential(*enter(), nn.ReLU(inplace=True), pool, nn.BatchNorm2d(quarter))
-        self.branches = nn.ModuleList([*dilated, pooled, nn.Sequential(*enter(stride))])
+        self.branches = temporal_branches(BRANCHES, width, stride, norm=True, rest=-1)
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.cat([branch(x) for branch in self.branches], dim=1)
 
 
-class _Layer(nn.Module):
+class _Layer(RecomputedBlock):
     """Attention within frames, convolutions along time, a residual connection around both, ReLU."""
 
     def __init__(
@@ -189,15 +155,9 @@ class _Layer(nn.Module):
         self.act = nn.ReLU(inplace=True)
         self.residual: nn.Module = nn.Identity()
         if in_channels != width or stride != 1:
-            self.residual = _TimeConv(in_channels, width, 1, stride)
-        self.recompute = False  # see recompute_blocks
+            self.residual = TemporalConv(in_channels, width, kernel=1, stride=stride)
 
-    def forward(self, x: Tensor, members: Tensor, hops: Tensor) -> Tensor:
-        if self.recompute and self.training and torch.is_grad_enabled():
-            return recomputed(lambda y: self._run(y, members, hops), self, x)
-        return self._run(x, members, hops)
-
-    def _run(self, x: Tensor, members: Tensor, hops: Tensor) -> Tensor:
+    def run(self, x: Tensor, members: Tensor, hops: Tensor) -> Tensor:
         return cast(Tensor, self.act(self.tcn1(self.vit1(x, members, hops)) + self.residual(x)))
 
 
@@ -207,14 +167,14 @@ class Hyperformer(nn.Module):
     Args:
         graph: the skeleton; hop distances are those of its edges.
         partition: V integers, the body part of each joint, numbered from 0 without a gap.
-        persons: M, how many persons a clip holds. Each is seen alone, but their coordinates are normalised apart
-            (`data_bn` has M * V * in_channels channels).
-        in_channels: numbers a joint: x, y and score.
+        persons: M, the number of persons in a clip. Each is processed alone, and its coordinates are normalised on
+            their own (`data_bn` has M * V * in_channels channels).
+        in_channels: numbers per joint: x, y and score.
         width: channels of every layer, a multiple of `heads`, of `groups` and of 4.
         heads: attention heads.
         strides: of each layer in time; as many layers as there are strides.
         groups: groups of the projection after attention. The published code has 6 whatever the number of heads, and
-            files of its networks need the same.
+            its weights need the same.
         generator: source of the initial weights; torch's own when omitted. It must live on the device on which the
             network is built.
 
@@ -225,7 +185,7 @@ class Hyperformer(nn.Module):
 
     Raises:
         MgkitError: if the width does not fit, a stride is less than 1, there is no person or layer, the partition does
-            not fit the graph, or `forward` meets another shape.
+            not fit the graph, or `forward` gets another shape.
 
     Example:
         >>> arm = SkeletonGraph(4, 0, ((1, 0), (2, 1), (3, 2)))
@@ -255,13 +215,13 @@ class Hyperformer(nn.Module):
         if min(persons, in_channels, width, heads, groups) < 1 or not strides or min(strides) < 1:
             raise MgkitError(
                 "persons, in_channels, width, heads, groups and every stride must be at least 1, and there must be a "
-                f"layer; got {persons}, {in_channels}, {width}, {heads}, {groups} and {tuple(strides)}."
+                f"layer; got {persons}, {in_channels}, {width}, {heads}, {groups} and {tuple(strides)}"
             )
-        multiple = math.lcm(heads, groups, BRANCHES)
+        multiple = math.lcm(heads, groups, len(BRANCHES))
         if width % multiple:
             raise MgkitError(
-                f"A Hyperformer of {heads} heads and projections in {groups} groups needs a width that is a multiple "
-                f"of {multiple}, but got {width}: choose another width, or other heads or groups."
+                f"a Hyperformer with {heads} heads and projections in {groups} groups needs a width that is a multiple "
+                f"of {multiple}, but got {width}: choose another width, or other heads or groups"
             )
         labels = checked_partition(partition, graph.num_joints)
         with torch.device("cpu"):  # on the meta device there would be no numbers to read
@@ -269,7 +229,7 @@ class Hyperformer(nn.Module):
             members = nn.functional.one_hot(torch.tensor(labels)).float()  # (V, parts)
         self.persons, self.num_joints, self.in_channels = persons, graph.num_joints, in_channels
         self.out_channels = (width,) * len(strides)
-        # Not saved: they follow from the arguments, and the published files have no such entries.
+        # Not saved: both follow from the arguments, and the published files have no such entries.
         self.register_buffer("hops", hops.to(torch.get_default_device()), persistent=False)
         self.register_buffer("members", members.to(torch.get_default_device()), persistent=False)
         self.data_bn = nn.BatchNorm1d(persons * graph.num_joints * in_channels)
@@ -287,9 +247,12 @@ class Hyperformer(nn.Module):
         self.reset_parameters(generator)
 
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
-        """As published: convolutions along time Kaiming normal with BatchNorm scales N(1, 0.02), those of attention
-        torch's default, BatchNorm and LayerNorm 1/0 elsewhere, biases of time 0. What starts at 0 or as the identity
-        in attention (`rpe`, `w1`, `alpha`, `outer`) does so here too."""
+        """Draw initial weights as published.
+
+        Convolutions along time are Kaiming normal with biases 0 and BatchNorm scales N(1, 0.02); those of attention are
+        torch's default. Elsewhere BatchNorm and LayerNorm are 1 and 0. In attention `rpe`, `w1` and `alpha` are 0 and
+        `outer` is the identity.
+        """
         for name, module in self.named_modules():
             in_time = ".tcn1." in name
             if isinstance(module, nn.Conv2d) and (in_time or ".residual." in name):
@@ -319,17 +282,16 @@ class Hyperformer(nn.Module):
         expected = (self.persons, self.num_joints, self.in_channels)
         if x.ndim != 5 or (x.shape[1], *x.shape[3:]) != expected or x.shape[2] < 1:
             raise MgkitError(
-                f"The hypergraph transformer needs skeletons of the shape (clips, {self.persons} persons, frames, "
-                f"{self.num_joints} joints, {self.in_channels}), but got {tuple(x.shape)}."
+                f"the hypergraph transformer needs skeletons of the shape (clips, {self.persons} persons, frames, "
+                f"{self.num_joints} joints, {self.in_channels}), but got {tuple(x.shape)}"
             )
         clips, persons, frames, joints, numbers = x.shape
         x = self.data_bn(x.permute(0, 1, 3, 4, 2).flatten(1, 3))  # (N, M * V * in_channels, T)
-        x = x.reshape(clips * persons, joints, numbers, frames).permute(
-            0, 2, 3, 1
-        )  # (N * M, in_channels, T, V)
+        x = x.reshape(clips * persons, joints, numbers, frames)
+        x = x.permute(0, 2, 3, 1)  # (N * M, in_channels, T, V)
         for layer in self.layers:
             x = layer(x, self.members, self.hops)
-        return x.unflatten(0, (clips, persons)).permute(0, 2, 3, 4, 1)
+        return x.unflatten(0, (clips, persons)).permute(0, 2, 3, 4, 1)  # (N, width, T', V, M)
 
 
 def hyperformer(
@@ -345,8 +307,8 @@ def hyperformer(
 ) -> Hyperformer:
     """A Hyperformer of a skeleton: (N, M, T, V, 3) -> (N, width, ceil(ceil(T / 2) / 2), V, M).
 
-    Its body parts are those of `body_parts(graph)` unless `partition` gives the part of each joint; the rest as in
-    Hyperformer, whose defaults are the published network's. `width=24, heads=3` is a narrow one.
+    Its body parts are `body_parts(graph)` unless `partition` gives the part of each joint. Other arguments are those of
+    Hyperformer, whose defaults are the published network's; `width=24, heads=3` is a narrow one.
     """
     return Hyperformer(
         graph,
@@ -360,11 +322,14 @@ def hyperformer(
     )
 
 
-def hop_distances(graph: SkeletonGraph) -> Tensor:
-    """Edges on the shortest way between each two joints.
+# What the network knows of a skeleton: hop distances, and joints gathered into body parts
 
-    Joints that no way joins have a distance of their own, one more than the longest way: nothing is said of them, and
-    a bias that is learned for it is theirs alone.
+
+def hop_distances(graph: SkeletonGraph) -> Tensor:
+    """Number of edges on the shortest path between each two joints.
+
+    Joints that no path connects get a distance of their own, one more than the longest path, for which the network
+    learns a bias of its own.
 
     Returns:
         (V, V) int64, symmetric, 0 on the diagonal.
@@ -376,32 +341,29 @@ def hop_distances(graph: SkeletonGraph) -> Tensor:
                 [2, 1, 0, 3],
                 [3, 3, 3, 0]])
     """
-    near = _neighbours(graph)
-    hops = torch.full((len(near), len(near)), -1)
-    for start in range(len(near)):
-        for joint, (distance, _) in _walk(near, start).items():
-            hops[start, joint] = distance
-    hops[hops < 0] = hops.max() + 1
-    return hops
+    hops = graph.hops(graph.num_joints)
+    connected = hops.isfinite()
+    return hops.where(connected, hops[connected].max() + 1).long()
 
 
 def body_parts(graph: SkeletonGraph, parts: int = 5) -> tuple[int, ...]:
     """Joints gathered into connected body parts of similar size, about as many as are asked for.
 
-    The graph is seen as the tree of shortest ways from its root (of several neighbours that are as near, a joint hangs
-    on the lowest number). From the farthest joints inward, each joint takes over what its branches have left; as soon
-    as that is `size` joints or more it is cut off as a part, so that a limb ends where it is long enough, and what
-    remains around the root is the last part. Branches of the same shape are cut alike, hence left and right. The
-    smallest `size` is used whose number of parts is nearest to `parts`, and among those the one whose largest part
-    is smallest. Joints that no way leads to from the root are cut in the same way from the lowest of their numbers.
+    The graph is treated as the tree of shortest paths from its root; where several neighbours are equally near, the one
+    with the lowest number is a joint's parent. From the farthest joints inward, each joint collects what its branches
+    have left over. As soon as that is `size` joints or more, it is cut off as a part: a limb ends where it is long
+    enough, and what remains around the root is the last part. Branches of the same shape are cut alike, hence left and
+    right. Of all values of `size`, the one is used whose number of parts is nearest to `parts`, then whose largest part
+    is smallest, then the smallest. Joints not connected to the root are cut in the same way, starting from the lowest
+    of their numbers.
 
     COCO's 17 joints give the head, both arms and both legs, Kinect's 20 the trunk, arms and legs, and iMiGUE's 22 the
-    head, shoulders with the arms, and both hands. The published network is trained with five parts of Kinect's 25
-    joints and three of its 20.
+    head, shoulders with the arms, and both hands. The published network was trained with five parts of Kinect's 25
+    joints, and three of its 20.
 
     Args:
         graph: the skeleton.
-        parts: how many to aim at, at least 1; the shape of a tree and its symmetry may allow a few more or less.
+        parts: number to aim at, at least 1; the shape of a tree and its symmetry may give a few more or less.
 
     Returns:
         The part of each joint; parts are numbered from 0 in the order of their lowest joints.
@@ -415,12 +377,12 @@ def body_parts(graph: SkeletonGraph, parts: int = 5) -> tuple[int, ...]:
         (0, 0, 1, 1, 0, 2, 2)
     """
     if parts < 1:
-        raise MgkitError(f"A skeleton has at least 1 part; got parts={parts}.")
+        raise MgkitError(f"a skeleton has at least 1 part; got parts={parts}")
     near = _neighbours(graph)
     parents: dict[int, int] = {}  # in the order of their distance, each tree after the other
     for start in [graph.root, *range(len(near))]:
         if start not in parents:
-            parents |= {joint: parent for joint, (_, parent) in _walk(near, start).items()}
+            parents |= _parents(near, start)
 
     def fit(cut: list[list[int]]) -> tuple[int, int]:
         return abs(len(cut) - parts), max(map(len, cut))
@@ -434,21 +396,25 @@ def body_parts(graph: SkeletonGraph, parts: int = 5) -> tuple[int, ...]:
 
 
 def checked_partition(partition: Sequence[int], num_joints: int) -> tuple[int, ...]:
-    """The part of each joint as plain integers, or a MgkitError that says what is wrong with them."""
+    """The part of each joint as plain integers.
+
+    Raises:
+        MgkitError: they are not whole numbers, not one per joint, or leave a number out.
+    """
     try:
         labels = tuple(operator.index(label) for label in partition)
     except TypeError:
         raise MgkitError(
-            f"partition must be whole numbers, the part of each joint; got {partition!r}."
+            f"partition must be whole numbers, the part of each joint; got {partition!r}"
         ) from None
     if len(labels) != num_joints:
         raise MgkitError(
-            f"partition needs the part of each of the {num_joints} joints, but has {len(labels)} entries."
+            f"partition needs the part of each of the {num_joints} joints, but has {len(labels)} entries"
         )
     if set(labels) != set(range(max(labels) + 1)):
         raise MgkitError(
-            f"Parts of a partition are numbered from 0 without a gap, but it names {sorted(set(labels))}: a part "
-            "without joints has no features."
+            f"the parts of a partition are numbered from 0 without a gap, but these are {sorted(set(labels))}: a part "
+            "without joints has no features"
         )
     return labels
 
@@ -462,10 +428,9 @@ def _neighbours(graph: SkeletonGraph) -> list[list[int]]:
     return [sorted(joints) for joints in near]
 
 
-def _walk(near: list[list[int]], start: int) -> dict[int, tuple[int, int]]:
-    """Distance and parent of every joint that a way leads to from `start`, nearest first; its own parent is itself."""
-    found = {start: (0, start)}
-    distance = {start: 0}
+def _parents(near: list[list[int]], start: int) -> dict[int, int]:
+    """The parent of every joint that a path leads to from `start`, nearest first; the parent of `start` is itself."""
+    found, distance = {start: start}, {start: 0}
     queue = deque([start])
     while queue:
         joint = queue.popleft()
@@ -473,14 +438,13 @@ def _walk(near: list[list[int]], start: int) -> dict[int, tuple[int, int]]:
             if other not in distance:
                 distance[other] = distance[joint] + 1
                 # Not simply `joint`: the queue reaches a joint first from the branch that began first.
-                parent = min(n for n in near[other] if distance.get(n) == distance[joint])
-                found[other] = (distance[other], parent)
+                found[other] = min(n for n in near[other] if distance.get(n) == distance[joint])
                 queue.append(other)
     return found
 
 
 def _cut(parents: dict[int, int], size: int) -> list[list[int]]:
-    """Parts of at least `size` joints, but for what is left at a root, cut off from the farthest joints inward."""
+    """Parts of at least `size` joints, cut off from the farthest joints inward; at a root fewer may be left."""
     held = {joint: [joint] for joint in parents}
     parts = []
     for joint, parent in reversed(parents.items()):

@@ -6,51 +6,32 @@ Duan et al., "PYSKL: Towards Good Practices for Skeleton Action Recognition", AC
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import nn
 
 from mgkit.models.gcns.blocks import (
-    DataNorm,
     GraphConv,
     GraphNetwork,
-    GraphUnit,
     MultiScaleTemporalConv,
     SkeletonGraph,
     TemporalConv,
     as_torch_does,
-    build_units,
+    graph_network,
 )
 
 __all__ = ["stgcn", "stgcnpp"]
 
 
-def stgcn(
-    graph: SkeletonGraph,
-    *,
-    width: int = 64,
-    blocks: Sequence[int] = (4, 3, 3),
-    in_channels: int = 3,
-    persons: int = 1,
-    data_norm: DataNorm = "VC",
-    generator: torch.Generator | None = None,
-) -> GraphNetwork:
+def stgcn(graph: SkeletonGraph, *, generator: torch.Generator | None = None, **settings: Any) -> GraphNetwork:
     """ST-GCN: a masked, partitioned adjacency, and temporal convolutions over nine frames.
 
     The partitions are `graph.partitioned()`, the paper's best ("spatial configuration").
 
     Args:
-        width: channels of the first stage; each further stage doubles them and halves the frames.
-        blocks: blocks of each stage.
-        in_channels, persons, data_norm: see GraphNetwork.
         generator: source of the initial weights; torch's own when omitted.
-
-    Shapes:
-        (N, M, T, V, 3) -> (N, 4 * width, ceil(ceil(T / 2) / 2), V, M).
-
-    Raises:
-        MgkitError: if a number is below 1.
+        settings: width, blocks, in_channels, persons and data_norm, see graph_network.
 
     Example:
         >>> net = stgcn(SkeletonGraph(3, root=0, edges=((1, 0), (2, 1))), width=8, blocks=(1, 1))
@@ -59,46 +40,28 @@ def stgcn(
     """
     adjacency = graph.partitioned()
 
-    def unit(channels: int, out: int, stride: int, residual: bool) -> nn.Module:
+    def convolutions(channels: int, out: int, stride: int) -> tuple[nn.Module, nn.Module]:
         spatial = GraphConv(channels, out, adjacency, edges="importance", residual=False)
-        temporal = TemporalConv(out, out, stride=stride)
-        return GraphUnit(spatial, temporal, channels, out, stride=stride, residual=residual)
+        return spatial, TemporalConv(out, out, stride=stride)
 
-    units, out_channels = build_units(unit, in_channels=in_channels, width=width, blocks=blocks)
-    network = GraphNetwork(
-        units, out_channels, graph=graph, in_channels=in_channels, persons=persons, data_norm=data_norm
-    )
+    network = graph_network(graph, convolutions, **settings)
     as_torch_does(network, generator)
     return network
 
 
 def stgcnpp(
-    graph: SkeletonGraph,
-    *,
-    width: int = 64,
-    blocks: Sequence[int] = (4, 3, 3),
-    in_channels: int = 3,
-    persons: int = 1,
-    data_norm: DataNorm = "VC",
-    generator: torch.Generator | None = None,
+    graph: SkeletonGraph, *, generator: torch.Generator | None = None, **settings: Any
 ) -> GraphNetwork:
-    """ST-GCN++: an adjacency that is learnt, a residual connection in the graph convolution, six temporal branches.
+    """ST-GCN++: a learnt adjacency, a residual connection in the graph convolution, and six temporal branches.
 
-    The adjacency begins as `graph.spatial()`. Arguments and shapes are stgcn's.
-
-    Raises:
-        MgkitError: if a number is below 1, or `width` below the six branches.
+    The adjacency begins as `graph.spatial()`. Arguments as in stgcn; the width is at least 6.
     """
     adjacency = graph.spatial()
 
-    def unit(channels: int, out: int, stride: int, residual: bool) -> nn.Module:
+    def convolutions(channels: int, out: int, stride: int) -> tuple[nn.Module, nn.Module]:
         spatial = GraphConv(channels, out, adjacency, edges="learnt", residual=True)
-        temporal = MultiScaleTemporalConv(out, stride=stride)
-        return GraphUnit(spatial, temporal, channels, out, stride=stride, residual=residual)
+        return spatial, MultiScaleTemporalConv(out, stride=stride)
 
-    units, out_channels = build_units(unit, in_channels=in_channels, width=width, blocks=blocks)
-    network = GraphNetwork(
-        units, out_channels, graph=graph, in_channels=in_channels, persons=persons, data_norm=data_norm
-    )
+    network = graph_network(graph, convolutions, **settings)
     as_torch_does(network, generator)
     return network

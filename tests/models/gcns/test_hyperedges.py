@@ -121,7 +121,7 @@ def test_wrong_parts_are_explained():
         body_parts(SkeletonGraph(1, 0, ()), 0)
     with pytest.raises(MgkitError, match="3 joints, but has 2"):
         checked_partition([0, 1], 3)
-    with pytest.raises(MgkitError, match=r"without a gap, but it names \[0, 2\]"):
+    with pytest.raises(MgkitError, match=r"without a gap, but these are \[0, 2\]"):
         checked_partition([0, 2, 0], 3)
     with pytest.raises(MgkitError, match="without a gap"):
         checked_partition([0, -1, 0], 3)

@@ -179,7 +179,7 @@ def test_a_missing_person_and_empty_clips_are_finite(name):
     [(2, 8, 7, 3), (2, 1, 8, 6, 3), (2, 1, 8, 7, 2), (2, 1, 0, 7, 3), (2, 0, 8, 7, 3), (2, 7, 8, 3, 1)],
 )
 def test_other_shapes_are_refused(name, shape):
-    with pytest.raises(MgkitError, match=r"7 joints, 3 values a joint.*got \("):
+    with pytest.raises(MgkitError, match=r"7 joints, 3 values per joint.*got \("):
         small(name, FOREST)(torch.zeros(shape))
 
 
