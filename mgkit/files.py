@@ -58,6 +58,8 @@ def exclusive(folder: str | Path, name: str = ".lock", wait: float = 0.0) -> Ite
     """
     from filelock import FileLock, Timeout
 
+    if not Path(folder).is_dir():  # filelock would make it
+        raise MgkitError(f"{folder} cannot be written to (no such folder): choose a folder you may write to.")
     # Not the lock that filelock has for file systems without locks: a killed process would leave it behind.
     lock = FileLock(Path(folder) / name, timeout=wait, poll_interval=0.01, fallback_to_soft=False)
     try:

@@ -78,6 +78,12 @@ def test_a_folder_is_held_by_one_process_and_freed_with_it(tmp_path: Path) -> No
         pass
 
 
+def test_a_folder_that_is_gone_is_not_made_to_be_locked(tmp_path: Path) -> None:
+    with pytest.raises(MgkitError, match="cannot be written to"), exclusive(tmp_path / "gone"):
+        pass
+    assert not (tmp_path / "gone").exists()
+
+
 def test_a_file_system_without_locks_is_told_from_a_folder_that_is_held(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,4 +1,4 @@
-"""Reading and writing the single files of a run folder; `runs` says what belongs in them.
+"""Single files of a run folder, written and read; `mgkit.results.run.folder` lists them.
 
 Every file is written whole or not at all. A file that cannot be read raises a `MgkitError` that names it and says what
 to do.
@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -33,21 +34,17 @@ from mgkit.results.run.records import (
 FORMAT = 2
 
 
-class naming:
-    """Puts the file's name, and what to do, around a `MgkitError` that says what is wrong inside it."""
-
-    def __init__(self, path: Path, remedy: str) -> None:
-        self.path, self.remedy = path, remedy
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, MgkitError | ValueError | TypeError):
-            raise MgkitError(f"{self.path}: {str(error).removesuffix('.')}; {self.remedy}.") from None
+@contextmanager
+def naming(path: Path, remedy: str) -> Iterator[None]:
+    """Put the name of a file, and the remedy, around an error about its contents."""
+    try:
+        yield
+    except (MgkitError, ValueError, TypeError) as error:
+        raise MgkitError(f"{path}: {str(error).removesuffix('.')}; {remedy}.") from None
 
 
 def read_dict(path: Path) -> dict[str, Any]:
+    """Read a JSON object."""
     value = read_json(path)
     if not isinstance(value, dict):
         raise MgkitError(f"{path} must hold a JSON object, not a {type(value).__name__}.")
@@ -55,9 +52,34 @@ def read_dict(path: Path) -> dict[str, Any]:
 
 
 def split_folder(root: str | Path, split: str) -> Path:
+    """The folder of an evaluated split."""
     if not split or split in (".", "..") or any(mark in split for mark in "/\\"):
         raise MgkitError(f"{split!r} cannot be the name of a split: it becomes a folder.")
     return Path(root) / "splits" / split
+
+
+def write_npz(path: Path, **arrays: Any) -> None:
+    """Write arrays under their names, whole or not at all; a list of texts becomes an array of texts."""
+    whole: dict[str, Any] = {name: np.asarray(array) for name, array in arrays.items()}
+    with atomic(path) as temporary:
+        np.savez(temporary, **whole)
+
+
+def read_npz(
+    path: Path, needed: Sequence[str] = (), remedy: str = "delete it and make it again"
+) -> dict[str, Any]:
+    """Read the arrays of a file; one that is broken, or lacks a needed array, raises a `MgkitError`."""
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            arrays = {name: stored[name] for name in stored.files}
+    except (
+        OSError, ValueError, TypeError, EOFError, KeyError, AttributeError, NotImplementedError, RuntimeError,
+        zipfile.BadZipFile, zlib.error,
+    ) as error:  # fmt: skip
+        raise MgkitError(f"{path} cannot be read ({error}): {remedy}.") from None
+    if missing := [name for name in needed if name not in arrays]:
+        raise MgkitError(f"{path} lacks {some(missing)}: {remedy}.")
+    return arrays
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -65,7 +87,7 @@ def split_folder(root: str | Path, split: str) -> Path:
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """config.json of a run, with every key that `Run` relies on; raises a `MgkitError` that names what is amiss."""
+    """Read config.json of a run, with every key that `Run` relies on; a `MgkitError` names what is wrong."""
     config = read_dict(path)
     version = config.get("format")
     if not isinstance(version, int):
@@ -75,29 +97,28 @@ def read_config(path: Path) -> dict[str, Any]:
     if version != FORMAT:
         what = "upgrade mgkit" if version > FORMAT else "make the run again"
         raise MgkitError(f"{path} has format {version}, and this mgkit reads format {FORMAT}: {what}.")
-    wanted = {"recipe": dict, "data": dict, "pathways": list}
-    for key, kind in wanted.items():
-        if not isinstance(config.get(key), kind):
-            raise MgkitError(f"{path}: {key!r} is missing or not a {kind.__name__}.")
-    data = config["data"]
-    missing = [key for key in ("root", "fingerprint", "classes", "skeleton", "splits") if key not in data]
-    if missing:
-        raise MgkitError(f"{path}: data lacks {some(missing)}.")
+    data = config.get("data")
+    kinds: list[tuple[str, object, Any]] = [
+        ("recipe", config.get("recipe"), dict), ("data", data, dict), ("pathways", config.get("pathways"), list),
+        ("settings", config.get("settings", {}), dict),
+    ]  # fmt: skip
+    if isinstance(data, dict):
+        missing = [key for key in ("root", "fingerprint", "classes", "skeleton", "splits") if key not in data]
+        if missing:
+            raise MgkitError(f"{path}: data lacks {some(missing)}.")
+        kinds += [("data.root", data["root"], str | None), ("data.splits", data["splits"], dict)]
+    for key, value, kind in kinds:
+        if not isinstance(value, kind):
+            raise MgkitError(f"{path}: {key!r} is missing or not of type {getattr(kind, '__name__', kind)}.")
     try:
         check_names(config["pathways"], PATHWAYS, "pathways")
     except MgkitError as error:
         raise MgkitError(f"{path}: {error}") from None
-    if not isinstance(config.get("settings", {}), dict):
-        raise MgkitError(f"{path}: 'settings' is not a dict.")
-    if not isinstance(data["root"], str | None):
-        raise MgkitError(f"{path}: data.root is not a path.")
-    if not isinstance(data["splits"], dict):
-        raise MgkitError(f"{path}: data.splits is not a dictionary of class counts.")
     return config
 
 
 def plain(value: dict[str, Any], what: str) -> dict[str, Any]:
-    """The dictionary as JSON will give it back, so that what is compared is what is stored."""
+    """The dictionary as it comes back from JSON, so that what is compared is what is stored."""
     try:
         return json.loads(json.dumps(value, allow_nan=False))
     except (TypeError, ValueError) as error:
@@ -107,7 +128,7 @@ def plain(value: dict[str, Any], what: str) -> dict[str, Any]:
 
 
 def differences(old: Any, new: Any, where: str = "") -> list[str]:
-    """Readable differences of two JSON values, leaving out the way to the clip folder (its fingerprint counts)."""
+    """Readable differences of two JSON values, except the path of the clip folder (its fingerprint counts)."""
     if where == "data.root":
         return []
     if isinstance(old, dict) and isinstance(new, dict):
@@ -130,7 +151,7 @@ def append_history(root: str | Path, row: Mapping[str, Any]) -> None:
     """Add the row of one epoch to history.csv.
 
     A row of an epoch that is already there replaces it and drops the later ones: a run resumed at epoch 5 must not
-    keep what a lost epoch 6 said. Rows may have different keys; missing values are empty cells.
+    keep the row of a lost epoch 6. Rows may have different keys; missing values are empty cells.
 
     Args:
         row: "epoch" (a whole number; the first is 1) and numbers under these names, which figures and widgets
@@ -141,31 +162,27 @@ def append_history(root: str | Path, row: Mapping[str, Any]) -> None:
             `learning_rate`, `clips_per_second`, `seconds`. Others are kept as they are.
     """
     path = Path(root) / "history.csv"
-    epoch = row.get("epoch")
-    if isinstance(epoch, bool) or not isinstance(epoch, int | np.integer):
-        raise MgkitError(f"{path}: a row needs a whole number under 'epoch', not {epoch!r}.")
+    if not isinstance(row.get("epoch"), int | np.integer):
+        raise MgkitError(f"{path}: a row needs a whole number under 'epoch', not {row.get('epoch')!r}.")
     before = read_history(path)
-    kept = before[before["epoch"] < int(epoch)].to_dict("records")
-    table = pd.DataFrame([*kept, dict(row)])
+    kept = before[before["epoch"] < int(row["epoch"])].to_dict("records")
     with atomic(path) as temporary:
-        table.to_csv(temporary, index=False)
+        pd.DataFrame([*kept, dict(row)]).to_csv(temporary, index=False)
 
 
 def read_history(path: Path) -> pd.DataFrame:
+    """Read history.csv, checked; empty where there is none."""
     if not path.is_file():
         return pd.DataFrame({"epoch": pd.Series(dtype="int64")})
     try:
         table = pd.read_csv(path)
     except (OSError, ValueError) as error:  # pandas' own parser errors are ValueErrors
         raise MgkitError(
-            f"{path} cannot be read ({error}): delete it; training goes on without it."
+            f"{path} cannot be read ({error}): delete it; training continues without it."
         ) from None
     epochs = table.get("epoch")
-    if (
-        epochs is None
-        or not pd.api.types.is_integer_dtype(epochs)
-        or not (epochs.is_monotonic_increasing and epochs.is_unique)
-    ):
+    whole = epochs is not None and pd.api.types.is_integer_dtype(epochs)
+    if epochs is None or not (whole and epochs.is_monotonic_increasing and epochs.is_unique):
         raise MgkitError(f"{path}: the column epoch is missing or does not count upwards: delete the file.")
     return table
 
@@ -175,17 +192,17 @@ def read_history(path: Path) -> pd.DataFrame:
 
 
 def store_predictions(path: Path, predictions: Predictions) -> None:
-    """Write predictions.parquet, laid out as `runs.write_predictions` says."""
+    """Write predictions.parquet, with the columns that `folder.write_predictions` lists."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    count = predictions.class_count
     columns: dict[str, Any] = {
         "clip_id": pa.array(predictions.clip_ids, pa.string()),
         "label": pa.array(predictions.labels, pa.int64()),
     }
     for name, array in predictions.probabilities.items():
-        columns[name] = pa.FixedSizeListArray.from_arrays(pa.array(array.ravel(), pa.float32()), count)
+        flat = pa.array(array.ravel(), pa.float32())
+        columns[name] = pa.FixedSizeListArray.from_arrays(flat, predictions.class_count)
     for what, distances in (("own", predictions.own), ("other", predictions.other)):
         for name, values in distances.items():
             columns[f"{name}_{what}"] = pa.array(values, pa.float32())
@@ -230,9 +247,14 @@ def read_predictions(path: Path, classes: Classes) -> Predictions:
 
 def write_embeddings(root: str | Path, split: str, embeddings: Embeddings) -> None:
     """Write splits/<split>/embeddings.npz: `clip_id` (N,) and per pathway (N, D) float32."""
-    arrays: dict[str, Any] = {"clip_id": np.array(embeddings.clip_ids, dtype=str), **embeddings.vectors}
-    with atomic(split_folder(root, split) / "embeddings.npz") as temporary:
-        np.savez(temporary, **arrays)
+    write_npz(split_folder(root, split) / "embeddings.npz", clip_id=embeddings.clip_ids, **embeddings.vectors)
+
+
+def read_embeddings(path: Path) -> Embeddings:
+    remedy = "evaluate the split again"
+    arrays = read_npz(path, ["clip_id"], remedy)
+    with naming(path, remedy):
+        return Embeddings(arrays.pop("clip_id").tolist(), arrays)
 
 
 def write_prototypes(
@@ -248,63 +270,25 @@ def write_prototypes(
         updates: per pathway (K,), how often each prototype has been updated since the start of training.
     """
     path = Path(root) / "prototypes.npz"
-    new = PrototypeHistory(
+    history = PrototypeHistory(
         np.array([epoch]),
         {name: np.asarray(array)[None] for name, array in prototypes.items()},
         {name: np.asarray(array)[None] for name, array in updates.items()},
     )
     if path.is_file():
-        old = read_prototypes(path)
-        keep = old.epochs < epoch
-        if keep.any():
-            for name, array in new.vectors.items():
-                if name not in old.vectors or old.vectors[name].shape[1:] != array.shape[1:]:
-                    raise MgkitError(
-                        f"{path}: the {name} prototypes of epoch {epoch} differ in shape from earlier ones."
-                    )
-            new = PrototypeHistory(
-                np.concatenate([old.epochs[keep], new.epochs]),
-                {
-                    name: np.concatenate([old.vectors[name][keep], array])
-                    for name, array in new.vectors.items()
-                },
-                {
-                    name: np.concatenate([old.updates[name][keep], array])
-                    for name, array in new.updates.items()
-                },
-            )
-    arrays: dict[str, Any] = {"epoch": new.epochs, **new.vectors}
-    arrays.update({f"{name}_updates": array for name, array in new.updates.items()})
-    with atomic(path) as temporary:
-        np.savez(temporary, **arrays)
+        before = read_prototypes(path)
+        with naming(path, "train in another run folder"):
+            history = before.continued(history)
+    counts = {f"{name}_updates": array for name, array in history.updates.items()}
+    write_npz(path, epoch=history.epochs, **history.vectors, **counts)
 
 
 def read_prototypes(path: Path) -> PrototypeHistory:
-    arrays = read_npz(path)
-    if "epoch" not in arrays:
-        raise MgkitError(f"{path} lacks the array epoch: delete it and train again.")
+    remedy = "delete it and train again"
+    arrays = read_npz(path, ["epoch"], remedy)
     epochs = arrays.pop("epoch")
     updates = {
         name.removesuffix("_updates"): arrays.pop(name) for name in list(arrays) if name.endswith("_updates")
     }
-    with naming(path, "delete it and train again"):
+    with naming(path, remedy):
         return PrototypeHistory(epochs, arrays, updates)
-
-
-def read_npz(path: Path) -> dict[str, Any]:
-    try:
-        with np.load(path, allow_pickle=False) as stored:
-            return {name: stored[name] for name in stored.files}
-    except (
-        OSError,
-        ValueError,
-        TypeError,
-        EOFError,
-        KeyError,
-        AttributeError,
-        NotImplementedError,
-        RuntimeError,
-        zipfile.BadZipFile,
-        zlib.error,
-    ) as error:
-        raise MgkitError(f"{path} cannot be read ({error}): delete it and make it again.") from None

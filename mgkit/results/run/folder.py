@@ -1,32 +1,29 @@
 """The run folder: everything one training produced, in one layout, whatever made it.
 
     config.json             {"format": 2, "recipe": {...}, "settings": {...}, "data": {...},
-                            "pathways": ["rgb", "pose"]}; settings are what beside the recipe decides the result
+                            "pathways": ["rgb", "pose"]}; settings are what besides the recipe decides the result
                             (seed, names of the train and val splits); data holds "root" (the clip folder, or
                             the split table in it, relative to the run folder), "fingerprint", "classes",
                             "skeleton" and "splits" (clips per class of each split)
     environment.json        versions, git revision, devices, seed, hash of the clips, command
-    status.json             {"state", "epoch", "epochs", "message", "updated"}
-    live.json               how far the epoch is that is being trained, about once a second; see `Run.live`
-    history.csv             one row an epoch, see `append_history`
+    status.json, live.json  how far the training is, see `mgkit.results.run.status`
+    history.csv             one row per epoch, see `append_history`
     checkpoints/            last.pt, best.pt; step.pt while an epoch is trained
     prototypes.npz          `epoch` (E,); per pathway `<pathway>` (E, K, D) and `<pathway>_updates` (E, K)
-    cost.json               parameters, operations and measured speed, see `mgkit.results.run.extras`
     splits/<split>/         predictions.parquet and embeddings.npz of one evaluated split, and test.json: how
-                            they were made (views, flip, weights, rectification); views.npz where it was
-                            tested with several views, saliency.npz once it was explained (see `view_scores` and
-                            `saliency` next door)
+                            they were made (views, flip, weights, rectification)
+    splits/<split>/views.npz, splits/<split>/saliency.npz, cost.json
+                            may be added later, see `mgkit.results.run.extras`
     stages/<name>/          run folders of the branches a staged training began with
-    review.csv              what a person has noted about single clips, see `mgkit.results.run.review`
+    review.csv              notes on single clips, see `mgkit.results.run.review`
+    job.json, train.log     of a training in a process of its own, see `mgkit.results.run.jobs`
     figures/, cache/        drawn from the above; may be deleted at any time
 
-Everything is keyed by `clip_id`, and the class order travels in config.json. Every file is written whole or not at
-all, so a notebook may read a run while it is being trained.
+Everything is keyed by `clip_id`, and the class order is in config.json. Every file is written whole or not at all, so a
+notebook may read a run while it is being trained.
 
 Outputs are named `rgb`, `pose` and `fused`. A run with two pathways has all three; a single-pathway run has its own
-name only; a run imported from elsewhere (`scores.import_scores`) may have `fused` only.
-
-How a run folder begins: its configuration, environment and status.
+name only; a run imported from elsewhere (`import_scores`) may have `fused` only.
 """
 
 from __future__ import annotations
@@ -46,8 +43,6 @@ from mgkit.data.clips import Classes, Clips, load_clips
 from mgkit.data.skeletons import Skeleton
 from mgkit.errors import MgkitError, some
 from mgkit.files import write_json
-from mgkit.results.run import files as storage
-from mgkit.results.run import records
 from mgkit.results.run.extras import Cost as Cost
 from mgkit.results.run.extras import Saliency as Saliency
 from mgkit.results.run.extras import ViewScores as ViewScores
@@ -61,6 +56,18 @@ from mgkit.results.run.extras import (
 )
 from mgkit.results.run.files import FORMAT as FORMAT
 from mgkit.results.run.files import append_history as append_history
+from mgkit.results.run.files import (
+    differences,
+    plain,
+    read_config,
+    read_dict,
+    read_embeddings,
+    read_history,
+    read_predictions,
+    read_prototypes,
+    split_folder,
+    store_predictions,
+)
 from mgkit.results.run.files import write_embeddings as write_embeddings
 from mgkit.results.run.files import write_prototypes as write_prototypes
 from mgkit.results.run.records import OUTPUTS as OUTPUTS
@@ -70,11 +77,10 @@ from mgkit.results.run.records import Floats as Floats
 from mgkit.results.run.records import Ints as Ints
 from mgkit.results.run.records import Predictions as Predictions
 from mgkit.results.run.records import PrototypeHistory as PrototypeHistory
+from mgkit.results.run.records import check_names
 from mgkit.results.run.status import read_live, read_status
 from mgkit.results.run.status import write_live as write_live
 from mgkit.results.run.status import write_status as write_status
-
-# Written next door, and imported from here by the other rooms: this file is the whole of the run folder to them.
 
 if TYPE_CHECKING:
     from mgkit.results.run.review import Notes
@@ -82,11 +88,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Run:
-    """A run folder. Make one with `beginning.create_run`, open one with `load_run`; its methods read, and never write.
+    """A run folder. Made by `create_run`, opened by `load_run`; its methods read, and never write.
 
     Attributes:
         root: the run folder.
-        config: config.json as it stands there.
+        config: the contents of config.json.
     """
 
     root: Path
@@ -102,7 +108,7 @@ class Run:
 
     @property
     def name(self) -> str:
-        """What the run is called in tables: the name of its folder, or the one given to `import_scores`."""
+        """Name in tables: that of the folder, or the one given to `import_scores`."""
         return str(self.config.get("name") or self.root.resolve().name)
 
     @cached_property
@@ -120,7 +126,7 @@ class Run:
 
     @property
     def scores_only(self) -> bool:
-        """Whether it was made of scores, imported ones or those of other runs, and has no network."""
+        """Whether it was made from scores, imported ones or those of other runs, and has no network."""
         return "imported" in self.recipe or "ensemble" in self.recipe
 
     @property
@@ -130,7 +136,7 @@ class Run:
 
     @property
     def outputs(self) -> tuple[str, ...]:
-        """The outputs its predictions have: the pathways, and "fused" unless there is exactly one pathway."""
+        """Outputs of its predictions: the pathways, and "fused" unless there is exactly one pathway."""
         return self.pathways if len(self.pathways) == 1 else (*self.pathways, "fused")
 
     def planned_stages(self) -> list[tuple[str, int]]:
@@ -151,8 +157,8 @@ class Run:
         return None if counts is None else np.asarray(counts, np.int64)
 
     def environment(self) -> dict[str, Any]:
-        """environment.json: what the run was made with; a resumed run lists later environments under "resumed"."""
-        return storage.read_dict(self.root / "environment.json")
+        """environment.json, the machine and versions; a resumed run lists later environments under "resumed"."""
+        return read_dict(self.root / "environment.json")
 
     def status(self) -> dict[str, Any]:
         """{"state", "epoch", "epochs", "message", "updated"}, see `mgkit.results.run.status`."""
@@ -166,8 +172,8 @@ class Run:
         return read_live(self.root)
 
     def history(self) -> pd.DataFrame:
-        """One row an epoch, as `append_history` describes; empty before the first epoch has ended."""
-        return storage.read_history(self.root / "history.csv")
+        """One row per epoch, as `append_history` describes; empty before the first epoch has ended."""
+        return read_history(self.root / "history.csv")
 
     def splits(self) -> list[str]:
         """The splits that have been evaluated."""
@@ -180,31 +186,27 @@ class Run:
         found = path.stat()
         written = found.st_mtime_ns, found.st_size, found.st_ino
         if split not in self._read or self._read[split][0] != written:
-            self._read[split] = written, storage.read_predictions(path, self.classes)
+            self._read[split] = written, read_predictions(path, self.classes)
         return self._read[split][1]
 
     def test_settings(self, split: str = "test") -> dict[str, Any]:
         """How the predictions of a split were made (views, flip, weights, ...); empty where that is not known."""
         path = self.root / "splits" / split / "test.json"
         self._evaluated(path.with_name("predictions.parquet"), split)
-        return storage.read_dict(path) if path.is_file() else {}
+        return read_dict(path) if path.is_file() else {}
 
     def embeddings(self, split: str = "test") -> Embeddings:
         """Embeddings of an evaluated split."""
         path = self.root / "splits" / split / "embeddings.npz"
         self._evaluated(path, split)
-        arrays = storage.read_npz(path)
-        if "clip_id" not in arrays:
-            raise MgkitError(f"{path} lacks the array clip_id: evaluate the split again.")
-        with storage.naming(path, "evaluate the split again"):
-            return Embeddings(arrays.pop("clip_id").tolist(), arrays)
+        return read_embeddings(path)
 
     def has_view_scores(self, split: str = "test") -> bool:
-        """Whether the split was tested with several views and what each said was kept."""
+        """Whether the split was tested with several views."""
         return views_path(self.root, split).is_file()
 
     def view_scores(self, split: str = "test") -> ViewScores:
-        """What each test view of each clip said; `predictions` are the mean over the views.
+        """Scores of each test view of each clip; `predictions` are the mean over the views.
 
         Raises:
             MgkitError: the split was tested with a single view, or not at all.
@@ -222,7 +224,7 @@ class Run:
         return saliency_path(self.root, split).is_file()
 
     def saliency(self, split: str = "test") -> Saliency:
-        """Where in time and on the body the decisions come from, of the clips of a split that were explained.
+        """Saliency of the clips of a split that were explained.
 
         Raises:
             MgkitError: none were, or the file does not fit the classes and joints of the run.
@@ -231,7 +233,7 @@ class Run:
         if not path.is_file():
             if self.scores_only:
                 raise MgkitError(
-                    f"{self.root} was made of scores: it has no network to explain. Look at a run of its members."
+                    f"{self.root} was made from scores, so it has no network: explain the runs it was made from."
                 )
             raise MgkitError(
                 f"{self.root} has no saliency of split {split!r}: run `mgkit explain {self.root} --split {split}`."
@@ -241,12 +243,12 @@ class Run:
             found.joints is not None and found.joints.shape[2] != len(self.skeleton)
         ):
             raise MgkitError(
-                f"{path} is of other classes or joints than {self.root}: delete it, and explain again."
+                f"{path} is for other classes or joints than {self.root}: delete it, and explain again."
             )
         return found
 
     def has_cost(self) -> bool:
-        """Whether `mg.measure` has been here."""
+        """Whether `mg.measure` has measured it."""
         return cost_path(self.root).is_file()
 
     def cost(self) -> Cost:
@@ -260,7 +262,7 @@ class Run:
         path = self.root / "prototypes.npz"
         if not path.is_file():
             raise MgkitError(f"{self.root} has no prototypes: train it with prototypical refinement.")
-        found = storage.read_prototypes(path)
+        found = read_prototypes(path)
         for name, array in found.vectors.items():
             if array.shape[1] != len(self.classes):
                 raise MgkitError(
@@ -292,7 +294,9 @@ class Run:
         if recorded is None:
             raise MgkitError(f"{self.root} was imported and knows no clip folder: {elsewhere}.")
         path = (self.root.resolve() / recorded).resolve()
-        if path.is_relative_to(Path.cwd()):  # reads better in a notebook, and says nothing about the machine
+        if path.is_relative_to(
+            Path.cwd()
+        ):  # reads better in a notebook, and reveals nothing about the machine
             path = path.relative_to(Path.cwd())
         if not path.exists():
             raise MgkitError(f"the clip folder of {self.root} is no longer at {path}: {elsewhere}.")
@@ -305,7 +309,7 @@ class Run:
         return clips
 
     def notes(self) -> Notes:
-        """The review notes kept beside the run, see `mgkit.results.run.review`; empty where nobody has written any."""
+        """The review notes of the run, see `mgkit.results.run.review`; empty where nobody has written any."""
         from mgkit.results.run.review import Notes
 
         return Notes(self)
@@ -337,7 +341,7 @@ class Run:
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# Opening, and what is written later
+# Opening and beginning
 
 
 def load_run(root: str | Path) -> Run:
@@ -357,7 +361,7 @@ def load_run(root: str | Path) -> Run:
             f"did you mean one of its folders, {some(inside)}?" if inside else "make one with `mgkit train`."
         )
         raise MgkitError(f"{root} is not a run folder (no config.json): {hint}")
-    run = Run(root, storage.read_config(path))
+    run = Run(root, read_config(path))
     for name, counts in run.config["data"]["splits"].items():
         if not isinstance(counts, list) or len(counts) != len(run.classes):
             raise MgkitError(f"{path}: data.splits.{name} must hold {len(run.classes)} class counts.")
@@ -367,20 +371,20 @@ def load_run(root: str | Path) -> Run:
 def write_predictions(
     root: str | Path, split: str, predictions: Predictions, settings: Mapping[str, Any] | None = None
 ) -> None:
-    """Write splits/<split>/predictions.parquet: clip_id, label, one fixed-size list of K float32 an output, and
+    """Write splits/<split>/predictions.parquet: clip_id, label, one fixed-size list of K float32 per output, and
     `<pathway>_own`, `<pathway>_other`. They must be over the classes of the run.
 
-    `settings` says how they were made (views, flip, weights, ...), in test.json beside them.
+    `settings` are how they were made (views, flip, weights, ...), in test.json next to them.
     """
     run, count = load_run(root), predictions.class_count
     if count != len(run.classes):
         raise MgkitError(f"predictions are over {count} classes; the run {run.root} has {len(run.classes)}.")
-    folder = storage.split_folder(root, split)
-    for name in ("test.json", "views.npz"):  # never the settings, or the views, of other predictions
+    folder = split_folder(root, split)
+    for name in ("test.json", "views.npz"):  # they would be those of other predictions
         (folder / name).unlink(missing_ok=True)
-    storage.store_predictions(folder / "predictions.parquet", predictions)
+    store_predictions(folder / "predictions.parquet", predictions)
     if settings is not None:
-        write_json(folder / "test.json", storage.plain(dict(settings), "the settings of the test"))
+        write_json(folder / "test.json", plain(dict(settings), "the settings of the test"))
 
 
 def create_run(
@@ -396,9 +400,9 @@ def create_run(
     """Begin a run folder, or return the one that is there if it was begun with the same settings (resume).
 
     Args:
-        root: the run folder, made if need be.
+        root: the run folder, made if it does not exist.
         recipe: the recipe, plain JSON values.
-        settings: what beside the recipe decides the result (seed, splits), plain JSON values.
+        settings: what besides the recipe decides the result (seed, splits), plain JSON values.
         clips: all splits that the run will see.
         pathways: which of "rgb" and "pose" the model has.
         environment: versions, git revision, device, seed, command.
@@ -406,10 +410,10 @@ def create_run(
 
     Raises:
         MgkitError: the folder holds a run with another recipe, other data or other pathways (the message names the
-            first differences), it is not a place for a run, or the recipe is not plain JSON.
+            first differences), the folder is something else, or the recipe is not plain JSON.
     """
     root = Path(root)
-    records.check_names(pathways, PATHWAYS, "pathways")
+    check_names(pathways, PATHWAYS, "pathways")
     if not pathways or len(set(pathways)) != len(pathways):
         raise MgkitError(f"pathways are {list(pathways)}: give one or both of rgb and pose, each once.")
     splits = {
@@ -437,28 +441,27 @@ def create_run(
 def begin_run(
     root: Path, config: dict[str, Any], environment: dict[str, Any], state: str, epochs: int
 ) -> Run:
-    """Make a run folder of a whole configuration, or return the one that was begun with the same."""
+    """Make a run folder from a whole configuration, or return the one that was begun with the same."""
     if root.exists() and not root.is_dir():
         raise MgkitError(f"{root} is a file: choose a folder for the run.")
     if (root / "clips.parquet").exists():
         raise MgkitError(f"{root} is a clip folder: choose another folder for the run.")
-    config, environment = storage.plain(config, "the recipe"), storage.plain(environment, "the environment")
+    config, environment = plain(config, "the recipe"), plain(environment, "the environment")
     if (root / "config.json").exists():
         there = load_run(root)
-        differences = storage.differences(there.config, config)
-        if differences:
+        if found := differences(there.config, config):
             raise MgkitError(
-                f"{root} already holds another run, which differs in {some(differences, 3)}: choose another folder, "
+                f"{root} already holds another run, which differs in {some(found, 3)}: choose another folder, "
                 "or delete that run."
             )
         try:
             finished = there.status()["state"] == "finished"
-        except MgkitError:  # it is missing or broken; what there is to know is in the checkpoints
+        except MgkitError:  # missing or broken; the checkpoints know better
             finished = False
             write_status(root, state, 0, epochs)
-        if there.config != config:  # only the way to the clip folder: it or the run has moved
+        if there.config != config:  # only in the path of the clip folder: it or the run has moved
             write_json(root / "config.json", config)
-        if finished:  # returned as it is, from a folder that cannot be written to as well
+        if finished:  # returned as it is, even from a folder that cannot be written to
             return load_run(root)
         before = there.environment() if (root / "environment.json").is_file() else environment
         if {key: value for key, value in before.items() if key != "resumed"} != environment:
@@ -468,7 +471,7 @@ def begin_run(
         return load_run(root)
     if any((root / "checkpoints").glob("*.pt")):
         raise MgkitError(
-            f"{root} has checkpoints, but no config.json that says what was trained: restore it, choose another "
+            f"{root} has checkpoints, but no config.json of what was trained: restore it, choose another "
             "folder, or delete this one."
         )
     write_json(root / "environment.json", environment)

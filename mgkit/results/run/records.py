@@ -1,11 +1,12 @@
-"""What a run holds: predictions, embeddings and prototypes, each checked when it is made."""
+"""Contents of a run: predictions, embeddings and prototypes, each checked when it is made."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -21,9 +22,55 @@ Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int64]
 
 
+class ByClip:
+    """Arrays with one row per clip, found by clip id; for dataclasses.
+
+    Subclasses name in `PER_CLIP` their fields (arrays, None, or dictionaries of arrays) that have these rows.
+    """
+
+    WHAT: ClassVar[str]  # in messages
+    PER_CLIP: ClassVar[tuple[str, ...]]
+    clip_ids: list[str]
+
+    def __len__(self) -> int:
+        return len(self.clip_ids)
+
+    def __contains__(self, clip_id: object) -> bool:
+        return clip_id in self._index
+
+    def rows(self, clip_ids: Iterable[str]) -> list[int]:
+        """Rows of these clips; unknown ids raise a `MgkitError` that names them."""
+        wanted = list(clip_ids)
+        unknown = [clip_id for clip_id in wanted if clip_id not in self._index]
+        if unknown:
+            raise MgkitError(f"the {self.WHAT} have no clip {some(unknown)}.")
+        return [self._index[clip_id] for clip_id in wanted]
+
+    def select(self, clip_ids: Iterable[str]) -> Self:
+        """The clips with these ids, in this order; unknown ids raise a `MgkitError` that names them."""
+        rows = self.rows(clip_ids)
+        parts: dict[str, Any] = {"clip_ids": [self.clip_ids[row] for row in rows]}
+        for name in self.PER_CLIP:
+            value = getattr(self, name)
+            if isinstance(value, dict):
+                parts[name] = {key: array[rows] for key, array in value.items()}
+            elif value is not None:
+                parts[name] = value[rows]
+        return replace(self, **parts)  # type: ignore[type-var]
+
+    @cached_property
+    def _index(self) -> dict[str, int]:
+        return {clip_id: row for row, clip_id in enumerate(self.clip_ids)}
+
+    def _set(self, **fields: Any) -> None:
+        """Set fields of a frozen dataclass, while it is being made."""
+        for name, value in fields.items():
+            object.__setattr__(self, name, value)
+
+
 @dataclass(frozen=True, eq=False)
-class Predictions:
-    """Scores of N clips over K classes, checked when they are made.
+class Predictions(ByClip):
+    """Scores of N clips over K classes.
 
     Args:
         clip_ids: N unique ids.
@@ -47,33 +94,21 @@ class Predictions:
     other: dict[str, Floats] = field(default_factory=dict)
     classes: Classes | None = None
 
+    WHAT = "predictions"
+    PER_CLIP = ("labels", "probabilities", "own", "other")
+
     def __post_init__(self) -> None:
-        ids = check_ids(self.clip_ids)
-        labels = np.asarray(self.labels)
+        ids, labels = check_ids(self.clip_ids), np.asarray(self.labels)
         if labels.shape != (len(ids),) or labels.dtype.kind not in "iu":
             raise MgkitError(
                 f"labels have shape {labels.shape}, type {labels.dtype}; {len(ids)} whole numbers are expected."
             )
-        if not self.probabilities:
-            raise MgkitError("there are no probabilities: give at least one of rgb, pose, fused.")
-        check_names(self.probabilities, OUTPUTS, "probabilities")
         if {"rgb", "pose"} <= set(self.probabilities) and "fused" not in self.probabilities:
             raise MgkitError(
                 "probabilities of rgb and pose come without those of fused: add their combination."
             )
-        scores = {
-            name: np.asarray(self.probabilities[name], np.float32)
-            for name in OUTPUTS
-            if name in self.probabilities
-        }
-        classes = {array.shape[-1] if array.ndim == 2 else 0 for array in scores.values()}
-        for name, array in scores.items():
-            if array.ndim != 2 or len(array) != len(ids) or len(classes) != 1:
-                raise MgkitError(
-                    f"{name} probabilities have shape {array.shape}; ({len(ids)} clips, classes) is expected."
-                )
-            check_probabilities(array, name, ids)
-        count = classes.pop()
+        scores = check_scores(self.probabilities, ids, (len(ids), None))
+        count = next(iter(scores.values())).shape[1]
         if self.classes is not None and len(self.classes) != count:
             raise MgkitError(
                 f"probabilities are over {count} classes; the class list has {len(self.classes)}."
@@ -82,27 +117,24 @@ class Predictions:
         if outside.any():
             first = int(outside.argmax())
             raise MgkitError(f"label {labels[first]} of clip {ids[first]!r} is outside 0 to {count - 1}.")
-        for what, distances in (("own", self.own), ("other", self.other)):
-            check_names(distances, PATHWAYS, f"distances to the {what} prototype")
-            for name, values in distances.items():
-                array = np.asarray(values, np.float32)
-                # A cosine in float32 can leave [-1, 1] by rounding; anything more is another measure.
-                wrong = np.isinf(array) | (array < -1e-3) | (array > 2 + 1e-3)
-                if array.shape != (len(ids),) or wrong.any():
-                    raise MgkitError(
-                        f"{name}_{what} must be {len(ids)} cosine distances in [0, 2] (NaN = prototype never seen)."
-                    )
-        set_field = object.__setattr__
-        set_field(self, "clip_ids", ids)
-        set_field(self, "labels", labels.astype(np.int64))
-        set_field(self, "probabilities", scores)
-        set_field(self, "own", {name: np.asarray(values, np.float32) for name, values in self.own.items()})
-        set_field(
-            self, "other", {name: np.asarray(values, np.float32) for name, values in self.other.items()}
+        own, other = (
+            self._distances("own", self.own, len(ids)),
+            self._distances("other", self.other, len(ids)),
         )
+        self._set(clip_ids=ids, labels=labels.astype(np.int64), probabilities=scores, own=own, other=other)
 
-    def __len__(self) -> int:
-        return len(self.clip_ids)
+    @staticmethod
+    def _distances(what: str, distances: dict[str, Floats], clips: int) -> dict[str, Floats]:
+        check_names(distances, PATHWAYS, f"distances to the {what} prototype")
+        arrays = {name: np.asarray(values, np.float32) for name, values in distances.items()}
+        for name, array in arrays.items():
+            # A cosine in float32 can leave [-1, 1] by rounding; anything more is another measure.
+            wrong = np.isinf(array) | (array < -1e-3) | (array > 2 + 1e-3)
+            if array.shape != (clips,) or wrong.any():
+                raise MgkitError(
+                    f"{name}_{what} must be {clips} cosine distances in [0, 2] (NaN = prototype never seen)."
+                )
+        return arrays
 
     def __repr__(self) -> str:
         return f"Predictions({len(self)} clips, {self.class_count} classes, {', '.join(self.outputs)})"
@@ -120,14 +152,11 @@ class Predictions:
     @property
     def best(self) -> str:
         """The output to report when only one is: "fused" if there is one, else the only pathway."""
-        return "fused" if "fused" in self.probabilities else next(iter(self.probabilities))
+        return best_output(self.probabilities)
 
     def scores(self, pathway: str | None = None) -> Floats:
         """(N, K) probabilities of an output, of `best` by default; an unknown one raises a `MgkitError`."""
-        name = self.best if pathway is None else pathway
-        if name not in self.probabilities:
-            raise MgkitError(f"there are no {name!r} predictions; there are {', '.join(self.probabilities)}.")
-        return self.probabilities[name]
+        return pick(self.probabilities, self.best if pathway is None else pathway, "predictions")
 
     def predicted(self, pathway: str | None = None) -> Ints:
         """(N,) most probable class; the lower index wins a tie."""
@@ -141,26 +170,13 @@ class Predictions:
         """(N,) role of each clip for one class: "TP", "FN" (of the class, missed), "FP" (taken for it) or "TN"."""
         if not 0 <= class_index < self.class_count:
             raise MgkitError(f"there is no class {class_index}; the classes are 0 to {self.class_count - 1}.")
-        true, said = self.labels == class_index, self.predicted(pathway) == class_index
-        return np.where(true, np.where(said, "TP", "FN"), np.where(said, "FP", "TN"))
-
-    def select(self, clip_ids: Iterable[str]) -> Predictions:
-        """The clips with these ids, in this order; unknown ids raise a `MgkitError` that names them."""
-        rows = rows_of(self._index, list(clip_ids), "predictions")
-        return replace(
-            self,
-            clip_ids=[self.clip_ids[i] for i in rows],
-            labels=self.labels[rows],
-            probabilities={name: array[rows] for name, array in self.probabilities.items()},
-            own={name: array[rows] for name, array in self.own.items()},
-            other={name: array[rows] for name, array in self.other.items()},
-        )
+        true, predicted = self.labels == class_index, self.predicted(pathway) == class_index
+        return np.where(true, np.where(predicted, "TP", "FN"), np.where(predicted, "FP", "TN"))
 
     def frame(self, pathway: str | None = None) -> pd.DataFrame:
-        """One row a clip for people: clip_id, true, predicted, correct, probability (of the predicted class, in
+        """One row per clip for people: clip_id, true, predicted, correct, probability (of the predicted class, in
         [0, 1]), probability of the true class, and the distances to prototypes where there are any."""
-        name = self.best if pathway is None else pathway
-        scores, said = self.scores(name), self.predicted(name)
+        scores, predicted = self.scores(pathway), self.predicted(pathway)
         names = np.array(
             self.classes.names if self.classes else [str(k) for k in range(self.class_count)], dtype=object
         )
@@ -168,24 +184,18 @@ class Predictions:
         columns: dict[str, Any] = {
             "clip_id": self.clip_ids,
             "true": names[self.labels],
-            "predicted": names[said],
-            "correct": said == self.labels,
-            "probability": scores[rows, said],
+            "predicted": names[predicted],
+            "correct": predicted == self.labels,
+            "probability": scores[rows, predicted],
             "probability_of_true": scores[rows, self.labels],
         }
-        for key in self.own:
-            columns[f"{key}_own"] = self.own[key]
-        for key in self.other:
-            columns[f"{key}_other"] = self.other[key]
+        columns |= {f"{key}_own": values for key, values in self.own.items()}
+        columns |= {f"{key}_other": values for key, values in self.other.items()}
         return pd.DataFrame(columns)
-
-    @cached_property
-    def _index(self) -> dict[str, int]:
-        return {clip_id: i for i, clip_id in enumerate(self.clip_ids)}
 
 
 @dataclass(frozen=True, eq=False)
-class Embeddings:
+class Embeddings(ByClip):
     """Embeddings of N clips.
 
     Args:
@@ -195,6 +205,9 @@ class Embeddings:
 
     clip_ids: list[str]
     vectors: dict[str, Floats]
+
+    WHAT = "embeddings"
+    PER_CLIP = ("vectors",)
 
     def __post_init__(self) -> None:
         ids = check_ids(self.clip_ids)
@@ -210,11 +223,7 @@ class Embeddings:
             bad = ~np.isfinite(array).all(1)
             if bad.any():
                 raise MgkitError(f"the {name} embedding of clip {ids[int(bad.argmax())]!r} is not finite.")
-        object.__setattr__(self, "clip_ids", ids)
-        object.__setattr__(self, "vectors", arrays)
-
-    def __len__(self) -> int:
-        return len(self.clip_ids)
+        self._set(clip_ids=ids, vectors=arrays)
 
     def __repr__(self) -> str:
         parts = ", ".join(f"{name} {array.shape[1]}-d" for name, array in self.vectors.items())
@@ -222,17 +231,7 @@ class Embeddings:
 
     def of(self, pathway: str) -> Floats:
         """(N, D) vectors of one pathway; an unknown one raises a `MgkitError`."""
-        if pathway not in self.vectors:
-            raise MgkitError(f"there are no {pathway!r} embeddings; there are {', '.join(self.vectors)}.")
-        return self.vectors[pathway]
-
-    def select(self, clip_ids: Iterable[str]) -> Embeddings:
-        """The clips with these ids, in this order; unknown ids raise a `MgkitError` that names them."""
-        index = {clip_id: i for i, clip_id in enumerate(self.clip_ids)}
-        rows = rows_of(index, list(clip_ids), "embeddings")
-        return Embeddings(
-            [self.clip_ids[i] for i in rows], {name: array[rows] for name, array in self.vectors.items()}
-        )
+        return pick(self.vectors, pathway, "embeddings")
 
 
 @dataclass(frozen=True, eq=False)
@@ -269,20 +268,32 @@ class PrototypeHistory:
                 )
             if not np.isfinite(array).all():
                 raise MgkitError(f"{name} prototypes are not finite.")
-        object.__setattr__(self, "epochs", epochs)
-        object.__setattr__(self, "vectors", vectors)
-        object.__setattr__(self, "updates", updates)
+        for name, value in {"epochs": epochs, "vectors": vectors, "updates": updates}.items():
+            object.__setattr__(self, name, value)
 
     def __len__(self) -> int:
         return len(self.epochs)
 
     def last(self, pathway: str) -> tuple[Floats, npt.NDArray[np.bool_]]:
         """The newest prototypes (K, D) of a pathway and, per class (K,), whether it has been seen at all."""
-        if pathway not in self.vectors or not len(self):
-            raise MgkitError(
-                f"there are no {pathway!r} prototypes; there are {some(self.vectors) or 'none'}."
-            )
-        return self.vectors[pathway][-1], self.updates[pathway][-1] > 0
+        vectors = pick(self.vectors if len(self) else {}, pathway, "prototypes")
+        return vectors[-1], self.updates[pathway][-1] > 0
+
+    def continued(self, later: PrototypeHistory) -> PrototypeHistory:
+        """This history up to the first epoch of a later one, which replaces the rest."""
+        keep = self.epochs < later.epochs[0]
+        if not keep.any():
+            return later
+        for name, array in later.vectors.items():
+            if name not in self.vectors or self.vectors[name].shape[1:] != array.shape[1:]:
+                raise MgkitError(
+                    f"the {name} prototypes of epoch {later.epochs[0]} differ in shape from earlier ones."
+                )
+        return PrototypeHistory(
+            np.concatenate([self.epochs[keep], later.epochs]),
+            {name: np.concatenate([self.vectors[name][keep], new]) for name, new in later.vectors.items()},
+            {name: np.concatenate([self.updates[name][keep], new]) for name, new in later.updates.items()},
+        )
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -290,40 +301,72 @@ class PrototypeHistory:
 
 
 def check_ids(clip_ids: Sequence[str]) -> list[str]:
+    """The ids as a list of texts; none, or a repeated one, raises a `MgkitError`."""
     ids = [str(clip_id) for clip_id in clip_ids]
     if not ids:
         raise MgkitError("there are no clips.")
     if len(set(ids)) != len(ids):
-        seen: set[str] = set()
-        repeated = [clip_id for clip_id in ids if clip_id in seen or seen.add(clip_id)]  # type: ignore[func-returns-value]
-        raise MgkitError(
-            f"clip ids stand twice: {some(dict.fromkeys(repeated))}. Each clip needs its own id."
-        )
+        repeated = [clip_id for clip_id, count in Counter(ids).items() if count > 1]
+        raise MgkitError(f"repeated clip ids: {some(repeated)}. Each clip needs its own id.")
     return ids
 
 
 def check_names(names: Iterable[str], allowed: Sequence[str], what: str) -> None:
     unknown = [name for name in names if name not in allowed]
     if unknown:
-        raise MgkitError(f"{what}: {some(unknown)} is none of {', '.join(allowed)}.")
+        raise MgkitError(f"{what}: {some(unknown)} is not one of {', '.join(allowed)}.")
+
+
+def check_scores(
+    probabilities: dict[str, Any], ids: list[str], shape: tuple[int | None, ...]
+) -> dict[str, Floats]:
+    """Probabilities per output as float32, in the order of `OUTPUTS`, checked; the last axis is that of the classes.
+
+    Args:
+        probabilities: per output an array; each row of its last axis sums to 1.
+        ids: of the clips on the first axis, for messages.
+        shape: that each must have; None = any number, the same for all outputs.
+    """
+    check_names(probabilities, OUTPUTS, "probabilities")
+    if not probabilities:
+        raise MgkitError("there are no probabilities: give at least one of rgb, pose, fused.")
+    scores = {name: np.asarray(probabilities[name], np.float32) for name in OUTPUTS if name in probabilities}
+    for name, array in scores.items():
+        if array.ndim != len(shape) or any(
+            want not in (None, got) for want, got in zip(shape, array.shape, strict=True)
+        ):
+            wanted = ", ".join("classes" if want is None else str(want) for want in shape)
+            raise MgkitError(f"{name} probabilities have shape {array.shape}; ({wanted}) is expected.")
+    if len({array.shape for array in scores.values()}) > 1:
+        raise MgkitError("the outputs have different numbers of classes.")
+    for name, array in scores.items():
+        check_probabilities(array, name, ids)
+    return scores
 
 
 def check_probabilities(array: Floats, name: str, ids: list[str]) -> None:
-    finite = np.isfinite(array).all(1)
+    """Refuse an array of (N clips, ..., K classes) whose last axis is not of probabilities."""
+    rows = array.reshape(len(ids), -1, array.shape[-1])
+    finite = np.isfinite(rows).all((1, 2))
     if not finite.all():
         raise MgkitError(f"the {name} probabilities of clip {ids[int((~finite).argmax())]!r} are not finite.")
-    sums = array.sum(1, dtype=np.float64)
-    wrong = (np.abs(sums - 1) > 1e-3) | (array.min(1) < -1e-6) | (array.max(1) > 1 + 1e-3)
+    sums = rows.sum(2, dtype=np.float64)
+    wrong = (np.abs(sums - 1) > 1e-3) | (rows.min(2) < -1e-6) | (rows.max(2) > 1 + 1e-3)
     if wrong.any():
-        first = int(wrong.argmax())
+        clip, row = np.argwhere(wrong)[0]
         raise MgkitError(
-            f"the {name} probabilities of clip {ids[first]!r} sum to {sums[first]:.4g} ({int(wrong.sum())} such "
-            "clips), or are not in [0, 1]: if they are logits, apply a softmax first."
+            f"the {name} probabilities of clip {ids[clip]!r} sum to {sums[clip, row]:.4g} "
+            f"({int(wrong.any(1).sum())} such clips), or are not in [0, 1]: if they are logits, apply a softmax first."
         )
 
 
-def rows_of(index: dict[str, int], wanted: list[str], what: str) -> list[int]:
-    unknown = [clip_id for clip_id in wanted if clip_id not in index]
-    if unknown:
-        raise MgkitError(f"the {what} have no clip {some(unknown)}.")
-    return [index[clip_id] for clip_id in wanted]
+def best_output(outputs: Iterable[str]) -> str:
+    """The output to report when only one is: "fused" if there is one, else the first."""
+    return "fused" if "fused" in outputs else next(iter(outputs))
+
+
+def pick(arrays: dict[str, Floats], name: str, what: str) -> Floats:
+    """The array of an output or pathway; an unknown one raises a `MgkitError`."""
+    if name not in arrays:
+        raise MgkitError(f"there are no {name!r} {what}; there are {some(arrays) or 'none'}.")
+    return arrays[name]

@@ -6,8 +6,7 @@ Scores made by another toolbox, in the shape of a run.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,19 +19,19 @@ from mgkit.errors import MgkitError
 from mgkit.results.run.folder import FORMAT, Run, begin_run, write_predictions
 from mgkit.results.run.records import (
     PATHWAYS,
+    ByClip,
     Floats,
     Ints,
     Predictions,
     check_ids,
     check_probabilities,
-    rows_of,
 )
 
 __all__ = ["import_scores"]
 
 
 @dataclass(frozen=True, eq=False)
-class Scores:
+class Scores(ByClip):
     """Probabilities of N clips over K classes, checked when they are made.
 
     Args:
@@ -53,6 +52,9 @@ class Scores:
     classes: Classes | None = None
     split: str | None = None
     name: str = ""
+
+    WHAT = "scores"
+    PER_CLIP = ("probabilities", "labels")
 
     def __post_init__(self) -> None:
         ids = check_ids(self.clip_ids)
@@ -85,13 +87,7 @@ class Scores:
                     f"label {labels[first]} of clip {ids[first]!r} is outside 0 to {array.shape[1] - 1}."
                 )
             labels = labels.astype(np.int64)
-        for key, value in (
-            ("clip_ids", ids),
-            ("probabilities", array),
-            ("labels", labels),
-            ("classes", classes),
-        ):
-            object.__setattr__(self, key, value)
+        self._set(clip_ids=ids, probabilities=array, labels=labels, classes=classes)
 
     @classmethod
     def of(
@@ -106,9 +102,6 @@ class Scores:
             split,
             name,
         )
-
-    def __len__(self) -> int:
-        return len(self.clip_ids)
 
     def __repr__(self) -> str:
         parts = [f"{len(self)} clips", f"{self.class_count} classes", self.split, self.name]
@@ -132,20 +125,9 @@ class Scores:
         """(N,) most probable class; the lower index wins a tie."""
         return self.probabilities.argmax(1).astype(np.int64)
 
-    def select(self, clip_ids: Sequence[str]) -> Scores:
-        """The clips with these ids, in this order; unknown ids raise a `MgkitError` that names them."""
-        rows = rows_of(self._index, list(clip_ids), self.name or "scores")
-        labels = None if self.labels is None else self.labels[rows]
-        ids = [self.clip_ids[i] for i in rows]
-        return replace(self, clip_ids=ids, probabilities=self.probabilities[rows], labels=labels)
-
     def predictions(self) -> Predictions:
         """The same as what a run holds, under the output "fused"; needs labels."""
         return Predictions(self.clip_ids, self.truth(), {"fused": self.probabilities}, classes=self.classes)
-
-    @cached_property
-    def _index(self) -> dict[str, int]:
-        return {clip_id: i for i, clip_id in enumerate(self.clip_ids)}
 
 
 @dataclass(frozen=True, eq=False)

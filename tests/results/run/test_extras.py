@@ -78,7 +78,7 @@ def test_parts_made_alike_are_joined(run: Run) -> None:
         one.merged(replace(two, settings={"target": "predicted"}))
     with pytest.raises(MgkitError, match="maps of different shapes"):
         one.merged(made(["z"], maps=None, rgb_frames=None))
-    with pytest.raises(MgkitError, match="twice: b"):
+    with pytest.raises(MgkitError, match="repeated clip ids: b"):
         Saliency.joined([one, two])
 
 
@@ -108,7 +108,7 @@ def test_files_that_do_not_fit_are_refused_by_name(run: Run) -> None:
     with pytest.raises(MgkitError, match=r"saliency\.npz cannot be read"):
         run.saliency("test")
     np.savez(path, clip_id=np.array(["a"]))
-    with pytest.raises(MgkitError, match=r"lacks score, .*--replace"):
+    with pytest.raises(MgkitError, match=r"lacks target, .*--replace"):
         read_saliency(path)
     write_saliency(run.root, "test", made(["a"], target=np.array([9])))
     with pytest.raises(MgkitError, match="other classes or joints"):
@@ -130,10 +130,10 @@ def test_scores_of_views_are_checked(run: Run) -> None:
     np.testing.assert_allclose(back.scores("rgb"), scores, rtol=1e-3, atol=1e-6)
     assert back.mirrored.tolist() == [False, False, True]
     for wrong, words in (
-        ({"rgb": scores[:, :2]}, "3 views"),
-        ({"rgb": scores[0]}, "3 views"),
+        ({"rgb": scores[:, :2]}, r"\(2, 3, classes\) is expected"),
+        ({"rgb": scores[0]}, r"\(2, 3, classes\) is expected"),
         ({"rgb": 2 * scores}, "sum to 2"),
-        ({"sound": scores}, "sound is none of"),
+        ({"sound": scores}, "sound is not one of"),
         ({}, "at least one"),
         ({"rgb": scores, "pose": scores[:, :, :3]}, "different numbers"),
     ):
@@ -146,5 +146,5 @@ def test_scores_of_views_are_checked(run: Run) -> None:
     with pytest.raises(MgkitError, match=r"views\.npz: it is over 3 classes"):
         run.view_scores("test")
     np.savez(views_path(run.root, "test"), clip_id=np.array(["a"]))
-    with pytest.raises(MgkitError, match="lacks the array"):
+    with pytest.raises(MgkitError, match="lacks mirrored"):
         run.view_scores("test")

@@ -132,7 +132,7 @@ def test_a_run_is_not_made_in_a_wrong_place_or_of_wrong_things(tmp_path: Path, c
         begin(clips.root, clips)
     with pytest.raises(MgkitError, match="not plain JSON"):
         begin(tmp_path / "run", clips, recipe={"model": object()})
-    with pytest.raises(MgkitError, match="audio is none of rgb, pose"):
+    with pytest.raises(MgkitError, match="audio is not one of rgb, pose"):
         begin(tmp_path / "run", clips, pathways=["audio"])
     with pytest.raises(MgkitError, match="one or both"):
         begin(tmp_path / "run", clips, pathways=[])
@@ -150,7 +150,7 @@ def test_what_is_not_a_run_folder_says_so(tmp_path: Path, run: Run) -> None:
         ({"format": 3}, "has format 3, .*: upgrade mgkit"),
         ({"format": "1"}, "not a number"),
         ({"recipe": None}, "'recipe' is missing"),
-        ({"pathways": ["audio"]}, "audio is none of"),
+        ({"pathways": ["audio"]}, "audio is not one of"),
         ({"data": {"root": "x"}}, "data lacks fingerprint"),
         ({"data": {**config["data"], "splits": {"train": [1]}}}, "must hold 4 class counts"),
     ):
@@ -269,13 +269,13 @@ def test_a_single_pathway_is_the_best_one() -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"clip_ids": ["a", "a", "b", "c"]}, "clip ids stand twice: a"),
+        ({"clip_ids": ["a", "a", "b", "c"]}, "repeated clip ids: a"),
         ({"clip_ids": ["a"]}, "labels have shape"),
         ({"clip_ids": []}, "no clips"),
         ({"labels": np.array([0, 1, 2, 4])}, "label 4 of clip 'c3' is outside 0 to 3"),
         ({"labels": np.array([0.0, 1, 2, 3])}, "whole numbers"),
         ({"probabilities": {}}, "no probabilities"),
-        ({"probabilities": {"audio": np.eye(4)}}, "audio is none of rgb, pose, fused"),
+        ({"probabilities": {"audio": np.eye(4)}}, "audio is not one of rgb, pose, fused"),
         ({"probabilities": {"rgb": np.eye(4), "pose": np.eye(4)}}, "without those of fused"),
         ({"probabilities": {"rgb": np.eye(4)[:3]}}, "rgb probabilities have shape"),
         ({"probabilities": {"rgb": 2 * np.eye(4)}}, "sum to 2 .*apply a softmax"),
@@ -283,7 +283,7 @@ def test_a_single_pathway_is_the_best_one() -> None:
         ({"probabilities": {"rgb": np.where(np.eye(4) > 0, np.nan, 0)}}, "'c0' are not finite"),
         ({"own": {"rgb": np.full(4, 3.0)}}, r"rgb_own must be 4 cosine distances in \[0, 2\]"),
         ({"other": {"rgb": np.zeros(3)}}, "rgb_other must be 4"),
-        ({"own": {"fused": np.zeros(4)}}, "fused is none of rgb, pose"),
+        ({"own": {"fused": np.zeros(4)}}, "fused is not one of rgb, pose"),
         ({"classes": Classes(("a", "b"))}, "the class list has 2"),
     ],
 )
@@ -384,7 +384,7 @@ def test_broken_histories_and_alien_arrays_are_named(run: Run) -> None:
         with pytest.raises(MgkitError, match=r"history.csv"):
             run.history()
     np.savez(run.root / "prototypes.npz", rgb=np.zeros((1, 4, 2)))
-    with pytest.raises(MgkitError, match=r"prototypes.npz lacks the array epoch"):
+    with pytest.raises(MgkitError, match=r"prototypes.npz lacks epoch"):
         run.prototypes()
     np.savez(run.root / "prototypes.npz", epoch=np.array([1]), rgb=np.zeros((1, 4, 2)))
     with pytest.raises(MgkitError, match=r"prototypes.npz: prototypes of rgb come with update counts of"):

@@ -100,7 +100,7 @@ def test_one_output_of_predictions(tmp_path: Path) -> None:
     ("ids", "values", "labels", "classes", "message"),
     [
         ([], np.zeros((0, 2)), None, None, "no clips"),
-        (["a", "a"], np.ones((2, 1)), None, None, "stand twice: a"),
+        (["a", "a"], np.ones((2, 1)), None, None, "repeated clip ids: a"),
         (["a"], [[np.nan, 1]], None, None, "'a' are not finite"),
         (["a"], [[0.7, 0.7]], None, None, "sum to 1.4"),
         (["a"], [[2.0, -1.0]], None, None, "not in"),
@@ -261,7 +261,7 @@ def test_rounded_probabilities_are_taken_on_demand_only(tmp_path: Path) -> None:
         ([[0.5, np.nan], [0.5, 0.5]], None, {}, "scores of c0 are not finite"),
         ([[np.inf, 0.5], [0.5, 0.5]], None, {}, "scores of c0 are not finite"),
         ([[-0.5, 1.5]], None, {}, "lowest -0.5"),
-        ([[0.5, 0.5]] * 2, ["a", "a"], {}, "stand twice: a"),
+        ([[0.5, 0.5]] * 2, ["a", "a"], {}, "repeated clip ids: a"),
         ([[0.5, 0.5]] * 2, ["a"], {}, "clip_id has shape"),
         ([0.5, 0.5], None, {}, r"scores have shape \(2,\)"),
         ([[], []], None, {}, r"scores have shape \(2, 0\)"),
@@ -333,7 +333,7 @@ def test_wanted_clips_are_just_those_in_the_file_in_the_order_wanted(tmp_path: P
     same(read(path, labels=by_name), scores)
     with pytest.raises(MgkitError, match=f"lacks new and has {scores.clip_ids[0]}"):
         read(path, clip_ids=["new", *scores.clip_ids[1:]])
-    with pytest.raises(MgkitError, match="stand twice"):
+    with pytest.raises(MgkitError, match="repeated clip ids"):
         read(path, clip_ids=[scores.clip_ids[0], *scores.clip_ids])
     with pytest.raises(MgkitError, match="labels given lack"):
         read(path, labels={"new": 0})
