@@ -14,14 +14,14 @@
 # %% [markdown]
 # # 8 · Compare runs
 #
-# ![Clips that one run fixed and broke of another, class by class](../docs/images/notebooks/08_compare_runs.png)
+# ![Clips that one run fixed and broke compared with another, per class](../docs/images/notebooks/08_compare_runs.png)
 #
-# A run has a higher number than another. Which clips did it fix, which did it break, and could that be chance? Here a
-# branch that was trained alone is compared with the two-pathway network that was made of both.
+# One run scores higher than another. Which clips did it fix, which did it break, and could the gain be chance? Here a
+# branch trained alone is compared with the two-pathway network built from both branches.
 #
 # | | 2 CPU cores | GPU |
 # |---|---|---|
-# | after `make demo` | a quarter of a minute | the same: nothing is computed on it |
+# | after `make demo` | 15 s | the same: it is not used |
 
 # %% tags=["setup"]
 from importlib.util import find_spec
@@ -38,10 +38,10 @@ import mgkit as mg
 mg.set_up_notebook()
 
 # %% [markdown]
-# **Your own data:** change `DATA`. For runs of your own name them: `one = mg.load_run("../runs/before")`, and so on.
+# **Your own data:** change `DATA`. For your own runs, name them: `one = mg.load_run("../runs/before")`, and so on.
 
 # %% tags=["parameters"]
-DATA = "../data/demo"  # a clip folder; the embedded one is made if it is not there
+DATA = "../data/demo"  # a clip folder; the embedded one is made if it is missing
 RUN = None  # a run folder; None = the one that belongs to DATA
 BASELINE = None  # the branch to start from, "rgb" or "pose"; None = the first
 
@@ -54,7 +54,7 @@ one = branches[BASELINE or next(iter(branches))]
 
 # %% [markdown]
 # ## One table
-# The settings that differ and only those, the results, and the gain over the baseline on the same clips.
+# Only the settings that differ, the results, and the gain over the baseline on the same clips.
 
 # %%
 comparison = mg.compare_runs([*branches.values(), run], baseline=one, clips=clips)
@@ -62,23 +62,23 @@ table = mg.figures.table(comparison)
 table
 
 # %% [markdown]
-# ## How sure is it?
-# Three questions, since one number does not answer them:
+# ## How certain is it?
+# Three questions that one number cannot answer:
 #
-# - **Are the clips that changed one-sided?** McNemar's test looks at the clips on which the two differ: were they fixed
-#   no oftener than broken, the difference would be a coin toss. `p_exact` is the exact test, `p` its mid-p.
-# - **Were many runs compared?** Then one is bound to look good. `p_holm` is adjusted for their number.
-# - **Would it hold for other people?** Clips of one person are alike, and McNemar's test does not know. The interval of
-#   the gain draws whole subjects; where it holds 0, do not rely on the gain.
+# - **Were more clips fixed than broken?** McNemar's test looks at the clips on which the two runs disagree: without a
+#   real difference, each would be fixed or broken with equal probability. `p_exact` is the exact test, `p` its mid-p.
+# - **Were many runs compared?** Then one of them will look good by chance. `p_holm` is corrected for their number.
+# - **Would it hold for other people?** Clips of one person are similar, which McNemar's test ignores. The interval of
+#   the gain resamples whole subjects; if it contains 0, do not rely on the gain.
 #
-# None of them says what another seed would do: train several and pass `group_seeds=True`.
+# None of them covers the effect of the random seed: train several seeds and pass `group_seeds=True`.
 
 # %%
 comparison[["fixed", "broken", "gain", "gain_low", "gain_high", "interval_over", "p", "p_exact", "p_holm"]].T
 
 # %% [markdown]
-# ## Fixed and broken, to click in
-# Click a number, a bar or a clip: whatever else shares the selection marks it. Arrow keys move, Enter selects.
+# ## Explore fixed and broken clips
+# Click a number, a bar or a clip: every view with the same selection marks it. Arrow keys move, Enter selects.
 
 # %%
 selection = mg.widgets.Selection()
@@ -91,7 +91,7 @@ list(selection)[:5]
 
 # %% [markdown]
 # ## Which confusions changed
-# The difference of the confusion matrices by the output that both have: blue cells have more clips in the two-pathway
+# The difference of the confusion matrices, for an output that both have: blue cells have more clips in the two-pathway
 # run. It shares the selection with the view above.
 
 # %%
@@ -100,8 +100,8 @@ matrix
 
 # %% [markdown]
 # ## For the paper
-# The figure, and the table as LaTeX (it needs `\usepackage{booktabs}` and nothing else). `save` writes PDF, PNG and CSV
-# of the one, `.tex`, `.md` and CSV of the other.
+# The figure, and the table as LaTeX (it only needs `\usepackage{booktabs}`). `save` writes PDF, PNG and CSV of the
+# figure, and `.tex`, `.md` and CSV of the table.
 
 # %% tags=["picture"]
 mg.figures.run_comparison(one, run)
@@ -110,5 +110,5 @@ mg.figures.run_comparison(one, run)
 print(table.latex())
 
 # %% [markdown]
-# **Next.** [9 · Does it help?](09_ablation.ipynb): one part more a row, over seeds. Or two settings of your own: `mg.compare_runs(["runs/a", "runs/b"])`, or in a shell
-# `mgkit compare runs/a runs/b`.
+# **Next.** [9 · Does it help?](09_ablation.ipynb): adds one component per row, over several seeds. Or compare your own
+# runs: `mg.compare_runs(["runs/a", "runs/b"])`, or `mgkit compare runs/a runs/b` in a shell.

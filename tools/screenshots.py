@@ -53,7 +53,7 @@ def explore(notebook: Notebook, explorer: Locator) -> None:
         page.wait_for_function("c => document.querySelector('.mg-player').dataset.clip === c", arg=clip)
         explorer.get_by_role("button", name="ambiguous" if number == 3 else "label wrong").click()
         notebook.until(f"{clip!r} in explorer.notes")
-    explorer.get_by_label("right class").select_option(right)
+    explorer.get_by_label("correct class").select_option(right)
     notebook.until(f"explorer.notes[explorer.clip_id].label == {right!r}")
     notebook.execute("explorer.player.frame = 18")
     page.mouse.move(2, 2)

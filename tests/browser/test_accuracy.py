@@ -81,7 +81,7 @@ def test_clicks_select_the_clips_behind_a_bar(page: Page, tmp_path: Path) -> Non
     page.wait_for_function("window.model.get('metric') === 'precision'")
     click(bare, 0, output=0)
     until_selected(bare, "c0", "c1", "c6", "c7")
-    assert bare.widget.selection.description == "taken for rub hands (RGB)"
+    assert bare.widget.selection.description == "clips predicted as rub hands (RGB)"
     page.locator(".mgk-list button", has_text="touch chin").click()
     until_selected(bare, "c3", "c4", "c5", "c6")
     assert bare.errors == []
@@ -110,11 +110,11 @@ def test_selection_and_focus_are_marked_and_empty_classes_say_so(page: Page, tmp
     bare.push()
     assert bare.colours()["#e69f00"] > 20
     legend = page.locator(".mgk-legend").inner_text()
-    for words in ("RGB", "95 % Wilson interval", "share selected", "clip in focus", "what it was taken for"):
+    for words in ("RGB", "95 % Wilson interval", "share selected", "clip in focus", "its predicted class"):
         assert words in legend
     place = box(bare)
     page.locator("canvas").hover(position={"x": place["left"] + 5, "y": place["top"] + 2.5 * place["row"]})
-    assert "no clip of this class in test" in page.locator(".mgk-tip").inner_text()
+    assert "no clips of this class in test" in page.locator(".mgk-tip").inner_text()
     page.get_by_role("button", name="F1").click()
     page.wait_for_function("!document.querySelector('.mgk-legend').textContent.includes('Wilson')")
 

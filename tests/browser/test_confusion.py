@@ -88,7 +88,7 @@ def test_clicks_select_cells_rows_and_columns(page: Page, tmp_path: Path) -> Non
     assert (
         page.locator(".mgk-status span")
         .inner_text()
-        .startswith("true rub hands taken for touch chin (Fused) · 1 clip")
+        .startswith("rub hands predicted as touch chin (Fused) · 1 clip")
     )
     click(bare, 2, 0, modifiers=["Shift"])
     until_selected(bare, "c3", "c7")
@@ -130,7 +130,7 @@ def test_hovering_tells_the_whole_name(page: Page, tmp_path: Path) -> None:
     assert "1 clip · 25 % of the 4 true" in text
     page.locator("canvas").hover(position=dict(zip("xy", middle(bare, 2, -1), strict=True)))  # type: ignore[arg-type]
     assert LONG[2] in page.locator(".mgk-tip").inner_text()
-    assert "no clip of this class in test" in page.locator(".mgk-tip").inner_text()
+    assert "no clips of this class in test" in page.locator(".mgk-tip").inner_text()
     assert page.locator(".mgk b b").count() == 0
 
 
@@ -141,7 +141,7 @@ def test_selection_and_focus_from_python_are_marked(page: Page, tmp_path: Path) 
     bare.push()
     assert bare.colours()["#e69f00"] > 20, "the diamond of the focus"
     legend = page.locator(".mgk-legend").inner_text()
-    for words in ("all selected", "some selected", "clip in focus", "no clip of the class"):
+    for words in ("all selected", "some selected", "clip in focus", "no clips of this class"):
         assert words in legend
     assert page.locator(".mgk-status span").inner_text() == "from Python · 2 clips · in focus: c3"
     bare.widget.selection.set(["c0", "elsewhere"], description="from Python")
@@ -193,7 +193,7 @@ def test_the_difference_is_blue_and_orange(page: Page, tmp_path: Path) -> None:
 
 def test_no_confusions_say_so(page: Page, tmp_path: Path) -> None:
     BarePage(page, ConfusionMatrix(made_run(tmp_path / "run", {"fused": LABELS})))
-    assert "None: every clip is recognised." in page.locator(".mgk-list").inner_text()
+    assert "None: every clip is classified correctly." in page.locator(".mgk-list").inner_text()
 
 
 @pytest.mark.parametrize("classes", [2, 52])

@@ -111,7 +111,7 @@ def test_from_a_filter_to_a_note_that_stays(lab: Lab, page: Page, tmp_path: Path
         explorer.locator(".mgk-card[data-clip=b1] img").wait_for()
         expect(explorer.locator("[aria-current=true]")).to_have_attribute("data-clip", "b1")
         expect(explorer.get_by_role("button", name="occluded")).to_have_attribute("aria-pressed", "true")
-        expect(explorer.get_by_label("Free text")).to_have_value("nobody moves, 1 hand")
+        expect(explorer.get_by_label("Comment")).to_have_value("nobody moves, 1 hand")
         explorer.get_by_role("button", name="occluded").click()
         notebook.until("explorer.notes['b1'].tags == ('ambiguous',)")
 

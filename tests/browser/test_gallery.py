@@ -52,7 +52,7 @@ def test_pictures_are_those_of_their_clips(page: Page, own_run: Run) -> None:
     assert page.locator(".mgk-card").evaluate_all("cards => cards.map(card => card.dataset.kind)") == [
         "right", "wrong", "right", "right",
     ]  # fmt: skip
-    assert "taken for" in str(page.locator(".mgk-card[data-clip=a]").get_attribute("title"))
+    assert "predicted as" in str(page.locator(".mgk-card[data-clip=a]").get_attribute("title"))
     assert bare.errors == []
 
 
@@ -132,7 +132,7 @@ def test_tags_by_click_and_by_key(page: Page, own_run: Run) -> None:
     assert own_run.notes()["a"].tags == ("occluded",)
     page.keyboard.press("1")
     bare.settle()
-    page.get_by_label("right class").select_option("blue still")
+    page.get_by_label("correct class").select_option("blue still")
     bare.settle()
     assert own_run.notes()["a"].label == "blue still"
     page.locator(".mgk-review").focus()
@@ -142,7 +142,7 @@ def test_tags_by_click_and_by_key(page: Page, own_run: Run) -> None:
     page.keyboard.press("1")
     bare.settle()
     assert "a" not in own_run.notes()
-    expect(page.get_by_label("right class")).to_be_hidden()
+    expect(page.get_by_label("correct class")).to_be_hidden()
     assert bare.errors == []
 
 
@@ -165,9 +165,9 @@ def test_a_text_is_saved_with_its_clip(page: Page, own_run: Run) -> None:
     bare.settle()
     assert own_run.notes()["a"].text == "looks like 1 gesture, not 2 at all"
     assert "b" not in own_run.notes()
-    expect(page.get_by_label("Free text")).to_have_value("")
+    expect(page.get_by_label("Comment")).to_have_value("")
     # Without leaving the field it is saved after a moment.
-    page.get_by_label("Free text").fill("of b")
+    page.get_by_label("Comment").fill("of b")
     page.wait_for_function("window.model.get('selected').note.text === 'of b'")
     assert own_run.notes()["b"].text == "of b"
     assert bare.errors == []
@@ -194,14 +194,14 @@ def test_what_cannot_be_saved_is_kept(page: Page, own_run: Run) -> None:
 def test_the_list_of_notes(page: Page, own_run: Run) -> None:
     selection = Selection(list("abcd"), "wrong clips")
     bare = BarePage(page, listed := ReviewList(own_run, selection=selection))
-    page.get_by_text("Nothing is noted yet").wait_for()
+    page.get_by_text("No notes yet").wait_for()
     expect(page.get_by_role("button", name="Download CSV")).to_be_disabled()
     notes = own_run.notes()
     notes.set("b", ["ambiguous"], text="<i>two</i> at once")
     notes.set("elsewhere", ["bad pose"], split="train")
     listed.refresh()
     bare.push()
-    page.get_by_text("2 clips noted").wait_for()
+    page.get_by_text("2 clips with notes").wait_for()
     page.get_by_text("<i>two</i> at once").wait_for()
     expect(page.locator("button[data-clip=elsewhere]")).to_be_disabled()
     page.locator("button[data-clip=b]").click()
@@ -244,7 +244,7 @@ def test_the_bar_of_filters(page: Page, tmp_path: Path) -> None:
     bare.settle()
     assert list(explorer.selection) == ["c3"]
     page.get_by_text("1 of 2 clips pass the filters").wait_for()
-    page.get_by_label("Highest confidence").fill("40")
+    page.get_by_label("Maximum confidence").fill("40")
     bare.settle()
     assert list(explorer.selection) == []
     page.get_by_text("0–40 %").wait_for()
@@ -258,7 +258,7 @@ def test_the_bar_of_filters(page: Page, tmp_path: Path) -> None:
     page.get_by_role("button", name="Drop").click()
     assert list(explorer.selection) == ["c3", "c7"]
     page.keyboard.press("?")
-    page.get_by_text("page of pictures").wait_for()
+    page.get_by_text("next, previous page").wait_for()
     assert bare.errors == []
 
 

@@ -7,6 +7,7 @@ import pytest
 import traitlets
 from playwright.sync_api import Page
 
+from mgkit.views.widgets.shared.bundle import FOLDER
 from tests.browser.bare import BarePage
 from tests.browser.lab import Lab, Notebook
 
@@ -109,3 +110,23 @@ def test_the_harness_can_fail(lab: Lab, page: Page) -> None:
             notebook.evaluate("nothing_of_that_name")
         with pytest.raises(AssertionError, match="ZeroDivisionError"):
             notebook.execute("1 / 0")
+
+
+def test_scripts_are_modules_that_a_browser_reads_as_they_are(page: Page) -> None:
+    """Without the bundle: each file names all that it imports."""
+    page.route("http://widgets/**", lambda route: route.fulfill(
+        body="" if route.request.url.endswith("/") else (FOLDER / route.request.url.removeprefix("http://widgets/")).read_text(),
+        content_type="text/html" if route.request.url.endswith("/") else "text/javascript",
+    ))  # fmt: skip
+    page.goto("http://widgets/")
+    scripts = [path.relative_to(FOLDER).as_posix() for path in FOLDER.rglob("*.js")]
+    kinds = page.evaluate(
+        """names => Promise.all(names.map(async name => {
+            const module = await import(`http://widgets/${name}`);
+            return [name, typeof module.default?.render];
+        }))""",
+        scripts,
+    )
+    shown = {name for name, kind in kinds if kind == "function"}
+    assert len(shown) == 11
+    assert {name for name, kind in kinds if kind == "undefined"} == set(scripts) - shown

@@ -90,7 +90,7 @@ def test_a_click_and_a_loop_select_what_they_touch(page: Page, tmp_path: Path) -
     box = (spots[:, 0].min() - 8, spots[:, 1].min() - 8, middle[0] + 0.37, middle[1] + 0.37)
     near = np.minimum(abs(spots[:, 0] - box[2]), abs(spots[:, 1] - box[3])) < 1
     loop(bare, *box)
-    page.wait_for_function("model.get('selected').description.startsWith('loop')")
+    page.wait_for_function("model.get('selected').description.startsWith('lasso')")
     inside = (spots[:, 0] < box[2]) & (spots[:, 1] < box[3])
     found = {ids.index(one) for one in bare.widget.selection}
     assert 1 < len(found) < len(ids)

@@ -121,17 +121,17 @@ def test_buttons_ask_before_they_act(page: Page, tmp_path: Path) -> None:
     page.locator(".mgk-stop").click()
     page.locator(".mgk-stop").click()
     assert page.evaluate("model.sent") == [{"act": "stop"}]
-    expect(page.locator(".mgk-told")).to_contain_text("cannot be stopped")  # nothing runs in that folder
+    expect(page.locator(".mgk-message")).to_contain_text("cannot be stopped")  # nothing runs in that folder
     assert not bare.errors
 
 
 def test_a_failure_is_told_and_an_empty_folder_waited_for(page: Page, tmp_path: Path) -> None:
     bare = show(page, tmp_path / "none", shown("failed", message="out of memory: use a smaller batch_size"))
-    expect(page.locator(".mgk-told")).to_have_text("out of memory: use a smaller batch_size")
+    expect(page.locator(".mgk-message")).to_have_text("out of memory: use a smaller batch_size")
     assert page.locator(".mgk-resume").is_visible()
     bare.widget.shown = shown("none", parts=[], log=[])
     bare.push()
-    expect(page.locator(".mgk-state")).to_have_text("Waiting for the first step")
+    expect(page.locator(".mgk-state")).to_have_text("Not started yet")
     assert page.locator("[data-panel]:visible").count() == 0
     assert not bare.errors
 
@@ -162,7 +162,7 @@ def test_a_training_outlives_its_kernel(lab: Lab, page: Page, browser: Browser, 
         with Notebook(lab, page, cells, "outlives.ipynb") as notebook:
             notebook.run_all()
             cell = notebook.cell(1)
-            expect(cell.locator(".mgk-state")).to_have_text("Waiting for the first step")
+            expect(cell.locator(".mgk-state")).to_have_text("Not started yet")
             notebook.execute(launch)
             expect(cell.locator(".mgk-state")).to_have_text("Running", timeout=1000 * PATIENCE)
             cell.locator("polyline[data-line=loss]").wait_for(state="attached")
@@ -180,12 +180,12 @@ def test_a_training_outlives_its_kernel(lab: Lab, page: Page, browser: Browser, 
             expect(cell.locator(".mgk-state")).to_have_text("Running", timeout=1000 * PATIENCE)
             notebook.until(f"len(monitor.job.run().history()) > {epochs}")
             cell.locator(".mgk-stop").click()
-            cell.get_by_role("button", name="Stop it after this step?").click()
+            cell.get_by_role("button", name="Stop after this step?").click()
             expect(cell.locator(".mgk-state")).to_have_text("Stopped", timeout=1000 * PATIENCE)
             assert notebook.evaluate("monitor.job.state") == "interrupted"
             epochs = notebook.evaluate("len(monitor.job.run().history())")
             cell.locator(".mgk-resume").click()
-            cell.get_by_role("button", name="Go on training?").click()
+            cell.get_by_role("button", name="Resume training?").click()
             expect(cell.locator(".mgk-state")).to_have_text("Running", timeout=1000 * PATIENCE)
             notebook.until(f"len(monitor.job.run().history()) > {epochs}")
             notebook.evaluate("monitor.job.stop().name")

@@ -84,8 +84,8 @@ def test_discs_veil_and_bars_are_where_the_numbers_say(
     heights = [len(rows[k]) for k in (10, 20, 30)]
     assert heights[0] < heights[1] < heights[2]
     assert heights[2] == pytest.approx(2 * heights[0], rel=0.15)
-    words = page.locator(".mg-p-speaks").inner_text()
-    assert f"what speaks for {player_clips.classes.names[3]}" in words.replace("\n", " ")
+    words = page.locator(".mg-p-evidence-for").inner_text()
+    assert f"evidence for {player_clips.classes.names[3]}" in words.replace("\n", " ")
 
     # Another frame, another joint: the nearest sampled frame counts.
     page.locator(".mg-player").focus()

@@ -56,7 +56,7 @@ def test_linked_widgets_in_jupyterlab(lab: Lab, page: Page, tmp_path: Path) -> N
         matrix.locator("canvas").click(position=cell_of(notebook, 0, 1))
         assert notebook.until("list(selection)") == ["c3"]
         assert notebook.evaluate("selection.source") == "ConfusionMatrix"
-        bars.get_by_text("true rub hands taken for touch chin (Fused) · 1 clip").wait_for()
+        bars.get_by_text("rub hands predicted as touch chin (Fused) · 1 clip").wait_for()
 
         # Keys belong to the widget: the notebook's own shortcuts stay out of it.
         active = "window.jupyterapp.shell.currentWidget.content.activeCellIndex"
@@ -171,11 +171,11 @@ def test_map_in_jupyterlab(lab: Lab, page: Page, tmp_path: Path) -> None:
         notebook.until("len(selection) == 4")
         left = sorted(ids[i] for i, (a, _) in enumerate(spots) if a < cut)
         assert notebook.evaluate("sorted(selection)") == left
-        notebook.cell(2).get_by_text("loop on the RGB map · 4 clips").wait_for()
+        notebook.cell(2).get_by_text("lasso on the RGB map · 4 clips").wait_for()
 
         # A reloaded page shows what the kernel holds, and is linked to it again.
         notebook.reload()
-        notebook.cell(1).get_by_text("loop on the RGB map · 4 clips").wait_for()
+        notebook.cell(1).get_by_text("lasso on the RGB map · 4 clips").wait_for()
         canvas.click(position={"x": x, "y": y})
         notebook.until(f"selection.focus == {ids[row]!r}")
         assert not [line for line in notebook.console if line.startswith("page error")], notebook.console

@@ -14,7 +14,7 @@ from mgkit.results.stats.metrics import per_class, wilson
 from mgkit.views import figures
 from mgkit.views.figures import style
 from mgkit.views.widgets import ClassAccuracy, ConfusionMatrix, Selection
-from mgkit.views.widgets.shared.base import FOLDER
+from mgkit.views.widgets.shared.bundle import FOLDER
 from tests.views.widgets.conftest import FUSED, LABELS, NAMES, POSE, RGB, made_run
 
 
@@ -50,7 +50,7 @@ def test_values_are_those_of_the_metrics(run: Run) -> None:
     "metric, ids, description",
     [
         ("recall", ("c0", "c1", "c2", "c3"), "clips of rub hands"),
-        ("precision", ("c0", "c1", "c2", "c7"), "taken for rub hands (Fused)"),
+        ("precision", ("c0", "c1", "c2", "c7"), "clips predicted as rub hands (Fused)"),
         ("f1", ("c0", "c1", "c2", "c3", "c7"), "TP, FN and FP of rub hands (Fused)"),
     ],
 )
@@ -83,7 +83,7 @@ def test_selection_and_focus_are_marked(run: Run) -> None:
     assert widget.selected["focus_true"] is None
     selection.focus_on("c3")
     assert widget.selected["focus_true"] == 0
-    assert widget.selected["focus_said"] == {"rgb": 2, "pose": 1, "fused": 1}
+    assert widget.selected["focus_predicted"] == {"rgb": 2, "pose": 1, "fused": 1}
 
 
 def test_orders_are_those_of_the_figure(run: Run) -> None:
@@ -100,7 +100,7 @@ def test_orders_are_those_of_the_figure(run: Run) -> None:
 
 
 def test_wrong_arguments_name_the_right_ones(run: Run) -> None:
-    with pytest.raises(MgkitError, match="no metric 'top1': use one of recall, precision, f1"):
+    with pytest.raises(MgkitError, match="unknown metric 'top1': use one of recall, precision, f1"):
         ClassAccuracy(run, metric="top1")
     with pytest.raises(MgkitError, match="'size'"):
         ClassAccuracy(run, order="size")
@@ -108,13 +108,13 @@ def test_wrong_arguments_name_the_right_ones(run: Run) -> None:
     for arguments, message in (
         (("wave",), "no class 'wave'"),
         (("rub hands", "TN"), "'TN'"),
-        (("rub hands", "TP", "audio"), "no output 'audio'"),
+        (("rub hands", "TP", "audio"), "unknown output 'audio'"),
     ):
         with pytest.raises(MgkitError, match=message):
             widget.select(*arguments)
     with pytest.raises(MgkitError, match="the page sent label = 7"):
         widget._act("pick", {"label": 7, "output": "fused"})
-    with pytest.raises(MgkitError, match="no output 'None'"):
+    with pytest.raises(MgkitError, match="unknown output 'None'"):
         widget._act("pick", {"label": 0})
 
 
@@ -126,7 +126,7 @@ def test_a_run_of_one_pathway_names_no_output(tmp_path: Path) -> None:
 
 def test_places_without_widgets_get_a_picture(run: Run) -> None:
     data, _ = ClassAccuracy(run)._repr_mimebundle_()
-    assert "A picture of ClassAccuracy" in data["text/html"]
+    assert "Static preview of ClassAccuracy" in data["text/html"]
 
 
 def test_colours_are_those_of_the_figures() -> None:

@@ -103,7 +103,7 @@ def test_the_figure_is_the_same_twice_and_has_its_data(run: Run, other: Run, tmp
     data = widget.to_figure().data
     assert data[["both_right", "fixed", "broken", "both_wrong"]].to_numpy().tolist() == widget.found["counts"]
     bundle, _ = widget._repr_mimebundle_()
-    assert "A picture of RunComparison" in bundle["text/html"]
+    assert "Static preview of RunComparison" in bundle["text/html"]
 
 
 def test_another_output_is_counted_anew(run: Run, tmp_path: Path) -> None:
@@ -111,7 +111,7 @@ def test_another_output_is_counted_anew(run: Run, tmp_path: Path) -> None:
     widget = RunComparison(run, other)
     widget.output = "rgb"
     assert widget.found["totals"]["fixed"] == 2, "c6 and c7"
-    with pytest.raises(MgkitError, match="no output 'audio'"):
+    with pytest.raises(MgkitError, match="unknown output 'audio'"):
         widget.output = "audio"
-    with pytest.raises(MgkitError, match="no fate"):
+    with pytest.raises(MgkitError, match="unknown fate"):
         widget.select("lost")

@@ -71,7 +71,7 @@ def test_clicks_and_loops_select_clips(make: Callable[..., Run]) -> None:
     assert (chosen.clip_ids, chosen.focus, chosen.source) == ((ids[3],), ids[3], "PrototypeMap")
     act(widget, act="lasso", rows=[5, 1, 3])
     assert (chosen.clip_ids, chosen.focus) == ((ids[5], ids[1], ids[3]), ids[3]), "what is looked at stays"
-    assert chosen.description == "loop on the RGB map"
+    assert chosen.description == "lasso on the RGB map"
     assert marked(widget) == [1, 3, 5]
     act(widget, act="click", row=5)
     assert (len(chosen), chosen.focus) == (3, ids[5]), "a selected clip is only looked at"
@@ -127,13 +127,13 @@ def test_what_is_shown_is_what_the_figure_draws(make: Callable[..., Run]) -> Non
         assert "after epoch 2" in figure.note
         if colour == "distance":
             np.testing.assert_array_equal(clips["value"].to_numpy("f4"), widget.predictions.own["rgb"])
-    assert "A picture of PrototypeMap" in widget._repr_mimebundle_()[0]["text/html"]
+    assert "Static preview of PrototypeMap" in widget._repr_mimebundle_()[0]["text/html"]
 
 
 def test_many_classes_are_grey_but_for_a_few(make: Callable[..., Run]) -> None:
     widget = PrototypeMap(make(14))
     assert 1 <= len(widget.chosen) <= 6
-    with pytest.raises(MgkitError, match="11 classes cannot be told apart"):
+    with pytest.raises(MgkitError, match="11 classes are too many"):
         widget.chosen = list(range(11))
     with pytest.raises(MgkitError, match="0 to 13"):
         widget.chosen = [14]
@@ -158,7 +158,7 @@ def test_wrong_arguments_and_messages_name_the_right_ones(make: Callable[..., Ru
     run = make()
     for arguments, message in (
         ({"pathway": "audio"}, "no 'audio' embeddings"),
-        ({"colour": "rainbow"}, "no colour 'rainbow'"),
+        ({"colour": "rainbow"}, "unknown colour 'rainbow'"),
         ({"highlight": "wave"}, "no class 'wave'"),
         ({"epoch": 9}, "no prototypes of epoch 9; there are 1, 2, 3"),
     ):

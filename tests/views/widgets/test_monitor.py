@@ -142,14 +142,14 @@ def test_a_loss_that_is_no_number(root: Path) -> None:
 def test_a_button_that_cannot_do_it_says_why(root: Path) -> None:
     monitor = TrainingMonitor(root, interval=60)
     monitor.close()
-    monitor._heard(None, {"act": "stop"}, [])
+    monitor._received(None, {"act": "stop"}, [])
     assert "cannot be stopped from here: it is finished" in monitor.problem
-    monitor._heard(None, {"act": "resume"}, [])
+    monitor._received(None, {"act": "resume"}, [])
     assert "was not launched" in monitor.problem
 
 
 def test_the_picture_that_stands_in(root: Path, tmp_path: Path) -> None:
-    for place, wanted in ((root, "<img"), (tmp_path / "none", "No epoch had ended yet")):
+    for place, wanted in ((root, "<img"), (tmp_path / "none", "before the end of the first epoch")):
         monitor = TrainingMonitor(Job(place), interval=60)
         bundle = monitor._repr_mimebundle_()
         data = bundle[0] if isinstance(bundle, tuple) else bundle
@@ -164,5 +164,5 @@ def test_a_run_that_was_made_of_scores_has_nothing_to_follow(tmp_path: Path) -> 
     )  # fmt: skip
     widget = TrainingMonitor(run)
     assert (widget.shown["state"], widget.shown["parts"]) == ("finished", [])
-    assert "made of scores" in widget.shown["message"]
+    assert "imported from scores" in widget.shown["message"]
     widget.close()

@@ -136,7 +136,7 @@ def test_what_is_older_than_the_predictions_is_not_drawn(player_clips: Clips, tm
     assert told(player)["target"] == player_clips.classes.names[3]
     write_predictions(run.root, "test", run.predictions(), {**tested, "epoch": 5})
     player = ClipPlayer(run, saliency=True)
-    assert "another epoch than what was tested: run `mgkit explain" in told(player)["empty"]
+    assert "another epoch than the predictions: run `mgkit explain" in told(player)["empty"]
     with pytest.raises(MgkitError, match="another epoch"):
         player.to_figure()
     # Predictions of which nothing is known are not doubted.

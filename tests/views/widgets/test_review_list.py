@@ -34,7 +34,7 @@ def test_what_is_listed(run: Run) -> None:
     rows = {row["id"]: row for row in widget.listed["rows"]}
     assert rows["c3"] == {
         "id": "c3", "split": "test", "tags": ["label wrong"], "label": "touch chin", "text": "", "here": True,
-        "true": "rub hands", "said": "touch chin",
+        "true": "rub hands", "predicted": "touch chin",
     }  # fmt: skip
     assert rows["c0"]["tags"] == ["occluded", "bad pose"]
     assert not rows["elsewhere"]["here"]

@@ -67,8 +67,8 @@ def test_watching_ends() -> None:
 @pytest.mark.parametrize(
     "ids, focus, message",
     [
-        ("c1", None, r"the string 'c1': give a list of ids, e.g. \['c1'\]"),
-        ([1, 2], None, "1 is no clip id"),
+        ("c1", None, r"the string 'c1': give a list of ids, \['c1'\]"),
+        ([1, 2], None, "1 is not a clip id"),
         (["a"], "b", "focus 'b' is not among the 1 selected"),
         ([], "a", "not among the 0 selected"),
     ],

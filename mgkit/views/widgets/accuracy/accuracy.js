@@ -1,57 +1,26 @@
-// Bars of recall, precision or F1 a class and output on one canvas; the class that was chosen last is told of at the side.
+// Bars of recall, precision or F1 per class and output on one canvas, with the class chosen last at the side.
+
+import { adds, CanvasView } from "../shared/canvas.js";
+import { choice, clipsOf, diamond, diamondKey, elide, elideAll, element, menu, mounted, number, OUTCOME_TITLES, OUTPUT_COLOURS, OUTPUT_NAMES, percent, prepare, ROLE_COLOURS, themeOf } from "../shared/common.js";
 
 const BARS_WIDE = 720, LOWEST = 5, METRIC_NAMES = { recall: "Recall", precision: "Precision", f1: "F1" };
 
-class Bars {
+// A place is {label, output}; that of the keyboard is also the class at the side.
+class Bars extends CanvasView {
     constructor(model, el) {
-        this.model = model;
-        this.hover = null; // {label, output} under the pointer
-        this.cursor = null; // the same for the keyboard, and the class at the side
-        this.build(el);
-        this.draw = oncePerFrame(() => this.redraw());
-        this.ends = [onAppearance(this.root, this.draw)];
-        this.ends.push(onChanges(model, ["values", "selected", "order", "metric"], () => { this.fill(); this.draw(); }));
-        this.fill();
-        this.redraw();
-    }
-
-    dispose() {
-        this.draw.cancel();
-        this.ends.forEach(end => end());
+        super(model, el);
+        this.start(["values", "selected", "order", "metric"]);
     }
 
     build(el) {
-        const { model } = this, { groups } = model.get("classes");
-        const keep = name => value => { model.set(name, value); model.save_changes(); };
-        const title = element("span", { className: "mgk-title", textContent: model.get("name") }, element("small", { textContent: model.get("split") }));
-        this.metrics = choice("metric", Object.entries(METRIC_NAMES), keep("metric"));
+        const { groups } = this.model.get("classes");
+        this.metrics = choice("metric", Object.entries(METRIC_NAMES), this.keep("metric"));
         const orders = [["value", "value"], ["support", "number of clips"], ["groups", "group"], ["given", "as given"]];
-        this.orders = menu("classes by", orders.filter(([key]) => key !== "groups" || groups), keep("order"));
-        this.canvas = element("canvas", { tabIndex: 0, attributes: { role: "application", "aria-roledescription": "bar chart" } });
-        this.aloud = element("div", { className: "mgk-aloud", attributes: { "aria-live": "polite" } });
+        this.orders = menu("sort classes by", orders.filter(([key]) => key !== "groups" || groups), this.keep("order"));
         this.legend = element("div", { className: "mgk-legend", style: { margin: "0 0 6px" } });
         this.panel = element("div");
         this.list = element("div");
-        this.side = element("div", { className: "mgk-side" }, this.panel, this.list);
-        this.status = statusLine(model);
-        this.stage = element("div", { className: "mgk-stage" }, this.canvas);
-        this.root = element("div", { className: "mgk", attributes: { "data-lm-suppress-shortcuts": "true" } },
-            element("div", { className: "mgk-bar" }, title, this.metrics.node, this.orders.node),
-            element("div", { className: "mgk-main" }, element("div", { style: { minWidth: 0, maxWidth: "100%" } }, this.legend, this.stage), this.side),
-            this.status.node, this.aloud);
-        this.tip = tooltip(this.root);
-        el.append(this.root);
-
-        const { canvas } = this;
-        canvas.addEventListener("pointermove", event => this.point(event));
-        canvas.addEventListener("pointerleave", () => { this.hover = null; this.tip.hide(); this.draw(); });
-        canvas.addEventListener("click", event => {
-            const place = this.at(event.offsetX, event.offsetY);
-            if (place) this.pick(place, null, event);
-        });
-        canvas.addEventListener("keydown", event => this.key(event));
-        canvas.addEventListener("focus", () => { this.focused = canvas.matches(":focus-visible"); this.draw(); });
-        canvas.addEventListener("blur", () => { this.focused = false; this.tip.hide(); this.draw(); });
+        this.frame(el, "bar chart", { bar: [this.metrics.node, this.orders.node], above: [this.legend], side: [this.panel, this.list] });
     }
 
     // ---- what is shown ----
@@ -76,11 +45,11 @@ class Bars {
     words({ label, output }) {
         const { names } = this.model.get("classes"), metric = this.model.get("metric"), row = this.of(label, output);
         const support = row.tp + row.fn, taken = row.tp + row.fp, head = [[names[label], true], [this.model.get("outputs").length > 1 ? ` · ${OUTPUT_NAMES[output]}` : ""]];
-        if (!support && metric !== "precision") return [head, [[`no clip of this class in ${this.model.get("split")}`]]];
-        if (metric === "precision" && !taken) return [head, [["no clip was taken for it"]]];
+        if (!support && metric !== "precision") return [head, [[`no clips of this class in ${this.model.get("split")}`]]];
+        if (metric === "precision" && !taken) return [head, [["never predicted"]]];
         const value = [[`${METRIC_NAMES[metric]} ${percent(row[metric])} `, true], [this.interval(row, metric)]];
         if (metric === "recall") return [head, value, [[`${number(row.tp)} of its ${clipsOf(support)} recognised`]]];
-        if (metric === "precision") return [head, value, [[`${number(row.tp)} of ${clipsOf(taken)} taken for it are of the class`]]];
+        if (metric === "precision") return [head, value, [[`${number(row.tp)} of ${clipsOf(taken)} predicted as this class are correct`]]];
         return [head, value, [[`TP ${number(row.tp)} · FN ${number(row.fn)} · FP ${number(row.fp)}`]]];
     }
 
@@ -98,17 +67,17 @@ class Bars {
             const button = element("button", { type: "button", title: names[label] }, element("span", { textContent: names[label] }),
                 element("span", { className: "mgk-number", textContent: percent(this.of(label, best)[metric]) }));
             button.setAttribute("aria-pressed", String(this.cursor?.label === label));
-            button.onclick = event => this.pick({ label, output: best }, null, event);
+            button.onclick = event => this.click({ label, output: best }, event);
             return element("li", {}, button);
         })));
         if (at >= 0) this.list.querySelectorAll("button")[at]?.focus();
     }
 
-    // The class that was chosen last: its numbers, and buttons for its TP, FN and FP.
+    // The class chosen last: its numbers, and buttons for its TP, FN and FP.
     fillPanel(metric) {
         const { model } = this, { names, groups } = model.get("classes"), label = this.cursor?.label;
         if (label === undefined) {
-            this.panel.replaceChildren(element("p", { className: "mgk-note", style: { margin: "0 0 12px" }, textContent: "Click a bar to select the clips behind it; its TP, FN and FP are then offered here." }));
+            this.panel.replaceChildren(element("p", { className: "mgk-note", style: { margin: "0 0 12px" }, textContent: "Click a bar to select the clips behind it. Its TP, FN and FP then appear here." }));
             return;
         }
         const support = this.support[label], focused = [...this.panel.querySelectorAll("button")].indexOf(document.activeElement);
@@ -122,14 +91,14 @@ class Bars {
         const roles = element("table", { className: "mgk-table" }, ...model.get("outputs").map(output => {
             const row = this.of(label, output);
             return element("tr", {}, element("th", { textContent: OUTPUT_NAMES[output] }), ...["TP", "FN", "FP"].map(kind => {
-                const count = row[kind.toLowerCase()], meaning = { TP: "of the class, recognised", FN: "of the class, missed", FP: "of another class, taken for it" }[kind];
-                const button = element("button", { type: "button", className: "mgk-small", title: `${clipsOf(count)} ${meaning}`, disabled: !count, dataset: { kind, output },
-                    onclick: event => this.pick({ label, output }, kind, event) },
+                const count = row[kind.toLowerCase()];
+                const button = element("button", { type: "button", className: "mgk-small", title: `${clipsOf(count)} ${OUTCOME_TITLES[kind]}`, disabled: !count, dataset: { kind, output },
+                    onclick: event => this.click({ label, output }, event, kind) },
                     element("span", { className: "mgk-dot", style: { background: ROLE_COLOURS[kind] } }), `${kind} ${number(count)}`);
                 return element("td", {}, button);
             }));
         }));
-        const about = [groups?.[label], support ? clipsOf(support) : "no clip"].filter(Boolean).join(" · ");
+        const about = [groups?.[label], support ? clipsOf(support) : "no clips"].filter(Boolean).join(" · ");
         this.panel.replaceChildren(element("h4", { style: { overflowWrap: "anywhere" } }, names[label], element("small", { textContent: about })), table, roles);
         if (focused >= 0) this.panel.querySelectorAll("button")[focused]?.focus();
     }
@@ -181,13 +150,13 @@ class Bars {
         const context = prepare(canvas, box.canvasWidth, box.canvasHeight);
         context.fillStyle = theme.paper;
         context.fillRect(0, 0, box.canvasWidth, box.canvasHeight);
-        Object.assign(canvas.dataset, { left: box.left, top: box.top, row: box.row, plot: box.plot }); // where the bars lie
+        Object.assign(canvas.dataset, { left: box.left, top: box.top, row: box.row, plot: box.plot }); // for tests
         const shown = this.hover ?? (this.focused ? this.cursor : null);
         this.drawAxes(context, shown);
         this.drawBars(context);
         this.drawMarks(context, shown);
         this.drawLegend();
-        canvas.setAttribute("aria-label", `${METRIC_NAMES[this.model.get("metric")]} of ${box.count} classes. Arrow keys move, Enter selects the clips behind a bar, T, N and P its TP, FN and FP, Escape selects none.`);
+        canvas.setAttribute("aria-label", `${METRIC_NAMES[this.model.get("metric")]} of ${box.count} classes. Arrow keys move, Enter selects the clips behind a bar, T, N and P its TP, FN and FP, Escape clears the selection.`);
     }
 
     drawAxes(context, shown) {
@@ -268,14 +237,14 @@ class Bars {
             context.textAlign = "left";
             context.textBaseline = "middle";
             context.fillStyle = theme.soft;
-            const why = support[label] ? "never predicted" : metric === "precision" ? "no clip, never predicted" : `no clip in ${this.model.get("split")}`;
+            const why = support[label] ? "never predicted" : metric === "precision" ? "no clips, never predicted" : `no clips in ${this.model.get("split")}`;
             context.fillText(why, left + 6, top + (this.box.place.get(label) + 0.5) * row + 0.5);
         }
     }
 
     drawMarks(context, shown) {
         const { left, plot, order, outputs, thick, row, support, top, place } = this.box, { theme } = this;
-        const { held, focus_true: truth, focus_said: said } = this.model.get("selected");
+        const { held, focus_true: truth, focus_predicted: predicted } = this.model.get("selected");
         for (const label of order) {
             if (!held[label]) continue;
             const y = top + place.get(label) * row + 1, whole = row - 2, part = Math.max(2, (held[label] / support[label]) * whole);
@@ -292,37 +261,28 @@ class Bars {
         }
         if (truth === null) return;
         for (const output of outputs)
-            if (said[output] !== truth) diamond(context, left + 1, this.barTop(said[output], output) + thick / 2, Math.max(3, Math.min(5, thick / 2 + 0.5)), true);
+            if (predicted[output] !== truth) diamond(context, left + 1, this.barTop(predicted[output], output) + thick / 2, Math.max(3, Math.min(5, thick / 2 + 0.5)), true);
         diamond(context, left + 1, top + (place.get(truth) + 0.5) * row, Math.min(6, row / 2));
     }
 
     drawLegend() {
-        const { outputs } = this.box, { theme } = this, { held, focus_true: truth, focus_said: said } = this.model.get("selected");
+        const { outputs } = this.box, { theme } = this, { held, focus_true: truth, focus_predicted: predicted } = this.model.get("selected");
         const keys = outputs.length > 1 ? outputs.map(output => element("span", { className: "mgk-key" },
             element("span", { className: "mgk-swatch", style: { background: OUTPUT_COLOURS[output] } }), OUTPUT_NAMES[output])) : [];
-        if (this.model.get("metric") !== "f1") keys.push(element("span", { className: "mgk-key", title: "They take clips as independent; clips of one person are not, so the true intervals are rather wider." },
+        if (this.model.get("metric") !== "f1") keys.push(element("span", { className: "mgk-key", title: "These intervals assume independent clips; clips of one person are not, so true intervals are wider." },
             element("span", { style: { width: "14px", height: "7px", background: `linear-gradient(${theme.ink}, ${theme.ink}) center / 100% 1px no-repeat`, borderInline: `1px solid ${theme.ink}` } }), "95 % Wilson interval"));
         if (held.some(Boolean)) keys.push(element("span", { className: "mgk-key" },
             element("span", { style: { width: "4px", height: "12px", background: `linear-gradient(${theme.line} 40%, ${theme.ink} 40%)` } }), "share selected"));
         if (truth !== null) keys.push(diamondKey("clip in focus"));
-        if (truth !== null && outputs.some(output => said[output] !== truth)) keys.push(diamondKey("what it was taken for", "#fff"));
+        if (truth !== null && outputs.some(output => predicted[output] !== truth)) keys.push(diamondKey("its predicted class", "#fff"));
         this.legend.replaceChildren(...keys);
     }
 
     // ---- what a person does ----
 
-    point(event) {
-        const place = this.at(event.offsetX, event.offsetY);
-        this.canvas.style.cursor = place ? "pointer" : "default";
-        if (place?.label !== this.hover?.label || place?.output !== this.hover?.output) { this.hover = place; this.draw(); }
-        if (!place) return this.tip.hide();
-        const corner = this.root.getBoundingClientRect();
-        this.tip.show(event.clientX - corner.left, event.clientY - corner.top, this.words(place));
-    }
-
-    pick(place, kind, event) {
+    click(place, event, kind = null) {
         this.cursor = place;
-        this.model.send({ act: "pick", label: place.label, output: place.output, kind, add: event.shiftKey || event.ctrlKey || event.metaKey });
+        this.model.send({ act: "pick", label: place.label, output: place.output, kind, add: adds(event) });
         this.fill();
         this.draw();
     }
@@ -331,8 +291,8 @@ class Bars {
         const { order, outputs, place } = this.box, kinds = { t: "TP", n: "FN", p: "FP" }, kind = kinds[event.key.toLowerCase()];
         const flat = order.length * outputs.length, step = { ArrowDown: 1, ArrowUp: -1, PageDown: outputs.length, PageUp: -outputs.length, Home: -flat, End: flat }[event.key];
         if (event.key === "Escape") this.model.send({ act: "clear" });
-        else if ((event.key === "Enter" || event.key === " ") && this.cursor) this.pick(this.cursor, null, event);
-        else if (kind && this.cursor && !event.ctrlKey && !event.metaKey && !event.altKey) this.pick(this.cursor, kind, event);
+        else if ((event.key === "Enter" || event.key === " ") && this.cursor) this.click(this.cursor, event);
+        else if (kind && this.cursor && !event.ctrlKey && !event.metaKey && !event.altKey) this.click(this.cursor, event, kind);
         else if (step) {
             const at = this.cursor ? place.get(this.cursor.label) * outputs.length + outputs.indexOf(this.cursor.output) + step : 0;
             const next = Math.max(0, Math.min(flat - 1, at));
@@ -348,15 +308,8 @@ class Bars {
         this.hover = null;
         this.fill();
         this.redraw();
-        const words = this.words(place), root = this.root.getBoundingClientRect(), canvas = this.canvas.getBoundingClientRect();
-        this.aloud.textContent = words.map(line => line.map(([text]) => text).join("")).join(", ");
-        this.tip.show(canvas.left - root.left + this.box.left + 40, canvas.top - root.top + this.barTop(place.label, place.output), words);
+        this.announce(this.words(place), this.box.left + 40, this.barTop(place.label, place.output));
     }
 }
 
-export default {
-    render({ model, el }) {
-        const view = new Bars(model, el);
-        return () => view.dispose();
-    },
-};
+export default mounted(Bars);

@@ -1,4 +1,4 @@
-"""Recall, precision and F1 class by class, to click in."""
+"""Clickable bars of recall, precision and F1 per class."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from mgkit.results.stats.metrics import per_class
 from mgkit.views.analysis.outcomes import KINDS, Outcomes
 from mgkit.views.figures.classes import METRICS, ORDERS, bar_order, class_accuracy
 from mgkit.views.figures.style import OUTPUT_NAMES, PaperFigure
-from mgkit.views.widgets.shared.base import RunWidget, class_index, one_of, plain, source
+from mgkit.views.widgets.shared.base import RunWidget, class_index, one_of, plain
+from mgkit.views.widgets.shared.bundle import script
 from mgkit.views.widgets.shared.selection import Selection
 
 COLUMNS = ("recall", "recall_low", "recall_high", "precision", "precision_low", "precision_high", "f1")
@@ -22,19 +23,19 @@ Ints = npt.NDArray[np.int64]
 
 
 class ClassAccuracy(RunWidget):
-    """A bar a class and output, with 95 % Wilson intervals for recall and precision, and clip counts.
+    """One bar per class and output, with 95 % Wilson intervals for recall and precision, and clip counts.
 
-    A click on a bar selects the clips its number is made of: for recall the clips of the class, for precision those
-    taken for it, for F1 both; buttons (or the keys T, N, P) select its TP, FN or FP clips only. With Shift they come
-    on top of what is selected. The clip in focus is marked at its true class and at what it was taken for.
+    A click on a bar selects the clips behind its number: for recall the clips of the class, for precision those
+    predicted as the class, for F1 both; buttons (or the keys T, N, P) select its TP, FN or FP clips only. Shift adds
+    them to the selection. The clip in focus is marked at its true and at its predicted class.
 
     Args:
         run: a run.
         split: an evaluated split.
         metric: "recall", "precision" or "f1".
-        order: classes by falling "value" of the metric (of the best output), by falling "support" (clips), by
+        order: classes by decreasing "value" of the metric (of the best output), by decreasing "support" (clips), by
             "groups", or as "given"; classes without clips come last.
-        selection: shared with other views; by default one of its own.
+        selection: shared with other views; by default a new one.
 
     Raises:
         MgkitError: an unknown split, metric or order.
@@ -42,7 +43,7 @@ class ClassAccuracy(RunWidget):
     `metric` and `order` are traits: set them to change what is shown.
     """
 
-    _esm = source("shared/common.js", "accuracy/accuracy.js")
+    _esm = script("accuracy/accuracy.js")
     classes = traitlets.Dict().tag(sync=True)  # "names", "groups" or null
     name = traitlets.Unicode().tag(sync=True)  # of the run
     outputs: traitlets.List[Any] = traitlets.List().tag(sync=True)
@@ -107,13 +108,13 @@ class ClassAccuracy(RunWidget):
     def select(
         self, name: str, kind: str | None = None, output: str | None = None, *, add: bool = False
     ) -> Selection:
-        """Select from Python what a click selects.
+        """Select what a click selects.
 
         Args:
             name: a class.
             kind: "TP", "FN" or "FP"; by default what a click on the bar of `metric` selects.
             output: "rgb", "pose" or "fused"; by default the best.
-            add: on top of what is selected.
+            add: in addition to what is selected.
 
         Raises:
             MgkitError: an unknown class, kind or output.
@@ -130,12 +131,12 @@ class ClassAccuracy(RunWidget):
     def _marks(self, rows: Ints, focus: int | None) -> dict[str, Any]:
         count = len(self.run.classes)
         held = np.bincount(self.predictions.labels[rows], minlength=count)
-        said = {
+        predicted = {
             name: None if focus is None else int(outcomes.predicted[focus])
             for name, outcomes in self._outcomes.items()
         }
         true = None if focus is None else int(self.predictions.labels[focus])
-        return {"held": held.tolist(), "focus_true": true, "focus_said": said}
+        return {"held": held.tolist(), "focus_true": true, "focus_predicted": predicted}
 
     def _act(self, act: str, content: dict[str, Any]) -> None:
         if act == "pick":
@@ -154,7 +155,7 @@ class ClassAccuracy(RunWidget):
         elif self.metric == "recall":
             self._select(outcomes.of(label), f"clips of {name}", add=add)
         elif self.metric == "precision":
-            self._select(outcomes.taken_for(label), f"taken for {name}{which}", add=add)
+            self._select(outcomes.taken_for(label), f"clips predicted as {name}{which}", add=add)
         else:
             rows = np.union1d(outcomes.of(label), outcomes.taken_for(label))
             self._select(rows, f"TP, FN and FP of {name}{which}", add=add)

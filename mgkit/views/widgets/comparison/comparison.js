@@ -1,4 +1,6 @@
-// Two runs: the 2x2 table, bars of fixed and broken clips a class, and the clips whose confidence changed most.
+// Two runs: the 2x2 table, bars of fixed and broken clips per class, and the clips whose confidence changed most.
+
+import { choice, clipsOf, element, mounted, number, onAppearance, onChanges, OUTPUT_NAMES, statusLine } from "../shared/common.js";
 
 const COMPARISON_WIDE = 720, FATE_WORDS = { right: "right in both", fixed: "fixed", broken: "broken", wrong: "wrong in both" };
 const FATE_INDEX = { right: 0, fixed: 1, broken: 2, wrong: 3 };
@@ -6,7 +8,7 @@ const FATE_INDEX = { right: 0, fixed: 1, broken: 2, wrong: 3 };
 class Comparison {
     constructor(model, el) {
         this.model = model;
-        this.listing = null; // "fixed" or "broken"; null until a person chooses
+        this.listing = null; // "fixed" or "broken"; null until one is chosen
         this.build(el);
         const narrow = () => this.root.classList.toggle("mgk-narrow", this.root.clientWidth < COMPARISON_WIDE);
         this.ends = [onAppearance(this.root, narrow), onChanges(model, ["found", "output"], () => this.fill()), onChanges(model, ["selected"], () => this.mark())];
@@ -26,7 +28,7 @@ class Comparison {
         this.bars = element("div", { className: "mgk-bars" });
         this.lists = choice("clips", [["fixed", "Fixed"], ["broken", "Broken"]], fate => { this.listing = fate; this.fillClips(); });
         this.clips = element("div", { className: "mgk-clips" });
-        this.side = element("div", { className: "mgk-side" }, this.four, element("h4", {}, "Clips by change of confidence"), this.lists.node, this.clips);
+        this.side = element("div", { className: "mgk-side" }, this.four, element("h4", {}, "Clips by change in confidence"), this.lists.node, this.clips);
         this.status = statusLine(model);
         this.root = element("div", { className: "mgk mgk-cmp", attributes: { "data-lm-suppress-shortcuts": "true" } },
             element("div", { className: "mgk-bar" }, title, ...(outputs.length > 1 ? [this.outputs.node] : [])),
@@ -51,7 +53,7 @@ class Comparison {
     fillFour() {
         const { totals } = this.model.get("found"), [one, other] = this.model.get("names");
         const cell = fate => element("button", { type: "button", disabled: !totals[fate], dataset: { fate, place: fate },
-            title: `select the clips: ${FATE_WORDS[fate]}`, onclick: event => this.pick(fate, null, event) },
+            title: `Select the clips that are ${FATE_WORDS[fate]}`, onclick: event => this.pick(fate, null, event) },
             element("b", { textContent: number(totals[fate]) }), FATE_WORDS[fate]);
         const head = text => element("span", { className: "mgk-head", textContent: text, title: text }), side = text => element("span", { textContent: text, title: text });
         this.four.replaceChildren(element("span"), head(`${other} right`), head(`${other} wrong`),
@@ -61,7 +63,7 @@ class Comparison {
     fillBars() {
         const { order, counts } = this.model.get("found"), names = this.model.get("classes");
         if (!order.length) {
-            this.bars.replaceChildren(element("p", { className: "mgk-note", textContent: "No clip was fixed or broken in any class." }));
+            this.bars.replaceChildren(element("p", { className: "mgk-note", textContent: "No clips were fixed or broken." }));
             return;
         }
         const most = Math.max(...order.map(k => Math.max(counts[k][1], counts[k][2])));
@@ -73,7 +75,7 @@ class Comparison {
         };
         const rows = order.map(label => element("div", { className: "mgk-row" }, element("span", { textContent: names[label], title: names[label] }), half(label, "broken"), half(label, "fixed")));
         const same = names.length - order.length;
-        const rest = same ? [element("p", { className: "mgk-note", textContent: `${same} ${same === 1 ? "class" : "classes"} without a change` })] : [];
+        const rest = same ? [element("p", { className: "mgk-note", textContent: `${same} ${same === 1 ? "class" : "classes"} unchanged` })] : [];
         this.bars.replaceChildren(element("div", { className: "mgk-row mgk-head" }, element("span"), element("span", { textContent: "← broken", className: "mgk-down" }), element("span", { textContent: "fixed →", className: "mgk-up" })), ...rows, ...rest);
     }
 
@@ -81,14 +83,14 @@ class Comparison {
         const { listed, totals } = this.model.get("found"), names = this.model.get("classes");
         const fate = this.listing ?? (totals.fixed ? "fixed" : "broken"), clips = listed[fate];
         this.lists.press(fate);
-        if (!clips.length) this.clips.replaceChildren(element("p", { className: "mgk-note", textContent: `No clip was ${fate}.` }));
+        if (!clips.length) this.clips.replaceChildren(element("p", { className: "mgk-note", textContent: `No clips were ${fate}.` }));
         else {
             const items = clips.map(clip => element("li", {}, element("button", { type: "button", dataset: { clip: clip.clip_id }, onclick: () => this.model.send({ act: "look", clip_id: clip.clip_id, fate }) },
                 element("span", { textContent: names[clip.true], title: names[clip.true] }),
                 element("span", { className: `mgk-number ${clip.change < 0 ? "mgk-down" : "mgk-up"}`, textContent: `${clip.change < 0 ? "−" : "+"}${Math.abs(100 * clip.change).toFixed(0)}` }),
                 element("small", { textContent: `${names[clip.before]} → ${names[clip.after]} · ${clip.clip_id}`, title: `${names[clip.before]} → ${names[clip.after]} · ${clip.clip_id}` }))));
             const more = totals[fate] - clips.length;
-            this.clips.replaceChildren(element("ul", { className: "mgk-list" }, ...items), ...(more > 0 ? [element("p", { className: "mgk-note", textContent: `and ${clipsOf(more)} whose confidence changed less` })] : []));
+            this.clips.replaceChildren(element("ul", { className: "mgk-list" }, ...items), ...(more > 0 ? [element("p", { className: "mgk-note", textContent: `and ${clipsOf(more)} with smaller changes` })] : []));
         }
         this.mark();
     }
@@ -121,9 +123,4 @@ class Comparison {
     }
 }
 
-export default {
-    render({ model, el }) {
-        const view = new Comparison(model, el);
-        return () => view.dispose();
-    },
-};
+export default mounted(Comparison);

@@ -1,4 +1,4 @@
-"""What another run fixed and broke, to click in."""
+"""Clickable comparison of two runs: the clips that one fixed and broke of the other."""
 
 from __future__ import annotations
 
@@ -14,27 +14,27 @@ from mgkit.results.run.folder import Run
 from mgkit.views.analysis.outcomes import BEST, FATES, Changes, changes, outputs_to_compare
 from mgkit.views.figures.classes import run_comparison
 from mgkit.views.figures.style import OUTPUT_NAMES, PaperFigure
-from mgkit.views.widgets.confusion.confusion import ConfusionMatrix
-from mgkit.views.widgets.shared.base import RunWidget, class_index, one_of, source
+from mgkit.views.widgets.confusion import ConfusionMatrix
+from mgkit.views.widgets.shared.base import RunWidget, class_index, one_of
+from mgkit.views.widgets.shared.bundle import script, styles
 from mgkit.views.widgets.shared.selection import Selection
 
 LISTED = 40  # clips in each list
-FATE_NAMES = {"right": "right in both", "fixed": "fixed", "broken": "broken", "wrong": "wrong in both"}
 
 
 class RunComparison(RunWidget):
-    """The clips that `other` fixed and broke of `one`, the baseline: how many, in which classes, and which.
+    """The clips that `other` fixed and broke compared with `one`, the baseline: how many, in which classes, and which.
 
-    A click in the 2x2 table or on a bar selects its clips; with Shift they come on top of what is selected. A click
-    in the list of clips looks at one. Tab and arrow keys move, Enter selects, Escape selects none.
+    A click in the 2x2 table or on a bar selects its clips; Shift adds them to the selection. A click in the list of
+    clips shows that clip. Tab and arrow keys move, Enter selects, Escape clears the selection.
 
     Args:
         one: the baseline.
-        other: the run compared with it, over the same classes, tested on the same clips.
+        other: the run to compare with it, over the same classes, tested on the same clips.
         split: an evaluated split of both.
         output: "rgb", "pose" or "fused" of both; by default the best of each ("best" where they differ).
         common: compare runs that were tested on different clips, on the clips that both have.
-        selection: shared with other views; by default one of its own.
+        selection: shared with other views; by default a new one.
 
     Raises:
         MgkitError: an unknown split or output, runs over different clips, classes or labels.
@@ -42,8 +42,8 @@ class RunComparison(RunWidget):
     `output` is a trait: set it to change what is shown.
     """
 
-    _esm = source("shared/common.js", "comparison/comparison.js")
-    _css = source("shared/widgets.css", "comparison/comparison.css")
+    _esm = script("comparison/comparison.js")
+    _css = styles("comparison/comparison.css")
     classes: traitlets.List[Any] = traitlets.List().tag(sync=True)
     names: traitlets.List[Any] = traitlets.List().tag(sync=True)  # of the baseline and of the other
     outputs: traitlets.List[Any] = traitlets.List().tag(sync=True)
@@ -82,7 +82,7 @@ class RunComparison(RunWidget):
 
     @property
     def changes(self) -> Changes:
-        """What is shown, as arrays."""
+        """The comparison that is shown, as arrays."""
         if self.output not in self._cached:
             self._cached[self.output] = changes(
                 self.one, self.other, self.split, self.output, common=self._common
@@ -90,12 +90,12 @@ class RunComparison(RunWidget):
         return self._cached[self.output]
 
     def select(self, fate: str, name: str | None = None, *, add: bool = False) -> Selection:
-        """Select from Python what a click selects.
+        """Select what a click selects.
 
         Args:
             fate: "right" (in both), "fixed", "broken" or "wrong" (in both).
             name: of one class only; by default of all.
-            add: on top of what is selected.
+            add: in addition to what is selected.
 
         Raises:
             MgkitError: an unknown fate or class.
@@ -104,15 +104,15 @@ class RunComparison(RunWidget):
         return self.selection
 
     def confusion(self) -> ConfusionMatrix:
-        """The difference of the confusion matrices, other - one, linked to this by the selection.
+        """The difference of the confusion matrices, other - one, on the same selection.
 
         Raises:
-            MgkitError: what is compared are different outputs of the two runs, which no one matrix shows.
+            MgkitError: different outputs of the two runs are compared, which one matrix cannot show.
         """
         if self.output == BEST:
             raise MgkitError(
                 f"{self.names[0]} and {self.names[1]} are compared by different outputs: choose an output that both "
-                f"have ({', '.join(self.outputs[1:]) or 'there is none'}) for a difference of confusion."
+                f"have ({', '.join(self.outputs[1:]) or 'there is none'})."
             )
         return ConfusionMatrix(
             self.other, self.split, self.output, other=self.one, common=self._common, selection=self.selection
@@ -190,11 +190,11 @@ class RunComparison(RunWidget):
             keep &= now.after.labels == label
         of = "" if label is None else f" of {self.classes[label]}"
         before, after = self.names
-        said = f"{fate} by {after}" if fate in ("fixed", "broken") else f"{fate} in both {before} and {after}"
-        self._select(np.flatnonzero(keep), f"clips{of} {said}", add=add)
+        how = f"{fate} by {after}" if fate in ("fixed", "broken") else f"{fate} in both {before} and {after}"
+        self._select(np.flatnonzero(keep), f"clips{of} {how}", add=add)
 
     def _look(self, clip_id: str, fate: str) -> None:
-        """Put a clip of the lists in focus; where it is not selected, the clips of its fate are selected first."""
+        """Put a clip of the lists in focus; if it is not selected, the clips of its fate are selected first."""
         if clip_id not in self._row:
             raise MgkitError(f"the page asked for clip {clip_id!r}, which is not compared.")
         if clip_id not in self.selection.clip_ids:

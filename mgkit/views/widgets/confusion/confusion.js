@@ -1,65 +1,34 @@
-// The confusion matrix: all of it on one canvas, with menus above and the list of confusions at the side.
+// The confusion matrix on one canvas, with menus above and a list of confusions at the side.
+
+import { adds, CanvasView } from "../shared/canvas.js";
+import { between, choice, clipsOf, diamond, diamondKey, elide, elideAll, element, lab, luminance, menu, mounted, number, OUTPUT_NAMES, percent, prepare, themeOf, wrap } from "../shared/common.js";
 
 const LEAST_CELL = 11, BEST_HEIGHT = 760, WIDE = 720;
 
-class Matrix {
+// A place is {t, p}: the labels of the true and the predicted class, null for a whole column or row.
+class Matrix extends CanvasView {
     constructor(model, el) {
-        this.model = model;
-        this.hover = null; // {t, p} under the pointer: labels of a class, or null for a whole row or column
-        this.cursor = null; // the same for the keyboard
-        this.compares = model.get("matrix").other !== null;
-        this.build(el);
-        this.draw = oncePerFrame(() => this.redraw());
-        this.ends = [onAppearance(this.root, this.draw)];
-        const traits = ["matrix", "selected", "order", "normalise", "output"];
-        this.ends.push(onChanges(model, traits, () => { this.fill(); this.draw(); }));
-        this.fill();
-        this.redraw();
-    }
-
-    dispose() {
-        this.draw.cancel();
-        this.ends.forEach(end => end());
+        super(model, el);
+        this.start(["matrix", "selected", "order", "normalise", "output"]);
     }
 
     build(el) {
-        const { model } = this, { groups } = model.get("classes"), names = model.get("names");
-        const keep = name => value => { model.set(name, value); model.save_changes(); };
-        const title = element("span", { className: "mgk-title", textContent: this.compares ? `${names[0]} − ${names[1]}` : names[0] },
-            element("small", { textContent: [model.get("split"), model.get("note")].filter(Boolean).join(", ") }));
+        const { model } = this, { groups } = model.get("classes");
         const outputs = model.get("outputs").map(key => [key, OUTPUT_NAMES[key]]);
-        this.outputs = choice("output", outputs, keep("output"));
-        this.scale = choice("scale", [["share", "%"], ["clips", "clips"]], key => keep("normalise")(key === "share"));
+        this.outputs = choice("output", outputs, this.keep("output"));
+        this.scale = choice("scale", [["share", "%"], ["clips", "clips"]], key => this.keep("normalise")(key === "share"));
         const orders = [["groups", "group"], ["cluster", "similarity"], ["given", "as given"]].filter(([key]) => key !== "groups" || groups);
-        this.orders = menu("classes by", orders, keep("order"));
-        const bar = element("div", { className: "mgk-bar" }, title, ...(outputs.length > 1 ? [this.outputs.node] : []), this.scale.node, this.orders.node);
-
-        this.canvas = element("canvas", { tabIndex: 0, attributes: { role: "application", "aria-roledescription": "confusion matrix" } });
-        this.aloud = element("div", { className: "mgk-aloud", attributes: { "aria-live": "polite" } });
+        this.orders = menu("sort classes by", orders, this.keep("order"));
         this.legend = element("div", { className: "mgk-legend" });
         this.list = element("ul", { className: "mgk-list" });
         this.heading = element("h4");
-        this.side = element("div", { className: "mgk-side" }, this.heading, this.list);
-        this.status = statusLine(model);
-        this.stage = element("div", { className: "mgk-stage" }, this.canvas);
-        this.root = element("div", { className: "mgk", attributes: { "data-lm-suppress-shortcuts": "true" } },
-            bar, element("div", { className: "mgk-main" }, element("div", { style: { minWidth: 0, maxWidth: "100%" } }, this.stage, this.legend), this.side),
-            this.status.node, this.aloud);
-        this.tip = tooltip(this.root);
-        el.append(this.root);
+        this.frame(el, "confusion matrix", { bar: [...(outputs.length > 1 ? [this.outputs.node] : []), this.scale.node, this.orders.node],
+            below: [this.legend], side: [this.heading, this.list] });
+    }
 
-        const { canvas } = this;
-        canvas.addEventListener("pointermove", event => this.point(event));
-        canvas.addEventListener("pointerleave", () => { this.hover = null; this.tip.hide(); this.draw(); });
-        canvas.addEventListener("click", event => {
-            const place = this.at(event.offsetX, event.offsetY);
-            if (!place) return;
-            this.cursor = place;
-            this.pick(place, event);
-        });
-        canvas.addEventListener("keydown", event => this.key(event));
-        canvas.addEventListener("focus", () => { this.focused = canvas.matches(":focus-visible"); this.draw(); });
-        canvas.addEventListener("blur", () => { this.focused = false; this.tip.hide(); this.draw(); });
+    get title() {
+        const names = this.model.get("names");
+        return names.length > 1 ? `${names[0]} − ${names[1]}` : names[0];
     }
 
     // ---- what is shown ----
@@ -85,7 +54,7 @@ class Matrix {
         return { counts, other, normalise, support, taken, value, top: top || 1 };
     }
 
-    // The words of a place, for tooltip and screen reader: lines of [text, bold?].
+    // The words of a place, for the tooltip and screen readers: lines of [text, bold?].
     words({ t, p }) {
         const { counts, other, support, taken } = this.now, { names } = this.model.get("classes"), runs = this.model.get("names");
         const both = (one, two, whole) => [
@@ -94,26 +63,26 @@ class Matrix {
             [[`${one > two ? "+" : one < two ? "−" : "±"}${clipsOf(Math.abs(one - two))}`, true]],
         ];
         if (p === null) {
-            if (!support[t]) return [[[names[t], true]], [[`no clip of this class in ${this.model.get("split")}`]]];
+            if (!support[t]) return [[[names[t], true]], [[`no clips of this class in ${this.model.get("split")}`]]];
             const head = [["true "], [names[t], true], [` · ${clipsOf(support[t])}`]];
             if (other) return [head, [["recognised by"]], ...both(counts[t][t], other[t][t], support[t])];
             return [head, [[`${number(counts[t][t])} recognised (${percent(counts[t][t] / support[t])})`]]];
         }
         if (t === null) {
             const head = [["predicted "], [names[p], true]];
-            if (other) return [head, [["clips taken for it by"]], ...both(taken[p], other.reduce((sum, row) => sum + row[p], 0), 0).map(line => [[line[0][0].replace(" (–)", ""), line[0][1]]])];
-            if (!taken[p]) return [head, [["no clip was taken for it"]]];
-            return [head, [[`${clipsOf(taken[p])} taken for it, ${number(counts[p][p])} rightly (${percent(counts[p][p] / taken[p])})`]]];
+            if (other) return [head, [["clips predicted as this class"]], ...both(taken[p], other.reduce((sum, row) => sum + row[p], 0), 0).map(line => [[line[0][0].replace(" (–)", ""), line[0][1]]])];
+            if (!taken[p]) return [head, [["never predicted"]]];
+            return [head, [[`${clipsOf(taken[p])} predicted as this class, ${number(counts[p][p])} correctly (${percent(counts[p][p] / taken[p])})`]]];
         }
         const head = [[["true "], [names[t], true]], [["predicted "], [names[p], true]]];
-        if (!support[t]) return [...head, [[`no clip of ${names[t]} in ${this.model.get("split")}`]]];
+        if (!support[t]) return [...head, [[`no clips of ${names[t]} in ${this.model.get("split")}`]]];
         if (other) return [...head, ...both(counts[t][p], other[t][p], support[t])];
-        const lines = [...head, [[clipsOf(counts[t][p]), true], [` · ${percent(counts[t][p] / support[t])} of the ${number(support[t])} true`]]];
-        if (counts[t][p]) lines.push([[`${percent(counts[t][p] / taken[p])} of the ${number(taken[p])} taken for it`]]);
+        const lines = [...head, [[clipsOf(counts[t][p]), true], [` · ${percent(counts[t][p] / support[t])} of the ${number(support[t])} true clips`]]];
+        if (counts[t][p]) lines.push([[`${percent(counts[t][p] / taken[p])} of the ${number(taken[p])} predicted as this class`]]);
         return lines;
     }
 
-    // Everything that is no drawing: pressed buttons, list, status.
+    // Everything but the canvas: pressed buttons, list, status.
     fill() {
         const { model } = this;
         this.now = this.numbers();
@@ -135,21 +104,21 @@ class Matrix {
                 element("span", { className: "mgk-to", textContent: names[p] }), element("span", { className: "mgk-number mgk-second", textContent: figures[1] }));
             const alone = !other && cells.length === 1 && held.get(`${t} ${p}`) === counts[t][p];
             button.setAttribute("aria-pressed", String(alone));
-            button.onclick = event => { this.cursor = { t, p }; this.pick({ t, p }, event); };
+            button.onclick = event => this.click({ t, p }, event);
             button.onmouseenter = button.onfocus = () => { this.hover = { t, p }; this.draw(); };
             button.onmouseleave = button.onblur = () => { this.hover = null; this.draw(); };
             return element("li", {}, button);
         });
-        // A list that is built anew keeps the keyboard where it was.
+        // The keyboard stays where it was in the rebuilt list.
         const at = [...this.list.querySelectorAll("button")].indexOf(document.activeElement);
         this.list.replaceChildren(...items);
         if (at >= 0) this.list.querySelectorAll("button")[at]?.focus();
-        if (!top.length) this.list.append(element("li", { className: "mgk-note", textContent: other ? "The two runs confuse the same classes equally often." : "None: every clip is recognised." }));
+        if (!top.length) this.list.append(element("li", { className: "mgk-note", textContent: other ? "The two runs confuse the same classes equally often." : "None: every clip is classified correctly." }));
     }
 
     // ---- where it is shown ----
 
-    // Where everything lies, in CSS pixels.
+    // The layout, in CSS pixels.
     measure(context) {
         const width = this.root.clientWidth || 640, wide = width >= WIDE;
         const { names, groups } = this.model.get("classes"), count = names.length, order = this.order;
@@ -216,7 +185,7 @@ class Matrix {
         this.drawMarks(context, shown);
         this.drawLegend();
         const { names } = this.model.get("classes");
-        canvas.setAttribute("aria-label", `Confusion matrix of ${names.length} classes. Arrow keys move, Enter selects the clips of a cell, Escape selects none.`);
+        canvas.setAttribute("aria-label", `Confusion matrix of ${names.length} classes. Arrow keys move, Enter selects the clips of a cell, Escape clears the selection.`);
     }
 
     drawCells(context) {
@@ -288,7 +257,7 @@ class Matrix {
         const { left, top, cell, count, order, short, upright, lines, size, total } = this.box, { theme, now } = this;
         const end = left + cell * count;
         const font = bold => { context.font = `${bold ? "600 " : ""}${size}px ${theme.font}`; };
-        if (shown) { // a band that leads the eye from the cell to its labels
+        if (shown) { // a band from the cell to its labels
             context.fillStyle = theme.wash;
             const row = shown.t === null ? -1 : this.box.place.get(shown.t), column = shown.p === null ? -1 : this.box.place.get(shown.p);
             if (row >= 0) context.fillRect(0, top + row * cell, end + total, cell);
@@ -367,7 +336,7 @@ class Matrix {
                 frame(x + 0.5, y + 0.5, cell - 2, cell - 2, theme.ink, cell >= 16 ? 2 : 1.5);
                 continue;
             }
-            const corner = Math.max(5, Math.min(9, cell * 0.36)); // some of the cell's clips: a corner
+            const corner = Math.max(5, Math.min(9, cell * 0.36)); // some of the cell's clips are selected
             context.beginPath();
             context.moveTo(x, y);
             context.lineTo(x + corner, y);
@@ -392,7 +361,7 @@ class Matrix {
     drawLegend() {
         const { now, theme } = this, { cells, focus_cell: focus } = this.model.get("selected"), power = this.model.get("power");
         const { normalise, other, top } = now, names = this.model.get("names");
-        const unit = other ? (normalise ? "points of the true class" : "clips") : normalise ? "% of the true class" : "clips";
+        const unit = other ? (normalise ? "percentage points of the true class" : "clips") : normalise ? "% of the true class" : "clips";
         const place = share => (other ? 50 + 50 * Math.sign(share) * Math.abs(share) ** power : 100 * share ** power);
         const steps = Array.from({ length: 33 }, (_, i) => i / 32).map(u => {
             const signed = other ? 2 * u - 1 : u; // where on the bar, to the value that is drawn there
@@ -416,38 +385,30 @@ class Matrix {
         if (framed) keys.push(element("span", { className: "mgk-key" }, swatch({ border: `2px solid ${theme.ink}` }), "all selected"));
         if (cornered) keys.push(element("span", { className: "mgk-key" }, swatch({ background: `linear-gradient(135deg, ${theme.ink} 40%, ${theme.wash} 42%)` }), "some selected"));
         if (focus) keys.push(diamondKey("clip in focus"));
-        if (now.support.some(n => !n)) keys.push(element("span", { className: "mgk-key" }, swatch({ background: `repeating-linear-gradient(135deg, ${theme.line} 0 1px, transparent 1px 4px)`, border: `1px solid ${theme.line}` }), "no clip of the class"));
+        if (now.support.some(n => !n)) keys.push(element("span", { className: "mgk-key" }, swatch({ background: `repeating-linear-gradient(135deg, ${theme.line} 0 1px, transparent 1px 4px)`, border: `1px solid ${theme.line}` }), "no clips of this class"));
         this.legend.replaceChildren(...keys);
         this.legend.style.maxWidth = `${Math.max(this.box.canvasWidth, 300)}px`;
     }
 
     // ---- what a person does ----
 
-    point(event) {
-        const place = this.at(event.offsetX, event.offsetY);
-        this.canvas.style.cursor = place ? "pointer" : "default";
-        if (place?.t !== this.hover?.t || place?.p !== this.hover?.p) { this.hover = place; this.draw(); }
-        if (!place) return this.tip.hide();
-        const corner = this.root.getBoundingClientRect();
-        this.tip.show(event.clientX - corner.left, event.clientY - corner.top, this.words(place));
-    }
-
-    pick({ t, p }, event) {
-        this.model.send({ act: "pick", true: t, predicted: p, add: event.shiftKey || event.ctrlKey || event.metaKey });
+    click(place, event) {
+        this.cursor = place;
+        this.model.send({ act: "pick", true: place.t, predicted: place.p, add: adds(event) });
     }
 
     key(event) {
         const { order, count, place } = this.box;
         const steps = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1], Home: [0, -count], End: [0, count], PageUp: [-count, 0], PageDown: [count, 0] };
         if (event.key === "Escape") this.model.send({ act: "clear" });
-        else if ((event.key === "Enter" || event.key === " ") && this.cursor) this.pick(this.cursor, event);
+        else if ((event.key === "Enter" || event.key === " ") && this.cursor) this.click(this.cursor, event);
         else if (event.key in steps) this.move(steps[event.key], order, count, place);
         else return;
         event.preventDefault();
         event.stopPropagation();
     }
 
-    // One step further; a step off the upper or left edge is onto the labels (-1).
+    // One step; beyond the upper or left edge are the labels (-1).
     move([down, across], order, count, place) {
         const index = label => (label === null ? -1 : place.get(label));
         let row = 0, column = 0;
@@ -463,17 +424,10 @@ class Matrix {
         this.hover = null;
         this.redraw();
         const words = this.words(this.cursor), [x, y] = this.middle(this.cursor);
-        this.aloud.textContent = words.map(line => line.map(([text]) => text).join("")).join(", ");
-        const root = this.root.getBoundingClientRect(), canvas = this.canvas.getBoundingClientRect();
         this.stage.scrollLeft = Math.max(0, Math.min(this.stage.scrollLeft, x - 40));
         if (x > this.stage.scrollLeft + this.stage.clientWidth - 40) this.stage.scrollLeft = x - this.stage.clientWidth + 40;
-        this.tip.show(x + canvas.left - root.left, y + canvas.top - root.top, words);
+        this.announce(words, x, y);
     }
 }
 
-export default {
-    render({ model, el }) {
-        const view = new Matrix(model, el);
-        return () => view.dispose();
-    },
-};
+export default mounted(Matrix);

@@ -1,4 +1,4 @@
-"""The confusion matrix to click in."""
+"""A clickable confusion matrix."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from mgkit.views.analysis.errors import confusions
 from mgkit.views.analysis.outcomes import ORDERS, Outcomes, class_order
 from mgkit.views.figures.confusion import POWER, confusion
 from mgkit.views.figures.style import OUTPUT_NAMES, PaperFigure
-from mgkit.views.widgets.shared.base import RunWidget, class_index, one_of, source
+from mgkit.views.widgets.shared.base import RunWidget, class_index, one_of
+from mgkit.views.widgets.shared.bundle import script
 from mgkit.views.widgets.shared.selection import Selection
 
 LISTED = 10  # confusions in the list at the side
@@ -24,13 +25,13 @@ Ints = npt.NDArray[np.int64]
 
 
 class ConfusionMatrix(RunWidget):
-    """Rows are true classes, columns what they were taken for; a click selects the clips behind a number.
+    """Rows are true classes, columns predicted classes; a click selects the clips behind a number.
 
-    A cell selects its clips, a row label the clips of a class, a column label all that was taken for it; with Shift
-    they come on top of what is selected. Arrow keys and Enter do the same. The cell of the clip in focus is marked.
+    A cell selects its clips, a row label the clips of a class, a column label all clips predicted as that class; Shift
+    adds them to the selection. Arrow keys and Enter do the same. The cell of the clip in focus is marked.
 
-    With `other`, colours show the difference run - other, and a click selects the clips of
-    the cell, row or column on which the two runs differ.
+    With `other`, colours show the difference run - other, and a click selects the clips of the cell, row or column on
+    which the two runs differ.
 
     Args:
         run: a run.
@@ -38,8 +39,8 @@ class ConfusionMatrix(RunWidget):
         output: "rgb", "pose" or "fused"; by default fused, or the only one.
         other: a run to compare with, over the same classes, tested on the same clips.
         common: compare runs that were tested on different clips, on the clips that both have.
-        selection: shared with other views; by default one of its own.
-        normalise: percent of the clips of the true class, or else clips.
+        selection: shared with other views; by default a new one.
+        normalise: show percent of the true class instead of clips.
         order: "groups", "cluster" or "given", as in `mg.figures.confusion`.
 
     Raises:
@@ -48,11 +49,9 @@ class ConfusionMatrix(RunWidget):
     `output`, `normalise` and `order` are traits: set them to change what is shown.
     """
 
-    _esm = source("shared/common.js", "confusion/confusion.js")
+    _esm = script("confusion/confusion.js")
     classes = traitlets.Dict().tag(sync=True)  # "names", "groups" or null
-    names: traitlets.List[Any] = traitlets.List().tag(
-        sync=True
-    )  # of the run, and of the other if there is one
+    names: traitlets.List[Any] = traitlets.List().tag(sync=True)  # of the run, and of `other`
     note = traitlets.Unicode().tag(sync=True)  # on clips that were left out, or ""
     outputs: traitlets.List[Any] = traitlets.List().tag(sync=True)
     output = traitlets.Unicode().tag(sync=True)
@@ -103,11 +102,11 @@ class ConfusionMatrix(RunWidget):
     def select(
         self, true: str | None = None, predicted: str | None = None, *, add: bool = False
     ) -> Selection:
-        """Select from Python what a click selects: a cell, with one name a row or a column.
+        """Select what a click selects: a cell, or with one name a row or a column.
 
         Args:
-            true, predicted: class names; None stands for any.
-            add: on top of what is selected.
+            true, predicted: class names; None = any.
+            add: in addition to what is selected.
 
         Raises:
             MgkitError: an unknown class, or neither name.
@@ -156,7 +155,7 @@ class ConfusionMatrix(RunWidget):
         }
 
     def _top(self, counts: Ints, theirs: Ints | None) -> list[list[int]]:
-        """[true, predicted] of the most frequent confusions, or of those that differ most between the runs."""
+        """[true, predicted] of the most frequent confusions, or of those that changed most between the runs."""
         if theirs is None:
             table = confusions(self.predictions, LISTED, self.output)
             index = {name: k for k, name in enumerate(self.run.classes.names)}
@@ -168,29 +167,27 @@ class ConfusionMatrix(RunWidget):
         return [[int(t), int(p)] for t, p in pairs if change[t, p]]
 
     def _marks(self, rows: Ints, focus: int | None) -> dict[str, Any]:
-        true, said = self.predictions.labels, self._said
+        true, predicted = self.predictions.labels, self._predicted
         count = len(self.run.classes)
-        held = np.bincount(true[rows] * count + said[rows], minlength=count * count)
+        held = np.bincount(true[rows] * count + predicted[rows], minlength=count * count)
         cells = [[int(cell) // count, int(cell) % count, int(held[cell])] for cell in np.flatnonzero(held)]
         return {
             "cells": cells,
-            "focus_cell": None if focus is None else [int(true[focus]), int(said[focus])],
+            "focus_cell": None if focus is None else [int(true[focus]), int(predicted[focus])],
         }
 
     @property
-    def _said(self) -> Ints:
+    def _predicted(self) -> Ints:
         return self._outcomes[self.output].predicted
 
     def _act(self, act: str, content: dict[str, Any]) -> None:
         count = len(self.run.classes)
         if act == "pick":
             true = None if content.get("true") is None else class_index(count, content, "true")
-            said = None if content.get("predicted") is None else class_index(count, content, "predicted")
-            if true is None and said is None:
-                raise MgkitError(
-                    "the page sent true = None and predicted = None: a class is expected of one of them."
-                )
-            self._pick(true, said, add=content.get("add") is True)
+            predicted = None if content.get("predicted") is None else class_index(count, content, "predicted")
+            if true is None and predicted is None:
+                raise MgkitError("the page sent true = predicted = None: at least one class is expected.")
+            self._pick(true, predicted, add=content.get("add") is True)
 
     def _pick(self, true: int | None, predicted: int | None, *, add: bool) -> None:
         ours = self._outcomes[self.output].pick(true, predicted)
@@ -200,8 +197,8 @@ class ConfusionMatrix(RunWidget):
             return
         theirs = self._their_outcomes[self.output].pick(true, predicted)
         if predicted is None:  # a row holds the same clips in both runs: those they answer differently
-            both = ours[self._said[ours] != self._their_outcomes[self.output].predicted[ours]]
-            what += f" that {self.names[0]} and {self.names[1]} answer differently"
+            both = ours[self._predicted[ours] != self._their_outcomes[self.output].predicted[ours]]
+            what += f" on which {self.names[0]} and {self.names[1]} disagree"
         else:
             both = np.setxor1d(ours, theirs, assume_unique=True)
             what += f" by only one of {self.names[0]} and {self.names[1]}"
@@ -214,10 +211,10 @@ class ConfusionMatrix(RunWidget):
             return f"clips of {names[true]}"
         which = f" ({OUTPUT_NAMES[self.output]})" if len(self.outputs) > 1 else ""
         if true is None:
-            return f"taken for {names[predicted]}{which}"
+            return f"clips predicted as {names[predicted]}{which}"
         if true == predicted:
             return f"TP of {names[true]}{which}"
-        return f"true {names[true]} taken for {names[predicted]}{which}"
+        return f"{names[true]} predicted as {names[predicted]}{which}"
 
 
 def _outcomes(predictions: Predictions, output: str) -> Outcomes:

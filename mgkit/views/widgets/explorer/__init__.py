@@ -1,0 +1,5 @@
+"""The error explorer."""
+
+from mgkit.views.widgets.explorer.explorer import ErrorExplorer
+
+__all__ = ["ErrorExplorer"]

@@ -1,14 +1,17 @@
-// Filters of the error explorer. The bar shows what Python says and sends what a person asks for.
+// The filters of the error explorer. The bar shows the state that Python holds and sends what a person does.
+
+import { choice, clipsOf, element, menu, mounted, number, onChanges, OUTPUT_NAMES, scopedKeys } from "../shared/common.js";
 
 const KEYS = [
-    ["n p", "next, previous clip"], ["e E", "next, previous error"], ["1 2 3 4", "tag: label wrong, ambiguous, occluded, bad pose"], ["t", "write a note"],
-    ["← → ↑ ↓", "move in the pictures; step frames in the player"], ["Page ↓ ↑", "page of pictures"], ["space", "play, in the player"],
-    ["Esc", "back to what the filters find"], ["?", "these keys"],
+    ["n p", "next, previous clip"], ["e E", "next, previous error"], ["1 2 3 4", "tag: label wrong, ambiguous, occluded, bad pose"], ["t", "write a comment"],
+    ["← → ↑ ↓", "move in the pictures; step frames in the player"], ["Page ↓ ↑", "next, previous page"], ["space", "play (in the player)"],
+    ["Esc", "clear the selection"], ["?", "show or hide this list"],
 ];
-const OUTCOME_WORDS = { all: "All", wrong: "Wrong", correct: "Right", TP: "TP", FN: "FN", FP: "FP" };
-const OUTCOME_TITLES = {
-    all: ["all clips", "TP, FN and FP of the class"], wrong: ["clips taken for another class", "FN and FP of the class"], correct: ["clips that were recognised"],
-    TP: ["", "of the class, recognised"], FN: ["", "of the class, missed"], FP: ["", "of another class, taken for it"],
+const OUTCOME_WORDS = { all: "All", wrong: "Wrong", correct: "Correct", TP: "TP", FN: "FN", FP: "FP" };
+// Of all classes, and of one.
+const TITLES = {
+    all: ["All clips", "TP, FN and FP of the class"], wrong: ["Misclassified clips", "FN and FP of the class"], correct: ["Correctly classified clips"],
+    TP: ["", "Clips of the class, recognised"], FN: ["", "Clips of the class, missed"], FP: ["", "Clips of another class, predicted as this one"],
 };
 
 class Bar {
@@ -27,7 +30,7 @@ class Bar {
 
     ask(name, value) { this.model.send({ act: "filter", name, value }); }
 
-    // The button that was pressed goes away or cannot be pressed again: the keys stay with the bar.
+    // The pressed button disappears or is disabled: the keyboard stays with the bar.
     send(act) {
         this.model.send({ act });
         this.root.focus({ preventScroll: true });
@@ -41,18 +44,18 @@ class Bar {
         this.label.node.classList.add("mgk-class");
         this.output = choice("output", outputs.map(key => [key, OUTPUT_NAMES[key]]), value => this.ask("output", value));
         this.subject = menu("subject", [["", "any"], ...subjects.map(name => [name, name])], value => this.ask("subject", value));
-        this.notes = menu("notes", [["any", "any"], ["untagged", "without"], ["tagged", "with"], ...tags.map(tag => [tag, tag])], value => this.ask("notes", value));
-        this.sort = menu("order", [["sure", "surest first"], ["unsure", "least sure first"], ["id", "clip id"]], value => this.ask("sort", value));
-        this.differ = element("button", { type: "button", className: "mgk-small mgk-toggle", textContent: "RGB ≠ pose", title: "Only clips that RGB and pose answer differently",
+        this.notes = menu("notes", [["any", "any"], ["untagged", "without notes"], ["tagged", "with notes"], ...tags.map(tag => [tag, tag])], value => this.ask("notes", value));
+        this.sort = menu("sort by", [["sure", "most confident"], ["unsure", "least confident"], ["id", "clip ID"]], value => this.ask("sort", value));
+        this.differ = element("button", { type: "button", className: "mgk-small mgk-toggle", textContent: "RGB ≠ pose", title: "Only clips on which RGB and pose disagree",
             onclick: () => this.ask("disagree", !this.model.get("filters").disagree) });
         this.chip = element("span", { className: "mgk-chip" });
         this.count = element("span", { className: "mgk-count", attributes: { role: "status" } });
-        this.reset = element("button", { type: "button", className: "mgk-small", textContent: "Reset", title: "All wrong clips, no filter", onclick: () => this.send("reset") });
+        this.reset = element("button", { type: "button", className: "mgk-small", textContent: "Reset", title: "All wrong clips, no filters", onclick: () => this.send("reset") });
         this.helpButton = element("button", { type: "button", className: "mgk-small", title: "Keys (?)", onclick: () => this.toggleHelp() }, element("kbd", { textContent: "?" }), "keys");
         this.help = element("dl", { className: "mgk-keys", hidden: true }, ...KEYS.map(([keys, words]) =>
             element("div", {}, element("dt", {}, ...keys.split(" ").map(key => element("kbd", { textContent: key }))), element("dd", { textContent: words }))));
         const head = element("span", { className: "mgk-title", textContent: title }, element("small", { textContent: split }));
-        const hint = [["n", "p", " clip"], ["e", " error"], ["1", "–", "4", " tag"], ["t", " text"]].flatMap(words =>
+        const hint = [["n", "p", " clip"], ["e", " error"], ["1", "–", "4", " tag"], ["t", " comment"]].flatMap(words =>
             [...words.map(word => (word.length === 1 && word !== "–" ? element("kbd", { textContent: word }) : word)), "\u2002"]);
         this.root = element("div", { className: "mgk mgk-filters", tabIndex: -1, style: { outline: "none" }, attributes: { role: "search", "aria-label": "Filters", "data-lm-suppress-shortcuts": "true" } },
             element("div", { className: "mgk-bar" }, this.outcomes, this.label.node, ...(outputs.length > 1 ? [this.output.node] : []), this.range(),
@@ -62,15 +65,15 @@ class Bar {
         el.append(this.root);
     }
 
-    // Two handles on one rail: the least and the highest probability of the predicted class.
+    // Two handles on one rail: the minimum and maximum probability of the predicted class.
     range() {
         const handle = (name, words) => element("input", { type: "range", min: 0, max: 100, step: 1, attributes: { "aria-label": words },
             oninput: () => this.slide(name), onchange: () => this.ask(name, Number(this[name].value) / 100) });
-        this.low = handle("low", "Least confidence in per cent");
-        this.high = handle("high", "Highest confidence in per cent");
+        this.low = handle("low", "Minimum confidence in percent");
+        this.high = handle("high", "Maximum confidence in percent");
         this.rail = element("i");
         this.read = element("output");
-        return element("span", { className: "mgk-range", title: "Probability of the class that was predicted" }, "confidence",
+        return element("span", { className: "mgk-range", title: "Probability of the predicted class" }, "confidence",
             element("span", { className: "mgk-rail" }, this.rail, this.low, this.high), this.read);
     }
 
@@ -92,7 +95,7 @@ class Bar {
         const held = this.outcomes.contains(document.activeElement);
         const buttons = choice("outcome", keys.map(key => [key, OUTCOME_WORDS[key]]), value => this.ask("outcome", value));
         buttons.press(picked ? null : outcome);
-        buttons.node.querySelectorAll("button").forEach(button => { button.title = OUTCOME_TITLES[button.dataset.key][Number(one)]; });
+        buttons.node.querySelectorAll("button").forEach(button => { button.title = TITLES[button.dataset.key][Number(one)]; });
         this.outcomes.replaceChildren(buttons.node);
         if (held) this.outcomes.querySelector("[aria-pressed=true]")?.focus();
         this.label.press(label === null ? "" : String(label));
@@ -105,7 +108,7 @@ class Bar {
         this.high.value = Math.round(100 * high);
         this.slide("low");
         this.chip.hidden = !picked;
-        if (picked) this.chip.replaceChildren(element("span", { textContent: picked, title: picked }), element("button", { type: "button", textContent: "×", title: "Back to what the filters find", attributes: { "aria-label": "Drop" }, onclick: () => this.send("unpick") }));
+        if (picked) this.chip.replaceChildren(element("span", { textContent: picked, title: picked }), element("button", { type: "button", textContent: "×", title: "Back to the filters", attributes: { "aria-label": "Drop" }, onclick: () => this.send("unpick") }));
         this.count.textContent = count === of ? clipsOf(count) : `${number(count)} of ${clipsOf(of)} pass the filters`;
         this.reset.disabled = !picked && !narrows && outcome === "wrong" && label === null;
     }
@@ -116,9 +119,4 @@ class Bar {
     }
 }
 
-export default {
-    render({ model, el }) {
-        const view = new Bar(model, el);
-        return () => view.dispose();
-    },
-};
+export default mounted(Bar);

@@ -1,7 +1,4 @@
-"""The parts that only the error explorer has: the bar of filters above, the tabs over its views, boxes and words.
-
-The error explorer: from a number to the clips behind it, to one clip, to a note about it, in one layout.
-"""
+"""The error explorer: from a number to the clips behind it, to one clip, to a note about it, in one layout."""
 
 from __future__ import annotations
 
@@ -22,66 +19,16 @@ from mgkit.errors import MgkitError
 from mgkit.results.run.folder import Run
 from mgkit.results.run.review import Change, Notes
 from mgkit.views.figures.style import PaperFigure
-from mgkit.views.widgets.accuracy.accuracy import ClassAccuracy
-from mgkit.views.widgets.confusion.confusion import ConfusionMatrix
+from mgkit.views.widgets.accuracy import ClassAccuracy
+from mgkit.views.widgets.confusion import ConfusionMatrix
 from mgkit.views.widgets.explorer.filters import Filters, Sieve
-from mgkit.views.widgets.gallery.gallery import Gallery
-from mgkit.views.widgets.map.map import PrototypeMap
-from mgkit.views.widgets.player.player import ClipPlayer
-from mgkit.views.widgets.review.form import ReviewForm
-from mgkit.views.widgets.review.list import ReviewList
-from mgkit.views.widgets.shared.base import one_of, source, stand_in
+from mgkit.views.widgets.gallery import Gallery
+from mgkit.views.widgets.map import PrototypeMap
+from mgkit.views.widgets.player import ClipPlayer
+from mgkit.views.widgets.review import ReviewForm, ReviewList
+from mgkit.views.widgets.shared.base import Previewed, one_of
+from mgkit.views.widgets.shared.bundle import script, styles
 from mgkit.views.widgets.shared.selection import Selected, Selection
-
-
-class FilterBar(anywidget.AnyWidget):
-    """Filters as menus and buttons; what a person does with them goes to `act`, and nothing is decided here.
-
-    Args:
-        act: called with what the page sends: {"act": "filter", "name", "value"}, {"act": "unpick"} or {"act": "reset"}.
-        options: "title", "split", "names" (of classes), "outputs", "subjects", "tags", "both" (whether RGB and pose can
-            disagree).
-    """
-
-    _esm = source("shared/common.js", "shared/keys.js", "explorer/bar.js")
-    _css = source("shared/widgets.css", "explorer/explorer.css")
-    options = traitlets.Dict().tag(sync=True)
-    filters = traitlets.Dict().tag(sync=True)  # as `Filters`
-    # "picked": what was clicked in a view, or null; "count" clips shown of "of"; "narrows": filters are set.
-    state = traitlets.Dict().tag(sync=True)
-
-    def __init__(self, act: Callable[[dict[str, Any]], None], **state: Any) -> None:
-        self._act = act
-        super().__init__(**state)
-        self.on_msg(self._heard)
-
-    def _heard(self, _: object, content: Any, __: object) -> None:
-        if isinstance(content, dict) and isinstance(content.get("act"), str):
-            self._act(content)
-
-
-class ViewTabs(anywidget.AnyWidget):
-    """Tabs; the chosen one is in `chosen`."""
-
-    _esm = source("shared/common.js", "explorer/tabs.js")
-    _css = source("shared/widgets.css", "explorer/explorer.css")
-    tabs: traitlets.List[Any] = traitlets.List().tag(sync=True)  # [key, name]
-    chosen = traitlets.Unicode().tag(sync=True)
-
-
-def box(name: str, *children: ipywidgets.Widget) -> ipywidgets.Box:
-    """A box whose looks are in explorer.css under this name."""
-    made = ipywidgets.Box(list(children))
-    made.add_class(name)
-    return made
-
-
-def why(text: str) -> ipywidgets.HTML:
-    """What stands in the place of a part that there is none of."""
-    words = ipywidgets.HTML(html.escape(text))
-    words.add_class("mgk-x-why")
-    return words
-
 
 VIEWS = {"matrix": "Confusion", "classes": "Classes", "map": "Map", "notes": "Notes"}
 NAME = "ErrorExplorer"
@@ -90,24 +37,73 @@ CACHE_MB = 32  # packed clips of the player
 Ints = npt.NDArray[np.int64]
 
 
-class ErrorExplorer(ipywidgets.Box):
+class FilterBar(anywidget.AnyWidget):
+    """Filters as menus and buttons. It decides nothing: every action goes to `act`.
+
+    Args:
+        act: called with the page's messages: {"act": "filter", "name", "value"}, {"act": "unpick"} or {"act": "reset"}.
+        options: "title", "split", "names" (of classes), "outputs", "subjects", "tags", "both" (whether RGB and pose can
+            disagree).
+    """
+
+    _esm = script("explorer/bar.js")
+    _css = styles("explorer/explorer.css")
+    options = traitlets.Dict().tag(sync=True)
+    filters = traitlets.Dict().tag(sync=True)  # as `Filters`
+    # "picked": what was clicked in a view, or null; "count" clips shown of "of"; "narrows": filters are set.
+    state = traitlets.Dict().tag(sync=True)
+
+    def __init__(self, act: Callable[[dict[str, Any]], None], **state: Any) -> None:
+        self._act = act
+        super().__init__(**state)
+        self.on_msg(self._received)
+
+    def _received(self, _: object, content: Any, __: object) -> None:
+        if isinstance(content, dict) and isinstance(content.get("act"), str):
+            self._act(content)
+
+
+class ViewTabs(anywidget.AnyWidget):
+    """Tabs; the chosen one is in `chosen`."""
+
+    _esm = script("explorer/tabs.js")
+    _css = styles("explorer/explorer.css")
+    tabs: traitlets.List[Any] = traitlets.List().tag(sync=True)  # [key, name]
+    chosen = traitlets.Unicode().tag(sync=True)
+
+
+def box(name: str, *children: ipywidgets.Widget) -> ipywidgets.Box:
+    """A box styled by this name in explorer.css."""
+    made = ipywidgets.Box(list(children))
+    made.add_class(name)
+    return made
+
+
+def why(text: str) -> ipywidgets.HTML:
+    """A sentence in place of a part that cannot be shown."""
+    words = ipywidgets.HTML(html.escape(text))
+    words.add_class("mgk-x-why")
+    return words
+
+
+class ErrorExplorer(Previewed, ipywidgets.Box):
     """Filters, a gallery, confusion matrix, class bars, the player with a comparison clip, and review notes, linked.
 
-    What is selected is what is shown: clips that were picked (by outcome and class in the bar above, or by a click in
-    the matrix, the bars or the map), as far as they pass the other filters. Selecting from Python drops the filters.
-    It begins with the wrong clips, the surest mistakes first. Keys: n and p go to the next and the previous clip, e and
-    Shift+e to the next and the previous error, 1 to 4 tag, t writes a note, ? shows all of them.
+    The explorer shows the clips that are picked (by outcome and class in the bar above, or by a click in the matrix,
+    the bars or the map) and pass the other filters; these are the selection. Selecting from Python drops the filters.
+    It starts with the wrong clips, the most confident mistakes first. Keys: n and p go to the next and the previous
+    clip, e and Shift+e to the next and the previous error, 1 to 4 tag, t writes a comment, ? lists all keys.
 
     Args:
         run: a run.
         split: an evaluated split.
-        selection: shared with other views; by default one of its own.
-        clips: the clips of the run, where its clip folder has moved. Without any, everything works but pictures, the
-            player and the filter by subject, and the explorer says why.
-        views: what to have beside the gallery, in this order: "matrix", "classes", "map", "notes" (the list of them),
-            or a title and a widget of your own that shares the selection.
+        selection: shared with other views; by default a new one.
+        clips: the clips of the run, if its clip folder has moved. Without clips everything works except pictures, the
+            player and the filter by subject, and the explorer shows why.
+        views: the tabs next to the gallery, in this order: "matrix", "classes", "map", "notes", or a title and a widget
+            of your own that shares the selection.
         compare: the second clip of the player, see `ClipPlayer`; by default the nearest correct clip.
-        height: of the columns, CSS pixels; what does not fit scrolls inside its column.
+        height: of the columns in CSS pixels; each column scrolls.
 
     Attributes:
         selection, clips, notes: the shared selection, the clips or None, the review notes or None if unreadable.
@@ -128,8 +124,6 @@ class ErrorExplorer(ipywidgets.Box):
         compare: str | None = None,
         height: int = 560,
     ) -> None:
-        if not isinstance(selection, Selection | None):
-            raise MgkitError(f"selection is a {type(selection).__name__}: pass a Selection, or nothing.")
         self._views: dict[str, ipywidgets.Widget] = {}
         self._titles: dict[str, str] = {}  # of the tabs, by view
         for view in views:
@@ -138,7 +132,7 @@ class ErrorExplorer(ipywidgets.Box):
             else:
                 self._views[view[0]], self._titles[view[0]] = view[1], view[0]
         if not self._titles:
-            raise MgkitError(f"there are no views: give some of {', '.join(VIEWS)}.")
+            raise MgkitError(f"no views: give some of {', '.join(VIEWS)}.")
         self.run, self.split, self._height = run, split, height
         self.predictions = predictions = run.predictions(split)
         self.clips, self.trouble = _open(run, clips)
@@ -147,11 +141,11 @@ class ErrorExplorer(ipywidgets.Box):
         self._ids = np.array(predictions.clip_ids, dtype=object)
         self._sieve = Sieve(predictions, names, _subjects(self.clips, predictions.clip_ids))
         self.filters = self._start = Filters(output=predictions.best)
-        self._picked: tuple[Ints, str] | None = None  # by a view or from Python, and what it is
-        self._given: tuple[
-            str, ...
-        ] = ()  # what Python selected, in its order, clips of other splits included
-        self._shown: tuple[tuple[str, ...], str] = (), ""  # what the explorer selected last
+        self._picked: tuple[Ints, str] | None = (
+            None  # rows picked in a view or from Python, and their description
+        )
+        self._given: tuple[str, ...] = ()  # clips selected from Python, in order, with those of other splits
+        self._shown: tuple[tuple[str, ...], str] = (), ""  # the explorer's own last selection
         self._of = 0  # clips, before the filters
         self.selection = Selection() if selection is None else selection
         self._making = True
@@ -162,8 +156,8 @@ class ErrorExplorer(ipywidgets.Box):
             self._of = len(self.selection)
         else:
             self._apply()
-        # The explorer hears of a selection before its views do: what they are told is already filtered.
-        self._stop_watching = self.selection.watch(self._told)
+        # The explorer watches the selection before its views do, so they are only ever shown what passes the filters.
+        self._stop_watching = self.selection.watch(self._on_selection)
         self.bar = FilterBar(
             self._act,
             options={
@@ -190,7 +184,7 @@ class ErrorExplorer(ipywidgets.Box):
         self.add_class("mgk-explorer")
         self._making = False
         self._turn()
-        self._tell()
+        self._update_parts()
 
     # --- what a notebook calls --------------------------------------------------------------------------------------
 
@@ -204,12 +198,12 @@ class ErrorExplorer(ipywidgets.Box):
 
     @property
     def notes(self) -> Notes | None:
-        """The review notes; None where the file cannot be read (the form says why)."""
+        """The review notes; None if the file cannot be read (the form shows why)."""
         return self.form.notes
 
     @property
     def view(self) -> str:
-        """The view that is shown: "matrix", "classes", "map", "notes" or a title; set it to turn to another one."""
+        """The current view: "matrix", "classes", "map", "notes" or a title; set it to change the view."""
         return str(self._tabs.chosen)
 
     @view.setter
@@ -217,7 +211,7 @@ class ErrorExplorer(ipywidgets.Box):
         self._tabs.chosen = one_of(name, self._titles, "view")
 
     def filter(self, *, cls: str | None = None, **changes: Any) -> None:
-        """Set filters from Python, as the bar does.
+        """Set filters as the bar does.
 
         Args:
             cls: a class name; "" for any.
@@ -231,27 +225,27 @@ class ErrorExplorer(ipywidgets.Box):
         self._change(changes)
 
     def reset(self) -> None:
-        """All wrong clips, and no filter."""
+        """Show all wrong clips, without filters."""
         self._picked, self.filters = None, self._start
         self._apply()
 
     def next(self, *, wrong: bool = False) -> None:
-        """Go to the next of the shown clips, or of the wrong ones among them."""
+        """Go to the next of the shown clips, or to the next wrong one."""
         self.gallery.step(1, wrong=wrong)
 
     def previous(self, *, wrong: bool = False) -> None:
-        """Go to the previous of the shown clips, or of the wrong ones among them."""
+        """Go to the previous of the shown clips, or to the previous wrong one."""
         self.gallery.step(-1, wrong=wrong)
 
     def note(self, *tags: str, label: str | None = None, text: str | None = None) -> None:
-        """Add tags, the right class or a text to the note of the clip in focus, and save it.
+        """Add tags, the correct class or a comment to the note of the clip in focus, and save it.
 
         Raises:
-            MgkitError: no clip is in focus, an unknown tag or class. One that cannot be written does not raise: the
-                form keeps it and says so.
+            MgkitError: no clip is in focus, an unknown tag or class. A note that cannot be written does not raise: the
+                form keeps it and shows why.
         """
         if self.clip_id is None:
-            raise MgkitError("no clip is in focus: there is nothing to note.")
+            raise MgkitError("no clip is in focus: choose one first.")
         for tag in tags:
             one_of(tag, TAGS, "tag")
         if label:
@@ -264,11 +258,11 @@ class ErrorExplorer(ipywidgets.Box):
     def to_figure(
         self, view: str = "gallery", *, venue: str = "cvpr", columns: int | None = None
     ) -> PaperFigure:
-        """What a part shows as a paper figure.
+        """A part as a paper figure.
 
         Args:
-            view: "gallery" (a sheet of the clips on its page), "player" (a film strip of the clip in focus), or one of
-                the views, e.g. "matrix".
+            view: "gallery" (a sheet of the clips on its page), "player" (a film strip of the clip in focus), or a view,
+                e.g. "matrix".
             venue: a key of `mg.figures.VENUES`.
             columns: 1 or 2; by default what suits the figure.
         """
@@ -284,11 +278,11 @@ class ErrorExplorer(ipywidgets.Box):
         return figure
 
     def close(self) -> None:
-        """Take everything off the page, and let go of the selection."""
+        """Take everything off the page, and stop listening to the selection."""
         if getattr(self, "_making", True):
-            return super().close()  # one whose making failed
+            return super().close()  # it could not be made
         self._stop_watching()
-        self._shown_view.children = ()  # it may hold a widget that was only lent
+        self._shown_view.children = ()  # it may hold a widget of the user
         for part in (*self._parts(), *(self._views[name] for name in VIEWS if name in self._views)):
             part.close()
         super().close()
@@ -312,12 +306,12 @@ class ErrorExplorer(ipywidgets.Box):
             self._given = ()
         self._apply()
 
-    def _told(self, state: Selected) -> None:
-        """A view, or Python, has selected something."""
+    def _on_selection(self, state: Selected) -> None:
+        """React to a selection of a view or from Python."""
         if state.source == NAME or (state.clip_ids, state.description) == self._shown:
-            return  # it was the explorer, or only the focus has moved
+            return  # the explorer's own, or only the focus has moved
         if not state.clip_ids and state.description == Selected.description:
-            self._picked = None  # cleared: back to what the filters find
+            self._picked = None  # cleared: back to the filters
         else:
             self._pick(state)
         self._apply()
@@ -330,7 +324,7 @@ class ErrorExplorer(ipywidgets.Box):
             self.filters = self.filters.wide()
 
     def _apply(self) -> None:
-        """Select what was picked and passes the filters."""
+        """Select the picked clips that pass the filters."""
         picked, what = self._picked or (self._sieve.picked(self.filters), self._sieve.what(self.filters))
         rows = self._sieve.passing(picked, self.filters, self.form.shown)
         given = self._given if self._picked is not None else ()
@@ -342,11 +336,11 @@ class ErrorExplorer(ipywidgets.Box):
         description = f"{what}, {conditions}" if conditions else what
         self._shown = ids, description
         focus = self.selection.focus if self.selection.focus in ids else (ids[0] if ids else None)
-        self._tell(look=True)
+        self._update_parts(look=True)
         self.selection.set(ids, focus=focus, description=description, source=NAME)
 
-    def _tell(self, *, look: bool = False) -> None:
-        """Tell the bar, the matrix and the gallery how the filters stand."""
+    def _update_parts(self, *, look: bool = False) -> None:
+        """Show the filters in the bar, the matrix and the gallery."""
         if self._making:
             return
         matrix = self._views.get("matrix")
@@ -388,17 +382,17 @@ class ErrorExplorer(ipywidgets.Box):
         return player, player
 
     def _named(self, notes: int) -> list[list[str]]:
-        """The tabs; that of the notes says how many there are."""
+        """Key and title of the tabs, with the number of notes."""
         return [
             [key, f"{title} ({notes:,})" if key == "notes" and notes else title]
             for key, title in self._titles.items()
         ]
 
     def _turn(self) -> None:
-        """Show the chosen view; each is made when it is looked at first."""
+        """Show the chosen view; each is made when it is first shown."""
         if self.view == "map" and "map" not in self._views:
             self._shown_view.children = [
-                why("Laying out the map: up to a minute the first time, then it is kept.")
+                why("Computing the map: up to a minute the first time; then it is kept.")
             ]
         self._shown_view.children = [self._view(self.view)]
 
@@ -423,7 +417,7 @@ class ErrorExplorer(ipywidgets.Box):
         return self._views[name]
 
     def _parts(self) -> list[ipywidgets.Widget]:
-        """Every widget of the layout but this one, the innermost last."""
+        """Every widget of the layout except this one, the innermost last."""
         found: list[ipywidgets.Widget] = []
         waiting: list[ipywidgets.Widget] = list(self.children)
         while waiting:
@@ -432,27 +426,17 @@ class ErrorExplorer(ipywidgets.Box):
             waiting += list(getattr(part, "children", ()))
         return found
 
-    def _repr_mimebundle_(self, **options: Any) -> Any:
-        """The explorer, and for places without widgets a sheet of its clips and a line that says so."""
-        bundle: Any = super()._repr_mimebundle_(**options)
-        data = bundle[0] if isinstance(bundle, tuple) else bundle
-        if data is None:
-            return bundle
-        data["text/plain"] = repr(self)
+    def _preview(self) -> tuple[PaperFigure, str]:
+        """The sheet of clips, or without pictures the confusion matrix."""
         try:
             figure = self.to_figure("gallery")
         except MgkitError:
             figure = self.to_figure("matrix")
-        data["text/html"] = stand_in(
-            figure,
-            f"A picture of {NAME} ({figure.note}): here is no kernel with widgets to click in. Run the cell in "
-            "JupyterLab, VS Code or Colab.",
-        )
-        return bundle
+        return figure, figure.note
 
 
 def _open(run: Run, clips: Clips | None) -> tuple[Clips | None, str]:
-    """The clips of a run, or None and why."""
+    """The clips of a run, or None and the reason."""
     if clips is not None:
         return clips, ""
     try:

@@ -1,4 +1,4 @@
-"""Which clips of a run to look at, and in which order: arrays sorted once, so that each change of a filter is quick."""
+"""Filters of the error explorer, and the clips that pass them in order."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ Bools = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Filters:
-    """What to look for.
+    """One setting of the filters.
 
     Attributes:
         outcome: "all", "wrong" or "correct"; of a class also "TP", "FN" or "FP" ("wrong" is then FN and FP).
         label: of the class, None = any.
-        output: the output that decides what is wrong, and how sure it is.
+        output: the output that decides what is wrong, and whose confidence counts.
         subject: "" = any.
         low, high: probability of the predicted class, in [0, 1].
-        disagree: only clips that RGB and pose answer differently.
-        notes: "any", "tagged" (there is a note), "untagged", or a tag.
-        sort: "sure" (most probable answer first), "unsure", or "id".
+        disagree: only clips on which RGB and pose disagree.
+        notes: "any", "tagged" (with a note), "untagged", or a tag.
+        sort: "sure" (most confident first), "unsure", or "id".
     """
 
     outcome: str = "wrong"
@@ -51,21 +51,21 @@ class Filters:
 
     @property
     def narrows(self) -> bool:
-        """Whether anything but outcome and class is asked for."""
+        """Whether any filter besides outcome and class is set."""
         return replace(self, outcome="all", label=None, sort="sure") != Filters("all", output=self.output)
 
     def wide(self) -> Filters:
-        """The same without anything but outcome and class."""
+        """The same outcome and class without other filters."""
         return Filters(self.outcome, self.label, self.output, sort=self.sort)
 
 
 class Sieve:
-    """Finds the clips of filters.
+    """Finds the clips that pass filters. Outcomes are computed once, so that each change of a filter is quick.
 
     Args:
         predictions: N clips.
         names: class names.
-        subjects: (N,) subject of each clip, or None where that is not known.
+        subjects: (N,) subject of each clip, or None if unknown.
     """
 
     def __init__(
@@ -77,15 +77,15 @@ class Sieve:
         self.outcomes: dict[str, Outcomes] = {}
         self.confidence: dict[str, npt.NDArray[np.float32]] = {}
         for output in predictions.outputs:
-            said = predictions.predicted(output)
-            self.outcomes[output] = Outcomes(predictions.labels, said, len(names))
-            self.confidence[output] = predictions.scores(output)[np.arange(len(said)), said]
+            predicted = predictions.predicted(output)
+            self.outcomes[output] = Outcomes(predictions.labels, predicted, len(names))
+            self.confidence[output] = predictions.scores(output)[np.arange(len(predicted)), predicted]
         self.differ: Bools | None = None
         if {"rgb", "pose"} <= set(predictions.outputs):
             self.differ = self.outcomes["rgb"].predicted != self.outcomes["pose"].predicted
 
     def checked(self, filters: Filters, change: Mapping[str, Any]) -> Filters:
-        """Filters with a change; a value that cannot be raises a `MgkitError`."""
+        """Filters with a change; an impossible value raises a `MgkitError`."""
         allowed: dict[str, Container[Any]] = {
             "outcome": OUTCOMES, "output": self._predictions.outputs, "subject": ["", *self.subjects],
             "notes": NOTED, "sort": SORTS, "disagree": (False, True), "label": (None, *range(len(self._names))),
@@ -96,7 +96,7 @@ class Sieve:
                     raise MgkitError(f"{name} is {value!r}: a confidence is a number from 0 to 1.")
             elif name not in allowed:
                 raise MgkitError(
-                    f"there is no filter {name!r}; there are {', '.join((*allowed, 'low', 'high'))}."
+                    f"unknown filter {name!r}: use one of {', '.join((*allowed, 'low', 'high'))}."
                 )
             elif (
                 value not in allowed[name]
@@ -110,7 +110,7 @@ class Sieve:
                 replace(new, high=new.low) if "low" in change and "high" not in change else replace(new, low=new.high)
             )  # fmt: skip
         if new.disagree and self.differ is None:
-            raise MgkitError("only runs with both pathways can be asked where RGB and pose disagree.")
+            raise MgkitError("disagree needs a run with both pathways: this one has only one.")
         if new.label is None and new.outcome in KINDS:
             new = replace(new, outcome="correct" if new.outcome == "TP" else "wrong")
         elif new.label is not None and new.outcome == "correct":
@@ -118,7 +118,7 @@ class Sieve:
         return new
 
     def picked(self, filters: Filters) -> Ints:
-        """The rows of the outcome and class asked for."""
+        """The rows with the outcome and class of the filters."""
         outcomes, label = self.outcomes[filters.output], filters.label
         right = outcomes.labels == outcomes.predicted
         if label is None:
@@ -130,9 +130,9 @@ class Sieve:
         return rows if filters.outcome == "all" else rows[~right[rows]]
 
     def passing(self, rows: Ints, filters: Filters, notes: Mapping[str, Note]) -> Ints:
-        """Those of the rows that pass everything but outcome and class."""
+        """The rows that also pass the other filters."""
         sure = self.confidence[filters.output][rows]
-        # Percents are what a person sets: 100 % holds what rounding puts above 1.
+        # The page sets whole percents: 100 % includes what rounding puts above 1.
         keep = (sure >= filters.low - 1e-6) & ((sure <= filters.high + 1e-6) | (filters.high == 1))
         if filters.subject:
             assert self._subjects is not None
@@ -149,7 +149,7 @@ class Sieve:
         return rows[keep]
 
     def ordered(self, rows: Ints, filters: Filters) -> Ints:
-        """The rows in the order asked for; clips that are equally sure by id."""
+        """The rows in the order of the filters; equally confident clips by id."""
         rows = rows[np.argsort(self._ids[rows].astype(str), kind="stable")]
         if filters.sort == "id":
             return rows
@@ -157,7 +157,7 @@ class Sieve:
         return rows[np.argsort(-sure if filters.sort == "sure" else sure, kind="stable")]
 
     def what(self, filters: Filters) -> str:
-        """The outcome and class in words: "FN of rub hands (Fused)"."""
+        """Outcome and class in words: "FN of rub hands (Fused)"."""
         which = f" ({OUTPUT_NAMES[filters.output]})" if len(self._predictions.outputs) > 1 else ""
         if filters.label is None:
             return "all clips" if filters.outcome == "all" else f"{filters.outcome} clips{which}"
@@ -165,7 +165,7 @@ class Sieve:
         return f"{kind} of {self._names[filters.label]}{which}"
 
     def conditions(self, filters: Filters) -> str:
-        """The rest in words, "" where there is none."""
+        """The other filters in words, "" if there are none."""
         words = [f"subject {filters.subject}"] if filters.subject else []
         if filters.low > 0 or filters.high < 1:
             words.append(f"confidence {100 * filters.low:.0f} to {100 * filters.high:.0f} %")

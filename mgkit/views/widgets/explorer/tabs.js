@@ -1,3 +1,7 @@
+// The tabs over the explorer's views.
+
+import { element, onChanges } from "../shared/common.js";
+
 function render({ model, el }) {
     const choose = key => { model.set("chosen", key); model.save_changes(); };
     const tabs = new Map(model.get("tabs").map(([key, name]) => [key, element("button", { type: "button", textContent: name, dataset: { key }, attributes: { role: "tab" }, onclick: () => choose(key) })]));

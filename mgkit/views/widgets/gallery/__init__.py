@@ -1,0 +1,5 @@
+"""The gallery of thumbnails."""
+
+from mgkit.views.widgets.gallery.gallery import Gallery
+
+__all__ = ["Gallery"]

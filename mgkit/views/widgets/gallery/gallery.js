@@ -1,6 +1,8 @@
-// A page of small pictures. They are asked for a few at a time, so that the kernel answers other clicks in between.
+// A page of thumbnails. They are requested a few at a time, so that the kernel answers other clicks in between.
 
-const AT_ONCE = 4, KEPT = 240, KIND_WORDS = { right: "right", wrong: "wrong", TP: "TP", FN: "FN", FP: "FP" };
+import { clipsOf, element, mounted, number, onChanges, percent, scopedKeys } from "../shared/common.js";
+
+const AT_ONCE = 4, KEPT = 240, KIND_WORDS = { right: "correct", wrong: "wrong", TP: "TP", FN: "FN", FP: "FP" };
 
 class Pictures {
     constructor(model, el) {
@@ -25,7 +27,7 @@ class Pictures {
         const { model } = this;
         this.title = element("span", { className: "mgk-title", attributes: { role: "status" } });
         const turn = by => () => model.send({ act: "page", page: model.get("selected").page + by });
-        this.back = element("button", { type: "button", className: "mgk-small", textContent: "‹", title: "Page before (Page Up)", onclick: turn(-1) });
+        this.back = element("button", { type: "button", className: "mgk-small", textContent: "‹", title: "Previous page (Page Up)", onclick: turn(-1) });
         this.on = element("button", { type: "button", className: "mgk-small", textContent: "›", title: "Next page (Page Down)", onclick: turn(1) });
         this.place = element("span");
         this.pager = element("span", { className: "mgk-pager" }, this.back, this.place, this.on);
@@ -39,7 +41,7 @@ class Pictures {
 
     fill() {
         const { items, page, pages, first, count, here, description, focus } = this.model.get("selected"), trouble = this.model.get("trouble");
-        const range = here ? `${number(first + 1)}–${number(first + items.length)} of ${clipsOf(here)}` : "no clip";
+        const range = here ? `${number(first + 1)}–${number(first + items.length)} of ${clipsOf(here)}` : "no clips";
         const outside = here < count ? ` · ${clipsOf(count - here)} of another split` : "";
         this.title.replaceChildren(description, element("small", { textContent: range + outside }));
         this.title.title = description;
@@ -74,7 +76,7 @@ class Pictures {
 
     emptiness(count, description) {
         const words = description === "nothing selected" ? ["Nothing is selected", "Click a cell, a bar or a point in a linked view."]
-            : count ? ["None of these clips is in this split", description] : [`No clip: ${description}`, "Ask for something else, or reset the filters."];
+            : count ? ["None of these clips are in this split", description] : [`No clips: ${description}`, "Change or reset the filters."];
         return element("div", { className: "mgk-empty", style: { gridColumn: "1 / -1" } }, element("b", { textContent: words[0] }), element("span", { textContent: words[1] }));
     }
 
@@ -89,11 +91,11 @@ class Pictures {
         card.dataset.kind = item.kind;
         card.setAttribute("aria-current", String(current));
         card.setAttribute("aria-selected", String(current));
-        const said = item.right ? "recognised" : `taken for ${item.said}`;
-        card.title = `${item.id}\n${item.true}, ${said} (${sure}, ${KIND_WORDS[item.kind]})${item.noted ? `\nnoted: ${item.tags.join(", ") || "text"}` : ""}`;
+        const outcome = item.right ? "recognised" : `predicted as ${item.predicted}`;
+        card.title = `${item.id}\n${item.true}, ${outcome} (${sure}, ${KIND_WORDS[item.kind]})${item.noted ? `\nnote: ${item.tags.join(", ") || "comment"}` : ""}`;
         card.setAttribute("aria-label", card.title.replaceAll("\n", ", "));
         first.replaceChildren(element("i", { className: "mgk-mark" }), item.true);
-        second.textContent = item.right ? "recognised" : `→ ${item.said}`;
+        second.textContent = item.right ? "recognised" : `→ ${item.predicted}`;
         picture.querySelectorAll(".mgk-badge").forEach(badge => badge.remove());
         picture.append(element("b", { className: "mgk-badge mgk-sure", textContent: sure }));
         if (item.noted) picture.append(element("b", { className: "mgk-badge mgk-noted", textContent: `✎ ${item.tags.length || ""}`.trim() }));
@@ -141,7 +143,7 @@ class Pictures {
         }
     }
 
-    // Keys of the pictures themselves ...
+    // Keys of the thumbnails themselves ...
     key(event) {
         const across = getComputedStyle(this.cards).gridTemplateColumns.split(" ").length, { page, pages } = this.model.get("selected");
         const by = { ArrowRight: 1, ArrowLeft: -1, ArrowDown: across, ArrowUp: -across }[event.key];
@@ -162,9 +164,4 @@ class Pictures {
     }
 }
 
-export default {
-    render({ model, el }) {
-        const view = new Pictures(model, el);
-        return () => view.dispose();
-    },
-};
+export default mounted(Pictures);

@@ -1,7 +1,4 @@
-"""One small picture a clip: its middle frame with the skeleton, as JPEG.
-
-The selected clips as a page of small pictures.
-"""
+"""The selected clips as pages of thumbnails: the middle frame of each clip with its skeleton."""
 
 from __future__ import annotations
 
@@ -20,26 +17,31 @@ from mgkit.results.run.review import Note
 from mgkit.views.figures.clips import BLANK, SIDES, clip_sheet
 from mgkit.views.figures.style import PaperFigure
 from mgkit.views.widgets.player.packing import PackCache, Packed
-from mgkit.views.widgets.shared.base import RunWidget, one_of, source
+from mgkit.views.widgets.shared.base import RunWidget, one_of
+from mgkit.views.widgets.shared.bundle import script, styles
 from mgkit.views.widgets.shared.selection import Selection
 
-LONGEST = 128  # pixels of the longer side
+LONGEST = 128  # pixels of a thumbnail's longer side
 RIM = "#1A1A1A"
-SHIFT = 4  # bits of a fraction of a pixel in what OpenCV is given
+SHIFT = 4  # fractional bits of the coordinates given to OpenCV
+AT_ONCE = 4  # thumbnails per answer: other clicks are answered in between
+CACHED = 8 << 20  # bytes of thumbnails
+
+Ints = npt.NDArray[np.int64]
 
 
 def thumbnail(clips: Clips, clip_id: str, longest: int = LONGEST, quality: int = 82) -> Packed:
     """The middle frame of a clip with its key-points.
 
     Args:
-        clips: the clips that it is one of.
-        clip_id: which.
-        longest: of its sides, pixels.
+        clips: the clips.
+        clip_id: one of them.
+        longest: the longer side, pixels.
         quality: of the JPEG, 1 to 100.
 
     Returns:
         `data` is the JPEG; `meta` holds `clip_id`, `frame`, `width`, `height` (pixels) and `problem`: why the video or
-        the pose is not in it, "" where both are.
+        the pose is missing, "" if neither is.
 
     Raises:
         MgkitError: an unknown clip, or one with nothing to show.
@@ -71,11 +73,11 @@ def thumbnail(clips: Clips, clip_id: str, longest: int = LONGEST, quality: int =
 
 
 def draw_skeleton(picture: npt.NDArray[np.uint8], points: npt.NDArray[Any], skeleton: Skeleton) -> None:
-    """Draw (V, 2) key-points into an (H, W, 3) picture whose pixel i covers [i, i + 1); NaN joints are left out."""
+    """Draw (V, 2) key-points into an (H, W, 3) picture whose pixel i covers [i, i + 1); NaN joints are skipped."""
     import cv2
 
     seen = np.isfinite(points).all(1)
-    # OpenCV counts from the middle of a pixel. Far outside of the picture nothing is drawn that could be seen.
+    # OpenCV counts from pixel centres; nothing far outside the picture can be seen.
     at = np.clip(np.nan_to_num(points) - 0.5, -4000, 4000)
     at = np.rint(at * (1 << SHIFT)).astype(int)
     limbs = [
@@ -97,7 +99,7 @@ def draw_skeleton(picture: npt.NDArray[np.uint8], points: npt.NDArray[Any], skel
 def _frame(
     clips: Clips, clip_id: str, frame: int, size: tuple[int, int]
 ) -> tuple[npt.NDArray[np.uint8] | None, str]:
-    """One frame (H, W, 3) of this size (width, height), or None and why there is none."""
+    """One frame (H, W, 3) of this size (width, height), or None and the reason."""
     import cv2
 
     from mgkit.data import video
@@ -117,35 +119,29 @@ def _rgb(colour: str) -> tuple[int, int, int]:
     return int(colour[1:3], 16), int(colour[3:5], 16), int(colour[5:7], 16)
 
 
-AT_ONCE = 4  # pictures an answer: other clicks are answered between two
-CACHED = 8 << 20  # bytes of pictures
-
-Ints = npt.NDArray[np.int64]
-
-
 class Gallery(RunWidget):
-    """The selected clips, each with its middle frame and skeleton, its true class and what it was taken for.
+    """The selected clips, each with its middle frame and skeleton, its true and its predicted class.
 
-    Pictures are made when their page is looked at, a few at a time. The border tells the outcome: right or wrong, or
-    TP, FN or FP where a `label` is given. A click or an arrow key moves the focus of the selection; n and p go to the
-    next and the previous clip, e and Shift+e to the next and the previous one that is wrong.
+    Thumbnails are made when their page is shown, a few at a time. The border shows the outcome: correct or wrong, or
+    TP, FN or FP if a `label` is given. A click or an arrow key moves the focus of the selection; n and p go to the
+    next and the previous clip, e and Shift+e to the next and the previous wrong one.
 
     Args:
         run: a run.
         split: an evaluated split.
-        clips: where the pictures are; by default the clips of the run. None of them is needed: without, the gallery
-            says why there are no pictures.
-        selection: shared with other views; by default one of its own.
+        clips: the clips to show pictures of; by default those of the run. They are optional: without them the gallery
+            shows why there are no pictures.
+        selection: shared with other views; by default a new one.
         output: the output that decides what is wrong; by default fused, or the only one.
         notes: review notes to mark, by clip id.
-        page_size: clips a page.
+        page_size: clips per page.
 
     Raises:
         MgkitError: an unknown split or output.
     """
 
-    _esm = source("shared/common.js", "shared/keys.js", "gallery/gallery.js")
-    _css = source("shared/widgets.css", "gallery/gallery.css")
+    _esm = script("gallery/gallery.js")
+    _css = styles("gallery/gallery.css")
     output = traitlets.Unicode().tag(sync=True)
     outputs: traitlets.List[Any] = traitlets.List().tag(sync=True)
     trouble = traitlets.Unicode().tag(sync=True)  # why there are no pictures
@@ -163,7 +159,7 @@ class Gallery(RunWidget):
     ) -> None:
         predictions = run.predictions(split)
         if page_size < 1:
-            raise MgkitError(f"page_size is {page_size}: a page has at least one clip.")
+            raise MgkitError(f"page_size is {page_size}: use at least 1.")
         trouble = ""
         if clips is None:
             try:
@@ -171,10 +167,11 @@ class Gallery(RunWidget):
             except MgkitError as error:
                 trouble = f"No pictures: {error}"
         self.clips, self.page_size, self.notes = clips, page_size, notes or {}
-        self.label: int | None = None  # the class whose TP, FN and FP are told apart
-        self._said = {name: predictions.predicted(name) for name in predictions.outputs}
+        self.label: int | None = None  # the class whose TP, FN and FP are shown
+        self._predicted = {name: predictions.predicted(name) for name in predictions.outputs}
         self._cache = PackCache(CACHED)
-        self._page: int | None = None  # another one than that of the focus
+        self._page: int | None = None  # turned to; None = the page of the clip in focus
+        self._last: tuple[tuple[str, ...], str | None] = (), None  # selection and focus shown last
         super().__init__(
             run,
             predictions,
@@ -187,37 +184,37 @@ class Gallery(RunWidget):
 
     @property
     def shown(self) -> list[str]:
-        """The clips on the page that is shown."""
+        """The clips on the current page."""
         return [item["id"] for item in self.selected["items"]]
 
     def look(self, *, output: str | None = None, label: int | None = None) -> None:
-        """Tell outcomes by this output, and as TP, FN and FP of this class (None: as right and wrong)."""
+        """Show outcomes by this output, and as TP, FN and FP of this class (None: as correct and wrong)."""
         self.output = one_of(output or self.output, self.outputs, "output")
         self.label = label
         self.refresh()
 
     def refresh(self) -> None:
-        """Show what the notes say now."""
+        """Show the current notes."""
         self._show(self.selection.state)
 
     def step(self, by: int, *, wrong: bool = False) -> None:
-        """Move the focus on by so many of the selected clips, round at the end; with `wrong` over wrong ones only."""
+        """Move the focus by this number of selected clips, around the end; with `wrong` to wrong ones only."""
         here = [clip_id for clip_id in self.selection.clip_ids if clip_id in self._row]
         if not here:
             return
         at = here.index(self.selection.focus) if self.selection.focus in here else (-1 if by > 0 else 0)
-        said, true = self._said[self.output], self.predictions.labels
+        predicted, true = self._predicted[self.output], self.predictions.labels
         for distance in range(1, len(here) + 1):
             clip_id = here[(at + (distance if by > 0 else -distance) * (1 if wrong else abs(by))) % len(here)]
             row = self._row[clip_id]
-            if not wrong or said[row] != true[row]:
+            if not wrong or predicted[row] != true[row]:
                 self.selection.focus_on(clip_id, source="Gallery")
                 return
 
     def to_figure(
         self, *, venue: str = "cvpr", columns: int | None = None, limit: int | None = None
     ) -> PaperFigure:
-        """A sheet of the clips on the page, or of the first `limit` selected ones, with borders as here.
+        """A sheet of the clips on the current page, or of the first `limit` selected ones, with the same borders.
 
         Raises:
             MgkitError: there are no pictures, or no clip is selected.
@@ -228,8 +225,8 @@ class Gallery(RunWidget):
         first = 0 if limit is not None else self.selected["page"] * self.page_size
         items = self._items(rows[first : first + (limit or self.page_size)])
         if not items:
-            raise MgkitError(f"{self.selection.description}: no clip to draw.")
-        words = [item["true"] if item["right"] else f"{item['true']} → {item['said']}" for item in items]
+            raise MgkitError(f"{self.selection.description}: no clips to draw")
+        words = [item["true"] if item["right"] else f"{item['true']} → {item['predicted']}" for item in items]
         return clip_sheet(
             self.clips, [item["id"] for item in items], words, [item["kind"] for item in items],
             note=f"{self.selection.description}, {len(items)} of {len(rows)} clips", venue=venue, columns=columns or 2,
@@ -259,23 +256,22 @@ class Gallery(RunWidget):
     def _items(self, rows: Ints) -> list[dict[str, Any]]:
         names, scores, items = self.run.classes.names, self.predictions.scores(self.output), []
         for row in rows.tolist():
-            true, said = int(self.predictions.labels[row]), int(self._said[self.output][row])
+            true, predicted = int(self.predictions.labels[row]), int(self._predicted[self.output][row])
             clip_id = self.predictions.clip_ids[row]
             note = self.notes.get(clip_id)
             items.append(
                 {
-                    "id": clip_id, "true": names[true], "said": names[said], "right": true == said,
-                    "sure": float(scores[row, said]), "kind": self._kind(true, said),
-                    "tags": list(note.tags) if note is not None else [],
-                    "noted": note is not None,
+                    "id": clip_id, "true": names[true], "predicted": names[predicted], "right": true == predicted,
+                    "sure": float(scores[row, predicted]), "kind": self._kind(true, predicted),
+                    "tags": list(note.tags) if note is not None else [], "noted": note is not None,
                 }
             )  # fmt: skip
         return items
 
-    def _kind(self, true: int, said: int) -> str:
-        if self.label is None or self.label not in (true, said):
-            return "right" if true == said else "wrong"
-        return "TP" if true == said else "FN" if true == self.label else "FP"
+    def _kind(self, true: int, predicted: int) -> str:
+        if self.label is None or self.label not in (true, predicted):
+            return "right" if true == predicted else "wrong"
+        return "TP" if true == predicted else "FN" if true == self.label else "FP"
 
     def _act(self, act: str, content: dict[str, Any]) -> None:
         if act == "focus":
@@ -298,14 +294,13 @@ class Gallery(RunWidget):
             self._send_pictures([i for i in asked if isinstance(i, str)] if isinstance(asked, list) else [])
 
     def _show(self, state: Any) -> None:
-        # Another selection, or a focus that somebody else has moved, is looked at from its own page.
-        key = (state.clip_ids, state.focus)
-        if key != getattr(self, "_told", None):
-            self._told, self._page = key, None
+        # After another selection, or a focus moved elsewhere, the page of the focus is shown.
+        if (state.clip_ids, state.focus) != self._last:
+            self._last, self._page = (state.clip_ids, state.focus), None
         super()._show(state)
 
     def _send_pictures(self, clip_ids: list[str]) -> None:
-        told: list[dict[str, Any]] = []
+        answer: list[dict[str, Any]] = []
         buffers: list[bytes] = []
         for clip_id in clip_ids[:AT_ONCE]:
             try:
@@ -313,8 +308,8 @@ class Gallery(RunWidget):
                     raise MgkitError(self.trouble)
                 made = self._cache.get(clip_id, lambda i=clip_id: thumbnail(self.clips, i))  # type: ignore[misc]
             except MgkitError as error:
-                told.append({"clip_id": clip_id, "problem": str(error), "buffer": None})
+                answer.append({"clip_id": clip_id, "problem": str(error), "buffer": None})
                 continue
-            told.append({**made.meta, "buffer": len(buffers)})
+            answer.append({**made.meta, "buffer": len(buffers)})
             buffers.append(made.data)
-        self.send({"thumbs": told}, buffers)
+        self.send({"thumbs": answer}, buffers)

@@ -1,48 +1,33 @@
-// Clips as points and prototypes as stars on one canvas: hover, click, loop; what the colours mean is told at the side.
+// Clips as points and prototypes as stars on one canvas, with a legend at the side.
 
-const MAP_WIDE = 700, REACH = 9, EDGE = 22, AT_ONCE = 20000, IDLE = 90;
+import { adds, CanvasView } from "../shared/canvas.js";
+import { choice, clipsOf, diamond, elide, element, menu, mounted, onAppearance, onChanges, OUTPUT_NAMES, prepare, ROLE_COLOURS, themeOf } from "../shared/common.js";
+import { clipWords, groupKeys, kindKeys, scaleKeys, starKeys, starWords } from "./legend.js";
+import { DARK_PALETTE, KIND_SHAPES, ramp, stamp, starPath } from "./marks.js";
+import { Grid, insideLoop } from "./points.js";
+
+const MAP_WIDE = 700, REACH = 9, EDGE = 22, STEPS = 64, STAMPS = 500;
 const COLOUR_NAMES = { class: "class", kind: "TP, FN, FP", subject: "subject", confidence: "confidence", distance: "distance to prototype" };
-const KIND_SHAPES = { TP: "circle", FN: "triangle", FP: "square" };
-const KIND_WORDS = { TP: "of the class, recognised", FN: "of the class, missed", FP: "of another class, taken for it" };
-// The palette of the figures on a dark ground: same order and hues, each light enough to be seen.
-const DARK_PALETTE = ["#9A90F0", "#88CCEE", "#3FB56A", "#DDCC77", "#E8828F", "#D070C4", "#44AA99", "#AFAF3C", "#B0447E", "#FFFFFF"];
-// Viridis (van der Walt & Smith, 2015) without its ends, which are lost on a dark and a light ground.
-const RAMP = ["#463480", "#3b528b", "#2c728e", "#21918c", "#28ae80", "#5ec962", "#addc30", "#d2e21b"];
 
 const floats = view => new Float32Array(view.buffer.slice(view.byteOffset, view.byteOffset + view.byteLength));
 const integers = view => new Int32Array(view.buffer.slice(view.byteOffset, view.byteOffset + view.byteLength));
 
-function ramp(share) {
-    const at = Math.max(0, Math.min(1, share)) * (RAMP.length - 1), i = Math.min(RAMP.length - 2, Math.floor(at));
-    const [from, to] = [RAMP[i], RAMP[i + 1]].map(hex => [1, 3, 5].map(k => parseInt(hex.slice(k, k + 2), 16)));
-    return `rgb(${from.map((value, k) => Math.round(value + (at - i) * (to[k] - value))).join(", ")})`;
-}
-
-function starPath(context, x, y, size) {
-    context.beginPath();
-    for (let i = 0; i < 10; i++) {
-        const angle = (i * Math.PI) / 5 - Math.PI / 2, radius = i % 2 ? 0.42 * size : size;
-        context.lineTo(x + radius * Math.cos(angle), y + radius * Math.sin(angle));
-    }
-    context.closePath();
-}
-
-class PrototypeMapView {
+class PrototypeMapView extends CanvasView {
     constructor(model, el) {
-        this.model = model;
+        super(model, el);
         this.view = { zoom: 1, x: 0, y: 0 }; // of the fitted map, in pixels
         this.hover = -1; // the row under the pointer
         this.star = -1; // or the class whose star is
         this.cursor = -1; // the row of the keyboard
-        this.mode = "loop";
-        this.build(el);
-        this.draw = oncePerFrame(() => this.redraw());
-        this.fresh = () => { this.image = this.cut = null; this.draw(); };
-        this.ends = [onAppearance(this.root, this.fresh)];
-        this.ends.push(onChanges(model, ["drawn"], () => { this.read(); this.fill(); this.fresh(); }));
-        this.ends.push(onChanges(model, ["subjects"], () => { this.readSubjects(); this.fill(); this.fresh(); }));
-        this.ends.push(onChanges(model, ["selected", "colour", "highlight", "chosen", "chosen_subjects", "height", "width", "trouble"], () => { this.fill(); this.fresh(); }));
-        this.ends.push(onChanges(model, ["epoch", "paths", "names", "pathway"], () => { this.fill(); this.draw(); }));
+        this.mode = "lasso";
+        this.points = element("canvas"); // the points alone, kept while only what is drawn over them changes
+        this.stamps = new Map();
+        this.fresh = () => { this.stale = true; this.cut = null; this.draw(); };
+        this.ends.push(onAppearance(this.root, this.fresh),
+            onChanges(model, ["drawn"], () => { this.read(); this.fill(); this.fresh(); }),
+            onChanges(model, ["subjects"], () => { this.readSubjects(); this.fill(); this.fresh(); }),
+            onChanges(model, ["selected", "colour", "highlight", "chosen", "chosen_subjects", "height", "width", "trouble"], () => { this.fill(); this.fresh(); }),
+            onChanges(model, ["epoch", "paths", "names", "pathway"], () => { this.fill(); this.draw(); }));
         this.labels = integers(model.get("clips").labels);
         this.readSubjects();
         this.read();
@@ -51,15 +36,8 @@ class PrototypeMapView {
         this.fill(); // the theme, which the legend's colours depend on, is known now
     }
 
-    dispose() {
-        this.draw.cancel();
-        clearTimeout(this.later);
-        this.ends.forEach(end => end());
-    }
-
     build(el) {
-        const { model } = this, keep = name => value => { model.set(name, value); model.save_changes(); };
-        const title = element("span", { className: "mgk-title", textContent: model.get("name") }, element("small", { textContent: model.get("split") }));
+        const { model } = this, keep = name => this.keep(name);
         this.pathways = choice("pathway", model.get("pathways").map(name => [name, OUTPUT_NAMES[name]]), keep("pathway"));
         this.pathways.node.hidden = model.get("pathways").length < 2;
         this.colours = menu("colour by", model.get("colours").map(name => [name, COLOUR_NAMES[name]]), keep("colour"));
@@ -73,21 +51,15 @@ class PrototypeMapView {
             oninput: () => { const { epochs } = this.map, at = Number(this.slider.value); keep("epoch")(at === epochs.length - 1 ? null : epochs[at]); } });
         this.epoch = element("span");
         this.time = element("label", {}, "epoch", this.slider, this.epoch);
-        this.modes = choice("what dragging does", [["loop", "Loop"], ["pan", "Move"]], mode => { this.mode = mode; this.fill(); });
+        this.modes = choice("dragging", [["lasso", "Lasso"], ["pan", "Pan"]], mode => { this.mode = mode; this.fill(); });
         const tool = (text, label, act) => element("button", { type: "button", className: "mgk-small", textContent: text, title: label, onclick: act, attributes: { "aria-label": label } });
-        const tools = element("span", { className: "mgk-tools" }, tool("+", "zoom in (+)", () => this.zoom(1.5)), tool("−", "zoom out (-)", () => this.zoom(1 / 1.5)), tool("Fit", "whole map (0)", () => this.fit()));
-        this.canvas = element("canvas", { tabIndex: 0, attributes: { role: "application", "aria-roledescription": "map of clips" } });
-        this.aloud = element("div", { className: "mgk-aloud", attributes: { "aria-live": "polite" } });
-        this.side = element("div", { className: "mgk-side" });
-        this.status = statusLine(model);
-        this.root = element("div", { className: "mgk mgk-map", attributes: { "data-lm-suppress-shortcuts": "true" } },
-            element("div", { className: "mgk-bar" }, title, this.pathways.node, this.colours.node, this.time, this.paths.node, this.names.node, this.modes.node, tools),
-            element("div", { className: "mgk-main" }, element("div", { className: "mgk-stage", style: { overflow: "hidden" } }, this.canvas), this.side),
-            this.status.node, this.aloud);
-        this.tip = tooltip(this.root);
-        el.append(this.root);
+        const tools = element("span", { className: "mgk-tools" }, tool("+", "Zoom in (+)", () => this.zoom(1.5)), tool("−", "Zoom out (-)", () => this.zoom(1 / 1.5)), tool("Fit", "Fit the whole map (0)", () => this.fit()));
+        this.frame(el, "map of clips", { className: "mgk mgk-map",
+            bar: [this.pathways.node, this.colours.node, this.time, this.paths.node, this.names.node, this.modes.node, tools] });
+        this.stage.style.overflow = "hidden";
+    }
 
-        const { canvas } = this;
+    listen(canvas) {
         canvas.addEventListener("pointerdown", event => this.press(event));
         canvas.addEventListener("pointermove", event => this.move(event));
         canvas.addEventListener("pointerup", event => this.release(event));
@@ -99,7 +71,6 @@ class PrototypeMapView {
             event.preventDefault();
             this.zoom(Math.exp(-0.0015 * event.deltaY), event.offsetX, event.offsetY);
         }, { passive: false });
-        canvas.addEventListener("keydown", event => this.key(event));
         canvas.addEventListener("blur", () => { this.cursor = -1; this.tip.hide(); this.draw(); });
     }
 
@@ -117,7 +88,7 @@ class PrototypeMapView {
                 box.bottom = Math.max(box.bottom, array[i + 1]);
             }
         this.map = { ...drawn, points, paths, count, box, predicted: integers(drawn.predicted), confidence: floats(drawn.confidence), own: floats(drawn.own), grid: new Grid(points, box) };
-        // Points are drawn in a mixed order: otherwise the last class would cover the others.
+        // Points are drawn in a shuffled order: otherwise the last class would cover the others.
         this.order = Int32Array.from({ length: count }, (_, i) => i);
         let state = 1;
         for (let i = count - 1; i > 0; i--) {
@@ -151,7 +122,7 @@ class PrototypeMapView {
         return here ? Uint8Array.from(atob(mask), c => c.charCodeAt(0)) : null;
     }
 
-    // What the continuous colours run over: [low, high] of the values that are there.
+    // The range of the continuous colours: [low, high].
     range() {
         if (this.colour === "confidence") return [0, 1];
         let high = 0;
@@ -159,25 +130,25 @@ class PrototypeMapView {
         return [0, Math.max(0.1, Math.ceil(10 * high) / 10)];
     }
 
-    // Which points are drawn how, from the lowest to the highest: {rows, shape, tints, tint, grey, halo}.
+    // The points in the order they are drawn: {rows, shape, colours, tint (the colour of each row), grey, halo}.
     layers() {
-        const { order, theme, colour, labels, map } = this, grey = [pixelOf(theme.faint)];
+        const { order, theme, colour, labels, map } = this, grey = [theme.faint];
         const take = wanted => order.filter(wanted);
         if (colour === "kind") {
             const kinds = Array.from({ length: map.count }, (_, row) => this.kind(row));
-            return [{ rows: take(row => kinds[row] === "TN"), shape: "circle", tints: grey, grey: true },
-                ...Object.entries(KIND_SHAPES).map(([kind, shape]) => ({ rows: take(row => kinds[row] === kind), shape, tints: [pixelOf(ROLE_COLOURS[kind])], halo: true }))];
+            return [{ rows: take(row => kinds[row] === "TN"), shape: "circle", colours: grey, grey: true },
+                ...Object.entries(KIND_SHAPES).map(([kind, shape]) => ({ rows: take(row => kinds[row] === kind), shape, colours: [ROLE_COLOURS[kind]], halo: true }))];
         }
         if (colour === "confidence" || colour === "distance") {
             const values = colour === "confidence" ? map.confidence : map.own, [low, high] = this.range();
-            const tint = Uint8Array.from(values, value => (255 * (value - low)) / (high - low));
-            return [{ rows: take(row => Number.isNaN(values[row])), shape: "circle", tints: grey, grey: true },
-                { rows: take(row => !Number.isNaN(values[row])), shape: "circle", tints: this.rampPixels ??= Array.from({ length: 256 }, (_, i) => pixelOf(ramp(i / 255))), tint }];
+            const tint = Uint8Array.from(values, value => Math.round(((STEPS - 1) * (value - low)) / (high - low)));
+            return [{ rows: take(row => Number.isNaN(values[row])), shape: "circle", colours: grey, grey: true },
+                { rows: take(row => !Number.isNaN(values[row])), shape: "circle", colours: Array.from({ length: STEPS }, (_, i) => ramp(i / (STEPS - 1))), tint }];
         }
         const groups = colour === "class" ? labels : this.subjects.of, chosen = this.model.get(colour === "class" ? "chosen" : "chosen_subjects");
         const place = new Map(chosen.map((group, i) => [group, i])), tint = Uint8Array.from(groups, group => place.get(group) ?? 255);
-        return [{ rows: take(row => tint[row] === 255), shape: "circle", tints: grey, grey: true },
-            { rows: take(row => tint[row] !== 255), shape: "circle", tints: this.palette.map(pixelOf), tint }];
+        return [{ rows: take(row => tint[row] === 255), shape: "circle", colours: grey, grey: true },
+            { rows: take(row => tint[row] !== 255), shape: "circle", colours: this.palette, tint }];
     }
 
     // ---- the side ----
@@ -198,10 +169,10 @@ class PrototypeMapView {
         if (!this.theme) return;
         const list = this.side.querySelector(".mgk-groups"), scrolled = list?.scrollTop ?? 0, buttons = "button, select";
         const focused = [...this.side.querySelectorAll(buttons)].indexOf(document.activeElement);
-        const parts = this.colour === "kind" ? this.kindKeys() : this.colour === "class" || this.colour === "subject" ? this.groupKeys() : this.scaleKeys();
+        const parts = (this.colour === "kind" ? kindKeys : this.colour === "class" || this.colour === "subject" ? groupKeys : scaleKeys)(this);
         const trouble = model.get("trouble");
-        this.side.replaceChildren(...(trouble ? [element("p", { textContent: trouble, attributes: { role: "alert" } })] : []), ...parts, ...this.starKeys(),
-            element("p", { className: "mgk-note", textContent: map.method === "UMAP" ? `UMAP: neighbours are alike; ${map.note}.` : map.note }));
+        this.side.replaceChildren(...(trouble ? [element("p", { textContent: trouble, attributes: { role: "alert" } })] : []), ...parts, ...starKeys(this),
+            element("p", { className: "mgk-note", textContent: map.method === "UMAP" ? `UMAP: neighbouring clips are similar; ${map.note}.` : map.note }));
         if (list && this.side.querySelector(".mgk-groups")) this.side.querySelector(".mgk-groups").scrollTop = scrolled;
         if (focused >= 0) this.side.querySelectorAll(buttons)[focused]?.focus({ preventScroll: true });
     }
@@ -225,73 +196,72 @@ class PrototypeMapView {
     from(x, y) { return [(x - this.at.x) / this.at.scale, (this.at.y - y) / this.at.scale]; }
 
     get radius() {
-        const { count } = this.map, base = count <= 300 ? 3.6 : count <= 3000 ? 2.6 : count <= 30000 ? 1.9 : 1.4;
+        const { count } = this.map, base = count <= 300 ? 3.6 : count <= 3000 ? 2.6 : 1.9;
         return Math.min(5, base * Math.sqrt(this.view.zoom));
     }
 
     redraw() {
         if (!this.root.isConnected) return;
         const { model } = this, dark = this.theme?.dark;
-        if (!this.image) this.theme = themeOf(this.root);
+        if (this.stale !== false) this.theme = themeOf(this.root);
         if (dark !== this.theme.dark) this.fill(); // also when it is first known, as in a cell that had no size before
         const room = this.root.clientWidth || 640, wide = room >= MAP_WIDE;
         this.root.classList.toggle("mgk-narrow", !wide);
         const width = Math.max(160, Math.min(model.get("width") ?? Infinity, wide ? room - 24 - Math.max(220, Math.min(300, 0.26 * room)) : room - 4)), height = model.get("height");
-        if (width !== this.width || height !== this.height) { this.width = width; this.height = height; this.image = null; }
+        if (width !== this.width || height !== this.height) { this.width = width; this.height = height; this.stale = true; }
         this.at = this.place();
         Object.assign(this.canvas.dataset, this.at);
-        if (!this.image) this.keep(this.raster());
-        // Setting the size clears a canvas and costs a frame: only where it changed.
-        const ratio = devicePixelRatio || 1, context = this.canvas.width === Math.round(width * ratio) && this.canvas.height === Math.round(height * ratio) ? this.canvas.getContext("2d") : prepare(this.canvas, width, height);
-        const { scale, x, y } = this.drawnAt, stretch = this.at.scale / scale;
-        if (stretch === 1 && x === this.at.x && y === this.at.y) context.putImageData(this.image, 0, 0);
-        else {
-            context.fillStyle = this.theme.paper;
-            context.fillRect(0, 0, width, height);
-            context.drawImage(this.bitmap, this.at.x - stretch * x, this.at.y - stretch * y, stretch * width, stretch * height);
-        }
+        if (this.stale !== false) this.drawPoints();
+        this.stale = false;
+        // Setting the size of a canvas clears it and costs a frame: only if it changed.
+        const { points, canvas } = this, ratio = devicePixelRatio || 1, same = canvas.width === points.width && canvas.height === points.height;
+        const context = same ? canvas.getContext("2d") : prepare(canvas, width, height);
+        context.setTransform(1, 0, 0, 1, 0, 0);
+        context.drawImage(points, 0, 0);
+        context.setTransform(ratio, 0, 0, ratio, 0, 0);
         this.overlay(context);
         const count = clipsOf(this.map.count);
         this.canvas.setAttribute("aria-label", `Map of ${count} of ${model.get("split")}. Arrow keys go from point to point, Enter selects, plus and minus zoom.`);
     }
 
-    keep(image) {
-        this.image = image;
-        this.drawnAt = this.at;
-        if (this.map.count <= AT_ONCE) return;
-        this.bitmap ??= element("canvas");
-        Object.assign(this.bitmap, { width: image.width, height: image.height });
-        this.bitmap.getContext("2d").putImageData(image, 0, 0);
-    }
-
-    raster() {
-        const { theme, map, at } = this, ratio = devicePixelRatio || 1, { points, count } = map, mask = this.mask();
-        const splats = new Splats(Math.round(this.width * ratio), Math.round(this.height * ratio), pixelOf(theme.paper));
-        const x = new Float32Array(count), y = new Float32Array(count), radius = this.radius * ratio, shapes = new Map();
-        for (let row = 0; row < count; row++) {
-            x[row] = ratio * (at.x + at.scale * points[2 * row]);
-            y[row] = ratio * (at.y - at.scale * points[2 * row + 1]);
-        }
-        const cover = (shape, size) => {
-            const key = `${shape} ${size}`;
-            if (!shapes.has(key)) shapes.set(key, splat(shape, size));
-            return shapes.get(key);
-        };
-        const chosen = row => (mask[row >> 3] >> (row & 7)) & 1, layers = (this.cut ??= this.layers()), few = count <= 1000, opaque = few ? 1 : count <= 30000 ? 0.8 : 0.6;
-        const size = layer => (layer.grey ? 0.85 : layer.halo ? Math.max(1.35, (2.6 * ratio) / radius) : 1) * radius, ink = [pixelOf(theme.ink)], paper = [pixelOf(theme.paper)];
+    drawPoints() {
+        const { theme, points: canvas, width, height } = this, { count } = this.map, mask = this.mask(), ratio = devicePixelRatio || 1;
+        const context = prepare(canvas, width, height), radius = this.radius * ratio;
+        context.fillStyle = theme.paper;
+        context.fillRect(0, 0, width, height);
+        context.setTransform(1, 0, 0, 1, 0, 0); // stamps are in device pixels
+        const chosen = row => (mask[row >> 3] >> (row & 7)) & 1, layers = (this.cut ??= this.layers()), opaque = count <= 1000 ? 1 : 0.8;
+        const size = layer => (layer.grey ? 0.85 : layer.halo ? Math.max(1.35, (2.6 * ratio) / radius) : 1) * radius;
         for (const layer of layers) {
             const rows = mask ? layer.rows.filter(row => !chosen(row)) : layer.rows;
-            if (layer.halo && !mask) splats.draw(cover(layer.shape, size(layer) + ratio), rows, x, y, paper, null, 1);
-            splats.draw(cover(layer.shape, size(layer)), rows, x, y, layer.tints, layer.tint, (layer.grey ? 0.6 : layer.halo ? 1 : opaque) * (mask ? 0.3 : 1));
+            if (layer.halo && !mask) this.stampAll(context, { ...layer, rows, colours: [theme.paper] }, size(layer) + ratio, 1);
+            this.stampAll(context, { ...layer, rows }, size(layer), (layer.grey ? 0.6 : layer.halo ? 1 : opaque) * (mask ? 0.3 : 1));
         }
-        if (!mask) return splats.image;
+        if (!mask) return;
         const ringed = this.model.get("selected").here <= 400;
         for (const layer of layers) {
             const rows = layer.rows.filter(chosen), grown = Math.max(size(layer), 2.2 * ratio) + 0.4 * ratio;
-            if (ringed) splats.draw(cover(layer.shape, grown + 1.2 * ratio), rows, x, y, ink, null, 1);
-            splats.draw(cover(layer.shape, grown), rows, x, y, layer.tints, layer.tint, 1);
+            if (ringed) this.stampAll(context, { ...layer, rows, colours: [theme.ink] }, grown + 1.2 * ratio, 1);
+            this.stampAll(context, { ...layer, rows }, grown, 1);
         }
-        return splats.image;
+    }
+
+    stampAll(context, { rows, shape, colours, tint }, radius, opacity) {
+        if (this.stamps.size > STAMPS) this.stamps.clear(); // of sizes and themes gone by
+        const stamps = colours.map(colour => {
+            const key = `${shape} ${radius} ${colour}`;
+            if (!this.stamps.has(key)) this.stamps.set(key, stamp(shape, radius, colour));
+            return this.stamps.get(key);
+        });
+        const { points } = this.map, { width, height } = context.canvas, { reach } = stamps[0], ratio = devicePixelRatio || 1;
+        const scale = ratio * this.at.scale, left = ratio * this.at.x, top = ratio * this.at.y;
+        context.globalAlpha = opacity;
+        for (const row of rows) {
+            const x = Math.round(left + scale * points[2 * row]) - reach, y = Math.round(top - scale * points[2 * row + 1]) - reach;
+            if (x < -2 * reach || y < -2 * reach || x >= width || y >= height) continue;
+            context.drawImage(stamps[stamps.length > 1 ? tint[row] : 0].canvas, x, y);
+        }
+        context.globalAlpha = 1;
     }
 
     starColour(k) {
@@ -367,7 +337,7 @@ class PrototypeMapView {
             context.fillStyle = theme.ink;
             context.font = `13px ${theme.font}`;
             context.textAlign = "center";
-            context.fillText(`Opening the ${OUTPUT_NAMES[model.get("pathway")]} map; the first time it is laid out, which takes a while`, width / 2, height / 2, width - 20);
+            context.fillText(`Opening the ${OUTPUT_NAMES[model.get("pathway")]} map. The first time this takes up to a minute.`, width / 2, height / 2, width - 20);
             context.textAlign = "left";
         }
     }
@@ -399,7 +369,7 @@ class PrototypeMapView {
         }
     }
 
-    // Names beside their stars, the coloured ones first, each only where it covers no other.
+    // Names next to their stars, the coloured ones first, each only where it covers nothing.
     drawNames(context, stars, names) {
         const { theme } = this, taken = stars.map(([, x, y, size]) => [x - size, y - size, x + size, y + size]);
         for (const [k, x, y, size, bold] of [...stars].reverse()) {
@@ -421,7 +391,7 @@ class PrototypeMapView {
 
     // ---- what a person does ----
 
-    send(content, event) { this.model.send({ ...content, add: event.shiftKey || event.ctrlKey || event.metaKey }); }
+    send(content, event) { this.model.send({ ...content, add: adds(event) }); }
 
     under(x, y) {
         const star = [...this.stars()].reverse().find(([, sx, sy, size]) => Math.hypot(sx - x, sy - y) <= size);
@@ -461,7 +431,7 @@ class PrototypeMapView {
         if (star !== this.star || row !== this.hover) { this.star = star; this.hover = row; this.draw(); }
         if (star < 0 && row < 0) return this.tip.hide();
         const corner = this.root.getBoundingClientRect();
-        this.tip.show(event.clientX - corner.left, event.clientY - corner.top, star >= 0 ? this.starWords(star) : this.words(row));
+        this.tip.show(event.clientX - corner.left, event.clientY - corner.top, star >= 0 ? starWords(this, star) : clipWords(this, row));
     }
 
     release(event) {
@@ -475,20 +445,12 @@ class PrototypeMapView {
         } else if (drag.loop?.length > 2) {
             const rows = insideLoop(this.map.points, drag.loop.map(place => this.from(...place)));
             this.send({ act: "lasso", rows }, event);
-            this.aloud.textContent = `${clipsOf(rows.length)} in the loop`;
+            this.aloud.textContent = `${clipsOf(rows.length)} in the lasso`;
         }
         this.draw();
     }
 
-    // The view has changed. Many points are first shown as the picture there is, moved and stretched, and drawn anew
-    // when the hand rests.
-    turned() {
-        const anew = () => { this.image = null; this.draw(); };
-        clearTimeout(this.later);
-        if (this.map.count <= AT_ONCE) return anew();
-        this.later = setTimeout(anew, IDLE);
-        this.draw();
-    }
+    turned() { this.stale = true; this.draw(); }
 
     zoom(factor, x = this.width / 2, y = this.height / 2) {
         const before = this.from(x, y);
@@ -520,7 +482,7 @@ class PrototypeMapView {
         event.stopPropagation();
     }
 
-    // To the nearest point in a direction; at first to the clip in focus, or to the one nearest to the middle.
+    // To the nearest point in a direction; first to the clip in focus, or to the one nearest to the middle.
     step([dx, dy]) {
         const { points, count } = this.map, { focus_row: focus } = this.model.get("selected");
         let best = this.cursor, least = Infinity;
@@ -541,18 +503,9 @@ class PrototypeMapView {
             this.turned();
             place = [this.width / 2, this.height / 2];
         }
-        const words = this.words(this.cursor), root = this.root.getBoundingClientRect(), canvas = this.canvas.getBoundingClientRect();
-        this.aloud.textContent = words.map(line => line.map(([text]) => text).join("")).join(", ");
-        this.tip.show(canvas.left - root.left + place[0], canvas.top - root.top + place[1], words);
+        this.announce(clipWords(this, this.cursor), ...place);
         this.draw();
     }
 }
 
-Object.assign(PrototypeMapView.prototype, MAP_WORDS);
-
-export default {
-    render({ model, el }) {
-        const view = new PrototypeMapView(model, el);
-        return () => view.dispose();
-    },
-};
+export default mounted(PrototypeMapView);

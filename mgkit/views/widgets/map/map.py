@@ -1,4 +1,4 @@
-"""Where clips and prototypes lie, to click and to lasso in."""
+"""A clickable map of clip embeddings and prototypes."""
 
 from __future__ import annotations
 
@@ -25,22 +25,23 @@ from mgkit.views.analysis.embedding import (
 from mgkit.views.analysis.outcomes import KINDS, Outcomes
 from mgkit.views.figures.maps import prototype_map
 from mgkit.views.figures.style import CLASS_COLOURS, OUTPUT_NAMES, PaperFigure
-from mgkit.views.widgets.shared.base import RunWidget, class_index, one_of, source
+from mgkit.views.widgets.shared.base import RunWidget, class_index, one_of
+from mgkit.views.widgets.shared.bundle import script, styles
 from mgkit.views.widgets.shared.selection import Selection
 
 Ints = npt.NDArray[np.int64]
-FEWER = 6  # subjects coloured at first where there are more than can be told apart
+FEWER = 6  # subjects coloured at first if there are more than colours
 
 
 class PrototypeMap(RunWidget):
-    """The UMAP of one pathway: a point a clip, a star a prototype, and the way of the prototypes over the epochs.
+    """UMAP of one pathway: one point per clip, one star per prototype, and how the prototypes moved over the epochs.
 
-    A click on a point selects that clip and looks at it; drawing a loop selects all clips in it; a click on a star
-    selects the clips of its class. With Shift they come on top of what is selected. A click on a clip that is
-    selected already only looks at it. Arrow keys go from point to point, Enter clicks.
+    A click on a point selects that clip and puts it in focus; a lasso selects all clips inside; a click on a star
+    selects the clips of its class. Shift adds them to the selection. A click on a clip that is already selected only
+    puts it in focus. Arrow keys go from point to point, Enter clicks.
 
-    The map is made once and kept in `cache/` of the run; it then opens without UMAP. Neighbours on it mean something,
-    distances between clusters mean little.
+    The map is computed once and kept in `cache/` of the run; it then opens without UMAP. Neighbours on it are
+    meaningful, distances between clusters mean little.
 
     Args:
         run: a run with embeddings of the split.
@@ -48,12 +49,12 @@ class PrototypeMap(RunWidget):
         pathway: "rgb" or "pose"; by default the first. Predictions and distances shown are those of the pathway.
         colour: "class", "kind" (TP, FN and FP of `highlight`), "subject", "confidence" or "distance" (cosine, to the
             prototype of the clip's own class).
-        highlight: the class that "kind" is about; by default the one with the most errors. Of more than 10 classes it
-            and the five it is most confused with are coloured, the rest is grey.
-        epoch: the epoch whose prototypes are shown; by default the last. Clips are those of the tested weights.
-        selection: shared with other views; by default one of its own.
+        highlight: the class whose TP, FN and FP "kind" shows; by default the one with the most errors. With more than
+            10 classes this one and the five it is most confused with are coloured, the others are grey.
+        epoch: the epoch whose prototypes are shown; by default the last. Clips are embedded by the tested weights.
+        selection: shared with other views; by default a new one.
         height: of the map, in pixels.
-        width: of the map, in pixels; by default what the notebook leaves.
+        width: of the map, in pixels; by default as wide as the notebook.
 
     Raises:
         MgkitError: no embeddings, or an unknown split, pathway, colour, class or epoch.
@@ -62,13 +63,13 @@ class PrototypeMap(RunWidget):
     are traits: set them to change what is shown.
     """
 
-    _esm = source("shared/common.js", "map/splats.js", "map/words.js", "map/map.js")
-    _css = source("shared/widgets.css", "map/map.css")
+    _esm = script("map/map.js")
+    _css = styles("map/map.css")
     classes = traitlets.Dict().tag(sync=True)  # "names"
     name = traitlets.Unicode().tag(sync=True)  # of the run
     palette: traitlets.List[Any] = traitlets.List().tag(sync=True)  # colours of the chosen groups, in order
     pathways: traitlets.List[Any] = traitlets.List().tag(sync=True)
-    colours: traitlets.List[Any] = traitlets.List().tag(sync=True)  # those of COLOURS that the run can show
+    colours: traitlets.List[Any] = traitlets.List().tag(sync=True)  # the COLOURS that the run can show
     pathway = traitlets.Unicode().tag(sync=True)
     colour = traitlets.Enum(COLOURS, "class").tag(sync=True)
     highlight = traitlets.Unicode().tag(sync=True)
@@ -79,13 +80,13 @@ class PrototypeMap(RunWidget):
     names = traitlets.Bool(True).tag(sync=True)
     height = traitlets.Int(460).tag(sync=True)
     width = traitlets.Int(None, allow_none=True).tag(sync=True)
-    # "ids", and (N,) "labels" as int32 bytes: what does not change with the pathway.
+    # "ids", and (N,) "labels" as int32 bytes: the same for every pathway.
     clips = traitlets.Dict().tag(sync=True)
-    # What does: "points" (N, 2), "paths" (E, K, 2), "confidence" (N,), "own" (N,) as float32 bytes, "predicted" (N,) as
-    # int32 bytes, "epochs", "seen", "method", "note", "pathway".
+    # Of the current pathway: "points" (N, 2), "paths" (E, K, 2), "confidence" (N,), "own" (N,) as float32 bytes,
+    # "predicted" (N,) as int32 bytes, "epochs", "seen", "method", "note", "pathway".
     drawn = traitlets.Dict().tag(sync=True)
-    subjects = traitlets.Dict().tag(sync=True)  # "names" and (N,) "of" as int32 bytes; empty until asked for
-    trouble = traitlets.Unicode().tag(sync=True)  # why what was asked for is not shown
+    subjects = traitlets.Dict().tag(sync=True)  # "names" and (N,) "of" as int32 bytes; empty until needed
+    trouble = traitlets.Unicode().tag(sync=True)  # why another pathway or colour cannot be shown
 
     def __init__(
         self,
@@ -105,12 +106,12 @@ class PrototypeMap(RunWidget):
         pathway = self._map.pathway
         one_of(colour, COLOURS, "colour")
         index = worst_class(predictions, pathway) if highlight is None else run.classes.index(highlight)
-        self._map.stars(epoch)  # an unknown epoch is said here
+        self._map.stars(epoch)  # refuses an unknown epoch
         offered = [name for name in COLOURS if name != "distance" or predictions.own]
         if run.config["data"]["root"] is None:
             offered.remove("subject")
         if colour not in offered:
-            what = "no clip folder to know its subjects from" if colour == "subject" else "no prototypes"
+            what = "no clip folder that names its subjects" if colour == "subject" else "no prototypes"
             raise MgkitError(f"{run.root} has {what}: colour by one of {', '.join(offered)}.")
         self._outcomes: Outcomes | None = None
         super().__init__(
@@ -134,18 +135,18 @@ class PrototypeMap(RunWidget):
         )
         self._show_map(self._map)
         if colour == "subject":
-            self._read_subjects()  # asked for by name: a clip folder that is not there is an error here
+            self._read_subjects()  # asked for explicitly: a missing clip folder is an error here
         self.colour = colour
         self.observe(self._other_pathway, "pathway")
         self.observe(self._other_colour, "colour")
 
     def select(self, name: str, kind: str | None = None, *, add: bool = False) -> Selection:
-        """Select from Python what the legend selects: the clips of a class, or its "TP", "FN" or "FP" ones.
+        """Select what the legend selects: the clips of a class, or its "TP", "FN" or "FP" clips.
 
         Args:
             name: a class.
             kind: by default all of its clips.
-            add: on top of what is selected.
+            add: in addition to what is selected.
 
         Raises:
             MgkitError: an unknown class or kind.
@@ -197,7 +198,7 @@ class PrototypeMap(RunWidget):
         return _few(proposal["value"], len(self.subjects.get("names", ())), "subjects")
 
     def _marks(self, rows: Ints, focus: int | None) -> dict[str, Any]:
-        # A bit a clip: as long whatever is selected, and 3 kB for 20,000 clips.
+        # One bit per clip: 3 kB for 20,000 clips, whatever is selected.
         mask = np.zeros(len(self.predictions), bool)
         mask[rows] = True
         packed = base64.b64encode(np.packbits(mask, bitorder="little").tobytes()).decode()
@@ -212,7 +213,7 @@ class PrototypeMap(RunWidget):
             rows = self._rows(content.get("rows"))
             if len(rows):
                 where = f" on the {OUTPUT_NAMES[self.pathway]} map" if len(self.pathways) > 1 else ""
-                self._select(rows, f"loop{where}", add=add)
+                self._select(rows, f"lasso{where}", add=add)
         elif act == "class":
             self._pick_class(
                 class_index(len(self.run.classes), content, "label"), content.get("kind"), add=add
@@ -239,8 +240,8 @@ class PrototypeMap(RunWidget):
 
     def _pick_class(self, label: int, kind: Any, *, add: bool) -> None:
         if self._outcomes is None:
-            said = self.predictions.predicted(self.pathway)
-            self._outcomes = Outcomes(self.predictions.labels, said, len(self.run.classes))
+            predicted = self.predictions.predicted(self.pathway)
+            self._outcomes = Outcomes(self.predictions.labels, predicted, len(self.run.classes))
         name = self.run.classes.names[label]
         if kind is None:
             self._select(self._outcomes.of(label), f"clips of {name}", add=add)
@@ -252,7 +253,7 @@ class PrototypeMap(RunWidget):
     def _rows(self, rows: Any) -> Ints:
         count = len(self.predictions)
         if not isinstance(rows, list) or any(type(row) is not int or not 0 <= row < count for row in rows):
-            raise MgkitError(f"the page sent clips that are not among 0 to {count - 1}.")
+            raise MgkitError(f"the page sent clips outside 0 to {count - 1}.")
         return np.array(rows, np.int64)
 
     def _other_pathway(self, change: Any) -> None:
@@ -301,9 +302,11 @@ class PrototypeMap(RunWidget):
 
 def _few(numbers: list[Any], count: int, what: str) -> list[int]:
     if any(type(k) is not int or not 0 <= k < count for k in numbers):
-        raise MgkitError(f"chosen {what} are {numbers}: numbers from 0 to {count - 1} are expected.")
+        raise MgkitError(f"chosen {what} are {numbers}: use numbers from 0 to {count - 1}.")
     if len(numbers) > MOST:
-        raise MgkitError(f"{len(numbers)} {what} cannot be told apart by colour: choose at most {MOST}.")
+        raise MgkitError(
+            f"{len(numbers)} {what} are too many to tell apart by colour: choose at most {MOST}."
+        )
     return list(dict.fromkeys(numbers))
 
 

@@ -1,7 +1,9 @@
-// TrainingMonitor: state, stages, curves, numbers and log of a training. All of it comes in the trait `shown`.
+// State, stages, curves, numbers and log of a training, all from the trait `shown`.
+
+import { element, number, onAppearance, onChanges, oncePerFrame, OUTPUT_COLOURS, OUTPUT_NAMES, percent, ROLE_COLOURS } from "../shared/common.js";
 
 const STATE_WORDS = {
-    none: "Waiting for the first step", running: "Running", finished: "Finished", waiting: "Waiting",
+    none: "Not started yet", running: "Running", finished: "Finished", waiting: "Waiting",
     interrupted: "Stopped", failed: "Failed", killed: "Stopped without an error message",
 };
 const STATE_COLOURS = { running: "#009E73", finished: "#0072B2", failed: "#D55E00", killed: "#D55E00" };
@@ -22,7 +24,7 @@ function roundTicks(most, count, whole = false) {
     return Array.from({ length: Math.floor(most / step * (1 + 1e-9)) + 1 }, (_, i) => Number((i * step).toPrecision(6)));
 }
 
-// The lines of each panel: name in the history, words, colour, dashed?
+// The lines of a panel: name in the history, text, colour, dashed?
 function linesOf(part, panel) {
     const names = [...new Set([...Object.keys(part.curves), ...Object.keys(part.live)])], lines = [];
     if (panel === "loss") {
@@ -48,7 +50,7 @@ function linesOf(part, panel) {
             for (const pathway of ["rgb", "pose"]) {
                 const name = `${role.toLowerCase()}_${pathway}`;
                 if (!names.includes(name)) continue;
-                // Each clip that its class lacks is one too many of another: the two lines are the same, so there is one.
+                // Each clip missed by one class is a false positive of another: equal curves are drawn once.
                 const twin = role === "FN" && alike(part.curves[name], part.curves[`fp_${pathway}`]);
                 if (role === "FP" && alike(part.curves[name], part.curves[`fn_${pathway}`])) continue;
                 lines.push({ name, text: `${twin ? "FN = FP" : role} ${OUTPUT_NAMES[pathway]}`, colour: ROLE_COLOURS[role], dashed: pathway === "pose" && names.includes("tp_rgb") });
@@ -70,11 +72,11 @@ function stroke(line, points) {
     });
 }
 
-// One panel, drawn anew: a few hundred points cost nothing.
+// Draw a panel.
 function drawPanel(panel, part, width) {
     const lines = linesOf(part, panel.key), height = 150, left = 42, right = 8, top = 8, bottom = 20;
     const at = part.live.epoch ? part.live.epoch - 1 + (part.live.steps ? part.live.step / part.live.steps : 0) : null;
-    // Counts grow over an epoch: until it has ended they would look like a fall.
+    // Counts grow over an epoch: an unfinished one would look like a drop.
     const now = panel.key === "counts" ? null : at;
     const series = lines.map(line => {
         const values = part.curves[line.name] ?? [];
@@ -94,7 +96,7 @@ function drawPanel(panel, part, width) {
         panel.svg.append(
             svg("line", { x1: left, x2: width - right, y1: y(value), y2: y(value), style: "stroke: var(--mgk-line)" }),
             svg("text", { x: left - 5, y: y(value) + 4, "text-anchor": "end" }, panel.key === "accuracy" ? `${100 * value}%` : short(value)));
-    // The last one says what they count, and is kept free of its neighbour.
+    // The last tick has the unit, and some space before it.
     const epochs = roundTicks(last, 5, true).filter(epoch => x(last) - x(epoch) > 62);
     for (const epoch of [...epochs, last])
         panel.svg.append(svg("text", { x: x(epoch), y: height - 5, "text-anchor": epoch === last ? "end" : "middle" }, epoch === last ? `epoch ${last}` : String(epoch)));
@@ -114,7 +116,7 @@ function render({ model, el }) {
     const stop = element("button", { type: "button", className: "mgk-small mgk-stop", textContent: "Stop" });
     const resume = element("button", { type: "button", className: "mgk-small mgk-resume", textContent: "Resume" });
     const no = element("button", { type: "button", className: "mgk-small", textContent: "No", hidden: true });
-    const told = element("p", { className: "mgk-told", hidden: true, attributes: { role: "alert" } });
+    const message = element("p", { className: "mgk-message", hidden: true, attributes: { role: "alert" } });
     const steps = element("div", { className: "mgk-steps" }), bar = element("i"), done = element("div", { className: "mgk-done" }, bar);
     const numbers = element("div", { className: "mgk-numbers" }), log = element("pre", { tabIndex: 0 });
     const more = element("details", {}, element("summary", { textContent: "Log" }), log);
@@ -123,11 +125,11 @@ function render({ model, el }) {
         panel.node = element("div", { dataset: { panel: key } }, element("h4", { textContent: text }), panel.svg, panel.legend);
         return panel;
     });
-    root.append(element("div", { className: "mgk-bar" }, title, state, stop, resume, no), told, steps, done, numbers,
+    root.append(element("div", { className: "mgk-bar" }, title, state, stop, resume, no), message, steps, done, numbers,
         element("div", { className: "mgk-panels" }, ...panels.map(panel => panel.node)), more);
     el.append(root);
 
-    // A button asks once: the first press arms it, the second one acts, "No" or Escape or ten seconds let it be.
+    // A button asks first: one press arms it, a second one acts; "No", Escape or ten seconds disarm it.
     let armed = null, timer = 0, picked = null;
     const disarm = () => { armed = null; clearTimeout(timer); draw(); };
     const press = act => {
@@ -150,14 +152,14 @@ function render({ model, el }) {
         if (armed && !shown[armed === "stop" ? "can_stop" : "can_resume"]) armed = null;
         stop.hidden = !shown.can_stop || armed === "resume";
         resume.hidden = !shown.can_resume || armed === "stop";
-        stop.textContent = armed === "stop" ? "Stop it after this step?" : "Stop";
-        resume.textContent = armed === "resume" ? "Go on training?" : "Resume";
+        stop.textContent = armed === "stop" ? "Stop after this step?" : "Stop";
+        resume.textContent = armed === "resume" ? "Resume training?" : "Resume";
         no.hidden = !armed;
         const bad = ["failed", "killed", "interrupted", "none"].includes(shown.state) || (shown.state === "running" && !shown.can_stop);
-        const untrained = shown.state === "finished" && !shown.parts.length; // made of scores: there is nothing but the message
-        told.textContent = [problem, bad || untrained ? shown.message : ""].filter(Boolean).join(" · ");
-        if (!shown.parts.length && !told.textContent) told.textContent = "The curves appear here once a training has begun in this folder.";
-        told.hidden = !told.textContent;
+        const untrained = shown.state === "finished" && !shown.parts.length; // imported from scores: there is only the message
+        message.textContent = [problem, bad || untrained ? shown.message : ""].filter(Boolean).join(" · ");
+        if (!shown.parts.length && !message.textContent) message.textContent = "Curves appear here once training has started in this folder.";
+        message.hidden = !message.textContent;
 
         const part = shown.parts.find(one => one.name === picked) ?? shown.parts.find(one => one.current);
         if (steps.children.length !== shown.parts.length)
@@ -181,20 +183,20 @@ function render({ model, el }) {
         bar.style.width = `${100 * Math.min(1, at / Math.max(1, part.epochs))}%`;
         const running = shown.state === "running" && Number.isFinite(live.clips);
         const latest = name => part.curves[name]?.at(-1);
-        const said = [["epoch", `${Math.min(part.epochs, live.epoch ?? part.epoch)} of ${part.epochs}`]];
-        if (running) said.push(["clips", `${number(live.clips)} of ${number(live.of)}`]);
+        const facts = [["epoch", `${Math.min(part.epochs, live.epoch ?? part.epoch)} of ${part.epochs}`]];
+        if (running) facts.push(["clips", `${number(live.clips)} of ${number(live.of)}`]);
         const speed = running ? live.clips_per_second : latest("clips_per_second");
-        if (Number.isFinite(speed)) said.push(["clips/s", short(speed)]);
-        if (running && Number.isFinite(live.seconds_left)) said.push(["left in this stage", clock(live.seconds_left)]);
+        if (Number.isFinite(speed)) facts.push(["clips/s", short(speed)]);
+        if (running && Number.isFinite(live.seconds_left)) facts.push(["left in this stage", clock(live.seconds_left)]);
         const loss = running ? live.loss : latest("loss");
-        if (Number.isFinite(loss)) said.push(["loss", loss.toFixed(3)]);
+        if (Number.isFinite(loss)) facts.push(["loss", loss.toFixed(3)]);
         for (const output of ["rgb", "pose", "fused"]) {
             const value = latest(`val_top1_${output}`);
-            if (Number.isFinite(value)) said.push([`${OUTPUT_NAMES[output]} val`, percent(value)]);
+            if (Number.isFinite(value)) facts.push([`${OUTPUT_NAMES[output]} val`, percent(value)]);
         }
-        numbers.replaceChildren(...said.map(([word, value]) => element("div", {}, element("span", { textContent: word }), value)));
+        numbers.replaceChildren(...facts.map(([word, value]) => element("div", {}, element("span", { textContent: word }), value)));
         for (const panel of panels) drawPanel(panel, part, panel.svg.clientWidth || 300);
-        // A panel that was hidden had no width to draw into.
+        // A panel that was hidden had no width.
         for (const panel of panels) if (!panel.node.hidden && Math.abs((panel.svg.clientWidth || 300) - (panel.drawn ?? 0)) > 1) {
             panel.drawn = panel.svg.clientWidth || 300;
             drawPanel(panel, part, panel.drawn);

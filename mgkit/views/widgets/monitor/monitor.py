@@ -1,8 +1,7 @@
-"""A training as it goes on, read from its run folder only."""
+"""A live view of a training, read from its run folder only."""
 
 from __future__ import annotations
 
-import html
 import math
 import threading
 import weakref
@@ -18,29 +17,29 @@ from mgkit.results.run.folder import Run, load_run
 from mgkit.results.run.jobs import ENDED, Job, read_job
 from mgkit.views.figures.style import PaperFigure
 from mgkit.views.figures.training import training_curves
-from mgkit.views.widgets.shared.base import plain, source, stand_in
+from mgkit.views.widgets.shared.base import Previewed, plain
+from mgkit.views.widgets.shared.bundle import script, styles
 
-COUNTS = ("tp", "fn", "fp")
-POINTS = 400  # of a curve that go to the page: more cannot be told apart on a screen
+POINTS = 400  # of a curve at most: a screen shows no more
 
 
-class TrainingMonitor(anywidget.AnyWidget):
-    """Curves, speed, time left, log and state of a training, live; with buttons to stop and resume it.
+class TrainingMonitor(Previewed, anywidget.AnyWidget):
+    """Live curves, speed, time left, log and state of a training, with buttons to stop and resume it.
 
     It only reads the run folder, so it can be closed and opened at any time, in any kernel, and on any machine that
-    sees the folder; the training knows nothing of it. A folder that does not exist yet is waited for.
+    sees the folder; the training does not notice. It waits for a folder that does not exist yet.
 
     Args:
         run: a run, a job of `mg.launch`, or the path of a run folder.
-        interval: seconds between two looks at the folder; a training that has ended is looked at less often.
+        interval: seconds between two looks at the folder; after the end of a training it looks less often.
 
     Attributes:
         job: the training, for `job.stop()` and the like.
     """
 
-    _css = source("shared/widgets.css", "monitor/monitor.css")
-    _esm = source("shared/common.js", "monitor/monitor.js")
-    shown = traitlets.Dict().tag(sync=True)  # what `snapshot` gives
+    _esm = script("monitor/monitor.js")
+    _css = styles("monitor/monitor.css")
+    shown = traitlets.Dict().tag(sync=True)  # see `snapshot`
     problem = traitlets.Unicode().tag(sync=True)  # why a button did nothing
 
     def __init__(self, run: Run | Job | str | Path, *, interval: float = 1.0) -> None:
@@ -48,7 +47,7 @@ class TrainingMonitor(anywidget.AnyWidget):
             raise MgkitError(f"interval is {interval!r}: use seconds above 0.")
         self.job = Job(Path(run) if isinstance(run, str | Path) else run.root)
         super().__init__(shown=snapshot(self.job))
-        self.on_msg(self._heard)
+        self.on_msg(self._received)
         self._end = threading.Event()
         self._thread = threading.Thread(
             target=_follow, args=(weakref.ref(self), self._end, interval), name="mgkit monitor", daemon=True
@@ -56,7 +55,7 @@ class TrainingMonitor(anywidget.AnyWidget):
         self._thread.start()
 
     def refresh(self) -> None:
-        """Look at the folder now."""
+        """Read the folder now."""
         shown = snapshot(self.job)
         if shown != self.shown:
             self.shown = shown
@@ -69,10 +68,10 @@ class TrainingMonitor(anywidget.AnyWidget):
         super().close()
 
     def to_figure(self, *, venue: str = "cvpr", columns: int = 2) -> PaperFigure:
-        """`mg.figures.training_curves` of what has been trained so far; a `MgkitError` before the first epoch."""
+        """`mg.figures.training_curves` so far; a `MgkitError` before the end of the first epoch."""
         return training_curves(self.job.run(), venue=venue, columns=columns)
 
-    def _heard(self, _: object, content: Any, __: object) -> None:
+    def _received(self, _: object, content: Any, __: object) -> None:
         act = content.get("act") if isinstance(content, dict) else None
         if act not in ("stop", "resume"):
             return
@@ -83,25 +82,19 @@ class TrainingMonitor(anywidget.AnyWidget):
             self.problem = str(error)
         self.refresh()
 
-    def _repr_mimebundle_(self, **options: Any) -> Any:
-        """The widget, and for places without widgets the curves so far and a line that says so."""
-        bundle = super()._repr_mimebundle_(**options)
-        data = bundle[0] if isinstance(bundle, tuple) else bundle
-        if data is not None:
-            data["text/plain"] = f"TrainingMonitor({str(self.job.root)!r}: {self.shown['state']})"
-            words = (
-                f"How {self.shown['name']} stood when this page was saved ({self.shown['state']}): here is no kernel "
-                "with widgets to follow it. Run the cell in JupyterLab, VS Code or Colab."
-            )
-            try:
-                data["text/html"] = stand_in(self.to_figure(), words, "training curves")
-            except MgkitError:
-                data["text/html"] = f"<p><em>{html.escape(words)}</em></p><p>No epoch had ended yet.</p>"
-        return bundle
+    def __repr__(self) -> str:
+        return f"TrainingMonitor({str(self.job.root)!r}: {self.shown['state']})"
+
+    def _preview(self) -> tuple[PaperFigure | str, str]:
+        about = f"{self.shown['name']}, {self.shown['state']} when the page was saved"
+        try:
+            return self.to_figure(), about
+        except MgkitError:
+            return "", f"{about}, before the end of the first epoch"
 
 
 def _follow(widget: weakref.ref[TrainingMonitor], end: threading.Event, interval: float) -> None:
-    """Look at the folder until the widget is closed or gone."""
+    """Read the folder again and again until the widget is closed or gone."""
     wait = interval
     while not end.wait(wait):
         alive = widget()
@@ -110,17 +103,17 @@ def _follow(widget: weakref.ref[TrainingMonitor], end: threading.Event, interval
         try:
             alive.refresh()
         except OSError:
-            pass  # a share that is away for a moment: look again
+            pass  # a network share that is away for a moment: look again
         wait = 5 * interval if alive.shown["state"] in ENDED else interval
         del alive
 
 
 def snapshot(job: Job) -> dict[str, Any]:
-    """All that the page shows, as plain JSON.
+    """Everything the page shows, as plain JSON.
 
     "name", "state", "message", "can_stop", "can_resume", "log" (lines), and "parts": for each stage and the whole,
     "name", "state", "epoch", "epochs", "current", "live" and "curves" (name to a list over "epochs_done"). A file that
-    cannot be read is said in "message"; nothing is raised, since the folder is being written by another process.
+    cannot be read is reported in "message" and does not raise, since another process may be writing it.
     """
     root = job.root
     shown: dict[str, Any] = {
@@ -137,9 +130,7 @@ def snapshot(job: Job) -> dict[str, Any]:
             run = load_run(root)
             shown["name"] = run.name
             if run.scores_only:
-                shown["message"] = (
-                    "This run was made of scores, not trained here: there are no curves to follow."
-                )
+                shown["message"] = "This run was imported from scores: there are no curves to follow."
             else:
                 shown["parts"] = _parts(run, state.name)
     except MgkitError as error:
@@ -148,7 +139,7 @@ def snapshot(job: Job) -> dict[str, Any]:
 
 
 def _parts(run: Run, state: str) -> list[dict[str, Any]]:
-    """The stages of a training in their order, those not begun yet included, and the whole at the end."""
+    """The stages of a training in order, with those not started yet, and the whole at the end."""
     planned = dict(run.planned_stages())
     there = run.stages()
     settings = run.config.get("settings", {}).get("start") or {}
@@ -171,7 +162,7 @@ def _parts(run: Run, state: str) -> list[dict[str, Any]]:
         numeric = history.select_dtypes(include=[np.number])
         part["curves"] = {str(column): plain(numeric[column]) for column in numeric if column != "epoch"}
         live = {key: _sent(value) for key, value in one.live().items()}
-        # What was said of an epoch that has ended since is in the history, and says more there.
+        # An epoch that has ended since is in the history.
         epoch = live.get("epoch")
         newer = type(epoch) is int and epoch > part["epoch"]
         part["live"] = live if newer and part["state"] != "finished" else {}
@@ -181,7 +172,7 @@ def _parts(run: Run, state: str) -> list[dict[str, Any]]:
         and not parts[-1]["live"]
         and any(p["state"] != "finished" for p in parts[:-1])
     ):
-        parts[-1]["state"] = "waiting"  # its folder says running while its stages are trained
+        parts[-1]["state"] = "waiting"  # its status is "running" while its stages are trained
     current = next((part for part in parts if part["state"] != "finished"), parts[-1])
     current["current"] = True
     if state in ENDED and current["state"] in ("running", "waiting"):
@@ -190,7 +181,7 @@ def _parts(run: Run, state: str) -> list[dict[str, Any]]:
 
 
 def _sent(value: Any) -> Any:
-    """A value as JSON has it: a loss that is NaN becomes null, as in the curves."""
+    """A value for JSON: a loss that is NaN becomes null, as in the curves."""
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 

@@ -1,7 +1,7 @@
-"""Clips as bytes: frames as JPEG, key-points as they are, packed once and kept within a bound.
+"""Clips as bytes for the page: frames as JPEG, key-points as they are, packed once and cached.
 
-A page draws frame and key-points of the same number on one canvas, so the two cannot drift apart; a video element seeks
-to the wrong frame now and then, and does not play at all where the browser lacks the codec.
+The page draws frame and key-points of the same number on one canvas, so they cannot drift apart; a video element
+sometimes seeks to the wrong frame, and does not play at all if the browser lacks the codec.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ import numpy.typing as npt
 from mgkit.data.clips import Clips
 from mgkit.errors import MgkitError
 
-CHUNK = 64  # frames decoded at a time: a long clip is never in memory as raw pictures
+CHUNK = 64  # frames decoded at a time: a long clip is never in memory uncompressed
 
 
 @dataclass(frozen=True)
 class Packed:
-    """Something as bytes, and plain JSON values that say what they are; offsets count from the first byte."""
+    """Bytes, and plain JSON values that describe them; offsets count from the first byte."""
 
     meta: dict[str, Any]
     data: bytes
@@ -34,23 +34,23 @@ def pack_clip(
     """Frames and key-points of one clip.
 
     Args:
-        clips: the clips that it is one of.
-        clip_id: which.
+        clips: the clips.
+        clip_id: one of them.
         quality: of the JPEGs, 1 to 100.
-        longest: frames whose longer side has more pixels are made smaller; key-points stay in clip pixels.
+        longest: frames whose longer side has more pixels are shrunk; key-points stay in clip pixels.
         limit: a longer clip is packed up to this frame, and `problems` says so.
 
     Returns:
         `data` is the key-points, then the JPEGs one after the other. `meta` holds `clip_id`, `frames` (packed),
-        `total`, `fps` (None = not known), `width`, `height` (clip pixels), `pose` ([offset, M, T, V] of float32 x, y,
+        `total`, `fps` (None = unknown), `width`, `height` (clip pixels), `pose` ([offset, M, T, V] of float32 x, y,
         score; NaN = not seen) or None, `jpegs` (T + 1 offsets) or None, and `problems`: sentences for the reader.
 
     Raises:
         MgkitError: an unknown clip, or a quality outside 1 to 100. A missing or broken video does not raise: it is
-            one of the problems, and the key-points can be seen without it.
+            one of the problems, and the key-points are shown without it.
     """
     if not 1 <= quality <= 100:
-        raise MgkitError(f"quality is {quality}: JPEGs have 1 (worst) to 100 (best).")
+        raise MgkitError(f"quality is {quality}: use 1 (worst) to 100 (best).")
     row = clips.row(clip_id)
     total = int(row["frames"])
     count = min(total, limit)
@@ -93,7 +93,7 @@ def pack_clip(
 
 
 def pack_heatmaps(maps: npt.NDArray[np.uint8]) -> Packed:
-    """Heatmaps (3, T, S, S) as one PNG, the three as red, green and blue, T pictures below each other."""
+    """Heatmaps (3, T, S, S) as one PNG: the three as red, green and blue, the T pictures below each other."""
     import cv2
 
     groups, count, height, width = maps.shape
@@ -104,7 +104,7 @@ def pack_heatmaps(maps: npt.NDArray[np.uint8]) -> Packed:
 
 
 class PackCache:
-    """The most recently used `Packed`, within a bound in bytes. One that is larger than the bound is not kept."""
+    """The most recently used `Packed`, up to a limit in bytes; a larger one is not kept."""
 
     def __init__(self, limit: int) -> None:
         self.limit, self.size = limit, 0
@@ -114,7 +114,7 @@ class PackCache:
         return len(self._kept)
 
     def get(self, key: Hashable, make: Callable[[], Packed]) -> Packed:
-        """What is kept under `key`, or what `make` makes of it."""
+        """The one kept under `key`, or else the result of `make`."""
         if key in self._kept:
             self._kept.move_to_end(key)
             return self._kept[key]

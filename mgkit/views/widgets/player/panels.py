@@ -1,10 +1,6 @@
-"""What a run says about one clip, and where the clip comes from, as plain values for a page.
+"""What the player shows of a clip: its origin, predictions, network input and saliency, as plain values and bytes.
 
-The saliency of one clip as plain values for a page.
-
-What the network was fed at test time, from the recipe that a run records: no network is needed for it.
-
-Clips as a page is told of them: words and numbers, and their frames, key-points and heatmaps as bytes.
+The network's input at test time follows from the recipe that a run records: no network is needed for it.
 """
 
 from __future__ import annotations
@@ -28,9 +24,14 @@ from mgkit.views.figures.saliency import scaled
 from mgkit.views.figures.style import OUTPUT_NAMES
 from mgkit.views.widgets.player.packing import PackCache, Packed, pack_clip, pack_heatmaps
 
+GROUPS = ("left", "middle", "right")
+NEIGHBOURS = {"nearest_correct": "nearest correct clip", "exemplar": "class exemplar"}
+
+# --- origin, predictions and saliency --------------------------------------------------------------------------------
+
 
 def caption(clips: Clips, clip_id: str) -> dict[str, Any]:
-    """`clip_id`, `true` (class name), `group`, `subject`, `split`, `source`, `start`, `end` (its frames there)."""
+    """The origin of a clip: `clip_id`, `true` (class name), `group`, `subject`, `split`, `source`, `start`, `end`."""
     row, classes = clips.row(clip_id), clips.classes
     label = int(row["label"])
     return {
@@ -48,14 +49,14 @@ def caption(clips: Clips, clip_id: str) -> dict[str, Any]:
 def verdict(
     predictions: Predictions, names: tuple[str, ...], clip_id: str, top: int = 5
 ) -> dict[str, Any] | None:
-    """What each output says about a clip, or None where the split was tested without it.
+    """The predictions of each output for a clip, or None if the split was tested without it.
 
     Returns:
-        `output`: which one decides; `predicted`, `correct`: its class name and whether that is the true one;
-        `outputs`: for each of rgb, pose, fused that is there `key`, `name`, `correct`, and `rows`: its `top` most
-        probable classes, with the true class added where it is not among them, each `name`, `probability` in [0, 1],
-        `rank` (from 1), `true`, `said`; `distances`: per pathway with prototypes `key`, `name`, `own`, `other`
-        (cosine distances, None = prototype never seen).
+        `output`: the one that decides; `predicted`, `correct`: its class name and whether that is the true one;
+        `outputs`: for each available one of rgb, pose, fused `key`, `name`, `correct`, and `rows`: its `top` most
+        probable classes, and the true class if it is not among them, each `name`, `probability` in [0, 1], `rank`
+        (from 1), `true`, `predicted`; `distances`: per pathway with prototypes `key`, `name`, `own`, `other` (cosine
+        distances, None = no prototype).
     """
     if clip_id not in predictions.clip_ids:
         return None
@@ -71,7 +72,7 @@ def verdict(
         rows = [
             {
                 "name": names[k], "probability": float(scores[k]), "rank": rank[k], "true": k == label,
-                "said": rank[k] == 1,
+                "predicted": rank[k] == 1,
             }
             for k in shown
         ]  # fmt: skip
@@ -100,25 +101,23 @@ def _number(value: Any) -> float | None:
 
 
 def clip_saliency(run: Run, split: str, saliency: Saliency | None, clip_id: str) -> dict[str, Any]:
-    """What a page draws of a clip's saliency.
+    """The saliency of a clip for drawing.
 
     Returns:
-        `{"empty": sentence}` where there is none. Else `target` (class name), and for each of "pose" and "rgb" that
-        there is `frames` (sampled frames, each once, increasing), `values` (per frame one number a joint, or G x G
-        parts of the picture row by row: 255 times what `scaled` gives) and `time` (per frame the sum of all its values,
-        nats). `size` is G.
+        `{"empty": sentence}` if there is none. Else `target` (class name), and for each available one of "pose" and
+        "rgb" `frames` (sampled frames, each once, increasing), `values` (per frame one number per joint, or G x G parts
+        of the picture row by row: 255 times the result of `scaled`) and `time` (per frame the sum of its values, nats).
+        `size` is G.
     """
     if saliency is None and run.scores_only:
-        return {
-            "empty": f"{run.name} was made of scores: it has no network whose decisions could be explained."
-        }
+        return {"empty": f"{run.name} was imported from scores: there is no network to explain."}
     if saliency is None:
-        return {
-            "empty": f"Nothing of {run.name} is explained yet: run `mgkit explain {run.root} --split {split}`."
-        }
+        return {"empty": f"{run.name} has no saliency yet: run `mgkit explain {run.root} --split {split}`."}
     if clip_id not in saliency:
         command = f"mgkit explain {run.root} --split {split} --clip {clip_id}"
-        return {"empty": f"Clip {clip_id} is not among the {len(saliency):,} explained: run `{command}`."}
+        return {
+            "empty": f"Clip {clip_id} is not among the {len(saliency):,} explained clips: run `{command}`."
+        }
     found = saliency.clip(clip_id)
     answer: dict[str, Any] = {"target": run.classes.names[found.target]}
     for name, values, frames in (
@@ -138,11 +137,11 @@ def clip_saliency(run: Run, split: str, saliency: Saliency | None, clip_id: str)
     return answer
 
 
-GROUPS = ("left", "middle", "right")
+# --- the network's input ---------------------------------------------------------------------------------------------
 
 
 class View(NamedTuple):
-    """One of the test views of a clip: `number`, from 0, of so many. Mirrored twins see the same frames."""
+    """One of the test views of a clip: `number`, from 0, `of` how many. Mirrored twins see the same frames."""
 
     number: int = 0
     of: int = 1
@@ -152,7 +151,7 @@ MIDDLE = View()
 
 
 def recorded_inputs(recipe: Mapping[str, Any]) -> Inputs | None:
-    """The inputs in the recipe of a run, or None for a run made of scores.
+    """The inputs in the recipe of a run, or None for a run imported from scores.
 
     Raises:
         MgkitError: the recorded values contradict each other.
@@ -161,16 +160,16 @@ def recorded_inputs(recipe: Mapping[str, Any]) -> Inputs | None:
 
 
 def sampled(spec: Inputs, length: int, view: View = MIDDLE) -> dict[str, npt.NDArray[np.int64]]:
-    """Per pathway the frames of a clip of `length` frames that a test view shows it, in order, with repeats."""
+    """Per pathway the frames that a test view samples from a clip of `length` frames, in order, with repeats."""
     return view_times(spec, length, (view.number + 0.5) / view.of)
 
 
 def seen_heatmaps(clips: Clips, clip_id: str, spec: Inputs, view: View = MIDDLE) -> npt.NDArray[np.uint8]:
-    """The heatmaps that the pose pathway gets, as the maximum over the left, the middle and the right ones.
+    """The heatmaps that the pose pathway gets, as the maximum over left, middle and right ones.
 
     Returns:
         (3, T, S, S) uint8, 255 = 1: the groups in the order of `GROUPS`, T = `spec.pose_frames`, S =
-        `spec.heatmap_size`. The maximum over the groups is that over all joints (or limbs).
+        `spec.heatmap_size`. The maximum over the groups is the maximum over all joints (or limbs).
     """
     from mgkit.data.batches.dataset import ClipDataset, batch_inputs, collate
 
@@ -186,11 +185,13 @@ def seen_heatmaps(clips: Clips, clip_id: str, spec: Inputs, view: View = MIDDLE)
 
 
 def checked_view(number: int | None, count: int) -> View:
-    """The view asked for, by default the one in the middle; one that does not exist raises a `MgkitError`."""
+    """The test view of this number, by default the middle one; an unknown one raises a `MgkitError`."""
     if number is None:
         return View(count // 2, count)
     if not 0 <= number < count:
-        raise MgkitError(f"there is no test view {number}: the clips were tested with {count} views, from 0.")
+        raise MgkitError(
+            f"there is no test view {number}: the clips were tested with {count} views, counted from 0."
+        )
     return View(number, count)
 
 
@@ -198,24 +199,24 @@ def _channel_sides(skeleton: Skeleton, heatmap: str) -> tuple[str, ...]:
     return skeleton.edge_sides if heatmap == "limb" else skeleton.sides
 
 
-NEIGHBOURS = {"nearest_correct": "nearest correct clip", "exemplar": "class exemplar"}
+# --- all of it together ----------------------------------------------------------------------------------------------
 
 
 class Panels:
-    """Makes a panel of a clip: of clips alone, or with what a run says about it.
+    """Everything the player shows of a clip, from clips alone or with a run.
 
     Args:
         clips: the clips.
         run: a run on them, or None.
-        split: the evaluated split of the run.
+        split: an evaluated split of the run.
         pathway: the output that decides what is correct and near; None = fused, or the only one.
-        inputs: what a network is fed; by default what the recipe of the run records.
-        view: which test view's sampling, from 0; by default the one in the middle.
+        inputs: the input of a network; by default that of the run's recipe.
+        view: the test view whose sampling is shown, from 0; by default the middle one.
         quality, limit: see `pack_clip`.
-        cache: bytes of packed clips that are kept.
+        cache: bytes of packed clips to keep.
 
     Raises:
-        MgkitError: the run has no such split or output, was tested with fewer views, or is over other classes.
+        MgkitError: the run has no such split or output, was tested with fewer views, or has other classes.
     """
 
     def __init__(
@@ -238,25 +239,25 @@ class Panels:
             if run.classes.names != clips.classes.names:
                 odd = sorted(set(run.classes.names) ^ set(clips.classes.names))
                 raise MgkitError(
-                    f"{run.root} and {clips.root} are over different classes ({some(odd) or 'another order'}): open "
-                    "the clips that the run was made from."
+                    f"{run.root} and {clips.root} have different classes ({some(odd) or 'another order'}): open the "
+                    "clips that the run was made from."
                 )
             self.predictions = run.predictions(split)
-            self.predictions.scores(pathway)  # an unknown output is refused here, by name
+            self.predictions.scores(pathway)  # refuses an unknown output
             views = int(run.test_settings(split).get("views", 1))
         self.view = checked_view(view, views)
         self._inputs, self._quality, self._limit = inputs, quality, limit
         self._cache = PackCache(cache)
-        self._saliency: tuple[int, Saliency] | None = None  # when the file was written, and what is in it
+        self._saliency: tuple[int, Saliency] | None = None  # with the time its file was written
 
     @property
     def pathways(self) -> tuple[str, ...]:
-        """Of which it is known what they are fed."""
+        """The pathways whose input is known."""
         return () if self._spec is None else tuple(self._spec.pathways)
 
     @property
     def heatmapped(self) -> bool:
-        """Whether the network is fed heatmaps, and not the key-points themselves or frames alone."""
+        """Whether the network reads heatmaps, and not key-points or frames only."""
         return self._spec is not None and "pose" in self._spec.pathways and not self._spec.keypoints
 
     def __contains__(self, clip_id: object) -> bool:
@@ -268,9 +269,9 @@ class Panels:
         """One clip.
 
         Returns:
-            `clip` (see `pack_clip`), `caption` and `verdict` (see `evidence`), `sampled` (per pathway the frames that a
-            test view shows it), `heat` (`width`, `height`, `count`, `kind`, or None) and `saliency` (see `explained`,
-            or None); and the bytes: frames and key-points, then the heatmaps if there are any.
+            `clip` (see `pack_clip`), `caption`, `verdict`, `sampled` (per pathway the frames of the test view), `heat`
+            (`width`, `height`, `count`, `kind`, or None) and `saliency` (see `clip_saliency`, or None); and the bytes:
+            frames and key-points, then the heatmaps if there are any.
         """
         frames = self._cache.get(
             clip_id, lambda: pack_clip(self.clips, clip_id, quality=self._quality, limit=self._limit)
@@ -300,16 +301,16 @@ class Panels:
         return panel, packed
 
     def second(self, clip_id: str, compare: str) -> tuple[str, str]:
-        """The clip to put beside a clip, and how the two are related.
+        """The clip to compare a clip with, and how the two are related.
 
         Raises:
-            MgkitError: there is no such clip, or not enough in the run to find it; the message says what is missing.
+            MgkitError: there is no such clip, or the run lacks what is needed to find it.
         """
         if compare not in NEIGHBOURS:
             self.clips.row(compare)
             return compare, "chosen clip"
         if self.predictions is None:
-            raise MgkitError(f"{compare!r} needs a run with predictions: give a run instead of clips.")
+            raise MgkitError(f"{compare!r} needs the predictions of a run: give a run instead of clips.")
         if compare == "nearest_correct":
             found = nearest_correct(self.predictions, self._embeddings, clip_id, self.pathway)
             return found.clip_id, f"nearest correct clip, at distance {found.distance:.2f}"
@@ -317,11 +318,11 @@ class Panels:
         return found.clip_id, f"class exemplar, at distance {found.distance:.2f} from the prototype"
 
     def saliency(self) -> Saliency | None:
-        """What was explained of the split, read again where the file has changed; None without a run or a file.
+        """The saliency of the split, read again when its file has changed; None without a run or a file.
 
         Raises:
-            MgkitError: the file cannot be used, or is of other joints than the clips, or of other weights or clips
-                than the predictions beside it: a training that went on was tested again, say.
+            MgkitError: the file cannot be used, has other joints than the clips, or belongs to other weights or clips
+                than the predictions (if a resumed training was tested again, say).
         """
         if self.run is None or not self.run.has_saliency(self.split):
             return None
@@ -331,16 +332,16 @@ class Panels:
             if found.joints is not None and self.run.skeleton.joints != self.clips.skeleton.joints:
                 raise MgkitError(
                     f"{self.clips.root} has other joints than {self.run.root}: open the clips that the run was made "
-                    "from, to see what was explained."
+                    "from to see its saliency."
                 )
             self._saliency = changed, found
         made, tested = self._saliency[1].settings, self.run.test_settings(self.split)
         unlike = [
             key for key in ("checkpoint", "epoch", "clips") if made.get(key) != tested.get(key, made.get(key))
         ]
-        if made.get("content") and unlike:  # only what `mg.explain` made says of which weights it is
+        if made.get("content") and unlike:  # only `mg.explain` records which weights it used
             raise MgkitError(
-                f"What was explained has another {some(unlike)} than what was tested: run `mgkit explain "
+                f"the saliency belongs to another {some(unlike)} than the predictions: run `mgkit explain "
                 f"{self.run.root} --split {self.split} --replace`, or test again."
             )
         return self._saliency[1]

@@ -1,14 +1,19 @@
-const SPEEDS = [0.125, 0.25, 0.5, 1, 1.5, 2, 4];
-const UNKNOWN_RATE = 25; // frames per second of a clip that does not say
-const TALLEST = 340; // CSS pixels of a picture
-const LEAST = 150; // below this, two clips stand below each other ...
-const LESS = 230; // ... and are no taller than this
-const RIM = "#1A1A1A";
+// The clip player: frames with their skeletons, played in step, with the predictions of the run.
 
-// --- the player ------------------------------------------------------------------------------------------------------
+import { onAppearance } from "../shared/common.js";
+import { closeClip, nearest, openClip, openMaps, pictureAt } from "./clip.js";
+import { drawFrame, drawMap } from "./draw.js";
+import { saliencyStrip } from "./strip.js";
+import { bars, captionOf, evidenceOf, h, icon, seconds } from "./words.js";
+
+const SPEEDS = [0.125, 0.25, 0.5, 1, 1.5, 2, 4];
+const UNKNOWN_RATE = 25; // frames per second of a clip without a frame rate
+const TALLEST = 340; // CSS pixels of a picture
+const LEAST = 150; // two clips that would be smaller are stacked ...
+const LESS = 230; // ... and at most this tall
 
 function render({ model, el }) {
-  const style = { ...model.get("look"), rim: RIM };
+  const style = model.get("look");
   let content = null;
   let clips = [];
   let figures = [];
@@ -18,7 +23,7 @@ function render({ model, el }) {
   let telling = false;
   let wanted = false;
   let gone = false;
-  let pointer = false; // the last thing used was a pointer, not the keyboard
+  let pointer = false; // whether the last input was a pointer
 
   const set = (name, value) => {
     model.set(name, value);
@@ -84,15 +89,15 @@ function render({ model, el }) {
     ticks, h("div", { class: "mg-p-rail" }, played), headMark);
   const playButton = button("play", "Play (space)", () => set("playing", !model.get("playing")));
   playButton.classList.add("mg-p-play");
-  const loopButton = toggle("loop", icon("loop"), "Begin again at the end");
+  const loopButton = toggle("loop", icon("loop"), "Loop");
   loopButton.classList.add("mg-p-icon");
   const readout = h("span", { class: "mg-p-readout" });
   const legend = h("span", { class: "mg-p-legend" });
   const transport = h("div", { class: "mg-p-transport" },
     h("span", { class: "mg-p-buttons" },
-      button("first", "First frame (home)", () => jump(0)), button("back", "One frame back (left; with shift, ten)", () => jump(k - 1)),
+      button("first", "First frame (home)", () => jump(0)), button("back", "One frame back (left; ten with Shift)", () => jump(k - 1)),
       playButton,
-      button("forward", "One frame on (right; with shift, ten)", () => jump(k + 1)), button("last", "Last frame (end)", () => jump(Infinity)),
+      button("forward", "One frame forward (right; ten with Shift)", () => jump(k + 1)), button("last", "Last frame (end)", () => jump(Infinity)),
       loopButton, select("speed", "Speed", () => SPEEDS.concat(SPEEDS.includes(model.get("speed")) ? [] : [model.get("speed")]).map((s) => [s, s < 1 && 1 / s === Math.round(1 / s) ? `1/${1 / s} ×` : `${s} ×`]))),
     readout, legend);
   const posed = () => clips.some((clip) => clip.pose);
@@ -100,19 +105,19 @@ function render({ model, el }) {
     h("span", { class: "mg-p-group" },
       toggle("skeleton", "Skeleton", "Draw the key-points", posed), toggle("limbs", "Limbs", "Draw the limbs", posed),
       toggle("confidence", "Confidence", "Size and opacity by the score of each joint", posed),
-      hidden(() => !content?.can_explain, toggle("saliency", "Saliency", "What the decision rests on, in time, on the joints and on the picture"))),
+      hidden(() => !content?.can_explain, toggle("saliency", "Saliency", "Evidence for the decision over time, on the joints and on the picture"))),
     h("span", { class: "mg-p-sides" }, ...["left", "right", "middle"].map((side) => h("span", {}, h("i", { style: `background:${style.sides[side]}` }), side))),
     choice("frames", "Video", [["show", "show"], ["dim", "dim"], ["hide", "hide"]], () => clips.some((clip) => clip.jpegs)),
-    hidden(() => !content?.can_map, choice("heatmap", "Heatmap", [["off", "off"], ["max", "all", "Maximum over the joints"], ["sides", "by side", "Left, right and middle joints in their colours"]], posed)),
+    hidden(() => !content?.can_map, choice("heatmap", "Heatmap", [["off", "off"], ["max", "all", "Maximum over the joints"], ["sides", "by side", "Left, right and middle joints in different colours"]], posed)),
     hidden(() => beside().length < 2, h("span", { class: "mg-p-group mg-p-beside" },
-      h("span", { class: "mg-p-label" }, "Beside it"), select("compare", "Second clip", beside),
-      hidden(() => clips.length < 2, choice("in_step", "in step by", [["time", "time", "Both begin and end together"], ["frame", "frame", "Frame for frame"]])))));
+      h("span", { class: "mg-p-label" }, "Compare with"), select("compare", "Second clip", beside),
+      hidden(() => clips.length < 2, choice("in_step", "sync by", [["time", "time", "Both start and end together"], ["frame", "frame", "Frame by frame"]])))));
   const evidence = h("div", { class: "mg-p-evidence" });
   const empty = h("div", { class: "mg-p-empty" },
     h("b", {}, "Nothing is selected"), h("span", {}, "Click a cell, a bar or a point in a linked view, or call show(clip_id)."));
   const body = h("div", { class: "mg-p-body" }, stage, strip.element, scrub, transport, looks, evidence);
-  // Lab's own shortcuts would cut cells and leave the cell while somebody steps through frames.
-  const root = h("div", { class: "mg-player", tabindex: "0", role: "group", "aria-label": "Clip player", "data-lm-suppress-shortcuts": "true" },
+  // JupyterLab's shortcuts would cut cells and leave the cell while someone steps through frames.
+  const root = h("div", { class: "mgk mg-player", tabindex: "0", role: "group", "aria-label": "Clip player", "data-lm-suppress-shortcuts": "true" },
     h("div", { class: "mg-p-top" }, head, nav), note, empty, body);
   el.append(root);
 
@@ -129,7 +134,7 @@ function render({ model, el }) {
       clip.panel_frames = panel.clip.frames;
       return clip;
     });
-    // Another clip begins at its start, whatever frame of the last one Python has still to hear of.
+    // Another clip starts at its first frame, whatever frame of the previous one Python still has.
     const start = before === undefined ? model.get("frame") : before === content.clip_id ? k : 0;
     k = Math.min(start, Math.max(0, count() - 1));
     if (clock) clock.at = k;
@@ -179,10 +184,10 @@ function render({ model, el }) {
         ticks.append(h("i", { class: `mg-p-tick mg-p-tick-${key}`, "data-frame": time, style: `left:${(100 * time) / count()}%;width:${100 / count()}%;background:${style.outputs[key]}` }));
       }
       const name = { rgb: "RGB", pose: "pose" }[key];
-      legend.append(h("span", { title: `The ${times.length} frames of the clip that the ${name} pathway was fed` }, h("i", { style: `background:${style.outputs[key]}` }), `${times.length} seen by ${name}`));
+      legend.append(h("span", { title: `The ${times.length} frames that the ${name} pathway reads` }, h("i", { style: `background:${style.outputs[key]}` }), `${times.length} frames seen by ${name}`));
     }
     const [number, of] = content.view || [0, 1];
-    if (legend.childNodes.length && of > 1) legend.append(h("span", {}, `in test view ${number + 1} of ${of}`));
+    if (legend.childNodes.length && of > 1) legend.append(h("span", {}, `test view ${number + 1} of ${of}`));
     scrub.classList.toggle("mg-p-bare", !ticks.childNodes.length);
     scrub.setAttribute("aria-valuemax", String(Math.max(0, count() - 1)));
   }
@@ -233,7 +238,7 @@ function render({ model, el }) {
     return count() > 1 ? Math.round((k / (count() - 1)) * (clip.panel_frames - 1)) : 0;
   };
 
-  /** Draws frame k of every clip, once its pictures are decoded: never a skeleton over another frame. */
+  /** Draws frame k of every clip once its pictures are decoded: never a skeleton over another frame. */
   async function paint() {
     wanted = true;
     if (painting) return;
@@ -243,7 +248,7 @@ function render({ model, el }) {
       const now = clips;
       const numbers = now.map((clip, i) => (i ? second(clip) : k));
       const pictures = await Promise.all(now.map((clip, i) => pictureAt(clip, numbers[i])));
-      await Promise.all(now.map(openMaps)); // both pass over a clip that was closed meanwhile
+      await Promise.all(now.map(openMaps)); // both skip a clip that was closed in the meantime
       if (now !== clips || gone) {
         wanted = true;
         continue;
@@ -253,7 +258,7 @@ function render({ model, el }) {
       now.forEach((clip, i) => [1, 2, 3].forEach((ahead) => numbers[i] + ahead < clip.panel_frames && pictureAt(clip, numbers[i] + ahead)));
       root.dataset.clip = now[0].clip_id;
       root.dataset.frame = String(numbers[0]);
-      telling = true; // the change is our own: k may be further on by now, and must stay there
+      telling = true; // our own change: k may have moved on by now, and must stay there
       if (!model.get("playing") && model.get("frame") !== numbers[0]) set("frame", numbers[0]);
       telling = false;
     }
@@ -264,10 +269,10 @@ function render({ model, el }) {
     drawFrame(figure.picture, clip, number, picture, look(), style);
     figure.picture.dataset.frame = String(number);
     const { rgb, pose } = clip.sampled;
-    const lost = clip.jpegs && !picture ? "this frame cannot be decoded here" : "";
+    const lost = clip.jpegs && !picture ? "this frame cannot be decoded" : "";
     const what = !clip.jpegs ? "no video" : !clip.pose ? "no pose" : model.get("frames") === "hide" ? "video hidden" : "";
     const by = (key, name, times) => times?.includes(number) && h("span", {}, h("i", { style: `background:${style.outputs[key]}` }), `seen by ${name}, ${times.indexOf(number) + 1} of ${times.length}`);
-    // Heatmaps say it themselves, where they are.
+    // Heatmaps have a caption of their own.
     const seen = [by("rgb", "RGB", rgb), !figure.map && by("pose", "pose", pose)];
     figure.below.replaceChildren(h("span", {}, `frame ${number}`), ...[lost || what].filter(Boolean).map((text) => h("span", {}, text)), ...seen.filter(Boolean));
     if (!figure.map || !clip.maps) return;
@@ -285,7 +290,7 @@ function render({ model, el }) {
     const cell = (children, title) => h("span", { title }, ...children);
     readout.replaceChildren(
       cell([h("b", {}, String(number).padStart(String(last).length, "\u2007")), ` / ${last}`], "frame, counted from 0"),
-      cell([clip.fps ? h("b", {}, seconds(number / clip.fps)) : "rate not known", clip.fps ? ` / ${seconds(last / clip.fps)}` : ""], clip.fps ? "time from the first frame" : `played at ${UNKNOWN_RATE} frames a second`));
+      cell([clip.fps ? h("b", {}, seconds(number / clip.fps)) : "frame rate unknown", clip.fps ? ` / ${seconds(last / clip.fps)}` : ""], clip.fps ? "time from the first frame" : `played at ${UNKNOWN_RATE} frames per second`));
     headMark.style.left = `${(100 * number) / count()}%`;
     headMark.style.width = `${100 / count()}%`;
     played.style.width = `${(100 * number) / count()}%`;
@@ -297,7 +302,7 @@ function render({ model, el }) {
 
   function tick(time) {
     if (gone || !clock) return;
-    // A page in the background gets no ticks: it goes on where it was instead of leaping.
+    // A page in the background gets no ticks: it resumes where it was instead of jumping.
     const passed = Math.min(time - clock.time, 250) / 1000;
     clock.time = time;
     clock.at += Math.max(0, passed) * rate() * model.get("speed");
@@ -326,7 +331,7 @@ function render({ model, el }) {
       requestAnimationFrame(tick);
     } else {
       clock = null;
-      paint(); // tells Python where it stopped
+      paint(); // reports to Python where it stopped
     }
   }
 
@@ -343,7 +348,7 @@ function render({ model, el }) {
     model.send({ act: "step", by });
   }
 
-  // --- hands
+  // --- keys and pointer
 
   function key(event) {
     pointer = false;
@@ -378,7 +383,7 @@ function render({ model, el }) {
   root.addEventListener("keydown", key);
   root.addEventListener("pointerdown", () => (pointer = true));
   root.addEventListener("click", (event) => {
-    // After a click the keys belong to the player again, and not to the button that was clicked.
+    // After a click the keyboard belongs to the player again, not to the clicked button.
     if (pointer && event.target.closest("button")) root.focus({ preventScroll: true });
   });
   scrub.addEventListener("pointerdown", drag);
@@ -401,25 +406,15 @@ function render({ model, el }) {
     };
   }
   for (const [name, listener] of Object.entries(listeners)) model.on(name, listener);
-  const sizes = new ResizeObserver(layout);
-  sizes.observe(stage);
-  let density = null;
-  const watchDensity = () => {
-    density?.removeEventListener("change", watchDensity);
-    density = window.matchMedia(`(resolution: ${window.devicePixelRatio}dppx)`);
-    density.addEventListener("change", watchDensity);
-    layout();
-  };
 
   load();
-  watchDensity();
+  const stopWatching = onAppearance(root, layout);
   playOrPause();
 
   return () => {
     gone = true;
     clock = null;
-    sizes.disconnect();
-    density?.removeEventListener("change", watchDensity);
+    stopWatching();
     for (const [name, listener] of Object.entries(listeners)) model.off(name, listener);
     clips.forEach(closeClip);
     clips = [];

@@ -1,9 +1,8 @@
-"""The clip player: exact frames with the skeleton, what the network saw of them, and what it said."""
+"""The clip player: exact frames with the skeleton, the network's input and its predictions."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from typing import Any
 
 import anywidget
@@ -16,75 +15,73 @@ from mgkit.results.run.folder import Run
 from mgkit.views.figures.clips import BLANK, SIDES, film_strip
 from mgkit.views.figures.style import OUTPUT_COLOURS, PaperFigure
 from mgkit.views.widgets.player.panels import NEIGHBOURS, Panels
-from mgkit.views.widgets.shared.base import stand_in
+from mgkit.views.widgets.shared.base import Previewed
+from mgkit.views.widgets.shared.bundle import script, styles
 from mgkit.views.widgets.shared.selection import Selected, Selection
 
-HERE = Path(__file__).resolve().parents[1]
-SCRIPTS = ("player/stage.js", "player/saliency.js", "player/words.js", "player/player.js")
 
-
-class ClipPlayer(anywidget.AnyWidget):
+class ClipPlayer(Previewed, anywidget.AnyWidget):
     """Plays clips frame by frame with their skeleton, over a run or over clips alone.
 
-        mg.widgets.ClipPlayer(run)  # the test clips, with what each pathway said about them
+        mg.widgets.ClipPlayer(run)  # the test clips, with the predictions of each pathway
         mg.widgets.ClipPlayer(run, selection=selection, compare="nearest_correct")
         mg.widgets.ClipPlayer(clips)  # no run needed
 
     Frames are sent as JPEGs and drawn with the key-points of the same number on one canvas: frame and skeleton cannot
     drift apart, one-frame steps are free, and no video codec is needed. Keys, once the player has been clicked: space
-    plays, left and right step (with shift ten frames), home and end, up and down change the speed, n and p go to the
-    next and the previous clip.
+    plays, left and right step one frame (ten with Shift), home and end go to the first and the last frame, up and down
+    change the speed, n and p go to the next and the previous clip.
 
     Args:
         source: a run, whose predictions, recipe and clip folder are used, or clips.
-        clip_id: the clip to begin with.
-        split: the evaluated split of the run.
-        clips: the clips of the run, where its clip folder has moved.
-        clip_ids: which clips to go through; by default those of the split, or all of the clips.
+        clip_id: the clip to start with.
+        split: an evaluated split of the run.
+        clips: the clips of the run, if its clip folder has moved.
+        clip_ids: the clips to go through; by default those of the split, or all clips.
         selection: a `Selection` shared with other widgets: its focused (or first) clip is shown, n and p move the
             focus. Excludes `clip_ids` and `clip_id`.
-        compare: a second clip beside the first, played in step: "nearest_correct" (the nearest clip of the same true
+        compare: a second clip next to the first, played in sync: "nearest_correct" (the nearest clip of the same true
             class that was classified correctly, by embedding), "exemplar" (the true positive closest to the prototype
             of the true class), or a clip id.
         pathway: the output that decides what is correct and near in `compare`; by default fused, or the only one.
-        inputs: what a network is fed, to see the heatmaps and sampled frames of clips without a run; taken from the
-            recipe of a run.
-        view: which of the test views' sampling to show, from 0; by default the one in the middle.
+        inputs: the input of a network, to show the heatmaps and sampled frames of clips without a run; with a run it
+            is that of its recipe.
+        view: the test view whose sampling is shown, from 0; by default the middle one.
         quality: of the JPEGs, 1 to 100.
-        max_frames: of longer clips only so many frames are shown, and the player says so.
-        cache_mb: packed clips are kept up to this size, so that going back is quick.
+        max_frames: longer clips are cut to this number of frames, and the player says so.
+        cache_mb: size of the cache of packed clips, so that going back is quick.
         options: `frame`, `playing`, `speed`, `loop`, `in_step`, `skeleton`, `limbs`, `confidence`, `frames`, `heatmap`,
             `saliency`: the traits below, which can be set at any time.
 
     Raises:
-        MgkitError: the run has no such split, or its clip folder is not there; an unknown clip id or option.
+        MgkitError: the run has no such split, its clip folder is missing, or an unknown clip id or option.
     """
 
-    _esm = "\n".join((HERE / name).read_text(encoding="utf-8") for name in SCRIPTS)
-    _css = (HERE / "player/player.css").read_text(encoding="utf-8")
+    _esm = script("player/player.js")
+    _css = styles("player/player.css")
 
-    # Shown frame of the clip, from 0; the page takes the last one instead of one beyond it, and tells of where it is
-    # when it does not play. It is not bounded here: what the page tells may still be of the clip before.
+    # Shown frame of the clip, from 0. The page shows the last frame instead of one beyond it, and reports where it is
+    # when it does not play. It is not bounded here: the page's report may still be of the previous clip.
     frame = traitlets.Int(0, min=0).tag(sync=True)
     playing = traitlets.Bool(False).tag(sync=True)
-    # Times the rate of the clip.
+    # Times the frame rate of the clip.
     speed = traitlets.Float(1.0, min=0.125, max=4.0).tag(sync=True)
     loop = traitlets.Bool(True).tag(sync=True)
-    # How two clips keep step: by the share of their length, or by frame.
+    # How two clips are synchronised: by the share of their length, or by frame.
     in_step = traitlets.Enum(("time", "frame"), "time").tag(sync=True)
     skeleton = traitlets.Bool(True).tag(sync=True)
     limbs = traitlets.Bool(True).tag(sync=True)
     # Size and opacity of joints and limbs by their score.
     confidence = traitlets.Bool(False).tag(sync=True)
     frames = traitlets.Enum(("show", "dim", "hide"), "show").tag(sync=True)
-    # The maximum over all joints (or limbs), or a colour a side; nothing where a network is fed no heatmaps.
+    # The maximum over all joints (or limbs), or one colour per side; only for networks that read heatmaps.
     heatmap = traitlets.Enum(("off", "max", "sides"), "off").tag(sync=True)
-    # What the decision rests on, where `mgkit explain` was run: over time, on the joints and on the picture.
+    # Evidence for the decision over time, on the joints and on the picture, once `mgkit explain` was run.
     saliency = traitlets.Bool(False).tag(sync=True)
     # "" (no second clip), "nearest_correct", "exemplar" or a clip id.
     compare = traitlets.Unicode("").tag(sync=True)
 
-    # One update a clip: words and numbers, and all frames, key-points and heatmaps as one buffer (`bytes`).
+    # One update per clip: words and numbers, and all frames, key-points and heatmaps as one buffer (`bytes`).
     content = traitlets.Dict().tag(sync=True)
     look = traitlets.Dict().tag(sync=True)
 
@@ -106,16 +103,10 @@ class ClipPlayer(anywidget.AnyWidget):
         cache_mb: float = 64,
         **options: Any,
     ) -> None:
-        self._stop_watching: Callable[[], None] = lambda: None  # a player that is refused is closed, too
-        if not isinstance(source, Run | Clips):
-            raise MgkitError(
-                f"a clip player needs a run or clips, not a {type(source).__name__}: use load_run."
-            )
-        if not isinstance(selection, Selection | None):
-            raise MgkitError(f"selection is a {type(selection).__name__}: pass a Selection, or nothing.")
+        self._stop_watching: Callable[[], None] = lambda: None  # a refused player is closed, too
         if selection is not None and (clip_ids is not None or clip_id is not None):
             raise MgkitError(
-                "give either a selection, or clip_ids and clip_id: the selection says what is shown."
+                "give either a selection, or clip_ids and clip_id: a selection already decides what is shown."
             )
         if quality not in range(1, 101) or max_frames < 1:
             raise MgkitError(f"quality is {quality}, max_frames {max_frames}: use 1 to 100, and at least 1.")
@@ -128,7 +119,7 @@ class ClipPlayer(anywidget.AnyWidget):
         )  # fmt: skip
         _check_options(type(self), options)
         if compare and compare not in NEIGHBOURS:
-            there.row(compare)  # an unknown clip is refused by name
+            there.row(compare)  # refuses an unknown clip
         if "heatmap" not in options and self._panels.heatmapped:
             options["heatmap"] = "max"
         self.selection = self._all_clips(clip_ids, clip_id) if selection is None else selection
@@ -142,7 +133,7 @@ class ClipPlayer(anywidget.AnyWidget):
         self._refresh()
         self.frame = frame
         self.observe(self._refresh, ["compare", "heatmap", "saliency"])
-        self.on_msg(self._heard)
+        self.on_msg(self._received)
         self._stop_watching = self.selection.watch(self._refresh)
 
     # --- what a notebook calls --------------------------------------------------------------------------------------
@@ -160,7 +151,7 @@ class ClipPlayer(anywidget.AnyWidget):
         return panels[1]["clip"]["clip_id"] if len(panels) > 1 else None
 
     def show(self, clip_id: str) -> None:
-        """Go to a clip; one outside the selection becomes a selection of its own."""
+        """Go to a clip; a clip outside the selection becomes the selection."""
         self._clips.row(clip_id)
         if clip_id in self.selection.clip_ids:
             self.selection.focus_on(clip_id, source="ClipPlayer")
@@ -168,17 +159,17 @@ class ClipPlayer(anywidget.AnyWidget):
             self.selection.set([clip_id], focus=clip_id, source="ClipPlayer")
 
     def next(self) -> None:
-        """Go to the next clip of the selection; from the last one to the first."""
+        """Go to the next clip of the selection, from the last to the first."""
         self._step(1)
 
     def previous(self) -> None:
-        """Go to the previous clip of the selection; from the first one to the last."""
+        """Go to the previous clip of the selection, from the first to the last."""
         self._step(-1)
 
     def to_figure(
         self, frames: int = 8, *, which: str = "shown", venue: str = "cvpr", columns: int = 2
     ) -> PaperFigure:
-        """A film strip of the shown clip for a paper, or of the one beside it (`which="compared"`).
+        """A film strip of the shown clip for a paper, or of the second clip (`which="compared"`).
 
         Arguments and result as of `mgkit.figures.film_strip`; skeleton and saliency are drawn if the player shows them.
         """
@@ -194,35 +185,20 @@ class ClipPlayer(anywidget.AnyWidget):
         )  # fmt: skip
 
     def close(self) -> None:
-        """Let go of the selection and of the page's view."""
+        """Take the player off the page, and stop listening to the selection."""
         self._stop_watching()
         super().close()
 
     def __repr__(self) -> str:
         return f"ClipPlayer({self.clip_id or 'no clip'}, {self.selection!r})"
 
-    def _repr_mimebundle_(self, **options: Any) -> Any:
-        """The widget; for places without widgets (GitHub, a PDF, no kernel) a film strip and a line that says so."""
-        bundle: Any = super()._repr_mimebundle_(**options)
-        data = bundle[0] if isinstance(bundle, tuple) else bundle
-        data["text/plain"] = repr(self)
-        if self.clip_id is None:
-            return bundle
-        try:
-            strip = self.to_figure(6)
-        except MgkitError as error:
-            data["text/plain"] += f"\n{error}"
-            return bundle
-        data["text/html"] = stand_in(
-            strip,
-            f"A film strip of {strip.note}: here is no kernel with widgets to play it. Run the cell in JupyterLab, VS "
-            "Code or Colab.",
-        )
-        return bundle
+    def _preview(self) -> tuple[PaperFigure, str]:
+        strip = self.to_figure(6)
+        return strip, f"film strip of {strip.note}"
 
     # --- from events to content -------------------------------------------------------------------------------------
 
-    def _heard(self, _: object, message: Any, __: object) -> None:
+    def _received(self, _: object, message: Any, __: object) -> None:
         if isinstance(message, dict) and message.get("act") == "step":
             self._step(-1 if message.get("by") == -1 else 1)
 
@@ -237,11 +213,11 @@ class ClipPlayer(anywidget.AnyWidget):
         with self.hold_sync():
             another = self.content.get("clip_id") != content["clip_id"]
             self.content = content
-            if another:  # a heatmap or a second clip that is switched on changes no frame
+            if another:  # switching on a heatmap or a second clip keeps the frame
                 self.frame = 0
 
     def _contents(self) -> dict[str, Any]:
-        """All that the page shows, with `bytes`, the one buffer that the `panels` point into."""
+        """Everything the page shows; the `panels` point into `bytes`, the one buffer."""
         clip_id, ids = self.clip_id, self.selection.clip_ids
         neighbours = {"": "no second clip", **(NEIGHBOURS if self._panels.run is not None else {})}
         content: dict[str, Any] = {
@@ -260,7 +236,7 @@ class ClipPlayer(anywidget.AnyWidget):
         if clip_id is None:
             return content
         if clip_id not in self._panels:
-            content["note"] = f"{self._clips.root} has no clip {clip_id}: open the clips that it belongs to."
+            content["note"] = f"{self._clips.root} has no clip {clip_id}: open the clips it belongs to."
             return content
         wanted = [(clip_id, "")]
         if self.compare:
@@ -281,7 +257,7 @@ class ClipPlayer(anywidget.AnyWidget):
         return content
 
     def _all_clips(self, clip_ids: Iterable[str] | None, clip_id: str | None) -> Selection:
-        """A selection of its own, for a player that shares none."""
+        """The selection of a player that shares none."""
         if clip_ids is not None:
             ids = self._clips.select(clip_ids).ids
             words = f"{len(ids):,} chosen clips"
@@ -298,7 +274,7 @@ class ClipPlayer(anywidget.AnyWidget):
 
 
 def _check_options(player: type[ClipPlayer], options: dict[str, Any]) -> None:
-    """Refuse an option that does not exist or a value that it cannot have, in words."""
+    """Refuse an unknown option or an impossible value."""
     hints = {
         "frame": "a whole number from 0", "speed": "a number from 1/8 to 4", "in_step": "'time' or 'frame'",
         "frames": "'show', 'dim' or 'hide'", "heatmap": "'off', 'max' or 'sides'",
@@ -306,7 +282,7 @@ def _check_options(player: type[ClipPlayer], options: dict[str, Any]) -> None:
     }  # fmt: skip
     for name, value in options.items():
         if name not in hints:
-            raise MgkitError(f"a clip player has no option {name!r}; its options are {', '.join(hints)}.")
+            raise MgkitError(f"unknown option {name!r}: use one of {', '.join(hints)}.")
         try:
             player.class_traits()[name].validate(None, value)
         except traitlets.TraitError:

@@ -1,4 +1,4 @@
-// What a player says in words: small builders of elements, the caption of a clip, and what a run says about it.
+// The words and icons of the player: the caption of a clip, its predictions, and a builder of elements.
 
 const ICONS = {
   first: "M4 3h2v10H4zM13 3v10L6.5 8z",
@@ -12,8 +12,8 @@ const ICONS = {
   next: "M5.500 2.500 11 8l-5.500 5.500",
 };
 
-/** An element with attributes (on... = listener, true = present) and children; null and false children are left out. */
-function h(tag, attributes = {}, ...children) {
+/** An element with attributes (on... = listener, true = present) and children; null and false children are skipped. */
+export function h(tag, attributes = {}, ...children) {
   const element = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) {
     if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
@@ -23,7 +23,7 @@ function h(tag, attributes = {}, ...children) {
   return element;
 }
 
-function icon(name, stroke = false) {
+export function icon(name, stroke = false) {
   const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
   svg.setAttribute("viewBox", "0 0 16 16");
   svg.setAttribute("aria-hidden", "true");
@@ -34,20 +34,20 @@ function icon(name, stroke = false) {
   return svg;
 }
 
-/** A correct / wrong mark: blue disc or vermilion square, told apart by shape, colour and word. */
+/** A mark for correct (blue disc) or wrong (vermilion square), different in shape, colour and label. */
 function mark(correct) {
   const word = correct ? "correct" : "wrong";
   return h("span", { class: `mg-p-mark mg-p-${word}`, role: "img", "aria-label": word, title: word });
 }
 
 const percent = (p) => (p >= 0.995 ? "100 %" : p < 0.005 ? "< 1 %" : `${Math.round(100 * p)} %`);
-const seconds = (s) => `${s.toFixed(2)} s`;
+export const seconds = (s) => `${s.toFixed(2)} s`;
 
-// --- what the run says -----------------------------------------------------------------------------------------------
+// --- predictions of the run ------------------------------------------------------------------------------------------
 
-function bars(output, distance) {
+export function bars(output, distance) {
   const rows = output.rows.map((row) => {
-    const kind = row.true ? "true" : row.said ? "said" : "other";
+    const kind = row.true ? "true" : row.predicted ? "predicted" : "other";
     const gap = row.rank > output.rows.length;
     return h("li", { class: `mg-p-row mg-p-row-${kind}${gap ? " mg-p-gap" : ""}`, title: `${row.name}: ${(100 * row.probability).toFixed(1)} %, rank ${row.rank}${row.true ? ", the true class" : ""}` },
       h("span", { class: "mg-p-rank" }, String(row.rank)),
@@ -61,25 +61,25 @@ function bars(output, distance) {
 
 function distances({ own, other }) {
   const known = own !== null && other !== null;
-  const verdict = !known ? "" : own <= other ? "nearer to its own" : "nearer to another class";
-  const value = (d) => (d === null ? "never seen" : d.toFixed(2));
+  const verdict = !known ? "" : own <= other ? "closer to its own class" : "closer to another class";
+  const value = (d) => (d === null ? "none yet" : d.toFixed(2));
   return h("p", { class: "mg-p-distance", title: "Cosine distance of the embedding to the prototype of the true class, and to the nearest other one" },
-    "prototypes: own ", h("b", {}, value(own)), ", nearest other ", h("b", {}, value(other)),
+    "prototype distance: own ", h("b", {}, value(own)), ", nearest other ", h("b", {}, value(other)),
     known && h("span", {}, " · ", mark(own <= other), verdict));
 }
 
-function evidenceOf(panel) {
+export function evidenceOf(panel) {
   const { caption, verdict } = panel;
   const line = h("p", { class: "mg-p-verdict" }, h("span", {}, "true ", h("b", {}, caption.true)));
-  if (verdict) line.append(h("span", {}, mark(verdict.correct), `${verdict.output} says `, h("b", {}, verdict.predicted)));
+  if (verdict) line.append(h("span", {}, mark(verdict.correct), `${verdict.output} predicts `, h("b", {}, verdict.predicted)));
   return line;
 }
 
-function captionOf(panel, short) {
+export function captionOf(panel, short) {
   const { caption } = panel;
   const part = (word, value, title) => value && h("span", { title }, h("i", {}, word), value);
   return h("p", { class: "mg-p-caption" },
-    h("span", { class: "mg-p-id", title: "clip id" }, caption.clip_id),
+    h("span", { class: "mg-p-id", title: "clip ID" }, caption.clip_id),
     part("subject ", caption.subject), part("split ", caption.split), !short && part("from ", caption.source),
     part("frames ", `${caption.start}–${caption.end - 1}`, `frames ${caption.start} to ${caption.end - 1} of the source, counted from 0`));
 }

@@ -1,12 +1,14 @@
-// The note of the clip in focus. Everything goes to Python as the change it is, together with the clip it was made on.
+// The note of the clip in focus. Each change goes to Python with the id of its clip.
 
-const TYPING = 700; // milliseconds after the last letter until the text is saved
+import { clipsOf, element, menu, mounted, onChanges, scopedKeys } from "../shared/common.js";
+
+const TYPING = 700; // milliseconds after the last keystroke until the comment is saved
 
 class Review {
     constructor(model, el) {
         this.model = model;
         this.clip = undefined;
-        this.before = ""; // the text that is being changed
+        this.before = ""; // the comment before it was edited
         this.build(el);
         this.ends = [onChanges(model, ["selected"], () => this.fill()), scopedKeys(this.root, event => this.key(event))];
         this.fill();
@@ -23,9 +25,9 @@ class Review {
         this.saved = element("span", { className: "mgk-saved", attributes: { role: "status" } });
         this.tags = new Map(model.get("tags").map((tag, i) => [tag,
             element("button", { type: "button", dataset: { tag }, title: `Key ${i + 1}`, onclick: () => this.toggle(tag) }, element("kbd", { textContent: i + 1 }), tag)]));
-        this.right = menu("right class", [["", "not known"], ...model.get("names").map(name => [name, name])],
+        this.right = menu("correct class", [["", "unknown"], ...model.get("names").map(name => [name, name])],
             label => this.send({ label }));
-        this.text = element("textarea", { rows: 1, maxLength: 10000, placeholder: "free text (t)", attributes: { "aria-label": "Free text" },
+        this.text = element("textarea", { rows: 1, maxLength: 10000, placeholder: "comment (t)", attributes: { "aria-label": "Comment" },
             oninput: () => { clearTimeout(this.timer); this.timer = setTimeout(() => this.keep(), TYPING); this.tell(); },
             onblur: () => this.keep(),
             onkeydown: event => {
@@ -48,11 +50,11 @@ class Review {
     fill() {
         const { clip, note, trouble, true: truth } = this.model.get("selected");
         if (clip !== this.clip) {
-            this.keep(); // of the clip before
+            this.keep(); // of the previous clip
             this.clip = clip;
             this.before = this.text.value = note.text;
         } else if (this.text.value === this.before || this.text.value.trim() === note.text) {
-            // Nothing is being typed: what is saved is shown. Only a text of somebody else's is new here.
+            // Nothing is being typed: show the saved comment, which another view may have changed.
             if (this.text.value.trim() !== note.text) this.text.value = note.text;
             this.before = note.text;
         }
@@ -80,8 +82,8 @@ class Review {
         const has = note.tags.length || note.text || note.label;
         this.saved.dataset.state = !saved ? "unsaved" : typing ? "typing" : has ? "saved" : "none";
         const when = note.updated ? new Date(note.updated).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" }) : "";
-        this.saved.textContent = !saved ? "not saved" : typing ? "…" : has ? `saved ${when}`.trim() : noted ? `${clipsOf(noted)} noted` : "no notes yet";
-        this.saved.title = noted ? `${clipsOf(noted)} of this run have a note in review.csv` : "Notes are kept in review.csv of the run";
+        this.saved.textContent = !saved ? "not saved" : typing ? "…" : has ? `saved ${when}`.trim() : noted ? `${clipsOf(noted)} with notes` : "no notes yet";
+        this.saved.title = noted ? `${clipsOf(noted)} with notes in review.csv` : "Notes are saved in review.csv in the run folder";
     }
 
     send(change) {
@@ -90,10 +92,10 @@ class Review {
 
     toggle(tag) {
         this.send({ tag, on: this.tags.get(tag).getAttribute("aria-pressed") !== "true" });
-        this.root.focus({ preventScroll: true }); // the keys belong to the form again
+        this.root.focus({ preventScroll: true }); // the keyboard belongs to the form again
     }
 
-    // Save the text, if it has changed.
+    // Save the comment if it has changed.
     keep() {
         clearTimeout(this.timer);
         const text = this.text.value.trim(), before = this.before;
@@ -112,9 +114,4 @@ class Review {
     }
 }
 
-export default {
-    render({ model, el }) {
-        const view = new Review(model, el);
-        return () => view.dispose();
-    },
-};
+export default mounted(Review);

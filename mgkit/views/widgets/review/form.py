@@ -1,4 +1,4 @@
-"""The form for review notes: tags, the class that is right, free text, saved beside the run at every change."""
+"""A form for review notes: tags, the correct class and a comment, saved with the run at every change."""
 
 from __future__ import annotations
 
@@ -13,28 +13,29 @@ from mgkit.data.splits import TAGS
 from mgkit.errors import MgkitError, some
 from mgkit.results.run.folder import Run
 from mgkit.results.run.review import Change, Note, Notes
-from mgkit.views.widgets.shared.base import RunWidget, source
+from mgkit.views.widgets.shared.base import RunWidget
+from mgkit.views.widgets.shared.bundle import script, styles
 from mgkit.views.widgets.shared.selection import Selection
 
 
 class ReviewForm(RunWidget):
     """The note of the clip in focus, written to `review.csv` of the run as soon as it changes.
 
-    Keys 1 to 4 set and unset the tags, t goes to the text. What cannot be saved is told of, kept, and saved together
-    with the next change, or by the button that then appears.
+    Keys 1 to 4 set and unset the tags, t goes to the comment. A change that cannot be saved is reported, kept, and
+    saved together with the next one, or by the button that then appears.
 
     Args:
         run: a run.
-        split: the split whose clips are looked at.
-        selection: shared with other views; by default one of its own.
+        split: the split whose clips are reviewed.
+        selection: shared with other views; by default a new one.
 
     Attributes:
-        notes: what is in the file, see `mgkit.results.run.review`.
-        changes: counts the changes that were made here or found in the file; observe it to hear of them.
+        notes: the notes in the file, see `mgkit.results.run.review`.
+        changes: number of changes made here or found in the file; observe it to react to them.
     """
 
-    _esm = source("shared/common.js", "shared/keys.js", "review/form.js")
-    _css = source("shared/widgets.css", "review/review.css")
+    _esm = script("review/form.js")
+    _css = styles("review/review.css")
     tags: traitlets.List[Any] = traitlets.List(list(TAGS)).tag(sync=True)
     names: traitlets.List[Any] = traitlets.List().tag(sync=True)  # of the classes
     changes = traitlets.Int(0)
@@ -48,12 +49,12 @@ class ReviewForm(RunWidget):
 
     @property
     def unsaved(self) -> list[str]:
-        """Clips whose last changes are not in the file yet."""
+        """Clips with changes that are not in the file yet."""
         return list(dict.fromkeys(change.clip_id for change in self._unsaved))
 
     @property
     def shown(self) -> dict[str, Note]:
-        """All notes, with the changes that are not saved yet."""
+        """All notes, with unsaved changes."""
         notes = dict(self.notes or {})
         for change in self._unsaved:
             note = change.of(notes.get(change.clip_id))
@@ -63,11 +64,11 @@ class ReviewForm(RunWidget):
         return notes
 
     def close(self) -> None:
-        """Take the form off the page, after a last try to save; what then is not in the file is warned of, and lost."""
+        """Take the form off the page after a last attempt to save; a warning names changes that are lost."""
         if self._unsaved:
             self.save()
         if self._unsaved:
-            warnings.warn(f"notes on {some(self.unsaved)} are not saved: {self.trouble}", stacklevel=2)
+            warnings.warn(f"notes on {some(self.unsaved)} could not be saved: {self.trouble}", stacklevel=2)
             self._unsaved.clear()
         super().close()
 
@@ -133,11 +134,11 @@ class ReviewForm(RunWidget):
             if not isinstance(clip_id, str) or clip_id not in self._row:
                 raise MgkitError(f"the page sent a note on clip {clip_id!r}, which is not in {self.split}.")
             tag, label, text = content.get("tag"), content.get("label"), content.get("text")
-            words = all(
+            strings = all(
                 isinstance(content.get(key), str | None) for key in ("tag", "label", "text", "before")
             )
-            if not words or (tag and tag not in TAGS) or (label and label not in self.run.classes.names):
-                raise MgkitError(f"the page sent {content}, which is no note.")
+            if not strings or (tag and tag not in TAGS) or (label and label not in self.run.classes.names):
+                raise MgkitError(f"the page sent {content}, which is not a note.")
             on = content.get("on") is True
             self.change(
                 Change(

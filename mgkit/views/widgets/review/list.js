@@ -1,4 +1,6 @@
-// The clips with a note, the latest first. What is listed comes from Python; a click asks it to show the clip.
+// The clips with a note, the latest first. A click asks Python to show the clip.
+
+import { clipsOf, element, mounted, number, onChanges } from "../shared/common.js";
 
 class Noted {
     constructor(model, el) {
@@ -14,7 +16,7 @@ class Noted {
 
     build(el) {
         this.title = element("span", { className: "mgk-title", attributes: { role: "status" } });
-        this.take = element("button", { type: "button", className: "mgk-small", textContent: "Download CSV", title: "All notes of this run, for a spreadsheet or a colleague",
+        this.take = element("button", { type: "button", className: "mgk-small", textContent: "Download CSV", title: "All notes of this run as a CSV file",
             onclick: () => this.model.send({ act: "csv" }) });
         this.list = element("ol", { className: "mgk-list mgk-noted-list" });
         this.file = element("p", { className: "mgk-note" });
@@ -26,27 +28,27 @@ class Noted {
     fill() {
         const { rows, count, tags, file, trouble } = this.model.get("listed"), { focus } = this.model.get("selected");
         const kinds = tags.map(([tag, many]) => `${tag} ${number(many)}`).join(" · ");
-        this.title.replaceChildren(`${clipsOf(count)} noted`, element("small", { textContent: kinds }));
+        this.title.replaceChildren(`${clipsOf(count)} with notes`, element("small", { textContent: kinds }));
         this.take.disabled = !count;
         this.list.replaceChildren(...rows.map(row => this.row(row, row.id === focus)));
         if (trouble) this.file.textContent = trouble;
-        else if (!count) this.file.textContent = "Nothing is noted yet. Choose a clip and press a tag, or its key: it is saved at once and listed here.";
-        else this.file.textContent = `${rows.length < count ? `The latest ${number(rows.length)}; all of them are` : "Kept"} in ${file}`;
+        else if (!count) this.file.textContent = "No notes yet. Choose a clip and press a tag or its key: the note is saved at once and listed here.";
+        else this.file.textContent = `${rows.length < count ? `Showing the latest ${number(rows.length)}. All are saved` : "Saved"} in ${file}`;
     }
 
-    row({ id, split, tags, label, text, here, true: truth, said }, current) {
-        const words = [here ? `${truth}${said === truth ? ", recognised" : ` → ${said}`}` : `of the split ${split}`];
+    row({ id, split, tags, label, text, here, true: truth, predicted }, current) {
+        const words = [here ? `${truth}${predicted === truth ? ", recognised" : ` → ${predicted}`}` : `in split ${split}`];
         const button = element("button", { type: "button", disabled: !here, dataset: { clip: id }, attributes: { "aria-pressed": String(current) },
-            title: here ? "Show the noted clips, this one first" : "Open the explorer on that split to see it",
+            title: here ? "Select the clips with notes and show this one" : "Open the explorer on that split to see it",
             onclick: () => this.model.send({ act: "show", clip_id: id }) },
-            element("b", { textContent: id }), element("span", { className: "mgk-noted-tags", textContent: tags.join(", ") || "text" }),
+            element("b", { textContent: id }), element("span", { className: "mgk-noted-tags", textContent: tags.join(", ") || "comment" }),
             element("span", { className: "mgk-noted-words", textContent: words.join(" · ") }),
-            element("span", { className: "mgk-noted-tags", textContent: label && `is: ${label}` }));
+            element("span", { className: "mgk-noted-tags", textContent: label && `should be: ${label}` }));
         if (text) button.append(element("em", { textContent: text }));
         return element("li", {}, button);
     }
 
-    // The file is made by the page: a notebook server may be on another machine than the person.
+    // The page makes the file: the notebook server may run on another machine.
     receive(content) {
         if (typeof content?.csv !== "string") return;
         const url = URL.createObjectURL(new Blob([content.csv], { type: "text/csv;charset=utf-8" }));
@@ -58,9 +60,4 @@ class Noted {
     }
 }
 
-export default {
-    render({ model, el }) {
-        const view = new Noted(model, el);
-        return () => view.dispose();
-    },
-};
+export default mounted(Noted);

@@ -1,4 +1,4 @@
-"""The list of what was noted: every clip with a note, the latest first, to click on and to take away as CSV."""
+"""A clickable list of review notes, the latest first, with a CSV to download."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import html
 from collections.abc import Mapping
 from typing import Any
 
-import anywidget
 import numpy as np
 import numpy.typing as npt
 import traitlets
@@ -16,26 +15,27 @@ from mgkit.errors import MgkitError
 from mgkit.results.run.folder import Run
 from mgkit.results.run.review import Note, Notes, as_csv
 from mgkit.views.figures.style import PaperFigure
-from mgkit.views.widgets.shared.base import RunWidget, source
+from mgkit.views.widgets.shared.base import RunWidget
+from mgkit.views.widgets.shared.bundle import script, styles
 from mgkit.views.widgets.shared.selection import Selection
 
-LISTED = 200  # clips at most in the page; the file holds all of them
+LISTED = 200  # clips in the page at most; the file holds all
 
 
 class ReviewList(RunWidget):
-    """The review notes of a run as a list. A click shows the noted clips of the split, that one in focus.
+    """The review notes of a run as a list. A click selects the clips with notes and puts that one in focus.
 
     Args:
         run: a run.
         split: the split whose clips can be shown; notes on other splits are listed as well.
-        selection: shared with other views; by default one of its own.
-        notes: the notes, by clip id, as somebody else keeps them (`show`); by default those in the file, which is
-            looked at again whenever the selection changes, or by `refresh`.
+        selection: shared with other views; by default a new one.
+        notes: the notes, by clip id, if another widget keeps them (`show`); by default those in the file, which is
+            read again when the selection changes, or by `refresh`.
     """
 
-    _esm = source("shared/common.js", "review/list.js")
-    _css = source("shared/widgets.css", "review/review.css")
-    # "rows" of "count" noted clips, "tags": how many have each, "file", "trouble": why there are none.
+    _esm = script("review/list.js")
+    _css = styles("review/review.css")
+    # "rows" of "count" clips with notes, "tags" with their counts, "file", "trouble": why there are none.
     listed = traitlets.Dict().tag(sync=True)
 
     def __init__(
@@ -49,12 +49,12 @@ class ReviewList(RunWidget):
         self._given = notes
         self._file: Notes | None = None
         predictions = run.predictions(split)
-        self._said = predictions.predicted(predictions.best)
+        self._predicted = predictions.predicted(predictions.best)
         super().__init__(run, predictions, split, selection)
 
     @property
     def notes(self) -> Mapping[str, Note]:
-        """What is listed, by clip id.
+        """The listed notes, by clip id.
 
         Raises:
             MgkitError: the file cannot be read.
@@ -73,12 +73,12 @@ class ReviewList(RunWidget):
         self.refresh()
 
     def refresh(self) -> None:
-        """List what the notes say now."""
+        """List the current notes."""
         self._show(self.selection.state)
 
     def to_figure(self, *, venue: str = "cvpr", columns: int | None = None) -> PaperFigure:
-        """Notes are no figure: raises a `MgkitError` that names the way to a table."""
-        raise MgkitError("review notes are no figure: run.notes().save(path) writes them as CSV.")
+        """Raise a `MgkitError`: notes are a table, not a figure."""
+        raise MgkitError("review notes are not a figure: run.notes().save(path) writes them as CSV.")
 
     # -----------------------------------------------------------------------------------------------------------------
 
@@ -106,7 +106,7 @@ class ReviewList(RunWidget):
             "here": row is not None,
         }  # fmt: skip
         if row is not None:
-            item |= {"true": names[self.predictions.labels[row]], "said": names[self._said[row]]}
+            item |= {"true": names[self.predictions.labels[row]], "predicted": names[self._predicted[row]]}
         return item
 
     def _act(self, act: str, content: dict[str, Any]) -> None:
@@ -114,30 +114,26 @@ class ReviewList(RunWidget):
             clip_id = content.get("clip_id")
             ids = [note.clip_id for note in self._latest() if note.clip_id in self._row]
             if clip_id in ids:
-                self.selection.set(ids, focus=clip_id, description="noted clips", source=type(self).__name__)
+                self.selection.set(
+                    ids, focus=clip_id, description="clips with notes", source=type(self).__name__
+                )
         elif act == "csv":
             try:
                 text = as_csv(self.notes.values())
             except MgkitError:
-                self.refresh()  # which says why there is none
+                self.refresh()  # shows why there are none
             else:
                 self.send({"csv": text, "name": f"review_{self.run.name}.csv"})
 
-    def _repr_mimebundle_(self, **options: Any) -> Any:
-        """The list, and for places without widgets a table of it."""
-        bundle: Any = anywidget.AnyWidget._repr_mimebundle_(self, **options)
-        data = bundle[0] if isinstance(bundle, tuple) else bundle
-        if data is not None:
-            data["text/plain"] = f"ReviewList({self.listed['count']} clips noted in {self.listed['file']})"
-            cells = "".join(
-                "<tr>" + "".join(f"<td>{html.escape(str(value))}</td>" for value in values) + "</tr>"
-                for values in (
-                    (row["id"], row["split"], ", ".join(row["tags"]), row["label"], row["text"])
-                    for row in self.listed["rows"]
-                )
+    def __repr__(self) -> str:
+        return f"ReviewList({self.listed['count']} clips with notes in {self.listed['file']})"
+
+    def _preview(self) -> tuple[str, str]:
+        rows = "".join(
+            "<tr>" + "".join(f"<td>{html.escape(str(value))}</td>" for value in values) + "</tr>"
+            for values in (
+                (row["id"], row["split"], ", ".join(row["tags"]), row["label"], row["text"])
+                for row in self.listed["rows"]
             )
-            data["text/html"] = (
-                f"<p><em>{html.escape(data['text/plain'])}: here is no kernel with widgets to click in. Run the cell "
-                f"in JupyterLab, VS Code or Colab.</em></p><table>{cells}</table>"
-            )
-        return bundle
+        )
+        return f"<table>{rows}</table>", f"{self.listed['count']} clips with notes in {self.listed['file']}"

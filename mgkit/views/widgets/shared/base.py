@@ -1,11 +1,10 @@
-"""What every widget of a run has in common: its files, its place at a `Selection`, its picture, its fallback."""
+"""What the widgets have in common: a place at a `Selection`, a paper figure, and a static preview."""
 
 from __future__ import annotations
 
 import base64
 import html
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from typing import Any
 
 import anywidget
@@ -16,53 +15,81 @@ import traitlets
 from mgkit.errors import MgkitError
 from mgkit.results.run.folder import Predictions, Run
 from mgkit.views.figures.style import PaperFigure
+from mgkit.views.widgets.shared.bundle import styles
 from mgkit.views.widgets.shared.selection import Selected, Selection
 
-FOLDER = Path(__file__).resolve().parents[1]
-FALLBACK_DPI = (
-    130  # of the picture that stands in for a widget: sharp enough to read, small in a saved notebook
-)
+PREVIEW_DPI = 130  # sharp enough to read, small in a saved notebook
 
 
-def source(*names: str) -> str:
-    """The files of these names in this folder, one after the other: a widget's script begins with `common.js`."""
-    return "\n".join((FOLDER / name).read_text(encoding="utf-8") for name in names)
+def static_preview(name: str, shown: PaperFigure | str | None, about: str = "") -> str:
+    """What places without live widgets (GitHub, a PDF, no kernel) show, as HTML: a sentence and a picture.
+
+    Args:
+        name: of the widget.
+        shown: its figure, HTML in place of one, or None where there is nothing to show yet.
+        about: what the picture shows, or why there is none.
+    """
+    what = "Static preview" if shown is not None else "No static preview"
+    note = f" ({about.rstrip('.')})" if about else ""
+    line = f"{what} of {name}{note}. Run the cell in JupyterLab, VS Code or Colab for the interactive widget."
+    sentence = f"<p><em>{html.escape(line)}</em></p>"
+    if not isinstance(shown, PaperFigure):
+        return sentence + (shown or "")
+    picture = base64.b64encode(shown.png(PREVIEW_DPI)).decode()
+    width, alt = round(110 * shown.figure.get_figwidth()), html.escape(about or shown.note, quote=True)
+    return f'{sentence}<img width="{width}" alt="{alt}" src="data:image/png;base64,{picture}">'
 
 
-class RunWidget(anywidget.AnyWidget):
+class Previewed:
+    """Mixin of a widget: a saved notebook shows a static preview in place of it. Subclasses have `to_figure`."""
+
+    def _preview(self) -> tuple[PaperFigure | str, str]:
+        """The figure (or HTML) to show, and what it shows, "" for the figure's own note."""
+        return self.to_figure(), ""  # type: ignore[attr-defined]
+
+    def _repr_mimebundle_(self, **options: Any) -> Any:
+        bundle = super()._repr_mimebundle_(**options)  # type: ignore[misc]
+        data = bundle[0] if isinstance(bundle, tuple) else bundle
+        if data is not None:
+            name = type(self).__name__
+            data["text/plain"] = repr(self)
+            try:
+                data["text/html"] = static_preview(name, *self._preview())
+            except MgkitError as error:  # nothing is selected, say: the widget is shown all the same
+                data["text/html"] = static_preview(name, None, str(error))
+        return bundle
+
+
+class RunWidget(Previewed, anywidget.AnyWidget):
     """A view of a run's predictions on one split. Subclasses draw `selected`, answer `_act`, and have `to_figure`.
 
     Args:
         run: a run.
-        predictions: those it shows.
+        predictions: the predictions it shows.
         split: the split they are of, for people.
-        selection: what is selected; by default one of its own.
+        selection: what is selected; by default a new one.
 
     Attributes:
         selection: shared by every view it was given to.
     """
 
-    _css = source("shared/widgets.css")
-    # What the page is told of the selection: "description", "count" clips of which "here" are in this split, and what
+    _css = styles()
+    # What the page knows of the selection: "description", "count" clips of which "here" are in this split, and what
     # a subclass adds in `_marks`.
     selected = traitlets.Dict().tag(sync=True)
     split = traitlets.Unicode().tag(sync=True)
-    _stop_watching: Callable[[], None] | None = None  # a widget whose making failed watches nothing
+    _stop_watching: Callable[[], None] | None = None  # a widget that could not be made watches nothing
 
     def __init__(
         self, run: Run, predictions: Predictions, split: str, selection: Selection | None, **state: Any
     ) -> None:
-        if not isinstance(selection, Selection | None):
-            raise MgkitError(
-                f"selection is a {type(selection).__name__}: pass a Selection, or nothing for one of its own."
-            )
         self.run, self.predictions = run, predictions
         self.selection = Selection() if selection is None else selection
         self._row = {clip_id: i for i, clip_id in enumerate(predictions.clip_ids)}
         self._ids = np.array(predictions.clip_ids, dtype=object)
         super().__init__(split=split, **state)
         self._stop_watching = self.selection.watch(self._show)
-        self.on_msg(self._heard)
+        self.on_msg(self._received)
         self._show(self.selection.state)
 
     def close(self) -> None:
@@ -70,15 +97,6 @@ class RunWidget(anywidget.AnyWidget):
         if self._stop_watching is not None:
             self._stop_watching()
         super().close()
-
-    def to_figure(self, *, venue: str = "cvpr", columns: int | None = None) -> PaperFigure:
-        """The paper figure of what the widget shows now.
-
-        Args:
-            venue: a key of `mg.figures.VENUES`, which fixes the width.
-            columns: 1 or 2; by default what suits the number of classes.
-        """
-        raise NotImplementedError
 
     # -----------------------------------------------------------------------------------------------------------------
     # For subclasses
@@ -92,21 +110,15 @@ class RunWidget(anywidget.AnyWidget):
         raise NotImplementedError
 
     def _select(self, rows: Iterable[int], description: str, *, add: bool = False) -> None:
-        """Select these rows of the predictions; with `add`, on top of what is selected."""
+        """Select these rows of the predictions; with `add`, in addition to what is selected."""
         ids = self._ids[np.asarray(rows, np.int64)].tolist()
         before = self.selection.state
+        focus = before.focus if add or before.focus in ids else None
         if add and before.clip_ids:
-            both = tuple(dict.fromkeys((*before.clip_ids, *ids)))
-            if len(both) == len(before.clip_ids):
-                return  # they are all selected already
-            self.selection.set(
-                both,
-                focus=before.focus,
-                description=f"{before.description} + {description}",
-                source=type(self).__name__,
-            )
-            return
-        focus = before.focus if before.focus in ids else None
+            ids = list(dict.fromkeys((*before.clip_ids, *ids)))
+            if len(ids) == len(before.clip_ids):
+                return  # all are selected already
+            description = f"{before.description} + {description}"
         self.selection.set(ids, focus=focus, description=description, source=type(self).__name__)
 
     # -----------------------------------------------------------------------------------------------------------------
@@ -123,49 +135,18 @@ class RunWidget(anywidget.AnyWidget):
             **self._marks(rows, focus),
         }
 
-    def _heard(self, _: object, content: Any, __: object) -> None:
+    def _received(self, _: object, content: Any, __: object) -> None:
         act = content.get("act") if isinstance(content, dict) else None
         if not isinstance(act, str):
-            return  # a message of anywidget's own
+            return  # a message of anywidget itself
         if act == "clear":
             self.selection.clear(source=type(self).__name__)
         else:
             self._act(act, content)
 
-    def _repr_mimebundle_(self, **options: Any) -> Any:
-        """The widget, and for places without widgets (GitHub, a PDF, no kernel) its picture and a line that says so."""
-        bundle = super()._repr_mimebundle_(**options)
-        data = bundle[0] if isinstance(bundle, tuple) else bundle
-        if data is None:
-            return bundle
-        name, where = type(self).__name__, "Run the cell in JupyterLab, VS Code or Colab."
-        data["text/plain"] = repr(self)
-        try:
-            figure = self.to_figure()
-        except MgkitError as error:  # nothing is selected, say: the widget is shown all the same
-            told = html.escape(
-                f"{name} has no picture to show here, without a kernel for widgets: {error} {where}"
-            )
-            data["text/html"] = f"<p><em>{told}</em></p>"
-            return bundle
-        words = f"A picture of {name}: here is no kernel with widgets to click in. {where}"
-        data["text/html"] = stand_in(figure, words)
-        return bundle
-
-
-def stand_in(figure: PaperFigure, words: str, note: str | None = None) -> str:
-    """A figure under a sentence, as HTML: what a place without widgets shows. `note` replaces that of the figure."""
-    picture = base64.b64encode(figure.png(FALLBACK_DPI)).decode()
-    width = round(110 * figure.figure.get_figwidth())
-    alt = html.escape(figure.note if note is None else note, quote=True)
-    return (
-        f'<p><em>{html.escape(words)}</em></p><img width="{width}" alt="{alt}" '
-        f'src="data:image/png;base64,{picture}">'
-    )
-
 
 def class_index(classes: int, content: dict[str, Any], key: str) -> int:
-    """A class number out of a message of the page; anything else raises a `MgkitError`."""
+    """The class number in a message of the page; anything else raises a `MgkitError`."""
     value = content.get(key)
     if type(value) is not int or not 0 <= value < classes:
         raise MgkitError(
@@ -175,10 +156,10 @@ def class_index(classes: int, content: dict[str, Any], key: str) -> int:
 
 
 def one_of(value: str, allowed: Iterable[str], what: str) -> str:
-    """`value`, if it is allowed; otherwise a `MgkitError` that lists what is."""
+    """`value` if it is allowed; otherwise a `MgkitError` that lists what is."""
     names = list(allowed)
     if value not in names:
-        raise MgkitError(f"there is no {what} {value!r}: use one of {', '.join(names)}.")
+        raise MgkitError(f"unknown {what} {value!r}: use one of {', '.join(names)}.")
     return value
 
 

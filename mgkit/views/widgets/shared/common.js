@@ -1,16 +1,18 @@
-// Shared by every widget: this file stands before the widget's own in one module (see base.py), so it exports nothing.
+// Shared by the widgets: small builders of elements, colours, drawing on a canvas, and what the page listens to.
 
-// As in the paper figures (views/figures/style.py): Okabe & Ito for the roles, other hues for the outputs.
-const ROLE_COLOURS = { TP: "#0072B2", FN: "#E69F00", FP: "#D55E00" };
-const OUTPUT_COLOURS = { rgb: "#009E73", pose: "#CC79A7", fused: "#8A8A8A" };
-const OUTPUT_NAMES = { rgb: "RGB", pose: "Pose", fused: "Fused" };
-const FOCUS_COLOUR = "#E69F00";
-const number = value => value.toLocaleString("en");
-const percent = share => (share === null ? "–" : `${(100 * share).toFixed(share > 0 && share < 0.1 ? 1 : 0)} %`);
-const clipsOf = count => `${number(count)} clip${count === 1 ? "" : "s"}`;
+// As in the paper figures (views/figures/style.py): Okabe & Ito for the outcomes, other hues for the outputs.
+export const ROLE_COLOURS = { TP: "#0072B2", FN: "#E69F00", FP: "#D55E00" };
+export const OUTPUT_COLOURS = { rgb: "#009E73", pose: "#CC79A7", fused: "#8A8A8A" };
+export const OUTPUT_NAMES = { rgb: "RGB", pose: "Pose", fused: "Fused" };
+// What the clips of an outcome are, after their number.
+export const OUTCOME_TITLES = { TP: "of the class, recognised", FN: "of the class, missed", FP: "of another class, predicted as this one" };
+export const FOCUS_COLOUR = "#E69F00";
+export const number = value => value.toLocaleString("en");
+export const percent = share => (share === null ? "–" : `${(100 * share).toFixed(share > 0 && share < 0.1 ? 1 : 0)} %`);
+export const clipsOf = count => `${number(count)} clip${count === 1 ? "" : "s"}`;
 
 // An element with properties and children; text is always set as text, since class names may hold anything.
-function element(tag, properties = {}, ...children) {
+export function element(tag, properties = {}, ...children) {
     const { style, dataset, attributes, ...rest } = properties;
     const node = Object.assign(document.createElement(tag), rest);
     Object.assign(node.style, style);
@@ -20,8 +22,8 @@ function element(tag, properties = {}, ...children) {
     return node;
 }
 
-// Buttons of which one is pressed. `set` is called with the key of the one a person presses.
-function choice(label, options, set) {
+// A group of buttons of which one is pressed; `set` is called with its key.
+export function choice(label, options, set) {
     const buttons = options.map(([key, text]) =>
         element("button", { type: "button", textContent: text, onclick: () => set(key), dataset: { key } }));
     const node = element("span", { className: "mgk-choice", attributes: { role: "group", "aria-label": label } }, ...buttons);
@@ -29,14 +31,14 @@ function choice(label, options, set) {
     return { node, press };
 }
 
-function menu(label, options, set) {
+export function menu(label, options, set) {
     const select = element("select", { onchange: () => set(select.value) },
         ...options.map(([value, text]) => element("option", { value, textContent: text })));
     return { node: element("label", {}, label, select), press: value => { select.value = value; } };
 }
 
-// Colours of the theme as the canvas needs them, resolved.
-function themeOf(root) {
+// The theme's colours as values that a canvas understands.
+export function themeOf(root) {
     const style = getComputedStyle(root);
     const probe = element("i", { style: { display: "none" } });
     root.append(probe);
@@ -50,7 +52,7 @@ function themeOf(root) {
     return { ...theme, dark, font: style.fontFamily };
 }
 
-function luminance(colour) {
+export function luminance(colour) {
     const canvas = element("canvas", { width: 1, height: 1 });
     const context = canvas.getContext("2d", { willReadFrequently: true });
     context.fillStyle = colour;
@@ -59,8 +61,8 @@ function luminance(colour) {
     return (0.299 * r + 0.587 * g + 0.114 * b) / 255;
 }
 
-// Call `redraw` when the root changes its size, the theme its colours or the screen its density; returns what ends it.
-function onAppearance(root, redraw) {
+// Call `redraw` when the size, the theme or the pixel density changes; returns the function that stops this.
+export function onAppearance(root, redraw) {
     let width = 0;
     const resize = new ResizeObserver(() => {
         if (root.clientWidth !== width) { width = root.clientWidth; redraw(); }
@@ -87,22 +89,22 @@ function onAppearance(root, redraw) {
     };
 }
 
-// Call `react` when one of the traits changes; returns what ends it.
-function onChanges(model, names, react) {
+// Call `react` when one of the traits changes; returns the function that stops this.
+export function onChanges(model, names, react) {
     for (const name of names) model.on(`change:${name}`, react);
     return () => names.forEach(name => model.off(`change:${name}`, react));
 }
 
-// A function that runs `draw` at most once a frame of the screen, however often it is called.
-function oncePerFrame(draw) {
+// A function that runs `draw` at most once per screen frame, however often it is called.
+export function oncePerFrame(draw) {
     let waiting = 0;
     const ask = () => { waiting ||= requestAnimationFrame(() => { waiting = 0; draw(); }); };
     ask.cancel = () => cancelAnimationFrame(waiting);
     return ask;
 }
 
-// Give a canvas this size in CSS pixels, and a context whose unit they are, sharp at any density of the screen.
-function prepare(canvas, width, height) {
+// Give a canvas this size in CSS pixels, and a context in these units, sharp at any pixel density.
+export function prepare(canvas, width, height) {
     const ratio = devicePixelRatio || 1;
     canvas.width = Math.round(width * ratio);
     canvas.height = Math.round(height * ratio);
@@ -114,8 +116,8 @@ function prepare(canvas, width, height) {
     return context;
 }
 
-// The text, or as much of it as fits with an ellipsis.
-function elide(context, text, width) {
+// The text, cut with an ellipsis where it does not fit.
+export function elide(context, text, width) {
     if (context.measureText(text).width <= width) return text;
     let low = 0, high = text.length;
     while (low < high) {
@@ -126,8 +128,8 @@ function elide(context, text, width) {
     return low ? text.slice(0, low).trimEnd() + "…" : "";
 }
 
-// Names cut to a width; where two become the same, the middle is left out instead of the end.
-function elideAll(context, names, width) {
+// Names cut to a width; where two become equal, the middle is cut out instead of the end.
+export function elideAll(context, names, width) {
     const cut = names.map(name => elide(context, name, width));
     return names.map((name, i) => {
         if (cut[i] === name || cut.filter(other => other === cut[i]).length === 1) return cut[i];
@@ -139,8 +141,8 @@ function elideAll(context, names, width) {
     });
 }
 
-// The text in at most `lines` lines of `width`, broken between words; null where it does not fit.
-function wrap(context, text, width, lines) {
+// The text in at most `lines` lines of `width`, broken between words; null if it does not fit.
+export function wrap(context, text, width, lines) {
     const out = [];
     for (const word of text.split(/\s+/)) {
         const longer = out.length ? `${out.at(-1)} ${word}` : word;
@@ -151,8 +153,8 @@ function wrap(context, text, width, lines) {
     return out;
 }
 
-// CIELAB (D65) to a CSS colour: equal steps in Lab look equal, which equal steps in RGB do not.
-function lab(lightness, a, b) {
+// CIELAB (D65) to a CSS colour: equal steps look equal, unlike in RGB.
+export function lab(lightness, a, b) {
     const y = (lightness + 16) / 116;
     const [fx, fy, fz] = [y + a / 500, y, y - b / 200].map(f => (f > 6 / 29 ? f ** 3 : 3 * (6 / 29) ** 2 * (f - 4 / 29)));
     const [x, , z] = [0.95047 * fx, fy, 1.08883 * fz];
@@ -163,10 +165,10 @@ function lab(lightness, a, b) {
     });
     return `rgb(${bytes.join(", ")})`;
 }
-const between = (from, to, share) => lab(...from.map((value, i) => value + share * (to[i] - value)));
+export const between = (from, to, share) => lab(...from.map((value, i) => value + share * (to[i] - value)));
 
-// A small panel that follows the pointer and stays inside the root. Lines are [text, bold?].
-function tooltip(root) {
+// A small panel at the pointer that stays inside the root. Lines are lists of [text, bold?].
+export function tooltip(root) {
     const node = element("div", { className: "mgk-tip", hidden: true });
     root.append(node);
     return {
@@ -183,8 +185,8 @@ function tooltip(root) {
     };
 }
 
-// A diamond: the clip in focus; hollow where it does not belong.
-function diamond(context, x, y, size, hollow = false) {
+// A diamond: the clip in focus; hollow at its predicted class.
+export function diamond(context, x, y, size, hollow = false) {
     context.beginPath();
     context.moveTo(x, y - size);
     context.lineTo(x + size, y);
@@ -202,7 +204,7 @@ function diamond(context, x, y, size, hollow = false) {
     context.stroke();
 }
 
-function diamondKey(text, fill = FOCUS_COLOUR) {
+export function diamondKey(text, fill = FOCUS_COLOUR) {
     const namespace = "http://www.w3.org/2000/svg";
     const svg = document.createElementNS(namespace, "svg"), path = document.createElementNS(namespace, "path");
     svg.setAttribute("width", 12);
@@ -215,15 +217,15 @@ function diamondKey(text, fill = FOCUS_COLOUR) {
     return element("span", { className: "mgk-key" }, svg, text);
 }
 
-// What is selected, in a line that every widget ends with.
-function statusLine(model) {
+// The line with the current selection that every widget ends with.
+export function statusLine(model) {
     const text = element("span"), clear = element("button", { type: "button", className: "mgk-small", textContent: "Clear", title: "Esc" });
     clear.onclick = () => model.send({ act: "clear" });
     const node = element("div", { className: "mgk-status", attributes: { role: "status" } }, text, clear);
     const show = split => {
         const { description, count, here, focus } = model.get("selected");
         const words = [];
-        if (!count) words.push(description === "nothing selected" ? "Nothing selected: click, or use the arrow keys and Enter" : `${description}: no clip`);
+        if (!count) words.push(description === "nothing selected" ? "Nothing selected. Click, or use the arrow keys and Enter" : `${description}: no clips`);
         else if (description === clipsOf(count) || (count === 1 && description.startsWith("clip "))) words.push(description);
         else words.push(description, clipsOf(count));
         if (here < count) words.push(here ? `${number(here)} of them in ${split}` : `none of them in ${split}`);
@@ -234,3 +236,25 @@ function statusLine(model) {
     };
     return { node, show };
 }
+
+// Keys that work anywhere in the explorer a widget belongs to, or in the widget itself; `act` returns whether it used the key.
+export function scopedKeys(root, act) {
+    const listen = event => {
+        if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return;
+        if (!(event.target instanceof Element) || event.target.closest("input:not([type=range]), textarea, select")) return;
+        if (!(root.closest(".mgk-explorer") ?? root).contains(event.target)) return;
+        if (!act(event)) return;
+        event.preventDefault();
+        event.stopPropagation();
+    };
+    document.addEventListener("keydown", listen);
+    return () => document.removeEventListener("keydown", listen);
+}
+
+// What a widget's module exports: a view per place it is shown in.
+export const mounted = View => ({
+    render({ model, el }) {
+        const view = new View(model, el);
+        return () => view.dispose();
+    },
+});

@@ -1,11 +1,11 @@
-"""What is selected: one object that every widget of a notebook looks at, and none of them owns.
+"""The selected clips: one object that every widget of a notebook looks at, and none of them owns.
 
     selection = mg.widgets.Selection()
     matrix = mg.widgets.ConfusionMatrix(run, selection=selection)
     bars = mg.widgets.ClassAccuracy(run, selection=selection)
 
-A click in one view calls `Selection.set`; every view, the one that was clicked included, is told once and draws what
-it is told. Views never observe each other, and setting what is already there tells nobody, so nothing can echo.
+A click in one view calls `Selection.set`; every view, the clicked one included, is notified once and draws the new
+state. Views never observe each other, and setting what is already there notifies nobody, so nothing can echo.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ import traitlets
 
 from mgkit.errors import MgkitError
 
-DEEPEST = 8  # changes that answer changes; views that only draw what they are told never get beyond the first
+DEEPEST = 8  # changes that answer changes; views that only draw never get beyond the first
 
 
 @dataclass(frozen=True)
 class Selected:
-    """One state of a `Selection`. Two states are equal when the same clips, focus and words are in them.
+    """One state of a `Selection`. Two states with the same clips, focus and description are equal.
 
     Attributes:
         clip_ids: the selected clips, in order, each once.
         focus: the one that is looked at, or None.
-        description: what they are, for people: "FN of rub hands", "touch chin taken for bite nails".
+        description: what they are, for people: "FN of rub hands", "touch chin predicted as bite nails".
         source: who selected them: the name of a view, or "python".
     """
 
@@ -97,26 +97,25 @@ class Selection(traitlets.HasTraits):
         description: str | None = None,
         source: str = "python",
     ) -> None:
-        """Select these clips and tell every observer, once; nobody is told where nothing changes.
+        """Select these clips and notify every observer once; nobody is notified if nothing changes.
 
         Args:
             clip_ids: in the order to show them in; a repeated id counts once, where it came first.
             focus: one of them, or None.
-            description: what they are, for people; by default how many there are.
+            description: what they are, for people; by default their number.
             source: who selects them.
 
         Raises:
-            MgkitError: ids that are no strings, a focus that is not among them, or observers that keep on answering
+            MgkitError: ids that are not strings, a focus that is not among them, or observers that keep answering
                 each other.
         """
-        if isinstance(clip_ids, str):
-            raise MgkitError(
-                f"clip ids are the string {clip_ids!r}: give a list of ids, e.g. [{clip_ids!r}]."
-            )
+        if isinstance(clip_ids, str):  # its letters would be taken for clip ids
+            raise MgkitError(f"clip ids are the string {clip_ids!r}: give a list of ids, [{clip_ids!r}].")
         ids = tuple(dict.fromkeys(clip_ids))
-        wrong = [clip_id for clip_id in ids if not isinstance(clip_id, str)]
-        if wrong:
-            raise MgkitError(f"{wrong[0]!r} is no clip id: clips are selected by their clip_id, a string.")
+        if wrong := [
+            clip_id for clip_id in ids if not isinstance(clip_id, str)
+        ]:  # row numbers would select nothing
+            raise MgkitError(f"{wrong[0]!r} is not a clip id: clips are selected by their clip_id, a string.")
         if focus is not None and focus not in ids:
             raise MgkitError(
                 f"the focus {focus!r} is not among the {len(ids)} selected clips: select it as well."
@@ -125,8 +124,8 @@ class Selection(traitlets.HasTraits):
             description = _count(ids)
         if self._depth >= DEEPEST:
             raise MgkitError(
-                f"observers of a selection answer each other without end (at last {source!r} set {description!r}): "
-                "a view must only draw what it is told, and set a selection when a person acts."
+                f"observers of a selection answer each other without end (last, {source!r} set {description!r}): "
+                "a view must only draw what changed, and set a selection only when a person acts."
             )
         state = Selected(ids, focus, description, source)
         if state == self.state:
@@ -138,7 +137,7 @@ class Selection(traitlets.HasTraits):
             self._depth -= 1
 
     def focus_on(self, clip_id: str | None, *, source: str = "python") -> None:
-        """Look at one of the selected clips (None: at no particular one); the selection stays as it is."""
+        """Put one of the selected clips in focus (None: no clip); the selection stays as it is."""
         self.set(self.clip_ids, focus=clip_id, description=self.description, source=source)
 
     def clear(self, *, source: str = "python") -> None:
@@ -146,17 +145,17 @@ class Selection(traitlets.HasTraits):
         self.set((), source=source)
 
     def watch(self, callback: Callable[[Selected], object]) -> Callable[[], None]:
-        """Call `callback` with the state after each change; returns the function that ends this."""
+        """Call `callback` with the state after each change; returns the function that stops this."""
 
-        def tell(change: object) -> None:
+        def notify(change: object) -> None:
             callback(self.state)
 
-        self.observe(tell, "state")
+        self.observe(notify, "state")
 
         def stop() -> None:
             try:
-                self.unobserve(tell, "state")
-            except ValueError:  # it has ended before
+                self.unobserve(notify, "state")
+            except ValueError:  # stopped before
                 pass
 
         return stop
