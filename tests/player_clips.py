@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from mgkit.data.batches.spec import Inputs
 from mgkit.data.clips import Classes, Clips, write_clip_folder
 from mgkit.data.video import write_video
 from mgkit.results.run.extras import Saliency, write_saliency
@@ -24,10 +25,7 @@ from tests.tiny import CLASSES, TRIANGLE, tiny_row
 
 WIDTH, HEIGHT, BITS = 96, 64, 6  # not square: x and y cannot be mixed up
 FRAMES = {"a": 40, "b": 24, "c": 40, "d": 12}
-FED = {
-    "pathways": ["rgb", "pose"], "rgb_frames": 4, "pose_frames": 16, "rgb_size": 64, "heatmap_size": 16,
-    "heatmap": "joint", "sigma": 0.7, "time_sampling": "subset", "crop_area": [0.56, 1.0], "flip": 0.5,
-}  # fmt: skip
+FED = {"inputs": Inputs(rgb_frames=4, pose_frames=16, rgb_size=64, heatmap_size=16).to_dict()}
 
 
 def numbered_frame(number: int) -> npt.NDArray[np.uint8]:
