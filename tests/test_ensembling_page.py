@@ -94,8 +94,8 @@ def test_from_a_shell(project: Run, tmp_path: Path, capsys: pytest.CaptureFixtur
         assert main(["ensemble", *words]) == 2
         assert message in capsys.readouterr().err
     for words, message in (
-        (["--out", "a.pkl"], "say which pickle"),
-        (["--out", "a.doc"], "no score file"),
+        (["--out", "a.pkl"], "choose the layout"),
+        (["--out", "a.doc"], "not be a score file"),
         (["--out", "a.csv", "--split", "all"], "no predictions of split 'all'"),
     ):
         assert main(["scores", str(project.root), *words]) == 2

@@ -1,16 +1,13 @@
-"""Scores of clips as files: (clip_id, probabilities), whatever wrote them, read and written in four forms.
+"""Score files: probabilities of clips by any system, keyed by clip id, read and written in four formats.
 
-    .parquet   `clip_id`, `label` where known, `probabilities` (a list of K float32); class names, split and name of
-               the system in the file's own notes
-    .npz       arrays `clip_id` (N,), `probabilities` (N, K), `label` (N,) where known, `about` (the same notes)
-    .csv       a row a clip: `clip_id`, `label` (a class number, or empty), one column a class under its name
-    .pkl       PYSKL's or MMAction2's results (`score_pickles`), read without running anything
+    .parquet   `clip_id`, `label` if known, `probabilities` (a list of K float32); class names, split and name of the
+               system as metadata
+    .npz       arrays `clip_id` (N,), `probabilities` (N, K), `label` (N,) if known, `about` (the same metadata)
+    .csv       one row per clip: `clip_id`, `label` (a class number, or empty), one column per class under its name
+    .pkl       results of PYSKL or MMAction2 (see `pickles`), read without running anything
 
-The first three give back what was written, to the last bit of each float32; a CSV knows no class groups. Everything is
-keyed by clip id. Rows are probabilities, or the caller says that they are logits: a guess that is wrong would go
-through every later step without a trace.
-
-The plain forms of a score file: parquet, npz and CSV. `score_files` says what is in them.
+The first three give back what was written, to the last bit of each float32; a CSV has no class groups. Rows are
+probabilities unless the caller declares logits: a wrong guess would go through every later step without a trace.
 """
 
 from __future__ import annotations
@@ -32,6 +29,7 @@ from mgkit.errors import MgkitError, some
 from mgkit.files import atomic
 from mgkit.results.run.files import read_npz
 from mgkit.results.run.records import Floats, Ints, Predictions, check_ids
+from mgkit.results.scores import pickles
 from mgkit.results.scores.scores import Raw, Scores
 
 __all__ = ["read", "write"]
@@ -56,35 +54,33 @@ def read(
 
     Args:
         path: a .parquet, .npz, .csv or .pkl file as described above.
-        clip_ids: of a file without ids (pickles of PYSKL and most of MMAction2) the ids in the order of its rows. Of a
-            file with ids the clips that are wanted, in the order wanted; the file must hold just these.
-        annotations: in place of `clip_ids` the PYSKL annotation pickle that the results are of. Its clips of `split`
-            in the order of the annotations, which is that of the results, and their labels are taken.
-        split: the split that the scores are of, kept with them; a file that says another one is refused.
-        labels: true classes in [0, K), by clip id, or in the order of clip_ids, else of the rows. A file that
-            says others is refused.
-        classes: the class list in the order of the columns. A file that says another one is refused.
-        kind: "probabilities" or "logits" (a softmax is taken). "auto" takes rows that are not negative and sum to 1
-            within 1e-3 for probabilities and refuses all others. "probabilities" allows sums within 1e-2, as of rounded
-            numbers, and divides such rows by their sum.
+        clip_ids: for a file without ids (pickles of PYSKL and most of MMAction2) the ids in the order of its rows; for
+            a file with ids the clips to return, in this order; the file must hold exactly these.
+        annotations: instead of `clip_ids`, the PYSKL annotation pickle of the results: the clips of `split` and their
+            labels, in the order of the annotations, which is that of the results.
+        split: the split of the scores, kept with them.
+        labels: true classes in [0, K), by clip id, or in the order of clip_ids, else of the rows.
+        classes: the class list in the order of the columns.
+        kind: "probabilities" or "logits" (a softmax is applied). "auto" accepts rows that are not negative and sum to 1
+            within 1e-3, and refuses all others. "probabilities" allows sums within 1e-2, as of rounded numbers, and
+            divides such rows by their sum.
         name: of the system; by default the one in the file, else the name of the file.
 
     Raises:
         MgkitError: a file that cannot be read, is not a score file or holds more than plain data; ids that are missing,
-            not known, or as many as the rows are not; rows that are no probabilities; anything said twice differently.
+            unknown, or not as many as the rows; rows that are not probabilities; a split, labels or classes that
+            contradict those in the file.
     """
-    from mgkit.results.scores import pickles
-
     path = Path(path)
     if path.suffix.lower() not in SUFFIXES:
-        raise MgkitError(f"{path} is no score file: its name must end in {', '.join(SUFFIXES)}.")
+        raise MgkitError(f"{path} is not a score file: its name must end in {', '.join(SUFFIXES)}.")
     if not path.is_file():
         raise MgkitError(f"there is no score file {path}.")
     if kind not in ("auto", "probabilities", "logits"):
         raise MgkitError(f"kind is {kind!r}: use auto, probabilities or logits.")
     if annotations is not None:
         if clip_ids is not None or labels is not None:
-            raise MgkitError("annotations hold ids and labels: give no clip_ids or labels beside them.")
+            raise MgkitError("annotations hold ids and labels: give no clip_ids or labels in addition.")
         clip_ids, labels = pickles.annotation_order(annotations, split)
     try:
         scores = _checked(_read(path), clip_ids, split, labels, classes, kind, path.stem)
@@ -93,13 +89,11 @@ def read(
         message = f"{str(error).removesuffix('.')}."
         raise MgkitError(message if message.startswith(str(path)) else f"{path}: {message}") from None
     except csv.Error as error:
-        raise MgkitError(f"{path} is not a table ({error}): write it anew.") from None
+        raise MgkitError(f"{path} is not a table ({error}): write it again.") from None
     return scores if clip_ids is None else scores.select([str(clip_id) for clip_id in clip_ids])
 
 
 def _read(path: Path) -> Raw:
-    from mgkit.results.scores import pickles
-
     match path.suffix.lower():
         case ".parquet":
             return read_parquet(path)
@@ -121,53 +115,43 @@ def write(
     """Write a score file, whole or not at all; `read` gives it back.
 
     Args:
-        path: where to; the suffix says which form.
-        scores: what to write. Of predictions one output is written.
+        path: the file; the suffix determines the format.
+        scores: the scores, or predictions, of which one output is written.
         output: "rgb", "pose" or "fused" of predictions; by default the best.
-        layout: of a pickle: "pyskl", a list of K numbers a clip without ids, or "mmaction2", a list of dictionaries of
-            tensors, with the id under `frame_dir`.
+        layout: of a pickle: "pyskl", a list of K numbers per clip without ids, or "mmaction2", a list of dictionaries
+            of tensors, with the id under `frame_dir`.
         clip_ids: the clips to write, in this order; all by default. A PYSKL pickle must be in the order of its
-            annotations (`annotation_order`), since only the order says which row is which clip.
+            annotations (`pickles.annotation_order`): it has no ids.
     """
-    from mgkit.results.scores import pickles
-
     path = Path(path)
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
-        raise MgkitError(f"{path} would be no score file: end its name in {', '.join(SUFFIXES)}.")
+        raise MgkitError(f"{path} would not be a score file: end its name in {', '.join(SUFFIXES)}.")
     pickled = suffix in (".pkl", ".pickle")
     if pickled and layout not in ("pyskl", "mmaction2"):
-        raise MgkitError(f"{path}: say which pickle it is to be, layout='pyskl' or layout='mmaction2'.")
+        raise MgkitError(f"{path}: choose the layout of the pickle, layout='pyskl' or layout='mmaction2'.")
     if layout is not None and not pickled:
         raise MgkitError(f"{path}: layout={layout!r} is for pickles; end its name in .pkl.")
     if isinstance(scores, Predictions):
         scores = Scores.of(scores, output)
     elif output is not None:
-        raise MgkitError("output is for predictions: these scores have only one.")
+        raise MgkitError("output is for predictions: scores have only one.")
     if clip_ids is not None:
         scores = scores.select(clip_ids)
-    if layout == "pyskl":
-        pickles.write_pyskl_results(path, scores)
-    elif layout == "mmaction2":
-        pickles.write_mmaction2(path, scores)
-    else:
-        forms = {
-            ".parquet": write_parquet,
-            ".npz": write_npz,
-            ".csv": write_csv,
-        }
-        forms[suffix](path, scores)
+    formats = {".parquet": write_parquet, ".npz": write_npz, ".csv": write_csv}
+    layouts = {"pyskl": pickles.write_pyskl_results, "mmaction2": pickles.write_mmaction2}
+    (formats[suffix] if layout is None else layouts[layout])(path, scores)
     return path
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# What is in a file against what the caller says
+# The contents of a file against the arguments of the caller
 
 
 def _checked(
     raw: Raw, clip_ids: Any, split: str | None, labels: Any, classes: Any, kind: Kind, stem: str
 ) -> Scores:
-    """What a file holds, with what the caller says, in the order of the file."""
+    """The contents of a file with the arguments of the caller, in the order of the file."""
     values = raw.values
     if values.ndim != 2 or not values.shape[1] or values.dtype.kind not in "fiu":
         raise MgkitError(
@@ -199,23 +183,23 @@ def _checked(
 
 
 def _probabilities(values: npt.NDArray[Any], ids: list[str], kind: Kind) -> Floats:
-    """(N, K) float32 probabilities of what a file holds; never a guess."""
+    """(N, K) float32 probabilities of the values in a file; never a guess."""
+    from scipy.special import softmax
+
     bad = ~np.isfinite(values).all(1)
     if bad.any():
         raise MgkitError(
             f"the scores of {some(ids[i] for i in np.flatnonzero(bad))} are not finite: make the file again."
         )
     if kind == "logits":
-        high = values.astype(np.float64)
-        e = np.exp(high - high.max(1, keepdims=True))
-        return (e / e.sum(1, keepdims=True)).astype(np.float32)
+        return np.asarray(softmax(values.astype(np.float64), axis=1), np.float32)
     sums = values.sum(1, dtype=np.float64)
     allowed = ROUNDED if kind == "probabilities" else 1e-3
     wrong = np.flatnonzero((np.abs(sums - 1) > allowed) | (values.min(1) < -1e-6))
     if len(wrong):
         i = int(wrong[0])
         raise MgkitError(
-            f"the scores of {len(wrong)} clips are no probabilities ({ids[i]}: lowest {values[i].min():.4g}, sum "
+            f"the scores of {len(wrong)} clips are not probabilities ({ids[i]}: lowest {values[i].min():.4g}, sum "
             f"{sums[i]:.4g}); pass kind='logits' if they are logits"
             + ("" if kind == "probabilities" else ", kind='probabilities' if they were rounded")
         )
@@ -230,8 +214,10 @@ def _check_same_clips(there: list[str], wanted: list[str]) -> None:
     missing, extra = sorted(set(wanted) - set(there)), sorted(set(there) - set(wanted))
     if missing or extra:
         parts = [f"lacks {some(missing)}"] if missing else []
-        parts += [f"has {some(extra)}, which was not asked for"] if extra else []
-        raise MgkitError(f"it holds {len(there)} clips and {len(wanted)} are given: it {' and '.join(parts)}")
+        parts += [f"has {some(extra)}, which clip_ids does not"] if extra else []
+        raise MgkitError(
+            f"it holds {len(there)} clips, and clip_ids has {len(wanted)}: it {' and '.join(parts)}"
+        )
 
 
 def _agreed(there: Classes | None, given: Classes | Sequence[str] | None) -> Classes | None:
@@ -255,7 +241,7 @@ def _labels(
         values = np.asarray(given)
         if values.shape != (len(ids),):
             raise MgkitError(
-                f"it holds {len(ids)} clips, but {values.size} labels are given: give one a clip."
+                f"it holds {len(ids)} clips, but {values.size} labels are given: give one per clip."
             )
         given = dict(zip(map(str, order), values.tolist(), strict=True))
     lacking = [clip_id for clip_id in ids if clip_id not in given]
@@ -266,12 +252,12 @@ def _labels(
         raise MgkitError(f"the labels given are {labels.dtype}, not whole numbers")
     if there is not None and (labels != there).any():
         odd = [f"{ids[i]} ({there[i]}, given {labels[i]})" for i in np.flatnonzero(labels != there)]
-        raise MgkitError(f"its labels are not those given: {some(odd)}. Find out which are right.")
+        raise MgkitError(f"its labels are not those given: {some(odd)}. find out which are right.")
     return labels.astype(np.int64)
 
 
 def _about(scores: Scores) -> str:
-    """What beside the arrays a file says of itself, as JSON."""
+    """The metadata of a file, as JSON."""
     classes = None if scores.classes is None else scores.classes.to_dict()
     return json.dumps({"classes": classes, "split": scores.split, "name": scores.name}, ensure_ascii=False)
 
@@ -286,7 +272,7 @@ def _described(text: str | bytes | None) -> dict[str, Any]:
     if not isinstance(value, dict) or not all(
         isinstance(value.get(k), str | None) for k in ("split", "name")
     ):
-        raise MgkitError("its notes about classes, split and name are damaged")
+        raise MgkitError("its metadata (classes, split, name) is damaged")
     classes = value.get("classes")
     return {
         "classes": None if classes is None else Classes.from_dict(classes, "its class list"),
@@ -365,7 +351,7 @@ def read_npz_scores(path: Path) -> Raw:
         or ids.dtype.kind not in "Uiu"
         or len(ids) != len(np.atleast_1d(arrays["probabilities"]))
     ):
-        raise MgkitError(f"its clip_id has shape {ids.shape}, type {ids.dtype}; one id a row is expected")
+        raise MgkitError(f"its clip_id has shape {ids.shape}, type {ids.dtype}; one id per row is expected")
     described = _described(None if about is None else str(about))
     return Raw(arrays["probabilities"], [str(clip_id) for clip_id in ids.tolist()], labels, **described)
 
@@ -392,17 +378,17 @@ def write_csv(path: Path, scores: Scores) -> None:
 
 
 def read_csv(path: Path) -> Raw:
-    """Nine digits tell every float32 apart. Columns 0, 1, ... are classes without names."""
+    """Nine digits distinguish every float32. Columns 0, 1, ... are classes without names."""
     text, _ = read_text(path)
     if not text.lstrip().startswith("clip_id"):
         raise MgkitError("it must begin with a row of titles, clip_id first")
     mark = text.lstrip()[len("clip_id") :][:1]
     if mark not in (",", ";", "\t"):
-        raise MgkitError("its titles must be parted by commas, semicolons or tabs")
+        raise MgkitError("its titles must be separated by commas, semicolons or tabs")
     lines = csv.reader(io.StringIO(text), delimiter=mark)
     rows = [row for row in lines if any(cell.strip() for cell in row)]
     if len(rows) < 2:
-        raise MgkitError("it has titles and no clip")
+        raise MgkitError("it has titles but no clips")
     titles = [title.strip() for title in rows[0]]
     first = 2 if titles[1:2] == ["label"] else 1
     names = titles[first:]
@@ -425,6 +411,6 @@ def read_csv(path: Path) -> Raw:
     values = np.asarray([[float(cell) for cell in row[first:]] for row in rows[1:]], np.float64)
     unnamed = names == [str(k) for k in range(len(names))]
     classes = None if unnamed or not names else Classes(tuple(names))
-    with np.errstate(over="ignore"):  # beyond float32 it is infinite, and refused as that
+    with np.errstate(over="ignore"):  # beyond float32 it is infinite, and refused as such
         values = values.astype(np.float32)
     return Raw(values, [row[0].strip() for row in rows[1:]], labels, classes)

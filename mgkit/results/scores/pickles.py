@@ -1,7 +1,7 @@
 """Result pickles of PYSKL and MMAction2, read without running anything, and written so that those toolboxes read them.
 
-PYSKL (and MMAction 0.x) write a list of one (K,) array a clip, in the order of their annotation file and without ids.
-MMAction2 1.x writes a list of one dictionary a clip with tensors `pred_score` (K,), `pred_label` and `gt_label` (1,),
+PYSKL (and MMAction 0.x) write a list of one (K,) array per clip, in the order of their annotation file and without ids.
+MMAction2 1.x writes a list of one dictionary per clip with tensors `pred_score` (K,), `pred_label` and `gt_label` (1,),
 early versions `pred_scores` and `gt_labels` with the tensor under "item"; an id is in it only where the configuration
 keeps `frame_dir` (or another of `ID_KEYS`) as a meta key.
 """
@@ -33,14 +33,12 @@ def annotation_order(path: str | Path, split: str | None = None) -> tuple[list[s
     That is the order of the annotations; the order of the split's own list does not matter to them.
 
     Raises:
-        MgkitError: no annotation file, no such split, several splits and none is named, a clip without annotation.
+        MgkitError: not an annotation file, an unknown split, several splits and none named, a clip without annotation.
     """
     path = Path(path)
     found, splits = load_annotations(path)
     if split is None and splits:
-        raise MgkitError(
-            f"{path} has the splits {some(splits, 10)}: say with split= which one the scores are of."
-        )
+        raise MgkitError(f"{path} has the splits {some(splits, 10)}: pass split=, that of the scores.")
     if split is not None and split not in splits:
         raise MgkitError(f"{path} has no split {split!r}; it has {some(splits, 10) or 'none'}.")
     wanted = set(splits[split]) if split is not None else set(found)
@@ -70,8 +68,8 @@ def read_result_pickle(path: Path) -> Raw:
         rows = []
     if not rows:
         raise MgkitError(
-            "it holds no results: a list of one row of scores a clip (PYSKL), or of one dictionary with pred_score a "
-            "clip (MMAction2), is expected"
+            "it holds no results: a list of one row of scores per clip (PYSKL), or of one dictionary with pred_score "
+            "per clip (MMAction2), is expected"
         )
     arrays = [_row(row, i) for i, row in enumerate(rows)]
     lengths = [len(array) for array in arrays]
@@ -82,23 +80,23 @@ def read_result_pickle(path: Path) -> Raw:
 
 
 def write_pyskl_results(path: Path, scores: Scores) -> None:
-    """A list of one (K,) float32 array a clip. The order is all that says which clip a row is of."""
+    """A list of one (K,) float32 array per clip. Only the order relates rows to clips."""
     write_pickle(path, [np.ascontiguousarray(row) for row in scores.probabilities])
 
 
 def write_mmaction2(path: Path, scores: Scores) -> None:
-    """A list of one dictionary a clip: `frame_dir`, tensors `pred_score`, `pred_label` and, where known, `gt_label`.
+    """A list of one dictionary per clip: `frame_dir`, tensors `pred_score`, `pred_label` and `gt_label` if known.
 
     Tensors, since the tools of MMAction2 that read such files call methods of theirs.
     """
     import torch
 
-    said = scores.predicted()
+    predicted = scores.predicted()
     entries: list[dict[str, Any]] = []
     for i, clip_id in enumerate(scores.clip_ids):
         entry: dict[str, Any] = {"frame_dir": clip_id}
-        entry["pred_score"] = torch.from_numpy(scores.probabilities[i].copy())  # a storage of its own
-        entry["pred_label"] = torch.tensor([int(said[i])])
+        entry["pred_score"] = torch.from_numpy(scores.probabilities[i].copy())  # its own storage
+        entry["pred_label"] = torch.tensor([int(predicted[i])])
         if scores.labels is not None:
             entry["gt_label"] = torch.tensor([int(scores.labels[i])])
         entries.append(entry)

@@ -1,7 +1,4 @@
-"""Scores of clips by any system, keyed by clip id: what score files hold and ensembles are made of.
-
-Scores made by another toolbox, in the shape of a run.
-"""
+"""Scores: probabilities of clips by any system, keyed by clip id, and runs made from those of another toolbox."""
 
 from __future__ import annotations
 
@@ -37,13 +34,13 @@ class Scores(ByClip):
     Args:
         clip_ids: N unique ids.
         probabilities: (N, K) float32; each row is in [0, 1] and sums to 1 within 1e-3.
-        labels: (N,) true classes in [0, K), or None where they are not known (the test clips of a challenge).
-        classes: the class list in the order of the K columns (or their names), or None where it is not known.
-        split: the split that the clips are of, or None where that is not known.
-        name: what the system is called in tables.
+        labels: (N,) true classes in [0, K), or None if unknown (the test clips of a challenge).
+        classes: the class list in the order of the K columns (or their names), or None if unknown.
+        split: the split of the clips, or None if unknown.
+        name: the name of the system in tables.
 
     Raises:
-        MgkitError: shapes that disagree, a repeated id, a label outside the classes, values that are no probabilities.
+        MgkitError: shapes that disagree, a repeated id, a label outside the classes, values that are not probabilities.
     """
 
     clip_ids: list[str]
@@ -114,7 +111,7 @@ class Scores(ByClip):
         return int(self.probabilities.shape[1])
 
     def truth(self) -> Ints:
-        """(N,) labels; a `MgkitError` where they are not known."""
+        """(N,) labels; raises a `MgkitError` if they are unknown."""
         if self.labels is None:
             raise MgkitError(
                 f"the true classes of {self.name or 'these scores'} are not known: pass labels= to mg.scores.read."
@@ -126,13 +123,13 @@ class Scores(ByClip):
         return self.probabilities.argmax(1).astype(np.int64)
 
     def predictions(self) -> Predictions:
-        """The same as what a run holds, under the output "fused"; needs labels."""
+        """As predictions, under the output "fused"; needs labels."""
         return Predictions(self.clip_ids, self.truth(), {"fused": self.probabilities}, classes=self.classes)
 
 
 @dataclass(frozen=True, eq=False)
 class Raw:
-    """What a file holds before it is known to be probabilities. Fields as in `Scores`; `values` is (N, K)."""
+    """The contents of a file that may not hold probabilities. Fields as in `Scores`; `values` is (N, K)."""
 
     values: npt.NDArray[Any]
     clip_ids: list[str] | None = None
@@ -154,18 +151,18 @@ def import_scores(
     split: str = "test",
     train_counts: Sequence[int] | None = None,
 ) -> Run:
-    """Give the scores of another toolbox the shape of a run, so that every table and figure works on them.
+    """Make a run of the scores of another toolbox, so that every table, figure and widget works on them.
 
     Args:
         root: the run folder to make; importing the same scores again into it is allowed.
-        clip_ids: N unique ids, those of the clip folder if clips are to be looked at.
+        clip_ids: N unique ids, those of the clip folder if you want to look at clips.
         labels: (N,) true classes in [0, K).
-        probabilities: (N, K), or a dictionary of them under "rgb", "pose", "fused". Where both pathways are given
-            without "fused", their mean is taken for it. Logits must go through a softmax first.
+        probabilities: (N, K), or a dictionary of them under "rgb", "pose", "fused". If both pathways are given
+            without "fused", it is their mean. Apply a softmax to logits first.
         classes: the class list, in the order of the K columns.
-        name: what the run is called in tables.
-        skeleton: the key-point layout, if film strips are to be drawn.
-        split: the split that the clips belong to.
+        name: the name of the run in tables.
+        skeleton: the key-point layout, if you want to draw film strips.
+        split: the split of the clips.
         train_counts: (K,) training clips per class, for the always-majority score.
     """
     root = Path(root)

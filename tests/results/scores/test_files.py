@@ -144,7 +144,7 @@ def test_results_are_in_the_order_of_the_annotations(tmp_path: Path) -> None:
                         clip_ids=annotation_order(tmp_path / "a.pkl", "val")[0])  # fmt: skip
     with back.open("rb") as file:
         np.testing.assert_array_equal(np.stack(pickle.load(file)), np.stack(rows))
-    for split, message in ((None, "say with split="), ("test", "no split 'test'")):
+    for split, message in ((None, "pass split="), ("test", "no split 'test'")):
         with pytest.raises(MgkitError, match=message):
             read(tmp_path / "result.pkl", annotations=tmp_path / "a.pkl", split=split)
     with pytest.raises(MgkitError, match="holds 4 rows of scores, but there are 1 clip ids"):
@@ -234,7 +234,7 @@ def test_logits_are_never_taken_for_probabilities(tmp_path: Path) -> None:
     path = npz(tmp_path / "a.npz", logits)
     for kind in ("auto", "probabilities"):
         with pytest.raises(
-            MgkitError, match=r"6 clips are no probabilities \(c0: lowest .*pass kind='logits'"
+            MgkitError, match=r"6 clips are not probabilities \(c0: lowest .*pass kind='logits'"
         ):
             read(path, kind=kind)  # type: ignore[arg-type]
     from scipy.special import softmax
@@ -251,7 +251,7 @@ def test_rounded_probabilities_are_taken_on_demand_only(tmp_path: Path) -> None:
     found = read(path, kind="probabilities").probabilities
     np.testing.assert_allclose(found[0], np.array([0.501, 0.501, 0.003]) / 1.005, rtol=1e-6)
     np.testing.assert_array_equal(found[1], np.float32([0.2, 0.3, 0.5]))
-    with pytest.raises(MgkitError, match="no probabilities"):
+    with pytest.raises(MgkitError, match="not probabilities"):
         read(npz(tmp_path / "b.npz", [[0.6, 0.6]]), kind="probabilities")
 
 
@@ -268,7 +268,7 @@ def test_rounded_probabilities_are_taken_on_demand_only(tmp_path: Path) -> None:
         ([[1.0, 0]], None, {"label": [2]}, "label 2 of clip 'c0' is outside"),
         ([[1.0, 0]], None, {"label": [[0]]}, "labels of shape"),
         ([[1.0, 0]], None, {"label": [0.5]}, "whole numbers"),
-        ([[1.0, 0]], None, {"about": "{"}, "notes .* are damaged"),
+        ([[1.0, 0]], None, {"about": "{"}, "metadata .* is damaged"),
         ([[1.0, 0]], None, {"about": '{"classes": {"names": ["a"]}}'}, "over 2 classes; the class list has 1"),
     ],
 )  # fmt: skip
@@ -284,14 +284,14 @@ def test_what_a_file_may_not_hold(tmp_path: Path, values: Any, ids: Any, more: A
     [
         ("", "row of titles"),
         ("a,b\n1,2\n", "clip_id first"),
-        ("clip_id a b\n", "parted by"),
+        ("clip_id a b\n", "separated by"),
         ("clip_id,a,b\n", "no clip"),
         ("clip_id,a,b\nx,0.5\n", "row 1 of the clips has 2 cells, its titles 3"),
         ("clip_id,a,b\nx,0.5,half\n", "'half' where a number"),
         ("clip_id,label,a,b\nx,first,0.5,0.5\n", "label of x is not a class number"),
         ("clip_id,label,a,b\nx,1,0.5,0.5\ny,,0.5,0.5\n", "label of y is not a class number"),
         ("clip_id,a,a\nx,0.5,0.5\n", "class names are not unique: a"),
-        ("clip_id\nx\n", "parted by commas"),
+        ("clip_id\nx\n", "separated by commas"),
     ],
 )
 def test_broken_csv(tmp_path: Path, text: str, message: str) -> None:
@@ -365,13 +365,13 @@ def test_what_cannot_be_written_leaves_the_old_file(tmp_path: Path) -> None:
     with pytest.raises(MgkitError, match="would be lost in a CSV"):
         write(tmp_path / "a.csv", odd)
     for name, layout, message in (
-        ("a.txt", None, "no score file"),
-        ("a.pkl", None, "say which pickle"),
+        ("a.txt", None, "not be a score file"),
+        ("a.pkl", None, "choose the layout"),
         ("a.csv", "pyskl", "is for pickles"),
     ):
         with pytest.raises(MgkitError, match=message):
             write(tmp_path / name, scores, layout=layout)  # type: ignore[arg-type]
     with pytest.raises(MgkitError, match="there is no score file"):
         read(tmp_path / "none.csv")
-    with pytest.raises(MgkitError, match="no score file"):
+    with pytest.raises(MgkitError, match="not a score file"):
         read(tmp_path)

@@ -118,14 +118,14 @@ def test_a_run_finds_its_own_clips_and_the_lower_class_wins_a_tie(tmp_path: Path
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"ids": [*IDS, "0099_1", "0099_2"]}, r"no predictions of 2 expected clips \(0099_1, 0099_2\)"),
-        ({"ids": IDS[:3]}, r"1 clips are not expected \(0054_0\)"),
-        ({"ids": [*IDS[:3], "0099_1"]}, r"expected clips \(0099_1\); 1 clips are not expected \(0054_0\)"),
-        ({"ids": [*IDS, IDS[0]]}, "0054_10 stand twice"),
-        ({"ids": ["clip one"]}, r"no ids of miga2025: clip one\. They look like 0054_17"),
-        ({"ids": []}, "no ids are expected"),
+        ({"ids": [*IDS, "0099_1", "0099_2"]}, r"no predictions of 2 of 6 expected ids \(0099_1, 0099_2\)"),
+        ({"ids": IDS[:3]}, r"1 ids are not expected \(0054_0\)"),
+        ({"ids": [*IDS[:3], "0099_1"]}, r"expected ids \(0099_1\); 1 ids are not expected \(0054_0\)"),
+        ({"ids": [*IDS, IDS[0]]}, "0054_10 repeated"),
+        ({"ids": ["clip one"]}, "clip one do not look like 0054_17"),
+        ({"ids": []}, "ids is empty"),
         ({}, "pass ids="),
-        ({"ids": IDS, "challenge": "miga2024"}, "no challenge 'miga2024'"),
+        ({"ids": IDS, "challenge": "miga2024"}, "'miga2024' is not a challenge"),
         ({"ids": IDS, "challenge": "miga2023"}, r"miga2023 takes \.zip"),
         ({"ids": IDS, "challenge": "ma52"}, r"ma52 takes \.zip"),
         ({"ids": IDS, "output": "rgb"}, "no 'rgb' predictions"),
@@ -177,10 +177,10 @@ GOOD = "Id,Target\n0054_0,1\n0054_2,31\n"
 @pytest.mark.parametrize(
     ("text", "problems"),
     [
-        ("Id,Target\n0054_0,1\n", ["1 of 2 expected ids are missing: 0054_2"]),
-        ("Id,Target\n0054_0,1\n0054_2,1\n0054_3,1\n", ["1 ids are not expected: 0054_3"]),
+        ("Id,Target\n0054_0,1\n", ["no row of 1 of 2 expected ids (0054_2)"]),
+        ("Id,Target\n0054_0,1\n0054_2,1\n0054_3,1\n", ["1 ids are not expected (0054_3)"]),
         ("Id,Target\n0054_2,1\n0054_0,1\n", ["another order: row 1 is 0054_2, not 0054_0"]),
-        ("Id,Target\n0054_0,1\n0054_0,2\n0054_2,1\n", ["1 ids stand twice: 0054_0"]),
+        ("Id,Target\n0054_0,1\n0054_0,2\n0054_2,1\n", ["1 ids are repeated: 0054_0"]),
         (
             "Id,Target\n0054_0,nan\n0054_2,32\n",
             ["Target is not 0 to 31 in 2 rows: 0054_0 'nan', 0054_2 '32'"],
@@ -193,9 +193,12 @@ GOOD = "Id,Target\n0054_0,1\n0054_2,31\n"
         ("Id,Target\n", ["it has no rows"]),
         ("", ["header is ''", "it has no rows"]),
         ("\ufeffId,Target\n0054_0,1\n0054_2,1\n", ["byte-order mark"]),
-        ("Id,Target\nclip,1\n0054_2,1\n", ["no ids like 0054_17: 'clip'", "missing: 0054_0"]),
-        ("Id,Target\n0054_0,99\n", ["missing: 0054_2", "0054_0 '99'"]),
-        ('Id,Target\n0054_0,"1\n', ["no csv"]),
+        (
+            "Id,Target\nclip,1\n0054_2,1\n",
+            ["do not look like 0054_17: 'clip'", "no row of 1 of 2 expected ids (0054_0)"],
+        ),
+        ("Id,Target\n0054_0,99\n", ["no row of 1 of 2 expected ids (0054_2)", "0054_0 '99'"]),
+        ('Id,Target\n0054_0,"1\n', ["not a csv"]),
     ],
 )
 def test_everything_that_is_wrong_is_named(text: str, problems: list[str], tmp_path: Path) -> None:
@@ -240,7 +243,7 @@ def test_zips_that_no_leaderboard_takes(kind: str, tmp_path: Path, monkeypatch: 
     [
         ("0003_01_0005.mp4,51,49,35,14,52,6,6,4,2,2", "action_pred_5 is not 0 to 51"),
         ("0003_01_0005.mp4,51,49,35,14,19,7,6,4,2,2", "body_pred_1 is not 0 to 6"),
-        ("0003_01_0005.mp4,51,49,35,14,51,6,6,4,2,2", "an action stands twice"),
+        ("0003_01_0005.mp4,51,49,35,14,51,6,6,4,2,2", "an action is repeated"),
         ("0003_01_0005,51,49,35,14,19,6,6,4,2,2", r"do not end in \.mp4"),
         ("0003_01_0005.mp4,51,49,35,14,19", "has 6 cells, not 11"),
     ],
