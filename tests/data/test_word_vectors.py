@@ -191,7 +191,7 @@ def test_stop_words_can_be_chosen(glove):
 
 def test_classes_without_a_vector_are_errors(glove):
     with pytest.raises(
-        MgkitError, match=r"knows no word of 'rub eyes' \(rub, eyes\), 'illustrative' \(illustrative\)"
+        MgkitError, match=r"has no word of 'rub eyes' \(rub, eyes\), 'illustrative' \(illustrative\)"
     ):
         class_vectors(["touch chin", "rub eyes", "illustrative"], glove)
     for names in (["touch", "12"], ["touch", "The other"]):
@@ -237,7 +237,7 @@ def test_sentence_models_read_whole_names(monkeypatch):
         class_vectors(["chin"], "sentence:absent")
     with pytest.raises(MgkitError, match="'odd' gave no finite vector"):
         class_vectors(["chin"], "sentence:odd")
-    with pytest.raises(MgkitError, match="Name the model after 'sentence:'"):
+    with pytest.raises(MgkitError, match="name the model after 'sentence:'"):
         class_vectors(["chin"], "sentence:")
 
 

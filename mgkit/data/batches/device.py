@@ -12,8 +12,8 @@ from mgkit.data.batches.dataset import Batch
 def on_device(batches: Iterable[Batch], device: torch.device) -> Iterator[Batch]:
     """The batches of a loader, moved to the device in order.
 
-    On a GPU the copies run on a stream of their own, one batch ahead: they need page-locked memory (`pin_memory` of
-    the loader) and then cost the computation nothing.
+    On a GPU the copies run on their own stream, one batch ahead: they need page-locked memory (`pin_memory` of the
+    loader) and then cost the computation nothing.
     """
     if device.type != "cuda":
         for batch in batches:

@@ -1,7 +1,7 @@
-"""Which clips a training step takes, in which order, and which process gets which of them.
+"""The clips of each training step, their order, and the share of each process.
 
 The order of an epoch and the batches cut from it depend on (seed, epoch) alone: neither on the number of processes,
-nor on how many parts a batch is taken in, nor on where in the epoch an interrupted training goes on.
+nor on the number of parts a batch is taken in, nor on where in the epoch an interrupted training resumes.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ from torch.utils.data import Sampler
 
 from mgkit.data.batches.dataset import ClipDataset
 
-Key = tuple[int, int, int]  # epoch, position of the clip in the table, how often it has been drawn before
+Key = tuple[
+    int, int, int
+]  # epoch, position of the clip in the table, number of times it has been drawn before
 
 SAMPLINGS = ("all", "balanced")
 
@@ -22,7 +24,7 @@ SAMPLINGS = ("all", "balanced")
 def epoch_order(
     labels: npt.NDArray[np.int64], seed: int, epoch: int, sampling: str = "all"
 ) -> npt.NDArray[np.int64]:
-    """(N, 2): the clip of each draw of an epoch, and how often that clip was drawn before in the same epoch.
+    """(N, 2): the clip of each draw of an epoch, and the number of earlier draws of that clip in the same epoch.
 
     Args:
         labels: (N,) class of each clip.
@@ -47,19 +49,19 @@ def epoch_order(
 
 
 class StepSampler(Sampler[list[Key]]):
-    """What a `DataLoader` takes as `batch_sampler`: this process's share of each part of each step of an epoch.
+    """`batch_sampler` of a `DataLoader`: this process's share of each part of each step of an epoch.
 
     A batch is cut into `parts` that are taken one after the other (gradient accumulation), whatever the number of
     processes, and each part over the processes. Sizes differ by one at most, the first are the larger ones, and
     together they hold each clip of the batch once; a last batch with fewer clips than parts is taken clip by clip.
     Where a part has fewer clips than there are processes, the last processes get none; the loader then brings them the
-    first clip of the batch, of which `shares` says that it does not count.
+    first clip of the batch, which does not count in `shares`.
 
     Args:
         dataset: the training clips.
-        batch_size: clips a step, over all parts and processes.
-        parts: in how many parts a batch is taken.
-        rank, processes: which of how many processes this is.
+        batch_size: clips per step, over all parts and processes.
+        parts: number of parts that a batch is taken in.
+        rank, processes: number of this process, and number of processes.
         sampling: see `epoch_order`.
 
     Attributes:
@@ -83,7 +85,7 @@ class StepSampler(Sampler[list[Key]]):
         self.begin(0)
 
     def begin(self, epoch: int, step: int = 0) -> None:
-        """Turn to an epoch, from one of its steps on."""
+        """Start an epoch, at one of its steps."""
         self.epoch, self.first = epoch, step
         self._order = epoch_order(self.labels, self.seed, epoch, self.sampling)
 
@@ -102,7 +104,7 @@ class StepSampler(Sampler[list[Key]]):
         return self.labels[self._batch(step)[:, 0]]
 
     def shares(self, step: int) -> list[int]:
-        """How many clips this process has in each part of a step."""
+        """Number of clips that this process has in each part of a step."""
         return [len(mine) for mine in self._cut(self._batch(step))]
 
     def _batch(self, step: int) -> npt.NDArray[np.int64]:

@@ -1,4 +1,4 @@
-"""What `prepare` refuses before it makes anything: options, places, folders and datasets that cannot be right."""
+"""Checks of `prepare` before it makes anything: options, places, folders and datasets."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ FORMAT = 2  # of a prepared folder
 
 
 def name_of(reader: Callable[..., RawDataset]) -> str:
-    """The name by which a folder remembers its reader."""
+    """Name of a reader as recorded in a clip folder."""
     name = getattr(reader, "__qualname__", None)
     if name is None:
         raise MgkitError(
@@ -34,18 +34,20 @@ def name_of(reader: Callable[..., RawDataset]) -> str:
 
 
 def check_places(source: Path, out: Path) -> None:
+    """Refuse names that are not UTF-8, and a clip folder inside the dataset."""
     for path in (source, out):
         if not is_text(path):
             raise MgkitError(f"{shown(path)} is not UTF-8: rename the folder.")
     inside = source.is_dir() and out.resolve().is_relative_to(source.resolve())
     if inside:
         raise MgkitError(
-            f"{out} lies inside the dataset {source}, which would be read together with what is made of it: choose a "
-            "place beside it."
+            f"{out} is inside the dataset {source}, so that its videos would be read as part of it: choose a place "
+            "next to it."
         )
 
 
 def check_options(read: Callable[..., Any], options: dict[str, Any], name: str) -> None:
+    """Refuse options that the reader does not have."""
     parameters = inspect.signature(read).parameters
     if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
         return
@@ -81,7 +83,7 @@ def manifest(out: Path, settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def check_raw(raw: RawDataset, source: Path) -> None:
-    """What no clip folder may have, before anything is made."""
+    """Refuse clips that no clip folder may have."""
     if not raw.clips:
         raise MgkitError(f"{source} has no clips.")
     for i, clip in enumerate(raw.clips):
@@ -103,7 +105,8 @@ def check_raw(raw: RawDataset, source: Path) -> None:
     alike = [c.clip_id for c in raw.clips if folded[c.clip_id.casefold()] > 1]
     if alike:
         raise MgkitError(
-            f"{source}: clip ids differ in capital letters only, which some disks cannot: {some(alike)}."
+            f"{source}: clip ids differ in capital letters only ({some(alike)}), which some file systems cannot "
+            "tell apart: rename them."
         )
     wrong = [c for c in raw.clips if not 0 <= c.label < len(raw.classes)]
     if wrong:
@@ -114,7 +117,7 @@ def check_raw(raw: RawDataset, source: Path) -> None:
 
 
 def _check_types(clip: RawClip, i: int) -> None:
-    """A reader of one's own easily gives a label as it stands in a table, or a path as text."""
+    """Refuse the usual slips of a new reader: a label as text, a path that is not a Path."""
     kinds: dict[str, tuple[type | tuple[type, ...], str]] = {
         "clip_id": (str, "text"), "split": (str, "text"), "subject": (str, "text"), "source": (str, "text"),
         "label": ((int, np.integer), "a whole number, the index of a class"),
@@ -140,10 +143,10 @@ def _safe(clip_id: str) -> bool:
 
 
 def check_same_dataset(raw: RawDataset, ledger: Ledger, out: Path) -> None:
-    """A folder is brought up to date with its own dataset, never turned into another one."""
+    """Refuse another dataset: a folder is brought up to date with its own, never turned into another one."""
     there = {file.removeprefix("videos/").removesuffix(".mp4") for file in ledger.files} - {"poses.npy"}
     if (out / "clips.parquet").is_file():
-        with contextlib.suppress(OSError, ValueError, KeyError):  # a damaged table is made anew
+        with contextlib.suppress(OSError, ValueError, KeyError):  # a damaged table is made again
             there |= set(pd.read_parquet(out / "clips.parquet", columns=["clip_id"])["clip_id"])
     common = there & {clip.clip_id for clip in raw.clips}
     if 2 * len(common) < len(there):
@@ -154,7 +157,7 @@ def check_same_dataset(raw: RawDataset, ledger: Ledger, out: Path) -> None:
 
 
 def broken_before(raw: RawDataset) -> list[dict[str, str]]:
-    """Notes on the clips that cannot be made, as far as their rows say."""
+    """Notes on the clips that cannot be made, as far as their rows show."""
     found = []
     for clip in raw.clips:
         reason = impossible(clip)
@@ -164,16 +167,16 @@ def broken_before(raw: RawDataset) -> list[dict[str, str]]:
 
 
 def refuse_beyond(limit: int, broken: list[dict[str, str]], count: int) -> None:
-    """Raise if more of the `count` clips cannot be made than `limit`; `broken` says which and why."""
+    """Raise if more than `limit` of the `count` clips cannot be made; `broken` names them with the reasons."""
     if len(broken) <= limit:
         return
     kinds = Counter(entry["what"].removeprefix(LEFT_OUT) for entry in broken)
     first = {kind: next(e for e in broken if e["what"] == LEFT_OUT + kind) for kind in kinds}
-    said = "; ".join(
+    reasons = "; ".join(
         f"{kind} ({n}), {first[kind]['clip_id']}: {first[kind]['detail'].rstrip('.')}"
         for kind, n in kinds.items()
     )
     raise MgkitError(
-        f"{len(broken)} of {count} clips cannot be made, and {limit} may be left out: {said}. Mend or remove "
-        "them and call again (what is done is kept), or tolerate a larger share (--tolerated 0.2)."
+        f"{len(broken)} of {count} clips cannot be made, and {limit} may be left out: {reasons}. Fix or remove "
+        "them and call again (what is finished is kept), or tolerate a larger share (--tolerated 0.2)."
     )

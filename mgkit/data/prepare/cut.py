@@ -1,11 +1,11 @@
-"""One pass through a source video makes every clip that is cut from it.
+"""All clips of a source video in one pass: decode, crop, resize, encode.
 
-An untrimmed video is decoded once, in order, whatever number of clips it holds and however they overlap; a stretch
-that no clip needs is jumped over where a key-frame allows it. Pictures are held one at a time. They stay in the YUV
-planes that the decoder gives and the encoder takes: cropping and resizing these is three times less work than going
-to RGB and back, and loses nothing.
+An untrimmed video is decoded once, in order, whatever the number of clips and however they overlap; a stretch that no
+clip needs is skipped where a key-frame allows it. One picture is held at a time. Pictures stay in the YUV planes that
+the decoder gives and the encoder takes: cropping and resizing these is three times less work than going to RGB and
+back, and loses nothing.
 
-This is the streaming half of `mgkit.data.video`; beside it the only module that knows a video library.
+Apart from `mgkit.data.video` this is the only module that uses a video library.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from mgkit.data.report import LOOKS
 from mgkit.data.video.decode import Index, can_seek, inspect, numbered, opened, short
-from mgkit.data.video.encode import h264_stream
+from mgkit.data.video.encode import clean, h264_stream
 from mgkit.errors import MgkitError
 from mgkit.files import atomic
 
@@ -33,13 +33,13 @@ if TYPE_CHECKING:
 
 KEY_FRAME_DISTANCE = 8
 QUALITY = 20.0
-FORMAT = 2  # of what is written here: raise it when the same source would give other pictures
+FORMAT = 2  # of the videos: raise it when the same source would give other pictures
 
 Plane = npt.NDArray[np.uint8]
 
 
 class SourceError(MgkitError):
-    """A source video cannot be used; the clips cut from it are left out, other videos go on."""
+    """A source video cannot be used; its clips are left out, other videos are not affected."""
 
 
 @dataclass(frozen=True)
@@ -64,13 +64,13 @@ class Cut:
 
 @dataclass(frozen=True)
 class Written:
-    """What became of a cut.
+    """Result of a cut.
 
     Attributes:
         bytes: size of the file.
         sha256: of the file.
         looks: (LOOKS, size, size) uint8 brightness of frames at 1/6, 3/6 and 5/6 of the clip.
-        damaged: frames of the clip, or of what it was predicted from, which the decoder had to patch.
+        damaged: frames of the clip, or that it was predicted from, which the decoder had to patch.
     """
 
     bytes: int
@@ -81,12 +81,12 @@ class Written:
 
 @dataclass(frozen=True)
 class SourceInfo:
-    """What a source video is, as it is remembered from one `prepare` to the next.
+    """Properties of a source video, recorded from one `prepare` to the next.
 
     Attributes:
-        bytes, mtime_ns: of the file when it was looked at; another value means that it has changed.
+        bytes, mtime_ns: of the file when it was probed; another value means that it has changed.
         frames, fps, width, height: see `mgkit.data.video.VideoInfo`.
-        turned: degrees by which the file asks to be turned.
+        turned: rotation that the file asks for, degrees.
         fastest, slowest: shortest and longest time from one frame to the next, in milliseconds.
         steady: hardly any frame lasts more than half as long again, or half as long, as the others.
     """
@@ -116,9 +116,7 @@ class Source:
     _stream: VideoStream
     _index: Index
     _rotation: int = field(default=0)
-    _damaged: set[int] = field(
-        default_factory=set
-    )  # frames that were decoded with errors, whether needed or not
+    _damaged: set[int] = field(default_factory=set)  # all frames that were decoded with errors
 
     def cut(
         self, cuts: Sequence[Cut], size: int, fps: float, stopped: Callable[[], bool] | None = None
@@ -129,11 +127,11 @@ class Source:
             cuts: spans within the video, in any order; they may overlap.
             size: side of the clips in pixels, even.
             fps: of the clips, above 0.
-            stopped: asked at each frame; once it says True a `KeyboardInterrupt` is raised, and what has begun is
+            stopped: asked at each frame; once it is True a `KeyboardInterrupt` is raised, and what has begun is
                 removed.
 
         Returns:
-            For each clip id what was written, or in one sentence why it could not be.
+            For each clip id what was written, or a sentence on why it could not be.
 
         Raises:
             MgkitError: the clips cannot be written (a full disk, a read-only folder).
@@ -150,7 +148,7 @@ class Source:
                     raise KeyboardInterrupt
                 while waiting and waiting[-1].start <= i:
                     cut = waiting.pop()
-                    if i < cut.stop:  # else all of it was lost, and is told of below
+                    if i < cut.stop:  # else all of it was lost, see below
                         active.append(_Writer(cut, size, fps, writers))
                 planes: tuple[Plane, ...] | None = None
                 for writer in active:
@@ -169,7 +167,7 @@ class Source:
         return made
 
     def _patched(self, cut: Cut) -> int:
-        """How many frames with errors a clip shows or, from the key-frame before it on, is predicted from."""
+        """Number of frames with errors that a clip shows or, from the key-frame before it on, is predicted from."""
         key = int(self._index.keys_before(np.array([cut.start]))[0])
         return sum(key <= number < cut.stop for number in self._damaged)
 
@@ -233,7 +231,7 @@ def _needed_only(container: InputContainer, stream: VideoStream, wanted: set[int
 
 @contextlib.contextmanager
 def open_source(path: Path, threads: int = 1) -> Iterator[Source]:
-    """Open a video to cut clips from; what is wrong with it raises a `SourceError` that names it."""
+    """Open a video to cut clips from; a `SourceError` names the file and the fault."""
     with contextlib.ExitStack() as stack:
         try:
             stat = path.stat() if path.is_file() else None
@@ -285,7 +283,7 @@ def _planes(frame: av.VideoFrame, rotation: int) -> tuple[tuple[Plane, ...], tup
 
 
 def crop_plane(plane: Plane, x: int, y: int, side: int, size: int, outside: int) -> Plane:
-    """A square of a plane, resized to (size, size); what lies beyond the plane has the value `outside`."""
+    """A square of a plane, resized to (size, size); the part beyond the plane has the value `outside`."""
     import cv2
 
     height, width = plane.shape
@@ -355,12 +353,12 @@ class _Writer:
             frame = frame.reformat(format="yuv420p", dst_colorspace="ITU601", dst_color_range="MPEG")
         frame.colorspace, frame.color_range = 2, 0
         try:
-            self._container.mux(self._stream.encode(frame))
+            self._container.mux(self._stream.encode(clean(frame)))
         except (av.error.FFmpegError, OSError) as error:
             raise _unwritten(self.cut.target, error) from None
 
     def finish(self, source: Path, damaged: int) -> Written | str:
-        """Close the file and say what was written; a clip with a gap is removed. `damaged`: see `Written`."""
+        """Close the file and return what was written; a clip with a gap is removed. `damaged`: see `Written`."""
         import av
 
         if self._next < self.cut.stop:

@@ -1,12 +1,11 @@
-"""Raw dataset to clip folder: cut, person crop, resize, re-encode, one way for every dataset.
+"""Raw dataset to clip folder: cut, person crop, resize, re-encode, in the same way for every dataset.
 
-The crop of a clip is one square around every joint seen in it, with a margin; what lies outside the source frame is
-black. It is recorded, so each pixel and joint can be traced back. Key-points move with it. A clip without any seen
-joint keeps the whole frame, and the report says so.
+The crop of a clip is one square around every joint seen in it, with a margin; the part outside the source frame is
+black. It is recorded, so that each pixel and joint can be traced back. Key-points move with it. A clip without any
+seen joint keeps the whole frame, which is reported.
 
-The same call goes on where an interrupted or killed one stopped, does nothing when nothing has changed, and makes
-only what has changed when a source was edited (`mgkit.data.ledger`). The result does not depend on the number of
-workers, nor on how often it was interrupted.
+The same call resumes an interrupted or killed one, skips what is up to date and redoes what changed in the source
+(`mgkit.data.ledger`). The result does not depend on the number of workers, nor on interruptions.
 """
 
 from __future__ import annotations
@@ -62,30 +61,30 @@ def prepare(
     progress: bool = True,
     **options: Any,
 ) -> Clips:
-    """Make a clip folder from a raw dataset, go on with one, or bring one up to date.
+    """Make a clip folder from a raw dataset, resume one, or bring one up to date.
 
     Args:
-        reader: the layout of the source, one of `mgkit.data.readers.options.READERS`, or a function of your own
+        reader: the layout of the source, one of `mgkit.data.readers.options.READERS`, or your own function
             `reader(source, **options) -> RawDataset`.
         source: the dataset: a folder; for "pyskl" the pickle.
         out: the clip folder. An unfinished one is completed; a finished one is returned as it is, unless a source
-            file has another size or time: then what depends on it is made again, and what is no longer in the source
-            is removed.
+            file has another size or time: then what depends on it is made again, and clips that left the source are
+            removed.
         size: side of the prepared square videos, pixels.
         workers: processes; one per core by default.
-        strict: refuse as soon as one clip cannot be made. By default such clips are left out, named in the report.
+        strict: refuse if a single clip cannot be made. By default such clips are left out and reported.
         tolerated: share of the clips that may be left out before the whole is refused.
-        progress: show how far it is and how long it will take.
+        progress: show progress and the time left.
         **options: what the reader takes, see `mgkit prepare READER --help`.
 
     Returns:
-        The prepared clips. What was odd stands in their `report`; see `report_table`.
+        The prepared clips; `report_table` of them lists what was odd.
 
     Raises:
-        MgkitError: see the reader; too many clips that cannot be made (the message says which and why); a folder that
+        MgkitError: see the reader; too many clips that cannot be made (named with the reasons); a folder that
             holds something else, or was made with other settings; no space.
     """
-    if not isinstance(size, int) or size < 16 or size % 2:
+    if size < 16 or size % 2:
         raise MgkitError(f"size is {size}: use an even number of pixels, 16 or more.")
     if workers is not None and workers < 1:
         raise MgkitError(f"workers is {workers}: give 1 or more, or None for one per core.")
@@ -125,7 +124,7 @@ def prepare(
         raw = read(source, **options)
         if not isinstance(raw, RawDataset):
             raise MgkitError(
-                f"the reader {made_by} gave a {type(raw).__name__}: let it return a `RawDataset`."
+                f"the reader {made_by} returned a {type(raw).__name__}: let it return a `RawDataset`."
             )
         options.pop("cache", None)
         check_raw(raw, source)
@@ -139,7 +138,7 @@ def prepare(
         refuse_beyond(limit, broken, len(raw.clips))
         try:
             _clean(out)
-            # From here on the folder is unfinished until all is done: nobody shall read an old table over new videos.
+            # Unfinished until all is done: nobody should read an old table over new videos.
             write_json(out / MANIFEST, {**settings, "complete": False})
             (out / "clips.parquet").unlink(missing_ok=True)
             clips = _make(raw, out, size, workers, bar, ledger, limit)
@@ -149,7 +148,7 @@ def prepare(
         except OSError as error:
             raise MgkitError(
                 f"{error.filename or out} cannot be written ({error.strerror or error}): check free space and "
-                "permissions, then call again (what is done is kept)."
+                "permissions, then call again (what is finished is kept)."
             ) from error
     return clips
 
@@ -204,7 +203,7 @@ def _make(
 
 
 def _jobs(raw: RawDataset, out: Path, size: int, workers: int, ledger: Ledger) -> list[Job]:
-    """One job a source video, the longest first, so that none is left over at the end."""
+    """One job per source video, the longest first, so that none is left over at the end."""
     groups: dict[object, list[RawClip]] = {}
     for i, clip in enumerate(raw.clips):
         groups.setdefault(str(clip.video) if clip.video else (clip.source, i // 64), []).append(clip)
@@ -218,7 +217,7 @@ def _jobs(raw: RawDataset, out: Path, size: int, workers: int, ledger: Ledger) -
     jobs = []
     for group in sorted(groups.values(), key=length, reverse=True):
         names = [f"videos/{clip.clip_id}.mp4" for clip in group]
-        # What was lost or has another size is not known, and so made again.
+        # A file that was lost or has another size is made again.
         known = {
             name: ledger.files[name]
             for name in names
@@ -262,7 +261,7 @@ def _make_batch(batch: list[Job], stopped: Callable[[], bool]) -> list[Made]:
 
 
 class _Spool:
-    """Poses on disk until all are there and can be put in order: as many as there are clips would fill the memory."""
+    """Poses on disk until all are there and can be put in order: those of all clips may not fit into memory."""
 
     def __init__(self, out: Path) -> None:
         self._file = tempfile.TemporaryFile(dir=out)  # noqa: SIM115  (closed by __exit__)
@@ -305,7 +304,7 @@ def _clean(out: Path) -> None:
 
 
 def _plain(options: dict[str, Any]) -> dict[str, Any]:
-    """Options as JSON has them, to be compared with those of the next call."""
+    """Options as JSON, to be compared with those of the next call."""
 
     def plain(value: Any) -> Any:
         if isinstance(value, Path):
@@ -321,7 +320,7 @@ def _plain(options: dict[str, Any]) -> dict[str, Any]:
     return {key: plain(value) for key, value in options.items() if key != "cache"}
 
 
-# --- what a person sees ---------------------------------------------------------------------------------------------
+# --- messages -------------------------------------------------------------------------------------------------------
 
 
 def _say(bar: Progress, report: list[dict[str, str]], new: int, kept: int, removed: int) -> None:
@@ -329,11 +328,11 @@ def _say(bar: Progress, report: list[dict[str, str]], new: int, kept: int, remov
         bar.say(f"prepare: {new} videos made, {kept} kept, {removed} removed")
     left_out = [entry["clip_id"] for entry in report if entry["what"].startswith(LEFT_OUT)]
     if left_out:
-        bar.say(f"prepare: WARNING {len(left_out)} clips are left out ({some(left_out)}): see report_table()")
+        bar.say(f"prepare: WARNING {len(left_out)} clips left out ({some(left_out)}): see report_table()")
 
 
 def report_lines(clips: Clips) -> Iterator[str]:
-    """The report as lines of text: what (how many): the first few."""
+    """The report as lines of text: what (how many): details of the first few."""
     for row in clips.report_table().to_dict("records"):
         where = f"{row['clips']}: " if row["clips"] else ""
         yield f"{row['what']} ({row['how many']}): {where}{row['detail']}"

@@ -1,7 +1,7 @@
-"""The clips of one source video: plan each from its label and its pose, cut all of them in one pass.
+"""The clips of one source video: each is planned from its label and its pose, all are cut in one pass.
 
 Runs in a worker process. A clip that cannot be made is left out with a note that names it and its file; only what
-concerns all clips (a full disk, a defect) is raised.
+concerns all clips (a full disk, a bug) is raised.
 """
 
 from __future__ import annotations
@@ -32,33 +32,33 @@ from mgkit.errors import MgkitError, some
 
 MARGIN = 0.25  # of the half side, added around the joints: the published setting
 LEFT_OUT = "left out: "
-USUAL_RATE = 25.0  # frames per second of a video that does not say
+USUAL_RATE = 25.0  # frames per second of a video that does not state any
 
 Pose = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class Job:
-    """Clips of one source video (or of none), where they go, and what is known from before."""
+    """Clips of one source video (or of none), where to write them, and what is known from before."""
 
     clips: tuple[RawClip, ...]
     out: Path
     size: int
     joints: int
     threads: int
-    source: Mapping[str, Any] | None  # `SourceInfo` as it was noted
+    source: Mapping[str, Any] | None  # `SourceInfo` as it was recorded
     files: Mapping[str, FileRecord]
 
 
 @dataclass
 class Made:
-    """What became of a job: rows and poses by clip id, notes, and what is to be noted for the next time."""
+    """Result of a job: rows and poses by clip id, notes, and records for the next time."""
 
     rows: dict[str, dict[str, Any]] = field(default_factory=dict)
     poses: dict[str, Pose] = field(default_factory=dict)
     notes: list[dict[str, str]] = field(default_factory=list)
     files: list[FileRecord] = field(default_factory=list)
-    kept: list[FileRecord] = field(default_factory=list)  # files that were there already, made from the same
+    kept: list[FileRecord] = field(default_factory=list)  # files that were there already and are up to date
     source: dict[str, Any] | None = None
 
 
@@ -81,10 +81,10 @@ def make(job: Job, stopped: Callable[[], bool] | None = None) -> Made:
 
     Args:
         job: what to make.
-        stopped: asked at each frame; True ends the work by a `KeyboardInterrupt`.
+        stopped: asked at each frame; once it is True a `KeyboardInterrupt` is raised.
 
     Raises:
-        MgkitError: what is made cannot be written.
+        MgkitError: a video cannot be written.
     """
     made = Made()
     video = job.clips[0].video
@@ -139,7 +139,7 @@ def _cut(
     made: Made, source: Source, todo: Sequence[_Plan], plans: list[_Plan], job: Job,
     stopped: Callable[[], bool] | None,
 ) -> list[_Plan]:  # fmt: skip
-    """Write the videos; returns the plans that stand, and leaves out the others."""
+    """Write the videos of `todo`; return the plans that can be made, and leave out the others."""
     cuts = [
         Cut(plan.clip.clip_id, job.out / plan.file, plan.clip.start, plan.stop, plan.crop) for plan in todo
     ]
@@ -170,7 +170,7 @@ def moved(pose: Pose, crop: Crop, size: int) -> Pose:
 
 
 class _Unusable(Exception):
-    """A clip cannot be made: the kind of reason, and the sentence that names the file."""
+    """A clip cannot be made: the kind of reason, and details that name the file."""
 
     def __init__(self, kind: str, detail: str) -> None:
         super().__init__(detail)
@@ -178,7 +178,7 @@ class _Unusable(Exception):
 
 
 def impossible(clip: RawClip) -> tuple[str, str] | None:
-    """Why a clip cannot be made, as far as that can be said without opening anything; None = it may."""
+    """The reason why a clip cannot be made, as far as its row shows; None = it may."""
     where = f"{clip.source or clip.video}, frames {clip.start} to {clip.end}"
     if clip.end is not None and clip.end <= clip.start:
         return "end before start", f"{where}: correct the label"
@@ -205,8 +205,8 @@ def _plan(clip: RawClip, info: SourceInfo | None, job: Job, notes: list[dict[str
     if info is not None:
         if clip.start >= info.frames:
             raise _Unusable(
-                "begins after the end of the video",
-                f"{clip.video} has {info.frames} frames, the clip would begin at frame {clip.start}",
+                "starts after the end of the video",
+                f"{clip.video} has {info.frames} frames, the clip would start at frame {clip.start}",
             )
         lengths["video"] = min(lengths.get("label", info.frames), info.frames - clip.start)
     if pose is not None:
@@ -215,13 +215,13 @@ def _plan(clip: RawClip, info: SourceInfo | None, job: Job, notes: list[dict[str
         raise _Unusable("no frames", f"{clip.source}: it has neither a video, nor a pose, nor an end")
     frames = min(lengths.values())
     if len(set(lengths.values())) > 1:
-        said = ", ".join(f"{what} {count}" for what, count in lengths.items())
+        found = ", ".join(f"{what} {count}" for what, count in lengths.items())
         if 2 * frames < lengths.get("label", frames):
             name = clip.video or clip.source
             raise _Unusable(
-                "less than half is there", f"frames by {said} of {name}: correct the label or the file"
+                "less than half is there", f"frames by {found} of {name}: correct the label or the file"
             )
-        notes.append(note("lengths differ", f"frames by {said}: the shortest is kept", clip.clip_id))
+        notes.append(note("lengths differ", f"frames by {found}: the shortest is kept", clip.clip_id))
     if frames == 1:
         notes.append(note("one frame", f"the clip is a single frame of {clip.source}", clip.clip_id))
     if pose is not None and not np.isfinite(pose[:, :frames]).all(-1).any():
@@ -257,31 +257,29 @@ def _frame_size(clip: RawClip, info: SourceInfo | None) -> tuple[int, int]:
         turned = f" (after the turn by {info.turned} degrees that the file asks for)" if info.turned else ""
         raise _Unusable(
             "video and pose of different sizes",
-            f"{clip.video} is {info.width} x {info.height} pixels{turned}, but the poses say {clip.size[0]} x "
+            f"{clip.video} is {info.width} x {info.height} pixels{turned}, but the poses are for {clip.size[0]} x "
             f"{clip.size[1]}: give the videos that the poses were made from",
         )
     return info.width, info.height
 
 
 def _odd(video: Path, info: SourceInfo, clips: Sequence[RawClip]) -> list[dict[str, str]]:
-    """Notes on a source video that is usable, but not as one would think."""
+    """Notes on a source video that is usable, but unusual."""
     notes, names = [], some([clip.clip_id for clip in clips], 3)
     if not info.steady:
-        text = (
-            f"{video}: frames last {info.fastest:.0f} to {info.slowest:.0f} ms; they are counted, not timed"
-        )
+        text = f"{video}: frames last {info.fastest:.0f} to {info.slowest:.0f} ms; frames are counted, times ignored"
         notes.append(note("variable frame rate", f"{text} ({names})"))
     if info.turned:
-        text = f"{video}: the file asks to be turned by {info.turned} degrees, and is ({names})"
+        text = f"{video}: turned by {info.turned} degrees, as the file asks ({names})"
         notes.append(note("rotated video", text))
     if not info.fps:
-        text = f"{video} does not say: written with {USUAL_RATE:g} ({names})"
+        text = f"{video} does not state any: written with {USUAL_RATE:g} ({names})"
         notes.append(note("frame rate not known", text))
     return notes
 
 
 def _out_of_step(video: Path, info: SourceInfo, plans: Sequence[_Plan]) -> list[dict[str, str]]:
-    """A note if the key-points of the whole video have another number of frames than it."""
+    """A note if the number of frames with key-points differs from that of the whole video."""
     count = next((plan.clip.pose_frames for plan in plans if plan.clip.pose_frames), None)
     frames = info.frames if count is None else count()
     if frames == info.frames:
@@ -294,9 +292,9 @@ def _out_of_step(video: Path, info: SourceInfo, plans: Sequence[_Plan]) -> list[
 
 
 def _damaged(video: Path, plans: Sequence[_Plan], records: Sequence[FileRecord]) -> list[dict[str, str]]:
-    """Notes on clips that were cut from frames which the decoder had to patch."""
+    """Notes on clips that were cut from frames that the decoder had to patch."""
     patched = {record.file: record.damaged for record in records if record.damaged}
-    text = "frames of {} are damaged, and patched by the decoder: kept, but copy the video again"
+    text = "frames of {} are damaged and patched by the decoder: kept, but copy the video again"
     return [
         note("damaged pictures", f"{patched[plan.file]} {text.format(video)}", plan.clip.clip_id)
         for plan in plans
@@ -305,7 +303,7 @@ def _damaged(video: Path, plans: Sequence[_Plan], records: Sequence[FileRecord])
 
 
 def _as_noted(video: Path, noted: Mapping[str, Any] | None) -> SourceInfo | None:
-    """What is known of a video from before, if its size and time have not changed."""
+    """The record of a video from before, if its size and time have not changed."""
     if noted is None:
         return None
     try:
@@ -317,7 +315,7 @@ def _as_noted(video: Path, noted: Mapping[str, Any] | None) -> SourceInfo | None
 
 
 def _made_from(plan: _Plan, info: SourceInfo, video: Path, size: int) -> str:
-    """Hash of all that decides the pictures of a clip."""
+    """Hash of everything that decides the pictures of a clip."""
     crop = plan.crop
     source = (video.name, info.bytes, info.mtime_ns)
     return digest(FORMAT, size, source, plan.clip.start, plan.stop, crop.x, crop.y, crop.side)

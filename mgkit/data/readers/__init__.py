@@ -1,4 +1,4 @@
-"""Readers: one short file a dataset layout, each yielding `RawClip` rows and nothing else.
+"""Readers: one short file per dataset layout, each yielding `RawClip` rows and nothing else.
 
 A reader is `read_NAME(source, *, cache=None, <its own options>) -> RawDataset`. It never cuts, crops, decodes or
 trains; `mgkit.data.prepare.folder` does that, the same way for every dataset. What is odd in the files is either
@@ -31,19 +31,19 @@ class RawClip:
 
     Attributes:
         clip_id: unique in the dataset.
-        split: the split it stands in.
+        split: name of its split.
         label: index into the dataset's classes.
         size: (width, height) in pixels of the frame that the key-points live in; None = that of the video.
         subject: "" when not known.
         video: the file the clip is cut from, None when only poses are known.
         source: the name recorded for the source; clips of one source video share it.
         start, end: source frames, half-open; end None = to the end.
-        fps: frames per second, 0 when not known (a video says its own).
-        pose: called when needed, gives (M, T, V, 3): x, y in source pixels, score in [0, 1], NaN = not seen. It can
-            be pickled, and is cheap when the clips of one source are asked for in a row in one process.
-        notes: called after `pose`, gives what was odd in the files that it read, as report entries.
-        pose_frames: called after `pose`, gives how many frames the key-points of the whole source have, which is
-            compared with its video: where they differ, a row that is missing has shifted all that follow.
+        fps: frames per second, 0 when not known (that of a video counts).
+        pose: called when needed, gives (M, T, V, 3): x, y in source pixels, score in [0, 1], NaN = not seen. It must
+            be picklable, and cheap when the clips of one source are asked for in a row in one process.
+        notes: called after `pose`, gives report entries on what was odd in the files that it read.
+        pose_frames: called after `pose`, gives the number of frames with key-points of the whole source. Where it
+            differs from its video, a missing row has shifted all that follow.
     """
 
     clip_id: str
@@ -63,7 +63,7 @@ class RawClip:
 
 @dataclass(frozen=True)
 class RawDataset:
-    """What a reader returns: the clips, what their labels and joints mean, and what was odd."""
+    """The result of a reader: the clips, the meaning of their labels and joints, and what was odd."""
 
     clips: list[RawClip]
     classes: Classes
@@ -78,7 +78,7 @@ def note(what: str, detail: str, clip_id: str = "") -> dict[str, Any]:
 
 
 def refuse(problems: list[str], remedy: str = "Correct the rows named, or take the file out.") -> None:
-    """Raise one `MgkitError` for all problems found, so that they can be mended in one go; none = nothing happens."""
+    """Raise one `MgkitError` for all problems found, so that they can be fixed in one go; none = nothing happens."""
     if problems:
         more = f" and {len(problems) - 5} more" if len(problems) > 5 else ""
         count = "" if len(problems) == 1 else f"{len(problems)} problems: "
@@ -86,7 +86,7 @@ def refuse(problems: list[str], remedy: str = "Correct the rows named, or take t
 
 
 def frame_size_of(given: str | None) -> tuple[int, int] | None:
-    """(width, height) from words like `1280x720`; None stays None."""
+    """(width, height) of text like `1280x720`; None stays None."""
     if given is None:
         return None
     parts = str(given).lower().split("x")
@@ -96,11 +96,11 @@ def frame_size_of(given: str | None) -> tuple[int, int] | None:
 
 
 def load_classes(name: str, file: str | Path | None = None, *, first: int | None = None) -> Classes:
-    """A class list.
+    """Load a class list.
 
     Args:
-        name: of one that comes with mgkit, `<name>.json` beside this file.
-        file: another one to take instead, `{"names": [...], "groups": [...] or null, "non_gesture": index or null}`.
+        name: of one that comes with mgkit, `<name>.json` next to this file.
+        file: a list to use instead, `{"names": [...], "groups": [...] or null, "non_gesture": index or null}`.
         first: keep only that many classes.
     """
     path = DATA / f"{name}.json" if file is None else Path(file)
@@ -133,7 +133,7 @@ def mark_unseen(
 def pose_notes(
     clip_id: str, pose: npt.NDArray[np.floating[Any]], frame: tuple[int, int]
 ) -> list[dict[str, str]]:
-    """What is odd about the key-points of a clip, whatever they were read from; nothing is changed.
+    """Report entries on the key-points of a clip, whatever they were read from; nothing is changed.
 
     Args:
         clip_id: the clip.
@@ -141,8 +141,8 @@ def pose_notes(
         frame: (width, height) of the source, pixels.
 
     Returns:
-        Report entries: frames in which nobody was seen (a clip without any is for `prepare` to tell), more persons
-        than one, points outside the frame.
+        Entries on frames in which nobody was seen (`prepare` reports a clip without any joint), on several persons,
+        and on points outside the frame.
     """
     seen = np.isfinite(pose[..., :2]).all(-1)
     persons = seen.any(2).sum(0)

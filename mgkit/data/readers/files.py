@@ -1,6 +1,6 @@
-"""Finding a dataset's files below a folder, wherever its owner or the user has put them.
+"""The files of a dataset below a folder, wherever its owner or the user has put them.
 
-Untrimmed videos: for each label file the video and the key-points that go with it, its split and its subject.
+For untrimmed videos `recordings` puts together a label file, its video and key-points, its split and its subject.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def walk(roots: Sequence[Path], report: list[dict[str, str]]) -> list[Path]:
     counted in the report.
 
     Raises:
-        MgkitError: a folder that may not be read: nobody knows what is in it.
+        MgkitError: a folder that may not be read: its content is unknown.
     """
 
     def refused(error: OSError) -> None:
@@ -95,7 +95,7 @@ def named(files: Sequence[Path], pattern: str) -> dict[str, list[Path]]:
 
 
 def only(found: dict[str, list[Path]], report: list[dict[str, str]]) -> dict[str, Path]:
-    """One file a key. The same content twice is reported and the first taken; different content is refused.
+    """One file per key. Identical copies are reported and the first is taken; different content is refused.
 
     Raises:
         MgkitError: two files of one name with different content; both are named.
@@ -106,7 +106,7 @@ def only(found: dict[str, list[Path]], report: list[dict[str, str]]) -> dict[str
         for other in paths[1:]:
             if not same_content(first, other):
                 raise MgkitError(
-                    f"{first} and {other} have the same name but not the same content: take away the wrong one, or "
+                    f"{first} and {other} have the same name but not the same content: remove the wrong one, or "
                     "give a folder that holds only one."
                 )
         if len(paths) > 1:
@@ -116,18 +116,18 @@ def only(found: dict[str, list[Path]], report: list[dict[str, str]]) -> dict[str
 
 
 def same_content(first: Path, other: Path) -> bool:
-    """Whether two files hold the same bytes; one that cannot be read (a link to nowhere) raises a `MgkitError`."""
+    """True if two files hold the same bytes; one that cannot be read (a link to nowhere) raises a `MgkitError`."""
     try:
         return filecmp.cmp(first, other, shallow=False)
     except OSError as error:
         raise MgkitError(
-            f"{error.filename or other} cannot be read ({error.strerror}), and so not be compared with the other file "
-            f"of its name, {first if error.filename != str(first) else other}: mend it, or take it away."
+            f"{error.filename or other} cannot be read ({error.strerror}) nor compared with the other file of its "
+            f"name, {first if error.filename != str(first) else other}: fix it, or remove it."
         ) from None
 
 
 def split_by_name(name: str) -> str | None:
-    """`train`, `val` or `test` where a folder name says exactly one of them in any of its usual spellings."""
+    """`train`, `val` or `test` where a folder name contains exactly one of them in any of its usual spellings."""
     words = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name)
     found = set(re.split(r"[^a-z]+", words.lower()))
     splits = [split for split, spellings in _SPLITS.items() if found & set(spellings)]
@@ -135,8 +135,8 @@ def split_by_name(name: str) -> str | None:
 
 
 def split_by_folder(path: Path, roots: Sequence[Path], report: list[dict[str, str]]) -> str | None:
-    """The split named by the nearest folder around a file, below the root that it was found in; else by that root,
-    which is reported, since its name may mean something else."""
+    """The split named by the nearest folder around a file, below the root that it was found in; else that named by the
+    root, which is reported, since its name may mean something else."""
     root = max((r for r in roots if path.is_relative_to(r)), key=lambda r: len(r.parts))
     for name in reversed(path.relative_to(root).parts[:-1]):
         split = split_by_name(name)
@@ -144,12 +144,12 @@ def split_by_folder(path: Path, roots: Sequence[Path], report: list[dict[str, st
             return split
     split = split_by_name(root.resolve().name)
     if split:
-        said = note(
+        entry = note(
             "split by the folder given",
-            f"{root.resolve().name} is taken to say {split}: split_table overrules",
+            f"{root.resolve().name} is taken to mean {split}: split_table overrides it",
         )
-        if said not in report:
-            report.append(said)
+        if entry not in report:
+            report.append(entry)
     return split
 
 
@@ -159,10 +159,10 @@ def splits_of(
     given: dict[str, str] | None,
     report: list[dict[str, str]],
 ) -> dict[str, str]:
-    """The split of each key: as given, else by the folders that its files stand in.
+    """The split of each key: as given, else by the folders that its files are in.
 
     Raises:
-        MgkitError: a key stands in two splits, or some keys have one and others none.
+        MgkitError: a key is in two splits, or some keys have one and others none.
     """
     splits: dict[str, str] = {}
     lost = []
@@ -174,8 +174,8 @@ def splits_of(
         if len(here) > 1:
             (a, first), (b, second) = list(here.items())[:2]
             raise MgkitError(
-                f"{key} stands in the splits {a} ({first}) and {b} ({second}), which must be disjoint: take one away, "
-                "or say where it belongs with split_table (a csv `video,split`)."
+                f"{key} is in the splits {a} ({first}) and {b} ({second}), which must be disjoint: remove one, "
+                "or give its split with split_table (a csv `video,split`)."
             )
         if here:
             splits[key] = next(iter(here))
@@ -183,12 +183,12 @@ def splits_of(
             lost.append(key)
     if lost and splits:
         raise MgkitError(
-            f"no folder around {found[lost[0]][0]} says train, val or test, nor for {len(lost) - 1} others "
+            f"no folder around {found[lost[0]][0]} is named train, val or test, nor around {len(lost) - 1} others "
             f"({some(lost)}): give split_table, a csv `video,split`."
         )
     if lost:
         splits = dict.fromkeys(lost, "all")
-        detail = "no folder says train, val or test: every clip stands in the split 'all'; split_table gives others"
+        detail = "no folder is named train, val or test: every clip is in the split 'all'; split_table gives others"
         report.append(note("no splits", detail))
     return splits
 
@@ -227,18 +227,18 @@ def recordings(
     subject_table: PairTable,
     report: list[dict[str, str]],
 ) -> list[Recording]:
-    """Put together what belongs together.
+    """Match label files, videos and key-points by name.
 
     Args:
-        found, videos, points: files by the name of the recording, see `trees.named`.
+        found, videos, points: files by the name of the recording, see `named`.
         roots: the folders that they were found in.
-        split_table, subject_table: csv or mapping `video, split` and `video, subject`; splits not told by it are those
-            of the folders around the label files.
-        report: what does not match is added to it: a video without key-points and the reverse (kept, if the others
-            have them), a label file with neither (left out), either of them without a label file (not used).
+        split_table, subject_table: csv or mapping `video, split` and `video, subject`; other splits are those of the
+            folders around the label files.
+        report: mismatches are added to it: a video without key-points and the reverse (kept, if the others have
+            them), a label file with neither (left out), either of them without a label file (not used).
 
     Raises:
-        MgkitError: two different files of one name, a recording in two splits, a broken table, or nothing left.
+        MgkitError: two different files of one name, a recording in two splits, a broken table, or nothing left over.
     """
     labels = only(found, report)
     pictures, tables = (
@@ -261,22 +261,27 @@ def recordings(
         kept.append(Recording(name, path, video, table, splits[name], subjects.get(name, "")))
     between = _gaps({*labels, *videos, *points})
     if between:
-        report.append(note("numbers left out", f"no file of {some(between)}, though of the numbers around"))
+        report.append(
+            note(
+                "numbers left out",
+                f"no file of {some(between)}, though there are neighbouring ones",
+            )
+        )
     for name in sorted((set(videos) | set(points)) - set(labels)):
         here = [path.name for files in (videos, points) for path in files.get(name, [])]
         report.append(note("no label file", f"{some(here)}: not used"))
     if not kept:
         raise MgkitError(
-            f"{some(roots)}: {len(labels)} label files, but neither videos nor key-points to go with them: give the "
-            "folders that hold those as well."
+            f"{some(roots)}: {len(labels)} label files, but neither videos nor key-points for them: give the folders "
+            "that hold those as well."
         )
     return kept
 
 
 def _gaps(names: set[str]) -> list[str]:
-    """Names like `0007` or `Sample0007` between the first and the last of these that are not among them.
+    """Names like `0007` or `Sample0007` that are missing between the first and the last of these.
 
-    None where they are most of the numbers: then somebody has taken a part of the dataset.
+    None where most of the numbers are missing: then this is a part of the dataset.
     """
     matches = [match for name in names if (match := re.fullmatch(r"(\D*)(\d+)", name))]
     if len({(match[1], len(match[2])) for match in matches}) != 1 or len(matches) != len(names):

@@ -26,15 +26,15 @@ def read_folders(
     split_table: str | Path | Mapping[str, str] | None = None,
     subject_table: str | Path | Mapping[str, str] | None = None,
 ) -> RawDataset:
-    """Read videos that lie in one folder a class.
+    """Read videos in one folder per class.
 
     Args:
-        source: the folder. Its folders are classes, or, if every one of them says train, val or test (in any usual
+        source: the folder. Its folders are classes, or, if all of them are named train, val or test (in any usual
             spelling), splits that hold classes.
         cache: not used.
-        classes: class names in label order; by default the folders' names, numbers in them in the order of numbers.
+        classes: class names in label order; by default the names of the folders, numbers in them in numerical order.
         split_table: csv or mapping `clip, split`, where a clip is its path below `source` without the suffix
-            (`wave/001`). Without splits every clip stands in "all".
+            (`wave/001`). Without splits every clip is in "all".
         subject_table: csv or mapping `clip, subject`.
 
     Returns:
@@ -55,8 +55,8 @@ def read_folders(
     if not by_split and len(set(named.values())) > 1:
         others = some(top for top in tops if top not in named)
         raise MgkitError(
-            f"{source} holds the splits {some(named)}, but {others} beside them: move that elsewhere, or, if all are "
-            "classes, into one folder each below a folder of splits."
+            f"{source} holds the splits {some(named)}, but also {others}: move that elsewhere, or, if all are "
+            "classes, put them below folders of splits."
         )
     depth = 2 if by_split else 1
     videos: dict[str, Path] = {}
@@ -95,7 +95,7 @@ def read_folders(
     subjects = read_pairs(subject_table, videos, ("clip", "subject"), report=report, suffixes=VIDEO_SUFFIXES)
     splits |= given
     if not by_split and not given:
-        detail = "no folders train, val, test: every clip stands in the split 'all'; split_table gives others"
+        detail = "no folders train, val, test: every clip is in the split 'all'; split_table gives others"
         report.append(note("no splits", detail))
     _no_leak(videos, splits)
     index = {name: i for i, name in enumerate(names)}
@@ -133,9 +133,7 @@ def _order(known: set[str], classes: Sequence[str] | None, source: Path, report:
         return list(classes)
     names = sorted(known, key=natural)
     if names != sorted(known):
-        detail = (
-            f"in the order of their numbers: {some(names, 12)}; sorted as text: {some(sorted(known), 12)}"
-        )
+        detail = f"in numerical order: {some(names, 12)}; sorted as text: {some(sorted(known), 12)}"
         report.append(note("class order", detail))
     return names
 
@@ -145,7 +143,7 @@ def _no_leak(videos: dict[str, Path], splits: dict[str, str]) -> None:
     by_size: dict[int, list[str]] = {}
     for clip_id, path in videos.items():
         size = size_of(path)
-        if size >= 0:  # else a link to nowhere, of which `prepare` tells
+        if size >= 0:  # else a link to nowhere, which `prepare` reports
             by_size.setdefault(size, []).append(clip_id)
     for alike in by_size.values():
         for i, a in enumerate(alike):

@@ -1,14 +1,13 @@
-"""iMiGUE as it is given out for the MiGA challenge: untrimmed videos, a label file and key-points a video.
+"""iMiGUE as distributed for the MiGA challenge: untrimmed videos, each with a label file and key-points.
 
-Below any folders: `<VVVV>_label.csv` (`raw class, first frame, last frame`; no header, frames from 0, the last one
-belongs to the clip), `<VVVV>.mp4` (25 frames a second, 1280 x 720), `<VVVV>_openpose.xlsx` (137 points a frame) and
-`<VVVV>_light_hand.csv` (35 points a frame). Raw classes are 1 to 31, and 99 for what is no micro-gesture.
+Below any folders:
 
-The key-points of iMiGUE: which columns are which joints, and which hand is whose.
-
-`<VVVV>_openpose.xlsx` has 137 points a frame: 0-24 BODY_25, 25-94 face, 95-115 left hand, 116-136 right hand.
-`<VVVV>_light_hand.csv` has 35 after an index: BODY_25, then two blocks of five finger tips, whose sides are not
-reliable.
+    <VVVV>.mp4               25 frames per second, 1280 x 720
+    <VVVV>_label.csv         raw class, first frame, last frame: no header, frames from 0, the last one belongs to the
+                             clip; raw classes are 1 to 31, and 99 for what is not a micro-gesture
+    <VVVV>_openpose.xlsx     137 points per frame: 0-24 BODY_25, 25-94 face, 95-115 left hand, 116-136 right hand
+    <VVVV>_light_hand.csv    35 points per frame after an index: BODY_25, then two blocks of five finger tips, whose
+                             sides are not reliable
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ from mgkit.errors import MgkitError, some
 
 FPS = 25.0
 FRAME = (1280, 720)
-UNTRUSTED = "the class column of test label files is not to be trusted: report no score from it"
+UNTRUSTED = "the class column of test label files cannot be trusted: report no score from it"
 
 
 def read_imigue(
@@ -50,29 +49,29 @@ def read_imigue(
     Args:
         source: the folder that holds everything, or one of the parts.
         cache: folder for converted spreadsheets; reading one takes minutes, each is read once.
-        skeletons: a further folder, or several (`a,b`), if label files and key-points lie elsewhere. Every file is
-            looked for in all folders given.
-        videos: a further folder, or several, if the videos lie elsewhere.
+        skeletons: a further folder, or several (`a,b`), if label files and key-points are elsewhere. Every file is
+            searched for in all folders given.
+        videos: a further folder, or several, if the videos are elsewhere.
         points: which points of a frame: 22 (upper body and finger tips, the usual set), 25 (BODY_25), 35 (BODY_25 and
             finger tips, which is what light-hand files hold; 36, which counts their index as well, means the same) or
             137 (all of OpenPose: body, face, hands; only the spreadsheets have them).
         keypoints: "openpose" (the spreadsheets), "light_hand", or "auto": per video the spreadsheet where there is
             one, else the light-hand file.
-        split_table: csv or mapping `video, split` that overrules the folders; else a video's split is that of the
-            folder that its label file stands in (train, validate, test in any usual spelling).
-        subject_table: csv or mapping `video, subject`; iMiGUE itself tells no subjects.
+        split_table: csv or mapping `video, split` that overrides the folders; else a video's split is that of the
+            folder that its label file is in (train, validate, test in any usual spelling).
+        subject_table: csv or mapping `video, subject`; iMiGUE itself does not name subjects.
         test_labels: "keep" takes the class column of test files as it is, "hide" gives every test clip class 0.
-            Either way the report says that they are not to be trusted.
+            Either way the report warns that they cannot be trusted.
         frame_size: width and height that the key-points live in (`1280x720`); by default that of the video,
             1280 x 720 without one.
-        class_file: another class list (.json), the last of which is raw 99; for sets in the same layout.
+        class_file: another class list (.json), the last of which is raw 99; for datasets in the same layout.
 
     Returns:
-        Clips `<VVVV>_<row of the label file, from 0>`, 32 classes (31 = no micro-gesture).
+        Clips `<VVVV>_<row of the label file, from 0>`, 32 classes (31 = not a micro-gesture).
 
     Raises:
         MgkitError: an unknown option; no label files; files of one name with different content; a video in two
-            splits; a row that is no clip, or whose class is not in the list (test: class 0 instead, reported).
+            splits; a row that is not a clip, or whose class is not in the list (test: class 0 instead, reported).
     """
     report: list[dict[str, str]] = []
     if points == 36:
@@ -112,7 +111,7 @@ def read_imigue(
     clips: list[RawClip] = []
     for part in parts:
         tested = test_labels if part.split == "test" else ""
-        first = True  # clip of this file that can be cut: it tells what was odd about the whole file
+        first = True  # clip of this file that can be cut: its notes are about the whole file too
         for span in read_spans(part.labels, base=0, report=report, problems=problems):
             clip_id = f"{part.name}_{span.index}"
             pose = notes = count = None
@@ -158,7 +157,7 @@ def _label(
     report: list[dict[str, str]],
     problems: list[str],
 ) -> int:
-    """The label of a raw class: one less, and the last of `count` for 99. `tested` is "" or what `test_labels` says."""
+    """The label of a raw class: one less, and the last of `count` for 99. `tested` is "", or `test_labels` in test."""
     if tested == "hide":
         return 0
     if span.raw == 99 or 1 <= span.raw < count:
@@ -174,7 +173,7 @@ def _label(
 def _tables(
     files: list[Path], points: int, keypoints: str, report: list[dict[str, str]]
 ) -> dict[str, list[Path]]:
-    """The files with the key-points of each video."""
+    """Files with key-points by the name of the video."""
     openpose = named(files, r"(.+)_openpose\.xlsx") if keypoints != "light_hand" else {}
     light = named(files, r"(.+)_light_hand\.csv") if keypoints != "openpose" and points != 137 else {}
     mixed = sorted(set(light) - set(openpose))
@@ -204,14 +203,14 @@ def read_pose(path: Path, points: int, start: int, end: int, cache: Path | None)
     """
     values, _ = _points(_sheet(path, cache))
     if start >= len(values):
-        raise MgkitError(f"{path} has {len(values)} frames; the clip would begin at frame {start}.")
+        raise MgkitError(f"{path} has {len(values)} frames; the clip would start at frame {start}.")
     return values[None, start:end, _PICK[values.shape[1]][points]]
 
 
 def read_pose_notes(
     clip_id: str, first: bool, path: Path, points: int, start: int, end: int, cache: Path | None
 ) -> list[dict[str, str]]:
-    """What was odd about these frames; and, for the first clip of a video, about the whole file."""
+    """Report entries on these frames; and, for the first clip of a video, on the whole file."""
     sheet = _sheet(path, cache)
     found = []
     empty = empty_cells(sheet.values[start:end])
@@ -226,7 +225,7 @@ def read_pose_notes(
 
 
 def pose_frames(path: Path, cache: Path | None) -> int:
-    """How many frames the file has."""
+    """Number of frames in the file."""
     return len(_sheet(path, cache).values)
 
 
@@ -237,7 +236,7 @@ def _sheet(path: Path, cache: Path | None) -> Sheet:
 
 @lru_cache(maxsize=1)  # the clips of one video are asked for in a row
 def _points(sheet: Sheet) -> tuple[npt.NDArray[np.float32], str]:
-    """(T, 35 or 137, 3) of a whole video, and for light-hand files what was done about the sides."""
+    """(T, 35 or 137, 3) of a whole video, and a phrase on what was done about the sides of light-hand files."""
     values = sheet.values.reshape(len(sheet.values), -1, 3)
     values = mark_unseen(values[..., :2], values[..., 2])
     return sides_by_wrist(values) if values.shape[1] == 35 else (values, "")
@@ -250,7 +249,7 @@ def sides_by_wrist(points: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.floa
         points: (T, 35, 3): BODY_25, five finger tips, five finger tips; NaN = not seen.
 
     Returns:
-        The same with the left hand's tips at 25-29 and the right hand's at 30-34, and in words what was done. The
+        The same with the left hand's tips at 25-29 and the right hand's at 30-34, and a phrase on what was done. The
         two blocks go to different hands, so that the sum of their distances to the wrists is smallest; one block or
         one wrist alone decides by what there is of it. Where nothing decides, the order of the file stays.
     """
@@ -267,7 +266,7 @@ def sides_by_wrist(points: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.floa
     undecided = any_tips & ~decided
     turned = points.copy()
     turned[swap, 25:30], turned[swap, 30:] = points[swap, 30:], points[swap, 25:30]
-    said = f"by the nearest wrist; the other way round in {swap.sum()} of {any_tips.sum()} frames with hands"
+    done = f"by the nearest wrist; the other way round in {swap.sum()} of {any_tips.sum()} frames with hands"
     if undecided.any():
-        said += f", {undecided.sum()} could not be decided and stay as they are"
-    return turned, said
+        done += f", {undecided.sum()} could not be decided and stay as they are"
+    return turned, done

@@ -1,8 +1,8 @@
 """MA-52 (Micro-Action): trimmed clips `SSSS_VV_NNNN.mp4` (subject, video, instance), label lists, poses in pickles.
 
-Below any folder: `{train,val,test}_list_videos.txt` with `name.mp4 label` a line (the labels of the test list are all
-0: dummies), and `MA52_{train,val,test}.pkl` in the PYSKL layout with 28 points (OpenPose's 18, then five finger tips
-a hand).
+Below any folder: `{train,val,test}_list_videos.txt` with lines `name.mp4 label` (the labels of the test list are all 0:
+dummies), and `MA52_{train,val,test}.pkl` in the PYSKL layout with 28 points (OpenPose's 18, then five finger tips
+per hand).
 """
 
 from __future__ import annotations
@@ -36,17 +36,17 @@ def read_ma52(
     Args:
         source: the folder that holds everything, or one of the parts.
         cache: not used; pickles are quick.
-        skeletons: a further folder, or several (`a,b`), if the pickles lie elsewhere. Every file is looked for in all
+        skeletons: a further folder, or several (`a,b`), if the pickles are elsewhere. Every file is searched for in all
             folders given.
-        videos: a further folder, or several, if the videos lie elsewhere.
-        class_file: another class list (.json), for sets in the same layout.
+        videos: a further folder, or several, if the videos are elsewhere.
+        class_file: another class list (.json), for datasets in the same layout.
 
     Returns:
         Clips `SSSS_VV_NNNN` of the splits that have a list (a split without one: of its pickle), 52 classes in 7
         groups (body classes). Their subject is SSSS, their source SSSS_VV.
 
     Raises:
-        MgkitError: neither lists nor pickles; a clip in two splits, or twice with two labels; a row that is no clip;
+        MgkitError: neither lists nor pickles; a clip in two splits, or twice with two labels; a row that is not a clip;
             a label that is not 0 to 51; files of one name with different content; key-points of another layout.
     """
     report: Report = []
@@ -82,7 +82,7 @@ def read_ma52(
             if clip_id in labels:
                 where = lists.get(split) or pickles[split]
                 problems.append(
-                    f"{where}: clip {clip_id!r} stands in the splits {labels[clip_id][0]!r} and {split!r}"
+                    f"{where}: clip {clip_id!r} is in the splits {labels[clip_id][0]!r} and {split!r}"
                 )
             labels[clip_id] = (split, label)
     refuse(problems)
@@ -130,7 +130,7 @@ def read_ma52(
 
 
 def _list(path: Path, classes: Classes, report: Report, problems: list[str]) -> dict[str, int]:
-    """Label by clip id."""
+    """Labels of a list by clip id."""
     listed: dict[str, int] = {}
     for row in read_rows(path, 2, numbers=(1,), report=report, problems=problems):
         name, label = Path(row.cells[0].replace("\\", "/")).name, whole(row.cells[1])
@@ -168,14 +168,14 @@ def _add_poses(
 ) -> None:
     for clip_id, annotation in found.items():
         if clip_id in poses:
-            problems.append(f"{path}: clip {clip_id!r} stands in {poses[clip_id][0].name} too")
+            problems.append(f"{path}: clip {clip_id!r} is in {poses[clip_id][0].name} too")
         poses[clip_id] = (path, annotation)
 
 
 def _compare(
     labels: dict[str, tuple[str, int]], poses: dict[str, tuple[Path, dict[str, Any]]], report: Report
 ) -> None:
-    """Say where a pickle disagrees with the lists, which count. Test labels are dummies in either."""
+    """Report where a pickle disagrees with the lists, which count. Test labels are dummies in either."""
     for clip_id, (split, label) in labels.items():
         path, annotation = poses.get(clip_id, (Path(), {}))
         other = annotation.get("label", label)

@@ -1,8 +1,8 @@
-"""The readers by name, and their options as a shell gives them.
+"""Readers by name, and their options on the command line.
 
 A reader is `read_NAME(source, *, cache=None, <its own options>) -> RawDataset`. Its keyword arguments are its options
-on the command line (`first_frame=` is `--first-frame`), its docstring is their help, its annotations say how a word is
-read: nothing has to be written down twice.
+on the command line (`first_frame=` is `--first-frame`), its docstring is their help, its annotations determine how a
+word is read: nothing has to be written down twice.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def parse_options(name: str, words: Sequence[str], prog: str = "mgkit prepare") 
         Keyword arguments of the reader; those that are not given are left out.
 
     Raises:
-        MgkitError: an unknown option, or a word that is not a value of its kind.
+        MgkitError: an unknown option, or a value of another type.
     """
     parser = _parser(get_reader(name), name, prog)
     given, rest = parser.parse_known_args(list(words))
@@ -82,10 +82,10 @@ def _parser(read: Reader, name: str, prog: str) -> argparse.ArgumentParser:
         if parameter.kind is not parameter.KEYWORD_ONLY or parameter.name == "cache":
             continue
         kinds = _kinds(hints.get(parameter.name, str))
-        told = helps.get(parameter.name, "")
+        text = helps.get(parameter.name, "")
         if parameter.default not in (None, inspect.Parameter.empty):
-            told = f"{told} (default: {parameter.default})"
-        how: dict[str, Any] = {"dest": parameter.name, "default": None, "help": told.replace("%", "%%")}
+            text = f"{text} (default: {parameter.default})"
+        how: dict[str, Any] = {"dest": parameter.name, "default": None, "help": text.replace("%", "%%")}
         if bool in kinds:
             how["action"] = argparse.BooleanOptionalAction
         else:
@@ -121,7 +121,7 @@ def _metavar(kinds: list[Any]) -> str:
 
 
 def _reading(name: str, kinds: list[Any]) -> Callable[[str], Any]:
-    """How a word becomes a value of one of these types."""
+    """A function from a word to a value of one of these types."""
 
     def read(word: str) -> Any:
         for kind in kinds:
@@ -140,13 +140,13 @@ def _reading(name: str, kinds: list[Any]) -> Callable[[str], Any]:
                 return Path(word)
             elif kind is str:
                 return word
-        raise argparse.ArgumentTypeError(f"{word!r} is no {_metavar(kinds)}")
+        raise argparse.ArgumentTypeError(f"{word!r} is not a {_metavar(kinds)}")
 
     return read
 
 
 def read_names(word: str) -> list[str]:
-    """Names with commas between, or those in a file: a .json list, or one a line."""
+    """Comma-separated names, or those in a file: a .json list, or one per line."""
     path = Path(word)
     if path.suffix in (".json", ".txt") or path.is_file():
         from mgkit.data.readers.pyskl import read_classes
@@ -156,7 +156,7 @@ def read_names(word: str) -> list[str]:
 
 
 def _argument_helps(text: str) -> dict[str, str]:
-    """What the section `Args:` of a docstring says of each argument."""
+    """The text on each argument in the section `Args:` of a docstring."""
     section = re.search(r"^Args:\n(.*?)(?=^\S|\Z)", text, re.S | re.M)
     if section is None:
         return {}

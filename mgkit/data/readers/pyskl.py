@@ -1,8 +1,8 @@
-"""PYSKL / MMAction2 annotation pickles, alone or beside a folder of videos named after the clips; read and written.
+"""PYSKL / MMAction2 annotation pickles, with or without a folder of videos named after the clips; read and written.
 
 Layout: `{'split': {name: [frame_dir]}, 'annotations': [{'frame_dir', 'label', 'total_frames', 'img_shape': (h, w),
 'keypoint': (M, T, V, 2), 'keypoint_score': (M, T, V)}]}`, or a bare list of annotations. Class names and the joint
-layout are not part of it: they come from `<name>.meta.json` beside the pickle (`{"classes": [...], "groups": [...],
+layout are not part of it: they come from `<name>.meta.json` next to the pickle (`{"classes": [...], "groups": [...],
 "skeleton": layout name, or a layout}`, or "joints": names and "skeleton": edges) or from arguments.
 """
 
@@ -43,10 +43,10 @@ def read_pyskl(
     Args:
         source: the pickle.
         cache: not used; a pickle is quick.
-        videos: folder with one video a clip, named `<frame_dir>.mp4` (or .avi, .mkv, .mov, .webm).
+        videos: folder with one video per clip, named `<frame_dir>.mp4` (or .avi, .mkv, .mov, .webm).
         skeleton: joint layout; needed unless the meta file names it.
-        classes: class names in label order; needed unless the meta file has them (else `class 0`, ... are used and
-            the report says so).
+        classes: class names in label order; needed unless the meta file has them (else `class 0`, ... are used,
+            which is reported).
         splits: which named splits to take (`("train", "test")` or `"train,test"`). All by default; a clip in two of
             them is refused, since one training must not see it on both sides: name the disjoint ones. A file without
             splits is one split, "all".
@@ -61,7 +61,7 @@ def read_pyskl(
     meta_path = source.with_suffix(".meta.json")
     meta = _meta(meta_path) if meta_path.is_file() else {}
     if not split:
-        report.append(note("no splits", f"{source.name} names none: every clip stands in the split 'all'"))
+        report.append(note("no splits", f"{source.name} names none: every clip is in the split 'all'"))
         split = {"all": list(found)}
     wanted = splits.split(",") if isinstance(splits, str) else splits
     member = _membership(split, wanted, source)
@@ -73,7 +73,7 @@ def read_pyskl(
         )
     for clip_id in found:
         if clip_id not in member:
-            report.append(note("in no split", "left out: it stands in none of the splits taken", clip_id))
+            report.append(note("in no split", "left out: it is in none of the splits taken", clip_id))
     annotations = {clip_id: annotation for clip_id, annotation in found.items() if clip_id in member}
     if not annotations:
         raise MgkitError(f"{source}: the splits taken ({some(wanted or split)}) list no clip.")
@@ -109,7 +109,7 @@ def read_pyskl(
 def load_annotations(
     source: Path, *, labelled: bool = True
 ) -> tuple[dict[str, Annotation], dict[str, list[str]]]:
-    """The annotations of a pickle by clip id, and its splits ({} where it names none).
+    """Read the annotations of a pickle by clip id, and its splits ({} where it names none).
 
     `labelled` asks for a 'label' in each.
 
@@ -127,7 +127,7 @@ def load_annotations(
     for i, annotation in enumerate(content["annotations"]):
         clip_id = _id(annotation, source, i, labelled)
         if clip_id in found:
-            raise MgkitError(f"{source}: clip id {clip_id!r} stands twice (second time in annotation {i}).")
+            raise MgkitError(f"{source}: clip id {clip_id!r} occurs twice (second time in annotation {i}).")
         found[clip_id] = annotation
     split = content.get("split")
     if split is None:
@@ -163,11 +163,13 @@ def check_points(annotation: Annotation, layout: Skeleton, source: Path, report:
     for name, values in (("keypoint", points), ("keypoint_score", score)):
         if values is not None and np.asarray(values).dtype.kind not in "fiu":
             raise MgkitError(
-                f"{source}: {name!r} of clip {clip_id!r} holds no numbers: make it an array of float."
+                f"{source}: {name!r} of clip {clip_id!r} does not hold numbers: make it an array of float."
             )
-    said: Any = annotation.get("total_frames", shape[1])
-    if not np.array_equal(said, shape[1]):
-        report.append(note("frame count", f"says {said}, has {shape[1]} poses", clip_id))
+    stated: Any = annotation.get("total_frames", shape[1])
+    if not np.array_equal(stated, shape[1]):
+        report.append(
+            note("frame count", f"total_frames is {stated}, but there are {shape[1]} poses", clip_id)
+        )
     empty = int((~np.isfinite(np.asarray(points))).any(-1).sum())
     if empty:
         report.append(note("empty cells", f"{empty} points are not finite numbers: not seen", clip_id))
@@ -175,7 +177,7 @@ def check_points(annotation: Annotation, layout: Skeleton, source: Path, report:
 
 
 def _shape(values: Any) -> tuple[int, ...]:
-    """The shape of an array or of nested lists; () of anything else, lists of unequal length among it."""
+    """The shape of an array or of nested lists; () of anything else, such as lists of unequal length."""
     try:
         return np.shape(values)
     except ValueError:
@@ -209,7 +211,7 @@ def size_of(annotation: Annotation, source: Path) -> tuple[int, int]:
 
 
 def write_pyskl(clips: Clips, path: str | Path) -> Path:
-    """Write the key-points of a clip folder as an annotation pickle, and `<name>.meta.json` with what it cannot say.
+    """Write the key-points of a clip folder as an annotation pickle, and `<name>.meta.json` with the rest.
 
     Key-points are float32 in pixels of the prepared video; 0 with score 0 where not seen. Any numpy reads the file.
     The meta file holds class names, groups, the non-gesture class and the joint layout, as `read_pyskl` takes them.
@@ -284,12 +286,12 @@ def _label(annotation: Annotation, source: Path) -> int:
 
 
 def _leaves(name: str) -> bool:
-    """Whether a file of this name could lie outside its folder."""
+    """True if a file of this name could be outside its folder."""
     return Path(name).is_absolute() or ".." in Path(name).parts
 
 
 def _membership(split: dict[str, list[str]], wanted: Sequence[str] | None, source: Path) -> dict[str, str]:
-    """The split each clip stands in; a clip in two of the wanted splits is an error."""
+    """The split of each clip; a clip in two of the wanted splits is an error."""
     absent = [name for name in wanted or () if name not in split]
     if absent:
         raise MgkitError(f"{source} has no split {some(absent)}; it has {some(split) or 'none'}.")
@@ -298,7 +300,7 @@ def _membership(split: dict[str, list[str]], wanted: Sequence[str] | None, sourc
         for clip_id in split[name]:
             if member.setdefault(clip_id, name) != name:
                 raise MgkitError(
-                    f"{source}: clip {clip_id!r} stands in the splits {member[clip_id]!r} and {name!r}; name the "
+                    f"{source}: clip {clip_id!r} is in the splits {member[clip_id]!r} and {name!r}; name the "
                     f"disjoint ones to take (there are {some(split, 20)}), for example --splits train,test."
                 )
     return member
@@ -307,7 +309,7 @@ def _membership(split: dict[str, list[str]], wanted: Sequence[str] | None, sourc
 def _videos(
     folder: str | Path | None, annotations: dict[str, Annotation], source: Path, report: Report
 ) -> dict[str, Path]:
-    """The video of each clip; one without is refused, a video without a clip is reported."""
+    """The video of each clip; a clip without one is refused, a video without a clip is reported."""
     if folder is None:
         return {}
     folder = Path(folder)
@@ -357,7 +359,7 @@ def _skeleton(given: Any, meta: dict[str, Any], first: Annotation, source: Path,
         return made
     joints = _shape(first.get("keypoint"))[2:3]
     raise MgkitError(
-        f"{source} does not say which joints its {joints[0] if joints else '?'} key-points are: give the layout, for "
+        f"{source} does not name the joints of its {joints[0] if joints else '?'} key-points: give the layout, for "
         f"example --skeleton {LAYOUTS['coco17'].name} (one of {', '.join(LAYOUTS)}, or a .json file)."
     )
 
@@ -387,24 +389,24 @@ def _classes(
     if len(unused) > len(used):
         raise MgkitError(
             f"{source}: clip {last!r} has label {count - 1}, but only {len(used)} labels occur and there are no class "
-            "names to tell whether it is meant: correct it, or give the class names with --classes."
+            "names to check it against: correct it, or give the class names with --classes."
         )
     report.append(note("class names", f"{source.name} has none: numbered class 0 to class {count - 1}"))
     if unused:
         detail = (
-            f"label {some(unused)} has no clip, yet becomes a class because clip {last!r} has label {count - 1}: give "
-            "the class names with --classes if that is not meant"
+            f"label {some(unused)} has no clip, but becomes a class because clip {last!r} has label {count - 1}: give "
+            "the class names with --classes if that is not intended"
         )
         report.append(note("classes without clips", detail))
     return Classes(tuple(f"class {i}" for i in range(count)))
 
 
 def read_classes(path: str | Path) -> list[str]:
-    """Class names from a file: a JSON list (or {"classes": [...]}), or one name a line."""
+    """Class names from a file: a JSON list (or {"classes": [...]}), or one name per line."""
     path = Path(path)
     if not path.is_file():
         raise MgkitError(
-            f"there is no file {path} of class names: give a .json, or a text file with one name a line."
+            f"there is no file {path} of class names: give a .json, or a text file with one name per line."
         )
     if path.suffix == ".json":
         value = read_json(path)
@@ -412,5 +414,5 @@ def read_classes(path: str | Path) -> list[str]:
     else:
         names = [line.strip() for line in read_text(path)[0].splitlines() if line.strip()]
     if not isinstance(names, list) or not names:
-        raise MgkitError(f"{path} holds no list of class names.")
+        raise MgkitError(f"{path} does not hold a list of class names.")
     return [str(name) for name in names]

@@ -1,8 +1,8 @@
 """SMG: 40 untrimmed sequences of a Kinect, one person each.
 
-Below any folder: `Sample0001_color.mp4`, `Sample0001_skeleton.csv` (a row a frame: 25 Kinect joints x 11 numbers, of
+Below any folder: `Sample0001_color.mp4`, `Sample0001_skeleton.csv` (a row per frame: 25 Kinect joints x 11 numbers, of
 which 8 and 9 are pixels of the colour picture) and `Sample0001_finelabels.csv` (`class, first frame, last frame`;
-classes 1 to 17, the last of which is no micro-gesture).
+classes 1 to 17, the last of which is not a micro-gesture).
 """
 
 from __future__ import annotations
@@ -41,13 +41,13 @@ def read_smg(
     Args:
         source: the folder that holds the `Sample` folders, at any depth.
         cache: not used; csv files are quick.
-        videos: a further folder, or several (`a,b`), if the videos lie elsewhere.
+        videos: a further folder, or several (`a,b`), if the videos are elsewhere.
         frame_base: the number of the first frame in the label files, 0 or 1: published readers disagree. The last
             frame of a row belongs to the clip.
-        classes: 17, or 16 as in the challenge: clips of the 17th (no micro-gesture) are then left out and counted.
-        split_table: csv or mapping `video, split` (`Sample0001, train`) that overrules the folders; else a sequence's
+        classes: 17, or 16 as in the challenge: clips of the 17th (not a micro-gesture) are then left out and counted.
+        split_table: csv or mapping `video, split` (`Sample0001, train`) that overrides the folders; else a sequence's
             split is that of the folder (train, validate, test in any usual spelling) around it.
-        subject_table: csv or mapping `video, subject`; by default every sequence is a subject of its own.
+        subject_table: csv or mapping `video, subject`; by default every sequence has its own subject.
         frame_size: width and height that the pixels live in (`1920x1080`); by default that of the video,
             1920 x 1080 without one.
 
@@ -56,7 +56,7 @@ def read_smg(
 
     Raises:
         MgkitError: an unknown option, no label files, files of one name with different content, a sequence in two
-            splits, a row that is no clip, or a class that is not 1 to 17.
+            splits, a row that is not a clip, or a class that is not 1 to 17.
     """
     if frame_base not in (0, 1) or classes not in (16, 17):
         raise MgkitError(f"frame_base is {frame_base!r}, classes is {classes!r}: use 0 or 1, and 16 or 17.")
@@ -75,7 +75,7 @@ def read_smg(
     clips: list[RawClip] = []
     others = 0
     for part in parts:
-        first = True  # clip of this file that can be cut: it tells what was odd about the whole file
+        first = True  # clip of this file that can be cut: its notes are about the whole file too
         for span in read_spans(part.labels, base=frame_base, report=report, problems=problems):
             if not 1 <= span.raw <= 17:
                 problems.append(f"{part.labels} row {span.line}: class {span.raw}, which is not 1 to 17")
@@ -121,18 +121,18 @@ def read_pose(path: Path, start: int, end: int) -> npt.NDArray[np.float32]:
     """(1, T, 25, 3) of the frames start to end - 1: pixels of the colour picture, score 1; NaN where not seen."""
     values = read_sheet(path, JOINTS * NUMBERS, index=False).values
     if start >= len(values):
-        raise MgkitError(f"{path} has {len(values)} frames; the clip would begin at frame {start}.")
+        raise MgkitError(f"{path} has {len(values)} frames; the clip would start at frame {start}.")
     values = values[start:end]
     return mark_unseen(values.reshape(len(values), JOINTS, NUMBERS)[..., PIXEL])[None]
 
 
 def pose_frames(path: Path) -> int:
-    """How many frames the file has."""
+    """Number of frames in the file."""
     return len(read_sheet(path, JOINTS * NUMBERS, index=False).values)
 
 
 def read_pose_notes(clip_id: str, first: bool, path: Path, start: int, end: int) -> list[dict[str, str]]:
-    """What was odd about these frames; and, for the first clip of a sequence, about the whole file."""
+    """Report entries on these frames; and, for the first clip of a sequence, on the whole file."""
     sheet = read_sheet(path, JOINTS * NUMBERS, index=False)
     empty = empty_cells(
         sheet.values[start:end].reshape(-1, JOINTS, NUMBERS)[..., PIXEL].reshape(-1, 2 * JOINTS)

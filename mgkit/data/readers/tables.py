@@ -1,10 +1,7 @@
-"""Small text tables as people really save them: a byte-order mark, Windows line ends, semicolons, a header.
+"""Text tables and sheets of numbers as people really save them: a byte-order mark, Windows line ends, semicolons, xlsx.
 
-What is repaired on reading is reported; a cell that cannot be read is a problem with file, row and value.
-
-Large tables of numbers, one row a frame: spreadsheets (each converted once) and csv files.
-
-Cells are taken as they are, NaN where a cell is empty; what a number means (0 = not seen) is for the reader to say.
+`read_rows`, `read_spans` and `read_pairs` read small tables of words, `read_sheet` large ones of numbers, a row per
+frame. What is repaired on reading is reported; a cell that cannot be read is an error with file, row and value.
 """
 
 from __future__ import annotations
@@ -12,7 +9,7 @@ from __future__ import annotations
 import codecs
 import csv
 import io
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
@@ -21,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from mgkit.data.readers import note, refuse
 from mgkit.errors import MgkitError, some
@@ -56,7 +54,7 @@ class Span:
 
     @property
     def frames(self) -> int:
-        """How many; 0 where the row is no clip."""
+        """Number of frames; 0 where the row is not a clip."""
         return max(0, self.end - self.start) if self.start >= 0 else 0
 
 
@@ -89,13 +87,13 @@ def read_text(path: Path) -> tuple[str, list[str]]:
 
 
 def delimiter_of(line: str) -> str:
-    """What stands between the cells of a line: comma, semicolon, tab, or else blanks."""
+    """The character between the cells of a line: semicolon, tab, comma, or else a blank."""
     counts = {mark: line.count(mark) for mark in ";\t,"}  # `0,5;1,2` is two cells with decimal commas
     return next((mark for mark in ";\t," if counts[mark]), " ")
 
 
 def is_number(cell: str) -> bool:
-    """Whether a cell holds a number."""
+    """True if a cell holds a number."""
     try:
         float(cell)
     except ValueError:
@@ -112,13 +110,13 @@ def read_rows(
     report: Report,
     problems: list[str],
 ) -> list[Row]:
-    """The rows of a small table. Blank lines, and a header where there is one, are left out and reported.
+    """Read the rows of a small table. Blank lines, and a header where there is one, are left out and reported.
 
     Args:
         path: the file.
-        columns: how many cells a row has; a row of another length is a problem.
+        columns: number of cells in a row; a row of another length is a problem.
         numbers: columns that hold numbers: a first row with words in all of them is a header.
-        titles: words of the first column, in lower case, that make the first row a header as it should be.
+        titles: words of the first column, in lower case, that mark the first row as a header, which is not reported.
         report: what was repaired is added to it.
         problems: what cannot be read is added to it.
     """
@@ -146,15 +144,13 @@ def read_rows(
             while len(cells) > columns and not cells[-1]:
                 cells.pop()
         rows.append(Row(line, tuple(cells)))
-    if not rows:
-        return []
-    first = rows[0].cells
-    if first[0].lower() in titles:  # a title is as good as none there
+    first = rows[0].cells if rows else ("",)
+    if first[0].lower() in titles:
         rows.pop(0)
     elif numbers and len(first) == columns and not any(is_number(first[i]) or not first[i] for i in numbers):
         found.append(f"a header ({some(rows.pop(0).cells)})")
     if found:
-        report.append(note("text format", f"{path.name} has {some(found, 9)}: read all the same"))
+        report.append(note("text format", f"{path.name} has {some(found, 9)}: read anyway"))
     good = []
     for row in rows:
         if len(row.cells) != columns:
@@ -170,10 +166,10 @@ def whole(cell: str) -> int | None:
 
 
 def read_spans(path: Path, *, base: int, report: Report, problems: list[str]) -> list[Span]:
-    """The rows `class, first frame, last frame` of a label file; the last frame belongs to the clip.
+    """Read the rows `class, first frame, last frame` of a label file; the last frame belongs to the clip.
 
     A clip that ends before it starts, or starts before the video, is reported and returned as it is: `prepare` leaves
-    it out like any other that cannot be cut.
+    it out like any other clip that cannot be cut.
 
     Args:
         path: the label file.
@@ -198,7 +194,7 @@ def read_spans(path: Path, *, base: int, report: Report, problems: list[str]) ->
         report.append(note("empty label file", f"{path.name} has no rows: no clips"))
     early = [span.line for last, span in pairwise(spans) if span.start < last.start]
     if early:
-        detail = f"{path.name} row {some(early)} begins before the row above: clips are numbered by row all the same"
+        detail = f"{path.name} row {some(early)} begins before the row above: clips are still numbered by row"
         report.append(note("rows out of order", detail))
     seen: dict[tuple[int, int, int], int] = {}
     for span in spans:
@@ -217,10 +213,17 @@ def read_pairs(
     report: Report,
     suffixes: Sequence[str] = (".mp4",),
 ) -> dict[str, str]:
-    """Two columns `video, value`, from a csv file (with or without a header) or a mapping, for the `keys` that exist.
+    """Read two columns `video, value` from a csv file (with or without a header) or a mapping.
 
-    None gives none. A key may carry a file suffix, and may have lost its leading zeros in a spreadsheet. Rows of
-    unknown videos and videos without a row are reported.
+    None gives {}. A key may carry a file suffix, and may have lost its leading zeros in a spreadsheet. Rows of unknown
+    videos and videos without a row are reported.
+
+    Args:
+        source: the file or mapping.
+        keys: the videos there are.
+        what: what the two columns are called in messages.
+        report: what was repaired is added to it.
+        suffixes: file suffixes that a key may carry.
 
     Raises:
         MgkitError: a broken file, an empty value, or two values for one video.
@@ -261,13 +264,16 @@ def read_pairs(
     return pairs
 
 
+# --- sheets of numbers ----------------------------------------------------------------------------------------------
+
+
 @dataclass(frozen=True, eq=False)
 class Sheet:
     """A table of numbers and what was odd about its file.
 
     Attributes:
-        values: (T, C) float32, one row a frame; NaN = an empty cell. Not to be written to.
-        oddities: in words, of the whole file.
+        values: (T, C) float32, one row per frame; NaN = an empty cell. Not to be written to.
+        oddities: in words, about the whole file.
     """
 
     values: npt.NDArray[np.float32]
@@ -279,13 +285,13 @@ def read_sheet(path: Path, columns: int, *, index: bool, cache: Path | None = No
 
     Args:
         path: the file. Of a spreadsheet the first sheet is read.
-        columns: how many numbers a row has, an index column not counted.
-        index: whether the first column should be a running index; that it is there or not is reported if it differs.
-        cache: where a spreadsheet is kept in a quick form, under a name made of its own, its size and its time of
-            change. csv files are quick as they are.
+        columns: numbers in a row, not counting an index column.
+        index: the first column should be a running index; it is reported if that differs.
+        cache: folder where a spreadsheet is kept in a quick form, under a name made of its own, its size and its time
+            of change. csv files are quick as they are.
 
     Returns:
-        The table. Asked for again in the same process it is not read again.
+        The table. A second call in the same process does not read it again.
 
     Raises:
         MgkitError: the file cannot be read, has another number of columns, or a cell with text; row and column are
@@ -302,37 +308,101 @@ def read_sheet(path: Path, columns: int, *, index: bool, cache: Path | None = No
 
 @lru_cache(maxsize=2)  # the clips of one video are asked for in a row
 def _read(path: Path, columns: int, index: bool, cache: Path | None, size: int, changed: int) -> Sheet:
-    if path.suffix.lower() != ".xlsx":
-        return _finish(*_read_csv(path), path, columns, index)
-    if cache is None:
-        return _finish(*_read_xlsx(path), path, columns, index)
+    spreadsheet = path.suffix.lower() == ".xlsx"
+    if cache is None or not spreadsheet:
+        return _checked(*(_read_xlsx if spreadsheet else _read_csv)(path), path, columns, index)
     kept = cache / f"{path.stem}-{size}-{changed}.npy"
     if kept.is_file():
         try:
             values = np.load(kept)
             oddities = tuple(read_json(kept.with_suffix(".json")))
         except (MgkitError, OSError, ValueError, EOFError):
-            pass  # damaged: made anew
+            pass  # damaged: made again
         else:
             if values.ndim == 2 and values.shape[1] == columns and values.dtype == np.float32:
                 return Sheet(values, oddities)
-    sheet = _finish(*_read_xlsx(path), path, columns, index)
+    sheet = _checked(*_read_xlsx(path), path, columns, index)
     write_json(kept.with_suffix(".json"), list(sheet.oddities))
     with atomic(kept) as temporary:  # last: without it the other file means nothing
         np.save(temporary, sheet.values)
     return sheet
 
 
-def _finish(
-    values: npt.NDArray[np.float32], oddities: list[str], path: Path, columns: int, index: bool
+def _read_xlsx(path: Path) -> tuple[pd.DataFrame, bool, list[str]]:
+    """Cells of the first sheet without a header of words, whether there was one, and what was odd."""
+    # Not pandas.read_excel, which reads with the same library but takes twice as long.
+    import python_calamine
+
+    try:
+        book = python_calamine.CalamineWorkbook.from_path(path)
+        rows = book.get_sheet_by_index(0).to_python(skip_empty_area=False)
+        names = book.sheet_names
+    except (python_calamine.CalamineError, OSError) as error:
+        raise MgkitError(f"{path} is not a readable spreadsheet ({error}): copy it again.") from None
+    found = [f"{len(names)} sheets: only the first, {names[0]!r}, is read"] if len(names) > 1 else []
+    header = bool(rows) and _is_header(rows[0])
+    if header:
+        found.append(f"a header ({some(rows[0], 3)}): left out")
+    return pd.DataFrame(rows[int(header) :]), header, found
+
+
+def _read_csv(path: Path) -> tuple[pd.DataFrame, bool, list[str]]:
+    """Cells without a header of words, whether there was one, and what was odd."""
+    text, found = read_text(path)
+    whole = text.rstrip("\n ")
+    blank = text[len(whole) :].count("\n") - 1
+    if blank > 0:
+        found.append(f"{blank} blank line{'s' if blank > 1 else ''} at its end")
+    if not whole:
+        raise MgkitError(f"{path} is empty: copy it again.")
+    lines = whole.split("\n")
+    mark = delimiter_of(lines[0])
+    if mark == ";":
+        found.append("semicolons between the cells")
+    cells = lines[0].split(mark) if mark != " " else lines[0].split()
+    header = _is_header([cell.strip().replace(",", ".") for cell in cells])
+    if header:
+        found.append(f"a header ({some(cells, 3)}): left out")
+    for number, line in enumerate(lines, start=1):
+        count = line.count(mark) + 1 if mark != " " else len(line.split())
+        if count != len(cells) and line.strip():  # a cell that is missing would shift all that follow
+            raise MgkitError(
+                f"{path} row {number} has {count} cells, not {len(cells)} as the first: it was cut or edited; copy it "
+                "again, or correct the row."
+            )
+    try:
+        frame = pd.read_csv(
+            io.StringIO(whole), header=None, skiprows=int(header), skip_blank_lines=False, low_memory=False,
+            sep=r"\s+" if mark == " " else mark, decimal="," if mark == ";" and "," in whole else ".",
+            quoting=csv.QUOTE_NONE,
+        )  # fmt: skip
+    except pd.errors.EmptyDataError:
+        raise MgkitError(f"{path} has a header and no rows: copy it again.") from None
+    except pd.errors.ParserError as error:
+        raise MgkitError(f"{path} is not a readable table ({str(error).strip()}): copy it again.") from None
+    return frame, header, found
+
+
+def _is_header(cells: Sequence[Any]) -> bool:
+    """True for a row of words; one cell of it, the index, may be a number."""
+    filled = [cell for cell in cells if cell != ""]
+    words = [cell for cell in filled if isinstance(cell, str) and not is_number(cell)]
+    return bool(words) and len(words) >= len(filled) - 1
+
+
+def _checked(
+    frame: pd.DataFrame, header: bool, oddities: list[str], path: Path, columns: int, index: bool
 ) -> Sheet:
-    """Take away a header of numbers and an index column, and check the shape."""
+    """Cells as numbers, without a header of numbers and without an index column, in the expected shape."""
+    values, as_text = _numbers(frame, header, path)
+    if as_text:
+        oddities = [*oddities, f"{as_text} numbers stored as text: read as numbers"]
     while values.shape[1] > columns and np.isnan(values[:, -1]).all():
         values = values[:, :-1]  # formatted, never filled
     wide = values.shape[1]
     if len(values) == 0 or wide not in (columns, columns + 1):
         raise MgkitError(
-            f"{path} has {len(values)} rows of {wide} columns; {columns} numbers a frame are expected"
+            f"{path} has {len(values)} rows of {wide} columns; {columns} numbers per frame are expected"
             f"{', after an index' if index else ''}: it is cut short, or another kind of file."
         )
     if len(values) > 1 and np.array_equal(values[0, 1:], np.arange(wide - 1) + values[0, 1]) and wide > 2:
@@ -342,6 +412,8 @@ def _finish(
         if index:
             oddities = [*oddities, "no index column: every column is read as a number"]
         return Sheet(values, tuple(oddities))
+
+    # One column more than expected: it must be an index.
     rows = values[:, 0]
     wrong = ~np.isfinite(rows) | (rows != np.round(rows))
     wrong[1:] |= np.diff(rows) <= 0
@@ -361,11 +433,11 @@ def _finish(
         oddities = [*oddities, "an index column where none is expected: left out"]
     values = values[:, 1:]
     skipped = rows[-1] - rows[0] + 1 - len(rows)
-    if skipped:  # frames that were not written: they keep their place
+    if skipped:  # frames that were not written keep their place
         if rows[0] != 0 or rows[-1] > 10_000_000:
             raise MgkitError(
                 f"{path}: the index runs from {rows[0]:.0f} to {rows[-1]:.0f} in {len(rows)} rows, so that the frame "
-                "of a row is not certain: write one row a frame."
+                "of a row is not certain: write one row per frame."
             )
         placed = np.full((int(rows[-1]) + 1, columns), np.nan, dtype=np.float32)
         placed[rows.astype(np.int64)] = values
@@ -374,116 +446,30 @@ def _finish(
     return Sheet(values, tuple(oddities))
 
 
-def _read_xlsx(path: Path) -> tuple[npt.NDArray[np.float32], list[str]]:
-    import python_calamine
-
-    oddities: list[str] = []
-    try:
-        book = python_calamine.CalamineWorkbook.from_path(path)
-        sheet = book.get_sheet_by_index(0)
-        names = book.sheet_names
-        # Empty columns on the left are left out of each row, empty rows above are not.
-        left = sheet.start[1] if sheet.start else 0
-        values, as_text, header = _numbers(sheet.iter_rows(), left, path)
-    except (python_calamine.CalamineError, OSError) as error:
-        raise MgkitError(f"{path} is not a readable spreadsheet ({error}): copy it again.") from None
-    if len(names) > 1:
-        oddities.append(f"{len(names)} sheets: only the first, {names[0]!r}, is read")
-    if header:
-        oddities.append("a header: left out")
-    if as_text:
-        oddities.append(f"{as_text} numbers stored as text: read as numbers")
-    return values, oddities
-
-
-def _numbers(rows: Iterator[list[Any]], left: int, path: Path) -> tuple[npt.NDArray[np.float32], int, bool]:
-    """(T, C) of spreadsheet rows, how many numbers were text, and whether a first row of words was left out."""
-    done: list[npt.NDArray[np.float32]] = []
-    as_text, header = 0, False
-    for number, row in enumerate(rows, start=1):
-        try:
-            line = np.array(row, dtype=np.float32)
-            if any(isinstance(cell, str) for cell in row):
-                raise ValueError
-        except (TypeError, ValueError):
-            line = np.full(len(row), np.nan, dtype=np.float32)
-            wrong = []
-            for i, cell in enumerate(row):
-                if isinstance(cell, str) and is_number(cell):
-                    line[i] = float(cell)
-                    as_text += 1
-                elif isinstance(cell, float | int):
-                    line[i] = cell
-                elif cell != "":
-                    wrong.append((i, cell))
-            if number == 1 and wrong and len(wrong) >= sum(cell != "" for cell in row) - 1:
-                header, as_text = True, 0
-                continue
-            if wrong:
-                column, cell = wrong[0]
-                raise MgkitError(
-                    f"{path} row {number} column {left + column + 1} is {str(cell)!r}, not a number: correct the cell, "
-                    "or empty it where nothing was seen."
-                ) from None
-        done.append(np.concatenate([np.full(left, np.nan, np.float32), line]))
-    if not done:
-        return np.zeros((0, 0), dtype=np.float32), as_text, header
-    return np.stack(done), as_text, header
-
-
-def _read_csv(path: Path) -> tuple[npt.NDArray[np.float32], list[str]]:
-    import pandas as pd
-
-    text, oddities = read_text(path)
-    whole = text.rstrip("\n ")
-    blank = text[len(whole) :].count("\n") - 1
-    if blank > 0:
-        oddities.append(f"{blank} blank line{'s' if blank > 1 else ''} at its end")
-    if not whole:
-        raise MgkitError(f"{path} is empty: copy it again.")
-    first = whole.split("\n", 1)[0]
-    mark = delimiter_of(first)
-    if mark == ";":
-        oddities.append("semicolons between the cells")
-    cells = first.split(mark) if mark != " " else first.split()
-    words = [cell for cell in cells if cell.strip() and not is_number(cell.replace(",", "."))]
-    header = len(words) >= sum(bool(cell.strip()) for cell in cells) - 1 and bool(words)
-    if header:
-        oddities.append(f"a header ({some(cells, 3)}): left out")
-    lines = whole.split("\n")
-    for number, line in enumerate(lines, start=1):
-        count = line.count(mark) + 1 if mark != " " else len(line.split())
-        if count != len(cells) and line.strip():  # a cell that is missing would shift all that follow
-            raise MgkitError(
-                f"{path} row {number} has {count} cells, not {len(cells)} as the first: it was cut or edited; copy it "
-                "again, or correct the row."
-            )
-    try:
-        frame = pd.read_csv(
-            io.StringIO(whole), header=None, skiprows=int(header), skip_blank_lines=False, low_memory=False,
-            sep=r"\s+" if mark == " " else mark, decimal="," if mark == ";" and "," in whole else ".",
-            quoting=csv.QUOTE_NONE,
-        )  # fmt: skip
-    except pd.errors.EmptyDataError:
-        raise MgkitError(f"{path} has a header and no rows: copy it again.") from None
-    except pd.errors.ParserError as error:
-        raise MgkitError(f"{path} is not a readable table ({str(error).strip()}): copy it again.") from None
+def _numbers(frame: pd.DataFrame, header: bool, path: Path) -> tuple[npt.NDArray[np.float32], int]:
+    """(T, C), and the number of cells whose number was stored as text; any other text is refused by row and column."""
+    as_text = 0
     for column, kind in enumerate(frame.dtypes):
-        if kind.kind not in "fiu":
-            numbers = pd.to_numeric(frame[column], errors="coerce")
-            wrong = numbers.isna() & frame[column].notna()
-            if wrong.any():
-                row = int(wrong.to_numpy().argmax())
+        if kind.kind in "fiu":
+            continue
+        numbers = np.full(len(frame), np.nan)
+        for row, cell in enumerate(frame[column]):
+            if isinstance(cell, str) and is_number(cell):
+                numbers[row] = float(cell)
+                as_text += 1
+            elif isinstance(cell, float | int):
+                numbers[row] = cell
+            elif cell is not None and cell != "":
                 raise MgkitError(
-                    f"{path} row {row + 1 + header} column {column + 1} is {str(frame.at[row, column])!r}, not a "
-                    "number: correct the cell, or empty it where nothing was seen."
+                    f"{path} row {row + 1 + header} column {column + 1} is {str(cell)!r}, not a number: correct the "
+                    "cell, or empty it where nothing was seen."
                 )
-            frame[column] = numbers
-    return frame.to_numpy(dtype=np.float32), oddities
+        frame[column] = numbers
+    return frame.to_numpy(dtype=np.float32), as_text
 
 
 def empty_cells(values: npt.NDArray[np.float32]) -> str:
-    """In words, which cells of a part of a table hold no number; "" where all do."""
+    """Which cells of a part of a table hold no number, in words; "" where all do."""
     bad = ~np.isfinite(values)
     if not bad.any():
         return ""

@@ -1,7 +1,7 @@
-"""The one room that knows a video library: probe, read exact frames, stream them, write.
+"""Video files: probe, read exact frames, stream them, write.
 
-Frames are counted in presentation order from 0 and come upright when the file asks for a rotation, whatever its
-container and codec, key-frames or frame rate. Whatever is wrong with a file is said in one `MgkitError`.
+Frames are counted in presentation order from 0 and are upright where the file asks for a rotation, whatever its
+container, codec, key-frames or frame rate. Any fault of a file is one `MgkitError` that names it.
 """
 
 from mgkit.data.video.decode import Frames, VideoInfo, probe, read_frames, stream_frames

@@ -143,13 +143,13 @@ def test_places_and_readers_that_cannot_be(videos: Path, tmp_path: Path) -> None
     for out, said in (
         (tmp_path / "file", "cannot be made a folder"),
         (tmp_path / "file" / "below", "cannot be made a folder"),
-        (videos, "lies inside the dataset"),
-        (videos / "inside" / "clips", "lies inside the dataset"),
+        (videos, "is inside the dataset"),
+        (videos / "inside" / "clips", "is inside the dataset"),
         (tmp_path / os.fsdecode(b"caf\xe9"), "not UTF-8"),
     ):
         with pytest.raises(MgkitError, match=said):
             prepare(untrimmed, videos, out, **quick)
-    with pytest.raises(MgkitError, match="gave a NoneType"):
+    with pytest.raises(MgkitError, match="returned a NoneType"):
         prepare(nothing, videos, tmp_path / "out", **quick)  # type: ignore[arg-type]
     with pytest.raises(MgkitError, match="give a function"):
         prepare(partial(untrimmed), videos, tmp_path / "out", **quick)
@@ -214,7 +214,7 @@ def test_odd_kinds_of_video_are_told_or_left_out_by_name(tmp_path: Path) -> None
     told = {entry["what"]: entry["detail"] for entry in clips.report}
     assert "sound.mp4 has no picture, only audio" in told["left out: video cannot be read"]
     assert "varying.mp4: frames last 40 to 120 ms" in told["variable frame rate"]
-    assert "turned.mp4: the file asks to be turned by" in told["rotated video"]
+    assert "turned.mp4: turned by" in told["rotated video"]
 
 
 def test_a_source_is_noticed_by_its_size_or_its_time(videos: Path, tmp_path: Path) -> None:

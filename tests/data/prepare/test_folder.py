@@ -246,7 +246,7 @@ def test_a_single_broken_video_is_left_out_by_name(tmp_path: Path, layout: Path)
 def test_videos_of_another_size_than_the_poses_are_refused(tmp_path: Path, layout: Path) -> None:
     source = raw(tmp_path, clips=1)
     write_video(tmp_path / "videos" / "clip 0 ü.mp4", np.zeros((6, 32, 48, 3), np.uint8), 25)
-    with pytest.raises(MgkitError, match=r"clip 0 ü\.mp4 is 48 x 32 pixels, but the poses say 96 x 64"):
+    with pytest.raises(MgkitError, match=r"clip 0 ü\.mp4 is 48 x 32 pixels, but the poses are for 96 x 64"):
         run(source, tmp_path / "out", layout, workers=1)
 
 
@@ -375,7 +375,7 @@ FAULTS = {
     "a,9,9,0,S1,train": "left out: end before start",
     "a,30,20,0,S1,train": "left out: end before start",
     "a,-3,20,0,S1,train": "left out: start before the video",
-    "a,90,99,0,S1,train": "left out: begins after the end of the video",
+    "a,90,99,0,S1,train": "left out: starts after the end of the video",
     "a,75,99,0,S1,train": "left out: less than half is there",
     "gone,0,9,0,S1,train": "left out: video missing",
     "empty,0,9,0,S1,train": "left out: video cannot be read",

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from mgkit.data.readers.files import folders, named, natural, only, split_by_name, splits_of, walk
+from mgkit.data.readers.files import folders, named, only, split_by_name, splits_of, walk
+from mgkit.data.report import natural
 from mgkit.errors import MgkitError
 
 
@@ -81,11 +82,13 @@ def test_the_nearest_folder_tells_the_split(tmp_path: Path) -> None:
     report: list[dict[str, str]] = []
     # The third has only the root's own name to go by, which is told.
     assert splits_of(found, [root], {}, report) == {"0001": "train", "0002": "val", "0003": "test"}
-    assert [n["detail"] for n in report] == ["test is taken to say test: split_table overrules"]
+    assert [n["detail"] for n in report] == ["test is taken to mean test: split_table overrides it"]
     assert splits_of(found, [root], {"0001": "val"}, [])["0001"] == "val"
     bare = make(tmp_path / "bare", "train/1.csv", "x/2.csv")
     found = named(walk([bare], []), r"(.+)\.csv")
-    with pytest.raises(MgkitError, match=r"no folder around .*2\.csv says train, val or test.*split_table"):
+    with pytest.raises(
+        MgkitError, match=r"no folder around .*2\.csv is named train, val or test.*split_table"
+    ):
         splits_of(found, [bare], {}, [])
     assert splits_of(found, [bare], {"2": "test"}, []) == {"1": "train", "2": "test"}
     report.clear()
@@ -97,7 +100,7 @@ def test_a_video_in_two_splits_is_refused(tmp_path: Path) -> None:
     make(tmp_path, "train/1.csv", "test/1.csv")
     found = named(walk([tmp_path], []), r"(.+)\.csv")
     with pytest.raises(
-        MgkitError, match=r"1 stands in the splits test \(.*\) and train \(.*disjoint.*split_table"
+        MgkitError, match=r"1 is in the splits test \(.*\) and train \(.*disjoint.*split_table"
     ):
         splits_of(found, [tmp_path], {}, [])
     assert splits_of(found, [tmp_path], {"1": "test"}, []) == {"1": "test"}

@@ -46,7 +46,7 @@ def test_numbered_classes_are_in_the_order_of_numbers(tmp_path: Path) -> None:
     assert data.report[0] == {
         "what": "class order",
         "clip_id": "",
-        "detail": "in the order of their numbers: 1, 2, 10, 11; sorted as text: 1, 10, 11, 2",
+        "detail": "in numerical order: 1, 2, 10, 11; sorted as text: 1, 10, 11, 2",
     }
     data = read_folders(make(tmp_path / "b", *(f"{i:02d}/x.mp4" for i in (1, 2, 10))))
     assert "class order" not in [n["what"] for n in data.report]
@@ -103,9 +103,7 @@ def test_what_cannot_be_is_refused(tmp_path: Path) -> None:
 
 
 def test_splits_beside_something_else_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(
-        MgkitError, match="holds the splits test, train, but notes beside them: move that elsewhere"
-    ):
+    with pytest.raises(MgkitError, match="holds the splits test, train, but also notes: move that elsewhere"):
         read_folders(make(tmp_path / "a", "train/wave/1.mp4", "test/wave/2.mp4", "notes/x.txt"))
     data = read_folders(make(tmp_path / "b", "train/1.mp4", "bus/1.mp4"))  # one may be a train
     assert data.classes.names == ("bus", "train")
@@ -120,5 +118,5 @@ def test_links_to_nowhere_are_told_or_named(tmp_path: Path) -> None:
     assert len(clips) == 3  # `prepare` leaves it out by name, like any video that is missing
     other = tmp_path / "train" / "again.mp4"
     other.symlink_to(tmp_path / "not mounted" / "again.mp4")
-    with pytest.raises(MgkitError, match=r"again\.mp4 cannot be read .* mend it, or take it away"):
+    with pytest.raises(MgkitError, match=r"again\.mp4 cannot be read .*fix it, or remove it"):
         same_content(tmp_path / "val" / "wave" / "val.mp4", other)

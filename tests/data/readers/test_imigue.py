@@ -103,7 +103,7 @@ def test_rows_become_clips(tmp_path: Path) -> None:
     assert data.classes.non_gesture == 31
     assert data.skeleton.name == "imigue22"
     assert (
-        "3 clips, taken as they are; the class column of test label files is not"
+        "3 clips, taken as they are; the class column of test label files cannot"
         in said(data)["test labels"][0]
     )
     assert set(said(data)) == {"test labels"}
@@ -290,7 +290,7 @@ def test_a_label_file_found_twice(tmp_path: Path) -> None:
 def test_a_video_in_two_splits(tmp_path: Path) -> None:
     root = write_tree(tmp_path, {"0001": "train"})
     shutil.copytree(root / "train", root / "validate")
-    with pytest.raises(MgkitError, match="0001 stands in the splits train .* and val .*disjoint"):
+    with pytest.raises(MgkitError, match="0001 is in the splits train .* and val .*disjoint"):
         read_imigue(root)
     assert {clip.split for clip in read_imigue(root, split_table={"0001": "val"}).clips} == {"val"}
 
@@ -409,7 +409,7 @@ def test_key_points_that_end_early(tmp_path: Path) -> None:
     assert first.pose is not None
     assert first.pose().shape[1] == 3
     with pytest.raises(
-        MgkitError, match=r"0001_openpose\.xlsx has 3 frames; the clip would begin at frame 6"
+        MgkitError, match=r"0001_openpose\.xlsx has 3 frames; the clip would start at frame 6"
     ):
         last.pose()
 

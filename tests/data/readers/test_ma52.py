@@ -146,11 +146,11 @@ def test_bad_rows_are_refused(tmp_path: Path, lines: str, message: str) -> None:
 def test_a_clip_in_two_splits_is_refused(tmp_path: Path) -> None:
     root = write(tmp_path, {"train": CLIPS["train"], "test": {"0003_01_0001": 0}}, poses=False)
     with pytest.raises(
-        MgkitError, match=r"test_list_videos\.txt: clip '0003_01_0001' stands in the splits 'train'"
+        MgkitError, match=r"test_list_videos\.txt: clip '0003_01_0001' is in the splits 'train'"
     ):
         read_ma52(root)
     root = write(tmp_path / "b", {"train": CLIPS["train"], "test": {"0003_01_0001": 0}}, lists=False)
-    with pytest.raises(MgkitError, match="stands in MA52_train.pkl too; .* stands in the splits"):
+    with pytest.raises(MgkitError, match="is in MA52_train.pkl too; .* is in the splits"):
         read_ma52(root)
 
 

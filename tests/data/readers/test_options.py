@@ -65,8 +65,8 @@ def test_words_become_values_of_the_annotated_kinds(tmp_path: Path) -> None:
     [
         ("--speed 3", r"the reader made has no option '--speed'; it has --classes, --first-frame, "),
         ("--cache x", "has no option '--cache'"),
-        ("--first-frame x", "'x' is no NUMBER; see mgkit prepare made --help"),
-        ("--side up", "'up' is no {left,right}"),
+        ("--first-frame x", "'x' is not a NUMBER; see mgkit prepare made --help"),
+        ("--side up", "'up' is not a {left,right}"),
         ("--first-frame", "expected one argument"),
         ("--first 3", "has no option '--first'"),
     ],

@@ -99,7 +99,7 @@ def test_a_bare_list_is_one_split(tmp_path: Path) -> None:
             )
         data = read_pyskl(path, skeleton="penn13")
         assert [c.split for c in data.clips] == ["all", "all"]
-        assert ("no splits", "x.pkl names none: every clip stands in the split 'all'") in [
+        assert ("no splits", "x.pkl names none: every clip is in the split 'all'") in [
             (n["what"], n["detail"]) for n in data.report
         ]
 
@@ -107,9 +107,7 @@ def test_a_bare_list_is_one_split(tmp_path: Path) -> None:
 def test_folds_beside_train_and_test_need_a_choice(tmp_path: Path) -> None:
     split = {"train": ["a", "b"], "test": ["c"], "fold0": ["a", "c"]}
     path = write(tmp_path / "x.pkl", [annotation(n) for n in "abc"], split)
-    with pytest.raises(
-        MgkitError, match="clip 'a' stands in the splits 'train' and 'fold0'; name the disjoint"
-    ):
+    with pytest.raises(MgkitError, match="clip 'a' is in the splits 'train' and 'fold0'; name the disjoint"):
         read_pyskl(path, skeleton="penn13")
     data = read_pyskl(path, skeleton="penn13", splits=("train", "test"))
     assert {c.clip_id: c.split for c in data.clips} == {"a": "train", "b": "train", "c": "test"}
@@ -123,7 +121,7 @@ def test_folds_beside_train_and_test_need_a_choice(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("annotations", "split", "message"),
     [
-        ([annotation("a"), annotation("a")], {"t": ["a"]}, "'a' stands twice .second time in annotation 1"),
+        ([annotation("a"), annotation("a")], {"t": ["a"]}, "'a' occurs twice .second time in annotation 1"),
         ([annotation("a")], {"t": ["a", "z"]}, r"1 clips are listed in a split but have no annotation \(z\)"),
         ([annotation("a", 5)], {"t": ["a"]}, "label 5, outside the 2 classes"),
         ([annotation("a", -1)], {"t": ["a"]}, "label -1, outside"),
@@ -171,7 +169,7 @@ def test_folds_beside_train_and_test_need_a_choice(tmp_path: Path) -> None:
         (
             [annotation("a", keypoint=np.full((1, 6, 13, 2), "x"))],
             {"t": ["a"]},
-            "'keypoint' of clip 'a' holds no numb",
+            "'keypoint' of clip 'a' does not hold numb",
         ),
         (
             [annotation("a", keypoint_score=np.ones((1, 6, 12)))],
@@ -188,7 +186,7 @@ def test_bad_annotations_are_refused(tmp_path: Path, annotations: Any, split: An
 
 
 def test_meta_file_gives_classes_and_layout(source: Path) -> None:
-    with pytest.raises(MgkitError, match="does not say which joints its 13 key-points are"):
+    with pytest.raises(MgkitError, match="does not name the joints of its 13 key-points"):
         read_pyskl(source)
     write_json(source.with_suffix(".meta.json"), {"classes": ["jump", "run"], "skeleton": "penn13"})
     data = read_pyskl(source)
@@ -223,7 +221,7 @@ def test_stray_labels_without_class_names_are_loud(tmp_path: Path) -> None:
     data = read_pyskl(write(tmp_path / "x.pkl", usual), skeleton="penn13")
     assert len(data.classes) == 5
     said = {n["what"]: n["detail"] for n in data.report}["classes without clips"]
-    assert said.startswith("label 3 has no clip, yet becomes a class because clip 'c4' has label 4")
+    assert said.startswith("label 3 has no clip, but becomes a class because clip 'c4' has label 4")
     stray = [*usual, annotation("stray", 7000)]
     path = write(tmp_path / "x.pkl", stray)
     with pytest.raises(MgkitError, match="clip 'stray' has label 7000, but only 5 labels occur .*--classes"):
@@ -238,7 +236,7 @@ def test_key_points_that_are_no_numbers_are_told(tmp_path: Path) -> None:
     a["keypoint"][0, 3, 2] = np.inf
     data = read_pyskl(write(tmp_path / "x.pkl", [a], {"t": ["a"]}), skeleton="penn13", classes=["one"])
     assert [(n["what"], n["detail"], n["clip_id"]) for n in data.report] == [
-        ("frame count", "says 7, has 6 poses", "a"),
+        ("frame count", "total_frames is 7, but there are 6 poses", "a"),
         ("empty cells", "2 points are not finite numbers: not seen", "a"),
     ]
 
@@ -321,7 +319,7 @@ def test_class_files(tmp_path: Path) -> None:
     write_json(tmp_path / "c.json", {"classes": ["x"]})
     assert read_classes(tmp_path / "c.json") == ["x"]
     write_json(tmp_path / "d.json", {"names": ["x"]})
-    with pytest.raises(MgkitError, match="no list of class names"):
+    with pytest.raises(MgkitError, match="not hold a list of class names"):
         read_classes(tmp_path / "d.json")
 
 
@@ -371,7 +369,7 @@ def test_real_files_become_clip_folders(
 
 
 def test_real_folds_need_a_choice(sample_dir: Path) -> None:
-    with pytest.raises(MgkitError, match="stands in the splits .* name the disjoint ones to take"):
+    with pytest.raises(MgkitError, match="is in the splits .* name the disjoint ones to take"):
         read_pyskl(sample_dir / "robot6_body25.pkl", skeleton="body25")
 
 

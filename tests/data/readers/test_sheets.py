@@ -38,7 +38,7 @@ def csv(path: Path, rows: list[list[Any]], mark: str = ",", end: str = "\n", sta
 
 @pytest.mark.parametrize("write", [xlsx, csv])
 @pytest.mark.parametrize(
-    ("rows", "index", "said"),
+    ("rows", "index", "oddity"),
     [
         (NUMBERS, False, ""),
         ([[i, *row] for i, row in enumerate(NUMBERS)], True, ""),
@@ -56,13 +56,13 @@ def csv(path: Path, rows: list[list[Any]], mark: str = ",", end: str = "\n", sta
     ],
 )
 def test_a_table_however_it_was_saved(
-    tmp_path: Path, write: Any, rows: list[list[Any]], index: bool, said: str
+    tmp_path: Path, write: Any, rows: list[list[Any]], index: bool, oddity: str
 ) -> None:
     sheet = read_sheet(write(tmp_path / f"ü b.{write.__name__}", rows), 3, index=index)
     assert sheet.values.dtype == np.float32
     assert sheet.values.tolist() == NUMBERS
-    assert len(sheet.oddities) == bool(said)
-    assert said in " ".join(sheet.oddities)
+    assert len(sheet.oddities) == bool(oddity)
+    assert oddity in " ".join(sheet.oddities)
 
 
 @pytest.mark.parametrize("write", [xlsx, csv])
@@ -89,7 +89,7 @@ def test_text_in_a_cell_is_named_by_row_and_column(tmp_path: Path, write: Any) -
 @pytest.mark.parametrize("write", [xlsx, csv])
 def test_another_shape_is_refused(tmp_path: Path, write: Any) -> None:
     path = write(tmp_path / f"a.{write.__name__}", [[1, 2], [3, 4]])
-    with pytest.raises(MgkitError, match=r"a\.\w+ has 2 rows of 2 columns; 3 numbers a frame are expected"):
+    with pytest.raises(MgkitError, match=r"a\.\w+ has 2 rows of 2 columns; 3 numbers per frame are expected"):
         read_sheet(path, 3, index=False)
     path = write(tmp_path / f"b.{write.__name__}", [[5, 1, 0, 3], [5, 1, 0, 3]])
     with pytest.raises(
@@ -191,13 +191,13 @@ def test_a_spreadsheet_is_converted_once(tmp_path: Path, monkeypatch: pytest.Mon
 
     for _ in range(2):
         assert fresh().values.tolist() == NUMBERS
-        assert fresh().oddities == ("a header: left out",)  # told again from what was kept
+        assert fresh().oddities == ("a header (x, y, c): left out",)  # reported again from what was kept
     assert len(conversions) == 1
     kept = next(cache.glob("*.npy"))
     assert np.load(kept).dtype == np.float32
     assert not [p for p in cache.iterdir() if p.name.startswith(".")]
 
-    kept.write_bytes(kept.read_bytes()[:100])  # a damaged copy is made anew
+    kept.write_bytes(kept.read_bytes()[:100])  # a damaged copy is made again
     assert fresh().values.tolist() == NUMBERS
     assert len(conversions) == 2
     xlsx(path, NUMBERS[:2])

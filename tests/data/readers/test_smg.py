@@ -124,7 +124,7 @@ def test_key_points_that_end_early(tmp_path: Path) -> None:
     clip = read_smg(write_sample(tmp_path, "Sample0001", labels="1,20,30\n")).clips[0]
     assert clip.pose is not None
     with pytest.raises(
-        MgkitError, match=r"Sample0001_skeleton\.csv has 9 frames; the clip would begin at frame 20"
+        MgkitError, match=r"Sample0001_skeleton\.csv has 9 frames; the clip would start at frame 20"
     ):
         clip.pose()
 
