@@ -34,15 +34,9 @@ import psutil
 from mgkit.data.clips import Classes, Clips, load_clips, write_clip_folder
 from mgkit.data.skeletons import Skeleton
 from mgkit.data.video import write_video
-from mgkit.results.run.folder import (
-    Embeddings,
-    Predictions,
-    Run,
-    load_run,
-    write_embeddings,
-    write_predictions,
-    write_prototypes,
-)
+from mgkit.results.run.files import write_embeddings, write_prototypes
+from mgkit.results.run.folder import Run, load_run, write_predictions
+from mgkit.results.run.records import Embeddings, Predictions
 from mgkit.results.scores.scores import import_scores
 from mgkit.views.analysis import embedding as maps
 from mgkit.views.analysis.embedding import embedding_map

@@ -14,7 +14,8 @@ from mgkit.cli import main
 from mgkit.data.clips import Clips, write_clip_folder
 from mgkit.data.readers import load_classes
 from mgkit.results.compare import published
-from mgkit.results.run.folder import Predictions, Run, create_run, load_run, write_predictions
+from mgkit.results.run.folder import Run, create_run, load_run, write_predictions
+from mgkit.results.run.records import Predictions
 from mgkit.results.scores import submission
 from mgkit.training.inference import test as run_test
 from tests.results.fake_run import fake_clips, fake_run

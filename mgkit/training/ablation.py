@@ -23,7 +23,8 @@ from mgkit.errors import MgkitError, some
 from mgkit.files import read_json, write_json
 from mgkit.models.pathways import FUSION
 from mgkit.progress import Progress
-from mgkit.results.run.folder import Predictions, Run, load_run
+from mgkit.results.run.folder import Run, load_run
+from mgkit.results.run.records import Predictions
 from mgkit.results.scores.scores import import_scores
 from mgkit.results.stats.metrics import macro_f1, mean_class_accuracy, top1
 from mgkit.results.stats.significance import holm, seed_difference, seed_mean, subject_interval

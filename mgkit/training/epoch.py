@@ -21,7 +21,7 @@ from torch import Tensor
 from mgkit.models import fuse_probabilities
 from mgkit.models.layers import sum_over_processes, world_size
 from mgkit.progress import Progress
-from mgkit.results.run.folder import write_live
+from mgkit.results.run.status import write_live
 from mgkit.training.recipe import Recipe
 
 # What the history counts, per pathway: TP, FN and FP, and the clips whose score the refinement lowered.

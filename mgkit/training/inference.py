@@ -29,14 +29,9 @@ from mgkit.models import (
 from mgkit.models.layers import rank, sum_over_processes, world_size
 from mgkit.progress import Progress
 from mgkit.results.run.extras import ViewScores, write_view_scores
-from mgkit.results.run.folder import (
-    Embeddings,
-    Predictions,
-    Run,
-    load_run,
-    write_embeddings,
-    write_predictions,
-)
+from mgkit.results.run.files import write_embeddings
+from mgkit.results.run.folder import Run, load_run, write_predictions
+from mgkit.results.run.records import Embeddings, Predictions
 from mgkit.training.build import build_model, build_objective, check_workers, embedding_widths
 from mgkit.training.machine import (
     cpu_threads,

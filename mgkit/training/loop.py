@@ -35,7 +35,9 @@ from mgkit.files import atomic, exclusive
 from mgkit.models import Objective, recompute_blocks
 from mgkit.models.layers import freeze_statistics, normalise_over_processes
 from mgkit.progress import Progress
-from mgkit.results.run.folder import Run, append_history, create_run, load_run, write_prototypes, write_status
+from mgkit.results.run.files import append_history, write_prototypes
+from mgkit.results.run.folder import Run, create_run, load_run
+from mgkit.results.run.status import write_status
 from mgkit.results.stats.metrics import macro_f1, top1
 from mgkit.training.build import (
     build_model,

@@ -14,17 +14,10 @@ import numpy.typing as npt
 
 from mgkit.data.clips import Classes, Clips, write_clip_folder
 from mgkit.data.skeletons import COCO17, Skeleton
-from mgkit.results.run.folder import (
-    Embeddings,
-    Predictions,
-    Run,
-    append_history,
-    create_run,
-    write_embeddings,
-    write_predictions,
-    write_prototypes,
-    write_status,
-)
+from mgkit.results.run.files import append_history, write_embeddings, write_prototypes
+from mgkit.results.run.folder import Run, create_run, write_predictions
+from mgkit.results.run.records import Embeddings, Predictions
+from mgkit.results.run.status import write_status
 
 GESTURES = {
     "head": ("touch face", "touch forehead", "cover face", "rub eyes", "touch other face part", "touch ears"),

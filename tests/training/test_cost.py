@@ -171,5 +171,5 @@ def test_members_of_an_ensemble_answer_in_turn() -> None:
     elsewhere = Cost(5, 50, {}, clips_per_second=30.0, **{**speed, "threads": 1})
     assert together([one, elsewhere]).clips_per_second is None
     assert together([one, Cost(1, 1, {})]).clips_per_second is None
-    with pytest.raises(MgkitError, match="no network"):
+    with pytest.raises(MgkitError, match="no cost"):
         together([])

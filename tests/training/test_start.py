@@ -12,7 +12,8 @@ from mgkit.data.skeletons import get_skeleton
 from mgkit.demo.open import demo_clips as make_demo_clips
 from mgkit.errors import MgkitError
 from mgkit.models import load_state, write_published
-from mgkit.results.run.folder import Run, load_run, write_status
+from mgkit.results.run.folder import Run, load_run
+from mgkit.results.run.status import write_status
 from mgkit.training import recipes
 from mgkit.training.build import build_model
 from mgkit.training.inference import load_checkpoint

@@ -31,7 +31,8 @@ from mgkit.results.compare.runs import (
     subjects_of,
 )
 from mgkit.results.run.extras import Cost
-from mgkit.results.run.folder import Ints, Predictions, Run
+from mgkit.results.run.folder import Run
+from mgkit.results.run.records import Ints, Predictions
 from mgkit.results.stats.metrics import wilson
 from mgkit.results.stats.resampling import ACCURACIES, accuracy_measures, intervals
 from mgkit.results.stats.significance import holm, paired, seeds_apart, subject_interval

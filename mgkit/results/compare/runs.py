@@ -12,7 +12,8 @@ import pandas as pd
 
 from mgkit.data.clips import Clips
 from mgkit.errors import MgkitError, some
-from mgkit.results.run.folder import Predictions, Run, load_run
+from mgkit.results.run.folder import Run, load_run
+from mgkit.results.run.records import Predictions
 from mgkit.results.scores.scores import Scores
 from mgkit.results.stats.metrics import WILSON, accuracies
 from mgkit.results.stats.significance import holm, paired, seed_difference, seed_mean, subject_interval

@@ -21,7 +21,8 @@ import pandas as pd
 from mgkit.data.clips import Classes
 from mgkit.errors import MgkitError
 from mgkit.results.ensembles.members import FUSION, Given, Members, Temperatures, gather, weights_of
-from mgkit.results.run.folder import FORMAT, Run, begin_run, write_predictions
+from mgkit.results.run.files import FORMAT
+from mgkit.results.run.folder import Run, begin_run, write_predictions
 from mgkit.results.run.records import Floats
 from mgkit.results.scores.calibration import Temperature, fit_temperature
 from mgkit.results.scores.scores import Scores

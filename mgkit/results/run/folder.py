@@ -43,10 +43,10 @@ from mgkit.data.clips import Classes, Clips, load_clips
 from mgkit.data.skeletons import Skeleton
 from mgkit.errors import MgkitError, some
 from mgkit.files import write_json
-from mgkit.results.run.extras import Cost as Cost
-from mgkit.results.run.extras import Saliency as Saliency
-from mgkit.results.run.extras import ViewScores as ViewScores
 from mgkit.results.run.extras import (
+    Cost,
+    Saliency,
+    ViewScores,
     cost_path,
     read_cost,
     read_saliency,
@@ -54,9 +54,8 @@ from mgkit.results.run.extras import (
     saliency_path,
     views_path,
 )
-from mgkit.results.run.files import FORMAT as FORMAT
-from mgkit.results.run.files import append_history as append_history
 from mgkit.results.run.files import (
+    FORMAT,
     differences,
     plain,
     read_config,
@@ -68,19 +67,8 @@ from mgkit.results.run.files import (
     split_folder,
     store_predictions,
 )
-from mgkit.results.run.files import write_embeddings as write_embeddings
-from mgkit.results.run.files import write_prototypes as write_prototypes
-from mgkit.results.run.records import OUTPUTS as OUTPUTS
-from mgkit.results.run.records import PATHWAYS as PATHWAYS
-from mgkit.results.run.records import Embeddings as Embeddings
-from mgkit.results.run.records import Floats as Floats
-from mgkit.results.run.records import Ints as Ints
-from mgkit.results.run.records import Predictions as Predictions
-from mgkit.results.run.records import PrototypeHistory as PrototypeHistory
-from mgkit.results.run.records import check_names
-from mgkit.results.run.status import read_live, read_status
-from mgkit.results.run.status import write_live as write_live
-from mgkit.results.run.status import write_status as write_status
+from mgkit.results.run.records import PATHWAYS, Embeddings, Ints, Predictions, PrototypeHistory, check_names
+from mgkit.results.run.status import read_live, read_status, write_status
 
 if TYPE_CHECKING:
     from mgkit.results.run.review import Notes

@@ -1,11 +1,11 @@
-"""Review notes: what a person found out about single clips of a run, kept beside it in `review.csv`.
+"""Review notes: a person's findings about single clips of a run, kept in its `review.csv`.
 
     clip_id, split, tags, label, note, updated
 
-One row a clip; `tags` are some of `TAGS` with semicolons between, `label` is the name of the class that is right,
-`note` is free text, `updated` ISO 8601 UTC. The file is written whole at every change. Before that it is read again
-under a lock, and only the row that changes is replaced, so that notebooks open side by side keep each other's notes. A
-file that is damaged, or not of this kind, is never written over.
+One row per clip; `tags` are some of `TAGS`, separated by semicolons, `label` is the name of the right class, `note` is
+free text, `updated` ISO 8601 UTC. The file is written whole at every change. Before that it is read again under a lock,
+and only the row that changes is replaced, so that notebooks open side by side keep each other's notes. A file that is
+damaged, or not of this kind, is never overwritten.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import pandas as pd
 from mgkit.data.splits import BETWEEN, TAGS, WRONG_LABEL, split_tags
 from mgkit.errors import MgkitError, some
 from mgkit.files import atomic, exclusive
-from mgkit.results.run.folder import Run, load_run
+from mgkit.results.run.folder import Run
 
 COLUMNS = ("clip_id", "split", "tags", "label", "note", "updated")
 PATIENCE = 5.0  # seconds that a change waits for one that is being written
@@ -33,14 +33,14 @@ Signature = tuple[int, int, int]  # by which a file that somebody else has writt
 
 @dataclass(frozen=True)
 class Note:
-    """What is known about one clip.
+    """Note on one clip.
 
     Attributes:
         clip_id, split: the clip, and the split it was looked at in.
         tags: some of `TAGS`, in their order.
-        label: name of the class that is right, "" = not proposed.
+        label: name of the right class, "" = not proposed.
         text: free text.
-        updated: when it was changed last, ISO 8601 UTC.
+        updated: time of the last change, ISO 8601 UTC.
     """
 
     clip_id: str
@@ -56,14 +56,14 @@ class Note:
 
 @dataclass(frozen=True)
 class Change:
-    """One change of a note, which can be made to whatever the note has become meanwhile.
+    """Change of a note, which can be made to whatever the note has become meanwhile.
 
     Attributes:
         clip_id, split: the clip.
         add, drop: tags.
-        label: the class that is right, "" for none; None = as it is. One that is given adds "label wrong", and that
-            tag takes the proposal with it when it is dropped.
-        text: the new text; None = as it is.
+        label: the right class, "" for none; None = unchanged. A label adds the tag "label wrong", and dropping that tag
+            drops the label.
+        text: the new text; None = unchanged.
         before: the text that was changed. Where there is another one by now, both are kept.
     """
 
@@ -100,7 +100,7 @@ class Notes(Mapping[str, Note]):
         run: the run.
 
     Raises:
-        MgkitError: the file cannot be read, or a row of it makes no sense: the message names file, line and remedy.
+        MgkitError: the file cannot be read, or a row of it is not valid: the message names file, line and remedy.
     """
 
     def __init__(self, run: Run) -> None:
@@ -156,11 +156,11 @@ class Notes(Mapping[str, Note]):
         return self.change(change)
 
     def change(self, *changes: Change) -> Note:
-        """Make changes to what stands in the file now, and write it; returns the note of the last one.
+        """Make changes to the file as it is now, and write it; returns the note of the last one.
 
         Raises:
-            MgkitError: an unknown tag, class or clip, a damaged file, or a folder that cannot be written to. Nothing
-                is changed then.
+            MgkitError: an unknown tag or class, a damaged file, or a folder that cannot be written to. Nothing is
+                changed then.
         """
         for change in changes:
             _check_tags([*change.add, *change.drop])
@@ -192,7 +192,7 @@ class Notes(Mapping[str, Note]):
         return note
 
     def frame(self) -> pd.DataFrame:
-        """One row a clip with the columns of the file."""
+        """One row per clip with the columns of the file."""
         return pd.DataFrame([_row(note) for note in self.values()], columns=list(COLUMNS), dtype=str)
 
     def save(self, path: str | Path) -> Path:
@@ -212,18 +212,13 @@ class Notes(Mapping[str, Note]):
         return found.st_mtime_ns, found.st_size, found.st_ino
 
 
-def load_notes(run: Run | str | Path) -> Notes:
-    """The review notes of a run, given as a run or as its folder."""
-    return Notes(run if isinstance(run, Run) else load_run(run))
-
-
 def read_notes(path: Path, run: Run) -> dict[str, Note]:
-    """The notes in a file, by clip id; none where there is no file.
+    """Read the notes of a file, by clip id; none where there is no file.
 
     Raises:
-        MgkitError: something in the file makes no sense, or its folder is gone.
+        MgkitError: the file is damaged or not valid, or its folder is gone.
     """
-    remedy = "put it right, or move it away to begin anew; it is not written over"
+    remedy = "correct it, or move it away to begin again; it is never overwritten"
     try:
         text = path.read_bytes().decode("utf-8-sig")
     except FileNotFoundError:
@@ -235,7 +230,7 @@ def read_notes(path: Path, run: Run) -> dict[str, Note]:
     except OSError as error:
         raise MgkitError(f"{path} cannot be read ({error.strerror}).") from None
     except UnicodeDecodeError as error:
-        raise MgkitError(f"{path} is no UTF-8 text (byte {error.start}): {remedy}.") from None
+        raise MgkitError(f"{path} is not UTF-8 text (byte {error.start}): {remedy}.") from None
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     notes: dict[str, Note] = {}
     try:
@@ -251,7 +246,7 @@ def read_notes(path: Path, run: Run) -> dict[str, Note]:
             try:
                 note = _note(fields, run)
                 if note.clip_id in notes:
-                    raise MgkitError(f"clip {note.clip_id!r} stands twice")
+                    raise MgkitError(f"clip {note.clip_id!r} is in two rows")
             except MgkitError as error:
                 wrong = str(error).removesuffix(".")
                 raise MgkitError(f"{path}, line {reader.line_num}: {wrong}; {remedy}.") from None
@@ -268,13 +263,13 @@ def as_csv(notes: Iterable[Note]) -> str:
     quoted = csv.writer(stream, lineterminator="\n", quoting=csv.QUOTE_ALL)
     writer.writerow(COLUMNS)
     for row in map(_row, notes):
-        # A lone carriage return ends a row, too, but only that which ends ours is quoted by itself.
+        # csv quotes a field with a line feed, but not one with a lone carriage return, which ends a row, too.
         (quoted if any("\r" in field for field in row) else writer).writerow(row)
     return stream.getvalue()
 
 
 def clean(text: str) -> str:
-    """A text as it is kept: no white space around it, line feeds between lines, half of a character as U+FFFD."""
+    """A text as it is stored: no white space around it, line feeds between lines, half a character as U+FFFD."""
     text = text.replace("\r\n", "\n").replace("\r", "\n").strip()
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
@@ -292,7 +287,7 @@ def _note(fields: list[str], run: Run) -> Note:
     tags = split_tags(field)
     _check_tags(tags)
     if label and label not in run.classes.names:
-        raise MgkitError(f"label {label!r} is no class of the run ({some(run.classes.names)})")
+        raise MgkitError(f"label {label!r} is not a class of the run ({some(run.classes.names)})")
     if updated:
         try:
             datetime.fromisoformat(updated)

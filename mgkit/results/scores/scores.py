@@ -13,7 +13,8 @@ import numpy.typing as npt
 from mgkit.data.clips import Classes
 from mgkit.data.skeletons import Skeleton
 from mgkit.errors import MgkitError
-from mgkit.results.run.folder import FORMAT, Run, begin_run, write_predictions
+from mgkit.results.run.files import FORMAT
+from mgkit.results.run.folder import Run, begin_run, write_predictions
 from mgkit.results.run.records import (
     PATHWAYS,
     ByClip,

@@ -29,7 +29,8 @@ from mgkit.data.prepare.plan import LEFT_OUT
 from mgkit.data.readers import load_classes
 from mgkit.errors import MgkitError, some
 from mgkit.files import atomic
-from mgkit.results.run.folder import Predictions, Run, load_run
+from mgkit.results.run.folder import Run, load_run
+from mgkit.results.run.records import Predictions
 from mgkit.results.stats.metrics import group_scores
 
 __all__ = ["CHALLENGES", "check", "read_ids", "write"]

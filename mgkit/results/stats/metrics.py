@@ -18,7 +18,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from mgkit.errors import MgkitError
-from mgkit.results.run.folder import Predictions, Run
+from mgkit.results.run.folder import Run
+from mgkit.results.run.records import Predictions
 
 Ints = npt.NDArray[np.int64]
 Doubles = npt.NDArray[np.float64]

@@ -16,7 +16,8 @@ from mgkit.data.clips import Classes
 from mgkit.errors import MgkitError, some
 from mgkit.files import atomic
 from mgkit.results.compare.runs import aligned_runs
-from mgkit.results.run.folder import Floats, Ints, Predictions, Run
+from mgkit.results.run.folder import Run
+from mgkit.results.run.records import Floats, Ints, Predictions
 from mgkit.results.stats.metrics import confusion_matrix
 
 NOTE = "distances between clusters mean little"

@@ -23,7 +23,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from mgkit.errors import MgkitError, some
-from mgkit.results.run.folder import Embeddings, Predictions, Run
+from mgkit.results.run.folder import Run
+from mgkit.results.run.records import Embeddings, Predictions
 from mgkit.results.stats.metrics import confusion_matrix
 from mgkit.views.analysis.decisions import entropy, pathway_disagreement, view_variation, views_disagree
 

@@ -11,7 +11,8 @@ import numpy.typing as npt
 from mgkit.data.clips import Classes
 from mgkit.errors import MgkitError
 from mgkit.results.compare.runs import aligned_runs, subjects_of
-from mgkit.results.run.folder import Predictions, Run
+from mgkit.results.run.folder import Run
+from mgkit.results.run.records import Predictions
 from mgkit.results.stats.metrics import confusion_matrix
 from mgkit.results.stats.significance import Estimate, Paired, paired, subject_interval
 

@@ -16,7 +16,8 @@ from matplotlib.lines import Line2D
 
 from mgkit.errors import MgkitError, some
 from mgkit.results.compare.runs import aligned_runs
-from mgkit.results.run.folder import Floats, Ints, Run
+from mgkit.results.run.folder import Run
+from mgkit.results.run.records import Floats, Ints
 from mgkit.views.analysis.embedding import (
     COLOURS,
     MOST,

@@ -19,7 +19,8 @@ from matplotlib.patches import Patch
 
 from mgkit.errors import MgkitError, some
 from mgkit.results.compare.runs import differing_settings
-from mgkit.results.run.folder import OUTPUTS, Run
+from mgkit.results.run.folder import Run
+from mgkit.results.run.records import OUTPUTS
 from mgkit.views.figures.style import (
     FAINT,
     GREY,

@@ -15,19 +15,10 @@ import pytest
 from mgkit.data.clips import Classes, Clips, load_clips
 from mgkit.errors import MgkitError
 from mgkit.files import write_json
-from mgkit.results.run.folder import (
-    Embeddings,
-    Predictions,
-    PrototypeHistory,
-    Run,
-    append_history,
-    create_run,
-    load_run,
-    write_embeddings,
-    write_predictions,
-    write_prototypes,
-    write_status,
-)
+from mgkit.results.run.files import append_history, write_embeddings, write_prototypes
+from mgkit.results.run.folder import Run, create_run, load_run, write_predictions
+from mgkit.results.run.records import Embeddings, Predictions, PrototypeHistory
+from mgkit.results.run.status import write_status
 from mgkit.results.scores.scores import import_scores
 from tests.results.fake_run import fake_clips, fake_run
 
@@ -460,7 +451,7 @@ def test_a_killed_writer_leaves_the_old_file(run: Run) -> None:
     code = """
 import os, signal, sys
 import pandas as pd
-from mgkit.results.run.folder import append_history
+from mgkit.results.run.files import append_history
 def killed(self, path, **options):
     path.write_text("epoch,lo")
     os.kill(os.getpid(), getattr(signal, "SIGKILL", signal.SIGTERM))

@@ -10,8 +10,8 @@ import pytest
 
 from mgkit.data.clips import Classes
 from mgkit.errors import MgkitError
-from mgkit.results.run.folder import Run
-from mgkit.results.run.review import Change, load_notes
+from mgkit.results.run.folder import Run, load_run
+from mgkit.results.run.review import Change
 from mgkit.results.scores.scores import import_scores
 
 HEAD = "clip_id,split,tags,label,note,updated\n"
@@ -30,12 +30,12 @@ def run(tmp_path: Path) -> Run:
 
 
 def test_notes_come_back_as_they_were(run: Run) -> None:
-    notes = load_notes(run)
+    notes = run.notes()
     assert (len(notes), bool(run.notes())) == (0, False)
     text = 'looks like "two", gestures;\nsecond line, naïve 手 =1+1'
     notes.set("c0", ["bad pose", "ambiguous"], text=text)
     notes.set("c1", label="rub hands", split="val")
-    again = load_notes(run.root)
+    again = load_run(run.root).notes()
     assert again["c0"].tags == ("ambiguous", "bad pose")
     assert again["c0"].text == text
     assert (again["c1"].tags, again["c1"].label, again["c1"].split) == (("label wrong",), "rub hands", "val")
@@ -80,8 +80,8 @@ def test_two_kernels_keep_each_others_notes(run: Run) -> None:
 
 def test_processes_that_write_at_once_lose_nothing(run: Run) -> None:
     code = (
-        "import sys; from mgkit.results.run.review import load_notes, Change\n"
-        "notes = load_notes(sys.argv[1])\n"
+        "import sys; from mgkit.results.run.folder import load_run; from mgkit.results.run.review import Change\n"
+        "notes = load_run(sys.argv[1]).notes()\n"
         "for i in range(15): notes.change(Change(f'{sys.argv[2]}{i}', 'test', add=('occluded',)), "
         "Change('shared', 'test', text=f'{sys.argv[2]}{i}', before='nothing of the kind'))\n"
     )
@@ -99,12 +99,12 @@ def test_processes_that_write_at_once_lose_nothing(run: Run) -> None:
         (b"name,age\nx,3\n", "line 1: the columns are name, age"),
         (HEAD.encode() + b"c0,test,occluded\n", "line 2: there are 3 fields instead of 6"),
         (HEAD.encode() + b"c0,test,sleepy,,,\n", "line 2: there is no tag 'sleepy'"),
-        (HEAD.encode() + b"c0,test,,no class,,\n", "line 2: label 'no class' is no class of the run"),
-        (HEAD.encode() + b"c0,test,,,a,\nc0,test,,,b,\n", "line 3: clip 'c0' stands twice"),
+        (HEAD.encode() + b"c0,test,,no class,,\n", "line 2: label 'no class' is not a class of the run"),
+        (HEAD.encode() + b"c0,test,,,a,\nc0,test,,,b,\n", "line 3: clip 'c0' is in two rows"),
         (HEAD.encode() + b",test,,,a,\n", "line 2: the clip_id is missing"),
         (HEAD.encode() + b"c0,test,,,a,yesterday\n", "line 2: updated is 'yesterday'"),
         (HEAD.encode() + b'c0,test,,,"half a row', "line 2"),
-        (HEAD.encode() + b"c0,test,,,\xff\xfe,\n", "is no UTF-8 text"),
+        (HEAD.encode() + b"c0,test,,,\xff\xfe,\n", "is not UTF-8 text"),
         (b"\x00" * 40, "line 1"),
     ],
 )

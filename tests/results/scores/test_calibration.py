@@ -11,7 +11,7 @@ import pytest
 
 from mgkit.data.clips import Classes
 from mgkit.errors import MgkitError
-from mgkit.results.run.folder import Predictions
+from mgkit.results.run.records import Predictions
 from mgkit.results.scores import calibration
 from mgkit.results.scores.calibration import (
     brier,

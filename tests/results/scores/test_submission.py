@@ -12,7 +12,8 @@ from mgkit.cli import main
 from mgkit.data.clips import Classes, Clips, load_clips, write_clip_folder
 from mgkit.data.readers import load_classes
 from mgkit.errors import MgkitError
-from mgkit.results.run.folder import Predictions, Run
+from mgkit.results.run.folder import Run
+from mgkit.results.run.records import Predictions
 from mgkit.results.scores import submission
 from mgkit.results.scores.scores import import_scores
 from mgkit.results.scores.submission import read_ids

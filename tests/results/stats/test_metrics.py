@@ -10,7 +10,7 @@ import pytest
 
 from mgkit.data.clips import Classes
 from mgkit.errors import MgkitError
-from mgkit.results.run.folder import Predictions
+from mgkit.results.run.records import Predictions
 from mgkit.results.scores.scores import import_scores
 from mgkit.results.stats import metrics
 from tests.results.fake_run import fake_clips, fake_run

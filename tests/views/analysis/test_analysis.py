@@ -10,7 +10,9 @@ import pytest
 
 from mgkit.data.clips import Classes
 from mgkit.errors import MgkitError
-from mgkit.results.run.folder import Embeddings, Predictions, Run, write_embeddings
+from mgkit.results.run.files import write_embeddings
+from mgkit.results.run.folder import Run
+from mgkit.results.run.records import Embeddings, Predictions
 from mgkit.results.scores.scores import import_scores
 from mgkit.views.analysis import (
     ambiguous,

@@ -11,7 +11,8 @@ import pytest
 
 from mgkit.data.clips import Classes
 from mgkit.errors import MgkitError
-from mgkit.results.run.folder import Predictions, Run
+from mgkit.results.run.folder import Run
+from mgkit.results.run.records import Predictions
 from mgkit.views.analysis import exemplar, exemplars, hardest_fn, hardest_fp
 
 COLUMNS = ["class", "clip_id", "true", "predicted", "probability", "probability_of_true", "distance"]

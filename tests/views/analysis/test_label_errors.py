@@ -10,7 +10,8 @@ import pytest
 
 from mgkit.data.clips import Classes
 from mgkit.errors import MgkitError
-from mgkit.results.run.folder import Predictions, Run
+from mgkit.results.run.folder import Run
+from mgkit.results.run.records import Predictions
 from mgkit.views.analysis import confident_joint, label_errors
 
 COLUMNS = ["clip_id", "given", "suggested", "probability_of_given", "probability_of_suggested", "margin"]

@@ -10,7 +10,8 @@ import pytest
 from mgkit.data.clips import Classes
 from mgkit.errors import MgkitError
 from mgkit.results.compare.runs import run_names
-from mgkit.results.run.folder import Predictions, Run
+from mgkit.results.run.folder import Run
+from mgkit.results.run.records import Predictions
 from mgkit.results.scores.scores import import_scores
 from mgkit.views.analysis.outcomes import KINDS, ORDERS, Outcomes, changes, class_order
 

@@ -7,7 +7,7 @@ import json
 import numpy as np
 
 from mgkit.data.clips import Clips
-from mgkit.results.run.folder import Predictions
+from mgkit.results.run.records import Predictions
 from mgkit.views.widgets.player.panels import caption, verdict
 
 

@@ -427,7 +427,7 @@ def test_clicking_through_many_clips_does_not_grow(player_clips: Clips, tmp_path
 
 
 def test_a_sieve_of_many_clips_equals_a_search() -> None:
-    from mgkit.results.run.folder import Predictions
+    from mgkit.results.run.records import Predictions
 
     rng = np.random.default_rng(3)
     count, classes = 500, 5

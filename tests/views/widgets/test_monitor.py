@@ -12,8 +12,10 @@ import pytest
 
 from mgkit.data.clips import Classes
 from mgkit.errors import MgkitError
-from mgkit.results.run.folder import Run, append_history, write_live, write_status
+from mgkit.results.run.files import append_history
+from mgkit.results.run.folder import Run
 from mgkit.results.run.jobs import Job
+from mgkit.results.run.status import write_live, write_status
 from mgkit.results.scores.scores import import_scores
 from mgkit.views.widgets import TrainingMonitor
 

@@ -10,7 +10,8 @@ import traitlets
 
 from mgkit.errors import MgkitError
 from mgkit.results.compare.runs import aligned_runs, run_names
-from mgkit.results.run.folder import Predictions, Run
+from mgkit.results.run.folder import Run
+from mgkit.results.run.records import Predictions
 from mgkit.views.analysis.errors import confusions
 from mgkit.views.analysis.outcomes import ORDERS, Outcomes, class_order
 from mgkit.views.figures.confusion import POWER, confusion

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from mgkit.data.splits import TAGS
 from mgkit.errors import MgkitError
-from mgkit.results.run.folder import Predictions
+from mgkit.results.run.records import Predictions
 from mgkit.results.run.review import Note
 from mgkit.views.analysis.outcomes import KINDS, Outcomes
 from mgkit.views.figures.style import OUTPUT_NAMES

@@ -18,7 +18,8 @@ from mgkit.data.clips import Clips
 from mgkit.data.skeletons import Skeleton
 from mgkit.errors import MgkitError, some
 from mgkit.results.run.extras import Saliency, saliency_path
-from mgkit.results.run.folder import Embeddings, Predictions, Run
+from mgkit.results.run.folder import Run
+from mgkit.results.run.records import Embeddings, Predictions
 from mgkit.views.analysis.errors import exemplar, nearest_correct
 from mgkit.views.figures.saliency import scaled
 from mgkit.views.figures.style import OUTPUT_NAMES

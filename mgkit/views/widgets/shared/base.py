@@ -13,7 +13,8 @@ import numpy.typing as npt
 import traitlets
 
 from mgkit.errors import MgkitError
-from mgkit.results.run.folder import Predictions, Run
+from mgkit.results.run.folder import Run
+from mgkit.results.run.records import Predictions
 from mgkit.views.figures.style import PaperFigure
 from mgkit.views.widgets.shared.bundle import styles
 from mgkit.views.widgets.shared.selection import Selected, Selection
