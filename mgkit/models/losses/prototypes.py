@@ -1,14 +1,14 @@
-"""The pieces of prototypical refinement: which clips are confused, where they lie, and what that costs.
+"""Functions of prototypical refinement: sets of confused clips, their centres, prototype updates, the loss.
 
-Pure functions; `refinement.PrototypicalRefinement` puts them together and keeps the prototypes.
+`refinement.PrototypicalRefinement` combines them and keeps the prototypes.
 
-Chen et al., "Prototype Learning for Micro-gesture Classification", IJCAI 2024 MiGA challenge, section 2.3,
-equations 5 to 9, after Zhou et al., "Learning Discriminative Representations for Skeleton Based Action
-Recognition" (FR-Head), CVPR 2023. Test-time rectification: Li et al., "Prototypical Calibrating Ambiguous
-Samples for Micro-Action Recognition" (PCAN), AAAI 2025.
+Chen et al., "Prototype Learning for Micro-gesture Classification", IJCAI 2024 MiGA challenge, section 2.3, equations 5
+to 9, after Zhou et al., "Learning Discriminative Representations for Skeleton Based Action Recognition" (FR-Head),
+CVPR 2023. Test-time rectification: Li et al., "Prototypical Calibrating Ambiguous Samples for Micro-Action Recognition"
+(PCAN), AAAI 2025.
 
-The paper writes "cosine distance" where its equations need cosine *similarity*; similarity is what is used
-here. Everything is computed in float32 (float64 stays), under autocast too.
+The paper writes "cosine distance" where its equations need cosine *similarity*, which is used here. Everything is
+computed in float32 (float64 stays), under autocast, too.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ Shift = Literal["tp", "all"]
 
 
 class ConfusionSets(NamedTuple):
-    """Which of N clips are in which set of which of K classes: three (N, K) boolean tensors.
+    """True positives, false negatives and false positives of K classes among N clips: three (N, K) boolean tensors.
 
     `tp[i, k]`: clip i is of class k and predicted as k. `fn[i, k]`: of class k, predicted as another.
     `fp[i, k]`: of another class, predicted as k.
@@ -67,41 +67,42 @@ class SetCentres(NamedTuple):
 
 
 class RefinementTerms(NamedTuple):
-    """The two cross-entropies of each clip, (N,) each: the true-class score lowered by the FN and by the FP
-    term."""
+    """Two cross-entropies of each clip, (N,) each: with the true class's score lowered by the FN and the FP term."""
 
     fn: Tensor
     fp: Tensor
 
 
 def checked_labels(labels: Tensor, num_classes: int, device: torch.device) -> Tensor:
-    """The labels as int64, or a MgkitError that says what is wrong with them.
-
-    Looking at their range makes the CPU wait once for a GPU that holds them: a label out of range would otherwise
-    end the process with an assertion of the device.
+    """The labels as int64.
 
     Args:
         labels: (N,) integers in 0..num_classes-1.
         num_classes: K.
         device: where the model's outputs are.
+
+    Raises:
+        MgkitError: if they have another shape, type or device, or are out of range.
     """
-    if not isinstance(labels, Tensor) or labels.ndim != 1:
-        found = f"of shape {tuple(labels.shape)}" if isinstance(labels, Tensor) else type(labels).__name__
-        raise MgkitError(f"labels must be a tensor (N,) of one class index a clip, but are {found}.")
+    if labels.ndim != 1:
+        raise MgkitError(
+            f"labels must be a tensor (N,) of one class index per clip, but are of shape {tuple(labels.shape)}"
+        )
     if labels.dtype == torch.bool or labels.is_floating_point() or labels.is_complex():
         raise MgkitError(
-            f"labels must be integers, the class of each clip, but are {labels.dtype}: use labels.long()."
+            f"labels must be integers, the class of each clip, but are {labels.dtype}: use labels.long()"
         )
     if labels.device != device:
         raise MgkitError(
-            f"labels are on {labels.device}, the model's outputs on {device}: move one to the other."
+            f"labels are on {labels.device}, the model's outputs on {device}: move one to the other"
         )
     labels = labels.long()
+    # This makes the CPU wait once for a GPU; a label out of range would end the process with a device assertion.
     wrong = (labels < 0) | (labels >= num_classes)
     if wrong.any():
         raise MgkitError(
             f"labels must be 0 to {num_classes - 1} for {num_classes} classes, but clip {int(wrong.nonzero()[0])} of "
-            f"the batch has {int(labels[wrong][0])}: build the model and the loss with as many classes as the data has."
+            f"the batch has {int(labels[wrong][0])}: build the model and the loss with the data's number of classes"
         )
     return labels
 
@@ -122,7 +123,7 @@ def confusion_sets(logits: Tensor, labels: Tensor) -> ConfusionSets:
 
 
 def label_sets(labels: Tensor, predicted: Tensor, num_classes: int) -> ConfusionSets:
-    """The same from predicted classes. A label or prediction of -1 is of no class.
+    """Confusion sets from predicted classes. A label or prediction of -1 belongs to no class.
 
     Shapes:
         labels, predicted (N,) integers in -1..num_classes-1 -> three (N, num_classes) boolean tensors.
@@ -138,7 +139,7 @@ def set_centres(embeddings: Tensor, sets: Tensor, *, across_processes: bool = Fa
     Args:
         embeddings: (N, D), finite.
         sets: (N, M) boolean, which clip is in which set.
-        across_processes: average over the clips of all processes, whose numbers of clips may differ.
+        across_processes: average over the clips of all processes, which may have different numbers of clips.
 
     Returns:
         centres (M, D) and counts (M,) int64.
@@ -146,7 +147,7 @@ def set_centres(embeddings: Tensor, sets: Tensor, *, across_processes: bool = Fa
     with no_autocast(embeddings):
         z = at_least_float32(embeddings)
         members = sets.to(z.dtype)
-        # The counts travel with the sums: one exchange instead of two. They are exact below 2**24 clips.
+        # The counts travel with the sums, in one exchange instead of two. They are exact below 2**24 clips.
         totals = torch.cat((members.T @ z, members.sum(dim=0)[:, None]), dim=1)  # (M, D + 1)
         if across_processes:
             totals = sum_over_processes(totals)
@@ -155,7 +156,7 @@ def set_centres(embeddings: Tensor, sets: Tensor, *, across_processes: bool = Fa
 
 
 def join_centres(one: SetCentres, other: SetCentres) -> SetCentres:
-    """Centres of the unions of disjoint sets, two by two. The gradient flows to both.
+    """Centres of the unions of disjoint sets, pair by pair. The gradient flows to both.
 
     Shapes:
         (M, D) and (M,), twice -> (M, D) and (M,).
@@ -168,9 +169,9 @@ def join_centres(one: SetCentres, other: SetCentres) -> SetCentres:
 def update_prototypes(prototypes: Tensor, tp: SetCentres, *, momentum: float) -> tuple[Tensor, Tensor]:
     """Move each prototype towards the centre of its class's true positives (equation 6).
 
-    P_k <- (1 - momentum) * centre_k + momentum * P_k. The gradient flows through the centre, not through the
-    previous prototype. Classes without a true positive keep theirs, and so do classes whose centre is not
-    finite: one overflow in half precision would otherwise stay in the average for ever.
+    P_k <- (1 - momentum) * centre_k + momentum * P_k. The gradient flows through the centre, not through the previous
+    prototype. Classes without a true positive keep theirs, and so do classes whose centre is not finite: one overflow
+    in half precision would otherwise stay in the average for ever.
 
     Shapes:
         prototypes (K, D), tp (K, D) and (K,) -> new prototypes (K, D), which of them changed (K,) boolean.
@@ -196,10 +197,9 @@ def refinement_loss(
 ) -> RefinementTerms:
     """The loss of each clip (equations 7 to 9).
 
-    Two cross-entropies over the scores sim(z_i, P_k) / temperature, each with the true class's score lowered:
-    by margin * (1 - p_i) * (1 - sim(z_i, centre of FN)) and by margin * (1 - p_i) * (1 + sim(z_i, centre of
-    FP)), where the sets are those of the clip's class, p_i is the probability of that class, and an empty set
-    lowers nothing.
+    Two cross-entropies over the scores sim(z_i, P_k) / temperature, each with the true class's score lowered: by
+    margin * (1 - p_i) * (1 - sim(z_i, centre of FN)) and by margin * (1 - p_i) * (1 + sim(z_i, centre of FP)). The sets
+    are those of the clip's class, p_i is the probability of that class, and an empty set lowers nothing.
 
     Args:
         embeddings: (N, D), finite.
@@ -207,7 +207,7 @@ def refinement_loss(
         logits: (N, K) of the classifier, finite.
         prototypes: (K, D).
         fn, fp: centres (K, D) and counts (K,) of the false negatives and false positives.
-        temperature: positive; the smaller, the sharper.
+        temperature: positive; a smaller one gives a sharper softmax.
         margin: factor of both terms.
         shift: "tp" lowers the scores of the true positives only (the paper), "all" those of every clip.
         detach_probability: let no gradient flow through p_i.
@@ -237,7 +237,7 @@ def refinement_loss(
 def rectify(logits: Tensor, embeddings: Tensor, prototypes: Tensor, seen: Tensor, weight: float) -> Tensor:
     """Test-time rectification: logits + weight * similarity to each class's prototype.
 
-    A class that never had a true positive has no prototype yet and keeps its logit.
+    A class without any true positive so far has no prototype and keeps its logit.
 
     Shapes:
         logits (N, K), embeddings (N, D), prototypes (K, D), seen (K,) boolean -> (N, K).

@@ -136,7 +136,6 @@ def test_labels_of_any_integer_type_are_taken(dtype):
 @pytest.mark.parametrize(
     ("labels", "words"),
     [
-        ([0, 1], "are list"),
         (torch.tensor(1), r"of shape \(\)"),
         (torch.eye(3).long(), r"of shape \(3, 3\)"),
         (torch.tensor([0.0, 1.0]), "are torch.float32: use labels.long"),

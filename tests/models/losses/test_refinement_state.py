@@ -179,9 +179,3 @@ def test_wrong_mappings_are_explained():
 def test_a_mapping_holds_indices_only(mapping):
     with pytest.raises(MgkitError, match="mapping gives class 0"):
         remap_classes(trained().state_dict(), mapping)
-
-
-@pytest.mark.parametrize("sizes", [{"num_classes": 3.0}, {"embedding_dim": "4"}, {"memory": 2.5}])
-def test_sizes_are_whole_numbers(sizes):
-    with pytest.raises(MgkitError, match="whole numbers"):
-        PrototypicalRefinement(**{"num_classes": 3, "embedding_dim": 4, **sizes})
