@@ -1,9 +1,8 @@
 """Bottleneck 3D ResNets: the two pathways of the PoseConv3D family.
 
-Duan et al., "Revisiting Skeleton-based Action Recognition", CVPR 2022 (PoseConv3D, RGBPose-Conv3D), used as
-the backbone by Chen et al., "Prototype Learning for Micro-gesture Classification", 2nd MiGA challenge at
-IJCAI 2024, section 2.1. Nothing here knows about frames or heatmaps: both pathways are one class with
-different numbers.
+Duan et al., "Revisiting Skeleton-based Action Recognition", CVPR 2022 (PoseConv3D, RGBPose-Conv3D); the backbone of
+Chen et al., "Prototype Learning for Micro-gesture Classification", 2nd MiGA challenge at IJCAI 2024, section 2.1.
+Both pathways are one class with different numbers; it treats frames and heatmaps alike.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ __all__ = [
     "rgb_pathway",
 ]
 
-EXPANSION = 4  # a bottleneck block puts out four times its inner width, as in every ResNet-50
+EXPANSION = 4  # a bottleneck block's output is four times its inner width, as in every ResNet-50
 
 
 class ConvNorm(nn.Module):
@@ -66,8 +65,8 @@ class Bottleneck(RecomputedBlock):
 
     Args:
         in_channels: channels in, lateral channels included.
-        width: inner channels; the block puts out `4 * width`.
-        inflate: make the first convolution 3x1x1, so that the block sees its neighbours in time.
+        width: inner channels; the output has `4 * width`.
+        inflate: make the first convolution 3x1x1, so that the block sees neighbouring frames.
         spatial_stride, temporal_stride: stride of the middle convolution and of the shortcut.
 
     Shapes:
@@ -101,10 +100,10 @@ class Bottleneck(RecomputedBlock):
 
 
 class Stem(ConvNorm):
-    """1x7x7 convolution, BatchNorm, ReLU, then a 1x3x3 max-pool. Time is left alone.
+    """1x7x7 convolution, BatchNorm, ReLU, then a 1x3x3 max-pool. The number of frames stays.
 
-    `stride` is the spatial stride of the convolution, `pool` that of the max-pool: 1 keeps the size (the pose
-    pathway pools without shrinking, as the published networks do), 2 halves it.
+    `stride` is the spatial stride of the convolution, `pool` that of the max-pool: 2 halves the size, 1 keeps it (the
+    pose pathway pools without shrinking, as the published networks do).
 
     Shapes:
         (N, in_channels, T, H, W) -> (N, width, T, ceil(ceil(H / stride) / pool), ...).
@@ -119,25 +118,26 @@ class Stem(ConvNorm):
 
 
 class ResNet3d(nn.Module):
-    """A bottleneck 3D ResNet that can be walked stage by stage.
+    """A bottleneck 3D ResNet that can be run stage by stage.
 
     Args:
         in_channels: 3 for frames, the number of joints (or limbs) for heatmaps.
-        width: channels of the stem; stage `i` puts out `4 * width * 2**i`.
+        width: channels of the stem; the output of stage `i` has `4 * width * 2**i`.
         blocks: residual blocks in each stage.
         inflate: per stage, whether its blocks look along time (3x1x1 first convolution).
         spatial_strides, temporal_strides: per stage, the stride of its first block.
         stem_stride, stem_pool: spatial strides of the stem's convolution and of its max-pool.
-        lateral_channels: per stage, the channels of another pathway that are concatenated *after* this
-            pathway's own before the stage. All zero by default.
-        generator: source of the initial weights; torch's own when omitted. It must live on the device on
-            which the network is built.
+        lateral_channels: per stage, the channels of another pathway that are concatenated *after* this pathway's own
+            before the stage. All zero by default.
+        generator: source of the initial weights; torch's own when omitted. It must live on the device on which the
+            network is built.
 
     Shapes:
         forward: (N, in_channels, T, H, W) -> (N, out_channels[-1], T', H', W').
 
     Raises:
-        MgkitError: if the per-stage arguments differ in length, or `forward` meets lateral channels.
+        MgkitError: if the per-stage arguments differ in length, or if `forward` is called on a network with lateral
+            channels.
     """
 
     def __init__(
@@ -159,14 +159,14 @@ class ResNet3d(nn.Module):
         lengths = {len(x) for x in (blocks, inflate, spatial_strides, temporal_strides, lateral_channels)}
         if len(lengths) != 1 or not blocks:
             raise MgkitError(
-                "blocks, inflate, spatial_strides, temporal_strides and lateral_channels need one value a stage each; "
+                "blocks, inflate, spatial_strides, temporal_strides and lateral_channels need one value per stage; "
                 f"got {len(blocks)}, {len(inflate)}, {len(spatial_strides)}, {len(temporal_strides)} and "
-                f"{len(lateral_channels)}."
+                f"{len(lateral_channels)}"
             )
         if min(in_channels, width, *blocks) < 1:
             raise MgkitError(
                 f"in_channels, width and every entry of blocks must be at least 1; got {in_channels}, {width} "
-                f"and {tuple(blocks)}."
+                f"and {tuple(blocks)}"
             )
         self.in_channels = in_channels
         self.lateral_channels = tuple(lateral_channels)
@@ -193,7 +193,7 @@ class ResNet3d(nn.Module):
         self.reset_parameters(generator)
 
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
-        """Kaiming normal convolutions, BatchNorm 1/0, and 0 for the last BatchNorm of each residual block.
+        """Draw Kaiming normal convolutions; BatchNorm is 1 and 0, the last one of each residual block 0.
 
         The zero makes every residual block the identity at the start of training.
         """
@@ -209,7 +209,7 @@ class ResNet3d(nn.Module):
                 nn.init.zeros_(module.conv3.norm.weight)
 
     def run_stage(self, index: int, x: Tensor, lateral: Tensor | None = None) -> Tensor:
-        """Stage `index` on this pathway's features and, if it takes any, the other pathway's lateral ones.
+        """Run stage `index` on this pathway's features and, if it takes any, the other pathway's lateral ones.
 
         Shapes:
             x (N, C, T, H, W), lateral (N, lateral_channels[index], T, H, W)
@@ -222,8 +222,8 @@ class ResNet3d(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if any(self.lateral_channels):
             raise MgkitError(
-                f"This network takes {self.lateral_channels} lateral channels before its stages: walk it with stem "
-                "and run_stage, or build it with lateral_channels=None."
+                f"this network takes {self.lateral_channels} lateral channels before its stages: use stem and "
+                "run_stage, or build it with lateral_channels=None"
             )
         x = self.stem(x)
         for index in range(len(self.stages)):
@@ -234,8 +234,8 @@ class ResNet3d(nn.Module):
 def open_residual_blocks(model: nn.Module) -> None:
     """Set the last BatchNorm of every residual block of a fresh model to 1 instead of 0, in place.
 
-    Zeros suit deep networks, which begin as shallow ones. A network of one block a stage begins as hardly any: it then
-    learns several times slower.
+    Zeros suit deep networks, which then begin as shallow ones. With one block per stage hardly anything is left at the
+    beginning, and the network learns several times slower.
     """
     for module in model.modules():
         if isinstance(module, Bottleneck):
@@ -278,13 +278,12 @@ def pose_pathway(
     lateral_channels: Sequence[int] | None = None,
     generator: torch.Generator | None = None,
 ) -> ResNet3d:
-    """The pose pathway: PoseConv3D's SlowOnly by default, on one heatmap a joint (or a limb).
+    """The pose pathway: PoseConv3D's SlowOnly by default, on one heatmap per joint (or limb).
 
     `halve_time` gives the last stage a temporal stride of 2, as some published skeleton-only settings do.
 
     Shapes:
-        (N, num_joints, T, h, w) -> (N, 16 * width, T, h / 8, w / 8): 512 x 32 x 7 x 7 for 32 heatmaps of 56 x
-        56.
+        (N, num_joints, T, h, w) -> (N, 16 * width, T, h / 8, w / 8): 512 x 32 x 7 x 7 for 32 heatmaps of 56 x 56.
     """
     stages = len(blocks)
     return ResNet3d(

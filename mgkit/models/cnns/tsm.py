@@ -1,9 +1,9 @@
 """TSM: a 2D ResNet whose blocks look at the frames before and after by shifting channels along time.
 
-Lin et al., "TSM: Temporal Shift Module for Efficient Video Understanding", ICCV 2019: a fraction of the channels is
-taken from the next frame and as many from the one before, inside the residual branch ("residual shift"), so that the
-frame's own features stay whole on the shortcut. The shift has no weights: those of an image classifier load as they
-are, under torchvision's names.
+Lin et al., "TSM: Temporal Shift Module for Efficient Video Understanding", ICCV 2019. A fraction of the channels is
+taken from the next frame and the same number from the previous one, inside the residual branch ("residual shift"), so
+that the frame's own features stay intact on the shortcut. The shift has no weights, so those of an image classifier
+load unchanged, under torchvision's names.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ T = TypeVar("T")
 def temporal_shift(x: Tensor, segments: int, shift_div: int = 8) -> Tensor:
     """Move a fraction of the channels by one frame in each direction, zeros where there is no such frame.
 
-    Of C channels the first C // shift_div come from the frame after, as many from the frame before, and the others
-    stay (Lin et al., section 3).
+    Of C channels the first C // shift_div come from the next frame, the same number from the previous one, and the
+    others stay (Lin et al., section 3).
 
     Args:
-        x: (N * segments, C, H, W), the frames of a clip after one another. Its memory format is kept.
-        segments: frames of a clip.
-        shift_div: the share of channels that moves each way is 1 / shift_div.
+        x: (N * segments, C, H, W), the frames of each clip in order. Its memory format is kept.
+        segments: frames per clip.
+        shift_div: a share of 1 / shift_div of the channels moves in each direction.
 
     Returns:
         a tensor of the same shape.
 
     Raises:
-        MgkitError: if the frames are no multiple of `segments`, or `shift_div` is less than 2.
+        MgkitError: if the frames are not a multiple of `segments`, or `shift_div` is less than 2.
 
     >>> temporal_shift(torch.arange(1.0, 7.0).reshape(2, 3, 1, 1), segments=2, shift_div=3).flatten(1)
     tensor([[4., 0., 3.],
@@ -47,18 +47,18 @@ def temporal_shift(x: Tensor, segments: int, shift_div: int = 8) -> Tensor:
     """
     if x.ndim != 4 or segments < 1 or x.shape[0] % segments:
         raise MgkitError(
-            f"temporal_shift needs (clips * {segments}, channels, height, width), but got {tuple(x.shape)}: the frames "
-            f"of whole clips of {segments}."
+            f"temporal_shift needs (clips * {segments}, channels, height, width), but got {tuple(x.shape)}: give the "
+            f"frames of whole clips of {segments}"
         )
     if shift_div < 2:
         raise MgkitError(
-            f"shift_div must be 2 or more, as both directions take their share; got {shift_div}."
+            f"shift_div must be at least 2, as both directions take their share; got {shift_div}"
         )
     return cast(Tensor, _Shift.apply(x, segments, x.shape[1] // shift_div, True))
 
 
 class _Shift(torch.autograd.Function):
-    """Its gradient is the same shift the other way."""
+    """The shift; its gradient is the same shift in the other direction."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, segments: int, fold: int, next_first: bool) -> Tensor:
@@ -84,7 +84,7 @@ class ShiftedBottleneck(RecomputedBlock):
 
     Args:
         in_channels: channels in.
-        width: inner channels; the block puts out `4 * width`.
+        width: inner channels; the output has `4 * width`.
         stride: of the middle convolution and the shortcut.
         shift_div: see temporal_shift; None for no shift.
 
@@ -125,7 +125,7 @@ class TSMResNet(nn.Module):
         (N, 3, T, H, W) -> (N, out_channels[-1], T, ceil(H / 32), ceil(W / 32)) with four stages.
 
     Raises:
-        MgkitError: if the arguments are no network, or `forward` gets another shape.
+        MgkitError: if the arguments do not describe a network, or `forward` gets another shape.
     """
 
     def __init__(
@@ -139,10 +139,10 @@ class TSMResNet(nn.Module):
         super().__init__()
         if not blocks or min(width, *blocks) < 1:
             raise MgkitError(
-                f"width and every entry of blocks must be at least 1; got {width} and {tuple(blocks)}."
+                f"width and every entry of blocks must be at least 1; got {width} and {tuple(blocks)}"
             )
         if shift_div is not None and shift_div < 2:
-            raise MgkitError(f"shift_div must be 2 or more, or None for no shift; got {shift_div}.")
+            raise MgkitError(f"shift_div must be at least 2, or None for no shift; got {shift_div}")
         self.in_channels = 3
         self.out_channels = tuple(EXPANSION * width * 2**i for i in range(len(blocks)))
         self.conv1 = nn.Conv2d(3, width, 7, 2, 3, bias=False)
@@ -168,7 +168,7 @@ class TSMResNet(nn.Module):
         self.reset_parameters(generator)
 
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
-        """Kaiming normal convolutions (fan out), BatchNorm 1/0: what torchvision's ResNets begin with."""
+        """Draw the initial weights of torchvision's ResNets: Kaiming normal (fan out), BatchNorm 1 and 0."""
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(
@@ -179,7 +179,7 @@ class TSMResNet(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         if x.ndim != 5 or x.shape[1] != 3 or 0 in x.shape[2:]:
-            raise MgkitError(f"TSM needs frames (clips, 3, frames, height, width), but got {tuple(x.shape)}.")
+            raise MgkitError(f"TSM needs frames (clips, 3, frames, height, width), but got {tuple(x.shape)}")
         clips, frames = x.shape[0], x.shape[2]
         x = x.transpose(1, 2).flatten(0, 1)  # (N * T, 3, H, W); no copy of a channels_last_3d clip
         x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
@@ -198,13 +198,13 @@ def tsm_resnet(
 ) -> TSMResNet:
     """TSM: ResNet-50 by default, (N, 3, T, H, W) -> (N, 2048, T, H / 32, W / 32).
 
-    T is the number of segments, 8 in the published networks: one frame drawn from each. Weights
-    trained at one T work at another, though each frame then has neighbours at another distance.
+    T is the number of segments, 8 in the published networks, with one frame drawn from each. Weights trained with one T
+    work with another, though each frame's neighbours are then at another distance in time.
 
     Args:
         blocks: residual blocks in each stage: (3, 4, 6, 3) is ResNet-50, (3, 4, 23, 3) ResNet-101.
-        width: channels of the stem; stage `i` puts out `4 * width * 2**i`.
-        shift_div: one of so many channels moves each way; None for no shift, which is a ResNet on single frames.
+        width: channels of the stem; the output of stage `i` has `4 * width * 2**i`.
+        shift_div: one in shift_div channels moves in each direction; None for no shift: a ResNet on single frames.
         generator: source of the initial weights; torch's own when omitted. It must live on the device on which the
             network is built.
 
@@ -228,14 +228,14 @@ _RENAMED = (
 def mmaction2_tsm_names(state: Mapping[str, T]) -> dict[str, T]:
     """A published file's weights under the names of TSMResNet, which are torchvision's.
 
-    Takes the names of MMAction2, of the authors' own files and of torchvision's ResNets. The classifier becomes
-    "fc.weight" and "fc.bias" (torchvision's name); what is none of TSM's keeps its name.
+    Names of MMAction2, of the authors' files and of torchvision's ResNets are recognised. The classifier becomes
+    "fc.weight" and "fc.bias" (torchvision's name); other names stay.
 
     Args:
-        state: {name in the file: anything}: with the names as values, too, it tells which is which.
+        state: {name in the file: any value}.
 
     Raises:
-        MgkitError: if two names become one, so that the file holds two networks.
+        MgkitError: if two names become one, because the file holds two networks.
 
     >>> mmaction2_tsm_names({"backbone.layer1.0.conv1.conv.net.weight": "a", "cls_head.fc_cls.bias": "b"})
     {'layer1.0.conv1.weight': 'a', 'fc.bias': 'b'}
@@ -248,7 +248,7 @@ def mmaction2_tsm_names(state: Mapping[str, T]) -> dict[str, T]:
         new = re.sub(r"^(cls_head\.fc_cls|new_fc)\.", "fc.", new)
         if new in renamed:
             raise MgkitError(
-                f"The file has the weight {new} twice, once as {name}: give the file of one network."
+                f"the file has the weight {new} twice, once as {name}: give the file of one network"
             )
         renamed[new] = value
     return renamed

@@ -1,7 +1,7 @@
 """Video Swin Transformer: attention within windows of space and time that shift from block to block.
 
-Liu et al., "Video Swin Transformer", CVPR 2022, with torchvision's layers and under torchvision's names; only the
-classifier is left out, as a pathway has its own head.
+Liu et al., "Video Swin Transformer", CVPR 2022, with torchvision's layers and names. The classifier is left out, as a
+pathway has its own head.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 
 class SwinSize(NamedTuple):
-    """Attributes: channels of the first stage (each further one has twice as many); blocks and heads of each stage."""
+    """Channels of the first stage (each further one has twice as many), and blocks and heads of each stage."""
 
     embed_dim: int
     depths: tuple[int, ...]
@@ -41,11 +41,11 @@ class VideoSwin(nn.Module):
     """The layers before the classifier. Arguments: see video_swin.
 
     Shapes:
-        (N, 3, T, H, W) -> (N, out_channels[-1], ceil(T / 2), ceil(H / 32), ceil(W / 32)) with four stages; the
-        features are normalised, so of either sign. Any size of at least 1 goes in: torchvision pads it with zeros.
+        (N, 3, T, H, W) -> (N, out_channels[-1], ceil(T / 2), ceil(H / 32), ceil(W / 32)) with four stages. The features
+        are normalised and have both signs. Any size works: torchvision pads it with zeros.
 
     Raises:
-        MgkitError: if the arguments are no network, or `forward` gets another shape.
+        MgkitError: if the arguments do not describe a network, or `forward` gets another shape.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class VideoSwin(nn.Module):
         _check(embed_dim, depths, heads, window, stochastic_depth)
         from torchvision.models.video.swin_transformer import SwinTransformer3d
 
-        # torchvision draws its initial weights from the global generator: on "meta" there is nothing to draw.
+        # torchvision draws initial weights from the global generator; on "meta" nothing is drawn.
         with torch.device("meta"):
             net = SwinTransformer3d(
                 patch_size=[2, 4, 4],
@@ -83,15 +83,14 @@ class VideoSwin(nn.Module):
         self.to_empty(device=torch.get_default_device())
         for module in self.modules():
             if _is_attention(module):
-                cast(
-                    Any, module
-                ).define_relative_position_index()  # a buffer, which "meta" left without values
+                cast(Any, module).define_relative_position_index()  # a buffer, empty on "meta"
         self.reset_parameters(generator)
 
     def reset_parameters(self, generator: torch.Generator | None = None) -> None:
-        """As torchvision: N(0, 0.02) cut at 2 for linear layers and position biases, biases 0, LayerNorm 1/0.
+        """Draw torchvision's initial weights.
 
-        The patch embedding is a convolution as torch initialises it: uniform in +- 1 / sqrt(inputs).
+        Linear layers and position biases are N(0, 0.02) cut at 2, biases 0, LayerNorm 1 and 0. The patch embedding is
+        uniform in +- 1 / sqrt(inputs), as torch initialises convolutions.
         """
         for module in self.modules():
             if isinstance(module, nn.Linear):
@@ -113,7 +112,7 @@ class VideoSwin(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if x.ndim != 5 or x.shape[1] != 3 or 0 in x.shape[2:]:
             raise MgkitError(
-                f"Video Swin needs frames (clips, 3, frames, height, width), but got {tuple(x.shape)}."
+                f"Video Swin needs frames (clips, 3, frames, height, width), but got {tuple(x.shape)}"
             )
         x = self.pos_drop(self.patch_embed(x))  # (N, T', H', W', C)
         recompute = self.recompute and self.training and torch.is_grad_enabled()
@@ -135,28 +134,26 @@ def _check(
     stochastic_depth: float,
 ) -> None:
     if len(depths) != len(heads) or not depths:
-        raise MgkitError(
-            f"depths and heads need one value a stage each; got {tuple(depths)} and {tuple(heads)}."
-        )
+        raise MgkitError(f"depths and heads need one value per stage; got {tuple(depths)} and {tuple(heads)}")
     if min(embed_dim, *depths, *heads) < 1 or sum(depths) < 2:
         raise MgkitError(
-            "embed_dim and every entry of depths and heads must be at least 1, with two blocks or more in all; got "
-            f"{embed_dim}, {tuple(depths)} and {tuple(heads)}."
+            "embed_dim and every entry of depths and heads must be at least 1, with at least two blocks in all; got "
+            f"{embed_dim}, {tuple(depths)} and {tuple(heads)}"
         )
     for stage, number in enumerate(heads):
         channels = embed_dim * 2**stage
         if channels % number:
             raise MgkitError(
-                f"Stage {stage + 1} has {channels} channels, which {number} heads do not divide: choose another "
-                "embed_dim or heads."
+                f"stage {stage + 1} has {channels} channels, which cannot be divided among {number} heads: choose "
+                "another embed_dim or other heads"
             )
     if len(window) != 3 or min(window) < 1:
         raise MgkitError(
-            f"window is (frames, height, width) in patches, each at least 1; got {tuple(window)}."
+            f"window is (frames, height, width) in patches, each at least 1; got {tuple(window)}"
         )
     if not 0 <= stochastic_depth < 1:
         raise MgkitError(
-            f"stochastic_depth is a probability, 0 or more and less than 1; got {stochastic_depth}."
+            f"stochastic_depth is a probability of at least 0 and less than 1; got {stochastic_depth}"
         )
 
 
@@ -169,20 +166,19 @@ def video_swin(
 ) -> VideoSwin:
     """Video Swin T, S or B, or a narrower one: (N, 3, T, H, W) -> (N, 768, T / 2, H / 32, W / 32); B has 1024 channels.
 
-    A patch is 2 frames of 4 x 4 pixels. Where a map is no larger than the window in a dimension, the window takes all
-    of it there.
+    A patch is 2 frames of 4 x 4 pixels. Where the map is not larger than the window in a dimension, the window covers
+    all of it.
 
     Args:
         size: the published size, or SwinSize(embed_dim, depths, heads).
         window: of the attention, in patches.
-        stochastic_depth: the probability with which a clip skips the last block's branches in training; the blocks
-            before have less, in proportion to their depth. 0.1 in torchvision; 0.1, 0.2 and 0.3 for T, S and B in the
-            paper.
+        stochastic_depth: probability that a clip skips the last block's branches in training; for earlier blocks it is
+            lower, in proportion to their depth. 0.1 in torchvision; 0.1, 0.2 and 0.3 for T, S and B in the paper.
         generator: source of the initial weights; torch's own when omitted. It must live on the device on which the
             network is built.
 
     Raises:
-        MgkitError: if there is no such size or the arguments are no network.
+        MgkitError: if there is no such size, or the arguments do not describe a network.
 
     >>> net = video_swin(SwinSize(12, (1, 1), (1, 2)), window=(2, 4, 4))
     >>> net(torch.rand(2, 3, 5, 30, 40)).shape
@@ -190,7 +186,7 @@ def video_swin(
     """
     if isinstance(size, str):
         if size not in SWIN_SIZES:
-            raise MgkitError(f"Video Swin comes as {', '.join(SWIN_SIZES)}, not {size!r}.")
+            raise MgkitError(f"Video Swin comes as {', '.join(SWIN_SIZES)}, not {size!r}")
         size = SWIN_SIZES[size]
     return VideoSwin(
         embed_dim=size.embed_dim,
@@ -205,14 +201,14 @@ def video_swin(
 def video_swin_names(state: Mapping[str, T]) -> dict[str, T]:
     """A published file's weights under the names of VideoSwin, which are torchvision's.
 
-    Takes the names of torchvision, of the authors' files and of MMAction2's. What is none of the backbone's (the
-    classifier: "head." or "cls_head.") keeps its name.
+    Names of torchvision, of the authors' files and of MMAction2 are recognised. Names outside the backbone (the
+    classifier: "head." or "cls_head.") stay.
 
     Args:
-        state: {name in the file: anything}: with the names as values, too, it tells which is which.
+        state: {name in the file: any value}.
 
     Raises:
-        MgkitError: if two names become one, so that the file holds two networks.
+        MgkitError: if two names become one, because the file holds two networks.
 
     >>> video_swin_names({"backbone.layers.1.blocks.0.mlp.fc2.bias": "a", "layers.1.downsample.norm.bias": "b"})
     {'features.2.0.mlp.3.bias': 'a', 'features.3.norm.bias': 'b'}
@@ -220,13 +216,13 @@ def video_swin_names(state: Mapping[str, T]) -> dict[str, T]:
     renamed: dict[str, T] = {}
     for name, value in state.items():
         new = re.sub(r"^(module\.)*(backbone\.)?", "", name)
-        # torchvision has the stages and the layers between them in one list, and no names in its perceptrons.
+        # torchvision has stages and the layers between them in one list, and numbers in its perceptrons.
         new = re.sub(r"^layers\.(\d+)\.blocks\.", lambda m: f"features.{2 * int(m[1])}.", new)
         new = re.sub(r"^layers\.(\d+)\.downsample\.", lambda m: f"features.{2 * int(m[1]) + 1}.", new)
         new = re.sub(r"\.mlp\.fc([12])\.", lambda m: f".mlp.{3 * (int(m[1]) - 1)}.", new)
         if new in renamed:
             raise MgkitError(
-                f"The file has the weight {new} twice, once as {name}: give the file of one network."
+                f"the file has the weight {new} twice, once as {name}: give the file of one network"
             )
         renamed[new] = value
     return renamed

@@ -128,7 +128,7 @@ def test_wrong_arguments_are_explained():
         "stem_stride": 2,
         "stem_pool": 2,
     }
-    with pytest.raises(MgkitError, match="one value a stage"):
+    with pytest.raises(MgkitError, match="one value per stage"):
         ResNet3d(**{**arguments, "inflate": (True,)})
     with pytest.raises(MgkitError, match="at least 1"):
         ResNet3d(**{**arguments, "width": 0})

@@ -51,7 +51,7 @@ def test_shift_keeps_the_memory_format_and_its_input():
 def test_shift_says_what_it_needs():
     with pytest.raises(MgkitError, match=r"\(clips \* 4, channels, height, width\), but got \(6, 8, 1, 1\)"):
         temporal_shift(torch.zeros(6, 8, 1, 1), 4)
-    with pytest.raises(MgkitError, match="shift_div must be 2 or more"):
+    with pytest.raises(MgkitError, match="shift_div must be at least 2"):
         temporal_shift(torch.zeros(4, 8, 1, 1), 4, 1)
 
 
@@ -150,7 +150,7 @@ def test_wrong_arguments_are_explained():
         tsm_resnet(blocks=(1, 0))
     with pytest.raises(MgkitError, match="at least 1"):
         tsm_resnet(blocks=())
-    with pytest.raises(MgkitError, match="shift_div must be 2 or more, or None"):
+    with pytest.raises(MgkitError, match="shift_div must be at least 2, or None"):
         tsm_resnet(shift_div=0)
     net = tsm_resnet(blocks=(1,), width=4)
     for wrong in [(2, 3, 8, 8), (2, 1, 4, 8, 8), (2, 3, 0, 8, 8)]:
