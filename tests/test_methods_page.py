@@ -72,8 +72,7 @@ def test_published_numbers_are_those_of_the_table() -> None:
     counts = noise["verdict"].value_counts()
     assert (
         f"Of the {len(noise)} pairs {counts['within noise']} are within noise whatever the overlap of their errors, "
-        f"{counts['cannot be told']} cannot be told from the totals, {counts['beyond noise']} are beyond noise"
-        in FLAT
+        f"{counts['undetermined']} are undetermined, {counts['beyond noise']} are beyond noise" in FLAT
     )
     assert noise.loc[noise["clips"] <= 5, "verdict"].eq("within noise").all()
 

@@ -1,8 +1,8 @@
-"""What others have reported on iMiGUE's test split, and which of those gaps mean anything.
+"""Published numbers on iMiGUE's test split, and whether their gaps are more than chance.
 
 Only totals are published, not which clips a system has right. Two systems tested on the same clips are compared by the
 clips on which they disagree (McNemar), so a gap of published numbers has no single p: it has a range, from few
-disagreements (p small) to as many as the totals allow (p large). `within_noise` gives the range and what it settles.
+disagreements (p small) to as many as the totals allow (p large). `within_noise` gives the range and a verdict.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from mgkit.results.stats.metrics import wilson
 __all__ = ["IMIGUE_TEST_CLIPS", "Noise", "noise", "table", "within_noise"]
 
 IMIGUE_TEST_CLIPS = 4562
-VERDICTS = ("within noise", "beyond noise", "cannot be told")
+VERDICTS = ("within noise", "beyond noise", "undetermined")
 
 _CHEN = "Chen et al. 2024, Table 2"
 _BOARD = "Chen et al. 2024, Table 1 (MiGA 2024 leaderboard)"
@@ -56,11 +56,11 @@ _ROWS = (
 
 
 def table() -> pd.DataFrame:
-    """Top-1 on iMiGUE's test split (4,562 clips) as others have printed it. None of it was measured here.
+    """Top-1 on iMiGUE's test split (4,562 clips) as printed by others. None of it was measured here.
 
     Returns:
         Index `method`; columns `reference` (who proposed it), `year`, `modality`, `top1` in [0, 1], `printed` (per
-        cent, with the digits that were printed), `source` (where that number on iMiGUE stands), `clips`.
+        cent, with the digits that were printed), `source` (of the number on iMiGUE), `clips`.
 
     >>> table().loc["PoseConv3D", "printed"]
     '61.11'
@@ -73,7 +73,7 @@ def table() -> pd.DataFrame:
 
 @dataclass(frozen=True)
 class Noise:
-    """What can be said of two accuracies on the same n clips of which only the totals are known.
+    """The gap of two accuracies on the same n clips of which only the totals are known.
 
     Attributes:
         a, b: the accuracies, [0, 1]; n: clips; right_a, right_b: clips that each has right.
@@ -109,7 +109,7 @@ class Noise:
     @property
     def verdict(self) -> str:
         """ "within noise": not significant however the errors overlap; "beyond noise": significant however they do;
-        "cannot be told": it depends on the overlap, which was not published."""
+        "undetermined": it depends on the overlap, which was not published."""
         if self.significant_up_to is None:
             return VERDICTS[0]
         return VERDICTS[1] if self.significant_up_to >= self.most else VERDICTS[2]
@@ -124,23 +124,23 @@ class Noise:
         if self.gap == 0:
             return f"{one} and {other} have the same number of clips right, of {self.n:,}: there is no gap."
         count = f"{abs(self.gap):,} clip{'s' * (abs(self.gap) != 1)} of {self.n:,}"
-        said = f"{one} and {other} are {count} apart"
+        apart = f"{one} and {other} are {count} apart"
         if self.verdict == VERDICTS[0]:
-            return f"{said}: within noise, however their errors overlap (McNemar's p is at least {self.p_least:.2g})."
+            return f"{apart}: within noise, however their errors overlap (McNemar's p is at least {self.p_least:.2g})."
         if self.verdict == VERDICTS[1]:
-            return f"{said}: beyond noise, however their errors overlap (McNemar's p is at most {self.p_most:.2g})."
+            return f"{apart}: beyond noise, however their errors overlap (McNemar's p is at most {self.p_most:.2g})."
         share = 100 * (self.significant_up_to or 0) / self.n
         return (
-            f"{said}: cannot be told from the totals; significant only if at most {self.significant_up_to:,} clips "
+            f"{apart}: the totals do not decide; it is significant only if at most {self.significant_up_to:,} clips "
             f"({share:.1f} %) are right in one and wrong in the other."
         )
 
 
 def within_noise(a: float, b: float, n: int = IMIGUE_TEST_CLIPS, *, level: float = 0.05) -> Noise:
-    """Is the gap of two published accuracies on the same n clips more than chance?
+    """Test whether the gap of two published accuracies on the same n clips is more than chance.
 
     Clips are taken as independent and the two systems as fixed. Clips of one person are not independent, and another
-    seed gives another accuracy, so real noise is larger: what is "within noise" here stays so, what is "beyond" need
+    seed gives another accuracy, so real noise is larger: what is "within noise" here remains so, what is "beyond" may
     not.
 
     Args:
@@ -157,11 +157,11 @@ least 0.25)."
     """
     from scipy import stats
 
-    if isinstance(n, bool) or not isinstance(n, int) or n < 1:
+    if n < 1:
         raise MgkitError(f"n is {n!r}: use the number of test clips, 1 or more.")
     for name, value in (("a", a), ("b", b)):
         if not 0 <= value <= 1:
-            raise MgkitError(f"{name} is {value!r}: accuracies are shares in [0, 1]; divide per cent by 100.")
+            raise MgkitError(f"{name} is {value!r}: use a share in [0, 1]; divide per cent by 100.")
     if not 0 < level < 1:
         raise MgkitError(f"level is {level!r}: use a number between 0 and 1.")
     right_a, right_b = round(a * n), round(b * n)
@@ -195,12 +195,12 @@ def noise(
 ) -> pd.DataFrame:
     """`within_noise` of every pair of published numbers, the closest first, with one plain sentence each.
 
-    The p-values are of one pair each; who looks through many pairs finds some small ones by chance.
+    Each p-value is of one pair; among many pairs some are small by chance.
 
     Args:
         numbers: index `method` and `top1` in [0, 1]; `table()` by default.
         n: clips that all were tested on.
-        neighbours: only pairs that stand beside each other in the order of accuracy.
+        neighbours: only pairs that are adjacent in the order of accuracy.
         level: of the tests.
 
     Returns:
@@ -209,7 +209,7 @@ def noise(
     """
     given = table() if numbers is None else numbers
     if "top1" not in given or not given.index.is_unique:
-        raise MgkitError("the table needs the column top1, and each method once in its index.")
+        raise MgkitError("numbers must have a column top1 and each method once in the index.")
     missing = given.index[given["top1"].isna()]
     if len(missing):
         raise MgkitError(f"{some(missing)} has no Top-1: leave it out.")

@@ -83,7 +83,7 @@ def test_the_range_of_mcnemar_by_trying_every_table(a: int, b: int, n: int) -> N
         if not significant
         else "beyond noise"
         if len(significant) == len(tried)
-        else "cannot be told"
+        else "undetermined"
     )
     assert found.verdict == want
 
@@ -97,7 +97,7 @@ def test_the_unpaired_interval_and_p(a: int, b: int, n: int) -> None:
 
 
 def test_the_three_verdicts_and_their_sentences() -> None:
-    assert within_noise(0.6412, 0.6302).verdict == "cannot be told"
+    assert within_noise(0.6412, 0.6302).verdict == "undetermined"
     sentence = within_noise(0.6412, 0.6302).sentence("Li", "EHCT")
     assert "50 clips" in sentence
     found = re.search(r"at most (\d+) clips", sentence)
