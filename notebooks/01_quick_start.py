@@ -16,8 +16,8 @@
 #
 # ![Confusion matrix of the embedded data](../docs/images/notebooks/01_quick_start.png)
 #
-# From clips to a confusion matrix in one page: a handful of micro-gesture clips, a trained two-pathway model, what it
-# reaches, and which gestures it confuses.
+# From clips to a confusion matrix in one page: a handful of micro-gesture clips, a trained two-pathway model, its
+# accuracy, and the gestures it confuses.
 #
 # | | 2 CPU cores | GPU |
 # |---|---|---|
@@ -39,7 +39,7 @@ import mgkit as mg
 mg.set_up_notebook()
 
 # %% [markdown]
-# **Your own data:** `DATA` is the one path to change. The run is looked for in `runs/<the name of the folder>`.
+# **Your own data:** `DATA` is the only path to change. The run is expected in `runs/<name of the data folder>`.
 
 # %% tags=["parameters"]
 DATA = "../data/demo"  # a clip folder; the embedded one is made if it is not there
@@ -51,16 +51,16 @@ clips
 
 # %% [markdown]
 # ## The clips
-# One row a class, skeletons drawn on the frames. In the embedded data some classes look alike on purpose: *bite nails*
-# and *touch chin* differ only in how the fingers are held and move, *rub hands* and *play with things* only by what is
-# in the hands.
+# One row per class, skeletons drawn on the frames. In the embedded data some classes are deliberately similar: *bite
+# nails* and *touch chin* differ only in how the fingers are held and move, *rub hands* and *play with things* only in
+# what is in the hands.
 
 # %%
 mg.figures.contact_sheet(clips.split("test" if "test" in clips.splits else clips.splits[-1]), n=5)
 
 # %% [markdown]
 # ## The model
-# Training made an RGB branch and a pose branch, merged them, and went on with cross-modal fusion and prototypical
+# An RGB branch and a pose branch were trained, merged, and trained further with cross-modal fusion and prototypical
 # refinement. A finished run is only loaded.
 
 # %%
@@ -69,29 +69,29 @@ split = "test" if "test" in run.splits() else run.splits()[0]
 run
 
 # %% [markdown]
-# ## What it reaches
-# Never Top-1 alone: one class may hold a third of the clips. `majority` is what always answering the most frequent
-# training class would score; the interval is Wilson's, 95 %.
+# ## Accuracy
+# Top-1 alone misleads: one class may hold a third of the clips. `majority` is the score of always predicting the most
+# frequent training class; the interval is a 95 % Wilson interval.
 
 # %%
 mg.evaluate(run, split).round(3)
 
 # %% [markdown]
-# ## What it confuses
-# Rows are true classes, in per cent of each. Read along a row to see where the clips of a class went: a perfect network
-# has a dark diagonal and nothing else.
+# ## Confusions
+# Rows are true classes, in per cent of each. Read along a row to see how the clips of a class were classified: a perfect
+# network has a dark diagonal and nothing else.
 
 # %% tags=["picture"]
 mg.figures.confusion(run, split)
 
 # %% [markdown]
-# The five most frequent confusions by name; `reverse` counts the same pair the other way round.
+# The five most frequent confusions; `reverse` counts the same pair in the other direction.
 
 # %%
 mg.analysis.confusions(run.predictions(split), 5)
 
 # %% [markdown]
 # **Next.** [2 · Look at the data](02_look_at_the_data.ipynb) before you trust any number,
-# [3 · Train](03_train.ipynb) to change something, [4 · Evaluate](04_evaluate.ipynb) for how sure these numbers are,
-# [6 · Errors](06_errors.ipynb) to see the clips behind a confusion. Something does not work? `mg.doctor()` says what
-# and what to do.
+# [11 · Try an idea](11_try_an_idea.ipynb) to train a module of yours against the paper's,
+# [4 · Evaluate](04_evaluate.ipynb) for how certain these numbers are, [6 · Errors](06_errors.ipynb) to see the clips
+# behind a confusion. If something does not work, `mg.doctor()` names the problem and the remedy.

@@ -39,8 +39,8 @@ import mgkit as mg
 mg.set_up_notebook()
 
 # %% [markdown]
-# **Your own data:** change `DATA`. With `EPOCHS = None` the recipe trains as long as it says, into the folder that the
-# other notebooks look in (`runs/<name of the data>`); `RECIPE = "fusion"` is the paper's at full size, for a GPU.
+# **Your own data:** change `DATA`. With `EPOCHS = None` the recipe trains for its full number of epochs, into the folder
+# that the other notebooks read (`runs/<name of the data>`); `RECIPE = "fusion"` is the paper's at full size, for a GPU.
 
 # %% tags=["parameters"]
 DATA = "../data/demo"
@@ -55,9 +55,9 @@ folder
 
 # %% [markdown]
 # ## Recipes
-# `mg.recipes.paper()` is the paper's staged training at full size: the RGB branch, the pose branch, both merged and
-# trained on. `mg.recipes.demo()` is the same code made narrow. What differs between the paper's and the one
-# used here:
+# `mg.recipes.paper()` is the paper's staged training at full size: the RGB branch, the pose branch, then both merged and
+# trained jointly. `mg.recipes.demo()` is the same code made narrow. These settings differ between the paper's recipe and
+# the one used here:
 
 # %%
 import pandas as pd
@@ -69,10 +69,10 @@ pd.Series(mg.recipes.differences(recipe, mg.recipes.paper())).str.split(": ", ex
 
 # %% [markdown]
 # ## Train
-# The branches get run folders of their own under `stages/`. Stop it with the stop button at any time: the same call
-# goes on where it stopped, and ends with the same weights.
+# Each branch gets its own run folder under `stages/`. Stop the training with the stop button at any time: the same call
+# resumes, and ends with the same weights.
 #
-# What to see: the losses fall, and validation accuracy rises above that of the better branch. If RGB and pose stay
+# Expect the losses to fall and validation accuracy to rise above that of the better branch. If RGB and pose stay far
 # apart, look at the weaker one alone (`mg.recipes.rgb_only()`, `mg.recipes.pose_only()`) before tuning the fusion.
 
 # %%
@@ -86,10 +86,10 @@ run.history().filter(regex="^epoch$|^loss|^val_top1").round(3)
 mg.figures.training_curves(run)
 
 # %% [markdown]
-# ## Train, and close the lid
-# `mg.launch` takes the same arguments and returns at once: the training runs in a process of its own, which the kernel
-# may leave. The monitor reads the run folder only, so it shows a training from anywhere that sees the folder. Here one
-# branch alone. `devices=8` would train on eight GPUs.
+# ## Train in the background
+# `mg.launch` takes the same arguments and returns at once: the training runs in a separate process that survives the
+# kernel. The monitor reads only the run folder, so it shows a training from any machine that sees the folder. This
+# example trains one branch; `devices=8` would train on eight GPUs.
 
 # %%
 branch = recipe.stages[-1] if recipe.stages else recipe
@@ -101,15 +101,15 @@ job
 mg.widgets.TrainingMonitor(job)
 
 # %% [markdown]
-# Now restart the kernel, or close the page: it goes on. Later, in a new kernel, run the first cells again and find it
-# by its folder. `mgkit status` and `mgkit stop` do the same in a shell.
+# Now restart the kernel, or close the page: the training continues. Later, in a new kernel, run the first cells again and
+# attach to it by its folder. `mgkit status` and `mgkit stop` do the same in a shell.
 
 # %%
 job = mg.attach(launched)
 job.look()
 
 # %% [markdown]
-# Stop it, here or with the button: it ends after the step it is in. Resume goes on from its last checkpoint.
+# Stop it, here or with the button: it ends after the current step. Resuming continues from its last checkpoint.
 
 # %%
 if job.look().here:
@@ -120,8 +120,8 @@ job.wait().status()["state"]
 
 # %% [markdown]
 # ## Test
-# One clip a video here; the paper tests with ten (`views=10`), and `flip=True` adds mirrored twins. Predictions and
-# embeddings go into the run folder, keyed by clip id.
+# This test shows one view per clip; the paper uses ten (`views=10`), and `flip=True` adds mirrored ones. Predictions and
+# embeddings are saved in the run folder, keyed by clip id.
 
 # %%
 predictions = mg.test(run, "test", views=1)
@@ -147,5 +147,6 @@ mg.recipes.differences(recipe.with_(alpha=0.5), recipe)
 # %% [markdown]
 # The same from a shell, for a cluster queue: `mgkit train data/demo runs/mine --recipe demo --set alpha=0.5`.
 #
-# **Next.** [4 · Evaluate](04_evaluate.ipynb): how sure the numbers are;
-# [8 · Compare runs](08_compare_runs.ipynb): whether a change was one for the better.
+# **Next.** [11 · Try an idea](11_try_an_idea.ipynb): your own fusion module, network or loss;
+# [4 · Evaluate](04_evaluate.ipynb): how certain the numbers are;
+# [8 · Compare runs](08_compare_runs.ipynb): whether a change was an improvement.

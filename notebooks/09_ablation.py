@@ -17,14 +17,14 @@
 # ![Top-1 of each row with the spread over seeds](../docs/images/notebooks/09_ablation.png)
 #
 # Each part of the method is switched on in turn, on the same clips and with the same seeds, and compared with the row
-# above. A part that does not help is a finding too.
+# above. A part that does not help is a finding, too.
 #
 # | | 2 CPU cores | GPU |
 # |---|---|---|
 # | once the runs are there | seconds | the same: nothing is trained |
-# | making them | half an hour a seed | shorter (not measured) |
+# | training them | half an hour per seed | shorter (not measured) |
 #
-# Stop whenever you like: the same cell goes on.
+# Interrupt it whenever you like: the same cell resumes.
 
 # %% tags=["setup"]
 from importlib.util import find_spec
@@ -54,41 +54,41 @@ import pandas as pd
 
 clips = mg.open_clips(DATA)
 folder = RUN or mg.run_folder(clips)
-rows = mg.ablation_recipes(None if EPOCHS is None else mg.recipes.demo(epochs=EPOCHS))
+rows = mg.recipes.ablation(None if EPOCHS is None else mg.recipes.demo(epochs=EPOCHS))
 list(rows)
 
 # %% [markdown]
 # Every two-pathway row of a seed starts from the same two branches, which were trained without prototypes. `joint
-# training` is the control: as many epochs as the rows below it, but nothing joins the pathways.
+# training` is the control: as many epochs as the rows below it, but nothing connects the pathways. `late fusion` trains
+# nothing: it is the mean of the two branches' probabilities.
 
 # %%
-table = mg.run_ablation(clips, folder, seeds=range(SEEDS), rows=rows)
-percent = ["top1", "top1_low", "top1_high", "macro_f1", "mean_class_accuracy", "above_gain", "reference_gain"]
-(100 * table[percent]).round(1)
+study = mg.study(clips, rows, folder, seeds=SEEDS)
+table = study.table(against="above")
+percent = ["top1", "top1_low", "top1_high", "macro_f1", "mean_class_accuracy", "gain", "gain_low", "gain_high"]
+(100 * table[percent].astype(float)).round(1)
 
 # %% tags=["picture"]
-mg.figures.ablation(table)
+study.figure(against="above")
 
 # %% [markdown]
-# ## How sure is each step?
-# Two sources of chance. Another seed gives another network: the paired t-test over seeds, adjusted after Holm for the
-# number of rows. Other people give other test clips: the interval resamples subjects. A gain is worth a sentence in a
-# paper when both agree.
+# ## How certain is each step?
+# There are two sources of chance. Another seed gives another network: the paired t-test over seeds, adjusted after Holm
+# for the number of rows. Other people give other test clips: the interval resamples subjects. A gain is worth a sentence
+# in a paper when both agree. Here are the gains on the row with laterals alone.
 
 # %%
-table[
-    ["above_gain", "above_p_holm", "above_subject_low", "above_subject_high"]
-    + ["reference_gain", "reference_p_holm", "reference_subject_low", "reference_subject_high"]
-].round(3)
+on_laterals = study.table(against="laterals")
+on_laterals[["gain", "p_seeds_holm", "subject_low", "subject_high", "p_subjects_holm"]].astype(float).round(3)
 
 # %% [markdown]
 # ## Where does the last row differ from late fusion?
-# Recall of each class over all seeds: a mean gain may hide a class that pays for it.
+# Recall of each class over all seeds: a mean gain may hide a class that lost.
 
 # %%
 by_class = {}
-for name, row in (("late fusion", "late-fusion"), ("+ both", "both")):
-    parts = [mg.load_run(f"{folder}/seed{seed}/{row}").predictions("test") for seed in range(SEEDS)]
+for name in ("late fusion", "+ both"):
+    parts = [run.predictions("test") for run in study.runs(name)]
     hits = pd.DataFrame({"label": p.labels, "right": p.correct()} for p in parts).explode(["label", "right"])
     by_class[name] = hits.groupby("label")["right"].mean()
 recall = pd.DataFrame(by_class).astype(float)
@@ -98,5 +98,6 @@ recall.round(3)
 
 # %% [markdown]
 # Change a setting for all rows with prototypes and look again, for instance
-# `mg.ablation_recipes(mg.recipes.demo(alpha=0.2))` into another folder. The findings on the embedded data are on the
-# page [docs/ablation.md](../docs/ablation.md).
+# `mg.recipes.ablation(mg.recipes.demo(alpha=0.2))` into another folder. The findings on the embedded data are on the
+# page [docs/ablation.md](../docs/ablation.md); your own parts are compared in the same way in
+# [11 · Try an idea](11_try_an_idea.ipynb).
