@@ -16,15 +16,15 @@
 #
 # ![Top-1 of every system with its interval, coloured by what it looks at](../docs/images/notebooks/10_compare_systems.png)
 #
-# The systems that the paper compares itself with, each trained on the same clips by the same call: skeleton networks,
-# RGB networks, PoseConv3D with a semantic loss. Then the table, what in it is more than chance, and the ensemble.
+# The systems of the paper's comparison, trained on the same clips by one call: skeleton networks, RGB networks,
+# PoseConv3D with a semantic loss. Then the table, the differences in it that are more than chance, and the ensemble.
 #
 # | | 2 CPU cores | GPU |
 # |---|---|---|
 # | once the runs are there | a quarter of a minute | the same: nothing is trained |
-# | making them, narrow | ten minutes | shorter (not measured) |
+# | training them, narrow | ten minutes | shorter (not measured) |
 #
-# Stop whenever you like: the same cell goes on.
+# Interrupt it whenever you like: the same cell resumes.
 
 # %% tags=["setup"]
 from importlib.util import find_spec
@@ -41,13 +41,13 @@ import mgkit as mg
 mg.set_up_notebook()
 
 # %% [markdown]
-# **Your own data:** change `DATA`, and set `NARROW = False` to train the systems at the size they were published with
-# (hours each on a GPU). The clips need videos for the RGB networks and poses for the others.
+# **Your own data:** change `DATA`, and set `NARROW = False` to train the systems at their published size (hours each on
+# a GPU). The RGB networks need videos, the others poses.
 
 # %% tags=["parameters"]
 DATA = "../data/demo"  # a clip folder; the embedded one is made if it is not there
-RUN = None  # folder of the runs; None = one beside the run that belongs to DATA
-SEEDS = 1  # more say how much a system depends on chance
+RUN = None  # folder of the runs; None = one next to the run that belongs to DATA
+SEEDS = 1  # more show how much a system depends on chance
 EPOCHS = None  # None = those of the recipes
 NARROW = True  # made small enough for two CPU cores
 
@@ -59,16 +59,16 @@ folder = Path(RUN or f"{mg.run_folder(clips)}-systems")
 
 # %% [markdown]
 # ## Recipes
-# A recipe says all of a system. Every one takes changes: another stream (`stream="bone"`), other settings
-# (`epochs=30`), and the refinement by prototypes. None was published with it, and it is off; `prototypes=True` adds it to
-# any of them, as here to CTR-GCN.
+# A recipe holds every setting of a system. Each takes changes: another stream (`stream="bone"`), other settings
+# (`epochs=30`), and prototypical refinement. None was published with refinement, so it is off; `prototypes=True` adds it
+# to any of them, as here to CTR-GCN.
 #
-# EHCT, second in 2023, is known to us by its abstract: a hypergraph transformer with more classifiers, one for each group
-# of classes alike in frequency, against the long tail ([what in it is ours](../docs/systems.md)).
+# EHCT, second in 2023, is known to us only by its abstract: a hypergraph transformer with additional classifiers, one for
+# each group of classes of similar frequency, against the long tail ([our reading of it](../docs/systems.md)).
 #
-# PoseConv3D with a semantic loss also learns vectors of the class names. Point it to a file of word vectors
+# PoseConv3D with a semantic loss also learns vectors of the class names. Give it a file of word vectors
 # (`"glove.6B.300d.txt"`) or a sentence model (`"sentence:all-MiniLM-L6-v2"`); `"names"` needs neither: each word of the
-# names is a number of the vector, so that classes that share words are near each other.
+# names is one dimension, so classes that share words are close.
 
 # %%
 words = mg.class_vectors(clips.classes.names, "names").vectors.shape[1]
@@ -96,23 +96,24 @@ recipes.differences(systems["CTR-GCN, bones"], systems["CTR-GCN"])
 
 # %% [markdown]
 # ## Train, test, measure
-# One folder a run, as for every other training: the widgets and figures of the other notebooks open each of them.
+# One call for all systems and seeds; each run is an ordinary folder that the widgets and figures of the other notebooks
+# open.
 
 # %%
-runs = mg.train_systems(clips, systems, folder, seeds=range(SEEDS), progress=False)
-runs["CTR-GCN"][0].history().tail(1).T
+study = mg.study(clips, systems, folder, seeds=SEEDS, also=("val",), cost=True, progress=False)
+study.runs("CTR-GCN")[0].history().tail(1).T
 
 # %% [markdown]
 # ## The table
-# As the paper's Table 2, and what that leaves out: intervals over people, macro-F1 and mean class accuracy, since one
-# class holds much of the data, what a system costs, and whether it can be told from the best one at all.
+# Like the paper's Table 2, with what that leaves out: intervals over people; macro-F1 and mean class accuracy, since one
+# class holds much of the data; the cost of each system; and whether it differs significantly from the best one.
 #
-# Of the embedded data: narrow networks that learnt for a minute from 400 clips and from nothing. Video Swin has hardly
-# begun, and nothing here is a result about the systems.
+# On the embedded data these are narrow networks that learnt for a minute from 400 clips, starting from nothing. Video
+# Swin has hardly begun to learn, and nothing here is a result about the systems.
 
 # %%
-names = [name for name, several in runs.items() for _ in several]
-table = mg.method_table([run for several in runs.values() for run in several], names=names, clips=clips)
+runs, names = study.labelled()
+table = mg.method_table(runs, names=names, clips=clips)
 printed = mg.figures.table(table)
 printed
 
@@ -120,9 +121,9 @@ printed
 mg.figures.methods(table, columns=2)
 
 # %% [markdown]
-# Only a Top-1 that differs significantly from **every** other is bold; p is McNemar's exact test against the best, after
-# Holm (with several seeds, the larger p of a bootstrap over people and a t-test over seeds). The best was chosen on these clips, which flatters it. `printed.save("methods")` writes LaTeX (booktabs),
-# Markdown and CSV:
+# A Top-1 is bold only if it differs significantly from **every** other; p is McNemar's exact test against the best, after
+# Holm (with several seeds, the larger p of a bootstrap over people and a t-test over seeds). The best was chosen on these
+# clips, which flatters it. `printed.save("methods")` writes LaTeX (booktabs), Markdown and CSV:
 
 # %%
 print(printed.latex())
@@ -130,10 +131,10 @@ print(printed.latex())
 # %% [markdown]
 # ## The ensemble
 # Scores are fused by clip id. The weights are searched on the **validation** clips, where the best of many always looks
-# too good; what is printed says how much of the gain is that. Members are one run each (the first seed).
+# too good; the output estimates how much of the gain is due to that. Each member is one run (the first seed).
 
 # %%
-members = {name: several[0] for name, several in runs.items()}
+members = {name: study.runs(name)[0] for name in study.names}
 found = mg.ensembles.search_weights(members, "val", method="convex", metric="log_loss")
 found
 
@@ -142,16 +143,15 @@ fused = mg.ensemble(members, "test", weights=found.by_name())
 fused.table().round(3)
 
 # %% [markdown]
-# What each member adds: how much is lost without it (the others keep their weights). Two that say the same stand in
-# for each other, and each alone may add nothing.
+# The contribution of each member is the loss without it (the others keep their weights). Two similar members replace
+# each other, so each alone may add nothing.
 
 # %%
 mg.ensembles.leave_one_out(fused).round(3)
 
 # %% [markdown]
-# The winner of 2023 fused joints and limbs at 0.4 to 0.6. Such a fusion is a member like any other, and `to_run` makes a
-# run folder of it, which every widget and table opens; what its members look at it does not know, so that `modality=`
-# says it.
+# The winner of 2023 fused joints and limbs at 0.4 to 0.6. Such a fusion is a member like any other, and `to_run` makes it
+# a run folder that every widget and table opens; it does not know its members' modality, so name it with `modality=`.
 
 # %%
 limbs = ["PoseConv3D + semantic, joints", "PoseConv3D + semantic, limbs"]
@@ -167,30 +167,30 @@ mg.figures.table(
 )
 
 # %% [markdown]
-# Which clips did the ensemble fix, and which did it break?
+# The clips that the ensemble fixed, and those it broke:
 
 # %%
 mg.widgets.RunComparison(members["CTR-GCN"], fusions[-1])
 
 # %% [markdown]
-# How sure may one be of what it says? A mean of many systems is less sure than each, mostly too little.
+# Calibration: a mean of many systems is less confident than each of them, usually too little.
 
 # %%
 mg.figures.reliability({"CTR-GCN": members["CTR-GCN"], "ensemble": fusions[-1]})
 
 # %% [markdown]
-# ## Beside the published numbers
+# ## The published numbers
 # On iMiGUE's 4,562 test clips. They are **published**, not ours, and on other data than the table above unless `DATA` is
-# iMiGUE; `mg.method_table(..., published=True)` puts them below it.
+# iMiGUE; `mg.method_table(..., published=True)` adds them to the table.
 
 # %%
 published = mg.published.table()
 published
 
 # %% [markdown]
-# Which of those gaps could be chance? Only totals are published, and how sure a gap is depends on how often two systems
-# err on the same clips. So the question has three answers: within noise however their errors overlap, beyond it, or not
-# to be told. First and second of the 2024 challenge are three clips apart:
+# Which of those gaps could be chance? Only totals are published, and the certainty of a gap depends on how often two
+# systems err on the same clips. So there are three answers: within noise however the errors overlap, beyond it, or
+# undecidable. First and second of the 2024 challenge are three clips apart:
 
 # %%
 print(mg.published.within_noise(0.70254, 0.70188).sentence())
@@ -201,6 +201,5 @@ for sentence in noise.loc[noise["verdict"] != "beyond noise", "sentence"]:
     print("-", sentence)
 
 # %% [markdown]
-# **Next.** [What each system is, and its settings](../docs/systems.md); [what the table's numbers cover](../docs/methods.md);
-# [score files and ensembles](../docs/ensembling.md), those of other toolboxes too; `mgkit submit` writes a leaderboard's
-# file.
+# **Next.** [Each system and its settings](../docs/systems.md); [the meaning of the table's numbers](../docs/methods.md);
+# [score files and ensembles](../docs/ensembling.md), also of other toolboxes; `mgkit submit` writes a leaderboard file.
