@@ -27,9 +27,6 @@ from mgkit.results.stats.metrics import evaluate as evaluate
 from mgkit.results.stats.metrics import per_class as per_class
 from mgkit.studies import study as study
 from mgkit.training import recipes as recipes
-from mgkit.training.ablation import ablation_recipes as ablation_recipes
-from mgkit.training.ablation import ablation_table as ablation_table
-from mgkit.training.ablation import run_ablation as run_ablation
 from mgkit.training.build import outline as outline
 from mgkit.training.cost import measure as measure
 from mgkit.training.explain import explain as explain
@@ -38,8 +35,6 @@ from mgkit.training.launch import launch as launch
 from mgkit.training.loop import train as train
 from mgkit.training.recipe import Recipe as Recipe
 from mgkit.training.start import Weights as Weights
-from mgkit.training.studies import train_folds as train_folds
-from mgkit.training.studies import train_systems as train_systems
 from mgkit.views import analysis as analysis
 from mgkit.views import figures as figures
 from mgkit.views import widgets as widgets

@@ -24,16 +24,11 @@ import numpy as np
 from mgkit.data.clips import Clips
 from mgkit.errors import MgkitError, some
 from mgkit.files import read_json, write_json
-from mgkit.models.layers import rank
 from mgkit.progress import Progress, spoken
-from mgkit.results.compare.studies import FIRST, study_table
+from mgkit.results.compare.studies import FIRST, study_table, study_text
 from mgkit.results.ensembles.fuse import ensemble
 from mgkit.results.run.folder import Run, load_run
 from mgkit.results.scores.scores import import_scores
-from mgkit.training.cost import measure
-from mgkit.training.inference import test, tested_as
-from mgkit.training.loop import train
-from mgkit.training.machine import wait_for_all
 from mgkit.training.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -122,7 +117,7 @@ class Study:
         return [run for run in found if run.status()["state"] == "finished"]
 
     def labelled(self) -> tuple[list[Run], list[str]]:
-        """All runs with the name of the row of each: `mg.method_table(*study.labelled())`-style arguments."""
+        """All runs, and the row of each: `mg.method_table(runs, names=names)`."""
         pairs = [(run, name) for name in self.names for run in self.runs(name)]
         return [run for run, _ in pairs], [name for _, name in pairs]
 
@@ -142,6 +137,10 @@ class Study:
         """
         runs = {name: self._tested(name) for name in self.names}
         return study_table(runs, self.split, against=against, clips=self.clips, output=output, draws=draws)
+
+    def text(self, *, against: str = FIRST) -> str:
+        """The table for a terminal: per cent, intervals over seeds, p of both tests after Holm."""
+        return study_text(self.table(against=against))
 
     def figure(self, *, against: str = FIRST, venue: str = "cvpr", columns: int = 1) -> PaperFigure:
         """The table as a figure: mean Top-1 of each row with its interval over seeds, every seed, and the gains.
@@ -213,6 +212,10 @@ def study(
             are not above it, folds that test a clip twice, options that a study sets itself. Then whatever `mg.train`
             and `mg.test` refuse.
     """
+    from mgkit.models.layers import rank
+    from mgkit.training.cost import measure
+    from mgkit.training.machine import wait_for_all
+
     numbers = tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds)
     folders = _checked(recipes, numbers, options)
     parts = _folds(clips, folds)
@@ -240,7 +243,7 @@ def study(
                     work.test(run, its, where, views=views, flip=flip)
                 if cost and not run.has_cost():
                     measure(run, device=device, speed=False)
-            elif not parts:
+            elif not parts and rank() == 0:
                 _fuse(made, name, row, seed, (split, *also))
         if parts and rank() == 0:
             _merge(made, name, recipes[name], seed, parts)
@@ -262,6 +265,8 @@ class _Work:
 
     def announce(self, i: int, of: int, name: str, seed: int) -> None:
         """One line per cell, with the time left by the mean of the cells before it."""
+        from mgkit.models.layers import rank
+
         now = time.monotonic()
         if self.trained:
             self.took.append(now - self.began)
@@ -273,6 +278,8 @@ class _Work:
 
     def train(self, clips: Clips, recipe: Recipe, folder: Path, seed: int, fold: int | None) -> Run:
         """Train a recipe into its cell below `folder`, its stages before it where no other row has trained them."""
+        from mgkit.training.loop import train
+
         start = {stage.name: self.stage(clips, stage, seed, fold) for stage in recipe.stages}
         out = folder / f"seed{seed}"
         out = out if fold is None else out / f"fold{fold}"
@@ -291,6 +298,8 @@ class _Work:
 
     def test(self, run: Run, clips: Clips, split: str, *, views: int, flip: bool) -> None:
         """Test a run, unless it is tested in this way already."""
+        from mgkit.training.inference import test, tested_as
+
         if not tested_as(run, split, clips, views=views, flip=flip):
             test(run, split, clips=clips, views=views, flip=flip, device=self.device, **self.shared)
 
@@ -340,10 +349,9 @@ def _folds(clips: Clips, folds: int | Sequence[Clips] | None) -> list[Clips]:
 def _fuse(made: Study, name: str, members: Sequence[str], seed: int, splits: Sequence[str]) -> None:
     """Write the mean of the probabilities of other rows as a run."""
     root = made.root / made.folders[name] / f"seed{seed}"
-    if rank() == 0:
-        runs = {member: made.root / made.folders[member] / f"seed{seed}" for member in members}
-        for split in splits:
-            ensemble(runs, split).to_run(root, name=name)
+    runs = {member: made.root / made.folders[member] / f"seed{seed}" for member in members}
+    for split in splits:
+        ensemble(runs, split).to_run(root, name=name)
 
 
 def _merge(made: Study, name: str, row: Row, seed: int, parts: Sequence[Clips]) -> None:

@@ -65,7 +65,16 @@ list(rows)
 # %%
 study = mg.study(clips, rows, folder, seeds=SEEDS)
 table = study.table(against="above")
-percent = ["top1", "top1_low", "top1_high", "macro_f1", "mean_class_accuracy", "gain", "gain_low", "gain_high"]
+percent = [
+    "top1",
+    "top1_low",
+    "top1_high",
+    "macro_f1",
+    "mean_class_accuracy",
+    "gain",
+    "gain_low",
+    "gain_high",
+]
 (100 * table[percent].astype(float)).round(1)
 
 # %% tags=["picture"]

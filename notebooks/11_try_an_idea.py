@@ -80,7 +80,9 @@ class GatedSum(nn.Module):
     def forward(self, rgb, pose):
         tokens = torch.cat([rgb.mean((2, 3, 4)), pose.mean((2, 3, 4))], 1)  # (N, C1 + C2)
         hidden = self.read(tokens).relu()  # (N, hidden)
-        gates = [2 * gate(hidden).sigmoid()[..., None, None, None] for gate in (self.rgb_gate, self.pose_gate)]
+        gates = [
+            2 * gate(hidden).sigmoid()[..., None, None, None] for gate in (self.rgb_gate, self.pose_gate)
+        ]
         return rgb * gates[0], pose * gates[1]
 
 
@@ -167,10 +169,14 @@ def drop_joints(keypoints, generator, *, p):
     return keypoints.masked_fill(hidden[:, None], torch.nan)  # (M, T, V, 3)
 
 
-common = {"reads": ("keypoints",), "batch_size": 16, "learning_rate": 0.05, "schedule": "cosine"} | {"epochs": EPOCHS or 20}
+common = {"reads": ("keypoints",), "batch_size": 16, "learning_rate": 0.05, "schedule": "cosine"} | {
+    "epochs": EPOCHS or 20
+}
 networks = {
     "JointNet": mg.Recipe(network=mg.part(joint_net), **common),
-    "+ centre loss": mg.Recipe(network=mg.part(joint_net), losses=[mg.part(centre_loss, weight=0.1)], **common),
+    "+ centre loss": mg.Recipe(
+        network=mg.part(joint_net), losses=[mg.part(centre_loss, weight=0.1)], **common
+    ),
     "+ hidden joints": mg.Recipe(network=mg.part(joint_net), augment=[mg.part(drop_joints, p=0.1)], **common),
     "ST-GCN++": mg.recipes.narrow(mg.recipes.stgcnpp(), **fewer),
 }

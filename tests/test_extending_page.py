@@ -24,7 +24,9 @@ def test_examples_are_short() -> None:
     assert set(PARTS) == kinds
     for title, blocks in PARTS.items():
         for block in blocks:
-            lines = [line for line in block.splitlines() if line.strip() and not re.match(r"(import|from) ", line)]
+            lines = [
+                line for line in block.splitlines() if line.strip() and not re.match(r"(import|from) ", line)
+            ]
             assert len(lines) <= 30, f"{title}: {len(lines)} lines"
 
 

@@ -10,12 +10,11 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from mgkit import studies
 from mgkit.data.clips import Clips
 from mgkit.errors import MgkitError
 from mgkit.results.run.folder import load_run
 from mgkit.studies import Study, study
-from mgkit.training import recipes
+from mgkit.training import loop, recipes
 from mgkit.training.inference import test as run_test
 from tests.tiny import tiny_clips
 
@@ -169,7 +168,7 @@ def test_an_interrupted_study_shows_what_is_there(
         name: recipes.narrow(recipes.stgcnpp(), **POSE, learning_rate=rate)
         for name, rate in (("a", 0.1), ("b", 0.2))
     }
-    real, calls = studies.train, []
+    real, calls = loop.train, []
 
     def stops(*given: Any, **options: Any) -> Any:
         calls.append(1)
@@ -177,7 +176,7 @@ def test_an_interrupted_study_shows_what_is_there(
             raise KeyboardInterrupt
         return real(*given, **options)
 
-    monkeypatch.setattr(studies, "train", stops)
+    monkeypatch.setattr(loop, "train", stops)
     with pytest.raises(KeyboardInterrupt):
         study(clips, pair, tmp_path, seeds=2, **OPTIONS)
     there = Study.open(tmp_path)
@@ -186,7 +185,7 @@ def test_an_interrupted_study_shows_what_is_there(
         there.runs("b")[0].predictions("test").correct().mean()
         - there.runs("a")[0].predictions("test").correct().mean()
     )
-    monkeypatch.setattr(studies, "train", real)
+    monkeypatch.setattr(loop, "train", real)
     assert study(clips, pair, tmp_path, seeds=2, **OPTIONS).table()["seeds"].tolist() == [2, 2]
 
 

@@ -169,13 +169,45 @@ def _parser() -> argparse.ArgumentParser:
     _hardware(explain)
     explain.set_defaults(command=does.explain)
 
-    ablation = commands.add_parser("ablation", help="train one part more a row, over seeds; print the table")
-    ablation.add_argument("clips", type=Path, help="clip folder with train, val and test")
-    ablation.add_argument("out", type=Path, help="folder of the runs: one a seed and row")
-    ablation.add_argument("--seeds", type=int, default=5, help="0, 1, ... so many (default: %(default)s)")
-    _hardware(ablation)
-    _changes(ablation)
-    ablation.set_defaults(command=does.ablation)
+    study = commands.add_parser(
+        "study", help="train several recipes over seeds or folds and compare them; resumes"
+    )
+    study.add_argument("clips", type=Path, help="clip folder")
+    study.add_argument("out", type=Path, help="folder of the study: one run folder per row and seed")
+    study.add_argument(
+        "--row",
+        action="append",
+        default=[],
+        metavar="NAME=RECIPE",
+        help="a row: a recipe as for `mgkit train`; repeatable",
+    )
+    study.add_argument(
+        "--ablation",
+        action="store_true",
+        help="the rows that switch on one part of the paper's method after the other",
+    )
+    study.add_argument(
+        "--narrow", action="store_true", help="make systems of one pathway small enough for two CPU cores"
+    )
+    study.add_argument(
+        "--seeds", type=int, default=5, help="number of seeds, starting at 0 (default: %(default)s)"
+    )
+    study.add_argument(
+        "--folds", type=int, metavar="K", help="cross-validation by subject instead of one split"
+    )
+    study.add_argument("--split", default="test", help="split to compare on (default: %(default)s)")
+    study.add_argument(
+        "--val-split", default="val", help='split to choose the best epoch on; "none" = the last epoch'
+    )
+    study.add_argument(
+        "--against",
+        default="first",
+        metavar="ROW",
+        help="gains on this row, or the row above (default: %(default)s)",
+    )
+    _hardware(study)
+    _changes(study)
+    study.set_defaults(command=does.study)
 
     compare = commands.add_parser(
         "compare", help="runs in one table: settings that differ, results, significance"
@@ -267,7 +299,7 @@ def _parser() -> argparse.ArgumentParser:
     review.add_argument("--name", help="of the split table")
     review.set_defaults(command=does.review)
 
-    show = commands.add_parser("show", help="what a clip folder or a run folder holds")
+    show = commands.add_parser("show", help="contents of a clip folder, a run folder or a study")
     show.add_argument("folder", type=Path)
     show.add_argument("--check", action="store_true", help="read every file of a clip folder and compare it")
     show.add_argument(

@@ -89,7 +89,7 @@ def folds(options: Any) -> None:
 
 def _recipe(options: Any) -> Any:
     from mgkit import recipes
-    from mgkit.parts import load_target, part
+    from mgkit.parts import part
     from mgkit.training.launch import read_recipe
     from mgkit.training.recipe import Recipe
 
@@ -102,20 +102,29 @@ def _recipe(options: Any) -> Any:
         return read_recipe(options.recipe_file)
     if options.network:
         return Recipe(part(options.network), reads=changes.pop("reads", ("keypoints",)), **changes)
+    recipe = _named_recipe(options.recipe, changes)
+    return recipes.narrow(recipe, **changes) if options.narrow else recipe.with_(**changes)
+
+
+def _named_recipe(name: str, changes: dict[str, Any]) -> Any:
+    """A recipe of the table, or FILE.py:NAME; takes the changes out that it cannot be made without."""
+    from mgkit import recipes
+    from mgkit.parts import load_target
+    from mgkit.training.recipe import Recipe
+
     # One recipe cannot be made without where its vectors come from.
     needed = {"vectors": changes.pop("vectors")} if "vectors" in changes else {}
-    if options.recipe in recipes.RECIPES:
-        recipe = recipes.RECIPES[options.recipe](**needed)
-    elif ":" in options.recipe:
-        found = load_target(options.recipe)
-        recipe = found if isinstance(found, Recipe) else found(**needed)
-        if not isinstance(recipe, Recipe):
-            raise MgkitError(f"{options.recipe} is a {type(recipe).__name__}, not a recipe.")
-    else:
+    if name in recipes.RECIPES:
+        return recipes.RECIPES[name](**needed)
+    if ":" not in name:
         raise MgkitError(
-            f"there is no recipe {options.recipe!r}; there are {', '.join(recipes.RECIPES)}, and FILE.py:NAME."
+            f"there is no recipe {name!r}; there are {', '.join(recipes.RECIPES)}, and FILE.py:NAME."
         )
-    return recipes.narrow(recipe, **changes) if options.narrow else recipe.with_(**changes)
+    found = load_target(name)
+    recipe = found if isinstance(found, Recipe) else found(**needed)
+    if not isinstance(recipe, Recipe):
+        raise MgkitError(f"{name} is a {type(recipe).__name__}, not a recipe.")
+    return recipe
 
 
 def _given(options: Any) -> dict[str, Any]:
@@ -242,20 +251,30 @@ def explain(options: Any) -> None:
     )
 
 
-def ablation(options: Any) -> None:
+def study(options: Any) -> None:
     from mgkit import recipes
     from mgkit.data.clips import load_clips
-    from mgkit.training.ablation import ablation_markdown, ablation_recipes, run_ablation
+    from mgkit.studies import study
 
-    if options.seeds < 1:
-        raise MgkitError(f"--seeds is {options.seeds}: use 1 or more.")
+    if bool(options.row) == options.ablation:
+        raise MgkitError("name the recipes to compare with --row NAME=RECIPE, or give --ablation.")
     changes = recipes.parse_changes(options.changes)
-    table = run_ablation(
-        load_clips(options.clips), options.out, seeds=range(options.seeds), device=options.device,
-        workers=options.workers,
-        rows=ablation_recipes(recipes.demo(**changes) if changes else None),
+    rows: dict[str, Any] = {}
+    if options.ablation:
+        rows |= recipes.ablation(recipes.demo(**changes) if changes else None)
+    for word in options.row:
+        name, sign, recipe = word.partition("=")
+        mine = dict(changes)
+        made = _named_recipe(recipe if sign else name, mine)
+        rows[name] = recipes.narrow(made, **mine) if options.narrow else made.with_(**mine)
+    if options.narrow and options.ablation:
+        raise MgkitError("--narrow is for systems of one pathway; the rows of --ablation are narrow already.")
+    found = study(
+        load_clips(options.clips), rows, options.out, seeds=options.seeds, folds=options.folds,
+        split=options.split, device=options.device, workers=options.workers,
+        **({"val_split": None} if options.val_split == "none" else {"val_split": options.val_split}),
     )  # fmt: skip
-    print(ablation_markdown(table))
+    print(f"{found.text(against=options.against)}\n\nnext: mgkit show {found.root}")
 
 
 def compare(options: Any) -> None:
@@ -368,6 +387,7 @@ def show(options: Any) -> None:
     from mgkit.data.clips import load_clips
     from mgkit.results.run.folder import load_run
     from mgkit.settings import flat
+    from mgkit.studies import FILE, Study
 
     if (options.folder / "config.json").is_file():
         run = load_run(options.folder)
@@ -377,6 +397,9 @@ def show(options: Any) -> None:
                 print(f"  {key} = {value}")
         for split in run.splits():
             print(_results(run, split))
+        return
+    if (options.folder / FILE).is_file():
+        print(Study.open(options.folder).text())
         return
     clips = load_clips(options.folder)
     print(clips)

@@ -21,8 +21,8 @@ from mgkit.parts import Part, part
 from mgkit.training.recipe import Recipe, differences, parse_changes
 
 __all__ = [
-    "RECIPES", "aagcn", "branch", "ctrgcn", "demo", "dgstgcn", "differences", "ehct", "fusion", "hyperformer", "narrow",
-    "paper", "parse_changes", "pose_only", "pose_small", "poseconv3d_semantic", "rgb_only", "stgcn", "stgcnpp",
+    "RECIPES", "aagcn", "ablation", "branch", "ctrgcn", "demo", "dgstgcn", "differences", "ehct", "fusion", "hyperformer",
+    "narrow", "paper", "parse_changes", "pose_only", "pose_small", "poseconv3d_semantic", "rgb_only", "stgcn", "stgcnpp",
     "stgcnpp_strong", "tsm", "video_swin_base", "video_swin_small", "video_swin_tiny",
 ]  # fmt: skip
 
@@ -130,6 +130,42 @@ def demo(**changes: Any) -> Recipe:
     alone: dict[str, Any] = {"learning_rate": 0.05, "warmup_epochs": 1}
     stages = (branch(joint, "rgb", epochs=20, **alone), branch(joint, "pose", epochs=12, **alone))
     return joint.with_(stages=stages).with_(**changes)
+
+
+def ablation(base: Recipe | None = None) -> dict[str, Recipe | tuple[str, ...]]:
+    """The rows of a study (`mg.study`) that switches on one part of the method after the other.
+
+    All two-pathway rows start from the same two branches, trained without prototypes. "joint training" is the control:
+    it trains the merged branches for as long as the rows below it, with nothing that connects them.
+
+    Args:
+        base: a staged two-pathway recipe; by default `demo()` with 16, 12 and 5 epochs for RGB, pose and joint
+            training. Its `alpha`, `temperature`, ... hold for the rows with prototypes, its fusion module for the
+            rows with fusion.
+
+    Raises:
+        MgkitError: `base` has no stages, or no fusion module or prototypes to switch on.
+    """
+    if base is None:
+        base = demo(**{"rgb.epochs": 16, "pose.epochs": 12, "joint.epochs": 5})
+    if not base.stages or base.refinement is None or not base.has("fusion.axis"):
+        raise MgkitError(
+            "an ablation takes a staged recipe with fusion and prototypes: recipes.demo(), paper() or fusion(...)."
+        )
+    fused = base.with_(prototypes=False, laterals=True)
+    plain = fused.with_(fusion=None)
+    refined: dict[str, Any] = {"joint.refinement": base.refinement}
+    return {
+        "RGB": plain.stages[0],
+        "pose": plain.stages[1],
+        "late fusion": ("RGB", "pose"),
+        "joint training": plain.with_(laterals=False),
+        "laterals": plain,
+        "+ fusion (channel)": fused.with_(**{"fusion.axis": "channel"}),
+        "+ fusion (time)": fused.with_(**{"fusion.axis": "time"}),
+        "+ prototypes": plain.with_(**refined),
+        "+ both": fused.with_(**refined),
+    }
 
 
 # --- skeleton networks ----------------------------------------------------------------------------------------------

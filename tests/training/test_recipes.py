@@ -219,3 +219,27 @@ def test_other_systems_are_trained_as_published(name: str) -> None:
     assert {key: recipe[key] for key in settings} == settings
     assert recipe.refinement is None
     assert recipe["learning_rate"] / recipe["learning_rate_batch"] == pytest.approx(rate / clips)
+
+
+def test_rows_of_the_ablation_differ_in_the_part_they_name() -> None:
+    rows = recipes.ablation()
+    joint = {name: row for name, row in rows.items() if isinstance(row, recipes.Recipe) and row.stages}
+    parts = {
+        name: (row["laterals"], row.network.settings["fusion"] and row["axis"], row["prototypes"])
+        for name, row in joint.items()
+    }
+    assert parts == {
+        "joint training": (False, None, False),
+        "laterals": (True, None, False),
+        "+ fusion (channel)": (True, "channel", False),
+        "+ fusion (time)": (True, "time", False),
+        "+ prototypes": (True, None, True),
+        "+ both": (True, "channel", True),
+    }
+    assert rows["late fusion"] == ("RGB", "pose")
+    for row in joint.values():  # all start from the same branches, which are rows themselves
+        assert [stage.to_dict() for stage in row.stages] == [rows["RGB"].to_dict(), rows["pose"].to_dict()]
+    with pytest.raises(MgkitError, match="staged recipe with fusion and prototypes"):
+        recipes.ablation(recipes.pose_only())
+    with pytest.raises(MgkitError, match="staged recipe with fusion and prototypes"):
+        recipes.ablation(recipes.demo(fusion=None))

@@ -15,7 +15,7 @@ from mgkit.results.run.records import Predictions
 from mgkit.results.stats.metrics import macro_f1, mean_class_accuracy, top1
 from mgkit.results.stats.significance import holm, seed_difference, seed_mean, subject_interval
 
-__all__ = ["ABOVE", "FIRST", "study_table"]
+__all__ = ["ABOVE", "FIRST", "study_table", "study_text"]
 
 FIRST, ABOVE = "first", "above"
 
@@ -91,6 +91,37 @@ def study_table(
     table.index.name = "row"
     table.attrs["note"] = note
     return table
+
+
+def study_text(table: pd.DataFrame) -> str:
+    """The table of `study_table` for a terminal or a Markdown page: per cent, with intervals; p after Holm."""
+
+    def percent(value: float, sign: str = "") -> str:
+        return "-" if np.isnan(value) else f"{100 * value:{sign}.1f}"
+
+    def span(low: float, high: float, sign: str = "") -> str:
+        return "" if np.isnan(low) else f" [{percent(low, sign)}, {percent(high, sign)}]"
+
+    def p_value(value: float) -> str:
+        return "-" if np.isnan(value) else "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+    head = ["row", "seeds", "Top-1", "macro-F1", "mean class acc.", "gain on", "gain", "p over seeds"]
+    over = " and ".join(sorted(set(table["resampled"].dropna()))) or "subjects"
+    lines = [[*head, f"over {over}", f"p over {over}"]]
+    for name, row in table.iterrows():
+        lines.append([
+            str(name), str(row["seeds"]), percent(row["top1"]) + span(row["top1_low"], row["top1_high"]),
+            percent(row["macro_f1"]), percent(row["mean_class_accuracy"]),
+            "-" if pd.isna(row["against"]) else str(row["against"]),
+            percent(row["gain"], "+") + span(row["gain_low"], row["gain_high"], "+"), p_value(row["p_seeds_holm"]),
+            span(row["subject_low"], row["subject_high"], "+").strip() or "-", p_value(row["p_subjects_holm"]),
+        ])  # fmt: skip
+    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
+    padded = [
+        " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in lines
+    ]
+    rule = " | ".join("-" * width for width in widths)
+    return "\n".join(f"| {line} |" for line in (padded[0], rule, *padded[1:]))
 
 
 def _accuracy(by_seed: Mapping[int, Predictions], output: str | None) -> dict[str, object]:
