@@ -37,10 +37,10 @@ def test_its_code_runs(
     (tmp_path / "runs").mkdir()
     (tmp_path / "runs" / "demo").symlink_to(copy)
     clips = fake_clips(tmp_path / "data", 3, 4)
-    for row, name in enumerate(("RGB", "pose", "late-fusion", "prototypes")):
+    for row, name in enumerate(("rgb", "pose", "late-fusion", "p-prototypes")):
         for seed in range(5):
             fake_run(
-                tmp_path / "runs" / "ablation" / f"seed{seed}" / name,
+                tmp_path / "runs" / "ablation" / name / f"seed{seed}",
                 clips,
                 epochs=row + 1,
                 splits=("test",),

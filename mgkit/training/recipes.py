@@ -21,9 +21,10 @@ from mgkit.parts import Part, part
 from mgkit.training.recipe import Recipe, differences, parse_changes
 
 __all__ = [
-    "RECIPES", "aagcn", "ablation", "branch", "ctrgcn", "demo", "dgstgcn", "differences", "ehct", "fusion", "hyperformer",
-    "narrow", "paper", "parse_changes", "pose_only", "pose_small", "poseconv3d_semantic", "rgb_only", "stgcn", "stgcnpp",
-    "stgcnpp_strong", "tsm", "video_swin_base", "video_swin_small", "video_swin_tiny",
+    "RECIPES", "aagcn", "ablation", "branch", "ctrgcn", "demo", "dgstgcn", "differences", "ehct", "fusion",
+    "hyperformer", "narrow", "paper", "parse_changes", "pose_only", "pose_small", "poseconv3d_semantic",
+    "rgb_only", "stgcn", "stgcnpp", "stgcnpp_strong", "tsm", "video_swin_base", "video_swin_small",
+    "video_swin_tiny",
 ]  # fmt: skip
 
 

@@ -23,7 +23,6 @@ from mgkit.training.inference import load_checkpoint
 from mgkit.training.inference import test as run_test
 from mgkit.training.recipe import CrossEntropy
 from mgkit.training.reporting import Logs
-from mgkit.training.studies import train_folds
 from tests.tiny import tiny_clips
 from tests.training.training import TIMES, fit, tiny_pose_only
 
@@ -249,7 +248,6 @@ def test_patience_ends_a_training_and_says_so(clips: Clips, tmp_path: Path) -> N
 
 
 def test_the_validation_loss_is_that_of_the_predictions(clips: Clips, tmp_path: Path) -> None:
-    from mgkit.training.inference import test as run_test
 
     run = fit(clips, tiny_pose_only(keep="last"), tmp_path / "run")
     predictions = run_test(run, "val", workers=0, device="cpu", progress=False)
@@ -277,53 +275,6 @@ def test_options_that_cannot_be_are_refused(change: dict[str, Any], message: str
 
 
 # --- folds ----------------------------------------------------------------------------------------------------------
-
-
-def test_folds_are_trained_tested_merged_and_gone_on_with(
-    clips: Clips, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from mgkit.training import loop
-
-    folds = clips.folds(2, group=None)
-    recipe, quiet = tiny_pose_only(epochs=2), {"device": "cpu", "workers": 0, "progress": False}
-    real, calls = loop.batch_inputs, 0
-
-    def interrupted(*arguments: Any) -> Any:
-        nonlocal calls
-        calls += 1
-        if calls == 9:
-            raise KeyboardInterrupt
-        return real(*arguments)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(loop, "batch_inputs", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            train_folds(folds, recipe, tmp_path / "cv", **quiet)
-    done = train_folds(folds, recipe, tmp_path / "cv", views=2, **quiet)
-    assert [run.name for run in done.runs] == ["fold0", "fold1"]
-    assert sorted(done.predictions.clip_ids) == sorted(clips.split("train").ids + clips.split("val").ids)
-    for run, fold in zip(done.runs, folds, strict=True):
-        part = run.predictions("val")
-        assert part.clip_ids == fold.split("val").ids
-        again = done.predictions.select(part.clip_ids)
-        np.testing.assert_array_equal(again.scores("pose"), part.scores("pose"))
-    table = done.table()
-    right = sum(int(run.predictions("val").correct().sum()) for run in done.runs)
-    assert table.loc["all", "top1_pose"] == pytest.approx(right / len(done.predictions))
-    assert load_run(tmp_path / "cv" / "merged").outputs == ("pose",)
-    before = [run.checkpoint("last").stat().st_mtime_ns for run in done.runs]
-    train_folds(folds, recipe, tmp_path / "cv", views=2, **quiet)
-    assert before == [run.checkpoint("last").stat().st_mtime_ns for run in done.runs]
-    # A fold that somebody has tested in another way meanwhile is tested again, as the others were.
-    scores = done.runs[0].predictions("val").scores("pose")
-    run_test(done.runs[0], "val", views=2, rectification=3.0, checkpoint="last", **quiet)
-    assert not np.array_equal(done.runs[0].predictions("val").scores("pose"), scores)
-    again = train_folds(folds, recipe, tmp_path / "cv", views=2, **quiet).runs[0]
-    np.testing.assert_array_equal(again.predictions("val").scores("pose"), scores)
-    with pytest.raises(MgkitError, match="validated twice"):
-        train_folds([folds[0], folds[0]], recipe, tmp_path / "other", **quiet)
-    with pytest.raises(MgkitError, match="val_split cannot be given"):
-        train_folds(folds, recipe, tmp_path / "other", val_split="val", **quiet)
 
 
 # --- logs -----------------------------------------------------------------------------------------------------------

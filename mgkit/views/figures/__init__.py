@@ -7,7 +7,7 @@ from mgkit.views.figures.clips import clip_sheet, contact_sheet, film_strip
 from mgkit.views.figures.confusion import confusion
 from mgkit.views.figures.datasets import class_counts, clip_lengths, missing_joints
 from mgkit.views.figures.maps import prototype_map, refinement_maps
-from mgkit.views.figures.methods import ablation, methods, reliability
+from mgkit.views.figures.methods import methods, reliability
 from mgkit.views.figures.saliency import joint_importance
 from mgkit.views.figures.sets import Drawn, draw_figures
 from mgkit.views.figures.similarity import prototype_similarity
@@ -21,7 +21,6 @@ __all__ = [
     "Drawn",
     "PaperFigure",
     "PaperTable",
-    "ablation",
     "architecture",
     "class_accuracy",
     "class_counts",

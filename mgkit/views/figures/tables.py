@@ -26,7 +26,7 @@ __all__ = ["PaperTable", "latex_escaped", "table"]
 
 def table(data: pd.DataFrame) -> PaperTable:
     """The table to print of what `mg.compare_runs`, `mg.method_table`, `mg.evaluate`, `per_class` or
-    `mg.ablation_table` returned.
+    `study.table()` returned.
 
     Accuracies are in per cent to one decimal, with their 95 % interval in brackets; the best of a column is bold, and
     so is whatever is printed as the same number. Rows that are no result of a model (the majority class) are never the
@@ -48,7 +48,7 @@ def table(data: pd.DataFrame) -> PaperTable:
         return _of_classes(data)
     raise MgkitError(
         f"a table with the columns {', '.join(map(str, data.columns))} is not known: pass what mg.compare_runs, "
-        "mg.method_table, mg.evaluate, per_class or mg.ablation_table returned."
+        "mg.method_table, mg.evaluate, per_class or study.table() returned."
     )
 
 
@@ -91,12 +91,18 @@ def _of_results(data: pd.DataFrame, kind: str) -> PaperTable:
             f" Gain over {base} on the same clips, with its 95 % interval from resampling {over}; p by {tests}, "
             "adjusted after Holm."
         )
-    for label, head in (("above", "Gain on the row above"), ("reference", "Gain on the reference")):
-        if f"{label}_gain" in data:
-            out.addpercent(f"{head} (points)", data, f"{label}_gain", f"{label}_low", f"{label}_high", "+")
-            out.add("p (Holm)", [p_value(value) for value in data[f"{label}_p_holm"]])
-    if kind == "row":
-        note += " Intervals and p (paired t-test, adjusted after Holm) are over seeds."
+    if kind == "row" and "gain" in data:
+        bases = list(dict.fromkeys(data["against"].dropna()))
+        over = " and ".join(sorted(set(data["resampled"].dropna()))) or "subjects"
+        out.addpercent("Gain (points)", data, "gain", "gain_low", "gain_high", "+")
+        out.add("p, seeds", [p_value(value) for value in data["p_seeds_holm"]])
+        out.add(f"p, {over}", [p_value(value) for value in data["p_subjects_holm"]])
+        note += f" Gain over {'the row above' if len(bases) > 1 else ' '.join(bases)}." if bases else ""
+        note += (
+            f" Intervals are over seeds; p of the paired t-test over seeds and of the bootstrap over {over}, both "
+            "adjusted after Holm."
+        )
+        data = data.drop(columns="top1_of_seeds", errors="ignore")
     return out.table(data.reset_index(), note)
 
 

@@ -484,26 +484,6 @@ def test_draw_figures_draws_all_there_is(
 # Names that are too long
 
 
-def test_ablation_shows_every_row_and_marks_what_is_sure() -> None:
-    table = pd.DataFrame(
-        {
-            "seeds": [5, 5, 5], "top1": [0.7, 0.9, 0.91], "top1_low": [0.6, 0.88, 0.89], "top1_high": [0.8, 0.92, 0.93],
-            "above_gain": [np.nan, 0.2, 0.01], "above_p_holm": [np.nan, 0.001, 0.6],
-        },
-        index=pd.Index(["RGB", "late fusion", "laterals"], name="row"),
-    )  # fmt: skip
-    made = figures.ablation(table)
-    assert made.data["row"].tolist() == ["RGB", "late fusion", "laterals"]
-    texts = {t.get_text(): t.get_fontweight() for t in made.figure.axes[0].texts}
-    assert texts == {"+20.0": "bold", "+1.0": "normal"}
-    assert made.figure.get_size_inches()[0] == 3.25
-    assert made.pdf() == figures.ablation(table).pdf()
-    one = table.iloc[:1].assign(top1_low=np.nan, top1_high=np.nan)  # one seed has no interval
-    assert figures.ablation(one).png()[:4] == b"\x89PNG"
-    with pytest.raises(MgkitError, match="not the table of an ablation"):
-        figures.ablation(table[["seeds"]])
-
-
 def test_names_are_cut_to_fit_and_stay_apart() -> None:
     names = ["touch face with the left hand", "touch face with the right hand", "nod"]
     cut = style.fit_names(names, 50, 7)

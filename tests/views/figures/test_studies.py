@@ -45,3 +45,11 @@ def test_one_row_has_no_gains() -> None:
 def test_another_table_is_refused() -> None:
     with pytest.raises(MgkitError, match=r"study\.table"):
         figures.study(pd.DataFrame({"top1": [0.5]}))
+
+
+def test_it_is_drawn_the_same_again_and_with_one_seed() -> None:
+    made = figures.study(table())
+    assert made.figure.get_size_inches()[0] == 3.25
+    assert made.pdf() == figures.study(table()).pdf()
+    alone = table(1).assign(top1_low=np.nan, top1_high=np.nan)  # one seed has no interval
+    assert figures.study(alone).png()[:4] == b"\x89PNG"
