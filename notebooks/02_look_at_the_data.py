@@ -16,13 +16,13 @@
 #
 # ![A few clips of each class with their skeletons](../docs/images/notebooks/02_look_at_the_data.png)
 #
-# Most published mistakes of this field are data mistakes. Here is all that was found odd, how many clips of what there
-# are, how long they are, which joints are missing of whom, what the splits share, and the clips themselves as the
-# network will see them.
+# Most published mistakes in this field are data mistakes. This notebook shows everything that was found odd, the number
+# of clips per class, their lengths, which joints are missing for whom, what the splits share, and the clips themselves
+# as the network will see them.
 #
 # | | 2 CPU cores | GPU |
 # |---|---|---|
-# | embedded data | half a minute | the same: nothing is computed on it |
+# | embedded data | half a minute | the same: the GPU is not used |
 
 # %% tags=["setup"]
 from importlib.util import find_spec
@@ -42,7 +42,7 @@ mg.set_up_notebook()
 # **Your own data:** prepare it once (see the end), then change `DATA`.
 
 # %% tags=["parameters"]
-DATA = "../data/demo"  # a clip folder; the embedded one is made if it is not there
+DATA = "../data/demo"  # a clip folder; the embedded one is made if it does not exist
 
 # %%
 clips = mg.open_clips(DATA)
@@ -50,22 +50,22 @@ clips
 
 # %% [markdown]
 # ## What was odd
-# Nothing is dropped silently: what `prepare` left out, repaired or wondered about stands here, what was left out first
-# (empty for the embedded data). `clips.report` has every entry.
+# Nothing is dropped silently: the table lists what `prepare` left out, repaired or found odd, with what was left out on
+# top (empty for the embedded data). `clips.report` has every entry.
 
 # %%
 clips.report_table()
 
 # %% [markdown]
 # Do the splits share anything that would make a score meaningless: the same footage, a copy of a clip, a video, a
-# person? A shared person is no mistake where the official splits are like that (in iMiGUE every person of *val* is in
-# *train*), but such a score says nothing about people who were never seen.
+# person? A shared person is not a mistake where the official splits are like that (in iMiGUE every person in *val* is
+# also in *train*), but such a score says nothing about unseen people.
 
 # %%
 clips.leakage()
 
 # %% [markdown]
-# ## How many of each, and how long
+# ## Clips per class, and their lengths
 # The classes are long-tailed, as in real recordings. Clips below 32 frames are stretched for the pose pathway.
 
 # %%
@@ -82,9 +82,9 @@ summary.lengths
 mg.figures.clip_lengths(clips)
 
 # %% [markdown]
-# ## What the key-points miss
-# Share of frames in which a joint was not seen. Finger tips drop out most, as with a real estimator; a column that is
-# darker than the others is a person (or a camera) to look at.
+# ## Missing key-points
+# Share of frames in which a joint was not seen. Finger tips are missing most often, as with a real estimator; a column
+# that is darker than the others is a person (or a camera) worth a look.
 
 # %%
 mg.figures.missing_joints(clips)
@@ -94,26 +94,26 @@ summary.joints.sort_values("all", ascending=False).head(8).round(1)
 
 # %% [markdown]
 # ## The clips
-# A few of each class, with the skeleton. Joints of the left side, the right side and the middle have their own colours;
-# a joint that was not seen is not drawn (it is missing, not at coordinate 0).
+# A few of each class, with the skeleton. The left side, the right side and the middle have different colours; a joint
+# that was not seen is not drawn (it is missing, not at coordinate 0).
 
 # %% tags=["picture"]
 test = clips.split("test" if "test" in clips.splits else clips.splits[-1])
 mg.figures.contact_sheet(test, n=4)
 
 # %% [markdown]
-# Any clip, frame by frame: click into the player, then space plays, the arrows step through frames, `n` and `p` go
-# through the clips. Frames and skeleton are drawn together, so they cannot drift apart. (Where this page is only read,
-# a film strip stands in its place.)
+# Any clip, frame by frame: click into the player, then press space to play, the arrow keys to step through frames, `n`
+# and `p` for the next and previous clip. Frames and skeleton are drawn together, so they cannot drift apart. (A static
+# page shows a film strip instead.)
 
 # %%
 mg.widgets.ClipPlayer(test, test.ids[0])
 
 # %% [markdown]
-# ## Which classes stand alike
-# The mean posture of each class: every joint relative to the middle of the body, over all frames. The two classes
-# whose postures lie closest can hardly be told apart by where the joints are; what is left is how they move, and what
-# the picture shows.
+# ## Classes with similar poses
+# The mean posture of each class: every joint relative to the centre of the body, over all frames. The two classes with
+# the closest postures can hardly be distinguished by the positions of the joints; what remains is how they move, and
+# what the picture shows.
 
 # %%
 from itertools import combinations
@@ -125,7 +125,7 @@ root = clips.skeleton.root
 
 
 def posture(clip_id):
-    """Mean place of each joint relative to the middle of the body, as wide as the body is."""
+    """Mean position of each joint relative to the centre of the body, in units of its extent."""
     xy = clips.pose(clip_id)[0, ..., :2]
     flat = (xy - xy[:, [root]]).reshape(len(xy), -1)
     mean = pd.DataFrame(flat).mean()  # joints that were not seen are left out
@@ -143,8 +143,8 @@ apart = pd.Series(
 apart.nsmallest(5).round(3)
 
 # %% [markdown]
-# One clip of each of the closest two. (In the embedded data *scratch back* has the hand behind the body where *touch
-# neck* has it in front, and *bite nails* and *touch chin* share a place.) To see two others, name them here.
+# One clip of each of the two closest classes. (In the embedded data the hand is behind the body in *scratch back* and
+# in front of it in *touch neck*; *bite nails* and *touch chin* share a place.) To see two others, name them here.
 
 # %%
 one, other = apart.idxmin()
@@ -155,8 +155,7 @@ mg.figures.film_strip(clips, test.ids[labels.index(other)])
 
 # %% [markdown]
 # ## How fast the hands move
-# Median step of wrists and fingers between frames, in pixels. What two classes with the same posture differ in may be
-# their tempo.
+# Median step of wrists and fingers between frames, in pixels. Two classes with the same posture may differ in tempo.
 
 # %%
 words = ("wrist", "hand", "tip")
@@ -164,7 +163,7 @@ hands = [i for i, joint in enumerate(clips.skeleton.joints) if any(word in joint
 
 
 def tempo(clip_id):
-    """Median step of the joints of the hands from frame to frame, pixels; NaN where none is seen twice."""
+    """Median step of the hand joints from frame to frame, in pixels; NaN where none is seen twice."""
     steps = np.diff(clips.pose(clip_id)[:, :, hands, :2], axis=1)
     return pd.Series(np.linalg.norm(steps, axis=-1).ravel()).median()
 
@@ -175,8 +174,8 @@ pd.Series(map(tempo, test.ids), index=labels).groupby(level=0, sort=False).descr
 
 # %% [markdown]
 # ## Other splits of the same clips
-# K folds over people (over videos, where a dataset does not say who is who): nobody is on both sides, each class is
-# spread as evenly as that allows, and no video is copied (each fold is a small table in the folder). Train on one with
+# K folds over people (over videos where a dataset does not name subjects): nobody is on both sides, each class is spread
+# as evenly as that allows, and no video is copied (each fold is a small table in the folder). Train on one with
 # `mg.train(folds[0], recipe, "runs/fold0")`.
 
 # %%
@@ -189,15 +188,15 @@ folds
 
 # %% [markdown]
 # ## Your own data
-# The trees of iMiGUE, SMG and MA-52 as they are given out, a PYSKL annotation file beside a folder of videos, or a folder
-# of videos a class become a clip folder with one call, or with `mgkit prepare imigue SOURCE data/imigue` in a shell:
+# The folders of iMiGUE, SMG and MA-52 as distributed, a PYSKL annotation file with a folder of videos, or one folder of
+# videos per class become a clip folder with one call, or with `mgkit prepare imigue SOURCE data/imigue` in a shell:
 #
 # ```python
 # clips = mg.prepare("imigue", "where/you/unpacked/it", "data/imigue")
 # clips = mg.prepare("pyskl", "annotations.pkl", "data/mine", videos="videos", skeleton="coco17")
 # ```
 #
-# Every layout and option is on the page [docs/datasets.md](../docs/datasets.md), with the recipe for a new one.
-# It can be interrupted and called again; a finished folder is only opened, and when a source file has changed, only what
-# depends on it is made again. `mgkit show data/mine --check` reads every file and compares it with what was written.
+# [docs/datasets.md](../docs/datasets.md) describes every layout and option, and how to add a dataset. The call can be
+# interrupted and repeated; a finished folder is only opened, and when a source file has changed, only what depends on it
+# is made again. `mgkit show data/mine --check` reads every file and compares it with what was written.
 # Next: [3 · Train](03_train.ipynb).
