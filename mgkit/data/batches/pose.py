@@ -1,13 +1,12 @@
-"""Key-points to heatmaps, a whole batch at once, on whatever device they lie on (method: Duan et al., CVPR 2022).
+"""Pose inputs of networks from key-points, a whole batch at once and on their device: heatmaps and skeleton streams.
 
-Everything costly is a product or a sum of two short vectors, one along each side of the map, so that no loop over
-joints or pixels is needed: a joint's Gaussian is exp(-dx^2 / 2s^2) exp(-dy^2 / 2s^2), and both the distance across a
-limb and the position along it are sums of a part in x and a part in y.
+Heatmaps (Duan et al., CVPR 2022): everything costly is a product or a sum of two short vectors, one along each side of
+the map, so that no loop over joints or pixels is needed. A joint's Gaussian is exp(-dx^2 / 2s^2) exp(-dy^2 / 2s^2),
+and both the distance across a limb and the position along it are sums of a part in x and a part in y. Maps are written
+once, in the memory format channels_last_3d that 3D convolutions want, and always in float32: in bfloat16 a coordinate
+of 50 is exact to a quarter of a pixel only.
 
-Maps are written once, in the memory format channels_last_3d that 3D convolutions want, and in float32 whatever the
-key-points or an autocast say: in bfloat16 a coordinate of 50 is known to a quarter of a pixel.
-
-Key-points to what skeleton networks read: joints, bones, and how either moves, batched, on the device.
+Skeleton streams (Shi et al., CVPR 2019 and TIP 2020): joints, bones, and the motion of either.
 """
 
 from __future__ import annotations
@@ -23,13 +22,14 @@ from torch.nn import functional as F
 from mgkit.data.batches.spec import STREAMS
 from mgkit.errors import MgkitError
 
-__all__ = ["select_persons", "skeleton_stream"]
-
 # Values worked on at a time on a CPU, so that they stay in its cache.
 _CHUNK = 1 << 19
 # Values up to this are 0: half the last bit of a peak of 1. The product of two larger ones is above 3e-15, far from
 # float32's denormal numbers (below 1.2e-38), which a CPU computes some ten times slower, in the convolutions after.
 _NEGLIGIBLE = 2.0**-24
+
+
+# --- heatmaps -------------------------------------------------------------------------------------------------------
 
 
 @torch.no_grad()
@@ -153,7 +153,7 @@ def uninitialised(shape: tuple[int, ...], device: torch.device) -> Tensor:
 
 
 def _split(keypoints: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """x, y and score, each (M, N * T, V); an unseen joint has score 0 and lies far outside, where nothing is drawn."""
+    """x, y and score, each (M, N * T, V); an unseen joint has score 0 and is far outside, where nothing is drawn."""
     n, persons, t, joints, _ = keypoints.shape
     values = keypoints.float().permute(4, 1, 0, 2, 3).reshape(3, persons, n * t, joints)
     seen = values.isfinite().all(0)
@@ -192,8 +192,11 @@ def _drop_tails_(values: Tensor) -> Tensor:
 
 
 def _patch(pixels: Tensor, low: Tensor, high: Tensor, reach: float) -> Tensor:
-    """Pixels of the published patch: from int(low - reach) up to and with int(high + reach)."""
+    """Pixels of the published patch: from int(low - reach) to int(high + reach), inclusive."""
     return (pixels >= (low - reach).trunc()) & (pixels < (high + reach).trunc() + 1)
+
+
+# --- skeleton streams -----------------------------------------------------------------------------------------------
 
 
 def skeleton_stream(
@@ -208,15 +211,15 @@ def skeleton_stream(
         points: (N, M, T, V, 3) x, y and score; NaN, in x or y, = not seen.
         parents: (V,) the neighbour of each joint towards the root; the root is its own.
         stream: "joint" leaves them as they are; "bone" is joint minus parent, (0, 0) at the root; "joint-motion" and
-            "bone-motion" are what either changes by up to the next frame.
+            "bone-motion" are the change of either to the next frame.
         after: for the motions, the points of the frame after each of the T frames, NaN where there is none; the next
-            of the T frames when omitted. Frames that were sampled from a clip are no neighbours in it, and in a short
-            one the next is often the same: what moves is told by the clip's own next frame, as published.
+            of the T frames when omitted. Frames that were sampled from a clip are not neighbours in it, and in a short
+            one the next is often the same: motion is measured to the clip's own next frame, as published.
 
     Returns:
-        (N, M, T, V, 3) of the same type. Scores of a difference are the mean of those of its two parts. Whatever a
-        joint that was not seen takes part in is 0, 0 with score 0: networks know nothing of NaN, and a difference with
-        a joint that is not there means nothing.
+        (N, M, T, V, 3) of the same type. The score of a difference is the mean of those of its two parts. Whatever
+        involves a joint that was not seen is 0, 0 with score 0: networks cannot handle NaN, and a difference to a
+        missing joint means nothing.
     """
     if stream not in STREAMS:
         raise MgkitError(f"stream is {stream!r}: use one of {', '.join(STREAMS)}.")
@@ -225,7 +228,7 @@ def skeleton_stream(
         points = _difference(points, points[..., index, :])
         after = None if after is None else _difference(after, after[..., index, :])
     if stream.endswith("motion"):
-        if after is None:  # the last has none, and would be a rest that nobody saw
+        if after is None:  # the last frame has none: not seen, rather than at rest
             after = torch.cat([points[:, :, 1:], torch.full_like(points[:, :, :1], torch.nan)], dim=2)
         points = _difference(after, points)
     unseen = points.isnan().any(dim=-1, keepdim=True)
@@ -240,7 +243,7 @@ def _difference(one: Tensor, other: Tensor) -> Tensor:
 def select_persons(points: Tensor, persons: int) -> Tensor:
     """The `persons` people of each clip with the highest sums of scores, (N, M, T, V, 3) -> (N, persons, T, V, 3).
 
-    The order of people in a clip is kept; where there are fewer the rest is NaN, seen nowhere.
+    The order of people in a clip is kept; where there are fewer the rest is NaN (not seen).
     """
     n, there = points.shape[:2]
     if there > persons:

@@ -1,9 +1,7 @@
-"""What lies in a video file: opened, its frames listed in the order they are shown, decoded from any of them on.
+"""Exact frames of a video: probe a file, decode frames of it, or stream through it.
 
-Frames are told apart by their presentation times and never by counting what a decoder gives after a seek: with
+Frames are identified by their presentation times and never by counting what a decoder gives after a seek: with
 B-frames, open groups of pictures (HEVC's default) and damaged packets the two differ.
-
-Reading video: probe a file, decode exact frames of it, or stream through it.
 """
 
 from __future__ import annotations
@@ -28,26 +26,164 @@ if TYPE_CHECKING:
 
 Frames = npt.NDArray[np.uint8]
 
-# A header may promise a frame or two more than a sound file holds (an edit list, a last open frame). A larger
-# shortfall is a file that was cut off on its way here.
+LIBRARIES = ("pyav", "decord")
+
+# The header of an intact file may promise a frame or two more than it holds (an edit list, a last open frame). A larger
+# shortfall means that the file was truncated.
 _TOLERATED_SHORTFALL = 2
 
-# Containers whose seeks land on the key-frame that is asked for; in others (MPEG streams) they land near it, after
-# which a decoder may begin with frames that lack what they refer to.
+# Containers whose seeks land on the requested key-frame; in others (MPEG streams) they land near it, and a decoder may
+# start with frames whose references are missing.
 _SEEKABLE = ("mov", "matroska", "avi", "flv")
 
 
 @dataclass(frozen=True)
-class Index:
-    """The whole frames of a file in the order they are shown.
+class VideoInfo:
+    """Frames, rate and size of a video.
 
     Attributes:
-        times: (n,) presentation times in units of the track, ascending; mere numbers when `counted`.
-        keys: (k,) numbers of the key-frames, which decoding may begin at, ascending.
-        ordered: frames lie in the file in the order they are shown, so that counting after a seek is exact too.
-        counted: the file states no times, so that frames are told apart by decoding them all in order.
-        promised: frame count of the header, 0 = it has none.
-        missing: frames that would fit between the last one and the end that the header gives.
+        frames: number of frames that can be decoded, which may differ from the header's.
+        fps: average frames per second.
+        width: pixels, after the rotation that the file asks for.
+        height: pixels, after the rotation that the file asks for.
+    """
+
+    frames: int
+    fps: float
+    width: int
+    height: int
+
+
+def probe(path: str | Path) -> VideoInfo:
+    """Count the frames of a video that can be decoded, and find its rate and size.
+
+    Every packet is inspected, so the count is that of the file and not of its header; only the first frame is decoded.
+
+    Args:
+        path: any video that FFmpeg reads.
+
+    Raises:
+        MgkitError: the file is missing, empty, not a video, has no picture, or is cut off (its header promises
+            more frames than there are). The message names the file and the remedy.
+    """
+    path = Path(path)
+    with opened(path) as (container, stream):
+        return inspect(path, container, stream)[0]
+
+
+def inspect(path: Path, container: InputContainer, stream: VideoStream) -> tuple[VideoInfo, Index, int]:
+    """The result of `probe` for an opened file, its index, and the quarter turns of its pictures."""
+    from av.video.reformatter import VideoReformatter
+
+    index = read_index(path, container, stream)
+    if index.cut_off:
+        raise MgkitError(_cut_off(path, index))
+    first = next(numbered(path, container, stream, index, 0), None)
+    if first is None:
+        raise MgkitError(_no_frames(path))
+    height, width = picture(first[1], VideoReformatter()).shape[:2]
+    fps = float(stream.average_rate or stream.guessed_rate or 0.0)
+    turns = round(first[1].rotation / 90) % 4
+    return VideoInfo(frames=len(index), fps=fps, width=width, height=height), index, turns
+
+
+def read_frames(
+    path: str | Path, indices: Sequence[int] | npt.NDArray[np.integer], library: str = "pyav"
+) -> Frames:
+    """Decode exact frames of a video.
+
+    Args:
+        path: any video that FFmpeg reads.
+        indices: 0-based frame numbers in presentation order, in any order and with repeats; each is decoded once.
+        library: "pyav", or "decord", which gives the same frames more slowly and is not used where it is absent or
+            would miscount (B-frames, truncated files, containers other than MP4 and Matroska).
+
+    Returns:
+        (n, H, W, 3) uint8 RGB frames in the order of `indices`, n = len(indices).
+
+    Raises:
+        MgkitError: the file is missing, empty, not a video or has no picture; `indices` is empty; an index lies
+            outside the video, or its frame cannot be decoded because the file is cut off or damaged.
+    """
+    path = Path(path)
+    if library not in LIBRARIES:
+        raise MgkitError(f"there is no video library {library!r}: use {' or '.join(map(repr, LIBRARIES))}.")
+    wanted = np.asarray(indices, dtype=np.int64).reshape(-1)
+    if not len(wanted):
+        raise MgkitError(f"no frames of {path} were asked for: give at least one index.")
+    unique, places = np.unique(wanted, return_inverse=True)
+    with opened(path) as (container, stream):
+        index = read_index(path, container, stream)
+        _check_inside(path, index, unique)
+        frames = _by_decord(path, container, index, unique) if library == "decord" else None
+        if frames is None:
+            frames = _by_pyav(path, container, stream, index, unique)
+    return frames if len(unique) == len(wanted) and (unique == wanted).all() else frames[places]
+
+
+def stream_frames(
+    path: str | Path, start: int = 0, end: int | None = None, *, threads: int = 1
+) -> Iterator[Frames]:
+    """Decode a span of a video one frame at a time, whatever its length: one frame is held in memory.
+
+    Each call inspects every packet of the file first, so go once through a long video rather than once per clip.
+
+    Args:
+        path: any video that FFmpeg reads.
+        start: first frame, 0-based in presentation order.
+        end: one past the last frame; None = to the end of the video.
+        threads: of the decoder.
+
+    Yields:
+        (H, W, 3) uint8 RGB frames in order, end - start of them; each is the caller's own.
+
+    Raises:
+        MgkitError: at the first frame: the file is missing, empty, not a video, has no picture, is cut off before
+            `end`, or the span is empty or reaches outside the video. Later: a frame that cannot be decoded.
+    """
+    from av.video.reformatter import VideoReformatter
+
+    path = Path(path)
+    with opened(path, threads) as (container, stream):
+        index = read_index(path, container, stream)
+        if end is None:
+            if index.cut_off:
+                raise MgkitError(_cut_off(path, index))
+            end = len(index)
+        if not len(index):
+            raise MgkitError(_no_frames(path))
+        if not 0 <= start < end:
+            raise MgkitError(
+                f"frames {start} to {end} of {path} are not a span: give 0 <= start < end; it has {len(index)} frames."
+            )
+        _check_inside(path, index, np.array([start, end - 1]))
+        reformatter, following = VideoReformatter(), start
+        for number, frame in numbered(path, container, stream, index, start):
+            if number < start:
+                continue
+            if number != following:
+                break
+            yield picture(frame, reformatter)
+            following += 1
+            if following == end:
+                return
+    raise MgkitError(_lost(path, [following]))
+
+
+# --- what is in a file ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Index:
+    """The intact frames of a file in presentation order.
+
+    Attributes:
+        times: (n,) presentation times in units of the track, ascending; frame numbers when `counted`.
+        keys: (k,) numbers of the key-frames, where decoding can start, ascending.
+        ordered: frames are stored in presentation order, so that counting after a seek is exact too.
+        counted: the file states no times, so that frames are identified by decoding them all in order.
+        promised: frame count of the header, 0 = none.
+        missing: frames that would fit between the last one and the end stated by the header.
     """
 
     times: npt.NDArray[np.int64]
@@ -67,18 +203,18 @@ class Index:
         return shortfall > _TOLERATED_SHORTFALL
 
     def keys_before(self, numbers: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-        """The key-frames that decoding must begin at to get these frames; 0 where none is known."""
+        """The key-frames where decoding must start to get these frames; 0 where none is known."""
         places = np.searchsorted(self.keys, numbers, side="right") - 1
         return np.where(places >= 0, self.keys[places], 0) if len(self.keys) else np.zeros_like(numbers)
 
 
 @contextlib.contextmanager
 def opened(path: Path, threads: int = 1) -> Iterator[tuple[InputContainer, VideoStream]]:
-    """Open a file and its first video track, or say in one sentence why that is impossible.
+    """Open a file and its first video track; a `MgkitError` explains why that is impossible.
 
     Args:
         path: the file.
-        threads: of the decoder; loaders bring their own processes, and threads inside each of them only contend.
+        threads: of the decoder; loaders bring their own processes, and threads inside each of them only compete.
     """
     import av
 
@@ -94,7 +230,7 @@ def opened(path: Path, threads: int = 1) -> Iterator[tuple[InputContainer, Video
     if not size:
         raise MgkitError(f"{path} is an empty file: copy the video again.")
     try:
-        # As an URL "clip:1.mp4" or "%03d.png" would mean something else to FFmpeg than a file of that name.
+        # Without "file:" FFmpeg would not take "clip:1.mp4" or "%03d.png" for file names.
         container = av.open(f"file:{path}")
     except PermissionError:
         raise MgkitError(f"{path} cannot be read: check its permissions.") from None
@@ -122,7 +258,7 @@ def opened(path: Path, threads: int = 1) -> Iterator[tuple[InputContainer, Video
 
 
 def read_index(path: Path, container: InputContainer, stream: VideoStream) -> Index:
-    """Look at every packet of a track without decoding one. Leaves the container at its end."""
+    """Inspect every packet of a track without decoding one. Leaves the container at its end."""
     import av
 
     if container.format.name == "avi" and stream.codec_context.has_b_frames:
@@ -154,7 +290,7 @@ def read_index(path: Path, container: InputContainer, stream: VideoStream) -> In
 
 
 def _counted(path: Path) -> Index:
-    """The index of a file that states no times, as raw streams and AVI with B-frames: decoded once, and counted."""
+    """The index of a file without times, such as a raw stream or AVI with B-frames: decoded once, and counted."""
     with opened(path) as (container, stream):
         count = sum(1 for _ in _decoded(container, stream))
         promised = 0 if _is_whole(path, container) else int(stream.frames)
@@ -163,7 +299,7 @@ def _counted(path: Path) -> Index:
 
 
 def _missing(container: InputContainer, stream: VideoStream, end: int) -> float:
-    """Frames that would fit between `end` (in units of the track) and the end that the header gives."""
+    """Frames that would fit between `end` (in units of the track) and the end stated by the header."""
     if not end or not stream.time_base or not stream.average_rate:
         return 0.0
     if stream.duration:
@@ -177,7 +313,7 @@ def _missing(container: InputContainer, stream: VideoStream, end: int) -> float:
 
 
 def _is_whole(path: Path, container: InputContainer) -> bool:
-    """An AVI that is as long as it says: the frame count in its header, often a guess of a camera, is then wrong."""
+    """True for an AVI of the stated length: the frame count in its header, often a camera's guess, is then ignored."""
     if container.format.name != "avi":
         return False
     with path.open("rb") as file:
@@ -186,7 +322,7 @@ def _is_whole(path: Path, container: InputContainer) -> bool:
 
 
 def can_seek(container: InputContainer, index: Index) -> bool:
-    """Whether a seek in this file lands on the key-frame that is asked for."""
+    """True if a seek in this file lands on the requested key-frame."""
     return not index.counted and container.format.name.startswith(_SEEKABLE)
 
 
@@ -195,8 +331,8 @@ def numbered(
 ) -> Iterator[tuple[int, av.VideoFrame]]:
     """Frames with their numbers, ascending, from `first` or a little before it to the end of the file.
 
-    Decoding begins at the nearest key-frame where the container can be trusted to find it, otherwise, and where a
-    seek went too far, at the start of the file. A frame that cannot be decoded is left out: the numbers tell.
+    Decoding starts at the nearest key-frame where the container can be trusted to find it; otherwise, and where a seek
+    went too far, at the start of the file. A frame that cannot be decoded is left out, which shows in the numbers.
     """
     key = int(index.keys_before(np.array([first]))[0])
     if len(index) and can_seek(container, index):
@@ -230,7 +366,7 @@ def _with_numbers(
 
 
 def _decoded(container: InputContainer, stream: VideoStream) -> Iterator[av.VideoFrame]:
-    """Frames from where the container stands; packets that cannot be decoded are passed over."""
+    """Frames from the current position of the container on; packets that cannot be decoded are skipped."""
     import av
 
     try:
@@ -248,8 +384,8 @@ def _decoded(container: InputContainer, stream: VideoStream) -> Iterator[av.Vide
 def picture(frame: av.VideoFrame, reformatter: VideoReformatter) -> Frames:
     """(H, W, 3) uint8 RGB, turned upright as players (and decord) do.
 
-    The reformatter keeps what it works out about a size from one frame to the next, and one thread is quickest at the
-    sizes of clips: by default swscale starts as many as there are cores for every frame.
+    The reformatter keeps its setup for a size from one frame to the next, and one thread is fastest at the sizes of
+    clips: by default swscale starts one per core for every frame.
     """
     rgb = reformatter.reformat(frame, format="rgb24", threads=1)
     image = np.asarray(rgb.to_ndarray(), dtype=np.uint8)
@@ -258,14 +394,14 @@ def picture(frame: av.VideoFrame, reformatter: VideoReformatter) -> Frames:
 
 
 def quiet_av() -> None:
-    """FFmpeg prints to stderr by itself what we say in a `MgkitError`."""
+    """Silence FFmpeg, which prints to stderr what a `MgkitError` says."""
     import av
 
     av.logging.set_level(av.logging.PANIC)
 
 
 def short(error: BaseException) -> str:
-    """What an FFmpeg error says, without its number and path."""
+    """The text of an FFmpeg error, without its number and path."""
     return str(getattr(error, "strerror", None) or error).split(";")[0].strip().rstrip(".")
 
 
@@ -273,151 +409,13 @@ def _kinds(container: InputContainer) -> str:
     return some(sorted({stream.type for stream in container.streams})) or "an empty list of tracks"
 
 
-if TYPE_CHECKING:
-    from av.container import InputContainer
-    from av.video.stream import VideoStream
-
-LIBRARIES = ("pyav", "decord")
-
-
-@dataclass(frozen=True)
-class VideoInfo:
-    """What a video holds.
-
-    Attributes:
-        frames: frames that can be decoded, which may differ from what the header promises.
-        fps: average frames per second.
-        width: pixels, after the rotation that the file asks for.
-        height: pixels, after the rotation that the file asks for.
-    """
-
-    frames: int
-    fps: float
-    width: int
-    height: int
-
-
-def probe(path: str | Path) -> VideoInfo:
-    """Count the frames of a video that can be decoded, and find its rate and size.
-
-    Every packet is looked at, so the count is that of the file and not of its header; only the first frame is
-    decoded.
-
-    Args:
-        path: any video that FFmpeg reads.
-
-    Raises:
-        MgkitError: the file is missing, empty, not a video, has no picture, or is cut off (its header promises
-            more frames than there are). The message names the file and the remedy.
-    """
-    path = Path(path)
-    with opened(path) as (container, stream):
-        return inspect(path, container, stream)[0]
-
-
-def inspect(path: Path, container: InputContainer, stream: VideoStream) -> tuple[VideoInfo, Index, int]:
-    """What `probe` says of an opened file, its frames, and the quarter turns by which its pictures are turned."""
-    from av.video.reformatter import VideoReformatter
-
-    index = read_index(path, container, stream)
-    if index.cut_off:
-        raise MgkitError(_cut_off(path, index))
-    first = next(numbered(path, container, stream, index, 0), None)
-    if first is None:
-        raise MgkitError(_no_frames(path))
-    height, width = picture(first[1], VideoReformatter()).shape[:2]
-    fps = float(stream.average_rate or stream.guessed_rate or 0.0)
-    turns = round(first[1].rotation / 90) % 4
-    return VideoInfo(frames=len(index), fps=fps, width=width, height=height), index, turns
-
-
-def read_frames(
-    path: str | Path, indices: Sequence[int] | npt.NDArray[np.integer], library: str = "pyav"
-) -> Frames:
-    """Decode exact frames of a video.
-
-    Args:
-        path: any video that FFmpeg reads.
-        indices: 0-based frame numbers in presentation order, in any order and with repeats; each is decoded once.
-        library: "pyav", or "decord", which gives the same frames more slowly and is passed over where it is not
-            installed or would miscount (B-frames, cut-off files, containers other than MP4 and Matroska).
-
-    Returns:
-        (n, H, W, 3) uint8 RGB frames in the order of `indices`, n = len(indices).
-
-    Raises:
-        MgkitError: the file is missing, empty, not a video or has no picture; `indices` is empty; an index lies
-            outside the video, or its frame cannot be decoded because the file is cut off or damaged.
-    """
-    path = Path(path)
-    if library not in LIBRARIES:
-        raise MgkitError(f"there is no video library {library!r}: use {' or '.join(map(repr, LIBRARIES))}.")
-    wanted = np.asarray(indices, dtype=np.int64).reshape(-1)
-    if not len(wanted):
-        raise MgkitError(f"no frames of {path} were asked for: give at least one index.")
-    unique, places = np.unique(wanted, return_inverse=True)
-    with opened(path) as (container, stream):
-        index = read_index(path, container, stream)
-        _check_inside(path, index, unique)
-        frames = _by_decord(path, container, index, unique) if library == "decord" else None
-        if frames is None:
-            frames = _by_pyav(path, container, stream, index, unique)
-    return frames if len(unique) == len(wanted) and (unique == wanted).all() else frames[places]
-
-
-def stream_frames(
-    path: str | Path, start: int = 0, end: int | None = None, *, threads: int = 1
-) -> Iterator[Frames]:
-    """Decode a span of a video one frame at a time, whatever its length: one frame is held in memory.
-
-    Each call looks at every packet of the file first, so go once through a long video rather than once a clip.
-
-    Args:
-        path: any video that FFmpeg reads.
-        start: first frame, 0-based in presentation order.
-        end: one past the last frame; None = to the end of the video.
-        threads: of the decoder.
-
-    Yields:
-        (H, W, 3) uint8 RGB frames in order, end - start of them; each is the caller's own.
-
-    Raises:
-        MgkitError: at the first frame: the file is missing, empty, not a video, has no picture, is cut off before
-            `end`, or the span is empty or reaches outside the video. Later: a frame that cannot be decoded.
-    """
-    from av.video.reformatter import VideoReformatter
-
-    path = Path(path)
-    with opened(path, threads) as (container, stream):
-        index = read_index(path, container, stream)
-        if end is None:
-            if index.cut_off:
-                raise MgkitError(_cut_off(path, index))
-            end = len(index)
-        if not len(index):
-            raise MgkitError(_no_frames(path))
-        if not 0 <= start < end:
-            raise MgkitError(
-                f"frames {start} to {end} of {path} are no span: give 0 <= start < end; it has {len(index)} frames."
-            )
-        _check_inside(path, index, np.array([start, end - 1]))
-        reformatter, following = VideoReformatter(), start
-        for number, frame in numbered(path, container, stream, index, start):
-            if number < start:
-                continue
-            if number != following:
-                break
-            yield picture(frame, reformatter)
-            following += 1
-            if following == end:
-                return
-    raise MgkitError(_lost(path, [following]))
+# --- decoding -------------------------------------------------------------------------------------------------------
 
 
 def _by_pyav(
     path: Path, container: InputContainer, stream: VideoStream, index: Index, unique: npt.NDArray[np.int64]
 ) -> Frames:
-    """Frames by PyAV (n, H, W, 3): decode on from the nearest key-frame before each frame that is wanted."""
+    """Frames by PyAV (n, H, W, 3), each decoded from the nearest key-frame before it."""
     from av.video.reformatter import VideoReformatter
 
     reformatter = VideoReformatter()
@@ -446,7 +444,7 @@ def _by_pyav(
 
 
 def _runs(index: Index, unique: npt.NDArray[np.int64]) -> list[slice]:
-    """Sorted frames grouped by the key-frame that decoding must begin at."""
+    """Sorted frames grouped by the key-frame where decoding must start."""
     starts = [0, *(np.flatnonzero(np.diff(index.keys_before(unique))) + 1).tolist()]
     return [slice(a, b) for a, b in zip(starts, [*starts[1:], len(unique)], strict=True)]
 
@@ -455,7 +453,7 @@ def _by_decord(
     path: Path, container: InputContainer, index: Index, unique: npt.NDArray[np.int64]
 ) -> Frames | None:
     """Frames by decord, or None where it is absent or would count wrongly."""
-    # After a seek decord counts what comes out of the decoder, which B-frames put out of step, and beyond what it can
+    # After a seek decord counts what comes out of the decoder, which is wrong with B-frames, and beyond what it can
     # decode it repeats the last frame.
     exact = index.ordered and not index.counted and not index.cut_off
     if not exact or importlib.util.find_spec("decord") is None:
@@ -466,8 +464,8 @@ def _by_decord(
         import decord
 
         decord.logging.set_level(decord.logging.QUIET)
-        # One thread: loaders bring their own processes, and threads inside each of them only contend. A reader lives
-        # for one call: it keeps every buffer it ever needed, and does not survive a fork.
+        # One thread, see `opened`. A reader is used for one call: it keeps every buffer it ever needed, and does not
+        # survive a fork.
         reader = decord.VideoReader(str(path), num_threads=1)
         if len(reader) != len(index):  # it counts frames that an edit list hides
             return None

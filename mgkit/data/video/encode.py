@@ -29,7 +29,7 @@ def write_video(
     """Write an H.264 video (yuv420p, MP4 with its index in front) that browsers play and that seeks cheaply.
 
     There are no B-frames and a key-frame every `key_frame_distance` frames, so that a single frame costs at most
-    that many decodes, and the tools of H.264 that cost a decoder most are left out, which halves its work for a file
+    that many decodes, and the features of H.264 that cost a decoder most are not used, which halves its work for a file
     that is a sixth larger. One encoder thread: the same frames give the same bytes on the same machine. The file
     appears whole or not at all.
 

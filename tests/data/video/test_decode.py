@@ -314,10 +314,10 @@ def test_no_indices(clip: Path) -> None:
     ("start", "end", "message"),
     [
         (0, FRAMES + 1, f"has {FRAMES} frames: use 0 to {FRAMES - 1}"),
-        (FRAMES, None, f"frames {FRAMES} to {FRAMES} of .* are no span"),
+        (FRAMES, None, f"frames {FRAMES} to {FRAMES} of .* are not a span"),
         (-1, 3, "give 0 <= start < end"),
-        (5, 5, "are no span"),
-        (6, 5, "are no span"),
+        (5, 5, "are not a span"),
+        (6, 5, "are not a span"),
     ],
 )
 def test_spans_outside(clip: Path, start: int, end: int | None, message: str) -> None:
