@@ -46,6 +46,7 @@ def begin(root: Path, clips: Clips, **changes: Any) -> Run:
         "clips": clips,
         "pathways": ("rgb", "pose"),
         "environment": {"device": "cpu"},
+        "epochs": 3,
     }
     return create_run(root, **{**settings, **changes})
 

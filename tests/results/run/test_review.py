@@ -108,7 +108,7 @@ def test_processes_that_write_at_once_lose_nothing(run: Run) -> None:
         (b"\x00" * 40, "line 1"),
     ],
 )
-def test_a_damaged_or_foreign_file_is_never_written_over(run: Run, content: bytes, message: str) -> None:
+def test_a_damaged_or_foreign_file_is_never_overwritten(run: Run, content: bytes, message: str) -> None:
     notes = run.notes()
     path = run.root / "review.csv"
     path.write_bytes(content)
@@ -116,7 +116,7 @@ def test_a_damaged_or_foreign_file_is_never_written_over(run: Run, content: byte
         with pytest.raises(MgkitError, match=message) as caught:
             act()
         assert str(path) in str(caught.value)
-        assert "not written over" in str(caught.value)
+        assert "never overwritten" in str(caught.value)
     assert path.read_bytes() == content
 
 
