@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import inspect
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -86,6 +88,22 @@ def test_import_mgkit_loads_nothing_heavy() -> None:
         f"import sys, mgkit\nloaded = [n for n in {heavy!r} if n in sys.modules]\nassert not loaded, loaded"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_pages_and_notebooks_name_what_there_is() -> None:
+    """Every `mg.x` and `mg.x.y` of the README, the docs and the notebooks exists, and nothing is imported otherwise."""
+    import mgkit
+
+    root = PACKAGE.parent
+    pages = [root / "README.md", *(root / "docs").glob("*.md"), *(root / "notebooks").glob("*.py")]
+    for page in pages:
+        text = page.read_text(encoding="utf-8")
+        assert "from mgkit import" not in text, page.name
+        for name, inner in re.findall(r"\bmg\.(\w+)(?:\.(\w+))?", text):
+            value = getattr(mgkit, name, None)
+            assert value is not None, f"{page.name}: mg.{name}"
+            if inner and inspect.ismodule(value):
+                assert hasattr(value, inner), f"{page.name}: mg.{name}.{inner}"
 
 
 def test_every_public_name_loads() -> None:

@@ -121,6 +121,7 @@ def method_table(
                 row[f"{name}_spread"] = float(np.std(each, ddof=1))
         return row
 
+    # Ours: accuracies and cost of each method, then its test against the baseline.
     rows: dict[str, dict[str, Any]] = {}
     for title, group in groups.items():
         stated = sorted({kinds[i] or modality_of(opened[i]) for i in group})
@@ -138,6 +139,8 @@ def method_table(
             rows[title] |= {"against": base} | _against(
                 [scores[i] for i in group], [scores[i] for i in groups[base]], output, subjects, draws, seed
             )
+
+    # The constant answer, and the numbers of others.
     counts = opened[0].class_counts(opened[0].config.get("settings", {}).get("train_split") or "train")
     if counts is not None and counts.sum():
         constant = np.full((1, len(labels)), int(counts.argmax()))

@@ -74,6 +74,8 @@ def compare_runs(
     names = run_names(opened)
     first = position_of(opened, names, baseline)
     scores, note = aligned_runs(opened, split, common=common)
+
+    # Rows: single runs, or runs that differ only in the seed.
     groups = grouped_by_seed(opened, split) if group_seeds else [[i] for i in range(len(opened))]
     titles = [group_title([names[i] for i in group], [opened[i] for i in group]) for group in groups]
     titles = [
@@ -82,6 +84,8 @@ def compare_runs(
     settings = differing_settings([opened[group[0]] for group in groups], split)
     subjects = subjects_of(opened[first], scores[first].clip_ids, clips)
     base = next(group for group in groups if first in group)
+
+    # One row per group: settings, accuracies, and the paired difference from the group of the baseline.
     rows = []
     for group, differing in zip(groups, settings, strict=True):
         row: dict[str, Any] = dict(differing)
