@@ -1,7 +1,7 @@
 """The table of methods of a paper: accuracy with intervals, cost, and significance tests.
 
 The question here is how a method would do on other people: all intervals are bootstrapped over subjects, or over clips
-where subjects are not known (the column `interval_over`). They take the trained networks as they are; the effect of
+if subjects are unknown (the column `interval_over`). They take the trained networks as they are; the effect of
 another seed is `top1_spread`, the standard deviation over the seeds that were trained, and the tests of methods with
 several seeds ask about both.
 """
@@ -67,11 +67,11 @@ def method_table(
         names: of the methods: one per run, or a mapping from the name of a run (its folder's) to it. Runs of one name
             become one row; they must have the same settings but the seed, unless they know no seed (scores from
             elsewhere, ensembles). By default the names of the runs.
-        modality: the same, where `modality_of` does not know it.
-        baseline: what the tests compare with: the method with the highest Top-1, a method, or a run. The best was
+        modality: the same, if `modality_of` does not know it.
+        baseline: the reference of the tests: the method with the highest Top-1, a method, or a run. The best was
             chosen on these very clips, which flatters it: p-values against it err on the side of finding differences.
         published: True puts the published iMiGUE numbers below (`mg.published.table()`), a table of that shape those.
-        clips: where the subjects are looked up; by default the clip folder of the first run.
+        clips: the source of the subjects; by default the clip folder of the first run.
         output: "rgb", "pose" or "fused"; by default the best that each run has.
         common: compare runs that were tested on different clips, on the clips that all have; the note of
             `mg.figures.table` then says so (it is `table.attrs["note"]`).
@@ -93,7 +93,7 @@ def method_table(
         the gain over people (or clips), and of Student's t-test over the seeds (`significance.seeds_apart`).
 
     Raises:
-        MgkitError: no runs, a run that is given twice, an unknown baseline, names that do not go with the runs, runs
+        MgkitError: no runs, a run that is given twice, an unknown baseline, names that do not match the runs, runs
             over other classes, clips or labels than the first (which are named).
     """
     opened = opened_once(runs)
@@ -181,7 +181,7 @@ def modality_of(run: Run) -> str:
 def _given(
     values: Sequence[str] | Mapping[str, str] | None, runs: Sequence[Run], titles: Sequence[str], what: str
 ) -> list[str | None]:
-    """The user's name for each run; None where it is left open."""
+    """The user's name for each run; None if it has none."""
     if values is None:
         return [None] * len(runs)
     if isinstance(values, str):  # a name of as many letters as there are runs would be taken apart

@@ -28,7 +28,7 @@ VERDICTS = ("within noise", "beyond noise", "undetermined")
 _CHEN = "Chen et al. 2024, Table 2"
 _BOARD = "Chen et al. 2024, Table 1 (MiGA 2024 leaderboard)"
 _J, _L, _JL = "Skeleton (J)", "Skeleton (L)", "Skeleton (J + L)"
-# method, who proposed it, year, modality, Top-1 in per cent as printed, where it was reported on iMiGUE
+# method, reference, year, modality, Top-1 in per cent as printed, source of the number on iMiGUE
 _ROWS = (
     ("TSM", "Lin et al., ICCV 2019", 2019, "RGB", "58.77", _CHEN),
     ("VSwin-T", "Liu et al., CVPR 2022", 2022, "RGB", "59.97", _CHEN),

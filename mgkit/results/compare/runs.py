@@ -21,8 +21,8 @@ from mgkit.settings import flat_all
 
 System = TypeVar("System", Predictions, Scores)
 
-SETTING_KINDS = ("recipe.", "settings.", "test.")  # columns of the table that hold a setting begin so
-ABSENT = "-"  # of a setting that a run does not have
+SETTING_KINDS = ("recipe.", "settings.", "test.")  # prefixes of the columns of settings
+ABSENT = "-"  # value of a setting that a run does not have
 
 
 def compare_runs(
@@ -46,22 +46,22 @@ def compare_runs(
         split: the evaluated split.
         output: "rgb", "pose" or "fused"; by default the best that each run has.
         baseline: one of the runs, its folder or its name in the table; by default the first.
-        clips: where the subjects are looked up; by default the clip folder of the baseline.
+        clips: the source of the subjects; by default the clip folder of the baseline.
         group_seeds: put runs that differ in nothing but the seed into one row: Top-1 is then their mean with the t
-            interval over seeds, and p that of the paired t-test where both rows have the same two or more seeds, else
+            interval over seeds, and p that of the paired t-test if both rows have the same two or more seeds, else
             of the bootstrap over subjects. Weights a run started from (`start`) count as part of the seed.
         common: compare runs that were tested on different clips, on the clips that all have; see `aligned`.
         draws: bootstrap samples over subjects, always from the same seed.
 
     Returns:
         Index `run`. Columns: the settings that differ, each `recipe.<name>`, `recipe.stages.<pathway>.<name>`,
-        `settings.<name>` or `test.<name>` ("-" where a run has no such setting); `seeds`, as text; `output`; `clips`;
+        `settings.<name>` or `test.<name>` ("-" if a run has no such setting); `seeds`, as text; `output`; `clips`;
         `left_out` (with `common`, if any: clips of the run that others lack); `top1`, `top1_low`, `top1_high` and
         `top1_interval`, which names the 95 % interval ("Wilson, clips"; "t, seeds" of a group), with groups
         `top1_spread` (standard deviation over seeds), `macro_f1`, `mean_class_accuracy`, all in [0, 1]; and against the
         baseline (empty in its own row) `fixed`, `broken` (clips; means over the seeds that both have need not be
         whole), `gain` in Top-1 with its 95 % interval `gain_low`, `gain_high` over what `interval_over` says
-        ("subjects", or "clips" where not all subjects are known or there is only one), `test`, `p` (McNemar's mid-p
+        ("subjects", or "clips" if not all subjects are known or there is only one), `test`, `p` (McNemar's mid-p
         unless `test` says otherwise), `p_exact`, and `p_holm`, p adjusted over the rows after Holm.
 
     Raises:
@@ -122,7 +122,7 @@ def opened_once(runs: Sequence[Run | str | Path]) -> list[Run]:
 
 
 def subjects_of(run: Run, clip_ids: Sequence[str], clips: Clips | None = None) -> list[str] | None:
-    """The subject of each clip; None where the clip folder is not at hand, does not know all of them, or has only one.
+    """The subject of each clip; None if the clip folder is missing, does not know all of them, or has only one.
 
     Clips that are given but lack a clip of the run raise a `MgkitError`.
     """
@@ -221,7 +221,7 @@ def run_names(runs: Sequence[Run]) -> list[str]:
 
 
 def position_of(runs: Sequence[Run], names: Sequence[str], baseline: Run | str | Path | None) -> int:
-    """Position of a run that is named by itself, its folder or its name; None = the first."""
+    """Position of a run, given by itself, its folder or its name; None = the first."""
     if baseline is None:
         return 0
     if not isinstance(baseline, Run) and str(baseline) in names:
@@ -241,7 +241,7 @@ def aligned(
 
     Tables, figures, widgets and ensembles all compare systems through this function. Systems that were tested on
     different clips are refused, since a number on other clips is another number; `common` takes the clips that all have
-    instead, and what it leaves out must be said where the result is shown.
+    instead, and what it leaves out must be stated with the result.
 
     Args:
         names: of the systems, for messages.
@@ -255,7 +255,7 @@ def aligned(
         MgkitError: different classes (or another order of them), different clips (the message counts how many each
             lacks) or none in common, different labels of a clip.
     """
-    # The classes, by name where two systems know the names.
+    # The classes, by name if two systems know the names.
     named: tuple[str, Any] | None = None
     for name, one in zip(names, systems, strict=True):
         if one.class_count != systems[0].class_count:
@@ -319,7 +319,7 @@ def aligned_runs(runs: Sequence[Run], split: str, *, common: bool = False) -> tu
 
 
 def seed_of(run: Run, otherwise: Any = ABSENT) -> Any:
-    """The seed that a run was trained with, `otherwise` where it is not known."""
+    """The seed that a run was trained with, `otherwise` if unknown."""
     seed = run.config.get("settings", {}).get("seed", run.recipe.get("seed"))
     return otherwise if seed is None else seed
 

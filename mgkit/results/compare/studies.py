@@ -39,7 +39,7 @@ def study_table(
         runs: {row: {seed: run tested on `split`}}.
         split: the evaluated split.
         against: the row that gains are on: "first", "above" (the row above each), or its name.
-        clips: where the subjects are looked up; by default the clip folder of the first run.
+        clips: the source of the subjects; by default the clip folder of the first run.
         output: "rgb", "pose" or "fused"; by default the best that each run has.
         common: compare runs that were tested on different clips, on the clips that all have.
         draws: bootstrap samples over subjects.
@@ -50,7 +50,7 @@ def study_table(
         `mean_class_accuracy` (means);
         `against`; `gain` on that row over the seeds that both have, with the t interval `gain_low`, `gain_high` and the
         paired t-test `p_seeds`, `p_seeds_holm` after Holm over the rows; `subject_low`, `subject_high`, `p_subjects`,
-        `p_subjects_holm` of the bootstrap; `resampled` ("subjects", or "clips" where subjects are not known).
+        `p_subjects_holm` of the bootstrap; `resampled` ("subjects", or "clips" if subjects are unknown).
 
     Raises:
         MgkitError: no tested run, an unknown row, rows that were tested on different clips.

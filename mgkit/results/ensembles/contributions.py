@@ -31,14 +31,14 @@ def leave_one_out(
 ) -> pd.DataFrame:
     """The loss of the ensemble without each of its members.
 
-    Without a member the others keep their weights (divided by their sum; equal ones, where that member had all).
+    Without a member the others keep their weights (divided by their sum; equal ones if that member had all).
     Members that agree replace each other: each may then add nothing, though the two together do.
 
     Args:
         found: an ensemble of two or more members, with labels.
         validation: the same members on validation clips. The weights are then searched there, for all members and
             again without each, by `method`, `metric` and `step` (as in `search_weights`).
-        draws: bootstrap samples, of subjects where they are known, else of clips.
+        draws: bootstrap samples, of subjects if they are known, else of clips.
         generator: of the resampling; by default always the same.
 
     Returns:

@@ -87,7 +87,7 @@ class Ensemble:
         Where the members are runs on one clip folder, so is this one, and its clips can be looked at.
 
         Raises:
-            MgkitError: labels or class names are not known, or the folder holds another run.
+            MgkitError: labels or class names are unknown, or the folder holds another run.
         """
         root, m = Path(root), self.members
         m.truth()
@@ -169,7 +169,7 @@ def fuse(probabilities: npt.ArrayLike, weights: npt.ArrayLike) -> Floats:
 
 
 def _data(m: Members, classes: Classes, root: Path) -> dict[str, Any]:
-    """The data of the run: that of the member runs where they agree, else counts of these clips alone."""
+    """The data of the run: that of the member runs if they agree, else counts of these clips alone."""
     known = [run.config["data"] for run in m.runs]
     prints = {data["fingerprint"] for data in known}
     if len(known) == len(m) and len(prints) == 1 and None not in prints:

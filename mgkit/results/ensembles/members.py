@@ -34,10 +34,10 @@ class Members:
         names: M, each once.
         clip_ids: N, in the order of the first member.
         probabilities: (M, N, K) float32.
-        labels: (N,), or None where no member knows them.
-        classes: None where no member knows them.
+        labels: (N,), or None if no member knows them.
+        classes: None if no member knows them.
         split: that the clips are of.
-        subjects: (N,) the subject of each clip, or None where not all are known.
+        subjects: (N,) the subject of each clip, or None if not all are known.
         note: on clips that were left out, else "".
         runs: the members that are runs.
         temperatures: (M,) that the probabilities were tempered with; 1 = as they were.
@@ -58,7 +58,7 @@ class Members:
         return len(self.names)
 
     def truth(self) -> Ints:
-        """(N,) labels; a `MgkitError` where no member knows them."""
+        """(N,) labels; raises a `MgkitError` if no member knows them."""
         if self.labels is None:
             raise MgkitError(
                 f"no member knows the true classes of {self.split!r}: pass labels= to mg.scores.read."
@@ -183,7 +183,7 @@ def _of_run(run: Run, split: str, output: str | None) -> Scores:
 
 
 def _unique(names: Sequence[str]) -> list[str]:
-    """Names, numbered where several are the same or one is that of the fusion."""
+    """Names, numbered if several are the same or one is that of the fusion."""
     out: list[str] = []
     for i, name in enumerate(names):
         number = names[: i + 1].count(name)

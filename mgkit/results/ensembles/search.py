@@ -1,7 +1,7 @@
 """Search for the weights of an ensemble on validation clips, and how much of their gain there is chance.
 
 The best of many weights on some clips looks better than it is, because it was chosen on them. The search is therefore
-repeated on four fifths of the subjects (of the clips, where subjects are not known) and scored on the rest, which it
+repeated on four fifths of the subjects (of the clips, if subjects are unknown) and scored on the rest, which it
 has not seen: the gain over equal weights that remains there is what to expect elsewhere (cross-validation of the whole
 search; Varma and Simon, BMC Bioinformatics 2006).
 """
@@ -50,8 +50,8 @@ class WeightSearch:
         metric, method, split: as asked for; `tried` weights were compared ("grid").
         value, equal: the metric with these and with equal weights, on the clips they were searched on.
         apparent_gain: their difference. It flatters.
-        gain: the mean gain on clips that were left out of the search, over all `rounds` of `folds` parts; NaN where
-            the clips are of one subject.
+        gain: the mean gain on clips that were left out of the search, over all `rounds` of `folds` parts; NaN if
+            all clips show one subject.
         gain_low, gain_high: its 95 % bootstrap interval over `drawn` ("subjects" or "clips"). The parts are kept as
             they are, so it is somewhat too narrow.
     """
@@ -287,7 +287,7 @@ def _parted(
     generator: np.random.Generator,
 ) -> npt.NDArray[np.int64]:
     """(R, N) the part of each clip in each round; subjects stay together, clips alone are spread by class. (0, N)
-    where there is one subject only."""
+    if there is only one subject."""
     if subjects is None:
         group = np.arange(len(labels))
     else:

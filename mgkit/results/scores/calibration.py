@@ -49,7 +49,7 @@ class Temperature:
         value: T; above 1 the system was overconfident, below 1 underconfident.
         before, after: mean log-loss in nats of the clips it was fitted on, at T = 1 and at T.
         clips: their number.
-        limited: the best T lies beyond the searched range, as where every clip is right.
+        limited: the best T lies beyond the searched range, for example if every clip is right.
     """
 
     value: float

@@ -36,7 +36,7 @@ __all__ = ["read", "write"]
 
 Kind = Literal["auto", "probabilities", "logits"]
 SUFFIXES = (".parquet", ".npz", ".csv", ".pkl", ".pickle")
-ROUNDED = 1e-2  # what a row may be off from 1 where the caller says that it holds probabilities
+ROUNDED = 1e-2  # tolerance of the sum of a row that the caller declares to be probabilities
 
 
 def read(
@@ -312,14 +312,14 @@ def read_parquet(path: Path) -> Raw:
     listed = pa.types.is_list(column.type) or pa.types.is_fixed_size_list(column.type)
     counts = set(pc.list_value_length(column).to_pylist()) if listed else set()
     if len(counts) != 1 or None in counts or not pa.types.is_floating(column.type.value_type):
-        raise MgkitError("its column probabilities does not hold the same count of numbers in every row")
+        raise MgkitError("its column probabilities does not hold equally many numbers in every row")
     if column.flatten().null_count or table["clip_id"].null_count:
         raise MgkitError("it has rows with an empty id or number")
     values = column.flatten().to_numpy(zero_copy_only=False).reshape(len(table), counts.pop())
     labels = None
     if "label" in titles:
         if table["label"].null_count or not pa.types.is_integer(table["label"].type):
-            raise MgkitError("its column label does not hold a whole number in every row")
+            raise MgkitError("its column label has rows without a whole number")
         labels = table["label"].to_numpy()
     about = _described((table.schema.metadata or {}).get(b"mgkit"))
     return Raw(values, ids, labels, **about)

@@ -2,7 +2,7 @@
 
 PYSKL (and MMAction 0.x) write a list of one (K,) array per clip, in the order of their annotation file and without ids.
 MMAction2 1.x writes a list of one dictionary per clip with tensors `pred_score` (K,), `pred_label` and `gt_label` (1,),
-early versions `pred_scores` and `gt_labels` with the tensor under "item"; an id is in it only where the configuration
+early versions `pred_scores` and `gt_labels` with the tensor under "item"; it has an id only if the configuration
 keeps `frame_dir` (or another of `ID_KEYS`) as a meta key.
 """
 
@@ -130,7 +130,7 @@ def _score(entry: dict[str, Any], i: int) -> Any:
 
 
 def _gt_labels(entries: Sequence[dict[str, Any]]) -> Any:
-    """(N,) labels where every entry has one; where none has, None."""
+    """(N,) labels if every entry has one, None if none has."""
     found = [next((_item(entry[key]) for key in LABEL_KEYS if key in entry), None) for entry in entries]
     if all(value is None for value in found):
         return None
@@ -147,7 +147,7 @@ def _gt_labels(entries: Sequence[dict[str, Any]]) -> Any:
 
 
 def _ids(entries: Sequence[dict[str, Any]]) -> list[str] | None:
-    """Ids where every entry has one under the same key."""
+    """Ids if every entry has one under the same key."""
     for key in ID_KEYS:
         if all(isinstance(entry.get(key), str) for entry in entries):
             return [entry[key] for entry in entries]

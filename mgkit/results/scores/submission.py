@@ -36,7 +36,7 @@ from mgkit.results.stats.metrics import group_scores
 __all__ = ["CHALLENGES", "check", "read_ids", "write"]
 
 TOP = 5  # ranks of MA-52
-_LARGEST = 1 << 26  # bytes: a file that is no submission is not unpacked into memory
+_LARGEST = 1 << 26  # bytes; larger files are not unpacked into memory
 _MA52_HEADER = ("vid", *(f"{kind}_pred_{i + 1}" for kind in ("action", "body") for i in range(TOP)))
 
 
@@ -85,7 +85,7 @@ def write(
 
     Args:
         scores: a tested run, its folder, or predictions.
-        path: the file to write; its suffix decides between a csv and a zip where both are taken.
+        path: the file to write; its suffix decides between a csv and a zip if both are accepted.
         challenge: "miga2023", "miga2025" or "ma52".
         split: the split of the run, and of the clip folder.
         ids: the ids that the leaderboard expects, in its order, or a file of them (see `read_ids`). By default those of
@@ -97,7 +97,7 @@ def write(
         `path`.
 
     Raises:
-        MgkitError: another class list than the challenge's (compared by name where names are known, else by number),
+        MgkitError: another class list than the challenge's (compared by name if names are known, else by number),
             ids that are missing, extra or repeated, clips that `prepare` had to leave out, a suffix that the
             leaderboard does not take, unknown ids.
     """

@@ -213,7 +213,7 @@ def evaluate(
         run: a run, or predictions.
         split: the evaluated split of the run; not used with predictions.
         train_labels: (N,) labels that the majority class is taken from. By default those of the split that the
-            run was trained on; where neither is known there is no majority row.
+            run was trained on; without either there is no majority row.
 
     Returns:
         Index `output`; columns `clips`, `top1`, `top1_low`, `top1_high` and `top1_interval`, which names the

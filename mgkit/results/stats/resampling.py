@@ -1,6 +1,6 @@
 """Bootstrap intervals over people, or over clips, of any measure of a set of clips.
 
-A percentile bootstrap. Subjects are drawn with replacement where they are known, each with all of its clips, because
+A percentile bootstrap. Subjects are drawn with replacement if they are known, each with all of its clips, because
 clips of one person are not independent; otherwise clips are drawn. The intervals answer how a number might come out on
 other people; the trained networks stay the same. With few subjects they are somewhat too narrow: with 35 of them about
 93 of 100 hold the truth, not 95.
@@ -80,7 +80,7 @@ def combined(measures: Sequence[Measure], of_values: Callable[[list[Doubles]], A
 def accuracy_measures(labels: npt.ArrayLike, predicted: npt.ArrayLike, classes: int) -> dict[str, Measure]:
     """Top-1, macro F1 and mean class accuracy as measures, by the names in `ACCURACIES`.
 
-    A class that a sample has no clip of is left out of its means, as everywhere (see `metrics`); where classes are rare
+    A class that a sample has no clip of is left out of its means, as everywhere (see `metrics`); if classes are rare
     their intervals are rough.
 
     Args:
@@ -122,7 +122,7 @@ def accuracy_measures(labels: npt.ArrayLike, predicted: npt.ArrayLike, classes: 
 
 
 def true_losses(labels: npt.ArrayLike, probabilities: npt.ArrayLike) -> Doubles:
-    """(N,) negative log of the probability of the true class, which counts as `FLOOR` where it is less."""
+    """(N,) negative log of the probability of the true class, at least `FLOOR`."""
     true, p = np.asarray(labels), np.asarray(probabilities, np.float64)
     return -np.log(np.maximum(p[np.arange(len(true)), true], FLOOR))
 

@@ -46,7 +46,7 @@ class Paired:
         right, wrong: clips that both runs have right, or both wrong.
         fixed: clips that the baseline has wrong and the other right.
         broken: clips that the baseline has right and the other wrong.
-        p_exact: two-sided exact binomial p of fixed against broken (McNemar 1947); 1 where no clip changed.
+        p_exact: two-sided exact binomial p of fixed against broken (McNemar 1947); 1 if no clip changed.
         p_mid: its mid-p, which is less conservative (Fagerland et al. 2013, equation 6).
     """
 
@@ -120,7 +120,7 @@ def seed_difference(ours: Sequence[float], theirs: Sequence[float], level: float
 def seeds_apart(ours: Sequence[float], theirs: Sequence[float]) -> float:
     """Two-sided p of Student's t-test, equal variances, of two methods' accuracies over seeds that are not paired.
 
-    One of the two may have a single seed: its spread is then taken to be that of the other. NaN where both have one.
+    One of the two may have a single seed: its spread is then taken to be that of the other. NaN if both have one.
     """
     from scipy import stats
 
