@@ -25,8 +25,8 @@ from mgkit.pickles import Damaged, Foreign, NotTorch, TensorRef, plain_name, unp
 
 __all__ = ["Checkpoint", "load_state", "read_checkpoint"]
 
-# Where the weights of a checkpoint are, in the order of preference. MMEngine puts its averaged weights into
-# state_dict and keeps the others as ema_state_dict; timm and others keep the averaged ones under names of their own.
+# Entries that hold the weights of a checkpoint, in the order of preference. MMEngine puts its averaged weights into
+# state_dict and keeps the others as ema_state_dict; timm and others keep the averaged ones under a name of their own.
 PARTS = (
     "state_dict",
     "model",
@@ -42,13 +42,13 @@ PARTS = (
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a file holds.
+    """The weights in a file.
 
     Attributes:
         state: {name: tensor} on the CPU, of the part that was read.
-        part: the entry of the file it was found under; "" if the file is the state dict itself.
+        part: the entry of the file they were found under; "" if the file is the state dict itself.
         left: the other entries, and why they were not read.
-        parts: every place in the file that holds weights, `part` among them.
+        parts: every entry of the file that holds weights, `part` included.
     """
 
     state: dict[str, Tensor]
@@ -72,8 +72,8 @@ def read_checkpoint(path: str | Path, part: str | None = None) -> Checkpoint:
             most usual name by default.
 
     Raises:
-        MgkitError: if there is no such file or part, it is not a checkpoint, is damaged, or holds no weights but an
-            object that only its own code could open.
+        MgkitError: if there is no such file or part, or the file is not a checkpoint, is damaged, or holds no weights
+            but an object that only its own code could open.
     """
     path = Path(path)
     with _opened(path) as (content, tensor):
@@ -81,7 +81,7 @@ def read_checkpoint(path: str | Path, part: str | None = None) -> Checkpoint:
         if part is None:
             part = _choose(parts, content, path)
         elif part not in parts:
-            raise MgkitError(f"{path} has no weights under {part!r}, but {some(parts) or 'none at all'}.")
+            raise MgkitError(f"{path} has no weights under {part!r}, but {some(parts) or 'none at all'}")
         state: dict[str, Tensor] = {}
         left: dict[str, str] = {}
         for name, value in parts[part].items():
@@ -125,21 +125,21 @@ def _choose(parts: Mapping[str, Any], content: Any, path: Path) -> str:
     if len(best) == 1:
         return best[0]
     if best:
-        raise MgkitError(f"{path} has weights under {some(parts)}: choose one with part=.")
+        raise MgkitError(f"{path} has weights under {some(parts)}: choose one with part=")
     whole = content
     if isinstance(content, dict):
         whole = next((content[name] for name in PARTS if isinstance(content.get(name), Foreign)), None)
     if isinstance(whole, Foreign):
         raise MgkitError(
-            f"{path} holds a whole pickled object ({whole.name}), which only the code that made it could open; "
-            "mgkit runs no code from files. Where it was made, save its weights alone: "
-            "torch.save(model.state_dict(), new). Then load the new file."
+            f"{path} holds a whole pickled object ({whole.name}), which only the code that made it could open, and "
+            "mgkit runs no code from files: where it was made, save its weights alone with "
+            "torch.save(model.state_dict(), new), and load that file"
         )
     if isinstance(content, dict):
         raise MgkitError(
-            f"{path} holds no weights{f', only {some(map(plain_name, content))}' if content else ''}."
+            f"{path} holds no weights{f', only {some(map(plain_name, content))}' if content else ''}"
         )
-    raise MgkitError(f"{path} is not a state dict: it should map names to tensors.")
+    raise MgkitError(f"{path} is not a state dict, which maps names to tensors")
 
 
 # The two formats
@@ -152,13 +152,13 @@ def _opened(path: Path) -> Iterator[tuple[Any, _Tensors]]:
     """The content of a file, with references in place of tensors, and what makes a tensor of a reference."""
     if path.is_dir():
         raise MgkitError(
-            f"{path} is a folder, not a checkpoint: give a file in it, for a run folder its checkpoints/best.pt."
+            f"{path} is a folder, not a checkpoint: give a file in it, for a run folder its checkpoints/best.pt"
         )
     try:
         with path.open("rb") as handle:
             head = handle.read(64)
             if not head:
-                raise MgkitError(f"{path} is empty: download or copy it again.")
+                raise MgkitError(f"{path} is empty: download or copy it again")
             if head.startswith(b"PK\x03\x04"):
                 with zipfile.ZipFile(handle) as archive:
                     yield _zip_content(archive, path.stat().st_size)
@@ -166,19 +166,19 @@ def _opened(path: Path) -> Iterator[tuple[Any, _Tensors]]:
                 with mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ) as stream:
                     yield unpickle_stream(stream)
     except FileNotFoundError:
-        raise MgkitError(f"There is no checkpoint {path}.") from None
+        raise MgkitError(f"there is no checkpoint {path}") from None
     except OSError as error:
-        raise MgkitError(f"{path} cannot be read ({error.strerror or error}).") from None
+        raise MgkitError(f"{path} cannot be read ({error.strerror or error})") from None
     except NotTorch:
         raise MgkitError(
-            f"{path} is not a torch checkpoint; it begins with {head[:24]!r}. If that is a web page or a Git LFS "
-            "pointer, download the file itself."
+            f"{path} is not a torch checkpoint; it begins with {head[:24]!r}: if that is a web page or a Git LFS "
+            "pointer, download the file itself"
         ) from None
     except MgkitError:  # which is a ValueError
         raise
     except (Damaged, zipfile.BadZipFile, EOFError, ValueError, RuntimeError, MemoryError) as error:
         raise MgkitError(
-            f"{path} cannot be read as a torch checkpoint ({error}). Is the download complete?"
+            f"{path} cannot be read as a torch checkpoint ({error}): check that the download is complete"
         ) from None
 
 
@@ -195,7 +195,7 @@ def _zip_content(archive: zipfile.ZipFile, size: int) -> tuple[Any, _Tensors]:
     root = roots[0]
     if f"{root}/constants.pkl" in names:
         raise Damaged("it is a TorchScript program, not weights: save a state dict where it was made")
-    budget = size  # what torch.save writes is not compressed, so that all records together are no larger than the file
+    budget = size  # torch.save does not compress, so all records together are not larger than the file
 
     def record(name: str) -> bytes:
         nonlocal budget

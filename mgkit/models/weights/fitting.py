@@ -1,4 +1,4 @@
-"""Fit the weights of a file to a model: by name, with classes and joints adapted where that is asked for."""
+"""Fitting the weights of a file to a model: by name, with classes and joints adapted on request."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ from mgkit.models.weights.names import (
 
 __all__ = ["LoadReport", "Mapped", "fit", "map_slices"]
 
-# For each of the model's classes or joints the file's index or None for a new one; all new; or the same ones.
+# For each of the model's classes or joints the file's index, or None for a new one; all new; or the same ones.
 Mapped = Sequence[int | None] | Literal["new"] | None
 
 
-# Weights of skeleton networks with an entry for each joint: of no use on other joints, though they be as many.
+# Weights of skeleton networks with an entry per joint: useless for other joints, even if their number is the same.
 _OF_THE_JOINTS = re.compile(r"\.(data_bn\.\w+|A|PA|outer|add_coeff|conv_sa\.weight)$")
 
 
 @dataclass(frozen=True)
 class LoadReport:
-    """What a loader did with a file.
+    """Report on the weights of a file: used, left out, adapted, and newly initialised ones.
 
     Attributes:
         used: names in the file whose values are in the new state.
         left: names in the file that were not used, and why.
-        initialised: names in the model that the file has no value for; they keep the model's.
-        adapted: which of `used` were changed to fit, and how; where branches were merged, also which of the model's
-            weights had zeros added.
+        initialised: names in the model that the file has no value for; they keep the model's values.
+        adapted: those of `used` that were changed to fit, and how; where branches were merged, also the weights of the
+            model that were padded with zeros.
     """
 
     used: tuple[str, ...]
@@ -66,19 +66,35 @@ def fit(
     classes: Mapped,
     joints: Mapped,
 ) -> tuple[dict[str, Tensor], LoadReport]:
-    """`own` with the values of `source` in it, whatever names and wrappers they come under."""
+    """Put the values of a file into a model's state, whatever their names and wrappers.
+
+    Args:
+        source: {name in the file: value}.
+        own: the model's state; not changed.
+        layout: how the file's names relate to the model's, see names.py.
+        pathways: of the model.
+        classes, joints: see load_published.
+
+    Returns:
+        the new state, and the report.
+
+    Raises:
+        MgkitError: if nothing fits, a backbone would be filled only in part, or shapes or a mapping do not fit.
+    """
+    # Every name that a file may have for a weight of the model, ours included.
     known = {name: name for name in own} | {
         theirs: name for name in own if (theirs := published_name(name, layout)) is not None
     }
     if layout == "same":
         known |= {theirs: name for name in own for theirs in classifier_names(name)}
         if joints is not None and not isinstance(joints, str):
-            raise MgkitError("joints= of a skeleton network is 'new' (its graph starts anew), or left out.")
+            raise MgkitError("joints= of a skeleton network is 'new' (for a new graph), or left out")
     for what, mapping in (("classes", classes), ("joints", joints)):
         if isinstance(mapping, str) and mapping != "new":
-            raise MgkitError(f"{what}= is a list of indices or 'new', not {mapping!r}.")
+            raise MgkitError(f"{what}= is a list of indices or 'new', not {mapping!r}")
     if joints is not None and "pose" not in pathways:
-        raise MgkitError("joints= is for a model with a pose pathway; this one has none.")
+        raise MgkitError("joints= is for a model with a pose pathway; this one has none")
+    # Sort the file's weights into those that are used, and those that are left out with a reason.
     new: dict[str, Tensor] = {}
     used: dict[str, str] = {}
     left: dict[str, str] = {}
@@ -110,10 +126,11 @@ def fit(
                 adapted[name] = how
     if not new:
         raise MgkitError(
-            f"Nothing in the file belongs to this model; its names are like {some(source, 2)}, but the model "
+            f"nothing in the file belongs to this model: its names are like {some(source, 2)}, but the model "
             f"needs names like {some([name for name in known if name not in own] or known, 2)}. A file of one pathway "
-            'goes into rgb_only or pose_only ({"rgb": file, "pose": file} merges two), a file of both into two_pathway.'
+            'goes into rgb_resnet or pose_resnet ({"rgb": file, "pose": file} merges two), one of both into two_pathway'
         )
+    # A backbone is filled completely or not at all.
     lacking = [
         name
         for name in own
@@ -131,23 +148,23 @@ def fit(
     if lacking or beyond:
         absent = [p for p in pathways if not any(name.startswith(f"backbones.{p}.") for name in new)]
         raise MgkitError(
-            "The file is of another architecture"
+            "the file is of another architecture"
             + (f"; it lacks {some(lacking, 3)}" if lacking else "")
             + (f"; the model has no {some(beyond, 3)}" if beyond else "")
-            + ". Build the model with the blocks and pathways that the weights were trained with."
+            + ". Build the model with the blocks and pathways that the weights were trained with"
             + (
-                f' It has no {absent[0]} pathway: {{"rgb": file, "pose": file}} merges two files.'
+                f'. It has no {absent[0]} pathway: {{"rgb": file, "pose": file}} merges two files'
                 if absent
                 else ""
             )
         )
     if classes is not None and classes != "new" and not any(".classifier." in name for name in new):
-        raise MgkitError("classes= maps the file's classes, but it has no classifier: give classes='new'.")
+        raise MgkitError("classes= maps the file's classes, but it has no classifier: give classes='new'")
     misfits = {name: value for name, value in new.items() if value.shape != own[name].shape}
     if misfits:
         listed = [f"{used[n]} {tuple(v.shape)} for {n} {tuple(own[n].shape)}" for n, v in misfits.items()]
         raise MgkitError(
-            f"The weights do not fit the model; shapes differ in {some(listed, 3)}. {_remedy(misfits, layout)}"
+            f"the weights do not fit the model, shapes differ in {some(listed, 3)}: {_remedy(misfits, layout)}"
         )
     state = {name: new[name].to(value.dtype) if name in new else value for name, value in own.items()}
     initialised = tuple(name for name in own if name not in new)
@@ -157,34 +174,34 @@ def fit(
 def _adapt(
     name: str, value: Tensor, own: Tensor, classes: Mapped, joints: Mapped
 ) -> tuple[Tensor, str | None]:
-    """The file's value made to fit our weight as far as was asked, and what was done."""
+    """The file's value, adapted to our weight as far as requested, and a note on what was done."""
     if ".classifier." in name and classes is not None and value.ndim == own.ndim:
         return map_slices(value, own, 0, classes, "classes")
     if name == "backbones.pose.stem.conv.weight" and joints is not None and value.ndim == own.ndim:
         return map_slices(value, own, 1, joints, "joints")
     if value.ndim == 4 and own.ndim == 5:
-        # The mean over time of what a repeated image gives is what the image gave (Carreira and Zisserman, 2017).
+        # So that a repeated image gives the same response as the single one (Carreira and Zisserman, 2017).
         frames = own.shape[2]
         return value[:, :, None].expand(-1, -1, frames, -1, -1) / frames, "2D kernels spread over time"
     return value, None
 
 
 def map_slices(value: Tensor, own: Tensor, dim: int, mapping: Mapped, what: str) -> tuple[Tensor, str | None]:
-    """Slices of `value` along `dim` in the order of `mapping`; those of None are `own`'s."""
+    """Take the slices of `value` along `dim` in the order of `mapping`, and those of `own` where it is None."""
     wanted, there = own.shape[dim], value.shape[dim]
     chosen = [None] * wanted if isinstance(mapping, str) or mapping is None else list(mapping)
     if len(chosen) != wanted:
         raise MgkitError(
-            f"{what}= has {len(chosen)} entries, but the model {wanted} {what}: give one for each."
+            f"{what}= has {len(chosen)} entries, but the model {wanted} {what}: give one for each"
         )
     for index in chosen:
         usable = isinstance(index, Integral) and not isinstance(index, bool)
         if index is not None and not (usable and 0 <= index < there):
             raise MgkitError(
-                f"{what}= says {index!r}, but the file's {what} are 0 to {there - 1}; None is a new one."
+                f"{what}= has {index!r}, but the file's {what} are 0 to {there - 1}, and None is a new one"
             )
     if value.shape[:dim] + value.shape[dim + 1 :] != own.shape[:dim] + own.shape[dim + 1 :]:
-        return value, None  # a misfit of another dimension, which the caller reports
+        return value, None  # another dimension does not fit, which the caller reports
     result = own.detach().clone()
     kept = [new for new, old in enumerate(chosen) if old is not None]
     if kept:
@@ -193,16 +210,17 @@ def map_slices(value: Tensor, own: Tensor, dim: int, mapping: Mapped, what: str)
 
 
 def _remedy(names: Iterable[str], layout: Layout) -> str:
+    """What to do about weights of other shapes, given our names for them."""
     remedies = {
-        ".group_classifier.": "Build the model with the weights' class_groups, or give classes='new'.",
-        ".classifier.": "For other classes give classes= (classes='new' to train the classifier anew).",
-        "backbones.pose.stem.conv.weight": "For other joints give joints=.",
-        ".embedding.": "Build the model with the embedding_dim of the weights.",
-        "": "Build the model with the widths and blocks that the weights were trained with; where a skeleton network's "
-        "are of another skeleton, give joints='new' (--start-joints with its name)."
+        ".group_classifier.": "build the model with the weights' class_groups, or give classes='new'",
+        ".classifier.": "for other classes give classes= (classes='new' to train a new classifier)",
+        "backbones.pose.stem.conv.weight": "for other joints give joints=",
+        ".embedding.": "build the model with the embedding_dim of the weights",
+        "": "build the model with the widths and blocks that the weights were trained with; where a skeleton network's "
+        "are of another skeleton, give joints='new' (--start-joints with its name)"
         if layout == "same"
-        else "Build the model with the widths, blocks, laterals and fusion_hidden that the weights were trained with.",
+        else "build the model with the widths, blocks, laterals and fusion width that the weights were trained with",
     }
-    return " ".join(
+    return "; ".join(
         dict.fromkeys(next(text for key, text in remedies.items() if key in name) for name in names)
     )

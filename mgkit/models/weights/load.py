@@ -1,10 +1,10 @@
-"""Published weights in and out of our models.
+"""Published weights, read into our models and written from them.
 
     report = load_published("rgbposeconv3d.pth", model, classes="new")
     report = load_published({"rgb": "slowonly.pth", "pose": "posec3d.pth"}, model)  # merges two branches
     write_published("mine.pth", model)
 
-Files are read by `checkpoint_files`, as data; what their weights are called is in `weight_names`.
+Files are read as data by `files`; `names` knows the names of weights in them, `fitting` puts values in their place.
 """
 
 from __future__ import annotations
@@ -55,36 +55,38 @@ def load_published(
     joints: Mapped = None,
     part: str | None = None,
 ) -> LoadReport:
-    """Fill a model with the weights in a file, in place; or with two single branches' at once.
+    """Fill a model with the weights in a file, in place, or with those of two single branches at once.
 
-    Files of MMAction2, PYSKL, PCAN, torchvision's 2D ResNets (for the RGB pathway; kernels are spread over time) and
-    our own are recognised by their names; for skeleton networks, TSM and Video Swin those of PYSKL, MMAction2,
-    torchvision and Hyperformer. Whatever the file has no value for keeps the model's own.
+    Recognised are the names of MMAction2, PYSKL, PCAN, torchvision's 2D ResNets (for the RGB pathway; kernels are
+    spread over time) and our own; for skeleton networks, TSM and Video Swin those of PYSKL, MMAction2, torchvision and
+    Hyperformer. Weights that the file has no value for keep the model's.
 
     Args:
         source: a file, or {"rgb": file, "pose": file} to merge two single-pathway files into a two-pathway model as
             merge_branches does: with zero gates it is then exactly their late fusion.
         model: the model to fill.
-        objective: takes the file's prototypes, if it has any. A file that does not count their updates (PCAN's)
-            counts as one update a class.
-        classes: how the file's classes become the model's: for each of the model's classes its index in the file, or
-            None for a new one ("new": all are), whose classifier row and prototype stay the model's. By default they
-            must be as many, and are taken to be the same. Of two files, {"rgb": ..., "pose": ...} is one for each.
+        objective: takes the file's prototypes, if it has any. Where the file has no number of updates (PCAN's), each
+            class counts as updated once.
+        classes: for each of the model's classes its index in the file, or None for a new one, whose classifier row and
+            prototype stay the model's; "new" if all are new. By default the classes are taken to be the same, and
+            their number must be. For two files, {"rgb": ..., "pose": ...} has one for each.
         joints: the same for the pose input's joints (or limbs): a new one keeps the model's kernel. match_names makes
-            either list from names. A skeleton network takes "new" only: what depends on its graph stays the model's.
-        part: which weights to take from a file that has several, see read_checkpoint.
+            either list from names. A skeleton network takes only "new": weights that depend on its graph stay the
+            model's.
+        part: the weights to take from a file that has several, see read_checkpoint.
 
     Returns:
-        what was used, adapted, left and newly initialised. Names in two files begin with "rgb: " or "pose: ".
+        the weights that were used, adapted, left out and newly initialised. For two files, names begin with "rgb: " or
+        "pose: ".
 
     Raises:
         MgkitError: if a file cannot be read or is of another architecture, shapes differ, or a mapping does not fit.
-            Model and objective are then unchanged.
+            Model and objective are then not changed.
     """
     if isinstance(source, Mapping):
         return _load_branches(source, model, objective, classes, joints, part)
     if isinstance(classes, Mapping):
-        raise MgkitError("classes= by pathway is for two files; for one file give one list, or 'new'.")
+        raise MgkitError("classes= by pathway is for two files; for one file give one list, or 'new'")
     file = read_checkpoint(source, part)
     with _about(source):
         suited, changed = _suited(file.state, model)
@@ -113,11 +115,11 @@ def _load_branches(
 ) -> LoadReport:
     if not isinstance(model, TwoPathway) or set(source) != set(pathways_of(model)):
         raise MgkitError(
-            f"A mapping of files merges an 'rgb' and a 'pose' file into a two-pathway model; got {some(source)} for "
-            f"{type(model).__name__}. For one pathway give its file alone."
+            f"a mapping of files merges an 'rgb' and a 'pose' file into a two-pathway model; got {some(source)} for "
+            f"{type(model).__name__}: for one pathway give its file alone"
         )
     if isinstance(classes, Mapping) and not set(classes) <= set(source):
-        raise MgkitError(f"classes= by pathway is for 'rgb' and 'pose'; got {some(map(repr, classes))}.")
+        raise MgkitError(f"classes= by pathway is for 'rgb' and 'pose'; got {some(map(repr, classes))}")
     states: dict[str, dict[str, Tensor]] = {}
     reports: dict[str, LoadReport] = {}
     banks: dict[str, tuple[Tensor, Tensor]] = {}
@@ -141,13 +143,12 @@ def _load_branches(
     joined = [
         name for name in model.state_dict() if name.startswith(("pose_to_rgb", "rgb_to_pose", "fusion"))
     ]
+    each = [(f"{pathway}: ", report) for pathway, report in reports.items()]
     return LoadReport(
-        used=tuple(f"{p}: {name}" for p, report in reports.items() for name in report.used),
-        left={f"{p}: {name}": why for p, report in reports.items() for name, why in report.left.items()},
-        initialised=tuple(
-            [f"{p}: {name}" for p, report in reports.items() for name in report.initialised] + joined
-        ),
-        adapted={f"{p}: {name}": how for p, report in reports.items() for name, how in report.adapted.items()}
+        used=tuple(p + name for p, report in each for name in report.used),
+        left={p + name: why for p, report in each for name, why in report.left.items()},
+        initialised=(*(p + name for p, report in each for name in report.initialised), *joined),
+        adapted={p + name: how for p, report in each for name, how in report.adapted.items()}
         | dict.fromkeys(padded, "zero weights for the lateral's channels"),
     )
 
@@ -161,7 +162,7 @@ def write_published(
 ) -> None:
     """Write a model under MMAction2's names, {"state_dict": ..., "meta": ...}, so that MMAction2 can load it.
 
-    Embeddings and, with `objective`, prototypes are written under PCAN's names, which MMAction2 passes over.
+    Embeddings and, with `objective`, prototypes are written under PCAN's names, which MMAction2 ignores.
 
     Raises:
         MgkitError: if the file cannot be written.
@@ -181,7 +182,7 @@ def write_published(
 def match_names(new: Sequence[str], old: Sequence[str]) -> list[int | None]:
     """For each new joint (or class) the index of the old one of that name, or None.
 
-    Case, spaces, "-" and "_" do not count.
+    Case, spaces, "-" and "_" are ignored.
 
     Raises:
         MgkitError: if a name occurs twice.
@@ -194,7 +195,7 @@ def match_names(new: Sequence[str], old: Sequence[str]) -> list[int | None]:
         found = ["".join(c for c in name.casefold() if c not in " -_") for name in names]
         twice = [name for name, key in zip(names, found, strict=True) if found.count(key) > 1]
         if twice:
-            raise MgkitError(f"The names {some(twice)} occur more than once: give each another name.")
+            raise MgkitError(f"the names {some(twice)} occur more than once: give each another name")
         return found
 
     at = {name: index for index, name in enumerate(plain(old))}
@@ -208,8 +209,8 @@ def from_mmaction2(
 
     Args:
         state_dict: weights under MMAction2's (or PCAN's, or our own) names.
-        model: the model they are for. It is not changed. Besides whole models, a CrossModalFusion alone takes
-            the weights of PCAN's fusion module alone.
+        model: the model they are for, which is not changed; or a CrossModalFusion, for the weights of PCAN's fusion
+            module alone.
         classes, joints: see load_published.
 
     Returns:
@@ -233,7 +234,7 @@ def to_mmaction2(model: Model) -> dict[str, Tensor]:
 
 
 def _suited(state: Mapping[str, Tensor], model: nn.Module) -> tuple[Mapping[str, Tensor], dict[str, str]]:
-    """A file's weights as this model's network wants them, where toolboxes differ inside it, and what was changed."""
+    """A file's weights with the names and sizes of this model's network, and notes on what was cut."""
     backbone = next(iter(model.backbones.values())) if isinstance(model, SinglePathway) else None
     if isinstance(backbone, TSMResNet):
         return mmaction2_tsm_names(state), {}
@@ -274,12 +275,13 @@ def _prototypes(
         return {}, report
     absent = [pathway for pathway in pathways if pathway not in objective.refinement]
     if absent:
-        raise MgkitError(f"The objective has no {absent[0]} pathway: build it with pathways=model.pathways.")
+        raise MgkitError(f"the objective has no {absent[0]} pathway: build it with pathways=model.pathways")
     ours = read_checkpoint(source, "objective").state if "objective" in file.parts else {}
     banks: dict[str, tuple[Tensor, Tensor]] = {}
     used, left, initialised = list(report.used), dict(report.left), list(report.initialised)
     adapted = dict(report.adapted)
     for pathway in pathways:
+        # Find the prototypes of this pathway: in one of our files, or under PCAN's names.
         bank = cast(PrototypicalRefinement, objective.refinement[pathway])
         name, counts = PROTOTYPES.format(pathway=pathway), UPDATES.format(pathway=pathway)
         plain = {file_name_to_published(key, (name, counts)): key for key in file.state}
@@ -298,6 +300,7 @@ def _prototypes(
         else:
             initialised.append(f"prototypes of {pathway}")
             continue
+        # They were left out as weights of the model.
         for key in names:
             left.pop(key, None)
         if classes == "new":
@@ -314,8 +317,8 @@ def _prototypes(
         if found.shape != bank.prototypes.shape or updates.shape != bank.updates.shape:
             raise MgkitError(
                 f"{names[0]} holds prototypes (classes, width) {tuple(found.shape)}, the objective's are "
-                f"{tuple(bank.prototypes.shape)}. Give classes= for other classes, and build model and objective with "
-                "the embedding_dim of the weights."
+                f"{tuple(bank.prototypes.shape)}: give classes= for other classes, and build model and objective with "
+                "the embedding_dim of the weights"
             )
         banks[pathway] = found, updates
     return banks, LoadReport(tuple(used), left, tuple(initialised), adapted)
@@ -330,7 +333,7 @@ def _fill(objective: Objective | None, banks: Mapping[str, tuple[Tensor, Tensor]
 
 
 def _with_rest_of(file: Checkpoint, report: LoadReport) -> LoadReport:
-    """The report with the entries of the file that are not of the part that was read."""
+    """The report, completed by the entries of the file outside the part that was read."""
     taken = {name.split(".")[0] for name in report.used}
     rest = {name: why for name, why in file.left.items() if name not in taken}
     return LoadReport(report.used, {**report.left, **rest}, report.initialised, report.adapted)

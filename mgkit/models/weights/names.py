@@ -1,13 +1,9 @@
-"""What our weights are called in published checkpoints: MMAction2, PYSKL, PCAN and plain ResNets.
+"""Names of our weights in published checkpoints: MMAction2, PYSKL, PCAN and plain ResNets.
 
 MMAction2 and PYSKL share one layout for SlowOnly, PoseConv3D ("one" pathway) and RGBPoseConv3D ("two"). The
-cross-modal fusion and prototype modules of PCAN (Li et al., AAAI 2025) sit in an RGBPoseConv3D; its fusion module
-alone is the layout "fusion". Skeleton networks, TSM and Video Swin have the published names inside, so that only what
-is around them is called otherwise: the layout "same".
-
-Published weights of skeleton networks, for another number of persons than they were trained with.
-
-Their names need nothing: inside, our networks are called as PYSKL's are.
+cross-modal fusion and prototype modules of PCAN (Li et al., AAAI 2025) are part of an RGBPoseConv3D; its fusion module
+alone is the layout "fusion". Skeleton networks, TSM and Video Swin have the published names inside, and only what is
+around them has other names: the layout "same".
 """
 
 from __future__ import annotations
@@ -34,11 +30,11 @@ __all__ = [
 
 Layout = Literal["one", "two", "fusion", "same"]
 
-# (D, K). The count of updates is an addition of ours: PCAN keeps none.
+# (D, K). The number of updates is ours: PCAN's files have none.
 PROTOTYPES = "cls_head.fr_{pathway}.spatio_cl_net.avg_f"
 UPDATES = "cls_head.fr_{pathway}.spatio_cl_net.updates"
 
-# Our names on the left, the published ones on the right; what is not listed is called the same.
+# Our names on the left, the published ones on the right; names that are not listed are the same.
 _LAYERS = {"norm": "bn"}
 _UNITS = {"shortcut": "downsample"}
 _FUSION = {
@@ -97,9 +93,9 @@ _PLAIN_RESNET = (
 
 
 def file_name_to_published(name: str, known: Collection[str]) -> str:
-    """Which of the `known` names a file means by `name`; without wrappers, if none.
+    """The one of the `known` names that a file means by `name`; without it, `name` without wrappers.
 
-    Files of a wrapped model begin every name with "module."; files of a backbone alone leave "backbone." out.
+    Files of a wrapped model begin every name with "module."; files of a backbone alone leave out "backbone.".
     """
     while name.startswith("module."):
         name = name.removeprefix("module.")
@@ -112,14 +108,14 @@ def file_name_to_published(name: str, known: Collection[str]) -> str:
     return name
 
 
-# How the names of skeleton networks, TSM and Video Swin begin.
+# Beginnings of names in skeleton networks, TSM and Video Swin.
 _INNER = re.compile(
     r"(backbone\.)?(data_bn|gcn|net|A$|l\d+|conv1|bn1|layer\d+|patch_embed|features|norm)(\.|$)"
 )
 
 
 def classifier_names(name: str) -> tuple[str, ...]:
-    """What a classifier is called in files of networks that keep their published names: MMAction2's, others'."""
+    """Names of a classifier in files of networks that keep their published names: MMAction2's, others'."""
     match name.split("."):
         case ["heads", _, "classifier", kind]:
             return f"fc.{kind}", f"head.{kind}"
@@ -127,7 +123,7 @@ def classifier_names(name: str) -> tuple[str, ...]:
 
 
 def mentions_backbone(name: str, pathways: Collection[str], layout: Layout) -> bool:
-    """Whether a file's name is of a stem or residual block of one of these pathways."""
+    """True if a file's name is that of a stem or residual block of one of these pathways."""
     if layout == "same":
         return bool(_INNER.match(name))
     own = re.match(r"backbones\.(\w+)\.", name)
@@ -137,7 +133,7 @@ def mentions_backbone(name: str, pathways: Collection[str], layout: Layout) -> b
 
 
 def why_left(name: str) -> str:
-    """Why a weight under this published name, which the model has no place for, was not used."""
+    """The reason why a weight under this published name, which the model has no place for, was not used."""
     if re.fullmatch(r"cls_head\.fr_(rgb|pose)\.spatio_cl_net\.(avg_f|updates)", name):
         return "prototypes: give objective= to load them"
     if re.match(r"cls_head\.fr_(rgb|pose)\.spatio_cl_net\.cl_fc\.", name) or ".embedding." in name:
@@ -157,20 +153,19 @@ _NORM = re.compile(r"(?:.*\.)?data_bn\.(?:weight|bias|running_mean|running_var)"
 def first_persons(
     state: Mapping[str, Tensor], network: GraphNetwork | Hyperformer
 ) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """A file's weights with the input's normalisation cut to the persons that the network takes.
+    """A file's weights with the input's normalisation cut to the number of persons that the network takes.
 
     AAGCN, CTR-GCN and the hypergraph transformer normalise each person's values on their own ("MVC"), and the published
-    ones are of two persons.
-    The first is the one that every clip has: its values serve a network of one person. Nothing else depends on the
-    number of persons.
+    ones are for two persons. Every clip has a first person, whose values serve a network of one person. Nothing else
+    depends on the number of persons.
 
     Args:
         state: weights under any names that end as the network's do.
-        network: the network that they are for. Only where it normalises persons apart, and takes fewer than the file
-            is of, is anything cut: all else, misfits too, is passed on as it is.
+        network: the network that they are for. Weights are cut only where it normalises persons on their own and takes
+            fewer than the file has; others, even of wrong shapes, are passed on unchanged.
 
     Returns:
-        the weights, and by name what was done to those that were cut.
+        the weights, and {name: note} for those that were cut.
     """
     each = network.num_joints * network.in_channels
     wanted = each * network.persons

@@ -74,8 +74,8 @@ def test_old_files_without_counters_load(tmp_path):
 @pytest.mark.parametrize(
     "source, target, message",
     [
-        (tsm(), swin(), "Nothing in the file belongs to this model"),
-        (swin(), tsm(), "Nothing in the file belongs to this model"),
+        (tsm(), swin(), "nothing in the file belongs to this model"),
+        (swin(), tsm(), "nothing in the file belongs to this model"),
         (tsm(blocks=(1, 3)), tsm(), r"the model has no layer2\.2\.conv1\.weight"),
         (tsm(blocks=(1, 1)), tsm(), r"it lacks backbones\.rgb\.layer2\.1\.conv1\.weight"),
         (
@@ -100,5 +100,5 @@ def test_a_file_with_two_networks_is_refused(tmp_path):
     torch.save(
         {**state, **{f"backbone.{name}": value for name, value in state.items()}}, tmp_path / "two.pth"
     )
-    with pytest.raises(MgkitError, match=r"two\.pth: The file has the weight conv1\.weight twice"):
+    with pytest.raises(MgkitError, match=r"two\.pth: the file has the weight conv1\.weight twice"):
         load(tmp_path / "two.pth", tsm())

@@ -111,7 +111,7 @@ def test_shape_mismatches_name_the_weights_and_the_remedy():
 
 
 def test_weights_of_another_kind_of_network_are_refused():
-    with pytest.raises(MgkitError, match=r'Nothing in the file.*\{"rgb": file, "pose": file\} merges'):
+    with pytest.raises(MgkitError, match=r'nothing in the file.*\{"rgb": file, "pose": file\} merges'):
         from_mmaction2(to_mmaction2(rgb_only(4, width=2)), two_pathway(4, 5, embedding_dim=None, **TINY))
     with pytest.raises(MgkitError, match=r'has no rgb pathway: \{"rgb": file, "pose": file\} merges'):
         from_mmaction2(pose_only(4, 5, **TINY_POSE).state_dict(), two_pathway(4, 5, **TINY))
@@ -184,12 +184,12 @@ def test_names_make_the_list():
     ("mapping", "message"),
     [
         ({"classes": [0, 1]}, "classes= has 2 entries, but the model 3 classes"),
-        ({"classes": [0, 1, 4]}, "classes= says 4, but the file's classes are 0 to 3"),
-        ({"classes": [0, 1, -1]}, "classes= says -1"),
-        ({"classes": [0, 1, 1.0]}, r"classes= says 1\.0"),
+        ({"classes": [0, 1, 4]}, "classes= has 4, but the file's classes are 0 to 3"),
+        ({"classes": [0, 1, -1]}, "classes= has -1"),
+        ({"classes": [0, 1, 1.0]}, r"classes= has 1\.0"),
         ({"classes": "all"}, "a list of indices or 'new', not 'all'"),
         ({"joints": [0] * 6}, "joints= has 6 entries, but the model 5 joints"),
-        ({"joints": [0, 1, 2, 3, "nose"]}, "joints= says 'nose'"),
+        ({"joints": [0, 1, 2, 3, "nose"]}, "joints= has 'nose'"),
     ],
 )
 def test_wrong_mappings_are_explained(mapping, message):
@@ -343,7 +343,7 @@ def test_a_failed_load_names_the_file_and_changes_nothing(tmp_path):
     before = [value.clone() for value in (*model.state_dict().values(), *objective.state_dict().values())]
     path = tmp_path / "other.pth"
     write_published(path, pose_only(4, 5, **TINY_POSE), objective=Objective(("pose",), 4, 256))
-    with pytest.raises(MgkitError, match=rf"^{re.escape(str(path))}: The weights do not fit"):
+    with pytest.raises(MgkitError, match=rf"^{re.escape(str(path))}: the weights do not fit"):
         load_published(path, model, objective=objective)
     torch.save(
         {"state_dict": {**to_mmaction2(model), "cls_head.fr_pose.spatio_cl_net.avg_f": torch.zeros(9, 7)}},
@@ -472,9 +472,9 @@ def test_merging_explains_what_is_wrong(tmp_path):
     files = {"rgb": tmp_path / "rgb.pth", "pose": tmp_path / "pose.pth"}
     model = two_pathway(4, 5, **TINY)
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    with pytest.raises(MgkitError, match=r"pose\.pth: The weights do not fit.*joints="):
+    with pytest.raises(MgkitError, match=r"pose\.pth: the weights do not fit.*joints="):
         load_published(files, model)
-    with pytest.raises(MgkitError, match=r"pose\.pth: The file is of another architecture"):
+    with pytest.raises(MgkitError, match=r"pose\.pth: the file is of another architecture"):
         load_published({"rgb": files["pose"], "pose": files["rgb"]}, model)
     with pytest.raises(MgkitError, match="an 'rgb' and a 'pose' file into a two-pathway model; got rgb for"):
         load_published({"rgb": files["rgb"]}, model)
