@@ -319,7 +319,7 @@ def hyperformer(
     generator: torch.Generator | None = None,
     class_counts: Any = None,
 ) -> SinglePathway:
-    """The hypergraph transformer: {"pose": (N, M, T, V, 3)} -> {"pose": PathwayOutput}.
+    """Hyperformer, the hypergraph transformer: {"pose": (N, M, T, V, 3)} -> {"pose": PathwayOutput}.
 
     Args:
         classes, inputs, head, generator, class_counts: as in stgcn.

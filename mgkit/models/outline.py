@@ -1,9 +1,7 @@
-"""What a network consists of, in plain values: the shapes, blocks and parameters of the model itself.
+"""The outline of a network in plain values: shapes, blocks and parameters, taken from the model itself.
 
 Shapes come from a forward on torch's meta device, which computes none of the numbers: a full-size network takes a
-second and no memory.
-
-What the networks are made of: the part before the first stage, and the blocks, in the order they run.
+second and no memory. Networks of this package are described by stages, any other one by its children.
 """
 
 from __future__ import annotations
@@ -15,14 +13,13 @@ from typing import Any, NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
-from mgkit.errors import MgkitError
 from mgkit.models.cnns.resnet3d import Bottleneck, ResNet3d
 from mgkit.models.cnns.tsm import ShiftedBottleneck, TSMResNet
 from mgkit.models.cnns.video_swin import VideoSwin
 from mgkit.models.fusion import CrossModalFusion
 from mgkit.models.gcns.blocks import GraphNetwork
 from mgkit.models.gcns.hyperformer import Hyperformer
-from mgkit.models.heads import PathwayHead
+from mgkit.models.heads import PathwayHead, PathwayOutput
 from mgkit.models.losses.extra import GroupedHead, SemanticHead
 from mgkit.models.pathways import SinglePathway, TwoPathway
 
@@ -36,27 +33,31 @@ def outline(model: nn.Module, inputs: Mapping[str, Sequence[int]]) -> dict[str, 
 
     Args:
         model: on any device, the meta device included; it is left as it was.
-        inputs: shape of one clip for each pathway: (C, T, H, W), or (M, T, V, numbers a joint) of a skeleton network.
+        inputs: shape of one clip for each pathway: (C, T, H, W), or (M, T, V, numbers per joint) of a skeleton network.
 
     Returns:
         {"parameters": of the whole model,
          "pathways": [{"name": "rgb" or "pose", "input": shape,
-                       "kind": "resnet3d", "graph", "hypergraph", "tsm" or "video-swin": what its blocks do,
-                       "stem": {"shape", "parameters"}; of a skeleton network the norm of its input,
+                       "kind": "resnet3d", "graph", "hypergraph", "tsm", "video-swin" or "other": what its blocks do,
+                       "stem": {"shape", "parameters"}; of a skeleton network the norm of its input; None of "other",
                        "stages": [{"shape", "blocks", "inflated": it looks along time, "lateral": channels that another
-                                   pathway adds to its input, "parameters"}, ...],
+                                   pathway adds to its input, "parameters"; of "other" also "name"}, ...],
                        "head": {"classes", "embedding": width or None, "embedding_pool": over time and space,
-                                "semantic": width of the class vectors that it tells, or None,
+                                "semantic": width of the class vectors that it predicts, or None,
                                 "groups": of classes with a classifier each, or None,
                                 "group_share": of these in the prediction, "parameters"}}, ...],
          "laterals": [{"from", "to": pathways, "after", "before": stages counted from 1, "channels", "shape",
                        "detached": no gradient across it, "parameters"}, ...],
-         "fusions": [{"after": {"rgb": stage, "pose": stage}, "axis": "channel" or "time", "hidden", "heads",
-                      "sequential", "parameters"}, ...]}
+         "fusions": [{"after": {"rgb": stage, "pose": stage}, "name": its class, "axis": "channel" or "time", "hidden",
+                      "heads", "sequential" (these four None of a module that is not mgkit's), "parameters"}, ...]}
         Shapes are (C, T, H, W) of one clip; of a skeleton network (C, T, V) of one person, and the input as it is fed.
 
+        A backbone that is not mgkit's is of the kind "other": its children in the order in which they are defined,
+        equal neighbours as one stage, with the shapes that they return. A model that is not made of mgkit's pathways is
+        one such pathway, named "fused" if it has several inputs, which are then in "inputs" by name.
+
     Raises:
-        MgkitError: if the inputs do not fit the model or each other, or a backbone is none of this package's.
+        MgkitError: if the inputs do not fit the model or each other.
 
     Example:
         >>> from mgkit.models import pose_resnet
@@ -64,10 +65,11 @@ def outline(model: nn.Module, inputs: Mapping[str, Sequence[int]]) -> dict[str, 
         >>> [stage["shape"] for stage in outline(small, {"pose": (5, 8, 16, 16)})["pathways"][0]["stages"]]
         [[16, 8, 8, 8], [32, 8, 4, 4], [64, 8, 2, 2]]
     """
+    shapes, outputs = _shapes(model, inputs)
     if not isinstance(model, SinglePathway | TwoPathway):
-        raise MgkitError(f"{type(model).__name__} has no outline: there are outlines of mgkit's pathways.")
-    parts = {name: parts_of(model.backbones[name]) for name in model.pathways}
-    shapes = _shapes(model, inputs)
+        pathway = _other_model(model, inputs, shapes, outputs)
+        return {"parameters": _parameters(model), "pathways": [pathway], "laterals": [], "fusions": []}
+    parts = {name: parts_of(model.backbones[name], shapes) for name in model.pathways}
     pathways = [
         _pathway(
             name,
@@ -85,7 +87,7 @@ def outline(model: nn.Module, inputs: Mapping[str, Sequence[int]]) -> dict[str, 
         for i, module in enumerate(model.pose_to_rgb):
             laterals.append(_lateral(model, module, "pose", i, shapes))
             laterals.append(_lateral(model, model.rgb_to_pose[i], "rgb", i, shapes))
-        fusions = [_fusion(cast(CrossModalFusion, module), i) for i, module in enumerate(model.fusion)]
+        fusions = [_fusion(module, i) for i, module in enumerate(model.fusion)]
     return {
         "parameters": _parameters(model),
         "pathways": pathways,
@@ -94,8 +96,10 @@ def outline(model: nn.Module, inputs: Mapping[str, Sequence[int]]) -> dict[str, 
     }
 
 
-def _shapes(model: nn.Module, inputs: Mapping[str, Sequence[int]]) -> dict[nn.Module, list[int]]:
-    """Shape of what each module puts out for a batch of CLIPS clips."""
+def _shapes(
+    model: nn.Module, inputs: Mapping[str, Sequence[int]]
+) -> tuple[dict[nn.Module, list[int]], Mapping[str, PathwayOutput]]:
+    """Shape of each module's output for a batch of CLIPS clips, and the outputs of the model."""
     shapes: dict[nn.Module, list[int]] = {}
 
     def note(module: nn.Module, _: Any, output: Any) -> None:
@@ -104,16 +108,16 @@ def _shapes(model: nn.Module, inputs: Mapping[str, Sequence[int]]) -> dict[nn.Mo
 
     hooks = [module.register_forward_hook(note) for module in model.modules()]
     try:
-        # The model's own weights, and its BatchNorm statistics, stay untouched: it runs on stand-ins without numbers.
+        # The model's weights and BatchNorm statistics stay untouched: it runs on stand-ins without numbers.
         values = {**dict(model.named_parameters()), **dict(model.named_buffers())}
         empty = {name: torch.empty_like(value, device="meta") for name, value in values.items()}
         clips = {name: torch.empty((CLIPS, *shape), device="meta") for name, shape in inputs.items()}
         with torch.no_grad():
-            torch.func.functional_call(model, empty, (clips,))
+            outputs: Mapping[str, PathwayOutput] = torch.func.functional_call(model, empty, (clips,))
     finally:
         for hook in hooks:
             hook.remove()
-    return shapes
+    return shapes, outputs
 
 
 def _pathway(
@@ -124,6 +128,15 @@ def _pathway(
     given: Sequence[int],
     shapes: Mapping[nn.Module, list[int]],
 ) -> dict[str, Any]:
+    if parts.kind == "other":
+        return {
+            "name": name,
+            "kind": parts.kind,
+            "input": [int(size) for size in given],
+            "stem": None,
+            "stages": _children_stages(parts.stages, shapes),
+            "head": _head(head),
+        }
     maps = {block: clip_shape(parts.kind, shapes[block], CLIPS) for stage in parts.stages for block in stage}
     stages = [list(stage) for stage in parts.stages]
     skeletal = parts.kind in ("graph", "hypergraph")
@@ -149,15 +162,19 @@ def _pathway(
             }
             for i, stage in enumerate(stages)
         ],
-        "head": {
-            "classes": head.classifier.out_features,
-            "embedding": None if head.embedding is None else head.embedding.out_features,
-            "embedding_pool": list(head.embedding_pool),
-            "semantic": head.semantic.out_features if isinstance(head, SemanticHead) else None,
-            "groups": head.groups if isinstance(head, GroupedHead) else None,
-            "group_share": head.share if isinstance(head, GroupedHead) else 0.0,
-            "parameters": _parameters(head),
-        },
+        "head": _head(head),
+    }
+
+
+def _head(head: PathwayHead) -> dict[str, Any]:
+    return {
+        "classes": head.classifier.out_features,
+        "embedding": None if head.embedding is None else head.embedding.out_features,
+        "embedding_pool": list(head.embedding_pool),
+        "semantic": head.semantic.out_features if isinstance(head, SemanticHead) else None,
+        "groups": head.groups if isinstance(head, GroupedHead) else None,
+        "group_share": head.share if isinstance(head, GroupedHead) else 0.0,
+        "parameters": _parameters(head),
     }
 
 
@@ -179,15 +196,76 @@ def _lateral(
     }
 
 
-def _fusion(module: CrossModalFusion, index: int) -> dict[str, Any]:
+def _fusion(module: nn.Module, index: int) -> dict[str, Any]:
+    known = module if isinstance(module, CrossModalFusion) else None
     return {
         "after": {"rgb": index + 2, "pose": index + 1},
-        "axis": module.attend_rgb.axis,
-        "hidden": module.project_rgb.out_channels,
-        "heads": module.attend_rgb.heads,
-        "sequential": module.sequential,
+        "name": type(module).__name__,
+        "axis": known and known.attend_rgb.axis,
+        "hidden": known and known.project_rgb.out_channels,
+        "heads": known and known.attend_rgb.heads,
+        "sequential": known and known.sequential,
         "parameters": _parameters(module),
     }
+
+
+def _other_model(
+    model: nn.Module,
+    inputs: Mapping[str, Sequence[int]],
+    shapes: Mapping[nn.Module, list[int]],
+    outputs: Mapping[str, PathwayOutput],
+) -> dict[str, Any]:
+    """A model that is not made of mgkit's pathways, as one pathway."""
+    first = next(iter(outputs.values()))
+    heads = [module for module in model.modules() if isinstance(module, PathwayHead)]
+    head: dict[str, Any] = {
+        "classes": first.logits.shape[1],
+        "embedding": None if first.embedding is None else first.embedding.shape[1],
+        "embedding_pool": [], "semantic": None, "groups": None, "group_share": 0.0, "parameters": _parameters(*heads),
+    }  # fmt: skip
+    described: dict[str, Any] = {
+        "name": next(iter(inputs)) if len(inputs) == 1 else "fused",
+        "kind": "other",
+        "input": list(map(int, next(iter(inputs.values())))),
+        "stem": None,
+        "stages": _children_stages([[child] for child in _children(model, shapes)], shapes),
+        "head": head,
+    }
+    if len(inputs) > 1:
+        described["inputs"] = {name: list(map(int, shape)) for name, shape in inputs.items()}
+    return described
+
+
+def _children(module: nn.Module, shapes: Mapping[nn.Module, list[int]]) -> list[nn.Module]:
+    """The children of a module that returned a tensor; of the others, such as lists, their children in turn."""
+    found = []
+    for child in module.children():
+        if child in shapes:
+            found.append(child)
+        elif not isinstance(child, PathwayHead):
+            found += _children(child, shapes)
+    return found
+
+
+def _children_stages(
+    stages: Sequence[Sequence[nn.Module]], shapes: Mapping[nn.Module, list[int]]
+) -> list[dict[str, Any]]:
+    """Children as stages; neighbours of one class and shape are one stage of several blocks."""
+    children = [(child, _per_clip(shapes[child])) for (child,) in stages]
+    return [
+        {
+            "name": name, "shape": shape, "blocks": len(group), "inflated": False, "lateral": 0,
+            "parameters": _parameters(*(child for child, _ in group)),
+        }
+        for (name, shape), each in groupby(children, key=lambda one: (type(one[0]).__name__, one[1]))
+        for group in [list(each)]
+    ]  # fmt: skip
+
+
+def _per_clip(shape: Sequence[int]) -> list[int]:
+    """The shape for one clip; what a module folds into the first axis (frames, people) stays there."""
+    clips = shape[0] // CLIPS if shape and shape[0] % CLIPS == 0 else 1
+    return [*([clips] if clips > 1 else []), *shape[1:]]
 
 
 def _parameters(*modules: nn.Module) -> int:
@@ -198,12 +276,12 @@ class Parts(NamedTuple):
     """A backbone in pieces, each of its parameters in one of them.
 
     Attributes:
-        kind: "resnet3d", "graph", "hypergraph", "tsm" or "video-swin": what a block does, and how its maps lie in
-            memory, see `clip_shape`.
-        stem: modules before the blocks; the last one puts out the stem's map.
+        kind: "resnet3d", "graph", "hypergraph", "tsm", "video-swin" or "other": what a block does, and the memory
+            layout of its maps, see `clip_shape`.
+        stem: modules before the blocks; the last one returns the stem's map.
         stages: the blocks of each stage. Those of a skeleton network come as one: its stages begin where channels or
-            frames change.
-        beside: of each stage the modules that are no blocks, such as what merges patches.
+            frames change. Of "other", one child each.
+        beside: of each stage the modules that are not blocks, such as the merging of patches.
     """
 
     kind: str
@@ -212,12 +290,8 @@ class Parts(NamedTuple):
     beside: Sequence[Sequence[nn.Module]] = ()
 
 
-def parts_of(backbone: nn.Module) -> Parts:
-    """The pieces of a backbone.
-
-    Raises:
-        MgkitError: it is none of this package's networks.
-    """
+def parts_of(backbone: nn.Module, shapes: Mapping[nn.Module, list[int]]) -> Parts:
+    """The pieces of a backbone; of one that is not mgkit's, its children that returned a tensor (see `shapes`)."""
     if isinstance(backbone, ResNet3d):
         stages = [list(cast(nn.Sequential, stage)) for stage in backbone.stages]
         return Parts("resnet3d", [backbone.stem], stages)
@@ -240,10 +314,8 @@ def parts_of(backbone: nn.Module) -> Parts:
                 beside.append([layer])
         beside[-1].append(backbone.norm)
         return Parts("video-swin", [backbone.patch_embed], stages, beside)
-    raise MgkitError(
-        f"{type(backbone).__name__} has no outline: there are outlines of 3D CNNs, graph networks, hypergraph "
-        "transformers, TSM and Video Swin. mg.measure counts the parameters and operations of any network."
-    )
+    children = _children(backbone, shapes) or [backbone]
+    return Parts("other", [], [[child] for child in children])
 
 
 def clip_shape(kind: str, shape: Sequence[int], clips: int) -> list[int]:

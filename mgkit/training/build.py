@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -436,10 +437,11 @@ def outline(
         skeleton: without clips: the layout instead of a number of joints; a skeleton network is built on its graph.
 
     Returns:
-        What `mgkit.models.outline.outline` returns, of each pathway also "network" (the name of its builder), "stream"
-        and "heatmap" ("joint", "limb", or None where it is fed no heatmaps), and "losses": the terms whose weighted sum
-        is trained, [{"name": "cross-entropy", "refinement", or that of a further loss, "pathway": or None, "weight"},
-        ...]; a refinement has also "prototypes": [classes, width]. All plain values, which JSON holds as they are.
+        The dictionary of `mgkit.models.outline.outline`. Each pathway also has "network" (the name of its builder),
+        "title" (of a single pathway: how the builder's docstring begins, such as "CTR-GCN"), "stream" and "heatmap"
+        ("joint", "limb", or None without heatmaps). "losses" are the terms whose weighted sum is trained: [{"name":
+        "cross-entropy", "refinement", or that of a further loss, "pathway": or None, "weight"}, ...]; a refinement also
+        has "prototypes": [classes, width]. All plain values, which JSON keeps as they are.
 
     Raises:
         MgkitError: if the number of classes or joints, or the skeleton of a skeleton network, is not known; an imported
@@ -484,6 +486,7 @@ def outline(
         posed = pathway["name"] == "pose"
         pathway |= {
             "network": recipe.network.name,
+            "title": _title(recipe.network) if len(found["pathways"]) == 1 else None,
             "stream": inputs.stream if inputs.keypoints else None,
             "heatmap": inputs.heatmap if posed and not inputs.keypoints else None,
         }
@@ -493,16 +496,22 @@ def outline(
 def _losses(recipe: Recipe, classes: int, pathways: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     losses: list[dict[str, Any]] = []
     refined = recipe.refinement
-    for one in pathways:
-        name = one["name"]
+    widths = {one["name"]: one["head"]["embedding"] for one in pathways}
+    for name in recipe.pathways:
         weight = float(getattr(recipe.cross_entropy, f"ce_{name}_weight"))
         losses.append({"name": "cross-entropy", "pathway": name, "weight": weight})
         if refined is not None:
             weight = float(refined.alpha * getattr(refined, f"pr_{name}_weight"))
             term = {"name": "refinement", "pathway": name, "weight": weight}
-            losses.append({**term, "prototypes": [classes, one["head"]["embedding"]]})
-        if len(pathways) == 1:
-            losses += [{"name": term.name, "pathway": name, "weight": term.weight} for term in recipe.losses]
-    if len(pathways) > 1:
-        losses += [{"name": term.name, "pathway": None, "weight": term.weight} for term in recipe.losses]
-    return losses
+            losses.append(
+                {**term, "prototypes": [classes, widths.get(name, pathways[0]["head"]["embedding"])]}
+            )
+    only = recipe.pathways[0] if len(recipe.pathways) == 1 else None
+    return losses + [{"name": term.name, "pathway": only, "weight": term.weight} for term in recipe.losses]
+
+
+def _title(network: Part) -> str:
+    """The title at the start of a builder's docstring, such as "CTR-GCN" or "Video Swin"; otherwise its name."""
+    first = (network.target.__doc__ or "").strip().split("\n")[0]
+    title = re.split(r"[:;,.(]", first)[0].strip()
+    return title if 0 < len(title) <= 24 else network.name

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from mgkit.errors import MgkitError
-from mgkit.models import PathwayHead
+from mgkit.models import PathwayHead, PathwayOutput
 from mgkit.models.cnns.tsm import tsm_resnet
 from mgkit.models.cnns.video_swin import SwinSize, video_swin
 from mgkit.models.gcns.aagcn import aagcn
@@ -163,15 +163,62 @@ def test_heads_with_more_than_logits() -> None:
     assert (grouped["semantic"], grouped["groups"], grouped["group_share"]) == (None, 2, 0.25)
 
 
-def test_a_network_of_somebody_else_is_refused_with_what_can_be_done() -> None:
+def test_a_network_of_somebody_else_is_outlined_by_its_children() -> None:
     class Other(nn.Module):
-        out_channels = (3,)
+        out_channels = (4,)
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.first = nn.Conv3d(3, 4, 3, padding=1)
+            self.rest = nn.ModuleList([nn.Conv3d(4, 4, 3, stride=2, padding=1), nn.ReLU(), nn.ReLU()])
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
+            x = self.first(x)
+            for module in self.rest:
+                x = module(x)
             return x
 
-    with pytest.raises(MgkitError, match=r"Other has no outline.*mg\.measure"):
-        outline(SinglePathway("rgb", Other(), 3), {"rgb": FRAMES})
+    backbone = Other()
+    (lane,) = outline(SinglePathway("rgb", backbone, 3), {"rgb": FRAMES})["pathways"]
+    _, t, h, w = FRAMES
+    half = [4, (t + 1) // 2, (h + 1) // 2, (w + 1) // 2]
+    assert (lane["kind"], lane["stem"], lane["head"]["classes"]) == ("other", None, 3)
+    assert [(stage["name"], stage["blocks"], stage["shape"]) for stage in lane["stages"]] == [
+        ("Conv3d", 1, [4, t, h, w]), ("Conv3d", 1, half), ("ReLU", 2, half),
+    ]  # fmt: skip
+    total = sum(parameter.numel() for parameter in backbone.parameters())
+    assert sum(stage["parameters"] for stage in lane["stages"]) == total
+
+
+def test_a_whole_model_of_somebody_else_is_one_pathway() -> None:
+    class Both(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.frames, self.body = nn.Linear(3, 2), nn.Linear(5, 2)
+
+        def forward(self, x: dict[str, torch.Tensor]) -> dict[str, PathwayOutput]:
+            frames, body = (x[name].flatten(2).mean(2) for name in ("rgb", "pose"))
+            return {name: PathwayOutput(self.frames(frames) + self.body(body)) for name in ("rgb", "pose")}
+
+    (lane,) = outline(Both(), INPUTS)["pathways"]
+    assert (lane["name"], lane["inputs"]) == ("fused", {name: list(INPUTS[name]) for name in ("rgb", "pose")})
+    assert [(stage["name"], stage["shape"]) for stage in lane["stages"]] == [("Linear", [2])]
+    assert lane["stages"][0]["blocks"] == 2
+    assert (lane["head"]["classes"], lane["head"]["embedding"]) == (2, None)
+
+
+def test_a_fusion_of_somebody_else_is_named() -> None:
+    class Add(nn.Module):
+        def forward(self, rgb: torch.Tensor, pose: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            return rgb, pose
+
+    model = two_pathway(3, 5, **NARROW)
+    for i in range(len(model.fusion)):
+        model.fusion[i] = Add()
+    found = outline(model, INPUTS)["fusions"]
+    assert [(item["name"], item["axis"], item["parameters"]) for item in found] == [("Add", None, 0)] * len(
+        found
+    )
 
 
 def test_it_is_plain_and_leaves_the_model_as_it_was() -> None:

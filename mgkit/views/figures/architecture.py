@@ -1,11 +1,7 @@
-"""What the overview of a network says in words and numbers; `architecture` draws it.
+"""The network at a glance, drawn from its outline: pathways, laterals, fusion, heads and losses.
 
-Where everything of the overview of a network goes, in points; `architecture` draws it.
-
-`u` runs along the pathways, `v` across them, whichever way the page is used: from left to right where the width
-allows it, otherwise from top to bottom.
-
-The network at a glance, drawn from the model itself: pathways, laterals, fusion, heads and losses.
+Everything is placed in points. `u` runs along the pathways and `v` across them, whichever way the page is used: from
+left to right if the width allows it, otherwise from top to bottom.
 """
 
 from __future__ import annotations
@@ -28,36 +24,102 @@ from mgkit.views.figures.style import (
     OUTPUT_COLOURS,
     SMALL,
     PaperFigure,
+    fit_text,
     in_style,
     new_figure,
     text_width,
     width_of,
 )
 
-NAMES = {"rgb": "RGB pathway", "pose": "Pose pathway"}
-NETWORKS = {
-    "stgcn": "ST-GCN", "stgcnpp": "ST-GCN++", "aagcn": "AAGCN", "ctrgcn": "CTR-GCN", "dgstgcn": "DG-STGCN",
-    "hyperformer": "Hyperformer", "tsm": "TSM", "video_swin": "Video Swin",
-}  # fmt: skip
+NAMES = {"rgb": "RGB pathway", "pose": "Pose pathway", "fused": "Network"}
 STREAMS = {"joint": "Joints", "bone": "Bones", "joint-motion": "Joint motion", "bone-motion": "Bone motion"}
-# What a filled and an empty block of a kind of network are.
+# A filled and an empty block of each kind of network.
 BLOCKS = {
     "resnet3d": ("block with a 3×1×1 convolution (time)", "block without one"),
     "graph": ("block: graph convolution, then along time", ""),
     "hypergraph": ("block: hypergraph attention, then along time", ""),
     "tsm": ("block with a shift along time", "block without one"),
     "video-swin": ("block: attention within windows of space and time", ""),
+    "other": ("", "module"),
 }
 MAPS, SKELETONS = ("channels", "frames", "height", "width"), ("channels", "frames", "joints")
+LOSS_TERMS = ("cross-entropy", "refinement", "semantic", "groups")  # drawn as boxes; others go to the note
+
+Line = tuple[str, bool]  # a text, and whether it is bold
+MARGIN, GAP = 2.0, 10.0
+NODE = 3.8  # radius of the circles in which features meet
+STEP = 1.14  # line height in font sizes
+STRIP = 4.2  # height of the row of residual blocks
+TITLE, LEGEND_LINE = 12.0, 9.0
+OUTPUTS, LOSSES = ("logits", "embedding", "auxiliary"), ("entropy", "refinement", "auxiliary loss")
+
+
+@in_style
+def architecture(outline: Mapping[str, Any], *, venue: str = "cvpr", columns: int = 2) -> PaperFigure:
+    """The network with the shape of every map: pathways, where they meet, heads, prediction and losses.
+
+    It runs from left to right if the width allows it, otherwise from top to bottom. A network that is not mgkit's is
+    drawn as its children in order.
+
+    Args:
+        outline: from `mg.outline` (or `mgkit.models.outline.outline`, then without losses).
+        venue: a key of `style.VENUES`.
+        columns: 1 or 2.
+
+    Returns:
+        The figure; its data has one row per input, stem, stage, lateral, fusion module and head.
+
+    Raises:
+        MgkitError: `outline` is not an outline.
+
+    Example:
+        >>> import mgkit as mg
+        >>> network = mg.outline(mg.recipes.paper(), classes=32, joints=22)
+        >>> mg.figures.architecture(network, columns=2)
+        PaperFigure(6.875 x 2.59 in, 19 rows: shapes are channels x frames x height x width, ...)
+    """
+    if not isinstance(outline, Mapping) or not {"pathways", "laterals", "fusions"} <= set(outline):
+        raise MgkitError("this is not the outline of a network: pass the result of mg.outline.")
+    # The size of the page: titles, the network, the legend.
+    width = 72 * width_of(venue, columns)
+    layout = lay_out(outline, width)
+    rows = _legend_rows(legend_items(outline), width)
+    along, across = layout.size
+    both = len(outline["pathways"]) == 2
+    below = TITLE if layout.across_page and both else 0.0
+    body = across if layout.across_page else along
+    height = TITLE + body + below + 5 + LEGEND_LINE * len(rows)
+    figure = new_figure(width / 72, height / 72, constrained=False)
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set(xlim=(0, width), ylim=(height, 0))
+    axes.set_axis_off()
+
+    # Lines first, so that boxes and text lie on top of them.
+    page = _Page(axes, layout)
+    for path in layout.paths:
+        page.path(path)
+    for node in layout.nodes:
+        page.node(*node)
+    for box in layout.boxes:
+        page.box(box)
+    for u, v, text in layout.labels:
+        page.text(*page.at(u, v), text, LEAST)
+    _titles(page, outline, body)
+    _draw_legend(page, rows, height - LEGEND_LINE * len(rows))
+    return PaperFigure(figure, table_of(outline), note_of(outline))
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Words and numbers
 
 
 def skeletal(lane: Mapping[str, Any]) -> bool:
-    """Whether a pathway is fed key-points themselves."""
+    """Whether the input of a pathway is key-points."""
     return lane.get("kind") in ("graph", "hypergraph")
 
 
 def input_shape(lane: Mapping[str, Any]) -> list[int]:
-    """What a pathway is fed, as the maps after it: of key-points (M, T, V, C) it is (C, T, V) of one person."""
+    """Shape of the input like that of the maps after it: of key-points (M, T, V, C) it is (C, T, V) of one person."""
     if not skeletal(lane):
         return list(lane["input"])
     _, frames, joints, numbers = lane["input"]
@@ -65,52 +127,61 @@ def input_shape(lane: Mapping[str, Any]) -> list[int]:
 
 
 def shape_text(shape: Sequence[int]) -> str:
-    """(C, T, H, W) as C×T×H×W, or C×T×H² where the map is square; (C, T, V) of key-points as C×T×V."""
-    if len(shape) == 3:
-        return "×".join(map(str, shape))
-    channels, frames, height, width = shape
-    space = f"{height}²" if height == width else f"{height}×{width}"
-    return f"{channels}×{frames}×{space}"
+    """(C, T, H, W) as C×T×H×W, or C×T×H² if the map is square; other shapes likewise."""
+    if len(shape) == 4 and shape[2] == shape[3]:
+        return f"{shape[0]}×{shape[1]}×{shape[2]}²"
+    return "×".join(map(str, shape))
 
 
-def input_words(lane: Mapping[str, Any]) -> tuple[str, str]:
-    """The name and the size of what a pathway is fed."""
+def input_lines(lane: Mapping[str, Any]) -> list[Line]:
+    """Name and size of the input of a pathway; of each, if it has several."""
+    if "inputs" in lane:
+        each = [
+            {**lane, "name": name, "input": shape, "inputs": {}} for name, shape in lane["inputs"].items()
+        ]
+        return [line for one in each for line in _input_lines(one)]
+    return _input_lines(lane)
+
+
+def _input_lines(lane: Mapping[str, Any]) -> list[Line]:
     size = shape_text(input_shape(lane))
     if skeletal(lane):
         persons = lane["input"][0]
-        return STREAMS[lane.get("stream") or "joint"], size + (f" × {persons} people" if persons > 1 else "")
-    if lane["name"] == "rgb":
-        return "RGB", size
-    return "Limb maps" if lane.get("heatmap") == "limb" else "Heatmaps", size
+        name = STREAMS[lane.get("stream") or "joint"]
+        return [(name, True), (size + (f" × {persons} people" if persons > 1 else ""), False)]
+    pose = (
+        STREAMS[lane["stream"]]
+        if lane.get("stream")
+        else "Limb maps"
+        if lane.get("heatmap") == "limb"
+        else "Heatmaps"
+    )
+    return [("RGB" if lane["name"] == "rgb" else pose, True), (size, False)]
 
 
 def title_of(lane: Mapping[str, Any]) -> str:
-    """Name of a pathway and of its network, and how large it is."""
-    network = NETWORKS.get(lane.get("network", ""))
-    size = sum(part["parameters"] for part in (lane["stem"], *lane["stages"], lane["head"]))
-    return f"{NAMES[lane['name']]}{f' ({network})' if network else ''}, {millions(size)}"
+    """Name of a pathway and of its network, and its number of parameters."""
+    parts = (*([lane["stem"]] if lane["stem"] else []), *lane["stages"], lane["head"])
+    title = f" ({lane['title']})" if lane.get("title") else ""
+    return f"{NAMES[lane['name']]}{title}, {millions(sum(part['parameters'] for part in parts))}"
 
 
 def millions(count: int) -> str:
-    return f"{count / 1e6:.1f} M" if count >= 1e6 else f"{count / 1e3:.0f} k"
+    return f"{count / 1e6:.1f} M" if count >= 1e6 else f"{count / 1e3:.0f} k" if count >= 1e3 else str(count)
 
 
 def legend_items(outline: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """(symbol, text) of what occurs in this network."""
+    """(symbol, text) of the symbols that occur in this network."""
     items = []
-    for kind in dict.fromkeys(lane.get("kind", "resnet3d") for lane in outline["pathways"]):
-        stages = [
-            stage
-            for lane in outline["pathways"]
-            if lane.get("kind", "resnet3d") == kind
-            for stage in lane["stages"]
-        ]
+    for kind in dict.fromkeys(lane["kind"] for lane in outline["pathways"]):
+        stages = [stage for lane in outline["pathways"] if lane["kind"] == kind for stage in lane["stages"]]
         if any(stage["inflated"] for stage in stages):
             items.append(("filled", BLOCKS[kind][0]))
         if any(not stage["inflated"] for stage in stages):
             items.append(("empty", BLOCKS[kind][1]))
     if outline["fusions"]:
-        items.append(("gate", "gated by fusion, residual"))
+        gated = all(item["axis"] for item in outline["fusions"])
+        items.append(("gate", "gated by fusion, residual" if gated else "fusion"))
     if outline["laterals"]:
         items.append(("concat", "lateral, concatenated"))
     if any(item["detached"] for item in outline["laterals"]):
@@ -121,79 +192,105 @@ def legend_items(outline: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def table_of(outline: Mapping[str, Any]) -> pd.DataFrame:
-    """One row a part. Columns that do not concern a part are empty."""
+    """One row per part. Columns that do not concern a part are empty."""
     rows: list[dict[str, Any]] = []
-    keypoints = any(skeletal(lane) for lane in outline["pathways"])
-    names: tuple[str, ...] = MAPS
+    axes: list[str] = []
+
+    def sizes(lane: Mapping[str, Any], shape: Sequence[int]) -> dict[str, Any]:
+        if lane["kind"] == "other":
+            return {"shape": shape_text(shape)}
+        return dict(zip(SKELETONS if skeletal(lane) else MAPS, shape, strict=True))
+
     for lane in outline["pathways"]:
-        names = SKELETONS if skeletal(lane) else MAPS
         base = {"pathway": lane["name"]}
         persons = {"persons": lane["input"][0]} if skeletal(lane) else {}
-        rows.append({**base, "part": "input", **dict(zip(names, input_shape(lane), strict=True)), **persons})
-        stem = lane["stem"]
-        rows.append(
-            {**base, "part": "stem", **dict(zip(names, stem["shape"], strict=True)), "parameters": stem["parameters"]}
-        )  # fmt: skip
+        given = lane.get("inputs") or {"": input_shape(lane)}
+        rows += [
+            {**base, "part": f"input {name}".strip(), **sizes(lane, shape), **persons}
+            for name, shape in given.items()
+        ]
+        axes += [name for name in (*rows[-1],) if name not in ("pathway", "part")]
+        if stem := lane["stem"]:
+            rows.append(
+                {**base, "part": "stem", **sizes(lane, stem["shape"]), "parameters": stem["parameters"]}
+            )
         for i, stage in enumerate(lane["stages"]):
-            shape = dict(zip(names, stage["shape"], strict=True))
             rest = {key: stage[key] for key in ("blocks", "inflated", "lateral", "parameters")}
-            rows.append({**base, "part": f"stage {i + 1}", **shape, **rest})
+            part = f"stage {i + 1}" + (f": {stage['name']}" if "name" in stage else "")
+            rows.append({**base, "part": part, **sizes(lane, stage["shape"]), **rest})
         head = lane["head"]
         rest = {key: head.get(key) for key in ("classes", "embedding", "semantic", "groups", "parameters")}
         rows.append({**base, "part": "head", **rest})
     for item in outline["laterals"]:
-        shape = dict(zip(names, item["shape"], strict=True))
+        lane = next(lane for lane in outline["pathways"] if lane["name"] == item["to"])
         part = f"lateral from {item['from']} stage {item['after']} to {item['to']} stage {item['before']}"
-        rows.append({"pathway": item["to"], "part": part, **shape, "parameters": item["parameters"]})
+        rows.append(
+            {
+                "pathway": item["to"],
+                "part": part,
+                **sizes(lane, item["shape"]),
+                "parameters": item["parameters"],
+            }
+        )
     for item in outline["fusions"]:
         part = f"fusion after rgb stage {item['after']['rgb']} and pose stage {item['after']['pose']}"
         rows.append(
             {"pathway": "both", "part": part, "channels": item["hidden"], "parameters": item["parameters"]}
         )
-    sizes = [*SKELETONS, "persons"] if keypoints else list(MAPS)
     head_columns = ["classes", "embedding"]
     head_columns += [key for key in ("semantic", "groups") if any(row.get(key) is not None for row in rows)]
-    whole = [*sizes, "blocks", "lateral", *head_columns, "parameters"]
-    order = ["pathway", "part", *sizes, "blocks", "inflated", "lateral", *head_columns, "parameters"]
+    axes = [name for name in (*MAPS[:2], *MAPS[2:], "joints", "persons", "shape") if name in axes]
+    order = ["pathway", "part", *axes, "blocks", "inflated", "lateral", *head_columns, "parameters"]
     table = pd.DataFrame(rows).reindex(columns=order)
+    whole = [name for name in order[2:] if name not in ("shape", "inflated")]
     return table.astype(dict.fromkeys(whole, "Int64")).astype({"inflated": "boolean"})
 
 
 def note_of(outline: Mapping[str, Any]) -> str:
     """What the caption must say."""
-    keypoints = any(skeletal(lane) for lane in outline["pathways"])
-    axes = "channels x frames x joints of a person" if keypoints else "channels x frames x height x width"
+    lanes = outline["pathways"]
+    axes = "channels x frames x height x width"
+    if any(lane["kind"] == "other" for lane in lanes):
+        axes = "those that each module returns"
+    elif any(skeletal(lane) for lane in lanes):
+        axes = "channels x frames x joints of a person"
     parts = [f"shapes are {axes}, after each part"]
     if outline["laterals"]:
-        parts.append("laterals carry the features as they are before the gates, +n are the channels they add")
+        parts.append("laterals carry the features from before the gates, +n are the channels they add")
     for item in outline["fusions"][:1]:
-        axis = "channels" if item["axis"] == "channel" else "frames"
-        then = ", pose to RGB that is already updated" if item["sequential"] else ""
-        parts.append(f"fusion is cross-attention along {axis} with {item['heads']} heads{then}")
-    if len(outline["pathways"]) == 2:
+        if item["axis"]:
+            axis = "channels" if item["axis"] == "channel" else "frames"
+            then = ", pose to RGB after its update" if item["sequential"] else ""
+            parts.append(f"fusion is cross-attention along {axis} with {item['heads']} heads{then}")
+        else:
+            parts.append(f"fusion by {item['name']}")
+    if len(lanes) == 2:
         parts.append("the prediction is the mean of both softmax outputs")
-    for lane in outline["pathways"]:
+    for lane in lanes:
         if groups := lane["head"].get("groups"):
             share = 100 * lane["head"]["group_share"]
             parts.append(
                 f"the classifiers of the {groups} groups of classes have {share:.0f} % of the prediction"
             )
-    parts.append("beside each name are its parameters with its head")
+    further = [
+        f"{term['name']} × {term['weight']:g}"
+        for term in outline.get("losses", ())
+        if term["name"] not in LOSS_TERMS or term["pathway"] is None
+    ]
+    if further:
+        parts.append(f"further losses: {', '.join(further)}")
+    parts.append("parameters of a pathway include its head")
     parts.append(f"{millions(outline['parameters'])} parameters in all")
     return "; ".join(parts)
 
 
-Line = tuple[str, bool]  # a text, and whether it is the bold one
-MARGIN, GAP = 2.0, 10.0
-NODE = 3.8  # radius of the circles in which features meet
-STEP = 1.14  # of a line's size to the next line
-STRIP = 4.2  # height of the row of residual blocks
-OUTPUTS, LOSSES = ("logits", "embedding", "auxiliary"), ("entropy", "refinement", "auxiliary loss")
+# ---------------------------------------------------------------------------------------------------------------------
+# Layout
 
 
 @dataclass(frozen=True)
 class Box:
-    """A box with its lines of text; `pathway` is its colour, `cells` the number of residual blocks and their kind."""
+    """A box with its lines of text; `pathway` sets its colour, `cells` are the number of blocks and whether filled."""
 
     u: float
     v: float
@@ -201,7 +298,7 @@ class Box:
     dv: float
     lines: tuple[Line, ...]
     pathway: str = "fused"
-    kind: str = "solid"  # "plain" for inputs, "dashed" for what exists in training only
+    kind: str = "solid"  # "plain" for inputs, "dashed" for parts used in training only
     cells: tuple[int, bool] | None = None
 
     @property
@@ -215,7 +312,7 @@ class Box:
 
 @dataclass(frozen=True)
 class Path:
-    """A line through points (u, v); `heads` says at which of its ends it has an arrow head."""
+    """A line through points (u, v); `heads` are whether its two ends have an arrow head."""
 
     points: tuple[tuple[float, float], ...]
     pathway: str = "fused"
@@ -241,7 +338,7 @@ def line_size(line: Line) -> float:
 
 
 def size_of(lines: Sequence[Line], cells: bool = False, border: float = 6.0) -> tuple[float, float]:
-    """Width and height that lines of text need, borders included, and the row of blocks below them if there is one."""
+    """Width and height of lines of text with borders, and with the row of blocks below them if there is one."""
     width = max(text_width(line[0], line_size(line)) * (1.1 if line[1] else 1) for line in lines)
     return width + border, sum(line_size(line) * STEP for line in lines) + 5 + (STRIP + 2 if cells else 0)
 
@@ -251,7 +348,7 @@ def lay_out(outline: Mapping[str, Any], width: float) -> Layout:
     plan = _Plan(outline, along=True)
     natural = plan.columns[-1][1] + MARGIN
     if natural <= width:
-        # What is left over goes to the gaps, and to the boxes as long as they stay compact.
+        # The rest of the width goes to the gaps, and to the boxes as long as they stay compact.
         count = len(plan.columns)
         wider = min(14.0, 0.5 * (width - natural) / count)
         gap = GAP + (width - natural - wider * count) / max(1, count - 1)
@@ -280,6 +377,8 @@ class _Plan:
         self._along(gap, wider)
 
     def _fusion_text(self, item: Mapping[str, Any]) -> tuple[Line, ...]:
+        if not item["axis"]:
+            return (("Fusion", True), (fit_text(item["name"], 60, LEAST), False))
         tokens = "channels" if item["axis"] == "channel" else "frames"
         if self.along:
             return (("Fusion", True), (tokens, False), (f"{item['hidden']} wide", False))
@@ -287,33 +386,39 @@ class _Plan:
         return (("Fusion", True), (f"attends along {tokens}", False), (size, False))
 
     def _lane(self, lane: Mapping[str, Any]) -> dict[int, Box]:
-        """The boxes of a pathway up to its last stage by column, placed nowhere yet."""
+        """The boxes of a pathway up to its last stage by column, without positions."""
         name, first = lane["name"], 1 if self.two and lane["name"] == "pose" else 0
-        stem = lane["stem"]["shape"]
-        given, given_size = input_words(lane)
         size = _scale(self.lanes)
         parts: dict[int, tuple[list[Line], str, tuple[int, bool] | None, list[int]]] = {
-            first: ([(given, True), (given_size, False)], "plain", None, input_shape(lane)),
-            first + 1: ([("Norm" if skeletal(lane) else "Stem", True), (shape_text(stem), False)], "solid", None, stem),
-        }  # fmt: skip
+            first: (input_lines(lane), "plain", None, input_shape(lane))
+        }
+        if stem := lane["stem"]:
+            lines = [("Norm" if skeletal(lane) else "Stem", True), (shape_text(stem["shape"]), False)]
+            parts[first + 1] = (lines, "solid", None, stem["shape"])
         for i, stage in enumerate(lane["stages"]):
-            count = f"{stage['blocks']} block" + ("s" if stage["blocks"] > 1 else "")
-            after = shape_text(stage["shape"])
-            lines = [(f"Stage {i + 1}", True), (after, False), (count, False)]
+            other = lane["kind"] == "other"
+            title = fit_text(stage["name"], 70, SMALL) if other else f"Stage {i + 1}"
+            count = f"{stage['blocks']} " + ("module" if other else "block") + "s" * (stage["blocks"] > 1)
+            lines = [(title, True), (shape_text(stage["shape"]), False), (count, False)]
             if not self.along:
-                lines = [(f"Stage {i + 1}: {count}", True), (after, False)]
-            parts[first + 2 + i] = (lines, "solid", (stage["blocks"], stage["inflated"]), stage["shape"])
+                lines = [(f"{title}: {count}", True), lines[1]]
+            parts[first + 1 + bool(stem) + i] = (
+                lines,
+                "solid",
+                (stage["blocks"], stage["inflated"]),
+                stage["shape"],
+            )
         boxes = {}
         for column, (lines, kind, cells, shape) in parts.items():
             wide, high = size_of(lines, cells is not None)
-            # Sizes across the lanes follow the size of the map; `_across` knows how much room there is.
+            # Boxes are as wide across the lanes as their maps are large; `_across` scales them to the space.
             du, dv = (wide, high) if self.along else (high, wide)
             boxes[column] = Box(0, size(shape), du, dv, tuple(lines), name, kind, cells)
         return boxes
 
     def head_lines(self, lane: Mapping[str, Any]) -> dict[str, tuple[Line, ...]]:
-        """Texts of the boxes behind the last stage."""
-        head, name = lane["head"], lane["name"]
+        """Texts of the boxes after the last stage."""
+        head, name = lane["head"], next(iter(lane.get("inputs") or [lane["name"]]))
         lines: dict[str, tuple[Line, ...]] = {"logits": (("Logits", True), (str(head["classes"]), False))}
         if self.embedded:
             lines["embedding"] = (("Embedding", True), (str(head["embedding"]), False))
@@ -344,7 +449,7 @@ class _Plan:
         return lines
 
     def rows(self, lane: Mapping[str, Any]) -> list[tuple[str, str]]:
-        """Outputs of a head and what they are trained with, from the side of the prediction outwards."""
+        """Outputs of a head and their losses, from the side of the prediction outwards."""
         lines = self.head_lines(lane)
         every = (("logits", "entropy"), ("embedding", "refinement"), ("auxiliary", "auxiliary loss"))
         return [row for row in every if row[0] in lines]
@@ -357,7 +462,7 @@ class _Plan:
         return (("Prediction", True), *((word, False) for word in words))
 
     def _across(self, room: float) -> None:
-        """Half the size of a lane across, the distance of two lanes, and the size of each box between these."""
+        """Half the size of a lane across, the distance of two lanes, and the size of each box."""
         least = max(box.dv for part in self.parts for box in part.values())
         pick = 1 if self.along else 0
         border = 6.0 if self.along else 4.5
@@ -407,7 +512,7 @@ class _Plan:
             at += widths[column] + wider + self.meeting_size(column - 1, gap)
 
     def meeting_size(self, stage: int, gap: float) -> float:
-        """Length of the gap behind an RGB stage, in which lanes meet or not."""
+        """Length of the gap after an RGB stage, where lanes may meet."""
         lateral, fused = stage in self.lateral_after, stage in self.fusion_lines
         if not (lateral or fused):
             return gap
@@ -416,17 +521,21 @@ class _Plan:
 
 
 def _rgb_stage(lateral: Mapping[str, Any]) -> int:
-    """The RGB stage behind which a lateral crosses: where it comes from, or the one before where it goes to."""
+    """The RGB stage after which a lateral crosses: its source, or the one before its target."""
     return int(lateral["after"] if lateral["from"] == "rgb" else lateral["before"] - 1)
 
 
 def _scale(lanes: Sequence[Mapping[str, Any]]) -> Any:
     """A function of a shape: 0 for the smallest map of the network, 1 for the largest, by the logarithm of its side."""
 
-    def side(shape: Sequence[int]) -> float:  # joints stay as many as they are: of key-points the frames tell
-        return math.log2(shape[1]) if len(shape) == 3 else math.log2(shape[2] * shape[3]) / 2
+    def side(
+        shape: Sequence[int],
+    ) -> float:  # the number of joints is constant, so key-points go by their frames
+        if len(shape) == 4:
+            return math.log2(shape[2] * shape[3]) / 2
+        return math.log2(shape[1]) if len(shape) == 3 else math.log2(max(1, math.prod(shape[1:])))
 
-    every = [side(part["shape"]) for lane in lanes for part in (lane["stem"], *lane["stages"])]
+    every = [side(part["shape"]) for lane in lanes for part in (lane["stem"], *lane["stages"]) if part]
     every += [side(input_shape(lane)) for lane in lanes]
     low, high = min(every), max(every)
     return lambda shape: (side(shape) - low) / (high - low) if high > low else 0.5
@@ -465,11 +574,11 @@ def _place(plan: _Plan, width: float) -> Layout:
 
 
 def _place_head(layout: Layout, plan: _Plan, lane: Mapping[str, Any], last: Box, inward: float) -> None:
-    """Logits, embedding and what else a head has behind the last stage, and the losses behind these."""
+    """The outputs of a head after the last stage, and the losses after these."""
     name, lines, v = lane["name"], plan.head_lines(lane), last.v
     rows = plan.rows(lane)
     outermost = inward * (plan.half - plan.head_dv / 2) if len(rows) > 1 else 0.0
-    training = {"auxiliary"} if lane["head"].get("semantic") else set()  # nothing of it is in the prediction
+    training = {"auxiliary"} if lane["head"].get("semantic") else set()  # not part of the prediction
     boxes = {}
     for i, row in enumerate(rows):
         for key in row:
@@ -487,7 +596,7 @@ def _place_head(layout: Layout, plan: _Plan, lane: Mapping[str, Any], last: Box,
         if loss in boxes:
             layout.paths.append(Path(((box.end, box.v), (boxes[loss].start, box.v)), name, dashed=True))
     if "refinement" in boxes:
-        # The refinement reads the prediction as well: what is a true positive, and how sure it is.
+        # The refinement also reads the prediction: whether it is a true positive, and how confident.
         one, other = boxes["logits"], boxes["refinement"]
         turn = one.end + 0.35 * (other.start - one.end)
         into = other.v + inward * other.dv * 0.28
@@ -498,7 +607,7 @@ def _place_head(layout: Layout, plan: _Plan, lane: Mapping[str, Any], last: Box,
 def _place_meeting(
     layout: Layout, plan: _Plan, stage: int, centres: Mapping[str, float], inward: Mapping[str, float]
 ) -> None:
-    """Fusion and laterals in the gap behind an RGB stage."""
+    """Fusion and laterals in the gap after an RGB stage."""
     start, end = plan.columns[stage + 1][1], plan.columns[stage + 2][0]
     middle = sum(centres.values()) / 2
     laterals = [item for item in plan.outline["laterals"] if _rgb_stage(item) == stage]
@@ -549,58 +658,8 @@ def _place_prediction(layout: Layout, plan: _Plan, centres: Mapping[str, float])
         layout.paths.append(Path(ends, one.pathway))
 
 
-_TITLE, _LEGEND_LINE = 12.0, 9.0
-
-
-@in_style
-def architecture(outline: Mapping[str, Any], *, venue: str = "cvpr", columns: int = 2) -> PaperFigure:
-    """The network with the shape of every map: pathways, where they meet, heads, prediction and losses.
-
-    It runs from left to right where the width allows it, otherwise from top to bottom.
-
-    Args:
-        outline: what `mg.outline` returns (or `mgkit.models.outline.outline`, then without losses).
-        venue: a key of `style.VENUES`.
-        columns: 1 or 2.
-
-    Returns:
-        The figure; its data has a row for each input, stem, stage, lateral, fusion module and head.
-
-    Raises:
-        MgkitError: if this is not an outline.
-
-    Example:
-        >>> import mgkit as mg
-        >>> network = mg.outline(mg.recipes.paper(), classes=32, joints=22)
-        >>> mg.figures.architecture(network, columns=2)
-        PaperFigure(6.875 x 2.59 in, 19 rows: shapes are channels x frames x height x width, ...)
-    """
-    if not isinstance(outline, Mapping) or not {"pathways", "laterals", "fusions"} <= set(outline):
-        raise MgkitError("this is not the outline of a network: give what mg.outline returns.")
-    width = 72 * width_of(venue, columns)
-    layout = lay_out(outline, width)
-    rows = _legend_rows(legend_items(outline), width)
-    along, across = layout.size
-    both = len(outline["pathways"]) == 2
-    below = _TITLE if layout.across_page and both else 0.0
-    body = across if layout.across_page else along
-    height = _TITLE + body + below + 5 + _LEGEND_LINE * len(rows)
-    figure = new_figure(width / 72, height / 72, constrained=False)
-    axes = figure.add_axes((0, 0, 1, 1))
-    axes.set(xlim=(0, width), ylim=(height, 0))
-    axes.set_axis_off()
-    page = _Page(axes, layout)
-    for path in layout.paths:
-        page.path(path)
-    for node in layout.nodes:
-        page.node(*node)
-    for box in layout.boxes:
-        page.box(box)
-    for u, v, text in layout.labels:
-        page.text(*page.at(u, v), text, LEAST)
-    _titles(page, outline, body)
-    _draw_legend(page, rows, height - _LEGEND_LINE * len(rows))
-    return PaperFigure(figure, table_of(outline), note_of(outline))
+# ---------------------------------------------------------------------------------------------------------------------
+# Drawing
 
 
 class _Page:
@@ -611,14 +670,14 @@ class _Page:
 
     def at(self, u: float, v: float) -> tuple[float, float]:
         x, y = (u, v) if self.layout.across_page else (v, u)
-        return x, y + _TITLE
+        return x, y + TITLE
 
     def text(
         self, x: float, y: float, text: str, size: float, *, bold: bool = False, ha: str = "center",
         colour: str = "black",
     ) -> None:  # fmt: skip
         weight = "bold" if bold else "normal"
-        # The middle of a digit, not of the letters that happen to be in the word: lines keep their distance.
+        # Centred on a digit and not on the letters of the word, so that lines keep their distance.
         self.axes.text(
             x, y + 0.33 * size, text, fontsize=size, fontweight=weight, ha=ha, va="baseline", color=colour, zorder=6
         )  # fmt: skip
@@ -648,7 +707,7 @@ class _Page:
             self.cells(x - cell * count / 2, at + 2, cell, count, box.pathway if inflated else None, colour)
 
     def cells(self, x: float, y: float, cell: float, count: int, inflated: str | None, edge: str) -> None:
-        """The residual blocks of a stage in a row, filled where they look along time."""
+        """The blocks of a stage in a row, filled if they look along time."""
         for i in range(count):
             self.axes.add_patch(
                 Rectangle(
@@ -672,7 +731,7 @@ class _Page:
         dashed: bool = False,
         stopped: bool = False,
     ) -> None:
-        """A line with round corners and a white rim, so that one seen crossing another passes over it."""
+        """A line with round corners and a white rim, so that it passes over the lines it crosses."""
         points = [point for i, point in enumerate(points) if i == 0 or point != points[i - 1]]
         ends = list(points)
         if heads[0]:
@@ -757,11 +816,11 @@ def _titles(page: _Page, outline: Mapping[str, Any], body: float) -> None:
         colour = _mix(OUTPUT_COLOURS[lane["name"]], "black", 0.45)
         boxes = [box for box in page.layout.boxes if box.pathway == lane["name"]]
         if page.layout.across_page:
-            x, y = min(page.at(box.start, box.v)[0] for box in boxes), _TITLE / 2 - 0.5
-            y = y if i == 0 else _TITLE + body + _TITLE / 2 + 1
+            x, y = min(page.at(box.start, box.v)[0] for box in boxes), TITLE / 2 - 0.5
+            y = y if i == 0 else TITLE + body + TITLE / 2 + 1
             page.text(x, y, text, SMALL, ha="left", colour=colour, bold=True)
         else:
-            page.text(page.at(boxes[0].u, boxes[0].v)[0], _TITLE / 2, text, SMALL, colour=colour, bold=True)
+            page.text(page.at(boxes[0].u, boxes[0].v)[0], TITLE / 2, text, SMALL, colour=colour, bold=True)
 
 
 def _legend_rows(items: Sequence[tuple[str, str]], width: float) -> list[list[tuple[float, str, str]]]:
@@ -798,7 +857,7 @@ def _item_width(item: tuple[str, str]) -> float:
 def _draw_legend(page: _Page, rows: Sequence[Sequence[tuple[float, str, str]]], top: float) -> None:
     colour = _mix(OUTPUT_COLOURS["fused"], "white", 0.1)
     for i, row in enumerate(rows):
-        y = top + (i + 0.5) * _LEGEND_LINE
+        y = top + (i + 0.5) * LEGEND_LINE
         for x, symbol, text in row:
             if symbol in ("filled", "empty"):
                 page.cells(x + 3, y - STRIP / 2, 6.0, 1, "fused" if symbol == "filled" else None, colour)

@@ -7,15 +7,21 @@ from itertools import combinations
 from typing import Any
 
 import pytest
+import torch
 from matplotlib.text import Text
+from torch import Tensor, nn
 
 import mgkit as mg
 from mgkit.data.skeletons import IMIGUE22
 from mgkit.errors import MgkitError
+from mgkit.models import PathwayOutput
+from mgkit.models.outline import outline as outline_of_model
+from mgkit.models.pathways import SinglePathway
 from mgkit.training import recipes
 from mgkit.training.recipe import Recipe
 from mgkit.training.recipes import demo, fusion, paper, pose_only, pose_small, rgb_only
 from mgkit.views.figures.style import LEAST, VENUES, PaperFigure, width_of
+from tests.models.nets import two_pathway
 from tests.views.figures.test_figures import check
 
 NARROW: dict[str, Any] = {"rgb_width": 8, "pose_width": 8}
@@ -45,11 +51,60 @@ VARIANTS: dict[str, Recipe] = {
     "video swin": recipes.video_swin_base(),
     "semantic limbs": recipes.poseconv3d_semantic("names", heatmap="limb"),
 }
+
+
+class OwnBackbone(nn.Module):
+    out_channels = (16,)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(
+            [nn.Conv3d(3, 8, 3, 2, 1), nn.BatchNorm3d(8), nn.ReLU(), nn.Conv3d(8, 16, 3, 2, 1)]
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        for layer in self.layers:
+            x = layer(x)
+        return x
+
+
+class OwnModel(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.frames, self.body, self.classifier = nn.Linear(3, 8), nn.Linear(5, 8), nn.Linear(16, 4)
+
+    def forward(self, x: dict[str, Tensor]) -> dict[str, PathwayOutput]:
+        frames, body = self.frames(x["rgb"].mean((2, 3, 4))), self.body(x["pose"].mean((2, 3, 4)))
+        logits = self.classifier(torch.cat([frames, body], 1))
+        return {name: PathwayOutput(logits) for name in x}
+
+
+class OwnFusion(nn.Module):
+    def forward(self, rgb: Tensor, pose: Tensor) -> tuple[Tensor, Tensor]:
+        return rgb, pose
+
+
+def own(name: str) -> dict[str, Any]:
+    """Outlines of networks that are not mgkit's."""
+    shapes = {"rgb": (3, 4, 64, 64), "pose": (5, 16, 16, 16)}
+    if name == "own backbone":
+        return outline_of_model(SinglePathway("rgb", OwnBackbone(), 4), {"rgb": shapes["rgb"]})
+    if name == "own model":
+        return outline_of_model(OwnModel(), shapes)
+    model = two_pathway(4, 5, rgb_width=4, pose_width=4, rgb_blocks=(1, 1, 1, 1), pose_blocks=(1, 1, 1))
+    for i in range(len(model.fusion)):
+        model.fusion[i] = OwnFusion()
+    return outline_of_model(model, shapes)
+
+
+OWN = ("own backbone", "own model", "own fusion")
 SIZES = [("cvpr", 1), ("cvpr", 2), ("eccv", 1)]
 
 
 @cache
 def outlined(name: str) -> dict[str, Any]:
+    if name in OWN:
+        return own(name)
     recipe = VARIANTS[name]
     if recipe.inputs.keypoints:
         return mg.outline(recipe, classes=82, skeleton=IMIGUE22)
@@ -99,7 +154,7 @@ def strays(figure: PaperFigure) -> list[str]:
 
 
 @pytest.mark.parametrize(("venue", "columns"), SIZES)
-@pytest.mark.parametrize("name", VARIANTS)
+@pytest.mark.parametrize("name", [*VARIANTS, *OWN])
 def test_no_text_overlaps_or_leaves_the_canvas(name: str, venue: str, columns: int) -> None:
     figure = mg.figures.architecture(outlined(name), venue=venue, columns=columns)
     figure.figure.set_dpi(300)
@@ -184,6 +239,20 @@ def test_other_networks_say_what_they_are_fed_and_made_of(columns: int) -> None:
     assert "block with a shift along time" in words("tsm", columns)
     for name, title in (("ctrgcn", "Pose pathway (CTR-GCN)"), ("video swin", "RGB pathway (Video Swin)")):
         assert any(word.startswith(title) for word in words(name, columns))
+
+
+@pytest.mark.parametrize("columns", [1, 2])
+def test_networks_of_somebody_else_are_drawn_by_their_children(columns: int) -> None:
+    backbone = " ".join(words("own backbone", columns))
+    assert all(word in backbone for word in ("RGB", "3×4×64²", "Conv3d", "BatchNorm3d", "16×1×16²", "module"))
+    model = " ".join(words("own model", columns))
+    assert all(word in model for word in ("RGB", "Heatmaps", "5×16×16²", "Linear", "2 modules", "Prediction"))
+    assert "OwnFusion" in words("own fusion", columns)
+    for name in OWN:
+        figure = mg.figures.architecture(outlined(name), columns=columns)
+        assert figure.data["parameters"].sum() == outlined(name)["parameters"]
+    assert "fusion by OwnFusion" in figure.note
+    assert "shape" in mg.figures.architecture(outlined("own model")).data
 
 
 def test_the_data_of_a_skeleton_network_has_joints_and_persons() -> None:
