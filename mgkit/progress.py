@@ -1,4 +1,4 @@
-"""Progress that a person likes to watch, and that stays quiet in a log file."""
+"""A progress bar in a terminal or notebook, a line per minute in a log file."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from tqdm import tqdm
 
 
 def out() -> TextIO:
-    """Where progress goes: stderr; in a notebook stdout, since Jupyter paints stderr as if it were an error."""
+    """The stream for progress: stderr; in a notebook stdout, since Jupyter shows stderr as if it were an error."""
     return sys.stdout if _in_notebook() else sys.stderr
 
 
 def _in_notebook() -> bool:
-    """Whether a Jupyter kernel runs this code (that its package is loaded says nothing)."""
+    """Whether a Jupyter kernel runs this code (that its package is loaded is not enough)."""
     shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
     return hasattr(shell, "kernel")
 
@@ -80,7 +80,7 @@ class Progress:
         self._bar.update(clips)
 
     def say(self, line: str) -> None:
-        """One line that stays, for a terminal and a log alike."""
+        """Print a line that stays, in a terminal as in a log."""
         if not self.show:
             return
         if self.live:

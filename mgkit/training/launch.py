@@ -1,4 +1,4 @@
-"""Start a training in a process of its own, which the notebook may leave and find again."""
+"""Start a training in a process of its own, which outlives the notebook that started it."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from mgkit.data.clips import Clips, load_clips
-from mgkit.errors import MgkitError, some
-from mgkit.results.run import files as storage
-from mgkit.results.run.folder import Run, load_run
+from mgkit.errors import MgkitError
+from mgkit.results.run.files import plain, read_dict
+from mgkit.results.run.folder import Run, load_run, refuse_other_run
 from mgkit.results.run.jobs import Job, start_job
 from mgkit.training.build import check_training
 from mgkit.training.recipe import Recipe
@@ -35,20 +35,20 @@ def launch(
     save_memory: bool = False,
     compiled: bool = False,
 ) -> Job:
-    """As `mg.train`, in a process of its own that goes on when the kernel ends; returns at once.
+    """Train as `mg.train` does, in a process of its own that outlives the kernel; returns at once.
 
     It runs `mgkit train`; what that prints goes to train.log in the run folder. `mg.attach(out)` finds it again, and
     `mg.widgets.TrainingMonitor(out)` shows it.
 
     Args:
-        clips: a clip folder, or a split table in it, as it lies on the disk.
+        clips: a clip folder, or a split table in it, unchanged since it was opened.
         recipe, out, seed, train_split, val_split, device, devices, precision, workers, checkpoint_minutes, log,
             save_memory, compiled: as in `mg.train`; several machines need a job script (docs/training.md).
         start: as in `mg.train`; `Weights` with lists of classes or joints cannot be passed on.
 
     Raises:
-        MgkitError: the folder is being trained already (by whom is said), holds another launched recipe, or the clips
-            are not those on the disk. What only the training finds out is in the job's `look().message`.
+        MgkitError: the folder is being trained already (the message says where), holds another run, or the clips are
+            not those on the disk. Later errors are in the job's `look().message`.
     """
     root = Path(out)
     check_training(clips, recipe, seed=seed, workers=workers, checkpoint_minutes=checkpoint_minutes)
@@ -81,7 +81,7 @@ def launch(
 
 
 def _check_same(root: Path, clips: Clips, recipe: Recipe, settings: dict[str, Any]) -> None:
-    """Refuse what the training would refuse, before job.json and recipe.json forget how the run there was begun."""
+    """Refuse what the training would refuse, before job.json and recipe.json of the run there are overwritten."""
     there = load_run(root).config
     mine = {
         "recipe": recipe.to_dict(), "settings": settings, "data": {"fingerprint": clips.fingerprint},
@@ -90,16 +90,12 @@ def _check_same(root: Path, clips: Clips, recipe: Recipe, settings: dict[str, An
         "recipe": there["recipe"], "settings": there.get("settings", {}),
         "data": {"fingerprint": there["data"]["fingerprint"]},
     }  # fmt: skip
-    if found := storage.differences(theirs, storage.plain(mine, "the recipe")):
-        raise MgkitError(
-            f"{root} already holds another run, which differs in {some(found, 3)}: choose another folder, or delete "
-            "that run."
-        )
+    refuse_other_run(root, theirs, plain(mine, "the recipe"))
 
 
 def read_recipe(path: Path) -> Recipe:
-    """A recipe as `Recipe.to_dict` gives it, from a JSON file; a `MgkitError` names the file."""
-    return Recipe.from_dict(storage.read_dict(path), where=str(path))
+    """Read a recipe, as `Recipe.to_dict` gives it, from a JSON file; a `MgkitError` names the file."""
+    return Recipe.from_dict(read_dict(path), where=str(path))
 
 
 def _start_words(start: Start | None) -> list[str]:

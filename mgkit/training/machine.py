@@ -1,7 +1,4 @@
-"""Where a training runs: the device, its precision, loader processes, and what is recorded about all that.
-
-What the processes of one training agree on: who writes, when to stop, whose numbers count.
-"""
+"""The machine that a training runs on: device, precision, threads, loader processes, and several processes at once."""
 
 from __future__ import annotations
 
@@ -38,7 +35,7 @@ def make_fabric(
     strategy: str = "auto",
     unused_parameters: bool = False,
 ) -> Fabric:
-    """Lightning Fabric: bf16 on a GPU that has it, float32 elsewhere; on one device, or a process for each of several.
+    """Lightning Fabric: bf16 on a GPU that has it, float32 elsewhere; on one device, or one process per device.
 
     Args:
         device: "auto", "cpu", "cuda" or "mps".
@@ -47,6 +44,9 @@ def make_fabric(
         nodes: machines; None: what torchrun or SLURM started, else 1.
         strategy: "auto", or "ddp" (DistributedDataParallel), which is what several processes use anyway.
         unused_parameters: whether the loss leaves out some of the network's parameters, which DDP must know.
+
+    Raises:
+        MgkitError: a device, precision or number of processes that this machine does not have.
     """
     if device not in ("auto", "cpu", "cuda", "mps"):
         raise MgkitError(f"device is {device!r}: use auto, cpu or cuda.")
@@ -57,13 +57,13 @@ def make_fabric(
     if strategy not in ("auto", "ddp"):
         raise MgkitError(f"strategy is {strategy!r}: use auto or ddp.")
     for name, value in (("devices", devices), ("nodes", nodes)):
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+        if value is not None and value < 1:
             raise MgkitError(f"{name} is {value!r}: use a whole number, 1 or more.")
     started = started_processes()
     if started is not None and (devices or started[0], nodes or started[1]) != started:
         raise MgkitError(
             f"{started[0]} processes were started on each of {started[1]} machines, but devices is {devices} and nodes "
-            f"is {nodes}: leave both out, or start as many."
+            f"is {nodes}: leave both out, or start that many."
         )
     per_node, machines = started or (devices or 1, nodes or 1)
     gpu = device == "cuda" or (device == "auto" and torch.cuda.is_available())
@@ -93,7 +93,7 @@ def make_fabric(
             raise
         raise MgkitError(
             "a notebook trains on one device only: train on several with mg.launch(clips, recipe, out, devices=...), "
-            "in a process of its own; the run folder can be looked at from here meanwhile."
+            "in another process; the run folder can be read from here meanwhile."
         ) from None
 
 
@@ -125,14 +125,14 @@ def make_optimizer(model: nn.Module, settings: Optimisation, device: torch.devic
 
 
 def suit_memory(model: nn.Module) -> None:
-    """Lay out the kernels of 3D convolutions as these read fastest, channels last, in place."""
+    """Store the kernels of 3D convolutions channels last, in place: the layout that they are read in fastest."""
     for module in model.modules():
         if isinstance(module, nn.Conv3d | nn.ConvTranspose3d):
             module.to(memory_format=torch.channels_last_3d)
 
 
 def device_line() -> str:
-    """What `device="auto"` means here, in one phrase for people."""
+    """The device that `device="auto"` chooses here, in one phrase for people."""
     if torch.cuda.is_available():
         free, total = torch.cuda.mem_get_info()
         return f"on {torch.cuda.get_device_name()} ({free / 2**30:.0f} of {total / 2**30:.0f} GiB free)"
@@ -141,7 +141,7 @@ def device_line() -> str:
 
 
 def started_processes() -> tuple[int, int] | None:
-    """(processes on each machine, machines) that torchrun or srun started, of which this is one; None without."""
+    """(processes on each machine, machines) that torchrun or srun started, this one included; None without them."""
     at = os.environ.get
     if at("TORCHELASTIC_RUN_ID"):
         here = int(at("LOCAL_WORLD_SIZE", "1"))
@@ -224,7 +224,7 @@ def _on_each_thread(call: Callable[[], object]) -> None:
 
 @contextmanager
 def unwrapped_errors() -> Iterator[None]:
-    """Let a `MgkitError` of a loader process arrive as its sentence, without the worker's traceback around it."""
+    """Strip the worker's traceback from around a `MgkitError` of a loader process."""
     try:
         yield
     except MgkitError as error:
@@ -236,7 +236,7 @@ def unwrapped_errors() -> Iterator[None]:
 
 
 def environment(fabric: Fabric, seed: int, data: str) -> dict[str, Any]:
-    """What a result depends on beside its settings: versions, revision, devices, seed, data hash, command."""
+    """Contents of environment.json: versions, revision, devices, seed, data hash, command."""
     return {
         "mgkit": version_of("mgkit"),
         "revision": _revision(),
@@ -269,7 +269,7 @@ def version_of(package: str) -> str | None:
 
 
 def _revision() -> str | None:
-    """Git revision of the code, with "+changes" if files differ from it; None outside a checkout."""
+    """Git revision of the code, with "+changes" if tracked files differ from it; None outside a checkout."""
     folder = Path(__file__).resolve().parent
 
     def git(*words: str) -> str:
@@ -278,7 +278,9 @@ def _revision() -> str | None:
         ).stdout.strip()
 
     try:
-        git("ls-files", "--error-unmatch", Path(__file__).name)  # not that of a project whose .venv this is
+        git(
+            "ls-files", "--error-unmatch", Path(__file__).name
+        )  # fails in a project that has mgkit in its .venv
         return git("rev-parse", "HEAD") + (
             "+changes" if git("status", "--porcelain", "--untracked-files=no") else ""
         )
@@ -290,7 +292,7 @@ T = TypeVar("T")
 
 
 def on_first(fabric: Fabric, work: Callable[[], T]) -> T:
-    """Do something on the first process only; what it returns, or what went wrong there, reaches all of them."""
+    """Call a function on the first process only; its result, or its error, reaches all of them."""
     if fabric.world_size == 1:
         return work()
     result: Any = None
@@ -298,41 +300,41 @@ def on_first(fabric: Fabric, work: Callable[[], T]) -> T:
     if fabric.is_global_zero:
         try:
             result = work()
-        except Exception as error:  # raised below, once the others know
+        except Exception as error:  # raised below, after the others have been informed
             fault = error
-    result, told = fabric.broadcast((result, None if fault is None else str(fault)))
+    result, message = fabric.broadcast((result, None if fault is None else str(fault)))
     if fault is not None:
         raise fault
-    if told is not None:
-        raise MgkitError(told)
+    if message is not None:
+        raise MgkitError(message)
     return result
 
 
 def wait_for_all() -> None:
-    """Wait until every process has come here; nothing with one process."""
+    """Wait for all processes to reach this point."""
     if world_size() > 1:
         dist.barrier()
 
 
 def largest(fabric: Fabric, value: int) -> int:
-    """The largest of the processes' values, known to all."""
+    """The largest of the processes' values, on all of them."""
     if fabric.world_size == 1:
         return value
-    # The objective looks at its labels on the device in every step anyway; this wait is no further one.
+    # The objective reads its labels on the device in every step anyway, so this costs no further wait.
     all_values = torch.tensor([value], device=fabric.device)
     dist.all_reduce(all_values, dist.ReduceOp.MAX)
     return int(all_values)
 
 
 def share_buffers(module: nn.Module) -> None:
-    """Give all processes the first one's buffers: running statistics may be each process's own."""
+    """Copy the first process's buffers to all: running statistics may differ between them."""
     if world_size() > 1:
         for buffer in module.buffers():
             dist.broadcast(buffer, 0)
 
 
 def random_states(fabric: Fabric) -> dict[str, Tensor]:
-    """torch's random state of every process, (processes, bytes): of the CPU, and of the GPU where that computes."""
+    """torch's random state of every process, (processes, bytes): of the CPU, and of the GPU if there is one."""
     states = {"cpu": torch.get_rng_state()}
     if fabric.device.type == "cuda":
         states["cuda"] = torch.cuda.get_rng_state(fabric.device)
@@ -342,7 +344,7 @@ def random_states(fabric: Fabric) -> dict[str, Tensor]:
 
 
 def seed_process(fabric: Fabric, seed: int, epoch: int, step: int = 0) -> None:
-    """Seed what is drawn on this process from some step of an epoch on (dropout)."""
+    """Seed the draws of this process (dropout) from a step of an epoch on."""
     torch.manual_seed(
         seed * 1_000_003 + epoch + 7_919_000_003 * fabric.global_rank + 15_485_863_000_003 * step
     )
@@ -351,9 +353,9 @@ def seed_process(fabric: Fabric, seed: int, epoch: int, step: int = 0) -> None:
 def restore_random_states(
     fabric: Fabric, states: dict[str, Tensor], seed: int, epoch: int, step: int
 ) -> None:
-    """Take up the random states of a checkpoint.
+    """Restore the random states of a checkpoint.
 
-    On another number of processes, or another kind of device, there is no state to take up: all are seeded anew.
+    With another number of processes, or another kind of device, there is no state to restore: all are seeded again.
     """
     here = {"cpu", "cuda"} if fabric.device.type == "cuda" else {"cpu"}
     if set(states) != here or len(states["cpu"]) != fabric.world_size:

@@ -23,10 +23,10 @@ from mgkit.training.recipe import Recipe
 
 
 class Status:
-    """Keep status.json true while a training runs, and say there how it ended.
+    """Keep status.json up to date while a training runs, and report there how it ended.
 
-    Use as a context manager around the training. `message` is what a finished run says. Memory that ran out becomes a
-    `MgkitError` that says what to change. Processes that do not write pass `write=False`.
+    Use as a context manager around the training. A finished run reports `message`. Memory that ran out becomes a
+    `MgkitError` with advice on what to change. Processes that do not write pass `write=False`.
     """
 
     def __init__(self, out: Path, recipe: Recipe, write: bool = True) -> None:
@@ -62,7 +62,7 @@ class Status:
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory ran out, of the GPU or of the machine."""
+    """Whether an error means that memory ran out, of the GPU or of the machine."""
     if isinstance(error, MemoryError | torch.OutOfMemoryError):
         return True
     text = str(error).lower()
@@ -71,7 +71,7 @@ def out_of_memory(error: BaseException) -> bool:
 
 
 def lost_process(error: BaseException) -> bool:
-    """Whether an error is what a process sees of another one that is gone, in the words of gloo and NCCL."""
+    """Whether an error of gloo or NCCL means that another process has ended."""
     marks = ("connection reset by peer", "connection closed by peer", "broken pipe", "remote process exited")
     text = str(error).lower()
     return isinstance(error, RuntimeError) and any(mark in text for mark in marks)
@@ -84,23 +84,23 @@ def memory_advice(out: Path, recipe: Recipe, error: BaseException) -> str:
     return (
         f"memory ran out in {out} with batch_size={settings.batch_size}, accumulation={settings.accumulation} "
         f"({first}): the same call resumes this run where more memory is free, or where more devices share the batch "
-        f"(devices=2); to need less, begin another run with accumulation={2 * settings.accumulation} (the same batch "
+        f"(devices=2); to need less, start another run with accumulation={2 * settings.accumulation} (the same batch "
         "in smaller parts) or a smaller batch_size, or give fewer loader workers if it was the machine's memory."
     )
 
 
 class Stop:
-    """Whether somebody has asked the training to stop; `asked` turns true at Ctrl-C or SIGTERM."""
+    """A request to stop the training; `asked` becomes true at Ctrl-C or SIGTERM."""
 
     asked = False
 
 
 @contextmanager
 def stopping() -> Iterator[Stop]:
-    """Let Ctrl-C and SIGTERM (a stop button, a queue's time limit) wait until the step, or the epoch's end, is saved.
+    """Delay Ctrl-C and SIGTERM (a stop button, a queue's time limit) until the step, or the end of the epoch, is saved.
 
-    The loop looks at `asked` after each of them. A second Ctrl-C interrupts at once. In any thread but the main one,
-    which gets no signals, nothing changes.
+    The loop checks `asked` after each of them. A second Ctrl-C interrupts at once. Only the main thread gets signals;
+    in any other thread nothing changes.
     """
     stop = Stop()
     if threading.current_thread() is not threading.main_thread():
@@ -116,7 +116,7 @@ def stopping() -> Iterator[Stop]:
     try:
         yield stop
     except RuntimeError as error:
-        # A loader process that got the same signal dies, which torch tells in words of its own.
+        # A loader process that got the same signal dies, which torch reports as an error of the loader.
         if stop.asked and "DataLoader worker" in str(error):
             raise KeyboardInterrupt from None
         raise
@@ -129,14 +129,14 @@ PLACES = ("tensorboard", "wandb")
 
 
 class Logs:
-    """Writes each row of the history to the places asked for; the run folder has it all anyway.
+    """Writers of the history to TensorBoard and Weights & Biases, in addition to the run folder.
 
-    Use as a context manager around the training. What is not installed is missed when the object is made.
+    Use as a context manager around the training. A package that is not installed is refused when the object is made.
 
     Args:
         places: "tensorboard" writes event files into `tensorboard/` of the run folder; "wandb" sends a run named after
-            the folder to the project "mgkit" (or the one that WANDB_PROJECT names), and goes on with it when the
-            training is resumed.
+            the folder to the project "mgkit" (or the one that WANDB_PROJECT names), and continues it when the training
+            is resumed.
         out: the run folder.
 
     Raises:
@@ -162,9 +162,9 @@ class Logs:
                 ) from None
 
     def open(self, config: Mapping[str, Any], epoch: int) -> None:
-        """Begin, or go on after `epoch` epochs; `config` is the run's config.json."""
+        """Start, or continue after `epoch` epochs; `config` is the run's config.json."""
         if "tensorboard" in self.modules:
-            # What a killed training wrote of epochs that are trained again is hidden by the new events.
+            # The new events hide those that a killed training wrote for epochs that are trained again.
             with self._writing():
                 self.writer = self.modules["tensorboard"].SummaryWriter(
                     str(self.out / "tensorboard"), purge_step=epoch + 1
@@ -206,7 +206,7 @@ class Logs:
         except OSError as error:
             raise MgkitError(
                 f"the event files in {self.out / 'tensorboard'} cannot be written ({error.strerror or error}): free "
-                "some space and train on, or do so without log='tensorboard'."
+                "some space and resume, or resume without log='tensorboard'."
             ) from None
 
     def __enter__(self) -> Logs:
@@ -220,14 +220,14 @@ class Logs:
                 with self._writing():
                     self.writer.close()
             except MgkitError:
-                if error is None:  # else what ended the training is told, not what that has led to
+                if error is None:  # else the error that ended the training matters more
                     raise
         if self.run is not None:
             self.run.finish(exit_code=0 if error is None else 1)
 
 
 def _tag(column: str) -> str:
-    """A column of the history in the groups that both draw together: train/loss, val/top1_rgb, count/tp_rgb."""
+    """A column of the history under a group, which both draw together: train/loss, val/top1_rgb, count/tp_rgb."""
     for prefix in ("val_", "train_"):
         if column.startswith(prefix):
             return f"{prefix[:-1]}/{column.removeprefix(prefix)}"

@@ -226,7 +226,6 @@ def test_processes_that_torchrun_or_srun_started_are_counted(monkeypatch: pytest
     ("options", "message"),
     [
         ({"devices": 0}, "devices is 0: use a whole number"),
-        ({"nodes": 1.5}, "nodes is 1.5"),
         ({"strategy": "fsdp"}, "strategy is 'fsdp': use auto or ddp"),
     ],
 )

@@ -437,11 +437,7 @@ def begin_run(
     config, environment = plain(config, "the recipe"), plain(environment, "the environment")
     if (root / "config.json").exists():
         there = load_run(root)
-        if found := differences(there.config, config):
-            raise MgkitError(
-                f"{root} already holds another run, which differs in {some(found, 3)}: choose another folder, "
-                "or delete that run."
-            )
+        refuse_other_run(root, there.config, config)
         try:
             finished = there.status()["state"] == "finished"
         except MgkitError:  # missing or broken; the checkpoints know better
@@ -466,6 +462,15 @@ def begin_run(
     write_status(root, state, 0, epochs)
     write_json(root / "config.json", config)  # last: a folder without it is not a run folder
     return load_run(root)
+
+
+def refuse_other_run(root: Path, there: dict[str, Any], wanted: dict[str, Any]) -> None:
+    """Refuse a run folder whose configuration differs from a wanted one; the message names the first differences."""
+    if found := differences(there, wanted):
+        raise MgkitError(
+            f"{root} already holds another run, which differs in {some(found, 3)}: choose another folder, or delete "
+            "that run."
+        )
 
 
 def _relative(target: Path, root: Path) -> str:

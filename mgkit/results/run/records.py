@@ -98,11 +98,7 @@ class Predictions(ByClip):
     PER_CLIP = ("labels", "probabilities", "own", "other")
 
     def __post_init__(self) -> None:
-        ids, labels = check_ids(self.clip_ids), np.asarray(self.labels)
-        if labels.shape != (len(ids),) or labels.dtype.kind not in "iu":
-            raise MgkitError(
-                f"labels have shape {labels.shape}, type {labels.dtype}; {len(ids)} whole numbers are expected."
-            )
+        ids = check_ids(self.clip_ids)
         if {"rgb", "pose"} <= set(self.probabilities) and "fused" not in self.probabilities:
             raise MgkitError(
                 "probabilities of rgb and pose come without those of fused: add their combination."
@@ -113,15 +109,12 @@ class Predictions(ByClip):
             raise MgkitError(
                 f"probabilities are over {count} classes; the class list has {len(self.classes)}."
             )
-        outside = (labels < 0) | (labels >= count)
-        if outside.any():
-            first = int(outside.argmax())
-            raise MgkitError(f"label {labels[first]} of clip {ids[first]!r} is outside 0 to {count - 1}.")
         own, other = (
             self._distances("own", self.own, len(ids)),
             self._distances("other", self.other, len(ids)),
         )
-        self._set(clip_ids=ids, labels=labels.astype(np.int64), probabilities=scores, own=own, other=other)
+        labels = check_labels(self.labels, ids, count)
+        self._set(clip_ids=ids, labels=labels, probabilities=scores, own=own, other=other)
 
     @staticmethod
     def _distances(what: str, distances: dict[str, Floats], clips: int) -> dict[str, Floats]:
@@ -309,6 +302,20 @@ def check_ids(clip_ids: Sequence[str]) -> list[str]:
         repeated = [clip_id for clip_id, count in Counter(ids).items() if count > 1]
         raise MgkitError(f"repeated clip ids: {some(repeated)}. Each clip needs its own id.")
     return ids
+
+
+def check_labels(labels: npt.ArrayLike, ids: list[str], classes: int) -> Ints:
+    """Refuse labels that are not one class of [0, classes) per clip."""
+    array = np.asarray(labels)
+    if array.shape != (len(ids),) or array.dtype.kind not in "iu":
+        raise MgkitError(
+            f"labels have shape {array.shape}, type {array.dtype}; {len(ids)} whole numbers are expected."
+        )
+    outside = (array < 0) | (array >= classes)
+    if outside.any():
+        first = int(outside.argmax())
+        raise MgkitError(f"label {array[first]} of clip {ids[first]!r} is outside 0 to {classes - 1}.")
+    return array.astype(np.int64)
 
 
 def check_names(names: Iterable[str], allowed: Sequence[str], what: str) -> None:

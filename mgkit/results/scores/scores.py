@@ -22,6 +22,7 @@ from mgkit.results.run.records import (
     Ints,
     Predictions,
     check_ids,
+    check_labels,
     check_probabilities,
 )
 
@@ -71,20 +72,7 @@ class Scores(ByClip):
             raise MgkitError(
                 f"probabilities are over {array.shape[1]} classes; the class list has {len(classes)}."
             )
-        labels = self.labels
-        if labels is not None:
-            labels = np.asarray(labels)
-            if labels.shape != (len(ids),) or labels.dtype.kind not in "iu":
-                raise MgkitError(
-                    f"labels have shape {labels.shape}, type {labels.dtype}; {len(ids)} whole numbers are expected."
-                )
-            outside = (labels < 0) | (labels >= array.shape[1])
-            if outside.any():
-                first = int(outside.argmax())
-                raise MgkitError(
-                    f"label {labels[first]} of clip {ids[first]!r} is outside 0 to {array.shape[1] - 1}."
-                )
-            labels = labels.astype(np.int64)
+        labels = None if self.labels is None else check_labels(self.labels, ids, array.shape[1])
         self._set(clip_ids=ids, probabilities=array, labels=labels, classes=classes)
 
     @classmethod

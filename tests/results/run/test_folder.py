@@ -262,7 +262,8 @@ def test_a_single_pathway_is_the_best_one() -> None:
     ("change", "words"),
     [
         ({"clip_ids": ["a", "a", "b", "c"]}, "repeated clip ids: a"),
-        ({"clip_ids": ["a"]}, "labels have shape"),
+        ({"clip_ids": ["a"]}, "rgb probabilities have shape"),
+        ({"labels": np.arange(3)}, "labels have shape"),
         ({"clip_ids": []}, "no clips"),
         ({"labels": np.array([0, 1, 2, 4])}, "label 4 of clip 'c3' is outside 0 to 3"),
         ({"labels": np.array([0.0, 1, 2, 3])}, "whole numbers"),
