@@ -10,7 +10,8 @@ import torch
 from benchmarks import fusion_cost
 from benchmarks.fusion_cost import HEADS, MEETINGS, VARIANTS, Meeting, WholeMapFusion
 from mgkit.errors import MgkitError
-from mgkit.models import CrossAttention, CrossModalFusion, two_pathway
+from mgkit.models import CrossModalFusion, two_pathway
+from mgkit.models.fusion import CrossAttention
 
 ROOT = Path(__file__).resolve().parents[1]
 SMALL = Meeting(rgb_channels=24, pose_channels=8, hidden=16, size=6)

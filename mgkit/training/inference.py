@@ -19,14 +19,8 @@ from mgkit.data.batches.device import on_device
 from mgkit.data.batches.spec import Inputs
 from mgkit.data.clips import Clips
 from mgkit.errors import MgkitError, some
-from mgkit.models import (
-    PathwayOutput,
-    PrototypicalRefinement,
-    cosine_similarity,
-    fuse_probabilities,
-    rectify,
-)
-from mgkit.models.layers import rank, sum_over_processes, world_size
+from mgkit.models import PathwayOutput, PrototypicalRefinement, fuse_probabilities, rectify
+from mgkit.models.layers import cosine_similarity, rank, sum_over_processes, world_size
 from mgkit.progress import Progress
 from mgkit.results.run.extras import ViewScores, write_view_scores
 from mgkit.results.run.files import write_embeddings

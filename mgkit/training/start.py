@@ -14,7 +14,8 @@ from torch import nn
 from mgkit.data.clips import Clips
 from mgkit.data.skeletons import Skeleton, get_skeleton
 from mgkit.errors import MgkitError, some
-from mgkit.models import LoadReport, Objective, load_published, match_names
+from mgkit.models import Objective, load_published, match_names
+from mgkit.models.weights.fitting import LoadReport
 from mgkit.results.run.folder import Run, load_run
 from mgkit.training.build import build_model, build_objective, embedding_widths
 from mgkit.training.recipe import Recipe

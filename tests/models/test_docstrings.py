@@ -1,4 +1,4 @@
-"""The examples in the docstrings of the models run, and show what they say."""
+"""The examples in the docstrings of the models run and show what they claim."""
 
 import doctest
 import importlib
@@ -8,7 +8,7 @@ import pytest
 
 import mgkit.models
 
-MODULES = [f"mgkit.models.{module.name}" for module in pkgutil.iter_modules(mgkit.models.__path__)]
+MODULES = [module.name for module in pkgutil.walk_packages(mgkit.models.__path__, "mgkit.models.")]
 
 
 @pytest.mark.parametrize("name", MODULES)
@@ -31,5 +31,5 @@ def test_examples_run(name):
         "remap_classes",
     ],
 )
-def test_what_one_picks_out_of_the_kit_has_an_example(name):
+def test_what_is_most_used_has_an_example(name):
     assert doctest.DocTestFinder(recurse=False).find(getattr(mgkit.models, name))[0].examples

@@ -4,7 +4,9 @@ import pytest
 import torch
 
 from mgkit.errors import MgkitError
-from mgkit.models import CrossAttention, CrossModalFusion, from_mmaction2
+from mgkit.models import CrossModalFusion
+from mgkit.models.fusion import CrossAttention
+from mgkit.models.weights.load import from_mmaction2
 
 
 def seeded(seed=0):

@@ -3,7 +3,8 @@ import torch
 from torch import nn
 
 from mgkit.errors import MgkitError
-from mgkit.models import from_mmaction2, merge_branches, to_mmaction2
+from mgkit.models import merge_branches
+from mgkit.models.weights.load import from_mmaction2, to_mmaction2
 from tests.models.nets import pose_only, rgb_only, two_pathway
 
 TINY = {"rgb_width": 8, "pose_width": 8, "rgb_blocks": (1, 1, 1, 1), "pose_blocks": (1, 1, 1)}

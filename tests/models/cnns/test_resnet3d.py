@@ -3,7 +3,8 @@ import torch
 from torch import nn
 
 from mgkit.errors import MgkitError
-from mgkit.models import ResNet3d, pose_pathway, rgb_pathway
+from mgkit.models import pose_pathway, rgb_pathway
+from mgkit.models.cnns.resnet3d import ResNet3d
 
 
 def count(module: nn.Module) -> int:

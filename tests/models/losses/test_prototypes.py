@@ -5,16 +5,9 @@ import torch
 from torch.nn import functional as F
 
 from mgkit.errors import MgkitError
-from mgkit.models import (
-    SetCentres,
-    confusion_sets,
-    cosine_similarity,
-    rectify,
-    refinement_loss,
-    set_centres,
-    update_prototypes,
-)
-from mgkit.models.losses.prototypes import checked_labels, join_centres, label_sets
+from mgkit.models import confusion_sets, rectify, refinement_loss, set_centres, update_prototypes
+from mgkit.models.layers import cosine_similarity
+from mgkit.models.losses.prototypes import SetCentres, checked_labels, join_centres, label_sets
 
 
 def seeded(seed=0):

@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from mgkit.models import ClipMemory, PrototypicalRefinement
+from mgkit.models import PrototypicalRefinement
+from mgkit.models.losses.refinement import ClipMemory
 
 
 def seeded(seed=0):

@@ -2,9 +2,10 @@ import pytest
 import torch
 
 from mgkit.errors import MgkitError
-from mgkit.models import LoadReport, PathwayHead, SinglePathway, load_published
+from mgkit.models import PathwayHead, SinglePathway, load_published
 from mgkit.models.cnns.tsm import tsm_resnet
 from mgkit.models.cnns.video_swin import SwinSize, video_swin
+from mgkit.models.weights.fitting import LoadReport
 from mgkit.parts import part
 from tests.models.cnns.test_tsm import as_authors as tsm_authors
 from tests.models.cnns.test_tsm import as_mmaction2

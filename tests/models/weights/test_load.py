@@ -4,16 +4,9 @@ import pytest
 import torch
 
 from mgkit.errors import MgkitError
-from mgkit.models import (
-    CrossModalFusion,
-    LoadReport,
-    Objective,
-    from_mmaction2,
-    load_published,
-    match_names,
-    to_mmaction2,
-    write_published,
-)
+from mgkit.models import CrossModalFusion, Objective, load_published, match_names, write_published
+from mgkit.models.weights.fitting import LoadReport
+from mgkit.models.weights.load import from_mmaction2, to_mmaction2
 from tests.models.nets import pose_only, rgb_only, two_pathway
 
 TINY = {"rgb_width": 8, "pose_width": 8, "rgb_blocks": (1, 1, 1, 1), "pose_blocks": (1, 1, 1)}
