@@ -5,7 +5,6 @@ from mgkit.checkup import doctor as doctor
 from mgkit.data.batches.spec import Inputs as Inputs
 from mgkit.data.clips import load_clips as load_clips
 from mgkit.data.prepare.folder import prepare as prepare
-from mgkit.data.word_vectors import class_vectors as class_vectors
 from mgkit.demo.open import open_clips as open_clips
 from mgkit.demo.open import open_run as open_run
 from mgkit.demo.open import run_folder as run_folder
@@ -27,7 +26,6 @@ from mgkit.results.stats.metrics import evaluate as evaluate
 from mgkit.results.stats.metrics import per_class as per_class
 from mgkit.studies import study as study
 from mgkit.training import recipes as recipes
-from mgkit.training.build import outline as outline
 from mgkit.training.cost import measure as measure
 from mgkit.training.explain import explain as explain
 from mgkit.training.inference import test as test

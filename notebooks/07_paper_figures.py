@@ -57,7 +57,7 @@ mg.figures.VENUES
 # Drawn from the model: shapes are channels x frames x height x width. For the method section.
 
 # %%
-mg.figures.architecture(mg.outline(run), venue=VENUE)
+mg.figures.architecture(mg.recipes.outline(run), venue=VENUE)
 
 # %% [markdown]
 # ## Training

@@ -71,7 +71,7 @@ folder = Path(RUN or f"{mg.run_folder(clips)}-systems")
 # names is one dimension, so classes that share words are close.
 
 # %%
-words = mg.class_vectors(clips.classes.names, "names").vectors.shape[1]
+words = mg.recipes.class_vectors(clips.classes.names, "names").vectors.shape[1]
 recipes = mg.recipes
 systems = {
     "ST-GCN": recipes.stgcn(),

@@ -13,12 +13,17 @@ from __future__ import annotations
 import hashlib
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mgkit.data.word_vectors import ClassVectors, class_vectors
 from mgkit.errors import MgkitError
 from mgkit.parts import Part, part
 from mgkit.training.recipe import Recipe, differences, parse_changes
+
+if TYPE_CHECKING:
+    from mgkit.data.clips import Clips
+    from mgkit.data.skeletons import Skeleton
+    from mgkit.results.run.folder import Run
 
 __all__ = [
     "RECIPES", "aagcn", "ablation", "branch", "ctrgcn", "demo", "dgstgcn", "differences", "ehct", "fusion",
@@ -458,3 +463,27 @@ RECIPES = {
     "video-swin-base": video_swin_base,
     "poseconv3d-semantic": poseconv3d_semantic,
 }
+
+
+# --- what a recipe makes --------------------------------------------------------------------------------------------
+
+
+def outline(
+    recipe: Recipe | Run,
+    clips: Clips | None = None,
+    *,
+    classes: int | None = None,
+    joints: int | None = None,
+    skeleton: Skeleton | None = None,
+) -> dict[str, Any]:
+    """The network and the losses of a recipe, or of a run, as plain values; `mg.figures.architecture` draws them.
+
+    >>> import mgkit as mg
+    >>> mg.recipes.outline(mg.recipes.paper(), classes=32, joints=22)["pathways"][1]["stages"][-1]["shape"]
+    [512, 32, 7, 7]
+
+    Args and result as of `mgkit.training.build.outline`.
+    """
+    from mgkit.training.build import outline as outlined  # imports torch
+
+    return outlined(recipe, clips, classes=classes, joints=joints, skeleton=skeleton)

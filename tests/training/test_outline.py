@@ -23,7 +23,7 @@ SMALL: dict[str, Any] = {
 
 
 def test_the_losses_are_the_recipes() -> None:
-    found = mg.outline(recipes.fusion(alpha=0.3, **SMALL), classes=4, joints=5)
+    found = mg.recipes.outline(recipes.fusion(alpha=0.3, **SMALL), classes=4, joints=5)
     assert found["losses"] == [
         {"name": "cross-entropy", "pathway": "rgb", "weight": 1.0},
         {"name": "refinement", "pathway": "rgb", "weight": 0.3, "prototypes": [4, 6]},
@@ -31,56 +31,57 @@ def test_the_losses_are_the_recipes() -> None:
         {"name": "refinement", "pathway": "pose", "weight": 0.3, "prototypes": [4, 6]},
     ]
     assert json.loads(json.dumps(found)) == found
-    plain = mg.outline(recipes.fusion(prototypes=False, **SMALL), classes=4, joints=5)
+    plain = mg.recipes.outline(recipes.fusion(prototypes=False, **SMALL), classes=4, joints=5)
     assert {term["name"] for term in plain["losses"]} == {"cross-entropy"}
 
 
 def test_factors_and_auxiliary_losses_are_the_recipes() -> None:
     weighted = recipes.fusion(alpha=0.3, ce_pose_weight=0.5, pr_rgb_weight=2.0, **SMALL)
     weights = {
-        (t["name"], t["pathway"]): t["weight"] for t in mg.outline(weighted, classes=4, joints=5)["losses"]
+        (t["name"], t["pathway"]): t["weight"]
+        for t in mg.recipes.outline(weighted, classes=4, joints=5)["losses"]
     }
     assert weights["cross-entropy", "pose"] == 0.5
     assert weights["refinement", "rgb"] == pytest.approx(0.6)
     assert weights["refinement", "pose"] == pytest.approx(0.3)
-    semantic = mg.outline(recipes.narrow(recipes.poseconv3d_semantic("names")), classes=4, joints=5)
+    semantic = mg.recipes.outline(recipes.narrow(recipes.poseconv3d_semantic("names")), classes=4, joints=5)
     assert {"name": "semantic", "pathway": "pose", "weight": 20.0} in semantic["losses"]
-    ehct = mg.outline(recipes.narrow(recipes.ehct()), classes=4, skeleton=IMIGUE22)
+    ehct = mg.recipes.outline(recipes.narrow(recipes.ehct()), classes=4, skeleton=IMIGUE22)
     assert {"name": "groups", "pathway": "pose", "weight": 1.0} in ehct["losses"]
 
 
 def test_a_skeleton_network_is_outlined_of_clips_or_a_skeleton(tmp_path: Path) -> None:
     clips = tiny_clips(tmp_path)
     recipe = recipes.narrow(recipes.ctrgcn(stream="bone", persons=2))
-    (lane,) = mg.outline(recipe, clips)["pathways"]
+    (lane,) = mg.recipes.outline(recipe, clips)["pathways"]
     assert lane["input"] == [2, 32, len(clips.skeleton), 3]
     assert (lane["network"], lane["stream"], lane["heatmap"]) == ("ctrgcn", "bone", None)
-    assert mg.outline(recipe, classes=len(clips.classes), skeleton=clips.skeleton) == mg.outline(
-        recipe, clips
-    )
+    assert mg.recipes.outline(
+        recipe, classes=len(clips.classes), skeleton=clips.skeleton
+    ) == mg.recipes.outline(recipe, clips)
     with pytest.raises(MgkitError, match=r"ctrgcn is built on a skeleton's graph.*skeleton="):
-        mg.outline(recipe, classes=3, joints=5)
+        mg.recipes.outline(recipe, classes=3, joints=5)
     with pytest.raises(MgkitError, match="either a skeleton or joints"):
-        mg.outline(recipe, classes=3, joints=5, skeleton=clips.skeleton)
+        mg.recipes.outline(recipe, classes=3, joints=5, skeleton=clips.skeleton)
 
 
 @pytest.mark.parametrize("recipe", [{"imported": True}, {"ensemble": {"weights": [0.5, 0.5]}}])
 def test_a_run_that_was_made_of_scores_has_none(tmp_path: Path, recipe: dict[str, Any]) -> None:
     run = Run(tmp_path / "run", {"recipe": recipe, "pathways": [], "data": {}})
-    with pytest.raises(MgkitError, match="made (of|from) scores"):
-        mg.outline(run)
-    with pytest.raises(MgkitError, match="made (of|from) scores"):
+    with pytest.raises(MgkitError, match="was made (of|from) scores"):
+        mg.recipes.outline(run)
+    with pytest.raises(MgkitError, match="was made (of|from) scores"):
         mg.measure(run)
-    with pytest.raises(MgkitError, match="made (of|from) scores"):
+    with pytest.raises(MgkitError, match="was made (of|from) scores"):
         mg.Recipe.from_dict(recipe)
-    with pytest.raises(MgkitError, match="made (of|from) scores"):
+    with pytest.raises(MgkitError, match="was made (of|from) scores"):
         run.saliency()
 
 
 def test_clips_know_the_classes_and_the_heatmaps(tmp_path: Path) -> None:
     clips = tiny_clips(tmp_path)
     for heatmap, channels in (("joint", len(clips.skeleton)), ("limb", len(clips.skeleton.edges))):
-        found = mg.outline(recipes.fusion(heatmap=heatmap, **SMALL), clips)
+        found = mg.recipes.outline(recipes.fusion(heatmap=heatmap, **SMALL), clips)
         assert found["pathways"][1]["input"] == [channels, 32, 16, 16]
         assert found["pathways"][0]["head"]["classes"] == len(clips.classes)
 
@@ -92,19 +93,19 @@ def test_a_run_knows_all(tmp_path: Path) -> None:
         "data": {"classes": clips.classes.to_dict(), "skeleton": clips.skeleton.to_dict()},
     }  # fmt: skip
     run = Run(tmp_path / "run", config)
-    assert mg.outline(run) == mg.outline(recipe, clips)
+    assert mg.recipes.outline(run) == mg.recipes.outline(recipe, clips)
     with pytest.raises(MgkitError, match="the run alone"):
-        mg.outline(run, classes=3)
+        mg.recipes.outline(run, classes=3)
 
 
 def test_rgb_needs_no_joints_and_what_is_missing_is_named() -> None:
-    assert mg.outline(recipes.rgb_only(rgb_width=4), classes=2)["pathways"][0]["name"] == "rgb"
+    assert mg.recipes.outline(recipes.rgb_only(rgb_width=4), classes=2)["pathways"][0]["name"] == "rgb"
     with pytest.raises(MgkitError, match="classes= and joints="):
-        mg.outline(recipes.fusion(**SMALL), classes=3)
+        mg.recipes.outline(recipes.fusion(**SMALL), classes=3)
     with pytest.raises(MgkitError, match="classes="):
-        mg.outline(recipes.rgb_only())
+        mg.recipes.outline(recipes.rgb_only())
     with pytest.raises(MgkitError, match="joints is 0"):
-        mg.outline(recipes.fusion(**SMALL), classes=3, joints=0)
+        mg.recipes.outline(recipes.fusion(**SMALL), classes=3, joints=0)
     clips: Any = SimpleNamespace()
     with pytest.raises(MgkitError, match="either clips or numbers"):
-        mg.outline(recipes.fusion(**SMALL), clips, classes=3)
+        mg.recipes.outline(recipes.fusion(**SMALL), clips, classes=3)

@@ -107,8 +107,8 @@ def outlined(name: str) -> dict[str, Any]:
         return own(name)
     recipe = VARIANTS[name]
     if recipe.inputs.keypoints:
-        return mg.outline(recipe, classes=82, skeleton=IMIGUE22)
-    return mg.outline(recipe, classes=82, joints=133)
+        return mg.recipes.outline(recipe, classes=82, skeleton=IMIGUE22)
+    return mg.recipes.outline(recipe, classes=82, joints=133)
 
 
 def texts_of(figure: PaperFigure) -> list[Text]:
