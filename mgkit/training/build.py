@@ -449,13 +449,13 @@ def outline(
 
     Example:
         >>> import mgkit as mg
-        >>> network = mg.outline(mg.recipes.paper(), classes=32, joints=22)
+        >>> network = mg.recipes.outline(mg.recipes.paper(), classes=32, joints=22)
         >>> network["pathways"][1]["stages"][-1]["shape"]
         [512, 32, 7, 7]
     """
     if isinstance(recipe, Run):
         if not all(value is None for value in (clips, classes, joints, skeleton)):
-            raise MgkitError("A run knows its classes and joints: give mg.outline the run alone.")
+            raise MgkitError("A run knows its classes and joints: give mg.recipes.outline the run alone.")
         run = recipe
         if run.scores_only:
             raise MgkitError(f"{run.root} was made of scores: it has no network that could be outlined.")
@@ -463,18 +463,20 @@ def outline(
         classes, skeleton = len(run.classes), run.skeleton
     elif clips is not None:
         if not all(value is None for value in (classes, joints, skeleton)):
-            raise MgkitError("Clips know their classes and joints: give mg.outline either clips or numbers.")
+            raise MgkitError(
+                "Clips know their classes and joints: give mg.recipes.outline either clips or numbers."
+            )
         classes, skeleton = len(clips.classes), clips.skeleton
     if skeleton is not None and joints is not None:
-        raise MgkitError("A skeleton knows its joints: give mg.outline either a skeleton or joints.")
+        raise MgkitError("A skeleton knows its joints: give mg.recipes.outline either a skeleton or joints.")
     pose = "pose" in recipe.pathways
     if pose and recipe.inputs.keypoints and skeleton is None:
         raise MgkitError(
-            f"{recipe.network.name} is built on a skeleton's graph: give mg.outline clips, or skeleton=."
+            f"{recipe.network.name} is built on a skeleton's graph: give mg.recipes.outline clips, or skeleton=."
         )
     if classes is None or (pose and skeleton is None and joints is None):
         needed = "classes= and joints=" if pose else "classes="
-        raise MgkitError(f"mg.outline needs clips, or {needed}, to know the size of the network.")
+        raise MgkitError(f"mg.recipes.outline needs clips, or {needed}, to know the size of the network.")
     for name, value in (("classes", classes), ("joints", 1 if joints is None else joints)):
         if not _is_whole(value) or value < 1:
             raise MgkitError(f"{name} is {value!r}: use a whole number, 1 or more.")

@@ -62,7 +62,7 @@ def architecture(outline: Mapping[str, Any], *, venue: str = "cvpr", columns: in
     drawn as its children in order.
 
     Args:
-        outline: from `mg.outline` (or `mgkit.models.outline.outline`, then without losses).
+        outline: from `mg.recipes.outline` (or `mgkit.models.outline.outline`, then without losses).
         venue: a key of `style.VENUES`.
         columns: 1 or 2.
 
@@ -74,12 +74,12 @@ def architecture(outline: Mapping[str, Any], *, venue: str = "cvpr", columns: in
 
     Example:
         >>> import mgkit as mg
-        >>> network = mg.outline(mg.recipes.paper(), classes=32, joints=22)
+        >>> network = mg.recipes.outline(mg.recipes.paper(), classes=32, joints=22)
         >>> mg.figures.architecture(network, columns=2)
         PaperFigure(6.875 x 2.59 in, 19 rows: shapes are channels x frames x height x width, ...)
     """
     if not isinstance(outline, Mapping) or not {"pathways", "laterals", "fusions"} <= set(outline):
-        raise MgkitError("this is not the outline of a network: pass the result of mg.outline.")
+        raise MgkitError("this is not the outline of a network: pass the result of mg.recipes.outline.")
     # The size of the page: titles, the network, the legend.
     width = 72 * width_of(venue, columns)
     layout = lay_out(outline, width)
