@@ -1,8 +1,10 @@
-"""The confusion matrix, legible from 2 to 52 classes."""
+"""The confusion matrix: its layout, colours and labels, legible from 2 to 52 classes."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +15,6 @@ from matplotlib.colors import FuncNorm, PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from mgkit.data.clips import Classes
 from mgkit.results.compare.runs import aligned_runs, run_names
 from mgkit.results.run.folder import Run
 from mgkit.results.stats.metrics import confusion_matrix
@@ -37,9 +38,9 @@ from mgkit.views.figures.style import (
     wrap_text,
 )
 
-POWER = 0.6  # of the colour scale: with a linear one, a class lost to ten others leaves a white row
-LONG = 45.0  # points; a longer name is broken into two lines where there is room
-FEW = 12  # up to here every cell carries its number and one column is wide enough
+POWER = 0.6  # of the colour scale: a linear one leaves the row of a class that is lost to ten others white
+LONG = 45.0  # points; a longer name is broken into two lines if there is room
+FEW = 12  # up to this number of classes every cell carries its number and one column is wide enough
 
 
 @in_style
@@ -55,27 +56,28 @@ def confusion(
     venue: str = "cvpr",
     columns: int | None = None,
 ) -> PaperFigure:
-    """The confusion matrix of one output: rows are true classes, columns what they were taken for.
+    """The confusion matrix of one output: rows are true classes, columns predicted ones.
 
     Args:
         run: a run.
         split: an evaluated split.
         pathway: "rgb", "pose" or "fused"; by default fused, or the only one.
-        normalise: percent of the clips of the true class, or else clips.
-        order: "groups" keeps the groups of the classes together, "cluster" puts classes next to each other that are
-            taken for each other (average linkage), "given" keeps the label order.
+        normalise: percent of the clips of the true class, otherwise clips.
+        order: "groups" keeps the groups of the classes together, "cluster" puts confused classes next to each other
+            (average linkage), "given" keeps the label order.
         other: a run over the same classes: the figure shows the difference run - other.
         common: compare runs that were tested on different clips, on the clips that both have.
         venue: a key of `style.VENUES`.
         columns: 1 or 2; by default 1 up to 12 classes.
 
     Returns:
-        The figure; its data has one row a cell: `true`, `predicted`, `clips`, `support`, `share`, and with `other`
+        The figure; its data has one row per cell: `true`, `predicted`, `clips`, `support`, `share`, and with `other`
         its `other_clips` and `other_share`.
 
     Raises:
         MgkitError: an unknown split, pathway, order or venue, or an `other` that cannot be compared.
     """
+    # The matrix, and the difference to another run.
     predictions, theirs, left_out = run.predictions(split), None, ""
     if other is not None:
         (predictions, theirs), left_out = aligned_runs([run, other], split, common=common)
@@ -85,29 +87,33 @@ def confusion(
     support = matrix.sum(1)
     share = matrix / np.maximum(support, 1)[:, None]
     sequence = class_order(classes, matrix, order)
-    grouped = order == "groups" and classes.groups is not None and 1 < len(set(classes.groups)) < count
 
-    width = 72 * width_of(venue, columns if columns is not None else (1 if count <= FEW else 2))
     values = share if normalise else matrix.astype(float)
     if theirs is not None:
         their_matrix = confusion_matrix(theirs.labels, theirs.predicted(output), count)
         their_share = their_matrix / np.maximum(support, 1)[:, None]
         values = values - (their_share if normalise else their_matrix)
-    figure = _draw(values, support, sequence, classes, grouped, normalise, theirs is not None, width)
+    width = 72 * width_of(venue, columns if columns is not None else (1 if count <= FEW else 2))
+    grouped = order == "groups" and classes.groups is not None and 1 < len(set(classes.groups)) < count
+    groups = [classes.groups[k] for k in sequence] if grouped and classes.groups else None
+    plan = _lay_out([classes.names[k] for k in sequence], groups, support[sequence], width)
+    figure = _draw(plan, values[np.ix_(sequence, sequence)], support[sequence], normalise, theirs is not None)
+
+    # The numbers, cell by cell, and the caption.
     names = np.array(classes.names, dtype=object)
-    true, said = np.repeat(sequence, count), np.tile(sequence, count)
+    true, predicted = np.repeat(sequence, count), np.tile(sequence, count)
     data = pd.DataFrame(
         {
             "true": names[true],
-            "predicted": names[said],
-            "clips": matrix[true, said],
+            "predicted": names[predicted],
+            "clips": matrix[true, predicted],
             "support": support[true],
-            "share": np.where(support[true] > 0, share[true, said], np.nan),
+            "share": np.where(support[true] > 0, share[true, predicted], np.nan),
         }
     )
     if theirs is not None:
-        data["other_clips"] = their_matrix[true, said]
-        data["other_share"] = np.where(support[true] > 0, their_share[true, said], np.nan)
+        data["other_clips"] = their_matrix[true, predicted]
+        data["other_share"] = np.where(support[true] > 0, their_share[true, predicted], np.nan)
     what = OUTPUT_NAMES[output].lower() if output != "rgb" else "RGB"
     empty = int((support == 0).sum())
     note = f"{what} predictions on {len(predictions)} clips of {split}; n is the number of clips of the class"
@@ -120,28 +126,69 @@ def confusion(
     return PaperFigure(figure, data, note)
 
 
-def _draw(
-    values: npt.NDArray[np.float64],
-    support: npt.NDArray[np.int64],
-    sequence: npt.NDArray[np.int64],
-    classes: Classes,
-    grouped: bool,
-    normalise: bool,
-    signed: bool,
-    width: float,
-) -> Figure:
-    """Everything is placed in points: cells must be square, labels must fit, and the width is given."""
-    count = len(sequence)
-    values, support = values[np.ix_(sequence, sequence)], support[sequence]
-    names = [classes.names[k] for k in sequence]
+# ---------------------------------------------------------------------------------------------------------------------
+# Layout: everything is placed in points, since cells must be square, labels must fit, and the width is given
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """Places and labels of a matrix; sizes in points.
+
+    Attributes:
+        width, height: of the page.
+        left, bottom: corner of the cells.
+        cell, row: width and height of a cell; rows are as high as their names at least.
+        size: font size.
+        rows, columns, counts: labels of the rows and columns, and the number of clips of each row.
+        upright: whether column labels are horizontal.
+        names_width, counts_width, group_width: of what is left and right of the cells; 0 without groups.
+        blocks: groups of classes: (name, first row, last row).
+        bar: whether there is a colour bar.
+    """
+
+    width: float
+    height: float
+    left: float
+    bottom: float
+    cell: float
+    row: float
+    size: float
+    rows: list[str]
+    columns: list[str]
+    counts: list[str]
+    upright: bool
+    names_width: float
+    counts_width: float
+    group_width: float
+    blocks: list[tuple[str, int, int]]
+    bar: bool
+
+    @property
+    def count(self) -> int:
+        return len(self.rows)
+
+    @property
+    def right(self) -> float:
+        return self.left + self.cell * self.count
+
+    @property
+    def top(self) -> float:
+        return self.bottom + self.row * self.count
+
+
+def _lay_out(
+    names: list[str], groups: list[str] | None, support: npt.NDArray[np.int64], width: float
+) -> _Plan:
+    """Divide the width among names, cells, counts and groups, and find labels that fit."""
+    count = len(names)
     size = SMALL if count <= 8 else LEAST
-    groups = [classes.groups[k] for k in sequence] if grouped and classes.groups is not None else None
     blocks = _blocks(groups) if groups else []
 
-    numbers = [f"{n:,}" for n in support]
-    counts_width = max(text_width(text, size) for text in [*numbers, "n"]) + 6
+    # Widths: names and cells share the room that titles, counts and groups leave.
+    counts = [f"{n:,}" for n in support]
+    counts_width = max(text_width(text, size) for text in [*counts, "n"]) + 6
     group_width = 0.0
-    if groups:  # beside several rows of large cells a name has two lines
+    if groups:  # next to several rows of large cells a name has two lines
         needed = [
             _widest(balanced(name, size) if last > first and count <= FEW else name, size)
             for name, first, last in blocks
@@ -150,133 +197,49 @@ def _draw(
     title = LABEL + 4
     room = width - title - counts_width - 4
     folded, names_width, cell = _grid(names, size, room - group_width)
-    if groups and count <= FEW and cell < 11:  # the numbers in the cells matter more than the names of groups
+    if groups and count <= FEW and cell < 11:  # numbers in the cells matter more than names of groups
         group_width = 0.0
         folded, names_width, cell = _grid(names, size, room)
     row = max(cell, size + 0.4)
-    shown = _fit(folded, names_width, size)
+
+    # Labels: column names are upright if they fit into a cell, otherwise they stand on end.
+    rows = _fit(folded, names_width, size)
     flat = [wrap_text(name, cell - 2, size, 3) for name in names]
     upright = all(_widest(text, size) <= cell - 2 and "…" not in text for text in flat)
-    across = flat if upright else _fit(folded, max(names_width, 90), size)
-    numbered = cell < size + 0.2
-    if numbered:  # too narrow for names: columns carry the numbers that stand before the row names
-        across = [str(i + 1) if i % 2 == 0 else f"\n{i + 1}" for i in range(count)]  # in two lines, by turns
-        shown = fit_names([f"{i + 1}  {name}" for i, name in enumerate(names)], names_width, size)
+    columns = flat if upright else _fit(folded, max(names_width, 90), size)
+    if (
+        cell < size + 0.2
+    ):  # too narrow for names: columns carry the numbers of the rows, alternating between two lines
+        columns = [str(i + 1) if i % 2 == 0 else f"\n{i + 1}" for i in range(count)]
+        rows = fit_names([f"{i + 1}  {name}" for i, name in enumerate(names)], names_width, size)
         upright = True
-    lines_below = max(text.count("\n") + 1 for text in across)
-    below = lines_below * size * 1.1 if upright else max(_widest(text, size) for text in across)
+    lines_below = max(text.count("\n") + 1 for text in columns)
+    below = lines_below * size * 1.1 if upright else max(_widest(text, size) for text in columns)
 
-    bar = 0.0 if _all_written(count, cell) else 22.0
-    height = 3 + title + below + 4 + row * count + 11 + bar
+    # Heights: axis title, column labels, cells, head of the counts, colour bar.
+    bar = not _all_written(count, cell)
+    bottom = 3 + title + below + 4
+    height = bottom + row * count + 11 + (22.0 if bar else 0.0)
     used = title + names_width + 3 + cell * count + counts_width + group_width
     left = title + names_width + 3 + max(0.0, (width - 4 - used) / 2)
-    bottom = 3 + title + below + 4
-    figure = new_figure(width / 72, height / 72, constrained=False)
-    page = figure.add_axes((0, 0, 1, 1))
-    page.set(xlim=(0, width), ylim=(0, height))
-    page.axis("off")
-    axes = figure.add_axes((left / width, bottom / height, cell * count / width, row * count / height))
-
-    top = 1.0 if normalise and not signed else float(np.abs(values).max()) or 1.0
-    colours = axes.pcolormesh(
-        values,
-        cmap=diverging() if signed else ramp(),
-        norm=_signed_norm(top) if signed else PowerNorm(POWER, 0, top),
-        edgecolors="#EDEDED",
-        linewidth=0.25,
-    )
-    axes.set(xlim=(0, count), ylim=(count, 0), xticks=[], yticks=[])
-    for spine in axes.spines.values():
-        spine.set(visible=True, linewidth=0.6)
-    for i in range(count):
-        if support[i] == 0:
-            axes.axhspan(i, i + 1, color="#E6E6E6", linewidth=0)
-    _write_cells(axes, values, top, normalise, signed, cell, count)
-    for _, first, _ in blocks[1:]:
-        axes.axhline(first, color="#555555", linewidth=0.5)
-        axes.axvline(first, color="#555555", linewidth=0.5)
-
-    head = bottom + row * count
-    for i in range(count):
-        y = head - (i + 0.5) * row
-        tone = GREY if support[i] == 0 else "black"
-        page.text(
-            left - 3,
-            y,
-            shown[i],
-            ha="right",
-            va="center_baseline" if "\n" not in shown[i] else "center",
-            fontsize=size,
-            color=tone,
-            linespacing=1.0,
-        )
-        page.text(
-            left + cell * count + counts_width - 2,
-            y,
-            numbers[i],
-            ha="right",
-            va="center_baseline",
-            fontsize=size,
-            color=tone,
-        )
-        x = left + (i + 0.5) * cell
-        page.text(
-            x,
-            bottom - 3,
-            across[i],
-            ha="center",
-            va="top",
-            rotation=0 if upright else 90,
-            multialignment="center" if upright else "right",
-            fontsize=size,
-            color=tone,
-            linespacing=1.0,
-        )
-    page.text(
-        left + cell * count + counts_width - 2,
-        head + 2.5,
-        "n",
-        ha="right",
-        va="bottom",
-        fontsize=size,
-        style="italic",
-    )
-    middle = left + cell * count / 2
-    page.text(middle, 3, "predicted class", ha="center", va="bottom", fontsize=LABEL)
-    page.text(
-        left - names_width - 6, head - row * count / 2, "true class",
-        ha="right", va="center", rotation=90, fontsize=LABEL,
+    return _Plan(
+        width, height, left, bottom, cell, row, size, rows, columns, counts, upright, names_width, counts_width,
+        group_width, blocks, bar,
     )  # fmt: skip
-    edge = left + cell * count + counts_width + 3
-    for group, first, last in blocks if group_width else []:
-        page.plot(
-            [edge, edge], [head - first * row - 1.2, head - (last + 1) * row + 1.2], color=GREY, linewidth=0.8
-        )
-        lines = max(1, int((last + 1 - first) * row / (size * 1.15)))
-        text = wrap_text(group, group_width - 7, size, min(lines, 2))
-        y = head - (first + last + 1) / 2 * row
-        page.text(edge + 3, y, text, ha="left", va="center", fontsize=size, linespacing=1.0)
-    if bar:
-        label = "% of the true class" if normalise else "clips"
-        if signed:
-            label = "change, points of the true class" if normalise else "change, clips"
-        long = min(cell * count, 150.0, width - left - text_width(label, LEAST) - 9)
-        _colour_bar(figure, colours, label, (left, head + 13, long, 5.0), (width, height))
-    return figure
 
 
 def _grid(names: list[str], size: float, room: float) -> tuple[list[str], float, float]:
-    """Share `room` points between names and cells: names of one or two lines, their width, and the cell."""
+    """Divide `room` points between names and cells: names of one or two lines, their width, and the cell."""
     count = len(names)
     broken = [balanced(name, size) if text_width(name, size) > LONG else name for name in names]
     for folded in (broken, names) if count <= FEW else (names,):
         longest = max(_widest(name, size) for name in folded)
-        # Names get what they need, but never more than leaves the cells legible.
+        # Names get what they need, as long as the cells stay legible.
         width = min(longest, (0.36 if count > FEW else 0.46) * room)
         cell = min((room - width - 3) / count, 38.0 if count > 4 else 60.0)
-        if cell >= 2 * size:  # two lines have room in a row
+        if cell >= 2 * size:  # two lines fit into a row
             break
-    return list(folded), min(longest, room - 3 - cell * count + 1e-6), cell  # rounding must cut no name
+    return list(folded), min(longest, room - 3 - cell * count + 1e-6), cell  # so that rounding cuts no name
 
 
 def _widest(text: str, size: float) -> float:
@@ -303,6 +266,103 @@ def _blocks(groups: Sequence[str]) -> list[tuple[str, int, int]]:
 
 def _all_written(count: int, cell: float) -> bool:
     return count <= FEW and cell >= 10
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Drawing
+
+
+def _draw(
+    plan: _Plan,
+    values: npt.NDArray[np.float64],
+    support: npt.NDArray[np.int64],
+    normalise: bool,
+    signed: bool,
+) -> Figure:
+    """The matrix, its labels and its colour bar; `values` and `support` in the order of the plan."""
+    figure = new_figure(plan.width / 72, plan.height / 72, constrained=False)
+    page = figure.add_axes((0, 0, 1, 1))
+    page.set(xlim=(0, plan.width), ylim=(0, plan.height))
+    page.axis("off")
+    count, bottom = plan.count, plan.bottom / plan.height
+    axes = figure.add_axes(
+        (plan.left / plan.width, bottom, plan.cell * count / plan.width, plan.row * count / plan.height)
+    )
+    colours = _colour_cells(axes, plan, values, support, normalise, signed)
+    tones = [GREY if n == 0 else "black" for n in support]
+    _write_labels(page, plan, tones)
+    _write_groups(page, plan)
+    if plan.bar:
+        label = "% of the true class" if normalise else "clips"
+        if signed:
+            label = "change, points of the true class" if normalise else "change, clips"
+        long = min(plan.cell * count, 150.0, plan.width - plan.left - text_width(label, LEAST) - 9)
+        _colour_bar(figure, colours, label, (plan.left, plan.top + 13, long, 5.0), (plan.width, plan.height))
+    return figure
+
+
+def _colour_cells(
+    axes: Axes,
+    plan: _Plan,
+    values: npt.NDArray[np.float64],
+    support: npt.NDArray[np.int64],
+    normalise: bool,
+    signed: bool,
+) -> ScalarMappable:
+    """Colours and numbers of the cells; rows without clips are grey, lines separate the groups."""
+    top = 1.0 if normalise and not signed else float(np.abs(values).max()) or 1.0
+    colours = axes.pcolormesh(
+        values,
+        cmap=diverging() if signed else ramp(),
+        norm=_signed_norm(top) if signed else PowerNorm(POWER, 0, top),
+        edgecolors="#EDEDED",
+        linewidth=0.25,
+    )
+    axes.set(xlim=(0, plan.count), ylim=(plan.count, 0), xticks=[], yticks=[])
+    for spine in axes.spines.values():
+        spine.set(visible=True, linewidth=0.6)
+    for i in np.flatnonzero(support == 0).tolist():
+        axes.axhspan(i, i + 1, color="#E6E6E6", linewidth=0)
+    _write_cells(axes, values, top, normalise, signed, plan.cell, plan.count)
+    for _, first, _ in plan.blocks[1:]:
+        axes.axhline(first, color="#555555", linewidth=0.5)
+        axes.axvline(first, color="#555555", linewidth=0.5)
+    return colours
+
+
+def _write_labels(page: Axes, plan: _Plan, tones: list[str]) -> None:
+    """Names of the classes, number of clips, and titles of the axes."""
+    right = plan.right + plan.counts_width - 2
+    for i, tone in enumerate(tones):
+        y = plan.top - (i + 0.5) * plan.row
+        look: dict[str, Any] = {"fontsize": plan.size, "color": tone}
+        va = "center" if "\n" in plan.rows[i] else "center_baseline"
+        page.text(plan.left - 3, y, plan.rows[i], ha="right", va=va, linespacing=1.0, **look)
+        page.text(right, y, plan.counts[i], ha="right", va="center_baseline", **look)
+        page.text(
+            plan.left + (i + 0.5) * plan.cell, plan.bottom - 3, plan.columns[i], ha="center", va="top", linespacing=1.0,
+            rotation=0 if plan.upright else 90, multialignment="center" if plan.upright else "right", **look,
+        )  # fmt: skip
+    page.text(right, plan.top + 2.5, "n", ha="right", va="bottom", fontsize=plan.size, style="italic")
+    middle = (plan.left + plan.right) / 2
+    page.text(middle, 3, "predicted class", ha="center", va="bottom", fontsize=LABEL)
+    page.text(
+        plan.left - plan.names_width - 6, (plan.bottom + plan.top) / 2, "true class",
+        ha="right", va="center", rotation=90, fontsize=LABEL,
+    )  # fmt: skip
+
+
+def _write_groups(page: Axes, plan: _Plan) -> None:
+    """Names of the groups right of the counts, each next to a line over its rows."""
+    edge = plan.right + plan.counts_width + 3
+    for group, first, last in plan.blocks if plan.group_width else []:
+        high, low = plan.top - first * plan.row, plan.top - (last + 1) * plan.row
+        page.plot([edge, edge], [high - 1.2, low + 1.2], color=GREY, linewidth=0.8)
+        lines = max(1, int((high - low) / (plan.size * 1.15)))
+        text = wrap_text(group, plan.group_width - 7, plan.size, min(lines, 2))
+        page.text(
+            edge + 3, (high + low) / 2, text, ha="left", va="center", fontsize=plan.size, linespacing=1.0
+        )
 
 
 def _signed_norm(top: float) -> FuncNorm:

@@ -1,13 +1,9 @@
-"""How a training went, and how several did: seeds of one setting, or settings beside each other.
-
-The histories of several trainings that differ in their seed alone, as means with intervals.
-"""
+"""Training curves: losses and accuracy over the epochs of a run, of seeds of one setting, or of several settings."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,11 +12,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator
 
-from mgkit.errors import MgkitError, some
-from mgkit.results.compare.runs import differing_settings
+from mgkit.errors import MgkitError
 from mgkit.results.run.folder import Run
 from mgkit.results.run.records import OUTPUTS
+from mgkit.views.analysis.seeds import Seeds, over_seeds
 from mgkit.views.figures.style import (
     FAINT,
     GREY,
@@ -37,7 +34,7 @@ from mgkit.views.figures.style import (
 )
 
 OTHER_COLOURS = ("#56B4E9", "#999933", "#882255", "#8C6D31")
-# Tol (2021), "muted", the pale ones last; line and marker tell the settings apart in grey.
+# Tol (2021), "muted", the pale ones last; line and marker distinguish the settings in grey.
 SETTING_COLOURS = (
     "#332288", "#CC6677", "#117733", "#AA4499", "#000000", "#44AA99", "#882255", "#999933", "#88CCEE", "#DDCC77",
 )  # fmt: skip
@@ -52,34 +49,34 @@ def training_curves(
 ) -> PaperFigure:
     """Losses and accuracy over the epochs, of one run, of seeds of one setting, or of several settings.
 
-    Of one run: losses by term, accuracy by output and the steps of the learning rate; a staged training has a third
-    panel with the branches that were trained alone before. Of several seeds the same without that panel: lines are
-    means, bands the 95 % t interval of the mean. Of several settings: the total training loss and the validation
-    accuracy (training accuracy where a setting has no validation) of one output, a colour a setting. Seeds are drawn
-    up to where all runs of the setting have a value; a mean over fewer would jump.
+    For one run: losses by term, accuracy by output and the steps of the learning rate; a staged training has a third
+    panel with the branches that were trained separately before. For several seeds the same without that panel: lines
+    are means, bands the 95 % t interval of the mean. For several settings: the total training loss and the validation
+    accuracy (training accuracy if a setting has no validation) of one output, one colour per setting. Seeds are drawn
+    while all runs of the setting have a value; a mean over fewer would jump.
 
     Args:
-        run: a run, finished or not; several that differ in their seed alone; or a dict of names to either, one a
-            setting.
+        run: a run, finished or not; several that differ only in their seed; or a dict of names to either, one entry
+            per setting.
         pathway: with several settings the output whose accuracy is drawn: "rgb", "pose" or "fused"; by default the
             fused one of each, or its only one.
         venue: a key of `style.VENUES`.
         columns: 2 puts the panels side by side, 1 on top of each other.
 
     Returns:
-        The figure. Of one run its data is the history of the run and of its stages, told apart by the column `run`;
-        of several one row a setting, epoch and quantity: `n` runs that have it, and `mean`, `low` and `high` where it
-        is drawn (shares in [0, 1]).
+        The figure. For one run its data is the history of the run and of its stages, with a column `run`; for several
+        one row per setting, epoch and quantity: the number `n` of runs that have it, and `mean`, `low` and `high` where
+        it is drawn (shares in [0, 1]).
 
     Raises:
-        MgkitError: no epoch has ended yet, seeds that have different outputs or repeat a seed, an output that a
-            setting lacks, or more settings than there are colours.
+        MgkitError: no epoch has finished yet, seeds with different outputs or a repeated seed, an output that a setting
+            lacks, or more settings than there are colours.
     """
     settings = _settings(run)
     if len(settings) > 1:
         return _several([over_seeds(runs, name) for name, runs in settings.items()], pathway, venue, columns)
     if pathway is not None:
-        raise MgkitError("pathway is for several settings: the curves of a single one show all its outputs.")
+        raise MgkitError("pathway is for several settings: curves of a single one show all its outputs.")
     (runs,) = settings.values()
     if len(runs) > 1:
         return _seeds(over_seeds(runs, next(iter(settings))), venue, columns)
@@ -93,18 +90,16 @@ def _settings(run: Runs) -> dict[str, list[Run]]:
     settings = {
         str(name): [value] if isinstance(value, Run) else list(value) for name, value in given.items()
     }
-    for name, runs in settings.items():
-        if not runs or not all(isinstance(one, Run) for one in runs):
+    for name, runs in (settings or {"": []}).items():
+        if not runs:
             raise MgkitError(
-                f"training_curves got no runs{f' for {name!r}' if name else ''}: give what mg.load_run returns."
+                f"training_curves got no runs{f' for {name!r}' if name else ''}: pass runs from mg.load_run."
             )
-    if not settings:
-        raise MgkitError("training_curves got no runs: give what mg.load_run returns.")
     if "" in settings and len(settings) == 1:
         settings = {settings[""][0].name: settings[""]}
     if len(settings) > len(SETTING_COLOURS):
         raise MgkitError(
-            f"{len(settings)} settings cannot be told apart: draw at most {len(SETTING_COLOURS)} at once."
+            f"{len(settings)} settings cannot be distinguished: draw at most {len(SETTING_COLOURS)} at once."
         )
     return settings
 
@@ -112,7 +107,7 @@ def _settings(run: Runs) -> dict[str, list[Run]]:
 def _single(run: Run, venue: str, columns: int) -> PaperFigure:
     history = run.history()
     if history.empty:
-        raise MgkitError(f"{run.root} has no history yet: wait for the first epoch to end.")
+        raise MgkitError(f"{run.root} has no history yet: wait for the first epoch to finish.")
     stages = {name: table for name in run.stages() if not (table := run.stage(name).history()).empty}
     losses = _losses(history)
     panels = (["loss"] if losses else []) + ["accuracy"] + (["stages"] if stages else [])
@@ -170,6 +165,7 @@ def _seeds(seeds: Seeds, venue: str, columns: int) -> PaperFigure:
 
 
 def _several(settings: list[Seeds], pathway: str | None, venue: str, columns: int) -> PaperFigure:
+    # The output of each setting that is drawn, and its label.
     shown = [pathway or ("fused" if "fused" in one.outputs else one.outputs[-1]) for one in settings]
     for one, output in zip(settings, shown, strict=True):
         if output not in one.outputs:
@@ -182,13 +178,14 @@ def _several(settings: list[Seeds], pathway: str | None, venue: str, columns: in
     mixed, width = len(set(shown)) > 1, 72 * width_of(venue, columns)
     labels = []
     for one, output in zip(settings, shown, strict=True):
-        told = [OUTPUT_NAMES[output]] * mixed + [f"n = {one.count}"]
-        tail = f" ({', '.join(told)})"
+        tail = f" ({', '.join([OUTPUT_NAMES[output]] * mixed + [f'n = {one.count}'])})"
         labels.append(fit_text(one.name, 0.8 * width - text_width(tail, SMALL), SMALL) + tail)
     across = max(
         1, min(len(labels), 4, int(width / (max(text_width(label, SMALL) for label in labels) + 26)))
     )
     rows = -(-len(labels) // across)
+
+    # A line and a band per setting.
     figure, grid = _panels(2 if lossy else 1, venue, columns, 0.03 + 0.135 * rows)
     handles = []
     for i, (one, output) in enumerate(zip(settings, shown, strict=True)):
@@ -203,6 +200,7 @@ def _several(settings: list[Seeds], pathway: str | None, venue: str, columns: in
         if one.has(f"{part}_top1_{output}"):
             _draw_mean(grid[-1], one, f"{part}_top1_{output}", 100, look)
         handles.append(Line2D([], [], **look))
+
     if lossy:
         grid[0].set_ylabel("training loss")
         _limit(grid[0], None)
@@ -222,7 +220,7 @@ def _several(settings: list[Seeds], pathway: str | None, venue: str, columns: in
 def _draw_mean(axes: Axes, seeds: Seeds, name: str, scale: float, look: dict[str, Any]) -> None:
     there = seeds.mean[name].notna()
     epochs, mean = seeds.mean.loc[there, "epoch"], scale * seeds.mean.loc[there, name]
-    # Up to about a dozen markers a line: more would hide it.
+    # At most about a dozen markers per line: more would hide it.
     axes.plot(epochs, mean, **look, markevery=max(1, len(epochs) // 12))
     _draw_band(axes, seeds, name, scale, look["color"])
 
@@ -238,7 +236,7 @@ def _draw_band(axes: Axes, seeds: Seeds, name: str, scale: float, colour: str) -
 
 
 def _limit(axes: Axes, top: float | None) -> None:
-    """Neither a loss nor an accuracy is below 0, nor an accuracy above 1, though the t interval may be."""
+    """Cut the axis at the possible values, which a t interval may exceed."""
     low, high = axes.get_ylim()
     axes.set_ylim(0 if top is None else max(0, low), high if top is None else min(top, high))
 
@@ -319,7 +317,7 @@ def _draw_accuracy(axes: Axes, history: pd.DataFrame, suffix: str = "", seeds: S
 
 
 def _mark_rates(axes: Axes, history: pd.DataFrame) -> None:
-    """A line where the learning rate steps; one that changes at several epochs on end is a schedule, not steps."""
+    """Mark steps of the learning rate; changes at several consecutive epochs are a schedule, not steps."""
     if "learning_rate" not in history or len(history) < 2:
         return
     rates, epochs = history["learning_rate"].to_numpy(), history["epoch"].to_numpy()
@@ -329,160 +327,14 @@ def _mark_rates(axes: Axes, history: pd.DataFrame) -> None:
             continue
         axes.axvline((epochs[i] + epochs[i - 1]) / 2, color=FAINT, linewidth=0.7, zorder=0)
         factor = rates[i - 1] / rates[i] if rates[i] > 0 else np.inf
-        told = f"lr ÷ {factor:.3g}" if factor > 1 else f"lr × {1 / factor:.3g}"
+        text = f"lr ÷ {factor:.3g}" if factor > 1 else f"lr × {1 / factor:.3g}"
         axes.annotate(
-            told, ((epochs[i] + epochs[i - 1]) / 2, 1), xycoords=("data", "axes fraction"),
+            text, ((epochs[i] + epochs[i - 1]) / 2, 1), xycoords=("data", "axes fraction"),
             xytext=(0, 1.5), textcoords="offset points", ha="center", va="bottom", fontsize=LEAST, color=GREY,
         )  # fmt: skip
 
 
 def _tidy(axes: Axes) -> None:
-    from matplotlib.ticker import MaxNLocator
-
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
     axes.yaxis.grid(True)
     axes.set_axisbelow(True)
-
-
-@dataclass(frozen=True, eq=False)
-class Seeds:
-    """What S runs of one setting have in common.
-
-    Attributes:
-        name: of the setting.
-        count: S.
-        outputs: of each run.
-        mean, low, high: (E epochs, `epoch` and the losses and accuracies): mean over the runs and the 95 % t interval
-            of the mean; NaN where a run has no value, and the interval also with a single run.
-        n: the same table, with the number of runs that have a value.
-        rates: `epoch` and `learning_rate` where all runs have the same, or None.
-        note: what a reader must know, beginning with a semicolon, or nothing.
-    """
-
-    name: str
-    count: int
-    outputs: tuple[str, ...]
-    mean: pd.DataFrame
-    low: pd.DataFrame
-    high: pd.DataFrame
-    n: pd.DataFrame
-    rates: pd.DataFrame | None
-    note: str
-
-    def has(self, name: str) -> bool:
-        """Whether all runs have a value of this name at one epoch at least."""
-        return name in self.mean and bool(self.mean[name].notna().any())
-
-    def table(self) -> pd.DataFrame:
-        """One row an epoch and quantity: `setting`, `epoch`, `quantity`, `n`, `mean`, `low`, `high`."""
-        parts = [
-            part.melt("epoch", var_name="quantity", value_name=name)
-            for name, part in (("n", self.n), ("mean", self.mean), ("low", self.low), ("high", self.high))
-        ]
-        out = parts[0].assign(**{str(part.columns[-1]): part.iloc[:, -1] for part in parts[1:]})
-        out = out[out["n"] > 0].reset_index(drop=True)
-        out.insert(0, "setting", self.name)
-        return out
-
-
-def over_seeds(runs: Sequence[Run], name: str) -> Seeds:
-    """The mean history of runs of one setting, and its 95 % t interval.
-
-    Args:
-        runs: at least one; each with an epoch behind it.
-        name: what the setting is called.
-
-    Raises:
-        MgkitError: a run without history, one given twice, a seed that repeats, or runs with different outputs.
-    """
-    from scipy import stats
-
-    roots = [run.root.resolve() for run in runs]
-    twice = {str(root) for root in roots if roots.count(root) > 1}
-    if twice:
-        raise MgkitError(f"{some(sorted(twice))} is among the seeds more than once: give each run once.")
-    histories = [run.history() for run in runs]
-    for run, history in zip(runs, histories, strict=True):
-        if history.empty:
-            raise MgkitError(f"{run.root} has no history yet: wait for the first epoch to end.")
-        if run.outputs != runs[0].outputs:
-            raise MgkitError(
-                f"{runs[0].root} has the outputs {', '.join(runs[0].outputs)} and {run.root} "
-                f"{', '.join(run.outputs)}: these are no seeds of one setting; name them in a dict."
-            )
-    _check_seeds(runs)
-
-    wanted = r"(train_|val_)?loss(_\w+)?|(train|val)_top1_\w+"
-    columns = list(dict.fromkeys(str(c) for h in histories for c in h if re.fullmatch(wanted, str(c))))
-    epochs = sorted({int(e) for history in histories for e in history["epoch"]})
-    values = np.stack(
-        [
-            history.set_index("epoch").reindex(index=epochs, columns=columns).to_numpy(np.float64)
-            for history in histories
-        ]
-    )
-    count = len(runs)
-    n = np.isfinite(values).sum(0)
-    mean = values.mean(0)  # NaN where one is missing
-    half = np.full_like(mean, np.nan)
-    if count > 1:
-        half = stats.t.ppf(0.975, count - 1) * values.std(0, ddof=1) / np.sqrt(count)
-
-    def frame(array: np.ndarray) -> pd.DataFrame:
-        out = pd.DataFrame(array, columns=columns)
-        out.insert(0, "epoch", epochs)
-        return out
-
-    partly = sorted({epochs[i] for i in np.flatnonzero(((n > 0) & (n < count)).any(1))})
-    note = f"; {name}: epochs {_ranges(partly)} are incomplete, as not all runs have them" if partly else ""
-    if count > 1:
-        differ = [
-            key for key in differing_settings(runs, None)[0] if re.match(r"recipe\.|settings\.(?!start)", key)
-        ]
-        note += f"; the runs of {name} differ also in {some(differ)}" if differ else ""
-    return Seeds(
-        name,
-        count,
-        runs[0].outputs,
-        frame(mean),
-        frame(mean - half),
-        frame(mean + half),
-        frame(n),
-        _rates(histories),
-        note,
-    )
-
-
-def _check_seeds(runs: Sequence[Run]) -> None:
-    known = [run.config.get("settings", {}).get("seed", run.recipe.get("seed")) for run in runs]
-    for seed in known:
-        same = [str(run.root) for run, other in zip(runs, known, strict=True) if other == seed]
-        if seed is not None and len(same) > 1:
-            raise MgkitError(
-                f"{some(same)} have the same seed {seed}: repeated, it makes the interval too narrow; leave one out."
-            )
-
-
-def _rates(histories: Sequence[pd.DataFrame]) -> pd.DataFrame | None:
-    longest = max(histories, key=len)
-    if "learning_rate" not in longest:
-        return None
-    rates = longest[["epoch", "learning_rate"]].reset_index(drop=True)
-    known = rates.set_index("epoch")["learning_rate"]
-    for history in histories:
-        if "learning_rate" not in history or not set(history["epoch"]) <= set(known.index):
-            return None
-        if not np.allclose(history["learning_rate"], known.loc[history["epoch"]], rtol=1e-6, atol=0):
-            return None
-    return rates
-
-
-def _ranges(numbers: Sequence[int]) -> str:
-    """1, 2, 3, 7 as "1 to 3, 7"."""
-    parts: list[list[int]] = []
-    for number in numbers:
-        if parts and number == parts[-1][1] + 1:
-            parts[-1][1] = number
-        else:
-            parts.append([number, number])
-    return ", ".join(str(a) if a == b else f"{a} to {b}" for a, b in parts)

@@ -13,8 +13,8 @@ from mgkit.errors import MgkitError
 from mgkit.results.run.folder import Run
 from mgkit.results.stats.significance import seed_mean
 from mgkit.views import figures
+from mgkit.views.analysis.seeds import over_seeds
 from mgkit.views.figures.style import VENUES
-from mgkit.views.figures.training import over_seeds
 from tests.results.fake_run import fake_clips, fake_run
 from tests.views.figures.test_figures import check, texts
 
@@ -78,7 +78,7 @@ def test_settings_beside_each_other(tmp_path: Path, clips: Clips) -> None:
     assert "Pose validation accuracy (%)" in {text.get_text() for text in texts(chosen)}
     with pytest.raises(MgkitError, match="pose alone has no output 'rgb'"):
         figures.training_curves(given, pathway="rgb")
-    with pytest.raises(MgkitError, match="cannot be told apart"):
+    with pytest.raises(MgkitError, match="cannot be distinguished"):
         figures.training_curves({str(i): both for i in range(11)})
 
 
@@ -114,7 +114,7 @@ def test_what_may_not_be_averaged(tmp_path: Path, clips: Clips) -> None:
         figures.training_curves([runs[0], runs[0]])
     with pytest.raises(MgkitError, match="the same seed 0"):
         figures.training_curves([*runs, *made(tmp_path / "b", clips, 1)])
-    with pytest.raises(MgkitError, match="no seeds of one setting"):
+    with pytest.raises(MgkitError, match="not seeds of one setting"):
         figures.training_curves([*runs, *made(tmp_path / "c", clips, 1, first=5, pathways=("pose",))])
     for nothing in ([], {}, {"a": []}):
         with pytest.raises(MgkitError, match="got no runs"):
