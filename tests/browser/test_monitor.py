@@ -121,13 +121,13 @@ def test_buttons_ask_before_they_act(page: Page, tmp_path: Path) -> None:
     page.locator(".mgk-stop").click()
     page.locator(".mgk-stop").click()
     assert page.evaluate("model.sent") == [{"act": "stop"}]
-    expect(page.locator(".mgk-message")).to_contain_text("cannot be stopped")  # nothing runs in that folder
+    expect(page.locator(".mgk-warn")).to_contain_text("cannot be stopped")  # nothing runs in that folder
     assert not bare.errors
 
 
 def test_a_failure_is_told_and_an_empty_folder_waited_for(page: Page, tmp_path: Path) -> None:
     bare = show(page, tmp_path / "none", shown("failed", message="out of memory: use a smaller batch_size"))
-    expect(page.locator(".mgk-message")).to_have_text("out of memory: use a smaller batch_size")
+    expect(page.locator(".mgk-warn")).to_have_text("out of memory: use a smaller batch_size")
     assert page.locator(".mgk-resume").is_visible()
     bare.widget.shown = shown("none", parts=[], log=[])
     bare.push()

@@ -44,9 +44,6 @@ class ClassAccuracy(RunWidget):
     """
 
     _esm = script("accuracy/accuracy.js")
-    classes = traitlets.Dict().tag(sync=True)  # "names", "groups" or null
-    name = traitlets.Unicode().tag(sync=True)  # of the run
-    outputs: traitlets.List[Any] = traitlets.List().tag(sync=True)
     best = traitlets.Unicode().tag(sync=True)  # the output that "value" sorts by
     metric = traitlets.Enum(METRICS, "recall").tag(sync=True)
     order = traitlets.Enum(ORDERS, "value").tag(sync=True)
@@ -86,12 +83,6 @@ class ClassAccuracy(RunWidget):
             predictions,
             split,
             selection,
-            classes={
-                "names": list(names),
-                "groups": None if run.classes.groups is None else list(run.classes.groups),
-            },
-            name=run.name,
-            outputs=predictions.outputs,
             best=predictions.best,
             metric=one_of(metric, METRICS, "metric"),
             order=one_of(order, ORDERS, "order"),

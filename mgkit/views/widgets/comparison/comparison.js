@@ -61,7 +61,7 @@ class Comparison {
     }
 
     fillBars() {
-        const { order, counts } = this.model.get("found"), names = this.model.get("classes");
+        const { order, counts } = this.model.get("found"), { names } = this.model.get("classes");
         if (!order.length) {
             this.bars.replaceChildren(element("p", { className: "mgk-note", textContent: "No clips were fixed or broken." }));
             return;
@@ -80,7 +80,7 @@ class Comparison {
     }
 
     fillClips() {
-        const { listed, totals } = this.model.get("found"), names = this.model.get("classes");
+        const { listed, totals } = this.model.get("found"), { names } = this.model.get("classes");
         const fate = this.listing ?? (totals.fixed ? "fixed" : "broken"), clips = listed[fate];
         this.lists.press(fate);
         if (!clips.length) this.clips.replaceChildren(element("p", { className: "mgk-note", textContent: `No clips were ${fate}.` }));

@@ -44,9 +44,7 @@ class RunComparison(RunWidget):
 
     _esm = script("comparison/comparison.js")
     _css = styles("comparison/comparison.css")
-    classes: traitlets.List[Any] = traitlets.List().tag(sync=True)
     names: traitlets.List[Any] = traitlets.List().tag(sync=True)  # of the baseline and of the other
-    outputs: traitlets.List[Any] = traitlets.List().tag(sync=True)
     output = traitlets.Unicode().tag(sync=True)
     # "totals" by fate, "words", "p"; "order" of the classes that changed, with (K, 4) "counts" by fate; and for
     # "fixed" and "broken" the clips "listed": "clip_id", "true", "before", "after" (classes), "change" (of confidence).
@@ -73,7 +71,6 @@ class RunComparison(RunWidget):
             default.after,
             split,
             selection,
-            classes=list(one.classes.names),
             names=list(self._run_names),
             outputs=outputs,
             output=one_of(shown, outputs, "output"),
@@ -130,10 +127,6 @@ class RunComparison(RunWidget):
             columns=columns,
         )
 
-    @traitlets.validate("output")
-    def _known_output(self, proposal: Any) -> str:
-        return one_of(proposal["value"], self.outputs, "output") if self.outputs else proposal["value"]
-
     @traitlets.observe("output")
     def _output_changed(self, _: Any) -> None:
         if self.found:  # not while the widget is being made
@@ -170,7 +163,7 @@ class RunComparison(RunWidget):
         }  # fmt: skip
 
     def _marks(self, rows: npt.NDArray[np.int64], focus: int | None) -> dict[str, Any]:
-        now, count = self.changes, len(self.classes)
+        now, count = self.changes, len(self.one.classes)
         held = np.bincount(now.after.labels[rows] * 4 + now.fate[rows], minlength=4 * count).reshape(count, 4)
         place = None if focus is None else [int(now.after.labels[focus]), FATES[int(now.fate[focus])]]
         return {"held": held.tolist(), "focus_place": place}
@@ -178,7 +171,9 @@ class RunComparison(RunWidget):
     def _act(self, act: str, content: dict[str, Any]) -> None:
         add = content.get("add") is True
         if act == "pick":
-            label = None if content.get("label") is None else class_index(len(self.classes), content, "label")
+            label = (
+                None if content.get("label") is None else class_index(len(self.one.classes), content, "label")
+            )
             self._pick(str(content.get("fate")), label, add=add)
         elif act == "look":
             self._look(str(content.get("clip_id")), str(content.get("fate")))
@@ -188,7 +183,7 @@ class RunComparison(RunWidget):
         keep = now.fate == FATES.index(one_of(fate, FATES, "fate"))
         if label is not None:
             keep &= now.after.labels == label
-        of = "" if label is None else f" of {self.classes[label]}"
+        of = "" if label is None else f" of {self.one.classes.names[label]}"
         before, after = self.names
         how = f"{fate} by {after}" if fate in ("fixed", "broken") else f"{fate} in both {before} and {after}"
         self._select(np.flatnonzero(keep), f"clips{of} {how}", add=add)

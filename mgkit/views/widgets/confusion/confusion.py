@@ -51,10 +51,8 @@ class ConfusionMatrix(RunWidget):
     """
 
     _esm = script("confusion/confusion.js")
-    classes = traitlets.Dict().tag(sync=True)  # "names", "groups" or null
     names: traitlets.List[Any] = traitlets.List().tag(sync=True)  # of the run, and of `other`
     note = traitlets.Unicode().tag(sync=True)  # on clips that were left out, or ""
-    outputs: traitlets.List[Any] = traitlets.List().tag(sync=True)
     output = traitlets.Unicode().tag(sync=True)
     order = traitlets.Enum(ORDERS, "groups").tag(sync=True)
     normalise = traitlets.Bool(True).tag(sync=True)
@@ -90,7 +88,6 @@ class ConfusionMatrix(RunWidget):
             predictions,
             split,
             selection,
-            classes={"names": list(run.classes.names), "groups": _groups(run)},
             names=[run.name] if other is None else run_names([run, other]),
             note=note,
             outputs=outputs,
@@ -133,10 +130,6 @@ class ConfusionMatrix(RunWidget):
             venue=venue,
             columns=columns,
         )
-
-    @traitlets.validate("output")
-    def _known_output(self, proposal: Any) -> str:
-        return one_of(proposal["value"], self.outputs, "output") if self.outputs else proposal["value"]
 
     @traitlets.observe("output")
     def _output_changed(self, _: Any) -> None:
@@ -220,7 +213,3 @@ class ConfusionMatrix(RunWidget):
 
 def _outcomes(predictions: Predictions, output: str) -> Outcomes:
     return Outcomes(predictions.labels, predictions.predicted(output), predictions.class_count)
-
-
-def _groups(run: Run) -> list[str] | None:
-    return None if run.classes.groups is None else list(run.classes.groups)

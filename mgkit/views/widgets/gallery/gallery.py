@@ -143,7 +143,6 @@ class Gallery(RunWidget):
     _esm = script("gallery/gallery.js")
     _css = styles("gallery/gallery.css")
     output = traitlets.Unicode().tag(sync=True)
-    outputs: traitlets.List[Any] = traitlets.List().tag(sync=True)
     trouble = traitlets.Unicode().tag(sync=True)  # why there are no pictures
 
     def __init__(
@@ -178,7 +177,6 @@ class Gallery(RunWidget):
             split,
             selection,
             output=one_of(output or predictions.best, predictions.outputs, "output"),
-            outputs=predictions.outputs,
             trouble=trouble,
         )
 

@@ -65,8 +65,6 @@ class PrototypeMap(RunWidget):
 
     _esm = script("map/map.js")
     _css = styles("map/map.css")
-    classes = traitlets.Dict().tag(sync=True)  # "names"
-    name = traitlets.Unicode().tag(sync=True)  # of the run
     palette: traitlets.List[Any] = traitlets.List().tag(sync=True)  # colours of the chosen groups, in order
     pathways: traitlets.List[Any] = traitlets.List().tag(sync=True)
     colours: traitlets.List[Any] = traitlets.List().tag(sync=True)  # the COLOURS that the run can show
@@ -119,8 +117,6 @@ class PrototypeMap(RunWidget):
             predictions,
             split,
             selection,
-            classes={"names": list(run.classes.names)},
-            name=run.name,
             palette=list(CLASS_COLOURS),
             pathways=list(run.pathways),
             colours=offered,

@@ -116,7 +116,7 @@ function render({ model, el }) {
     const stop = element("button", { type: "button", className: "mgk-small mgk-stop", textContent: "Stop" });
     const resume = element("button", { type: "button", className: "mgk-small mgk-resume", textContent: "Resume" });
     const no = element("button", { type: "button", className: "mgk-small", textContent: "No", hidden: true });
-    const message = element("p", { className: "mgk-message", hidden: true, attributes: { role: "alert" } });
+    const message = element("p", { className: "mgk-warn", hidden: true, attributes: { role: "alert" } });
     const steps = element("div", { className: "mgk-steps" }), bar = element("i"), done = element("div", { className: "mgk-done" }, bar);
     const numbers = element("div", { className: "mgk-numbers" }), log = element("pre", { tabIndex: 0 });
     const more = element("details", {}, element("summary", { textContent: "Log" }), log);

@@ -140,53 +140,50 @@ def snapshot(job: Job) -> dict[str, Any]:
 
 def _parts(run: Run, state: str) -> list[dict[str, Any]]:
     """The stages of a training in order, with those not started yet, and the whole at the end."""
-    planned = dict(run.planned_stages())
-    there = run.stages()
-    settings = run.config.get("settings", {}).get("start") or {}
-    names = [name for name in planned if name in there or name not in settings]
-    parts = []
-    for name, epochs in [
-        *((name, None) for name in names),
-        ("joint" if len(run.pathways) > 1 else run.pathways[0], 0),
-    ]:
-        if epochs is None and name not in there:
-            parts.append(_part(name, "waiting", 0, planned[name]))
-            continue
-        one = run.stage(name) if epochs is None else run
-        status = one.status()
-        part = _part(name, str(status["state"]), int(status["epoch"]), int(status["epochs"]))
-        history = one.history()
-        step = max(1, -(-len(history) // POINTS))
-        history = history.iloc[(len(history) - 1) % step :: step] if len(history) else history
-        part["epochs_done"] = history["epoch"].tolist()
-        numeric = history.select_dtypes(include=[np.number])
-        part["curves"] = {str(column): plain(numeric[column]) for column in numeric if column != "epoch"}
-        live = {key: _sent(value) for key, value in one.live().items()}
-        # An epoch that has ended since is in the history.
-        epoch = live.get("epoch")
-        newer = type(epoch) is int and epoch > part["epoch"]
-        part["live"] = live if newer and part["state"] != "finished" else {}
-        parts.append(part)
-    if (
-        parts[-1]["epoch"] == 0
-        and not parts[-1]["live"]
-        and any(p["state"] != "finished" for p in parts[:-1])
-    ):
-        parts[-1]["state"] = "waiting"  # its status is "running" while its stages are trained
-    current = next((part for part in parts if part["state"] != "finished"), parts[-1])
+    there, borrowed = run.stages(), run.config.get("settings", {}).get("start") or {}
+    parts = [
+        _part(run.stage(name), name) if name in there else _NOT_STARTED | {"name": name, "epochs": epochs}
+        for name, epochs in run.planned_stages()
+        if name in there or name not in borrowed  # a stage of another run is not trained here
+    ]
+    whole = _part(run, "joint" if len(run.pathways) > 1 else run.pathways[0])
+    if whole["epoch"] == 0 and not whole["live"] and any(part["state"] != "finished" for part in parts):
+        whole["state"] = "waiting"  # its status is "running" while its stages are trained
+    parts.append(whole)
+
+    current = next((part for part in parts if part["state"] != "finished"), whole)
     current["current"] = True
     if state in ENDED and current["state"] in ("running", "waiting"):
         current["state"] = state
     return parts
 
 
-def _sent(value: Any) -> Any:
+_NOT_STARTED: dict[str, Any] = {
+    "state": "waiting", "epoch": 0, "current": False, "live": {}, "epochs_done": [], "curves": {}
+}  # fmt: skip
+
+
+def _part(run: Run, name: str) -> dict[str, Any]:
+    """One stage, or the whole of a training without stages."""
+    status, history = run.status(), run.history()
+    step = max(1, -(-len(history) // POINTS))
+    history = history.iloc[(len(history) - 1) % step :: step] if len(history) else history
+    numeric = history.select_dtypes(include=[np.number])
+    live = {key: _finite(value) for key, value in run.live().items()}
+    # An epoch that has ended since is in the history.
+    newer = type(live.get("epoch")) is int and live["epoch"] > status["epoch"]
+    return {
+        "name": name,
+        "state": status["state"],
+        "epoch": int(status["epoch"]),
+        "epochs": int(status["epochs"]),
+        "current": False,
+        "live": live if newer and status["state"] != "finished" else {},
+        "epochs_done": history["epoch"].tolist(),
+        "curves": {str(column): plain(numeric[column]) for column in numeric if column != "epoch"},
+    }
+
+
+def _finite(value: Any) -> Any:
     """A value for JSON: a loss that is NaN becomes null, as in the curves."""
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _part(name: str, state: str, epoch: int, epochs: int) -> dict[str, Any]:
-    return {
-        "name": name, "state": state, "epoch": epoch, "epochs": epochs, "current": False, "live": {},
-        "epochs_done": [], "curves": {},
-    }  # fmt: skip

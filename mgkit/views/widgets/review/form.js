@@ -25,7 +25,7 @@ class Review {
         this.saved = element("span", { className: "mgk-saved", attributes: { role: "status" } });
         this.tags = new Map(model.get("tags").map((tag, i) => [tag,
             element("button", { type: "button", dataset: { tag }, title: `Key ${i + 1}`, onclick: () => this.toggle(tag) }, element("kbd", { textContent: i + 1 }), tag)]));
-        this.right = menu("correct class", [["", "unknown"], ...model.get("names").map(name => [name, name])],
+        this.right = menu("correct class", [["", "unknown"], ...model.get("classes").names.map(name => [name, name])],
             label => this.send({ label }));
         this.text = element("textarea", { rows: 1, maxLength: 10000, placeholder: "comment (t)", attributes: { "aria-label": "Comment" },
             oninput: () => { clearTimeout(this.timer); this.timer = setTimeout(() => this.keep(), TYPING); this.tell(); },

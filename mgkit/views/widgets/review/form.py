@@ -37,7 +37,6 @@ class ReviewForm(RunWidget):
     _esm = script("review/form.js")
     _css = styles("review/review.css")
     tags: traitlets.List[Any] = traitlets.List(list(TAGS)).tag(sync=True)
-    names: traitlets.List[Any] = traitlets.List().tag(sync=True)  # of the classes
     changes = traitlets.Int(0)
 
     def __init__(self, run: Run, split: str = "test", *, selection: Selection | None = None) -> None:
@@ -45,7 +44,7 @@ class ReviewForm(RunWidget):
         self._unsaved: list[Change] = []
         self.notes: Notes | None = None
         self._read(run)
-        super().__init__(run, run.predictions(split), split, selection, names=list(run.classes.names))
+        super().__init__(run, run.predictions(split), split, selection)
 
     @property
     def unsaved(self) -> list[str]:

@@ -79,6 +79,9 @@ class RunWidget(Previewed, anywidget.AnyWidget):
     # a subclass adds in `_marks`.
     selected = traitlets.Dict().tag(sync=True)
     split = traitlets.Unicode().tag(sync=True)
+    name = traitlets.Unicode().tag(sync=True)  # of the run
+    classes = traitlets.Dict().tag(sync=True)  # "names", "groups" or null
+    outputs: traitlets.List[Any] = traitlets.List().tag(sync=True)
     _stop_watching: Callable[[], None] | None = None  # a widget that could not be made watches nothing
 
     def __init__(
@@ -88,7 +91,10 @@ class RunWidget(Previewed, anywidget.AnyWidget):
         self.selection = Selection() if selection is None else selection
         self._row = {clip_id: i for i, clip_id in enumerate(predictions.clip_ids)}
         self._ids = np.array(predictions.clip_ids, dtype=object)
-        super().__init__(split=split, **state)
+        groups = run.classes.groups
+        classes = {"names": list(run.classes.names), "groups": None if groups is None else list(groups)}
+        state = {"outputs": predictions.outputs} | state
+        super().__init__(split=split, name=run.name, classes=classes, **state)
         self._stop_watching = self.selection.watch(self._show)
         self.on_msg(self._received)
         self._show(self.selection.state)
@@ -123,6 +129,10 @@ class RunWidget(Previewed, anywidget.AnyWidget):
         self.selection.set(ids, focus=focus, description=description, source=type(self).__name__)
 
     # -----------------------------------------------------------------------------------------------------------------
+
+    @traitlets.validate("output")
+    def _known_output(self, proposal: Any) -> str:
+        return one_of(proposal["value"], self.outputs, "output") if self.outputs else proposal["value"]
 
     def _show(self, state: Selected) -> None:
         row = self._row
