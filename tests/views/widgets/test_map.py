@@ -160,7 +160,7 @@ def test_wrong_arguments_and_messages_name_the_right_ones(make: Callable[..., Ru
         ({"pathway": "audio"}, "no 'audio' embeddings"),
         ({"colour": "rainbow"}, "unknown colour 'rainbow'"),
         ({"highlight": "wave"}, "no class 'wave'"),
-        ({"epoch": 9}, "no prototypes of epoch 9; there are 1, 2, 3"),
+        ({"epoch": 9}, "no prototypes of epoch 9, only of 1, 2, 3"),
     ):
         with pytest.raises(MgkitError, match=message):
             PrototypeMap(run, **arguments)  # type: ignore[arg-type]

@@ -276,6 +276,7 @@ class Bars extends CanvasView {
         if (truth !== null) keys.push(diamondKey("clip in focus"));
         if (truth !== null && outputs.some(output => predicted[output] !== truth)) keys.push(diamondKey("its predicted class", "#fff"));
         this.legend.replaceChildren(...keys);
+        this.legend.style.maxWidth = `${Math.max(this.box.canvasWidth, 300)}px`; // the side keeps its place
     }
 
     // ---- what a person does ----

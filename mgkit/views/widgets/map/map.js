@@ -1,12 +1,12 @@
 // Clips as points and prototypes as stars on one canvas, with a legend at the side.
 
 import { adds, CanvasView } from "../shared/canvas.js";
-import { choice, clipsOf, diamond, elide, element, menu, mounted, onAppearance, onChanges, OUTPUT_NAMES, prepare, ROLE_COLOURS, themeOf } from "../shared/common.js";
+import { channels, choice, clipsOf, diamond, elide, element, menu, mounted, onAppearance, onChanges, OUTPUT_NAMES, prepare, ROLE_COLOURS, themeOf } from "../shared/common.js";
 import { clipWords, groupKeys, kindKeys, scaleKeys, starKeys, starWords } from "./legend.js";
-import { DARK_PALETTE, KIND_SHAPES, ramp, stamp, starPath } from "./marks.js";
+import { blend, DARK_PALETTE, KIND_SHAPES, ramp, stamp, starPath } from "./marks.js";
 import { Grid, insideLoop } from "./points.js";
 
-const MAP_WIDE = 700, REACH = 9, EDGE = 22, STEPS = 64, STAMPS = 500;
+const MAP_WIDE = 700, REACH = 9, EDGE = 22, STEPS = 64;
 const COLOUR_NAMES = { class: "class", kind: "TP, FN, FP", subject: "subject", confidence: "confidence", distance: "distance to prototype" };
 
 const floats = view => new Float32Array(view.buffer.slice(view.byteOffset, view.byteOffset + view.byteLength));
@@ -20,9 +20,8 @@ class PrototypeMapView extends CanvasView {
         this.star = -1; // or the class whose star is
         this.cursor = -1; // the row of the keyboard
         this.mode = "lasso";
-        this.points = element("canvas"); // the points alone, kept while only what is drawn over them changes
-        this.stamps = new Map();
-        this.fresh = () => { this.stale = true; this.cut = null; this.draw(); };
+        this.image = null; // the points alone, kept while only what is drawn over them changes
+        this.fresh = () => { this.image = this.cut = null; this.draw(); };
         this.ends.push(onAppearance(this.root, this.fresh),
             onChanges(model, ["drawn"], () => { this.read(); this.fill(); this.fresh(); }),
             onChanges(model, ["subjects"], () => { this.readSubjects(); this.fill(); this.fresh(); }),
@@ -203,65 +202,51 @@ class PrototypeMapView extends CanvasView {
     redraw() {
         if (!this.root.isConnected) return;
         const { model } = this, dark = this.theme?.dark;
-        if (this.stale !== false) this.theme = themeOf(this.root);
+        if (!this.image) this.theme = themeOf(this.root);
         if (dark !== this.theme.dark) this.fill(); // also when it is first known, as in a cell that had no size before
         const room = this.root.clientWidth || 640, wide = room >= MAP_WIDE;
         this.root.classList.toggle("mgk-narrow", !wide);
         const width = Math.max(160, Math.min(model.get("width") ?? Infinity, wide ? room - 24 - Math.max(220, Math.min(300, 0.26 * room)) : room - 4)), height = model.get("height");
-        if (width !== this.width || height !== this.height) { this.width = width; this.height = height; this.stale = true; }
+        if (width !== this.width || height !== this.height) { this.width = width; this.height = height; this.image = null; }
         this.at = this.place();
         Object.assign(this.canvas.dataset, this.at);
-        if (this.stale !== false) this.drawPoints();
-        this.stale = false;
+        this.image ??= this.raster();
         // Setting the size of a canvas clears it and costs a frame: only if it changed.
-        const { points, canvas } = this, ratio = devicePixelRatio || 1, same = canvas.width === points.width && canvas.height === points.height;
+        const { image, canvas } = this, same = canvas.width === image.width && canvas.height === image.height;
         const context = same ? canvas.getContext("2d") : prepare(canvas, width, height);
-        context.setTransform(1, 0, 0, 1, 0, 0);
-        context.drawImage(points, 0, 0);
-        context.setTransform(ratio, 0, 0, ratio, 0, 0);
+        context.putImageData(image, 0, 0);
         this.overlay(context);
         const count = clipsOf(this.map.count);
         this.canvas.setAttribute("aria-label", `Map of ${count} of ${model.get("split")}. Arrow keys go from point to point, Enter selects, plus and minus zoom.`);
     }
 
-    drawPoints() {
-        const { theme, points: canvas, width, height } = this, { count } = this.map, mask = this.mask(), ratio = devicePixelRatio || 1;
-        const context = prepare(canvas, width, height), radius = this.radius * ratio;
-        context.fillStyle = theme.paper;
-        context.fillRect(0, 0, width, height);
-        context.setTransform(1, 0, 0, 1, 0, 0); // stamps are in device pixels
+    // The points alone, as an image in device pixels.
+    raster() {
+        const { theme, map, at } = this, { points, count } = map, mask = this.mask(), ratio = devicePixelRatio || 1, radius = this.radius * ratio;
+        const image = new ImageData(Math.round(this.width * ratio), Math.round(this.height * ratio)), [red, green, blue] = channels(theme.paper);
+        new Uint32Array(image.data.buffer).fill((255 << 24) | (blue << 16) | (green << 8) | red);
+        const x = new Float32Array(count), y = new Float32Array(count);
+        for (let row = 0; row < count; row++) {
+            x[row] = ratio * (at.x + at.scale * points[2 * row]);
+            y[row] = ratio * (at.y - at.scale * points[2 * row + 1]);
+        }
+        const draw = (layer, size, opacity) => blend(image, stamp(layer.shape, size), layer, x, y, opacity);
+
         const chosen = row => (mask[row >> 3] >> (row & 7)) & 1, layers = (this.cut ??= this.layers()), opaque = count <= 1000 ? 1 : 0.8;
         const size = layer => (layer.grey ? 0.85 : layer.halo ? Math.max(1.35, (2.6 * ratio) / radius) : 1) * radius;
         for (const layer of layers) {
             const rows = mask ? layer.rows.filter(row => !chosen(row)) : layer.rows;
-            if (layer.halo && !mask) this.stampAll(context, { ...layer, rows, colours: [theme.paper] }, size(layer) + ratio, 1);
-            this.stampAll(context, { ...layer, rows }, size(layer), (layer.grey ? 0.6 : layer.halo ? 1 : opaque) * (mask ? 0.3 : 1));
+            if (layer.halo && !mask) draw({ ...layer, colours: [theme.paper] }, size(layer) + ratio, 1);
+            draw({ ...layer, rows }, size(layer), (layer.grey ? 0.6 : layer.halo ? 1 : opaque) * (mask ? 0.3 : 1));
         }
-        if (!mask) return;
+        if (!mask) return image;
         const ringed = this.model.get("selected").here <= 400;
         for (const layer of layers) {
             const rows = layer.rows.filter(chosen), grown = Math.max(size(layer), 2.2 * ratio) + 0.4 * ratio;
-            if (ringed) this.stampAll(context, { ...layer, rows, colours: [theme.ink] }, grown + 1.2 * ratio, 1);
-            this.stampAll(context, { ...layer, rows }, grown, 1);
+            if (ringed) draw({ ...layer, rows, colours: [theme.ink] }, grown + 1.2 * ratio, 1);
+            draw({ ...layer, rows }, grown, 1);
         }
-    }
-
-    stampAll(context, { rows, shape, colours, tint }, radius, opacity) {
-        if (this.stamps.size > STAMPS) this.stamps.clear(); // of sizes and themes gone by
-        const stamps = colours.map(colour => {
-            const key = `${shape} ${radius} ${colour}`;
-            if (!this.stamps.has(key)) this.stamps.set(key, stamp(shape, radius, colour));
-            return this.stamps.get(key);
-        });
-        const { points } = this.map, { width, height } = context.canvas, { reach } = stamps[0], ratio = devicePixelRatio || 1;
-        const scale = ratio * this.at.scale, left = ratio * this.at.x, top = ratio * this.at.y;
-        context.globalAlpha = opacity;
-        for (const row of rows) {
-            const x = Math.round(left + scale * points[2 * row]) - reach, y = Math.round(top - scale * points[2 * row + 1]) - reach;
-            if (x < -2 * reach || y < -2 * reach || x >= width || y >= height) continue;
-            context.drawImage(stamps[stamps.length > 1 ? tint[row] : 0].canvas, x, y);
-        }
-        context.globalAlpha = 1;
+        return image;
     }
 
     starColour(k) {
@@ -450,7 +435,7 @@ class PrototypeMapView extends CanvasView {
         this.draw();
     }
 
-    turned() { this.stale = true; this.draw(); }
+    turned() { this.image = null; this.draw(); }
 
     zoom(factor, x = this.width / 2, y = this.height / 2) {
         const before = this.from(x, y);

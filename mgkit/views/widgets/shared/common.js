@@ -52,12 +52,20 @@ export function themeOf(root) {
     return { ...theme, dark, font: style.fontFamily };
 }
 
+// Red, green and blue of any CSS colour, 0 to 255.
+export function channels(colour) {
+    if (!CHANNELS.has(colour)) {
+        const context = element("canvas", { width: 1, height: 1 }).getContext("2d", { willReadFrequently: true });
+        context.fillStyle = colour;
+        context.fillRect(0, 0, 1, 1);
+        CHANNELS.set(colour, [...context.getImageData(0, 0, 1, 1).data.slice(0, 3)]);
+    }
+    return CHANNELS.get(colour);
+}
+const CHANNELS = new Map();
+
 export function luminance(colour) {
-    const canvas = element("canvas", { width: 1, height: 1 });
-    const context = canvas.getContext("2d", { willReadFrequently: true });
-    context.fillStyle = colour;
-    context.fillRect(0, 0, 1, 1);
-    const [r, g, b] = context.getImageData(0, 0, 1, 1).data;
+    const [r, g, b] = channels(colour);
     return (0.299 * r + 0.587 * g + 0.114 * b) / 255;
 }
 
