@@ -1,12 +1,12 @@
-"""How long the threads of a convolution spin while they wait for each other, on cores that others want or do not want.
+"""Time per training step by how long OpenMP's threads spin while they wait for each other, on free and on busy cores.
 
     python benchmarks/waiting.py
     python benchmarks/waiting.py --beside 4
 
 Training steps of the demo recipe (inputs, forward, loss, backward, SGD) on two threads, in a process for each setting
-of OpenMP: as it comes, which is 300,000 turns of a loop before a waiting thread sleeps (the baseline), a thirtieth of
-that, and asleep at once. They take turns, and one works at a time; `--beside` starts processes that do nothing but
-count meanwhile. GNU's OpenMP alone reads GOMP_SPINCOUNT.
+of OpenMP: the default, which is 300,000 turns of a loop before a waiting thread sleeps (the baseline), a thirtieth of
+that, and asleep at once. They take turns, one at a time; `--beside` starts processes that keep a core busy meanwhile.
+Only GNU's OpenMP reads GOMP_SPINCOUNT.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ import numpy as np
 from benchmarks.timing import machine
 
 SETTINGS = {
-    "as it comes": {},
+    "default": {},
     "GOMP_SPINCOUNT=10000": {"GOMP_SPINCOUNT": "10000"},
     "OMP_WAIT_POLICY=PASSIVE": {"OMP_WAIT_POLICY": "PASSIVE"},
 }
@@ -34,7 +34,8 @@ COUNT = "while True: pass"
 
 
 def answer(threads: int, batch: int) -> None:
-    """In a process of its own: for each number read, so many steps; their wall and processor milliseconds."""
+    """In a process of its own: for each number read from stdin, train that number of steps and print their
+    milliseconds, (wall, processor)."""
     import torch
 
     from benchmarks.step import Bench, Way, made_batch
@@ -79,9 +80,11 @@ def main() -> None:
     )
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--batch", type=int, default=8)
-    parser.add_argument("--beside", type=int, default=0, help="processes that count beside it")
+    parser.add_argument("--beside", type=int, default=0, help="processes that keep a core busy meanwhile")
     parser.add_argument("--rounds", type=int, default=4)
-    parser.add_argument("--steps", type=int, default=3, help="of each setting a round (default: %(default)s)")
+    parser.add_argument(
+        "--steps", type=int, default=3, help="of each setting per round (default: %(default)s)"
+    )
     parser.add_argument("--answer", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.answer:
@@ -98,11 +101,9 @@ def main() -> None:
         for process in (*processes.values(), *counting):
             process.kill()
             process.wait()
-    print(
-        f"{machine()}; {options.threads} threads, {options.beside} processes beside, batch {options.batch}\n"
-    )
-    print("| setting | a step, median (quartiles) | processor time | as it comes / this |\n|---|---|---|---|")
-    baseline = np.median(spent["as it comes"], axis=0)[0]
+    print(f"{machine()}; {options.threads} threads, {options.beside} busy processes, batch {options.batch}\n")
+    print("| setting | step, median (quartiles) | processor time | default / this |\n|---|---|---|---|")
+    baseline = np.median(spent["default"], axis=0)[0]
     for name, times in spent.items():
         (low, wall, high), processor = (
             np.percentile(times, [25, 50, 75], axis=0)[:, 0],

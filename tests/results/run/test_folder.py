@@ -18,7 +18,6 @@ from mgkit.files import write_json
 from mgkit.results.run.files import append_history, write_embeddings, write_prototypes
 from mgkit.results.run.folder import Run, create_run, load_run, write_predictions
 from mgkit.results.run.records import Embeddings, Predictions, PrototypeHistory
-from mgkit.results.run.status import write_status
 from mgkit.results.scores.scores import import_scores
 from tests.results.fake_run import fake_clips, fake_run
 
@@ -155,17 +154,7 @@ def test_what_is_not_a_run_folder_says_so(tmp_path: Path, run: Run) -> None:
         load_run(run.root)
 
 
-# Status, history, prototypes
-
-
-def test_status(run: Run) -> None:
-    write_status(run.root, "failed", 2, 3, "out of memory")
-    assert run.status()["message"] == "out of memory"
-    with pytest.raises(MgkitError, match="no state 'paused'"):
-        write_status(run.root, "paused", 0, 1)
-    write_json(run.root / "status.json", {"state": "lost"})
-    with pytest.raises(MgkitError, match=r"status.json: state 'lost'"):
-        run.status()
+# History and prototypes
 
 
 def test_history_replaces_what_a_resumed_run_repeats(run: Run) -> None:
