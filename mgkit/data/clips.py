@@ -41,11 +41,11 @@ from mgkit.data.splits import (
     split_path,
     write_split,
 )
-from mgkit.data.table import COLUMNS, Classes, check_table
+from mgkit.data.table import Classes, check_table
 from mgkit.errors import MgkitError, some
 from mgkit.files import atomic, read_json, write_json
 
-__all__ = ["COLUMNS", "Classes", "Clips", "Folds", "check_table", "load_clips", "write_clip_folder"]
+__all__ = ["Classes", "Clips", "Folds", "load_clips", "write_clip_folder"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +54,7 @@ class Clips:
 
     Attributes:
         root: the clip folder.
-        table: one row per clip with the columns of `COLUMNS`, in `clip_id` order.
+        table: one row per clip with the columns of `mgkit.data.table.COLUMNS`, in `clip_id` order.
         classes: class names, groups, non-gesture class.
         skeleton: the key-point layout.
         report: entries on what was found odd when the folder was prepared.
@@ -436,7 +436,7 @@ def write_clip_folder(
 
     Args:
         root: the clip folder, created if absent.
-        rows: one dictionary per clip with the keys of `COLUMNS` except `pose_offset`, which is computed here.
+        rows: one dictionary per clip with the columns of the clip table except `pose_offset`, which is computed here.
         poses: for each row, in the same order, (M, T, V, 3) with T = `frames` and M = `persons`, or None. It may
             be a generator: one clip at a time is held in memory.
         classes: the class list.

@@ -1,11 +1,9 @@
-"""Who does what in which clip of the made dataset of `mgkit.demo.dataset`.
+"""The embedded dataset: animated, rendered people at a table, with key-points as an estimator sees them.
 
-A made micro-gesture dataset: animated, rendered people at a table, with key-points as an estimator sees them.
+It stands in for the field's datasets, which may not be redistributed, and is built so that neither pictures nor
+key-points alone suffice. By default eight classes of iMiGUE are used; they differ as follows.
 
-It stands in for the field's datasets, which may not be passed on, and is built so that neither pictures nor
-key-points alone can win. By default eight names of iMiGUE are used; they differ as follows.
-
-| class            | place        | movement        | picture                | told by                       |
+| class            | place        | movement        | picture                | separable by                  |
 |------------------|--------------|-----------------|------------------------|-------------------------------|
 | bite nails       | chin         | fast, 3-4 Hz    | hand in front          | pose only (from touch chin)   |
 | touch chin       | chin         | slow, 0.5-0.9 Hz| hand in front          | pose only (from bite nails)   |
@@ -17,23 +15,20 @@ key-points alone can win. By default eight names of iMiGUE are used; they differ
 | illustrative     | in the air   | large and free  | one or two hands       | both; not a micro-gesture     |
 
 Fast and slow movements have the same amplitude and the same distribution in any single frame, so that eight frames
-hardly tell their tempo and 32 frames of key-points do. They also spread the fingers differently, by about three
-pixels at the tips, which key-points show and a small picture hardly does: a network then finds the tempo within a few
+hardly show their tempo and 32 frames of key-points do. They also spread the fingers differently, by about three pixels
+at the tips, which is visible in key-points and hardly in a small picture: a network then learns the tempo within a few
 epochs instead of many. Two classes that differ in the picture have the same joints for the same seed, and the faults
-of the key-points never depend on the picture.
-With balanced classes a perfect reader of pictures is right on 6 of 8 clips (it guesses within
-two pairs), so is a perfect reader of key-points, and one that reads both is right on all.
+of the key-points never depend on the picture. With balanced classes a perfect reader of pictures is right on 6 of 8
+clips (it guesses within two pairs), so is a perfect reader of key-points, and one that reads both is right on all.
 
     raw = write_raw("data/demo-raw")          # videos/*.mp4, annotations.pkl, annotations.meta.json, dataset.json
 
 All 32 classes of iMiGUE (`classes="imigue32"`, or any of its names), the 17 of SMG (`"smg17"`) and the 52 of MA-52
 (`"ma52"`) come in such families too: 16 of iMiGUE's 32 have a twin with the same joints, 12 one with the same picture.
-`tail`, `faults` and `variety` make the task as skewed, noisy and varied as wanted; the defaults never change.
+`tail`, `faults` and `variety` make the task as skewed, noisy and varied as desired; the defaults never change.
 
-The modules: `synthetic_plan` (which clips), `synthetic_people` (who), `synthetic_gestures` (what they do; add a class
-there), `synthetic_motion` and `synthetic_joints` (how), `synthetic_figure`, `synthetic_head` and `synthetic_scene`
-(what a camera sees), `synthetic_estimator` (what a pose estimator sees), `synthetic_pool` (processes).
-`synthetic_recording` makes untrimmed videos, and `synthetic_trees` the raw folders of iMiGUE, SMG and MA-52 of them.
+A clip is drawn by `people` (who), `gestures` (what they do; add a class there), `motion` (how they move), `figure` and
+`scene` (what a camera sees) and `estimator` (what a pose estimator sees).
 """
 
 from __future__ import annotations
@@ -52,8 +47,7 @@ from mgkit.data.skeletons import IMIGUE22
 from mgkit.data.video import write_video
 from mgkit.demo.estimator import observe
 from mgkit.demo.gestures import GESTURES, gestures_of
-from mgkit.demo.joints import joints
-from mgkit.demo.motion import FPS, clip_length, move
+from mgkit.demo.motion import FPS, clip_length, joints, move
 from mgkit.demo.people import Subject, make_subject, vary
 from mgkit.demo.scene import Frames, make_camera, render
 from mgkit.errors import MgkitError, some
@@ -77,12 +71,12 @@ DEMO_CLASSES: tuple[str, ...] = (
 )
 
 SPLITS = ("train", "val", "test")
-_CLIPS_A_SUBJECT = {"train": 16, "val": 16, "test": 20}
+_CLIPS_PER_SUBJECT = {"train": 16, "val": 16, "test": 20}
 
 
 @dataclass(frozen=True)
 class ClipPlan:
-    """What one clip is to be: enough to make it anywhere, alone."""
+    """Plan of one clip: enough to make it anywhere, on its own."""
 
     clip_id: str
     split: str
@@ -109,14 +103,14 @@ def plan_clips(
     faults: float = 1.0,
     variety: float = 1.0,
 ) -> list[ClipPlan]:
-    """Who does what in which clip, for the arguments of `write_raw`; nothing is drawn or written."""
+    """Plan every clip for the arguments of `write_raw`; nothing is drawn or written."""
     classes = [gesture.name for gesture in gestures_of(classes)]
     if len(set(classes)) != len(classes) or len(classes) < 2:
-        raise MgkitError("the made dataset needs two or more different classes.")
+        raise MgkitError("the embedded dataset needs two or more different classes.")
     if min(train, val, test) < 0 or train < len(classes):
         raise MgkitError(
             f"{train} training, {val} validation and {test} test clips were asked for: "
-            f"give {len(classes)} or more for training (one a class) and 0 or more for the others."
+            f"give {len(classes)} or more for training (one per class) and 0 or more for the others."
         )
     if size < 64 or size % 2:
         raise MgkitError(f"frames {size} pixels high were asked for: give an even number of 64 or more.")
@@ -132,7 +126,7 @@ def plan_clips(
     plans: list[ClipPlan] = []
     first = 1
     for code, (split, count) in enumerate(zip(SPLITS, (train, val, test), strict=True)):
-        people = max(1, round(count / _CLIPS_A_SUBJECT[split])) if count else 0
+        people = max(1, round(count / _CLIPS_PER_SUBJECT[split])) if count else 0
         if tail is None:
             shares = _shares(count, len(classes), imbalance)
         else:
@@ -144,16 +138,16 @@ def plan_clips(
         order = rng.permutation(count)
         plans += [
             ClipPlan(
-                clip_id=f"S{first + int(subjects[i]):02d}_{split}{at:04d}",
-                split=split,
-                label=int(labels[i]),
-                gesture=classes[int(labels[i])],
-                subject=first + int(subjects[i]),
-                index=at,
-                size=size,
-                seed=seed,
-                faults=faults,
-                variety=variety,
+                f"{_subject_name(first + int(subjects[i]))}_{split}{at:04d}",
+                split,
+                int(labels[i]),
+                classes[labels[i]],
+                first + int(subjects[i]),
+                at,
+                size,
+                seed,
+                faults,
+                variety,
             )
             for at, i in enumerate(order)
         ]
@@ -177,13 +171,13 @@ def _power_law(count: int, classes: int, ratio: float, at_least: int) -> list[in
     return [at_least + int(n) for n in np.diff(ends, prepend=0)]
 
 
-FORMAT = 1
+FORMAT = 2
 _SUBJECT_STREAM = 1_000_003  # keeps the random numbers of subjects apart from those of clips
 
 
 @dataclass(frozen=True)
 class MadeClip:
-    """One made clip: what a PYSKL annotation holds, and the true joints behind it.
+    """One drawn clip: the content of a PYSKL annotation, and the true joints.
 
     Attributes:
         keypoint: (T, 22, 2) float32 pixels, 0 where not seen.
@@ -214,7 +208,7 @@ def write_raw(
     workers: int | None = None,
     progress: bool = True,
 ) -> Path:
-    """Write a raw dataset as a researcher would have it; continue one that was interrupted.
+    """Write a raw dataset as a researcher would have it; resume one that was interrupted.
 
     Layout: `videos/<clip_id>.mp4` (25 frames per second), `annotations.pkl` (PYSKL layout, plus `subject`),
     `annotations.meta.json` (class names, groups, layout of the joints) and, last, `dataset.json` (the arguments).
@@ -222,7 +216,7 @@ def write_raw(
     with the same library versions, whatever the number of workers.
 
     Args:
-        out: folder to write; made if absent. A complete dataset of the same arguments is left as it is.
+        out: folder to write, created if absent. A complete dataset of the same arguments is left as it is.
         classes: class names in label order, of `mgkit.demo.gestures.GESTURES`, or the name of a whole set:
             `"imigue32"`, `"smg17"` or `"ma52"`.
         train: clips of the training split.
@@ -233,10 +227,10 @@ def write_raw(
         imbalance: clips of the most frequent class (the last) to those of the rarest (the first), at least 1; the
             classes between lie on a geometric curve.
         tail: the same number for a power law instead, which has one or two frequent classes and a long tail of rare
-            ones, as real data have: 3765 is that of iMiGUE. Every class has at least one training clip.
+            ones, as in real data: 3765 is that of iMiGUE. Every class has at least one training clip.
         faults: how much worse the key-points are than usual, as a factor on every fault; 0 = the true joints.
         variety: how much more than usual the subjects differ in build, tempo, camera and light, 0 to 3.
-        workers: processes; None = one a core, 1 = this process alone.
+        workers: processes; None = one per core, 1 = this process alone.
         progress: show a text bar on stderr.
 
     Returns:
@@ -248,30 +242,12 @@ def write_raw(
     out = Path(out)
     gestures = gestures_of(classes)
     names = [gesture.name for gesture in gestures]
-    arguments = {
-        "format": FORMAT,
-        "classes": names,
-        "train": train,
-        "val": val,
-        "test": test,
-        "size": size,
-        "seed": seed,
-        "imbalance": imbalance,
-    }
-    extras = {"tail": (tail, None), "faults": (faults, 1.0), "variety": (variety, 1.0)}
-    arguments |= {key: value for key, (value, usual) in extras.items() if value != usual}
-    plans = plan_clips(
-        names,
-        train=train,
-        val=val,
-        test=test,
-        size=size,
-        seed=seed,
-        imbalance=imbalance,
-        tail=tail,
-        faults=faults,
-        variety=variety,
-    )
+    arguments: dict[str, Any] = {
+        "train": train, "val": val, "test": test, "size": size, "seed": seed, "imbalance": imbalance,
+        "tail": tail, "faults": faults, "variety": variety,
+    }  # fmt: skip
+    plans = plan_clips(names, **arguments)
+    arguments = {"format": FORMAT, "classes": names, **arguments}
     videos = out / "videos"
     complete = _check_folder(out, arguments)
     missing = {plan.clip_id for plan in plans if not (videos / f"{plan.clip_id}.mp4").is_file()}
@@ -288,19 +264,21 @@ def write_raw(
         for (plan, _), clip in run_jobs(_make_and_write, jobs, workers):
             made[plan.clip_id] = clip
             bar.advance(1, len(jobs))
-    annotations = [
-        {
-            "frame_dir": plan.clip_id,
-            "label": plan.label,
-            "total_frames": len(made[plan.clip_id].keypoint),
-            "img_shape": made[plan.clip_id].shape,
-            "original_shape": made[plan.clip_id].shape,
-            "keypoint": _one_person(made[plan.clip_id].keypoint),
-            "keypoint_score": _one_person(made[plan.clip_id].score),
-            "subject": _subject_name(plan.subject),
-        }
-        for plan in plans
-    ]
+    annotations = []
+    for plan in plans:
+        clip = made[plan.clip_id]
+        annotations.append(
+            {
+                "frame_dir": plan.clip_id,
+                "label": plan.label,
+                "total_frames": len(clip.keypoint),
+                "img_shape": clip.shape,
+                "original_shape": clip.shape,
+                "keypoint": _one_person(clip.keypoint),
+                "keypoint_score": _one_person(clip.score),
+                "subject": _subject_name(plan.subject),
+            }
+        )
     split = {name: [plan.clip_id for plan in plans if plan.split == name] for name in SPLITS}
     write_json(
         out / "annotations.meta.json",
@@ -335,7 +313,7 @@ def make_clip(plan: ClipPlan, *, frames: bool = True) -> tuple[MadeClip, Frames 
 
 
 def _one_person(values: np.ndarray) -> np.ndarray:
-    """(1, ...) float32. Not a view: what a worker sends brings a dtype object along that changes the pickle's bytes."""
+    """(1, ...) float32. Not a view: an array from a worker has its own dtype object, which changes the pickle."""
     out = np.empty((1, *values.shape), dtype=np.float32)
     out[0] = values
     return out
@@ -351,13 +329,13 @@ def _subject(seed: int, number: int) -> Subject:
 
 
 def _check_folder(out: Path, arguments: dict[str, Any]) -> bool:
-    """Whether `out` holds the complete dataset; a folder with anything else in it raises a `MgkitError`."""
+    """True if `out` holds the complete dataset; a folder with anything else in it raises a `MgkitError`."""
     if out.exists() and not out.is_dir():
-        raise MgkitError(f"{out} is a file: give a folder for the made dataset.")
+        raise MgkitError(f"{out} is a file: give a folder for the embedded dataset.")
     path = out / "dataset.json"
     if not path.is_file():
         if out.is_dir() and any(out.iterdir()):
-            raise MgkitError(f"{out} is not empty and holds no made dataset: give a new folder.")
+            raise MgkitError(f"{out} is not empty and does not hold an embedded dataset: give a new folder.")
         return False
     there = read_json(path)
     there = there if isinstance(there, dict) else {}
@@ -365,7 +343,7 @@ def _check_folder(out: Path, arguments: dict[str, Any]) -> bool:
     differ = [key for key in keys if key != "complete" and there.get(key) != arguments.get(key)]
     if differ:
         raise MgkitError(
-            f"{out} holds a made dataset with another {some(differ)}: give a new folder or remove it."
+            f"{out} holds an embedded dataset with another {some(differ)}: give a new folder, or remove it."
         )
     return bool(there.get("complete"))
 

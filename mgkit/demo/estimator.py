@@ -1,4 +1,4 @@
-"""What a pose estimator would see of the made subjects of `mgkit.demo.dataset`: true joints with its faults."""
+"""A simulated pose estimator: the true joints of the drawn people with jitter, doubt, swaps, outliers and gaps."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _FACE = ("eye", "ear", "nose", "jaw", "brow", "nostril", "pupil", "lip", "chin")
 
 
 def _hand(layout: Skeleton, side: str) -> npt.NDArray[np.int64]:
-    """Numbers of what belongs to a hand and gets lost with it: finger tips, or all points of the hand."""
+    """Numbers of the joints of a hand, which get lost together: finger tips, or all points of the hand."""
     words = ("_tip", "_hand", "_thumb")
     own = (i for i, j in enumerate(layout.joints) if j.startswith(f"{side}_") and any(w in j for w in words))
     return np.array([*own], dtype=np.int64)

@@ -1,12 +1,7 @@
-"""Filled shapes over time, of which the person of `mgkit.demo.dataset` is made, in body units.
+"""The drawn person as filled shapes over time, from back to front, in body units.
 
-A shape is a polygon for every frame of the clip, so that a whole clip is laid out by a few array operations.
-
-The head of the person of `mgkit.demo.dataset`: hair, face and what is worn, from back to front.
-
-Parts are written for an upright head whose centre is the origin, and turned with it.
-
-The person of `mgkit.demo.dataset` as filled shapes over time, from back to front, in body units.
+A shape is a polygon for every frame of the clip, so that a whole clip is laid out by a few array operations. Parts of
+the head are written for an upright head whose centre is the origin, and turned with it.
 """
 
 from __future__ import annotations
@@ -67,8 +62,11 @@ def limb(start: Array, end: Array, r0: float, r1: float, count: int = 6) -> Arra
 
 
 def mix(first: Array, second: Array, share: float) -> Array:
+    """A point between two, `share` (0 to 1) of the way from the first to the second."""
     return first + (second - first) * share
 
+
+# --- head ---
 
 Points = Sequence[tuple[float, float]]
 
@@ -360,7 +358,7 @@ def _neck(motion: Motion, subject: Subject) -> list[Layer]:
 
 
 def _shadow(arm: Arm, subject: Subject, table: float) -> Layer:
-    """What a hand near the table throws on it."""
+    """The shadow of a hand near the table."""
     near = arm.wrist[:, 1] > table - 3.0
     middle = arm.wrist + 4.0 * arm.palm
     middle = np.stack([middle[:, 0] + 1.5, np.maximum(middle[:, 1] + 2.6, table + 3.2)], axis=1)
@@ -442,7 +440,7 @@ def _thumb(arm: Arm, subject: Subject, shown: npt.NDArray[np.bool_]) -> list[Lay
 
 
 def _thing(motion: Motion, subject: Subject, thing: int) -> list[Layer]:
-    """What the acting hand holds, or both hands where they are close together; the thumbs lie over it."""
+    """The thing in the acting hand, or in both hands where they are close together, below the thumbs."""
     acting = motion.arms[motion.acting]
     other = motion.arms[1 - motion.acting]
     grips = [arm.wrist + 7.0 * arm.palm for arm in (acting, other)]

@@ -1,4 +1,4 @@
-"""What the made subjects of `mgkit.demo.dataset` do: the table of gestures, and the places and postures in it.
+"""The table of gestures of the embedded dataset, and the places and postures in it.
 
 A new class is a row in one of the tables at the end and, where none fits, a row in `PLACES` or `POSTURES`. Independent
 properties make a gesture:
@@ -10,8 +10,8 @@ properties make a gesture:
 - thing: there is something in the hand: same joints, other picture;
 - look: what else shows and moves no joint: a hat, glasses, puffed cheeks, pressed lips.
 
-Names of the 32 classes of iMiGUE, the 17 of SMG and the 52 of MA-52 are rows. Where a real gesture has no row of its
-own here it is the nearest one that a seated upper body can show. Legs are the least true: they are under the table, so
+Names of the 32 classes of iMiGUE, the 17 of SMG and the 52 of MA-52 are rows. A gesture that a seated
+upper body cannot show is replaced by the nearest one that it can. Legs are the least true: they are under the table, so
 that a gesture of the legs shows in the joints of layouts that have legs, and in pictures only as the torso moving along
 with it; a hand on a leg is a hand that disappears below the table.
 """
@@ -42,25 +42,25 @@ class Gesture:
 
     @property
     def joints_key(self) -> tuple[str, ...]:
-        """What key-points can tell: gestures with the same key have the same joints."""
+        """What key-points show: gestures with the same key have the same joints."""
         return self.place, self.posture, self.dynamics
 
     @property
     def picture_key(self) -> tuple[str, ...]:
-        """What a single picture can tell: gestures with the same key look alike in it."""
+        """What a single picture shows: gestures with the same key look alike in it."""
         free = "free" if self.dynamics == "free" else ""
         return self.place, self.posture, free, str(self.behind), str(self.thing), self.look
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a right hand goes (body units, x < 0 is the subject's right); a left hand is its mirror image.
+    """Target of a right hand (body units, x < 0 is the subject's right); a left hand is its mirror image.
 
     Attributes:
         wrist: target of the wrist.
         fingers: direction in which the fingers point.
         elbow: where the elbow would like to be.
-        via: a point that bends the way of the wrist from the table to its target.
+        via: a point that bends the path of the wrist from the table to its target.
         curl: 0 = fingers straight, 1 = fist.
         on_head: the target follows the head, else the torso.
         both: both hands go there.
@@ -79,9 +79,9 @@ class Place:
 
 @dataclass(frozen=True)
 class Posture:
-    """What the body does while a gesture is on, in body units and radians.
+    """Movement of the body during a gesture, in body units and radians.
 
-    What goes sideways goes to the side of the acting hand.
+    Sideways movements go to the side of the acting hand.
 
     Attributes:
         neck: shift of the pit of the neck, which takes torso, shoulders and head along.
@@ -273,7 +273,7 @@ _MA52 = (
 CLASS_SETS: dict[str, tuple[Gesture, ...]] = {"imigue32": _IMIGUE, "smg17": _SMG, "ma52": _MA52}
 """Whole datasets by name, in the order of their labels. A name that two sets share is the same movement in both."""
 
-# The first set that has a name says what it is and which group it is in.
+# The first set that has a name defines its movement and group.
 GESTURES: dict[str, Gesture] = {}
 for _gesture in chain(*CLASS_SETS.values()):
     GESTURES.setdefault(_gesture.name, _gesture)
@@ -288,10 +288,10 @@ def gestures_of(classes: str | Sequence[str]) -> tuple[Gesture, ...]:
     if isinstance(classes, str):
         if classes not in CLASS_SETS:
             raise MgkitError(
-                f"there is no made set of classes {classes!r}: use one of {some(CLASS_SETS)}, or a list of names."
+                f"there is no set of classes {classes!r}: use one of {some(CLASS_SETS)}, or a list of names."
             )
         return CLASS_SETS[classes]
     unknown = [name for name in classes if name not in GESTURES]
     if unknown:
-        raise MgkitError(f"there is no made gesture {some(unknown)}: use some of {some(GESTURES, 40)}.")
+        raise MgkitError(f"there is no gesture {some(unknown)}: use some of {some(GESTURES, 40)}.")
     return tuple(GESTURES[name] for name in classes)

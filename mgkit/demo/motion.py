@@ -1,25 +1,20 @@
-"""How the made subjects of `mgkit.demo.dataset` move.
+"""Movements of the drawn people: `move` animates a gesture, `joints` gives the joints, in body units (see `people`).
 
-`move` animates one gesture of `mgkit.demo.gestures` in body units (see `mgkit.demo.people`),
-`chain` joins several into one recording, and `mgkit.demo.joints` says where the joints then are.
+Fast and slow are sines of the same amplitude, so that no single frame shows their tempo. They also spread the fingers
+differently, by three pixels at the tips: easy to see in key-points, hardly in a picture of this size.
 
-Fast and slow are sines of the same amplitude, so that no single frame tells their tempo. They also spread the fingers
-differently, by three pixels at the tips: plain to see in key-points, hardly in a picture of this size.
-
-The generator is used in the same order for every gesture, so that two that differ in the picture only have the very
+The generator is used in the same order for every gesture, so that two that differ in the picture only have exactly the
 same joints for the same seed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, replace
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from mgkit.data.skeletons import FINGERS
+from mgkit.data.skeletons import FINGERS, IMIGUE22
 from mgkit.demo.gestures import PLACES, POSTURES, Gesture, Place
 from mgkit.demo.people import Subject
 
@@ -29,7 +24,7 @@ FPS = 25.0
 FAST = (3.0, 4.0)  # Hz, well below the 6.25 Hz that 32 frames of a 64-frame clip still resolve
 SLOW = (0.5, 0.9)  # Hz
 SWING = 3.0  # of the wrist, body units to each side
-# How much more the thumb, index, ... little finger are curled than the place says; the other tempo the other way round.
+# How much more the thumb, index, ... little finger are curled than in the place's shape; reversed for the other tempo.
 SPREAD = {"fast": (0.0, -0.3, -0.1, 0.25, 0.4), "slow": (0.0, 0.4, 0.25, -0.1, -0.3), "free": (0.0,) * 5}
 
 
@@ -171,49 +166,43 @@ def move(
     )
 
 
-def active_between(frames: int, start: int, end: int) -> Array:
-    """(T,) how far a gesture is on that fills the frames [start, end) of a recording: 0 outside, a rise, 1, a fall."""
-    t, ramp = np.arange(frames, dtype=np.float64), min(8.0, (end - start) / 3)
-    return _smooth((t - start + 1) / ramp) * (1.0 - _smooth((t - end + ramp) / ramp))
+def joints(motion: Motion, subject: Subject) -> Array:
+    """True joints (T, 22, 2) of `IMIGUE22` in body units."""
+    points = body_points(motion, subject)
+    return np.stack([points[joint] for joint in IMIGUE22.joints], axis=1)
 
 
-def chain(motions: Sequence[Motion], overlap: int) -> list[Motion]:
-    """Join motions of one subject: each glides over from the one before it in its first `overlap` frames.
+def body_points(motion: Motion, subject: Subject) -> dict[str, Array]:
+    """The joints of `IMIGUE22` by name, (T, 2) each, in body units."""
+    right, left = motion.arms
 
-    All but the last lose their last `overlap` frames, so that what comes back are the parts of one recording. Nothing
-    should be going on in the frames that overlap.
-    """
-    parts = [motions[0]]
-    for motion in motions[1:]:
-        before = parts[-1]
-        parts[-1] = _merge(before, before, lambda values, _: values[: len(values) - overlap])
-        parts.append(_merge(before, motion, lambda a, b: _glide(a, b, overlap)))
-    return parts
+    def on_face(x: float, y: float) -> Array:
+        return on_head(motion, subject, x, y) + motion.turn
 
-
-def _merge(first: Any, second: Any, join: Callable[[Any, Any], Any]) -> Any:
-    """Join all arrays over time of two motions or arms; what is no array is taken from the second."""
-    if isinstance(first, tuple):
-        return tuple(_merge(a, b, join) for a, b in zip(first, second, strict=True))
-    if isinstance(first, np.ndarray):
-        return join(first, second)
-    if isinstance(first, Motion | Arm):
-        pairs = {f.name: (getattr(first, f.name), getattr(second, f.name)) for f in fields(first)}
-        return replace(first, **{name: _merge(a, b, join) for name, (a, b) in pairs.items()})
-    return second
+    places = {
+        "nose": on_face(0.0, 2.2),
+        "neck": motion.neck,
+        "right_eye": on_face(-3.7, -1.8),
+        "left_eye": on_face(3.7, -1.8),
+        "right_ear": on_head(motion, subject, -9.3, 0.5),
+        "left_ear": on_head(motion, subject, 9.3, 0.5),
+    }
+    for side, arm in (("right", right), ("left", left)):
+        places |= {f"{side}_shoulder": arm.shoulder, f"{side}_elbow": arm.elbow, f"{side}_wrist": arm.wrist}
+        places |= {f"{side}_{finger}_tip": arm.tips[:, k] for k, finger in enumerate(FINGERS)}
+    return places
 
 
-def _glide(before: Any, after: Any, overlap: int) -> Any:
-    """`after`, whose first frames come over from the last ones of `before`."""
-    share = ((np.arange(overlap) + 1) / (overlap + 1)).reshape(-1, *[1] * (after.ndim - 1))
-    tail, head = before[len(before) - overlap :], after[:overlap]
-    between = np.where(share < 0.5, tail, head) if after.dtype == np.bool_ else tail + (head - tail) * share
-    return np.concatenate([between, after[overlap:]])
+def on_head(motion: Motion, subject: Subject, x: float, y: float) -> Array:
+    """(T, 2) place of a point (x, y) of an upright head whose centre is the origin."""
+    cos, sin = np.cos(motion.tilt), np.sin(motion.tilt)
+    turned = np.stack([cos * x - sin * y, sin * x + cos * y], axis=1)
+    return motion.head + subject.head * turned
 
 
 @dataclass(frozen=True)
 class _Habit:
-    """What differs from clip to clip about one hand, in body units and radians."""
+    """Differences of one hand from clip to clip, in body units and radians."""
 
     offset: Array  # (2,) from the place
     rest: Array  # (2,) from the place on the table
@@ -307,7 +296,7 @@ def _envelope(frames: int, rng: np.random.Generator) -> Array:
     start = -rise if starts_in_place else float(rng.uniform(0.0, 0.16)) * frames
     end = frames + 1.0 if stays else frames * float(rng.uniform(0.9, 1.0)) - fall * 0.6
     t = np.arange(frames)
-    return _smooth((t - start) / rise) * (1.0 - _smooth((t - end) / fall))
+    return smooth_step((t - start) / rise) * (1.0 - smooth_step((t - end) / fall))
 
 
 def _columns(x: Array | float, y: Array | float) -> Array:
@@ -315,7 +304,7 @@ def _columns(x: Array | float, y: Array | float) -> Array:
     return np.stack(np.broadcast_arrays(x, y), axis=-1)
 
 
-def _smooth(x: Array) -> Array:
+def smooth_step(x: Array) -> Array:
     """Minimum-jerk step from 0 to 1."""
     x = np.clip(x, 0.0, 1.0)
     return x**3 * (10.0 - 15.0 * x + 6.0 * x**2)

@@ -1,6 +1,6 @@
 """The embedded dataset and its run: the whole chain on data that mgkit draws itself.
 
-It imports every room, so nothing of mgkit imports it but the command line and the names in `mgkit`.
+It imports every package of mgkit, so only the command line and the names in `mgkit` import it.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from mgkit.training import recipes
 from mgkit.training.inference import test
 from mgkit.training.loop import train
 
-EMBEDDED = ("demo", "ablation")  # clip folders of these names are made where they are not there
+EMBEDDED = ("demo", "ablation")  # clip folders of these names are made if they do not exist
 
 
 def open_clips(path: str | Path = "data/demo") -> Clips:
-    """A clip folder (or a split table in one); the embedded dataset is made first where it is not there yet.
+    """Open a clip folder (or a split table in one); the embedded dataset is made first if it does not exist.
 
-    What the notebooks open their clips with: only a folder named `demo` or `ablation` is ever made, so that a
-    mistyped path of another dataset is an error and not a drawn one.
+    The notebooks use this to open their clips. Only a folder named `demo` or `ablation` is ever made, so that a
+    mistyped path of another dataset is an error.
 
     Args:
         path: a clip folder, or a split table in it.
@@ -40,10 +40,10 @@ def open_clips(path: str | Path = "data/demo") -> Clips:
 
 
 def run_folder(clips: Clips, suffix: str = "") -> Path:
-    """Where the notebooks keep the run of some clips: `runs/<name>` beside the folder `data` that they lie in.
+    """Where the notebooks keep the run of some clips: `runs/<name>` next to the folder `data` that they are in.
 
     Clips in `data/imigue` have `runs/imigue`, those of a split table `data/imigue/splits/fold0.csv` have
-    `runs/imigue-fold0`; clips that lie in no folder named `data` have a `runs` beside them.
+    `runs/imigue-fold0`; clips outside a folder named `data` have a `runs` next to them.
 
     Args:
         clips: the clips.
@@ -56,7 +56,7 @@ def run_folder(clips: Clips, suffix: str = "") -> Path:
 
 
 def open_run(clips: Clips, root: str | Path | None = None) -> Run:
-    """The tested run of some clips; that of the embedded dataset is made first where it is not there yet.
+    """Open the tested run of some clips; that of the embedded dataset is made first if it does not exist.
 
     Args:
         clips: the clips.
@@ -64,7 +64,7 @@ def open_run(clips: Clips, root: str | Path | None = None) -> Run:
 
     Raises:
         MgkitError: the clips are not the embedded ones and there is no finished and tested run of them. A training
-            on a dataset of one's own is asked for, never started by looking for its result.
+            on your own dataset is never started by looking for its result.
     """
     folder = run_folder(clips) if root is None else Path(root)
     if clips.root.name in EMBEDDED:
@@ -88,7 +88,7 @@ def demo_clips(
     progress: bool = True,
     **counts: Any,
 ) -> Clips:
-    """The embedded dataset as a clip folder, made if it is not there yet (about a minute on two cores).
+    """The embedded dataset as a clip folder, made if it does not exist (about a minute on two cores).
 
     Videos and key-points are drawn into `<root>-raw` as a researcher would have them, then prepared into `root` by
     the same code as any dataset.
@@ -122,7 +122,7 @@ def demo_run(
 
     Args:
         root: the run folder.
-        clips: the embedded clips, or where they are or shall be made.
+        clips: the embedded clips, or where they are or should be made.
         seed: of the training.
         **changes: of the demo recipe, for example `epochs=2`.
     """
@@ -134,7 +134,5 @@ def demo_run(
     found = clips if isinstance(clips, Clips) else demo_clips(clips)
     run = train(found, recipes.demo(**changes), root, seed=seed)
     for part in (*(run.stage(name) for name in run.stages()), run):
-        test(
-            part, "test", clips=found
-        )  # anew, since predictions may be left from before the training went on
+        test(part, "test", clips=found)  # again: predictions may be left from before the training resumed
     return run

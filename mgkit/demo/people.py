@@ -1,7 +1,7 @@
-"""Who is filmed: the body, looks, habits and recording of the made subjects of `mgkit.demo.dataset`.
+"""The drawn people: body, looks, habits, room and camera of each subject of the embedded dataset.
 
 Lengths are in body units: one unit is a pixel of a frame 128 pixels high at zoom 1. The origin is the pit of the
-neck, x points to the right of the picture and y down. A subject faces the camera, so the own right hand is on the
+neck, x points to the right of the picture and y down. A subject faces the camera, so their right hand is on the
 left of the picture.
 """
 
@@ -14,55 +14,23 @@ import numpy as np
 Colour = tuple[int, int, int]
 
 SKIN: tuple[Colour, ...] = (
-    (236, 198, 172),
-    (230, 186, 154),
-    (218, 170, 136),
-    (208, 154, 116),
-    (176, 122, 88),
-    (139, 92, 64),
-    (106, 70, 50),
-)
+    (236, 198, 172), (230, 186, 154), (218, 170, 136), (208, 154, 116), (176, 122, 88), (139, 92, 64), (106, 70, 50),
+)  # fmt: skip
 HAIR: tuple[Colour, ...] = (
-    (32, 26, 26),
-    (58, 40, 30),
-    (92, 60, 38),
-    (128, 84, 48),
-    (196, 156, 96),
-    (158, 78, 44),
-    (150, 150, 152),
-)
-# Muted on purpose: what is bright and saturated in a picture is the thing in a hand.
+    (32, 26, 26), (58, 40, 30), (92, 60, 38), (128, 84, 48), (196, 156, 96), (158, 78, 44), (150, 150, 152),
+)  # fmt: skip
+# Muted on purpose: only the thing in a hand is bright and saturated.
 CLOTHES: tuple[Colour, ...] = (
-    (54, 66, 92),
-    (70, 92, 112),
-    (98, 70, 84),
-    (62, 88, 74),
-    (116, 88, 66),
-    (86, 86, 94),
-    (46, 48, 56),
-    (122, 116, 104),
-    (88, 58, 58),
-    (72, 76, 118),
-    (134, 122, 128),
-    (60, 100, 104),
-)
+    (54, 66, 92), (70, 92, 112), (98, 70, 84), (62, 88, 74), (116, 88, 66), (86, 86, 94), (46, 48, 56),
+    (122, 116, 104), (88, 58, 58), (72, 76, 118), (134, 122, 128), (60, 100, 104),
+)  # fmt: skip
 WALLS: tuple[Colour, ...] = (
-    (186, 192, 200),
-    (206, 198, 184),
-    (172, 188, 184),
-    (188, 180, 196),
-    (160, 174, 194),
-    (200, 188, 186),
+    (186, 192, 200), (206, 198, 184), (172, 188, 184), (188, 180, 196), (160, 174, 194), (200, 188, 186),
     (150, 158, 166),
-)
+)  # fmt: skip
 TABLES: tuple[Colour, ...] = (
-    (146, 112, 82),
-    (112, 84, 64),
-    (176, 150, 118),
-    (92, 94, 100),
-    (70, 72, 84),
-    (132, 128, 126),
-)
+    (146, 112, 82), (112, 84, 64), (176, 150, 118), (92, 94, 100), (70, 72, 84), (132, 128, 126),
+)  # fmt: skip
 STYLES = ("short", "parted", "long", "bun", "cropped")
 TOPS = ("shirt", "jacket", "crew", "hoodie")
 

@@ -1,7 +1,7 @@
-"""How a made clip of `mgkit.demo.dataset` looks: a person at a table in a room, filmed by a camera.
+"""Pictures of the embedded dataset: a person at a table in a room, filmed by a camera.
 
 The polygons of `mgkit.demo.figure` are filled frame by frame with OpenCV at twice the size, which averages
-to soft edges, then lit and given a sensor's noise. Occlusion is nothing but the order of the polygons.
+to soft edges, then lit and given a sensor's noise. Occlusion is just the order of the polygons.
 """
 
 from __future__ import annotations

@@ -192,7 +192,7 @@ KINDS: dict[str, tuple[tuple[str, ...] | None, Callable[[Path, Path, np.random.G
     "removed": (None, _remove),
     "folder removed": (None, _remove_folder),
     "contents exchanged": (None, _exchange),
-    "copied beside": (None, _copy_beside),
+    "copied next to it": (None, _copy_beside),
     "rows deleted": (TABLES, _delete_rows),
     "rows swapped": (TABLES, _swap_rows),
     "row repeated": (TABLES, _repeat_row),

@@ -1,17 +1,17 @@
-"""What `prepare` makes of a spoilt raw dataset, judged against what it makes of the whole one.
+"""How `prepare` handles a damaged raw dataset, compared with the intact one.
 
     python -m tests.data.corruptions [COUNT] [FIRST SEED]     # prints a table of outcomes; status 1 if one is not clear
 
-Each seed breaks a copy of a made iMiGUE, SMG or MA-52 tree (`corrupt`) and prepares it. Clear outcomes are
+Each seed breaks a copy of a synthetic iMiGUE, SMG or MA-52 tree (`corrupt`) and prepares it. Clear outcomes are
 
-    refused     a `MgkitError` that names the file, or the clip or recording it belongs to, and says what to do
-    told        prepared; the report has entries that the whole tree's has not, and every clip that is missing is named
-    no matter   prepared, and the folder says the same as that of the whole tree
-    plausible   prepared, differs, and nothing is told, because what the file says now is as possible as what it said
-                before: a digit that became another one, a label row that is gone, two rows that changed places. Only
-                the faults in `PLAUSIBLE`, in files without a check sum, may end so.
+    refused     a `MgkitError` that names the file, or the clip or recording it belongs to, and the remedy
+    reported    prepared; the report has entries that are not in that of the intact tree, and names every missing clip
+    no matter   prepared, with the same content as the intact tree
+    plausible   prepared, differs, and nothing is reported, because the content of the file is still possible: another
+                digit, a label row missing, two rows exchanged. Only the faults in `PLAUSIBLE`, in files without a
+                checksum, may end so.
 
-Anything else (an error without a name, a clip that is gone and not named, another exception) is `unclear`.
+Anything else (an error without a name, a missing clip that is not named, another exception) is `unclear`.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ from tests.data.corrupt import Fault, corrupt
 from tests.made.trees import Tree, write_imigue, write_ma52, write_smg
 
 LAYOUTS = ("imigue", "smg", "ma52", "light")  # light: iMiGUE of which only the light-hand files are there
-CLEAR = ("refused", "told", "no matter", "plausible")
+CLEAR = ("refused", "reported", "no matter", "plausible")
 
-# Entries that whole trees have too and whose numbers change with every clip: that they differ tells nobody of a fault.
+# Entries of intact trees, whose numbers change with every clip: a difference does not reveal a fault.
 CHANCE = ("points outside the frame", "nobody seen", "test labels", "finger sides")
 
-# Faults after which a file may say something else that is just as possible, and where.
+# Faults after which the content of a file may still be possible, and in which files.
 PLAUSIBLE: dict[str, tuple[str, ...]] = {
-    "bytes flipped": (".csv", ".txt", ".pkl", ".mp4"),  # a digit, a coordinate, a pixel: none has a check sum
+    "bytes flipped": (".csv", ".txt", ".pkl", ".mp4"),  # a digit, a coordinate, a pixel: none has a checksum
     "zeros inside": (".pkl", ".mp4"),
     "contents exchanged": (".csv", ".txt", ".mp4"),
     "rows deleted": (".csv", ".txt"),
@@ -55,17 +55,17 @@ PLAUSIBLE: dict[str, tuple[str, ...]] = {
 }
 
 
-_REMEDY = re.compile(r"\b(copy|correct|give|save|take|mend|remove|rename|write|ask)\b", re.IGNORECASE)
+_REMEDY = re.compile(r"\b(copy|correct|give|save|take|fix|remove|rename|write|ask)\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one spoilt tree."""
+    """Outcome of one damaged tree."""
 
     layout: str
     fault: Fault
     result: str
-    said: str  # the error; what is told; what differs
+    message: str  # the error, the new entries of the report, or what differs
 
     @property
     def clear(self) -> bool:
@@ -96,7 +96,7 @@ def prepare_whole(trees: dict[str, Tree], scratch: Path) -> dict[str, Whole]:
     """Prepare the whole trees; what is made of the spoilt ones is compared with this."""
     return {
         name: Whole(
-            tree, *_told_and_made(_prepare(name, tree.root, scratch / f"whole {name}", 0.0), tree.root)
+            tree, *_content_and_report(_prepare(name, tree.root, scratch / f"whole {name}", 0.0), tree.root)
         )
         for name, tree in trees.items()
     }
@@ -125,12 +125,12 @@ def _judge(name: str, root: Path, out: Path, fault: Fault, whole: Whole, tolerat
     try:
         clips = _prepare(name, root, out, tolerated)
     except MgkitError as error:
-        said = str(error)
-        good = _names(said, fault, root) and _REMEDY.search(said) and len(said) < 3000
-        return Outcome(name, fault, "refused" if good else "unclear", said)
+        message = str(error)
+        good = _names(message, fault, root) and _REMEDY.search(message) and len(message) < 3000
+        return Outcome(name, fault, "refused" if good else "unclear", message)
     except Exception:
         return Outcome(name, fault, "unclear", traceback.format_exc())
-    content, report = _told_and_made(clips, root)
+    content, report = _content_and_report(clips, root)
     new = report - whole.report
     gone = sorted(set(whole.content) - set(content))
     unnamed = [clip_id for clip_id in gone if not any(clip_id in entry for entry in new)]
@@ -139,21 +139,21 @@ def _judge(name: str, root: Path, out: Path, fault: Fault, whole: Whole, tolerat
     differs = [clip_id for clip_id in content if content[clip_id] != whole.content.get(clip_id)]
     plausible = fault.path.suffix in PLAUSIBLE.get(fault.kind, ())
     if new and not (lost and not plausible):
-        return Outcome(name, fault, "told", "; ".join(sorted(new)))
+        return Outcome(name, fault, "reported", "; ".join(sorted(new)))
     if not gone and not differs:
         return Outcome(name, fault, "no matter", "")
-    said = f"gone: {gone}; other content: {differs}"
-    return Outcome(name, fault, "plausible" if plausible else "unclear", said)
+    message = f"gone: {gone}; other content: {differs}"
+    return Outcome(name, fault, "plausible" if plausible else "unclear", message)
 
 
-def _names(said: str, fault: Fault, root: Path) -> bool:
-    """Whether an error points at what was done: the file, its recording or clip, or, of what is gone, the tree."""
+def _names(message: str, fault: Fault, root: Path) -> bool:
+    """True if an error names the damaged file, its recording or clip, or, where that is gone, the tree."""
     recording = fault.path.name.split("_")[0].split(".")[0]
-    return fault.path.name in said or recording in said or str(root) in said
+    return fault.path.name in message or recording in message or str(root) in message
 
 
-def _told_and_made(clips: Clips, root: Path) -> tuple[dict[str, tuple[Any, ...]], Counter[str]]:
-    """Content by clip, and the report without the place of the tree and without what says nothing of a fault."""
+def _content_and_report(clips: Clips, root: Path) -> tuple[dict[str, tuple[Any, ...]], Counter[str]]:
+    """Content by clip, and the report without the path of the tree and without `CHANCE`."""
     content = {}
     for clip_id in clips.ids:
         row = clips.row(clip_id)
@@ -161,16 +161,16 @@ def _told_and_made(clips: Clips, root: Path) -> tuple[dict[str, tuple[Any, ...]]
         video = clips.video(clip_id)
         pose = clips.pose(clip_id) if row["persons"] else np.zeros(0)
         content[clip_id] = (*row.values(), pose.tobytes(), b"" if video is None else video.read_bytes())
-    told = Counter(
+    reported = Counter(
         f"{e['what']}: {e['clip_id']} {e['detail']}".replace(str(root), "")
         for e in clips.report
         if e["what"] not in CHANCE
     )
-    return content, told
+    return content, reported
 
 
 def main(count: int = 100, first: int = 0) -> int:
-    """Print how `count` spoilt trees ended, by kind of fault; every unclear one in full."""
+    """Print the outcomes of `count` damaged trees by kind of fault; every unclear one in full."""
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder)
         whole = prepare_whole(write_trees(scratch), scratch)
@@ -182,7 +182,7 @@ def main(count: int = 100, first: int = 0) -> int:
                 f"{seed:4} {one.layout:6} {one.fault.kind:18} {one.fault.path.name:26} {one.fault.detail:32}"
             )
             print(
-                f"{line} {one.result}: {one.said.replace(folder, '')[: 300 if one.clear else None]}",
+                f"{line} {one.result}: {one.message.replace(folder, '')[: 300 if one.clear else None]}",
                 flush=True,
             )
     results = (*CLEAR, "unclear")

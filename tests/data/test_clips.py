@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mgkit.data.clips import Classes, check_table, load_clips, write_clip_folder
+from mgkit.data.clips import load_clips, write_clip_folder
+from mgkit.data.table import Classes, check_table
 from mgkit.errors import MgkitError
 from mgkit.files import write_json
 from tests.tiny import CLASSES, TRIANGLE, tiny_clips, tiny_pose, tiny_row

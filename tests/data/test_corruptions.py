@@ -28,5 +28,5 @@ def test_the_whole_trees_are_prepared_as_they_were_written(whole: dict[str, Whol
 def test_whatever_breaks_ends_clearly(whole: dict[str, Whole], tmp_path: Path) -> None:
     outcomes = [outcome(seed, whole, tmp_path) for seed in range(200, 216)]
     assert [one for one in outcomes if not one.clear] == []
-    assert {"refused", "told"} <= {one.result for one in outcomes}
+    assert {"refused", "reported"} <= {one.result for one in outcomes}
     assert list(tmp_path.iterdir()) == []

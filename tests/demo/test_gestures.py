@@ -1,4 +1,4 @@
-"""The table of gestures: complete, told apart by what it says, and movements that hold what their rows promise."""
+"""The table of gestures: complete, distinct where its columns differ, and movements that do what their rows promise."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from mgkit.data.skeletons import IMIGUE22, KINECT25, LAYOUTS, OPENPOSE137, get_s
 from mgkit.demo.dataset import plan_clips
 from mgkit.demo.estimator import observe
 from mgkit.demo.gestures import CLASS_SETS, GESTURES, PLACES, POSTURES, Gesture, gestures_of
-from mgkit.demo.joints import joints
 from mgkit.demo.motion import move
 from mgkit.demo.people import make_subject, vary
 from mgkit.demo.scene import make_camera, render
 from mgkit.errors import MgkitError
+from tests.made.joints import joints
 
 EVERY_SET = pytest.mark.parametrize("name", CLASS_SETS)
 IMIGUE = CLASS_SETS["imigue32"]
@@ -190,7 +190,7 @@ def test_the_made_people_have_no_other_joints() -> None:
 def test_unknown_names_are_refused() -> None:
     with pytest.raises(MgkitError, match=r"set of classes 'smg': use one of imigue32, smg17, ma52"):
         gestures_of("smg")
-    with pytest.raises(MgkitError, match="no made gesture wink"):
+    with pytest.raises(MgkitError, match="no gesture wink"):
         gestures_of(["wink"])
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -11,11 +12,11 @@ import numpy.typing as npt
 from mgkit.data.skeletons import Skeleton
 from mgkit.demo.estimator import observe
 from mgkit.demo.gestures import Gesture
-from mgkit.demo.joints import depth, joints
-from mgkit.demo.motion import Array, Motion, active_between, chain, move
+from mgkit.demo.motion import Arm, Array, Motion, move, smooth_step
 from mgkit.demo.people import Subject
 from mgkit.demo.scene import Camera, Frames, make_camera, render
 from mgkit.errors import MgkitError
+from tests.made.joints import depth, joints
 
 WIDE = 16 / 9
 _OVERLAP = 8  # frames in which one gesture's rest glides over into the next one's
@@ -107,3 +108,43 @@ def record_clip(
     motion = move(gesture, subject, frames, rng)
     seed = np.random.SeedSequence(int(rng.integers(2**63)))
     return Recording(subject, camera, (motion,), ((0, frames),), (seed,))
+
+
+def active_between(frames: int, start: int, end: int) -> Array:
+    """(T,) how far a gesture is on that fills the frames [start, end) of a recording: 0 outside, a rise, 1, a fall."""
+    t, ramp = np.arange(frames, dtype=np.float64), min(8.0, (end - start) / 3)
+    return smooth_step((t - start + 1) / ramp) * (1.0 - smooth_step((t - end + ramp) / ramp))
+
+
+def chain(motions: Sequence[Motion], overlap: int) -> list[Motion]:
+    """Join motions of one subject: each glides over from the one before it in its first `overlap` frames.
+
+    All but the last lose their last `overlap` frames, so that what comes back are the parts of one recording. Nothing
+    should be going on in the frames that overlap.
+    """
+    parts = [motions[0]]
+    for motion in motions[1:]:
+        before = parts[-1]
+        parts[-1] = _merge(before, before, lambda values, _: values[: len(values) - overlap])
+        parts.append(_merge(before, motion, lambda a, b: _glide(a, b, overlap)))
+    return parts
+
+
+def _merge(first: Any, second: Any, join: Callable[[Any, Any], Any]) -> Any:
+    """Join all arrays over time of two motions or arms; what is not an array is taken from the second."""
+    if isinstance(first, tuple):
+        return tuple(_merge(a, b, join) for a, b in zip(first, second, strict=True))
+    if isinstance(first, np.ndarray):
+        return join(first, second)
+    if isinstance(first, Motion | Arm):
+        pairs = {f.name: (getattr(first, f.name), getattr(second, f.name)) for f in fields(first)}
+        return replace(first, **{name: _merge(a, b, join) for name, (a, b) in pairs.items()})
+    return second
+
+
+def _glide(before: Any, after: Any, overlap: int) -> Any:
+    """`after`, whose first frames come over from the last ones of `before`."""
+    share = ((np.arange(overlap) + 1) / (overlap + 1)).reshape(-1, *[1] * (after.ndim - 1))
+    tail, head = before[len(before) - overlap :], after[:overlap]
+    between = np.where(share < 0.5, tail, head) if after.dtype == np.bool_ else tail + (head - tail) * share
+    return np.concatenate([between, after[overlap:]])

@@ -15,11 +15,11 @@ import pytest
 from mgkit.data.skeletons import BODY25, IMIGUE22, LIGHT_HAND35, OPENPOSE137
 from mgkit.data.video import probe, read_frames
 from mgkit.demo.gestures import CLASS_SETS, GESTURES
-from mgkit.demo.motion import active_between, chain, move
+from mgkit.demo.motion import move
 from mgkit.demo.people import make_subject
 from mgkit.errors import MgkitError
 from tests.made import trees as synthetic_trees
-from tests.made.recording import Take, record
+from tests.made.recording import Take, active_between, chain, record
 from tests.made.tree_parts import Tree
 from tests.made.trees import NOT_IN_VAL, write_imigue, write_ma52, write_smg
 

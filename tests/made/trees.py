@@ -183,7 +183,7 @@ def write_smg(
 
     A row of a skeleton file is 25 joints of the Kinect v2 x 11 numbers: x, y, z in metres, a quaternion, x, y in pixels
     of the video, two that are unused; zeros where a joint is not seen. Labels are `class,start,end` with classes 1 to
-    17 and the end inclusive. Every sample has a subject of its own. A quaternion turns in the plane of the picture
+    17 and the end inclusive. Every sample has its own subject. A quaternion turns in the plane of the picture
     only, and depths are those that foreshortened arms suggest.
 
     Args:

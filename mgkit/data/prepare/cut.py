@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from mgkit.data.report import LOOKS
 from mgkit.data.video.decode import Index, can_seek, inspect, numbered, opened, short
-from mgkit.data.video.encode import clean, h264_stream
+from mgkit.data.video.encode import h264_stream
 from mgkit.errors import MgkitError
 from mgkit.files import atomic
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 KEY_FRAME_DISTANCE = 8
 QUALITY = 20.0
-FORMAT = 2  # of the videos: raise it when the same source would give other pictures
+FORMAT = 3  # of the videos: raise it when the same source would give other pictures
 
 Plane = npt.NDArray[np.uint8]
 
@@ -353,7 +353,7 @@ class _Writer:
             frame = frame.reformat(format="yuv420p", dst_colorspace="ITU601", dst_color_range="MPEG")
         frame.colorspace, frame.color_range = 2, 0
         try:
-            self._container.mux(self._stream.encode(clean(frame)))
+            self._container.mux(self._stream.encode(frame))
         except (av.error.FFmpegError, OSError) as error:
             raise _unwritten(self.cut.target, error) from None
 

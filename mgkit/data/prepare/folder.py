@@ -90,6 +90,7 @@ def prepare(
         raise MgkitError(f"workers is {workers}: give 1 or more, or None for one per core.")
     if not 0 <= tolerated <= 1:
         raise MgkitError(f"tolerated is {tolerated}: give a share from 0 to 1.")
+    # What the folder is made by: it must be the same in every call.
     read = get_reader(reader)
     out, source = Path(out), Path(source)
     made_by = reader if isinstance(reader, str) else name_of(reader)
@@ -98,6 +99,7 @@ def prepare(
     options = {key: value for key, value in options.items() if value is not None}
     check_options(read, options, made_by)
     before = manifest(out, settings)
+    # Nothing has changed since it was finished: there is nothing to do.
     if (
         before.get("complete")
         and before.get("options") == _plain(options)
@@ -119,6 +121,7 @@ def prepare(
             f"{out} cannot be made a folder ({error.strerror}): choose another place for the clip folder."
         ) from None
     with exclusive(out), Progress("prepare", progress) as bar:
+        # Read the dataset, and refuse it before anything is made if too much of it cannot be.
         if "cache" in inspect.signature(read).parameters:
             options["cache"] = options.get("cache") or out / "cache"
         raw = read(source, **options)
@@ -163,9 +166,10 @@ def _make(
     files: set[str] = set()
     new = 0
     with _Spool(out) as poses:
+        # Collect the clips of all videos, in whatever order they are finished.
         for job, made in _made(jobs, workers):
-            ledger.add(made.files, {str(job.clips[0].video): made.source} if made.source else None)
             name = str(job.clips[0].video)
+            ledger.add(made.files, {name: made.source} if made.source else None)
             sources.add(name)
             files.update(record.file for record in (*made.files, *made.kept))
             new += len(made.files)
@@ -178,6 +182,7 @@ def _make(
                 write_json(out / "report.json", [*raw.report, *left_out])
             refuse_beyond(limit, left_out, len(raw.clips))
             bar.advance(len(job.clips), len(raw.clips))
+        # Write the folder in the order of the dataset, without files of clips that are gone.
         kept = [clip for clip in raw.clips if clip.clip_id in rows]
         if not kept:
             raise MgkitError(f"none of the {len(raw.clips)} clips can be made: see {out / 'report.json'}.")
@@ -194,6 +199,7 @@ def _make(
             raw.skeleton,
             report,
         )
+    # The report is complete once the splits have been compared.
     if (out / "poses.npy").is_file():
         ledger.add([FileRecord("poses.npy", size_of(out / "poses.npy"), sha256_of(out / "poses.npy"))])
     report += [note(row["what"], row["detail"]) for row in clips.leakage().to_dict("records")]

@@ -89,6 +89,7 @@ def make(job: Job, stopped: Callable[[], bool] | None = None) -> Made:
     made = Made()
     video = job.clips[0].video
     with contextlib.ExitStack() as stack:
+        # The source video: as recorded if it is the same file, else probed.
         source: Source | None = None
         info: SourceInfo | None = None
         if video is not None:
@@ -103,6 +104,7 @@ def make(job: Job, stopped: Callable[[], bool] | None = None) -> Made:
                 return made
             made.source = info.to_dict()
             made.notes += _odd(video, info, job.clips)
+        # A plan for each clip that can be made.
         plans = []
         for clip in job.clips:
             try:
@@ -110,6 +112,7 @@ def make(job: Job, stopped: Callable[[], bool] | None = None) -> Made:
             except _Unusable as reason:
                 _leave_out(made, [clip], reason.kind, reason.detail)
         if video is not None and info is not None:
+            # Cut those that are not there yet, in one pass.
             made.notes += _out_of_step(video, info, plans)
             todo = []
             for plan in plans:
@@ -199,6 +202,7 @@ def _plan(clip: RawClip, info: SourceInfo | None, job: Job, notes: list[dict[str
         notes += pose_notes(clip.clip_id, pose, size)
     if clip.notes is not None:
         notes += clip.notes()
+    # The length by label, video and pose: the shortest counts.
     lengths: dict[str, int] = {}
     if clip.end is not None:
         lengths["label"] = clip.end - clip.start
@@ -222,6 +226,7 @@ def _plan(clip: RawClip, info: SourceInfo | None, job: Job, notes: list[dict[str
                 "less than half is there", f"frames by {found} of {name}: correct the label or the file"
             )
         notes.append(note("lengths differ", f"frames by {found}: the shortest is kept", clip.clip_id))
+    # Usable, but odd.
     if frames == 1:
         notes.append(note("one frame", f"the clip is a single frame of {clip.source}", clip.clip_id))
     if pose is not None and not np.isfinite(pose[:, :frames]).all(-1).any():

@@ -47,6 +47,7 @@ def read_folders(
     source = Path(source)
     if not source.is_dir():
         raise MgkitError(f"there is no folder {source}.")
+    # Folders of splits that hold classes, or folders of classes?
     report: Report = []
     files = walk([source], report)
     tops = sorted(path.name for path in _folders(source))
@@ -58,6 +59,7 @@ def read_folders(
             f"{source} holds the splits {some(named)}, but also {others}: move that elsewhere, or, if all are "
             "classes, put them below folders of splits."
         )
+    # Videos by clip id, the path below the folder of all.
     depth = 2 if by_split else 1
     videos: dict[str, Path] = {}
     stray, other = [], []
@@ -80,6 +82,7 @@ def read_folders(
     if not videos:
         raise MgkitError(f"{source} has no videos ({', '.join(VIDEO_SUFFIXES)}) in class folders.")
 
+    # Classes and splits.
     kinds = {clip_id: clip_id.split("/")[depth - 1] for clip_id in videos}
     held = [source / top for top in tops] if by_split else [source]
     known = {unicodedata.normalize("NFC", path.name) for top in held for path in _folders(top)}

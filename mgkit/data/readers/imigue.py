@@ -73,6 +73,7 @@ def read_imigue(
         MgkitError: an unknown option; no label files; files of one name with different content; a video in two
             splits; a row that is not a clip, or whose class is not in the list (test: class 0 instead, reported).
     """
+    # Check the options.
     report: list[dict[str, str]] = []
     if points == 36:
         report.append(note("points", "36 asked for: a light-hand row is an index and 35 points; 35 are read"))
@@ -93,6 +94,7 @@ def read_imigue(
     frame = frame_size_of(frame_size)
     classes = load_classes("imigue", class_file)
     cache = None if cache is None else Path(cache)
+    # Find the files of each video.
     roots = folders(source, skeletons, videos)
     files = walk(roots, report)
     found = named(files, r"(.+)_label\.csv")
@@ -108,6 +110,7 @@ def read_imigue(
         found, named(files, r"(.+)\.mp4"), tables, roots,
         split_table=split_table, subject_table=subject_table, report=report,
     )  # fmt: skip
+    # Each row of a label file is a clip.
     clips: list[RawClip] = []
     for part in parts:
         tested = test_labels if part.split == "test" else ""

@@ -60,6 +60,7 @@ def read_ma52(
             f"{some(roots)}: no train_list_videos.txt or MA52_train.pkl below it: give MA-52's folder."
         )
     classes, layout = load_classes("ma52", class_file), get_skeleton("ma52_28")
+    # Splits and labels by the lists, or by the pickle of a split without one.
     poses: dict[str, tuple[Path, dict[str, Any]]] = {}
     labels: dict[str, tuple[str, int]] = {}
     for split in SPLITS:
@@ -88,6 +89,7 @@ def read_ma52(
     refuse(problems)
     _compare(labels, poses, report)
 
+    # Videos and key-points by clip id.
     suffixes = "|".join(suffix[1:] for suffix in VIDEO_SUFFIXES)
     seen = named(files, rf"(\d+_\d+_\d+)\.(?:{suffixes})")
     pictures = only({clip_id: seen[clip_id] for clip_id in seen if clip_id in labels}, report)
@@ -116,6 +118,7 @@ def read_ma52(
         )
     if not clips:
         raise MgkitError(f"{some(roots)}: {len(labels)} clips are listed, but no video or key-points of any.")
+    # Report what is missing or left over.
     for what, ids in missing.items():
         if ids and not (what == "no video" and not pictures) and not (what == "no pose" and not poses):
             done = "left out" if what.startswith("neither") else "kept without"

@@ -56,6 +56,7 @@ def read_pyskl(
             or poses whose joints do not fit the layout.
     """
     source = Path(source)
+    # Which annotations belong to which of the splits taken.
     report: Report = []
     found, split = load_annotations(source)
     meta_path = source.with_suffix(".meta.json")
@@ -78,6 +79,7 @@ def read_pyskl(
     if not annotations:
         raise MgkitError(f"{source}: the splits taken ({some(wanted or split)}) list no clip.")
 
+    # What their joints and labels mean, and their videos.
     layout = _skeleton(skeleton, meta, next(iter(annotations.values())), source, report)
     labels = {clip_id: _label(annotation, source) for clip_id, annotation in annotations.items()}
     names = _classes(classes, meta, labels, source, report)

@@ -61,10 +61,10 @@ def test_key_points_of_another_length_than_the_video_are_told_of_once_a_video(
     videos: Path, tmp_path: Path
 ) -> None:
     clips = prepare(noting, videos, tmp_path / "out", size=32, workers=1, progress=False)
-    told = [e["detail"] for e in clips.report if e["what"] == "video and key-points of different lengths"]
-    assert len(told) == 2
-    assert "b.mp4 has 80 frames, its key-points 79" in "\n".join(told)
-    assert "(b_3, b_4)" in "\n".join(told)
+    reported = [e["detail"] for e in clips.report if e["what"] == "video and key-points of different lengths"]
+    assert len(reported) == 2
+    assert "b.mp4 has 80 frames, its key-points 79" in "\n".join(reported)
+    assert "(b_3, b_4)" in "\n".join(reported)
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -78,12 +78,12 @@ def test_pictures_that_the_decoder_patched_are_told_also_by_the_next_call(
     (videos / "a.mp4").write_bytes(bytes(content))
     out = tmp_path / "out"
     clips = prepare(untrimmed, videos, out, size=32, workers=workers, progress=False, tolerated=1)
-    told = {e["clip_id"]: e["detail"] for e in clips.report if e["what"] == "damaged pictures"}
+    reported = {e["clip_id"]: e["detail"] for e in clips.report if e["what"] == "damaged pictures"}
     left_out = {e["clip_id"] for e in clips.report if e["what"].startswith("left out")}
-    assert told
-    assert set(told) | left_out <= {"a_0", "a_1", "a_2"}
-    assert all("a.mp4" in detail for detail in told.values())
-    (out / "clips.parquet").unlink()  # nothing is decoded again, but the table is made anew
+    assert reported
+    assert set(reported) | left_out <= {"a_0", "a_1", "a_2"}
+    assert all("a.mp4" in detail for detail in reported.values())
+    (out / "clips.parquet").unlink()  # nothing is decoded again, but the table is made again
     again = prepare(untrimmed, videos, out, size=32, workers=workers, progress=False, tolerated=1)
     assert again.report == clips.report
 
@@ -117,7 +117,7 @@ def test_a_finished_folder_is_not_taken_where_less_may_be_left_out(videos: Path,
 
 
 def lazy(source: Path) -> RawDataset:
-    """`untrimmed` with key-points that numpy reads from a file beside."""
+    """`untrimmed` with key-points that numpy reads from a separate file."""
     raw = untrimmed(source)
     return replace(raw, clips=[replace(clip, pose=partial(np.load, source / "p.npy")) for clip in raw.clips])
 
@@ -140,14 +140,14 @@ def test_places_and_readers_that_cannot_be(videos: Path, tmp_path: Path) -> None
     (tmp_path / "file").write_text("")
     (videos / "inside").mkdir()
     quick: dict[str, Any] = {"size": 32, "workers": 1, "progress": False}
-    for out, said in (
+    for out, message in (
         (tmp_path / "file", "cannot be made a folder"),
         (tmp_path / "file" / "below", "cannot be made a folder"),
         (videos, "is inside the dataset"),
         (videos / "inside" / "clips", "is inside the dataset"),
         (tmp_path / os.fsdecode(b"caf\xe9"), "not UTF-8"),
     ):
-        with pytest.raises(MgkitError, match=said):
+        with pytest.raises(MgkitError, match=message):
             prepare(untrimmed, videos, out, **quick)
     with pytest.raises(MgkitError, match="returned a NoneType"):
         prepare(nothing, videos, tmp_path / "out", **quick)  # type: ignore[arg-type]
@@ -163,8 +163,8 @@ def test_names_that_are_not_utf8(tmp_path: Path) -> None:
     (source / "red" / os.fsdecode(b"caf\xe9.mp4")).write_bytes(b"x")
     clips = prepare("folders", source, tmp_path / "out", size=32, workers=1, progress=False)
     assert clips.ids == ["red/1"]
-    told = clips.report_table().set_index("what")["detail"]
-    assert "caf\\udce9.mp4: rename them" in told["names that are not UTF-8"]
+    reported = clips.report_table().set_index("what")["detail"]
+    assert "caf\\udce9.mp4: rename them" in reported["names that are not UTF-8"]
     (source / os.fsdecode(b"r\xe9d")).mkdir()
     with pytest.raises(MgkitError, match="name of the folder .* is not UTF-8"):
         prepare("folders", source, tmp_path / "out2", size=32, workers=1, progress=False)
@@ -211,10 +211,10 @@ def test_odd_kinds_of_video_are_told_or_left_out_by_name(tmp_path: Path) -> None
     out = tmp_path / "out é"
     clips = prepare("folders", source.parent, out, size=32, workers=1, progress=False, tolerated=0.5)
     assert clips.ids == ["wave é/plain", "wave é/turned", "wave é/varying"]
-    told = {entry["what"]: entry["detail"] for entry in clips.report}
-    assert "sound.mp4 has no picture, only audio" in told["left out: video cannot be read"]
-    assert "varying.mp4: frames last 40 to 120 ms" in told["variable frame rate"]
-    assert "turned.mp4: turned by" in told["rotated video"]
+    reported = {entry["what"]: entry["detail"] for entry in clips.report}
+    assert "sound.mp4 has no picture, only audio" in reported["left out: video cannot be read"]
+    assert "varying.mp4: frames last 40 to 120 ms" in reported["variable frame rate"]
+    assert "turned.mp4: turned by" in reported["rotated video"]
 
 
 def test_a_source_is_noticed_by_its_size_or_its_time(videos: Path, tmp_path: Path) -> None:

@@ -237,7 +237,7 @@ def test_a_single_broken_video_is_left_out_by_name(tmp_path: Path, layout: Path)
     with pytest.raises(MgkitError, match="1 of 3 clips cannot be made, and 0 may be left out"):
         run(source, tmp_path / "strict", layout, workers=1, tolerated=0.4, strict=True)
     kept = times(out / "videos")
-    broken.write_bytes(whole)  # mended: the same call takes it in
+    broken.write_bytes(whole)  # fixed: the same call takes it in
     assert len(run(source, out, layout, workers=1)) == 3
     now = times(out)
     assert all(now[path] == at for path, at in kept.items())
@@ -289,7 +289,7 @@ def test_without_joints_the_whole_frame_is_kept() -> None:
 
 
 def untrimmed(folder: Path) -> RawDataset:
-    """A reader: `labels.csv` (video, start, end, label, subject, split) beside `<video>.mp4`; poses walk with a dot."""
+    """A reader: `labels.csv` (video, start, end, label, subject, split) and `<video>.mp4`; poses walk with a dot."""
     clips = []
     for i, line in enumerate((folder / "labels.csv").read_text().split()):
         name, start, end, label, subject, split = line.split(",")
@@ -424,9 +424,9 @@ def test_what_two_splits_share_is_told_at_once(videos: Path, tmp_path: Path) -> 
         ("same subject", "train, val", "S1"),
         ("same subject", "train, val", "S2"),
     }
-    told = "\n".join(report_lines(clips))
-    assert "near-duplicate (1): b_4 (val) and c_6 (test) look the same" in told
-    assert "same subject (2): S1 has 3 clips in train and 1 in val" in told
+    lines = "\n".join(report_lines(clips))
+    assert "near-duplicate (1): b_4 (val) and c_6 (test) look the same" in lines
+    assert "same subject (2): S1 has 3 clips in train and 1 in val" in lines
 
 
 SCRIPT = """

@@ -80,7 +80,7 @@ def test_the_nearest_folder_tells_the_split(tmp_path: Path) -> None:
     root = make(tmp_path / "test", "phase1/train_data/0001/0001.csv", "phase1/val/0002.csv", "x/0003.csv")
     found = named(walk([root], []), r"(.+)\.csv")
     report: list[dict[str, str]] = []
-    # The third has only the root's own name to go by, which is told.
+    # The third has only the root's own name to go by, which is reported.
     assert splits_of(found, [root], {}, report) == {"0001": "train", "0002": "val", "0003": "test"}
     assert [n["detail"] for n in report] == ["test is taken to mean test: split_table overrides it"]
     assert splits_of(found, [root], {"0001": "val"}, [])["0001"] == "val"

@@ -79,7 +79,7 @@ def write_videos(root: Path, tree: Mapping[str, str]) -> Path:
     return root
 
 
-def said(data: RawDataset) -> dict[str, list[str]]:
+def details(data: RawDataset) -> dict[str, list[str]]:
     entries: dict[str, list[str]] = {}
     for entry in data.report:
         entries.setdefault(entry["what"], []).append(entry["detail"])
@@ -104,9 +104,9 @@ def test_rows_become_clips(tmp_path: Path) -> None:
     assert data.skeleton.name == "imigue22"
     assert (
         "3 clips, taken as they are; the class column of test label files cannot"
-        in said(data)["test labels"][0]
+        in details(data)["test labels"][0]
     )
-    assert set(said(data)) == {"test labels"}
+    assert set(details(data)) == {"test labels"}
     assert len(data.files) == 6
 
 
@@ -148,7 +148,7 @@ def test_every_set_of_points(tmp_path: Path, points: int, layout: str, count: in
         assert np.nanmax(pose[0, 0, :, 0]) == 137
     if count == 35:
         assert pose[0, 0, 25:, 0].tolist() == [100, 104, 108, 112, 116, 121, 125, 129, 133, 137]
-    assert ("points" in said(data)) == (points == 36)
+    assert ("points" in details(data)) == (points == 36)
 
 
 def test_a_spreadsheet_is_converted_once_for_all_clips_and_kept(
@@ -219,7 +219,7 @@ def test_what_is_missing_is_told(tmp_path: Path) -> None:
     here = {clip.clip_id[:4]: (clip.video is not None, clip.pose is not None) for clip in data.clips}
     assert here == {"0001": (True, True), "0002": (True, False), "0003": (False, True)}
     assert {clip.size for clip in data.clips if clip.video is None} == {(1280, 720)}
-    entries = said(data)
+    entries = details(data)
     assert entries["no video"] == ["0003_label.csv: no video found, its clips have poses only"]
     assert entries["no pose"] == ["0002_label.csv: no key-points found, its clips have video only"]
     assert entries["neither video nor pose"][0].startswith("0004_label.csv: left out")
@@ -268,10 +268,10 @@ def test_classes_outside_the_list(tmp_path: Path) -> None:
     shutil.copy(root / TREE["0003"] / "0003/0003_label.csv", tmp_path / "b/test/0003/0003_label.csv")
     data = read_imigue(tmp_path / "b")
     assert [clip.label for clip in data.clips] == [0, 0, 0, 0, 4]  # of test clips nothing is to be trusted
-    assert said(data)["test label outside the list"][1] == "0003_label.csv row 2: 32, given class 0"
+    assert details(data)["test label outside the list"][1] == "0003_label.csv row 2: 32, given class 0"
     data = read_imigue(tmp_path / "b", test_labels="hide")
     assert [clip.label for clip in data.clips] == [0] * 5
-    assert said(data)["test labels"][0].startswith("5 clips, all given class 0;")
+    assert details(data)["test labels"][0].startswith("5 clips, all given class 0;")
 
 
 def test_a_label_file_found_twice(tmp_path: Path) -> None:
@@ -279,7 +279,7 @@ def test_a_label_file_found_twice(tmp_path: Path) -> None:
     shutil.copytree(root / "a", root / "b")
     data = read_imigue(root)
     assert len(data.clips) == 3
-    assert len(said(data)["found twice"]) == 2  # labels and key-points
+    assert len(details(data)["found twice"]) == 2  # labels and key-points
     (root / "b/train/0001/0001_label.csv").write_text("1,0,4\n")
     with pytest.raises(
         MgkitError, match=r"0001_label\.csv and .*0001_label\.csv have the same name but not the same"
@@ -303,7 +303,7 @@ def test_splits_and_subjects_from_tables(tmp_path: Path) -> None:
     assert {clip.clip_id[:4]: (clip.split, clip.subject) for clip in data.clips} == {
         "0001": ("fold 0", "17"), "0002": ("fold 1", "17"), "0003": ("test", "40"),
     }  # fmt: skip
-    assert said(data)["no split given"][0].endswith("no row for video 0003")
+    assert details(data)["no split given"][0].endswith("no row for video 0003")
 
 
 def test_light_hand_files(tmp_path: Path) -> None:
@@ -327,18 +327,18 @@ def test_light_hand_files(tmp_path: Path) -> None:
         }
     ]
     (root / "train/0001/0001_label.csv").write_text("1,4,2\n3,0,4\n99,5,5\n31,6,11\n")
-    told = [bool(c.notes and c.notes()) for c in read_imigue(root, keypoints="light_hand").clips[:4]]
-    assert told[1:] == [True, False, False]  # the first is no clip, and never asked
+    noted = [bool(c.notes and c.notes()) for c in read_imigue(root, keypoints="light_hand").clips[:4]]
+    assert noted[1:] == [True, False, False]  # the first is not a clip, and never asked
     later = data.clips[2]
     assert later.pose is not None
     assert later.notes is not None
-    assert later.notes() == []  # told once a file
+    assert later.notes() == []  # reported once per file
     for pose in (clip.pose(), later.pose()):
         assert pose[0, 1, 12:, 0].tolist() == [100, 101, 102, 103, 104, 500, 501, 502, 503, 504]
     (root / "train/0002/0002_openpose.xlsx").unlink()
     data = read_imigue(root)
     assert {clip.source for clip in data.clips} == {"0001_openpose.xlsx", "0002_light_hand.csv"}
-    assert "1 videos have only light-hand key-points (0002)" in said(data)["two kinds of key-points"][0]
+    assert "1 videos have only light-hand key-points (0002)" in details(data)["two kinds of key-points"][0]
 
 
 def slow_sides(points: np.ndarray) -> np.ndarray:

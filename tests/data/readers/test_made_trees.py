@@ -78,7 +78,7 @@ def test_imigue_from_light_hand_files_with_hands_the_wrong_way_round(imigue: Any
         )
         agree = np.abs(pose[:, 12:] - wanted[:, 12:])[..., :2].max((1, 2)) < 0.01
         right, total = right + agree.sum(), total + len(agree)
-    # Half of the frames are swapped in the file. Hands that lie in each other cannot all be told apart.
+    # Half of the frames are swapped in the file. Hands that lie in each other cannot all be distinguished.
     assert right / total > 0.9
 
 

@@ -220,8 +220,8 @@ def test_stray_labels_without_class_names_are_loud(tmp_path: Path) -> None:
     usual = [annotation(f"c{i}", i) for i in (0, 1, 2, 4)]
     data = read_pyskl(write(tmp_path / "x.pkl", usual), skeleton="penn13")
     assert len(data.classes) == 5
-    said = {n["what"]: n["detail"] for n in data.report}["classes without clips"]
-    assert said.startswith("label 3 has no clip, but becomes a class because clip 'c4' has label 4")
+    detail = {n["what"]: n["detail"] for n in data.report}["classes without clips"]
+    assert detail.startswith("label 3 has no clip, but becomes a class because clip 'c4' has label 4")
     stray = [*usual, annotation("stray", 7000)]
     path = write(tmp_path / "x.pkl", stray)
     with pytest.raises(MgkitError, match="clip 'stray' has label 7000, but only 5 labels occur .*--classes"):
@@ -363,9 +363,9 @@ def test_real_files_become_clip_folders(
     assert len(made) == clips
     assert made.has_pose
     assert made.has_video == (videos is not None)
-    told = made.report_table().set_index("what")["how many"].to_dict()
-    assert {what: told.get(what, 0) for what in odd} == odd
-    assert not [what for what in told if what.startswith("left out")]
+    counts = made.report_table().set_index("what")["how many"].to_dict()
+    assert {what: counts.get(what, 0) for what in odd} == odd
+    assert not [what for what in counts if what.startswith("left out")]
 
 
 def test_real_folds_need_a_choice(sample_dir: Path) -> None:

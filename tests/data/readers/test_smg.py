@@ -117,7 +117,7 @@ def test_what_is_odd_in_the_skeleton_file_is_told(tmp_path: Path) -> None:
     assert last.pose is not None
     assert last.notes is not None
     assert np.argwhere(np.isnan(last.pose()[0]).all(-1)).tolist() == [[1, 5], [2, 6]]
-    assert [n["what"] for n in last.notes()] == ["empty cells"]  # infinite is no number either
+    assert [n["what"] for n in last.notes()] == ["empty cells"]  # infinite is not a number either
 
 
 def test_key_points_that_end_early(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ def spans(path: Path, content: bytes, base: int = 0) -> tuple[list[tuple[int, ..
 
 
 @pytest.mark.parametrize(
-    ("content", "said"),
+    ("content", "oddity"),
     [
         (b"3,10,20\n99,25,25\n", ""),
         (b"3,10,20\n99,25,25", ""),
@@ -40,14 +40,14 @@ def spans(path: Path, content: bytes, base: int = 0) -> tuple[list[tuple[int, ..
         (b"\xef\xbb\xbfclass;start;end\r\n3;10;20\r\n99;25;25\r\n\r\n", "mark, Win.*semi.*1 blank.*header"),
     ],
 )  # fmt: skip
-def test_a_label_file_however_it_was_saved(tmp_path: Path, content: bytes, said: str) -> None:
+def test_a_label_file_however_it_was_saved(tmp_path: Path, content: bytes, oddity: str) -> None:
     found, report, problems = spans(tmp_path / "0001_label.csv", content)
     # The last frame belongs to the clip; the second clip has one frame.
     assert found == [(0, 3, 10, 21), (1, 99, 25, 26)]
     assert not problems
-    assert len(report) == bool(said)
-    if said:
-        assert re.search(f"0001_label.csv has .*{said}.*: read anyway", report[0])
+    assert len(report) == bool(oddity)
+    if oddity:
+        assert re.search(f"0001_label.csv has .*{oddity}.*: read anyway", report[0])
 
 
 @pytest.mark.parametrize(
@@ -114,10 +114,10 @@ def test_pairs_from_a_file_or_a_mapping(tmp_path: Path) -> None:
     report: list[dict[str, str]] = []
     pairs = read_pairs(path, ["0001", "0002", "0003"], ("video", "subject"), report=report)
     assert pairs == {"0001": "s 1", "0002": "s2"}  # a spreadsheet took the zeros of the second
-    said = {entry["what"]: entry["detail"] for entry in report}
-    assert "lost those of 2: put back" in said["leading zeros"]
-    assert said["subject of an unknown video"].endswith("77: not used")
-    assert said["no subject given"].endswith("no row for video 0003")
+    details = {entry["what"]: entry["detail"] for entry in report}
+    assert "lost those of 2: put back" in details["leading zeros"]
+    assert details["subject of an unknown video"].endswith("77: not used")
+    assert details["no subject given"].endswith("no row for video 0003")
     assert read_pairs({"0001": "x"}, ["0001"], ("video", "split"), report=[]) == {"0001": "x"}
     assert read_pairs(None, ["0001"], ("video", "split"), report=[]) == {}
 
@@ -152,10 +152,10 @@ def test_what_is_odd_about_key_points_is_told() -> None:
     pose[0, 0] = np.nan
     pose[0, 1, 0, :2] = (-2, 5)
     pose[0, 1, 1, :2] = (5, 14.4)
-    said = {entry["what"]: entry["detail"] for entry in pose_notes("a", pose, (10, 10))}
-    assert said["nobody seen"] == "in 1 of 4 frames"
-    assert said["several persons"].startswith("up to 2 in a frame, in 1 of 4 frames")
-    assert said["points outside the frame"].startswith("2 of 12 points, by up to 4 pixels")
+    details = {entry["what"]: entry["detail"] for entry in pose_notes("a", pose, (10, 10))}
+    assert details["nobody seen"] == "in 1 of 4 frames"
+    assert details["several persons"].startswith("up to 2 in a frame, in 1 of 4 frames")
+    assert details["points outside the frame"].startswith("2 of 12 points, by up to 4 pixels")
     assert pose_notes("a", np.full((1, 4, 3, 3), np.nan, np.float32), (10, 10)) == []  # for `prepare` to tell
 
 

@@ -348,7 +348,7 @@ def test_a_stream_that_is_left_early_closes_its_file(clip: Path) -> None:
 
 @pytest.mark.parametrize("name", ["pyav", "decord"])
 def test_reading_on_and_on_needs_no_more_memory(tmp_path: Path, name: str) -> None:
-    """In a process of its own, so that nothing else allocates meanwhile."""
+    """In a separate process, so that nothing else allocates meanwhile."""
     if name == "decord":
         pytest.importorskip("decord")
     if not Path("/proc/self/statm").exists():

@@ -1,26 +1,19 @@
-"""Where the joints of the made subjects of `mgkit.demo.dataset` are, in any layout of OpenPose or the Kinect."""
+"""Joints of the drawn people in any layout of OpenPose or the Kinect, for the raw trees that readers are tested on."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from mgkit.data.skeletons import FINGERS, IMIGUE22, Skeleton
-from mgkit.demo.motion import Arm, Array, Motion
+from mgkit.demo.motion import Arm, Array, Motion, body_points, on_head
 from mgkit.demo.people import Subject
 from mgkit.errors import MgkitError
 
 # OpenPose's face on an upright head whose centre is the origin, as `mgkit.demo.figure` draws it. Right halves
 # only: the left one is the mirror image.
 _JAW = (
-    (-9.3, -1.0),
-    (-9.4, 1.2),
-    (-9.0, 3.6),
-    (-8.3, 6.2),
-    (-7.0, 8.6),
-    (-5.4, 10.6),
-    (-3.6, 12.1),
-    (-1.8, 12.8),
-)
+    (-9.3, -1.0), (-9.4, 1.2), (-9.0, 3.6), (-8.3, 6.2), (-7.0, 8.6), (-5.4, 10.6), (-3.6, 12.1), (-1.8, 12.8),
+)  # fmt: skip
 _BROW = ((-5.9, -4.6), (-5.0, -5.2), (-4.0, -5.5), (-2.9, -5.3), (-1.8, -4.8))
 _FACE_RIGHT: dict[str, tuple[float, float]] = {
     **{f"jaw_{i}": at for i, at in enumerate(_JAW)},
@@ -66,7 +59,7 @@ def joints(motion: Motion, subject: Subject, layout: Skeleton = IMIGUE22) -> Arr
     Raises:
         MgkitError: the layout has joints that the made people have not.
     """
-    places = _body(motion, subject)
+    places = body_points(motion, subject)
     if any(joint not in places for joint in layout.joints):
         places |= _face(motion, subject) | _hands(motion) | _seat(motion, subject)
     missing = [joint for joint in layout.joints if joint not in places]
@@ -102,36 +95,9 @@ def _foreshortened(start: Array, end: Array, length: float) -> Array:
     return np.sqrt(np.maximum(length**2 - seen**2, 0.0))
 
 
-def _on_head(motion: Motion, subject: Subject, x: float, y: float) -> Array:
-    cos, sin = np.cos(motion.tilt), np.sin(motion.tilt)
-    turned = np.stack([cos * x - sin * y, sin * x + cos * y], axis=1)
-    return motion.head + subject.head * turned
-
-
-def _body(motion: Motion, subject: Subject) -> dict[str, Array]:
-    """The 22 joints of a seated person."""
-    right, left = motion.arms
-
-    def on_face(x: float, y: float) -> Array:
-        return _on_head(motion, subject, x, y) + motion.turn
-
-    places = {
-        "nose": on_face(0.0, 2.2),
-        "neck": motion.neck,
-        "right_eye": on_face(-3.7, -1.8),
-        "left_eye": on_face(3.7, -1.8),
-        "right_ear": _on_head(motion, subject, -9.3, 0.5),
-        "left_ear": _on_head(motion, subject, 9.3, 0.5),
-    }
-    for side, arm in (("right", right), ("left", left)):
-        places |= {f"{side}_shoulder": arm.shoulder, f"{side}_elbow": arm.elbow, f"{side}_wrist": arm.wrist}
-        places |= {f"{side}_{finger}_tip": arm.tips[:, k] for k, finger in enumerate(FINGERS)}
-    return places
-
-
 def _face(motion: Motion, subject: Subject) -> dict[str, Array]:
     def place(name: str, x: float, y: float) -> Array:
-        at = _on_head(motion, subject, x, y)
+        at = on_head(motion, subject, x, y)
         return at if name.startswith(_ON_SKULL) else at + motion.turn
 
     places = {name: place(name, x, y) for name, (x, y) in _FACE_MIDDLE.items()}
