@@ -218,6 +218,7 @@ def _parser() -> argparse.ArgumentParser:
     compare.add_argument("--split", default="test", help="(default: %(default)s)")
     compare.add_argument("--output", help="rgb, pose or fused (default: the best that each run has)")
     compare.add_argument("--baseline", help="another of the runs: its folder or its name in the table")
+    compare.add_argument("--common", action="store_true", help="compare on the clips that all runs have")
     compare.add_argument("--seeds", action="store_true", help="one row for runs that differ in the seed only")
     form = compare.add_mutually_exclusive_group()
     for name, what in (
@@ -249,6 +250,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     ensemble.add_argument("--step", type=float, default=0.05, help="of a grid (default: %(default)s)")
     ensemble.add_argument("--output", help="rgb, pose or fused (default: the best that each has)")
+    ensemble.add_argument("--common", action="store_true", help="fuse on the clips that all members have")
     ensemble.add_argument("--out", type=Path, metavar="FOLDER", help="write the fusion as a run folder")
     ensemble.set_defaults(command=does.ensemble)
 

@@ -288,6 +288,7 @@ def compare(options: Any) -> None:
             output=options.output,
             baseline=options.baseline,
             group_seeds=options.seeds,
+            common=options.common,
         )
     )
     shown = {"csv": found.csv, "markdown": found.markdown, "latex": found.latex, None: found.text}[
@@ -307,7 +308,7 @@ def ensemble(options: Any) -> None:
     if options.search is not None:
         found = search_weights(
             options.members, options.search, method=options.method, metric=options.metric, step=options.step,
-            output=options.output,
+            output=options.output, common=options.common,
         )  # fmt: skip
         print(f"{found}\n")
         weights = found.weights
@@ -318,7 +319,9 @@ def ensemble(options: Any) -> None:
             raise MgkitError(
                 f"--weights is {options.weights!r}: write numbers with commas, e.g. 1,2."
             ) from None
-    fused = ensemble(options.members, options.split, weights=weights, output=options.output)
+    fused = ensemble(
+        options.members, options.split, weights=weights, output=options.output, common=options.common
+    )
     print(summary(fused))
     if options.out is not None:
         print(f"\nrun folder {fused.to_run(options.out).root}; next: mgkit figures {options.out}")

@@ -255,26 +255,23 @@ def aligned(
         MgkitError: different classes (or another order of them), different clips (the message counts how many each
             lacks) or none in common, different labels of a clip.
     """
-    # The classes, by name if two systems know the names.
-    named: tuple[str, Any] | None = None
+    # The classes: by name if both of two systems know the names, and by their number.
+    named = [(name, one.classes.names) for name, one in zip(names, systems, strict=True) if one.classes]
+    for name, theirs in named[1:]:
+        first, ours = named[0]
+        if theirs != ours:
+            odd = sorted(set(ours) ^ set(theirs))
+            what = f"only one has {some(odd)}" if odd else "the same in another order: "
+            if not odd:
+                k = next(k for k in range(len(ours)) if ours[k] != theirs[k])
+                what += f"class {k} is {ours[k]!r} and {theirs[k]!r}"
+            raise MgkitError(f"{first} and {name} have different classes ({what}): use one class list.")
     for name, one in zip(names, systems, strict=True):
         if one.class_count != systems[0].class_count:
             raise MgkitError(
-                f"{names[0]} is over {systems[0].class_count} classes, {name} over {one.class_count}: use the same "
-                "class list."
+                f"{names[0]} is over {systems[0].class_count} classes, {name} over {one.class_count}: use the "
+                "same class list."
             )
-        if one.classes is None:
-            continue
-        if named is not None and named[1].names != one.classes.names:
-            ours, theirs = named[1].names, one.classes.names
-            odd = sorted(set(ours) ^ set(theirs))
-            k = next(k for k in range(len(ours)) if ours[k] != theirs[k])
-            what = (
-                f"only one has {some(odd)}" if odd
-                else f"the same in another order, class {k} is {ours[k]!r} and {theirs[k]!r}"
-            )  # fmt: skip
-            raise MgkitError(f"{named[0]} and {name} have different classes ({what}): use one class list.")
-        named = named or (name, one.classes)
 
     # The clips.
     sets = [set(one.clip_ids) for one in systems]

@@ -130,7 +130,7 @@ def elsewhere(members: list[Scores]) -> list[Scores]:
         (lacking, r"different clips: s1 lacks 2 of 12 \(c3, c7\)\. .*common=True to use the 10"),
         (more, r"different clips: s0 lacks 1 of 13 \(new\)\."),
         (mislabelled, r"s0 and s1 disagree on the true class of c\d+ \(\d and \d\)"),
-        (reclassed, "s0 and s1 have different classes .*in another order, class 1 is 'b' and 'c'"),
+        (reclassed, "s0 and s1 have different classes .*in another order: class 1 is 'b' and 'c'"),
         (renamed, r"s0 and s1 have different classes \(only one has c, d\)"),
         (wider, "s0 is over 3 classes, s1 over 4"),
         (elsewhere, "scores of s1 are of the split 'val', not of 'test'"),

@@ -92,7 +92,7 @@ def test_two_runs_are_compared_on_the_same_clips(tmp_path: Path) -> None:
         (make("other", ["y"], [1], known=Classes(("a", "c"))), r"different classes \(only one has b, c\)"),
         (
             make("turned", ["y"], [1], known=Classes(("b", "a"))),
-            "the same in another order, class 0 is 'a' and 'b'",
+            "the same in another order: class 0 is 'a' and 'b'",
         ),
     ):
         with pytest.raises(MgkitError, match=message):
