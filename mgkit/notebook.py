@@ -27,11 +27,16 @@ def place() -> str:
         return PLAIN
     if "google.colab" in sys.modules:
         return COLAB
-    if not hasattr(shell, "kernel"):
+    if not has_kernel():
         return IPYTHON
     if "__vsc_ipynb_file__" in getattr(shell, "user_ns", {}) or "VSCODE_PID" in os.environ:
         return VSCODE
     return JUPYTER
+
+
+def has_kernel() -> bool:
+    """Whether a Jupyter kernel runs this code."""
+    return hasattr(_shell(), "kernel")
 
 
 def set_up_notebook() -> str:

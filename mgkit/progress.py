@@ -9,21 +9,17 @@ from typing import Any, TextIO
 
 from tqdm import tqdm
 
+from mgkit.notebook import has_kernel
+
 
 def out() -> TextIO:
     """The stream for progress: stderr; in a notebook stdout, since Jupyter shows stderr as if it were an error."""
-    return sys.stdout if _in_notebook() else sys.stderr
-
-
-def _in_notebook() -> bool:
-    """Whether a Jupyter kernel runs this code (that its package is loaded is not enough)."""
-    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
-    return hasattr(shell, "kernel")
+    return sys.stdout if has_kernel() else sys.stderr
 
 
 def live(show: bool = True) -> bool:
     """Whether a moving bar makes sense: in a terminal or a notebook, not in a log file."""
-    return show and (sys.stderr.isatty() or _in_notebook())
+    return show and (sys.stderr.isatty() or has_kernel())
 
 
 class Progress:

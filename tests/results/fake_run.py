@@ -15,7 +15,7 @@ import numpy.typing as npt
 from mgkit.data.clips import Classes, Clips, write_clip_folder
 from mgkit.data.skeletons import COCO17, Skeleton
 from mgkit.results.run.files import append_history, write_embeddings, write_prototypes
-from mgkit.results.run.folder import Run, create_run, write_predictions
+from mgkit.results.run.folder import Run, create_run, load_run, write_predictions
 from mgkit.results.run.records import Embeddings, Predictions
 from mgkit.results.run.status import write_status
 
@@ -208,8 +208,6 @@ def fake_run(
     write_status(root, "finished", epochs, epochs)
     (root / "checkpoints").mkdir(exist_ok=True)
     (root / "checkpoints" / "best.pt").write_bytes(b"")
-    from mgkit.results.run.folder import load_run
-
     return load_run(root)
 
 
