@@ -23,16 +23,6 @@ MANIFEST = "prepare.json"
 FORMAT = 2  # of a prepared folder
 
 
-def name_of(reader: Callable[..., RawDataset]) -> str:
-    """Name of a reader as recorded in a clip folder."""
-    name = getattr(reader, "__qualname__", None)
-    if name is None:
-        raise MgkitError(
-            f"the reader is a {type(reader).__name__}: give a function, and its options as arguments of `prepare`."
-        )
-    return f"{reader.__module__}.{name}"
-
-
 def check_places(source: Path, out: Path) -> None:
     """Refuse names that are not UTF-8, and a clip folder inside the dataset."""
     for path in (source, out):

@@ -31,7 +31,6 @@ from mgkit.data.prepare.checks import (
     check_raw,
     check_same_dataset,
     manifest,
-    name_of,
     refuse_beyond,
 )
 from mgkit.data.prepare.plan import LEFT_OUT, MARGIN, Job, Made, Pose, make
@@ -93,7 +92,7 @@ def prepare(
     # What the folder is made by: it must be the same in every call.
     read = get_reader(reader)
     out, source = Path(out), Path(source)
-    made_by = reader if isinstance(reader, str) else name_of(reader)
+    made_by = reader if isinstance(reader, str) else f"{reader.__module__}.{reader.__qualname__}"
     check_places(source, out)
     settings = {"format": FORMAT, "reader": made_by, "size": size, "margin": MARGIN}
     options = {key: value for key, value in options.items() if value is not None}
@@ -125,10 +124,6 @@ def prepare(
         if "cache" in inspect.signature(read).parameters:
             options["cache"] = options.get("cache") or out / "cache"
         raw = read(source, **options)
-        if not isinstance(raw, RawDataset):
-            raise MgkitError(
-                f"the reader {made_by} returned a {type(raw).__name__}: let it return a `RawDataset`."
-            )
         options.pop("cache", None)
         check_raw(raw, source)
         files = stamps({*map(Path, raw.files), *(clip.video for clip in raw.clips if clip.video)}, source)

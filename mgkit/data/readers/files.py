@@ -8,12 +8,16 @@ from __future__ import annotations
 import filecmp
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from mgkit.data.readers import note
-from mgkit.data.readers.tables import read_pairs
+import numpy as np
+import numpy.typing as npt
+
+from mgkit.data.readers import RawClip, note
+from mgkit.data.readers.tables import Sheet, Span, empty_cells, read_pairs, read_sheet
 from mgkit.errors import MgkitError, some
 from mgkit.files import is_text, shown
 
@@ -193,7 +197,58 @@ def splits_of(
     return splits
 
 
+# --- untrimmed videos -----------------------------------------------------------------------------------------------
+
 PairTable = str | Path | Mapping[str, str] | None
+
+
+@dataclass(frozen=True)
+class Track:
+    """Key-points of a recording in a sheet of numbers, read when a clip asks for them, in whatever process.
+
+    Attributes:
+        path: the sheet.
+        columns, index, cache: see `read_sheet`.
+        convert: a function at the top of a module, from the sheet to points (T, V, 3) and a phrase on what was done
+            about the sides of the hands ("" = nothing).
+        used: the columns whose empty cells are reported; None = all.
+    """
+
+    path: Path
+    columns: int
+    convert: Callable[[Sheet], tuple[npt.NDArray[np.float32], str]]
+    index: bool = False
+    cache: Path | None = None
+    used: tuple[int, ...] | None = None
+
+    def sheet(self) -> Sheet:
+        return read_sheet(self.path, self.columns, index=self.index, cache=self.cache)
+
+    def frames(self) -> int:
+        """Number of frames in the file."""
+        return len(self.sheet().values)
+
+    def pose(self, start: int, end: int) -> npt.NDArray[np.float32]:
+        """(1, T, V, 3) of the frames start to end - 1: x, y in pixels, score; NaN where not seen.
+
+        T is smaller than end - start where the file ends earlier; one that ends before the clip starts is refused.
+        """
+        points, _ = self.convert(self.sheet())
+        if start >= len(points):
+            raise MgkitError(f"{self.path} has {len(points)} frames; the clip would start at frame {start}.")
+        return points[None, start:end]
+
+    def notes(self, clip_id: str, first: bool, start: int, end: int) -> list[dict[str, str]]:
+        """Report entries on these frames; and, for the first clip of a recording, on the whole file."""
+        sheet, name = self.sheet(), self.path.name
+        values = sheet.values[start:end]
+        empty = empty_cells(values if self.used is None else values[:, self.used])
+        found = [note("empty cells", f"{name}: {empty}", clip_id)] if empty else []
+        if first:
+            found += [note("pose file", f"{name} has {oddity}") for oddity in sheet.oddities]
+            sides = self.convert(sheet)[1]
+            found += [note("finger sides", f"{name}: {sides}")] if sides else []
+        return found
 
 
 @dataclass(frozen=True)
@@ -215,6 +270,35 @@ class Recording:
     @property
     def files(self) -> list[Path]:
         return [path for path in (self.labels, self.points, self.video) if path]
+
+    def clips(
+        self,
+        labelled: Iterable[tuple[Span, int]],
+        track: Track | None,
+        *,
+        size: tuple[int, int] | None,
+        fps: float = 0.0,
+    ) -> Iterator[RawClip]:
+        """A clip `<name>_<row>` for each row of the label file and its label."""
+        first = True  # clip of this file that can be cut: its notes are about the whole file too
+        for span, label in labelled:
+            clip_id, where = f"{self.name}_{span.index}", (span.start, span.end)
+            yield RawClip(
+                clip_id=clip_id,
+                split=self.split,
+                label=label,
+                size=size,
+                subject=self.subject,
+                video=self.video,
+                source=self.source,
+                start=span.start,
+                end=span.end,
+                fps=fps,
+                pose=partial(track.pose, *where) if track else None,
+                notes=partial(track.notes, clip_id, first, *where) if track else None,
+                pose_frames=track.frames if track else None,
+            )
+            first = first and not span.frames
 
 
 def recordings(

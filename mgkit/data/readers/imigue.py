@@ -20,8 +20,8 @@ import numpy as np
 import numpy.typing as npt
 
 from mgkit.data.readers import RawClip, RawDataset, frame_size_of, load_classes, mark_unseen, note, refuse
-from mgkit.data.readers.files import PairTable, Roots, folders, named, recordings, walk
-from mgkit.data.readers.tables import Sheet, Span, empty_cells, read_sheet, read_spans
+from mgkit.data.readers.files import PairTable, Roots, Track, folders, named, recordings, walk
+from mgkit.data.readers.tables import Sheet, Span, read_spans
 from mgkit.data.skeletons import get_skeleton
 from mgkit.errors import MgkitError, some
 
@@ -114,33 +114,16 @@ def read_imigue(
     clips: list[RawClip] = []
     for part in parts:
         tested = test_labels if part.split == "test" else ""
-        first = True  # clip of this file that can be cut: its notes are about the whole file too
-        for span in read_spans(part.labels, base=0, report=report, problems=problems):
-            clip_id = f"{part.name}_{span.index}"
-            pose = notes = count = None
-            if part.points:
-                where = (part.points, points, span.start, span.end, cache)
-                pose = partial(read_pose, *where)
-                notes = partial(read_pose_notes, clip_id, first, *where)
-                count = partial(pose_frames, part.points, cache)
-                first = first and not span.frames
-            clips.append(
-                RawClip(
-                    clip_id=clip_id,
-                    split=part.split,
-                    label=_label(span, part.labels, len(classes), tested, report, problems),
-                    size=frame or (None if part.video else FRAME),
-                    subject=part.subject,
-                    video=part.video,
-                    source=part.source,
-                    start=span.start,
-                    end=span.end,
-                    fps=FPS,
-                    pose=pose,
-                    notes=notes,
-                    pose_frames=count,
-                )
-            )
+        rows = [
+            (span, _label(span, part.labels, len(classes), tested, report, problems))
+            for span in read_spans(part.labels, base=0, report=report, problems=problems)
+        ]
+        track = None
+        if part.points:
+            light = part.points.suffix.lower() == ".csv"
+            convert = partial(_points, points=points)
+            track = Track(part.points, 3 * (35 if light else 137), convert, index=light, cache=cache)
+        clips += part.clips(rows, track, size=frame or (None if part.video else FRAME), fps=FPS)
     refuse(problems)
     if not clips:
         raise MgkitError(f"{some(roots)}: none of its {len(parts)} label files has a row.")
@@ -199,50 +182,14 @@ _PICK = {
 }
 
 
-def read_pose(path: Path, points: int, start: int, end: int, cache: Path | None) -> npt.NDArray[np.float32]:
-    """(1, T, points, 3) of the frames start to end - 1: x, y in pixels, score; NaN where not seen (zeros in the file).
-
-    T is smaller than end - start where the file ends earlier; a file that ends before the clip begins is refused.
-    """
-    values, _ = _points(_sheet(path, cache))
-    if start >= len(values):
-        raise MgkitError(f"{path} has {len(values)} frames; the clip would start at frame {start}.")
-    return values[None, start:end, _PICK[values.shape[1]][points]]
-
-
-def read_pose_notes(
-    clip_id: str, first: bool, path: Path, points: int, start: int, end: int, cache: Path | None
-) -> list[dict[str, str]]:
-    """Report entries on these frames; and, for the first clip of a video, on the whole file."""
-    sheet = _sheet(path, cache)
-    found = []
-    empty = empty_cells(sheet.values[start:end])
-    if empty:
-        found.append(note("empty cells", f"{path.name}: {empty}", clip_id))
-    if first:
-        found += [note("pose file", f"{path.name} has {oddity}") for oddity in sheet.oddities]
-        sides = _points(sheet)[1]
-        if sides and points != 25:
-            found.append(note("finger sides", f"{path.name}: {sides}"))
-    return found
-
-
-def pose_frames(path: Path, cache: Path | None) -> int:
-    """Number of frames in the file."""
-    return len(_sheet(path, cache).values)
-
-
-def _sheet(path: Path, cache: Path | None) -> Sheet:
-    light = path.suffix.lower() == ".csv"
-    return read_sheet(path, 3 * (35 if light else 137), index=light, cache=cache)
-
-
 @lru_cache(maxsize=1)  # the clips of one video are asked for in a row
-def _points(sheet: Sheet) -> tuple[npt.NDArray[np.float32], str]:
-    """(T, 35 or 137, 3) of a whole video, and a phrase on what was done about the sides of light-hand files."""
+def _points(sheet: Sheet, points: int) -> tuple[npt.NDArray[np.float32], str]:
+    """(T, points, 3) of a whole video, and for light-hand files a phrase on what was done about the sides."""
     values = sheet.values.reshape(len(sheet.values), -1, 3)
-    values = mark_unseen(values[..., :2], values[..., 2])
-    return sides_by_wrist(values) if values.shape[1] == 35 else (values, "")
+    values, sides = mark_unseen(values[..., :2], values[..., 2]), ""
+    if values.shape[1] == 35:
+        values, sides = sides_by_wrist(values)
+    return values[:, _PICK[values.shape[1]][points]], sides if points != 25 else ""
 
 
 def sides_by_wrist(points: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.float32], str]:

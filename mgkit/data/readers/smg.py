@@ -7,7 +7,7 @@ classes 1 to 17, the last of which is not a micro-gesture).
 
 from __future__ import annotations
 
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -15,14 +15,14 @@ import numpy as np
 import numpy.typing as npt
 
 from mgkit.data.readers import RawClip, RawDataset, frame_size_of, load_classes, mark_unseen, note, refuse
-from mgkit.data.readers.files import PairTable, Roots, folders, named, recordings, walk
-from mgkit.data.readers.tables import empty_cells, read_sheet, read_spans
+from mgkit.data.readers.files import PairTable, Roots, Track, folders, named, recordings, walk
+from mgkit.data.readers.tables import Sheet, read_spans
 from mgkit.data.skeletons import get_skeleton
 from mgkit.errors import MgkitError, some
 
 FRAME = (1920, 1080)  # of the Kinect's colour camera
 JOINTS, NUMBERS = 25, 11  # world x, y, z; quaternion; pixel x, y; two that are not used
-PIXEL = slice(7, 9)
+PIXELS = tuple(NUMBERS * joint + at for joint in range(JOINTS) for at in (7, 8))
 
 
 def read_smg(
@@ -75,37 +75,17 @@ def read_smg(
     clips: list[RawClip] = []
     others = 0
     for part in parts:
-        first = True  # clip of this file that can be cut: its notes are about the whole file too
+        rows = []
         for span in read_spans(part.labels, base=frame_base, report=report, problems=problems):
             if not 1 <= span.raw <= 17:
                 problems.append(f"{part.labels} row {span.line}: class {span.raw}, which is not 1 to 17")
-                continue
-            if span.raw > classes:
+            elif span.raw > classes:
                 others += 1
-                continue
-            clip_id = f"{part.name}_{span.index}"
-            pose = notes = count = None
-            if part.points:
-                where = (part.points, span.start, span.end)
-                pose, notes = partial(read_pose, *where), partial(read_pose_notes, clip_id, first, *where)
-                count = partial(pose_frames, part.points)
-            clips.append(
-                RawClip(
-                    clip_id=clip_id,
-                    split=part.split,
-                    label=span.raw - 1,
-                    size=frame or (None if part.video else FRAME),
-                    subject=part.subject or part.name,
-                    video=part.video,
-                    source=part.source,
-                    start=span.start,
-                    end=span.end,
-                    pose=pose,
-                    notes=notes,
-                    pose_frames=count,
-                )
-            )
-            first = first and not span.frames
+            else:
+                rows.append((span, span.raw - 1))
+        track = Track(part.points, JOINTS * NUMBERS, _points, used=PIXELS) if part.points else None
+        part = replace(part, subject=part.subject or part.name)
+        clips += part.clips(rows, track, size=frame or (None if part.video else FRAME))
     refuse(problems)
     if not clips:
         raise MgkitError(
@@ -117,27 +97,6 @@ def read_smg(
     return RawDataset(clips, load_classes("smg", first=classes), get_skeleton("kinect25"), used, report)
 
 
-def read_pose(path: Path, start: int, end: int) -> npt.NDArray[np.float32]:
-    """(1, T, 25, 3) of the frames start to end - 1: pixels of the colour picture, score 1; NaN where not seen."""
-    values = read_sheet(path, JOINTS * NUMBERS, index=False).values
-    if start >= len(values):
-        raise MgkitError(f"{path} has {len(values)} frames; the clip would start at frame {start}.")
-    values = values[start:end]
-    return mark_unseen(values.reshape(len(values), JOINTS, NUMBERS)[..., PIXEL])[None]
-
-
-def pose_frames(path: Path) -> int:
-    """Number of frames in the file."""
-    return len(read_sheet(path, JOINTS * NUMBERS, index=False).values)
-
-
-def read_pose_notes(clip_id: str, first: bool, path: Path, start: int, end: int) -> list[dict[str, str]]:
-    """Report entries on these frames; and, for the first clip of a sequence, on the whole file."""
-    sheet = read_sheet(path, JOINTS * NUMBERS, index=False)
-    empty = empty_cells(
-        sheet.values[start:end].reshape(-1, JOINTS, NUMBERS)[..., PIXEL].reshape(-1, 2 * JOINTS)
-    )
-    found = [note("empty cells", f"{path.name}: {empty}", clip_id)] if empty else []
-    if first:
-        found += [note("pose file", f"{path.name} has {oddity}") for oddity in sheet.oddities]
-    return found
+def _points(sheet: Sheet) -> tuple[npt.NDArray[np.float32], str]:
+    """(T, 25, 3): pixels of the colour picture, score 1."""
+    return mark_unseen(sheet.values[:, PIXELS].reshape(-1, JOINTS, 2)), ""
