@@ -8,9 +8,8 @@ load unchanged, under torchvision's names.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
-from typing import Any, TypeVar, cast
+from collections.abc import Sequence
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -19,9 +18,7 @@ from mgkit.errors import MgkitError
 from mgkit.models.cnns.resnet3d import EXPANSION
 from mgkit.models.layers import RecomputedBlock
 
-__all__ = ["ShiftedBottleneck", "TSMResNet", "mmaction2_tsm_names", "temporal_shift", "tsm_resnet"]
-
-T = TypeVar("T")
+__all__ = ["ShiftedBottleneck", "TSMResNet", "temporal_shift", "tsm_resnet"]
 
 
 def temporal_shift(x: Tensor, segments: int, shift_div: int = 8) -> Tensor:
@@ -212,43 +209,3 @@ def tsm_resnet(
     torch.Size([2, 64, 4, 4, 4])
     """
     return TSMResNet(blocks=blocks, width=width, shift_div=shift_div, generator=generator)
-
-
-_WRAPPERS = re.compile(r"^(module\.)*(backbone\.|base_model\.)?")
-_RENAMED = (
-    # The shift wraps a block's first convolution, as ".net"; MMAction2 has convolution and norm in one unit.
-    (re.compile(r"^(layer\d+\.\d+\.conv1)(?:\.conv)?\.net\.weight$"), r"\1.weight"),
-    (re.compile(r"^((?:layer\d+\.\d+\.)?conv\d)\.conv\.weight$"), r"\1.weight"),
-    (re.compile(r"^((?:layer\d+\.\d+\.)?)conv(\d)\.bn\."), r"\1bn\2."),
-    (re.compile(r"^(layer\d+\.\d+\.downsample)\.conv\."), r"\1.0."),
-    (re.compile(r"^(layer\d+\.\d+\.downsample)\.bn\."), r"\1.1."),
-)
-
-
-def mmaction2_tsm_names(state: Mapping[str, T]) -> dict[str, T]:
-    """A published file's weights under the names of TSMResNet, which are torchvision's.
-
-    Names of MMAction2, of the authors' files and of torchvision's ResNets are recognised. The classifier becomes
-    "fc.weight" and "fc.bias" (torchvision's name); other names stay.
-
-    Args:
-        state: {name in the file: any value}.
-
-    Raises:
-        MgkitError: if two names become one, because the file holds two networks.
-
-    >>> mmaction2_tsm_names({"backbone.layer1.0.conv1.conv.net.weight": "a", "cls_head.fc_cls.bias": "b"})
-    {'layer1.0.conv1.weight': 'a', 'fc.bias': 'b'}
-    """
-    renamed: dict[str, T] = {}
-    for name, value in state.items():
-        new = _WRAPPERS.sub("", name)
-        for pattern, replacement in _RENAMED:
-            new = pattern.sub(replacement, new)
-        new = re.sub(r"^(cls_head\.fc_cls|new_fc)\.", "fc.", new)
-        if new in renamed:
-            raise MgkitError(
-                f"the file has the weight {new} twice, once as {name}: give the file of one network"
-            )
-        renamed[new] = value
-    return renamed

@@ -6,9 +6,8 @@ pathway has its own head.
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal, NamedTuple, TypeVar, cast
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -16,9 +15,7 @@ from torch import Tensor, nn
 from mgkit.errors import MgkitError
 from mgkit.models.layers import recomputed
 
-__all__ = ["SWIN_SIZES", "SwinSize", "VideoSwin", "video_swin", "video_swin_names"]
-
-T = TypeVar("T")
+__all__ = ["SWIN_SIZES", "SwinSize", "VideoSwin", "video_swin"]
 
 
 class SwinSize(NamedTuple):
@@ -196,33 +193,3 @@ def video_swin(
         stochastic_depth=stochastic_depth,
         generator=generator,
     )
-
-
-def video_swin_names(state: Mapping[str, T]) -> dict[str, T]:
-    """A published file's weights under the names of VideoSwin, which are torchvision's.
-
-    Names of torchvision, of the authors' files and of MMAction2 are recognised. Names outside the backbone (the
-    classifier: "head." or "cls_head.") stay.
-
-    Args:
-        state: {name in the file: any value}.
-
-    Raises:
-        MgkitError: if two names become one, because the file holds two networks.
-
-    >>> video_swin_names({"backbone.layers.1.blocks.0.mlp.fc2.bias": "a", "layers.1.downsample.norm.bias": "b"})
-    {'features.2.0.mlp.3.bias': 'a', 'features.3.norm.bias': 'b'}
-    """
-    renamed: dict[str, T] = {}
-    for name, value in state.items():
-        new = re.sub(r"^(module\.)*(backbone\.)?", "", name)
-        # torchvision has stages and the layers between them in one list, and numbers in its perceptrons.
-        new = re.sub(r"^layers\.(\d+)\.blocks\.", lambda m: f"features.{2 * int(m[1])}.", new)
-        new = re.sub(r"^layers\.(\d+)\.downsample\.", lambda m: f"features.{2 * int(m[1]) + 1}.", new)
-        new = re.sub(r"\.mlp\.fc([12])\.", lambda m: f".mlp.{3 * (int(m[1]) - 1)}.", new)
-        if new in renamed:
-            raise MgkitError(
-                f"the file has the weight {new} twice, once as {name}: give the file of one network"
-            )
-        renamed[new] = value
-    return renamed

@@ -22,8 +22,8 @@ from torch import Tensor, nn
 from mgkit.errors import MgkitError, some
 from mgkit.files import atomic
 from mgkit.models.cnns.resnet3d import ResNet3d
-from mgkit.models.cnns.tsm import TSMResNet, mmaction2_tsm_names
-from mgkit.models.cnns.video_swin import VideoSwin, video_swin_names
+from mgkit.models.cnns.tsm import TSMResNet
+from mgkit.models.cnns.video_swin import VideoSwin
 from mgkit.models.fusion import CrossModalFusion
 from mgkit.models.gcns.blocks import GraphNetwork
 from mgkit.models.gcns.hyperformer import Hyperformer
@@ -39,6 +39,8 @@ from mgkit.models.weights.names import (
     file_name_to_published,
     first_persons,
     published_name,
+    tsm_names,
+    video_swin_names,
 )
 
 __all__ = ["LoadReport", "from_mmaction2", "load_published", "match_names", "to_mmaction2", "write_published"]
@@ -237,7 +239,7 @@ def _suited(state: Mapping[str, Tensor], model: nn.Module) -> tuple[Mapping[str,
     """A file's weights with the names and sizes of this model's network, and notes on what was cut."""
     backbone = next(iter(model.backbones.values())) if isinstance(model, SinglePathway) else None
     if isinstance(backbone, TSMResNet):
-        return mmaction2_tsm_names(state), {}
+        return tsm_names(state), {}
     if isinstance(backbone, VideoSwin):
         return video_swin_names(state), {}
     if isinstance(backbone, GraphNetwork | Hyperformer):

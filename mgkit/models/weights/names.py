@@ -9,11 +9,12 @@ around them has other names: the layout "same".
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
-from typing import Literal
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any, Literal, TypeVar
 
 from torch import Tensor
 
+from mgkit.errors import MgkitError
 from mgkit.models.gcns.blocks import GraphNetwork
 from mgkit.models.gcns.hyperformer import Hyperformer
 
@@ -25,8 +26,12 @@ __all__ = [
     "first_persons",
     "mentions_backbone",
     "published_name",
+    "tsm_names",
+    "video_swin_names",
     "why_left",
 ]
+
+T = TypeVar("T")
 
 Layout = Literal["one", "two", "fusion", "same"]
 
@@ -146,6 +151,72 @@ def why_left(name: str) -> str:
         return "a head that the model does not have"
     return "nothing in the model corresponds to it"
 
+
+# Networks that have torchvision's names inside: TSM and Video Swin
+
+_WRAPPERS = re.compile(r"^(module\.)*(backbone\.|base_model\.)?")
+_TSM = (
+    # The shift wraps a block's first convolution as ".net"; MMAction2 has convolution and norm in one unit.
+    (re.compile(r"^(layer\d+\.\d+\.conv1)(?:\.conv)?\.net\.weight$"), r"\1.weight"),
+    (re.compile(r"^((?:layer\d+\.\d+\.)?conv\d)\.conv\.weight$"), r"\1.weight"),
+    (re.compile(r"^((?:layer\d+\.\d+\.)?)conv(\d)\.bn\."), r"\1bn\2."),
+    (re.compile(r"^(layer\d+\.\d+\.downsample)\.conv\."), r"\1.0."),
+    (re.compile(r"^(layer\d+\.\d+\.downsample)\.bn\."), r"\1.1."),
+    (re.compile(r"^(cls_head\.fc_cls|new_fc)\."), "fc."),
+)
+_SWIN = (
+    # torchvision has stages and the layers between them in one list, and numbers in its perceptrons.
+    (re.compile(r"^layers\.(\d+)\.blocks\."), lambda m: f"features.{2 * int(m[1])}."),
+    (re.compile(r"^layers\.(\d+)\.downsample\."), lambda m: f"features.{2 * int(m[1]) + 1}."),
+    (re.compile(r"\.mlp\.fc([12])\."), lambda m: f".mlp.{3 * (int(m[1]) - 1)}."),
+)
+
+
+def tsm_names(state: Mapping[str, T]) -> dict[str, T]:
+    """A published file's weights under the names of TSMResNet, which are torchvision's.
+
+    Names of MMAction2, of the authors' files and of torchvision's ResNets are recognised. The classifier becomes
+    "fc.weight" and "fc.bias" (torchvision's name); other names stay.
+
+    Raises:
+        MgkitError: if two names become one, because the file holds two networks.
+
+    >>> tsm_names({"backbone.layer1.0.conv1.conv.net.weight": "a", "cls_head.fc_cls.bias": "b"})
+    {'layer1.0.conv1.weight': 'a', 'fc.bias': 'b'}
+    """
+    return _renamed(state, _TSM)
+
+
+def video_swin_names(state: Mapping[str, T]) -> dict[str, T]:
+    """A published file's weights under the names of VideoSwin, which are torchvision's.
+
+    Names of torchvision, of the authors' files and of MMAction2 are recognised. Names outside the backbone (the
+    classifier: "head." or "cls_head.") stay.
+
+    Raises:
+        MgkitError: if two names become one, because the file holds two networks.
+
+    >>> video_swin_names({"backbone.layers.1.blocks.0.mlp.fc2.bias": "a", "layers.1.downsample.norm.bias": "b"})
+    {'features.2.0.mlp.3.bias': 'a', 'features.3.norm.bias': 'b'}
+    """
+    return _renamed(state, _SWIN)
+
+
+def _renamed(state: Mapping[str, T], patterns: Iterable[tuple[re.Pattern[str], Any]]) -> dict[str, T]:
+    renamed: dict[str, T] = {}
+    for name, value in state.items():
+        new = _WRAPPERS.sub("", name)
+        for pattern, replacement in patterns:
+            new = pattern.sub(replacement, new)
+        if new in renamed:
+            raise MgkitError(
+                f"the file has the weight {new} twice, once as {name}: give the file of one network"
+            )
+        renamed[new] = value
+    return renamed
+
+
+# Skeleton networks of another number of persons
 
 _NORM = re.compile(r"(?:.*\.)?data_bn\.(?:weight|bias|running_mean|running_var)")
 

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from mgkit.errors import MgkitError
-from mgkit.models.cnns.tsm import mmaction2_tsm_names, temporal_shift, tsm_resnet
+from mgkit.models.cnns.tsm import temporal_shift, tsm_resnet
+from mgkit.models.weights.names import tsm_names
 
 
 def slow_shift(x, segments, shift_div):
@@ -180,14 +181,12 @@ def test_published_names_become_ours(resnet50, theirs):
     names = list(resnet50.state_dict())
     published = [theirs(name) for name in names]
     assert theirs is str or not set(published) & set(names)
-    assert mmaction2_tsm_names(dict(zip(published, names, strict=True))) == dict(
-        zip(names, names, strict=True)
-    )
+    assert tsm_names(dict(zip(published, names, strict=True))) == dict(zip(names, names, strict=True))
 
 
 def test_names_of_other_networks_are_left_alone():
     # "Place" shift wraps whole blocks: another computation, which must not load as this one.
     others = ["layer1.0.net.conv1.weight", "layer2.0.non_local_block.g.weight", "cls_head.fc_rgb.weight"]
-    assert list(mmaction2_tsm_names(dict.fromkeys(others))) == others
+    assert list(tsm_names(dict.fromkeys(others))) == others
     with pytest.raises(MgkitError, match=r"conv1\.weight twice"):
-        mmaction2_tsm_names({"backbone.conv1.conv.weight": 1, "conv1.weight": 2})
+        tsm_names({"backbone.conv1.conv.weight": 1, "conv1.weight": 2})

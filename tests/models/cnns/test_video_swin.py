@@ -4,7 +4,8 @@ import torch
 from mgkit.errors import MgkitError
 from mgkit.models import Objective, PathwayHead, SinglePathway
 from mgkit.models.cnns.tsm import tsm_resnet
-from mgkit.models.cnns.video_swin import SWIN_SIZES, SwinSize, video_swin, video_swin_names
+from mgkit.models.cnns.video_swin import SWIN_SIZES, SwinSize, video_swin
+from mgkit.models.weights.names import video_swin_names
 from mgkit.parts import part
 
 NARROW = SwinSize(12, (2, 1, 2), (1, 2, 4))
