@@ -61,8 +61,8 @@ def test_from_a_filter_to_a_note_that_stays(lab: Lab, page: Page, tmp_path: Path
         explorer.locator(".mgk-card[data-clip=b1]").click()
         notebook.until("explorer.clip_id == 'b1'")
         page.wait_for_function(SHOWS, arg=["b1", "0"])
-        explorer.get_by_title("One frame on").click()
-        explorer.get_by_title("One frame on").click()
+        explorer.get_by_title("One frame forward").click()
+        explorer.get_by_title("One frame forward").click()
         page.wait_for_function(SHOWS, arg=["b1", "2"])
         assert number_of(picture(page)) == 2
         notebook.until("explorer.player.frame == 2")

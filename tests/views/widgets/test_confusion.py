@@ -18,7 +18,7 @@ from tests.views.widgets.conftest import FUSED, LABELS, NAMES, POSE, RGB, made_r
 
 
 def click(widget: Any, **content: Any) -> None:
-    """What the page sends on a click."""
+    """Send the message of a click."""
     widget._handle_custom_msg({"act": "pick", **content}, [])
 
 

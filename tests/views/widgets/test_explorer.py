@@ -28,7 +28,7 @@ def shown(explorer: ErrorExplorer) -> list[str]:
 
 
 def press(explorer: ErrorExplorer, **content: object) -> None:
-    """What the page sends from the bar."""
+    """Send a message of the bar."""
     explorer.bar._handle_custom_msg({"act": "filter", **content}, [])
 
 

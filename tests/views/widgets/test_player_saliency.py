@@ -1,4 +1,4 @@
-"""What the player tells its page of saliency, and what it does without any."""
+"""Saliency in the player, and without any."""
 
 from __future__ import annotations
 

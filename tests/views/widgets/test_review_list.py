@@ -11,7 +11,7 @@ from mgkit.views.widgets.review.list import LISTED
 
 
 def sent_by(widget: ReviewList) -> list[dict[str, str]]:
-    """What it sends to the page from now on."""
+    """Messages to the page from now on."""
     sent: list[dict[str, str]] = []
     widget.send = lambda content, buffers=None: sent.append(content)
     return sent

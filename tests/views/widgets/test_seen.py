@@ -1,4 +1,4 @@
-"""What the network was fed is what training and testing feed it: held against the loader itself."""
+"""The network input shown by the player is that of training and testing, checked against the loader itself."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 // Bars of recall, precision or F1 per class and output on one canvas, with the class chosen last at the side.
 
 import { adds, CanvasView } from "../shared/canvas.js";
-import { choice, clipsOf, diamond, diamondKey, elide, elideAll, element, menu, mounted, number, OUTCOME_TITLES, OUTPUT_COLOURS, OUTPUT_NAMES, percent, prepare, ROLE_COLOURS, themeOf } from "../shared/common.js";
+import { brackets, choice, clipsOf, diamond, diamondKey, elideAll, element, menu, mounted, number, OUTCOME_TITLES, OUTPUT_COLOURS, OUTPUT_NAMES, percent, prepare, ROLE_COLOURS, themeOf } from "../shared/common.js";
 
 const BARS_WIDE = 720, LOWEST = 5, METRIC_NAMES = { recall: "Recall", precision: "Precision", f1: "F1" };
 
@@ -23,7 +23,7 @@ class Bars extends CanvasView {
         this.frame(el, "bar chart", { bar: [this.metrics.node, this.orders.node], above: [this.legend], side: [this.panel, this.list] });
     }
 
-    // ---- what is shown ----
+    // ---- content ----
 
     get order() { return this.model.get("orders")[this.model.get("metric")][this.model.get("order")]; }
 
@@ -103,7 +103,7 @@ class Bars extends CanvasView {
         if (focused >= 0) this.panel.querySelectorAll("button")[focused]?.focus();
     }
 
-    // ---- where it is shown ----
+    // ---- layout ----
 
     measure(context) {
         const { names, groups } = this.model.get("classes"), outputs = this.model.get("outputs"), order = this.order, count = order.length;
@@ -194,18 +194,9 @@ class Bars extends CanvasView {
         });
         if (!grouped || right < 26) return;
         const { groups } = this.model.get("classes");
-        context.textAlign = "left";
         // Classes without clips come last, whatever their group: they are bracketed apart.
         const same = (a, b) => groups[a] === groups[b] && !support[a] === !support[b];
-        for (let first = 0; first < count;) {
-            let last = first;
-            while (last + 1 < count && same(order[last + 1], order[first])) last++;
-            context.fillStyle = theme.faint;
-            context.fillRect(left + plot + 14, top + first * row + 2, 1.5, (last - first + 1) * row - 4);
-            context.fillStyle = theme.soft;
-            context.fillText(elide(context, groups[order[first]], right - 22), left + plot + 20, top + ((first + last + 1) / 2) * row + 0.5);
-            first = last + 1;
-        }
+        brackets(context, theme, { order, same, name: label => groups[label], x: left + plot + 14, top, step: row, size, width: right - 22 });
     }
 
     drawBars(context) {
@@ -279,7 +270,7 @@ class Bars extends CanvasView {
         this.legend.style.maxWidth = `${Math.max(this.box.canvasWidth, 300)}px`; // the side keeps its place
     }
 
-    // ---- what a person does ----
+    // ---- pointer and keys ----
 
     click(place, event, kind = null) {
         this.cursor = place;

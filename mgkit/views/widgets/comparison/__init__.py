@@ -1,4 +1,4 @@
-"""What one run fixed and broke compared with another."""
+"""The comparison of two runs."""
 
 from mgkit.views.widgets.comparison.comparison import RunComparison
 

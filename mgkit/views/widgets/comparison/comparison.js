@@ -39,7 +39,7 @@ class Comparison {
 
     pick(fate, label, event) { this.model.send({ act: "pick", fate, label, add: event.shiftKey }); }
 
-    // ---- what is shown ----
+    // ---- content ----
 
     fill() {
         const { model } = this, { words } = model.get("found");

@@ -1,7 +1,7 @@
 // The confusion matrix on one canvas, with menus above and a list of confusions at the side.
 
 import { adds, CanvasView } from "../shared/canvas.js";
-import { between, choice, clipsOf, diamond, diamondKey, elide, elideAll, element, lab, luminance, menu, mounted, number, OUTPUT_NAMES, percent, prepare, themeOf, wrap } from "../shared/common.js";
+import { between, brackets, choice, clipsOf, diamond, diamondKey, elideAll, element, lab, luminance, menu, mounted, number, OUTPUT_NAMES, percent, prepare, themeOf, wrap } from "../shared/common.js";
 
 const LEAST_CELL = 11, BEST_HEIGHT = 760, WIDE = 720;
 
@@ -31,7 +31,7 @@ class Matrix extends CanvasView {
         return names.length > 1 ? `${names[0]} − ${names[1]}` : names[0];
     }
 
-    // ---- what is shown ----
+    // ---- content ----
 
     get orderName() {
         const name = this.model.get("order");
@@ -116,7 +116,7 @@ class Matrix extends CanvasView {
         if (!top.length) this.list.append(element("li", { className: "mgk-note", textContent: other ? "The two runs confuse the same classes equally often." : "None: every clip is classified correctly." }));
     }
 
-    // ---- where it is shown ----
+    // ---- layout ----
 
     // The layout, in CSS pixels.
     measure(context) {
@@ -189,7 +189,7 @@ class Matrix extends CanvasView {
     }
 
     drawCells(context) {
-        const { left, top, cell, count, order, size, grouped } = this.box, { theme, now } = this;
+        const { left, top, cell, count, order, size, grouped, total, right } = this.box, { theme, now } = this;
         const gap = cell >= 16 ? 1 : 0.5, { font } = theme;
         const digits = cell > 60 ? 15 : Math.min(12, cell * 0.44);
         context.textAlign = "center";
@@ -222,7 +222,7 @@ class Matrix extends CanvasView {
                 context.fillRect(left, top + i * cell - gap, cell * count, 1);
                 context.fillRect(left + i * cell - gap, top, 1, cell * count);
             }
-            this.drawGroups(context, groups, size);
+            if (right) brackets(context, theme, { order, same: (a, b) => groups[a] === groups[b], name: label => groups[label], x: left + cell * count + total + 4, top, step: cell, size, width: right - 12 });
         }
         context.strokeStyle = theme.faint;
         context.lineWidth = 1;
@@ -298,27 +298,6 @@ class Matrix extends CanvasView {
         context.fillText("n", end + total - 4, top - 8);
     }
 
-    drawGroups(context, groups, size) {
-        const { left, top, cell, count, order, total, right } = this.box, { theme } = this;
-        if (!right) return;
-        const x = left + cell * count + total + 4;
-        context.font = `${size}px ${theme.font}`;
-        context.textAlign = "left";
-        context.textBaseline = "middle";
-        for (let first = 0; first < count;) {
-            let last = first;
-            while (last + 1 < count && groups[order[last + 1]] === groups[order[first]]) last++;
-            context.fillStyle = theme.faint;
-            context.fillRect(x, top + first * cell + 1.5, 1.5, (last - first + 1) * cell - 3);
-            context.fillStyle = theme.soft;
-            const name = groups[order[first]], middle = top + ((first + last + 1) / 2) * cell + 0.5, line = size + 2;
-            const two = (last - first + 1) * cell >= 2 * line ? wrap(context, name, right - 12, 2) : null;
-            const lines = two ?? [elide(context, name, right - 12)];
-            lines.forEach((text, i) => context.fillText(text, x + 6, middle + (i - (lines.length - 1) / 2) * line));
-            first = last + 1;
-        }
-    }
-
     drawMarks(context, shown) {
         const { left, top, cell, place, count } = this.box, { theme, now } = this;
         const { cells, focus_cell: focus } = this.model.get("selected");
@@ -390,7 +369,7 @@ class Matrix extends CanvasView {
         this.legend.style.maxWidth = `${Math.max(this.box.canvasWidth, 300)}px`;
     }
 
-    // ---- what a person does ----
+    // ---- pointer and keys ----
 
     click(place, event) {
         this.cursor = place;

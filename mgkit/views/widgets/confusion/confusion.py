@@ -190,7 +190,7 @@ class ConfusionMatrix(RunWidget):
             self._select(ours, what, add=add)
             return
         theirs = self._their_outcomes[self.output].pick(true, predicted)
-        if predicted is None:  # a row holds the same clips in both runs: those they answer differently
+        if predicted is None:  # a row holds the same clips in both runs: select those on which they disagree
             both = ours[self._predicted[ours] != self._their_outcomes[self.output].predicted[ours]]
             what += f" on which {self.names[0]} and {self.names[1]} disagree"
         else:

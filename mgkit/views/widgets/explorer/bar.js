@@ -1,4 +1,4 @@
-// The filters of the error explorer. The bar shows the state that Python holds and sends what a person does.
+// The filters of the error explorer. The bar shows the state that Python holds and sends every action to it.
 
 import { choice, clipsOf, element, menu, mounted, number, onChanges, OUTPUT_NAMES, scopedKeys } from "../shared/common.js";
 

@@ -51,7 +51,7 @@ class Filters:
 
     @property
     def narrows(self) -> bool:
-        """Whether any filter besides outcome and class is set."""
+        """True if any filter besides outcome and class is set."""
         return replace(self, outcome="all", label=None, sort="sure") != Filters("all", output=self.output)
 
     def wide(self) -> Filters:
@@ -101,7 +101,7 @@ class Sieve:
             elif (
                 value not in allowed[name]
                 or isinstance(value, bool) != (name == "disagree")
-                or isinstance(value, float)  # 1.0 is in a range, and is no index
+                or isinstance(value, float)  # 1.0 is in a range, but not an index
             ):
                 raise MgkitError(f"the filter {name} cannot be {value!r}: use one of {allowed[name]}.")
         new = replace(filters, **change)

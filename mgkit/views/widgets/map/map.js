@@ -73,7 +73,7 @@ class PrototypeMapView extends CanvasView {
         canvas.addEventListener("blur", () => { this.cursor = -1; this.tip.hide(); this.draw(); });
     }
 
-    // ---- what is shown ----
+    // ---- content ----
 
     read() {
         const drawn = this.model.get("drawn"), points = floats(drawn.points), paths = floats(drawn.paths), count = points.length / 2;
@@ -112,8 +112,8 @@ class PrototypeMapView extends CanvasView {
     }
 
     kind(row) {
-        const k = this.highlighted, own = this.labels[row] === k, said = this.map.predicted[row] === k;
-        return own ? (said ? "TP" : "FN") : said ? "FP" : "TN";
+        const k = this.highlighted, own = this.labels[row] === k, predicted = this.map.predicted[row] === k;
+        return own ? (predicted ? "TP" : "FN") : predicted ? "FP" : "TN";
     }
 
     mask() {
@@ -374,7 +374,7 @@ class PrototypeMapView extends CanvasView {
         }
     }
 
-    // ---- what a person does ----
+    // ---- pointer and keys ----
 
     send(content, event) { this.model.send({ ...content, add: adds(event) }); }
 

@@ -1,4 +1,4 @@
-// Which points are at a place or in a loop.
+// Points at a place or in a lasso.
 
 // Points sorted into the cells of a grid, to find the nearest one quickly.
 export class Grid {

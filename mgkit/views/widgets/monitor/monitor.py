@@ -61,7 +61,7 @@ class TrainingMonitor(Previewed, anywidget.AnyWidget):
             self.shown = shown
 
     def close(self) -> None:
-        """Take the widget off the page and end its thread; the training goes on."""
+        """Take the widget off the page and end its thread; the training continues."""
         end = getattr(self, "_end", None)
         if end is not None:
             end.set()

@@ -1,4 +1,4 @@
-"""What the player shows of a clip: its origin, predictions, network input and saliency, as plain values and bytes.
+"""The content of the player: origin, predictions, network input and saliency of a clip, as plain values and bytes.
 
 The network's input at test time follows from the recipe that a run records: no network is needed for it.
 """
@@ -258,7 +258,7 @@ class Panels:
 
     @property
     def heatmapped(self) -> bool:
-        """Whether the network reads heatmaps, and not key-points or frames only."""
+        """True if the network reads heatmaps, and not key-points or frames only."""
         return self._spec is not None and "pose" in self._spec.pathways and not self._spec.keypoints
 
     def __contains__(self, clip_id: object) -> bool:

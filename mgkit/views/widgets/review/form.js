@@ -28,7 +28,7 @@ class Review {
         this.right = menu("correct class", [["", "unknown"], ...model.get("classes").names.map(name => [name, name])],
             label => this.send({ label }));
         this.text = element("textarea", { rows: 1, maxLength: 10000, placeholder: "comment (t)", attributes: { "aria-label": "Comment" },
-            oninput: () => { clearTimeout(this.timer); this.timer = setTimeout(() => this.keep(), TYPING); this.tell(); },
+            oninput: () => { clearTimeout(this.timer); this.timer = setTimeout(() => this.keep(), TYPING); this.showState(); },
             onblur: () => this.keep(),
             onkeydown: event => {
                 if (event.key !== "Escape" && !(event.key === "Enter" && !event.shiftKey)) return;
@@ -73,10 +73,10 @@ class Review {
         this.warn.hidden = !trouble;
         this.trouble.textContent = trouble;
         this.again.hidden = !this.model.get("selected").unsaved;
-        this.tell();
+        this.showState();
     }
 
-    tell() {
+    showState() {
         const { clip, note, saved, noted } = this.model.get("selected");
         const typing = clip !== null && this.text.value.trim() !== note.text;
         const has = note.tags.length || note.text || note.label;

@@ -72,12 +72,12 @@ class ReviewForm(RunWidget):
         super().close()
 
     def change(self, change: Change) -> None:
-        """Make a change, and save it with everything that is not saved yet."""
+        """Make a change, and save it with all unsaved ones."""
         self._unsaved.append(change)
         self.save()
 
     def save(self) -> None:
-        """Save what is not saved yet; where that fails `trouble` says why, and nothing is lost."""
+        """Save all unsaved changes; if that fails, `trouble` is the reason and nothing is lost."""
         if self._read(self.run) and self._unsaved:
             assert self.notes is not None
             try:
@@ -90,12 +90,12 @@ class ReviewForm(RunWidget):
         self._show(self.selection.state)
 
     def _read(self, run: Run) -> bool:
-        """Look at the file; whether that went well."""
+        """Read the file; return whether that worked."""
         try:
             if self.notes is None:
                 self.notes = run.notes()
             elif self.notes.refresh():
-                self.changes += 1  # somebody else's: another explorer, another notebook, a person in the file
+                self.changes += 1  # made elsewhere: another explorer, another notebook, an editor
         except MgkitError as error:
             self.trouble = str(error)
             return False

@@ -1,4 +1,4 @@
-"""What the widgets share: the selection, a base class, and their scripts and styles."""
+"""Shared parts: the selection, a base class, and the scripts and styles of all widgets."""
 
 from mgkit.views.widgets.shared.selection import Selected, Selection
 

@@ -1,4 +1,4 @@
-"""What the widgets have in common: a place at a `Selection`, a paper figure, and a static preview."""
+"""The base of the widgets of a run: linked by a `Selection`, with a paper figure and a static preview."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PREVIEW_DPI = 130  # sharp enough to read, small in a saved notebook
 
 
 def static_preview(name: str, shown: PaperFigure | str | None, about: str = "") -> str:
-    """What places without live widgets (GitHub, a PDF, no kernel) show, as HTML: a sentence and a picture.
+    """A sentence and a picture as HTML, for places without live widgets: GitHub, a PDF, no kernel.
 
     Args:
         name: of the widget.
@@ -56,19 +56,19 @@ class Previewed:
             data["text/plain"] = repr(self)
             try:
                 data["text/html"] = static_preview(name, *self._preview())
-            except MgkitError as error:  # nothing is selected, say: the widget is shown all the same
+            except MgkitError as error:  # if nothing is selected, say: the widget itself still works
                 data["text/html"] = static_preview(name, None, str(error))
         return bundle
 
 
 class RunWidget(Previewed, anywidget.AnyWidget):
-    """A view of a run's predictions on one split. Subclasses draw `selected`, answer `_act`, and have `to_figure`.
+    """A view of a run's predictions on one split. Subclasses draw `selected`, handle `_act`, and have `to_figure`.
 
     Args:
         run: a run.
         predictions: the predictions it shows.
         split: the split they are of, for people.
-        selection: what is selected; by default a new one.
+        selection: shared with other views; by default a new one.
 
     Attributes:
         selection: shared by every view it was given to.
@@ -109,11 +109,11 @@ class RunWidget(Previewed, anywidget.AnyWidget):
     # For subclasses
 
     def _marks(self, rows: npt.NDArray[np.int64], focus: int | None) -> dict[str, Any]:
-        """What to mark for the selected rows of the predictions, in any order, and the row in focus."""
+        """The marks for the selected rows of the predictions, in any order, and the row in focus."""
         raise NotImplementedError
 
     def _act(self, act: str, content: dict[str, Any]) -> None:
-        """Answer what a person did in the page."""
+        """Handle an action in the page."""
         raise NotImplementedError
 
     def _select(self, rows: Iterable[int], description: str, *, add: bool = False) -> None:
@@ -167,7 +167,7 @@ def class_index(classes: int, content: dict[str, Any], key: str) -> int:
 
 
 def one_of(value: str, allowed: Iterable[str], what: str) -> str:
-    """`value` if it is allowed; otherwise a `MgkitError` that lists what is."""
+    """`value` if it is allowed; otherwise a `MgkitError` that lists the allowed ones."""
     names = list(allowed)
     if value not in names:
         raise MgkitError(f"unknown {what} {value!r}: use one of {', '.join(names)}.")

@@ -1,6 +1,6 @@
 import { element, onAppearance, onChanges, oncePerFrame, statusLine, tooltip } from "./common.js";
 
-// Whether a click adds to the selection.
+// True if a click adds to the selection.
 export const adds = event => event.shiftKey || event.ctrlKey || event.metaKey;
 
 // A widget on one canvas, with menus above, a panel at the side and the selection below. Subclasses have `build`, `fill`

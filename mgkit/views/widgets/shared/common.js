@@ -4,7 +4,7 @@
 export const ROLE_COLOURS = { TP: "#0072B2", FN: "#E69F00", FP: "#D55E00" };
 export const OUTPUT_COLOURS = { rgb: "#009E73", pose: "#CC79A7", fused: "#8A8A8A" };
 export const OUTPUT_NAMES = { rgb: "RGB", pose: "Pose", fused: "Fused" };
-// What the clips of an outcome are, after their number.
+// The clips of an outcome, after their number.
 export const OUTCOME_TITLES = { TP: "of the class, recognised", FN: "of the class, missed", FP: "of another class, predicted as this one" };
 export const FOCUS_COLOUR = "#E69F00";
 export const number = value => value.toLocaleString("en");
@@ -175,6 +175,23 @@ export function lab(lightness, a, b) {
 }
 export const between = (from, to, share) => lab(...from.map((value, i) => value + share * (to[i] - value)));
 
+// Brackets with names next to consecutive rows that are the `same`.
+export function brackets(context, theme, { order, same, name, x, top, step, size, width }) {
+    context.font = `${size}px ${theme.font}`;
+    context.textAlign = "left";
+    context.textBaseline = "middle";
+    for (let first = 0, last; first < order.length; first = last + 1) {
+        last = first;
+        while (last + 1 < order.length && same(order[last + 1], order[first])) last++;
+        const height = (last - first + 1) * step, line = size + 2, text = name(order[first]);
+        context.fillStyle = theme.faint;
+        context.fillRect(x, top + first * step + 2, 1.5, height - 4);
+        context.fillStyle = theme.soft;
+        const lines = (height >= 2 * line ? wrap(context, text, width, 2) : null) ?? [elide(context, text, width)];
+        lines.forEach((words, i) => context.fillText(words, x + 6, top + first * step + height / 2 + 0.5 + (i - (lines.length - 1) / 2) * line));
+    }
+}
+
 // A small panel at the pointer that stays inside the root. Lines are lists of [text, bold?].
 export function tooltip(root) {
     const node = element("div", { className: "mgk-tip", hidden: true });
@@ -259,7 +276,7 @@ export function scopedKeys(root, act) {
     return () => document.removeEventListener("keydown", listen);
 }
 
-// What a widget's module exports: a view per place it is shown in.
+// The export of a widget's module: one view for each place it is shown in.
 export const mounted = View => ({
     render({ model, el }) {
         const view = new View(model, el);

@@ -26,7 +26,7 @@ class Selected:
 
     Attributes:
         clip_ids: the selected clips, in order, each once.
-        focus: the one that is looked at, or None.
+        focus: the clip to look at, or None.
         description: what they are, for people: "FN of rub hands", "touch chin predicted as bite nails".
         source: who selected them: the name of a view, or "python".
     """
