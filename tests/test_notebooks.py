@@ -8,6 +8,7 @@ import io
 import re
 import runpy
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,12 @@ import jupytext
 import nbformat
 import numpy as np
 import pytest
+from jupyter_client import KernelManager
+from nbclient import NotebookClient
 from PIL import Image
 
 from mgkit.data.clips import Clips
+from mgkit.data.splits import UNUSED
 from mgkit.results.run.folder import Run
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -135,11 +139,36 @@ def test_only_the_public_api_is_imported(script: Path) -> None:
             assert not [a.name for a in node.names if a.name.startswith("mgkit.")]
 
 
+@pytest.fixture(scope="module")
+def kernel() -> Iterator[KernelManager]:
+    """One for all notebooks: importing and compiling takes longer than most of them."""
+    client = NotebookClient(
+        nbformat.v4.new_notebook(), resources={"metadata": {"path": str(SCRIPTS[0].parent)}}
+    )
+    manager = client.create_kernel_manager()
+    client.start_new_kernel()
+    yield manager
+    client._cleanup_kernel()
+
+
+@pytest.fixture(scope="module")
+def few_clips(demo_clips: Clips) -> Clips:
+    """The first of each class in each split, for notebooks that train many networks."""
+    table = demo_clips.table
+    used = ~table.duplicated(["split", "label"])
+    clips = demo_clips.with_splits(table["split"].where(used, UNUSED).tolist(), "few")
+    clips.save_splits()
+    return clips
+
+
 @pytest.mark.slow
 @EACH
-def test_notebook_runs(script: Path, demo_clips: Clips, demo_run: Run, tmp_path: Path) -> None:
-    parameters: dict[str, Any] = {"DATA": str(demo_clips.root)}
+def test_notebook_runs(
+    script: Path, demo_clips: Clips, few_clips: Clips, demo_run: Run, tmp_path: Path, kernel: KernelManager
+) -> None:
     (given,) = cells(script, "parameters")
+    seeds = re.search(r"^SEEDS = (\d+)", given, re.MULTILINE)
+    parameters: dict[str, Any] = {"DATA": str(few_clips.path if seeds else demo_clips.root)}
     if "EPOCHS = " in given:  # it trains
         parameters |= {"EPOCHS": 1, "RUN": str(tmp_path / "run")}
     elif "RUN = " in given:
@@ -149,8 +178,8 @@ def test_notebook_runs(script: Path, demo_clips: Clips, demo_run: Run, tmp_path:
         parameters["RUN"] = str(
             shutil.copytree(root, root.with_name(f"demo-{script.stem}")) if writes else root
         )
-    if "SEEDS = " in given:
-        parameters["SEEDS"] = 2
+    if seeds:
+        parameters["SEEDS"] = min(2, int(seeds[1]))
     if "VIEWS = " in given:
         parameters["VIEWS"] = 2
-    TOOL["run"](script, parameters)
+    TOOL["run"](script, parameters, kernel=kernel)

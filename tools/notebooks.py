@@ -14,6 +14,7 @@ import re
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import jupytext
 import nbformat
@@ -40,10 +41,16 @@ def in_step(script: Path) -> bool:
     return path.is_file() and sources(nbformat.read(path, as_version=4)) == sources(jupytext.read(script))
 
 
-def run(script: Path, parameters: dict[str, object] | None = None, timeout: int = 900) -> NotebookNode:
+def run(
+    script: Path, parameters: dict[str, object] | None = None, timeout: int = 900, kernel: Any = None
+) -> NotebookNode:
     """Execute a script as a notebook in the folder of the notebooks; an error in a cell is raised.
 
-    `parameters` take the place of the values in the cell tagged "parameters"; each must be assigned there.
+    Args:
+        script: a notebook as py:percent.
+        parameters: take the place of the values in the cell tagged "parameters"; each must be assigned there.
+        timeout: of a cell, seconds.
+        kernel: a kernel manager whose kernel forgets its variables and runs it; None starts one for it alone.
     """
     notebook = jupytext.read(script)
     for name, value in (parameters or {}).items():
@@ -54,7 +61,18 @@ def run(script: Path, parameters: dict[str, object] | None = None, timeout: int 
             raise KeyError(f"{script.name} has no parameter {name}")
         lines[at[0]] = f"{name} = {value!r}"
         cell.source = "\n".join(lines)
-    NotebookClient(notebook, timeout=timeout, resources={"metadata": {"path": str(script.parent)}}).execute()
+    client = NotebookClient(
+        notebook, timeout=timeout, resources={"metadata": {"path": str(script.parent)}}, km=kernel
+    )
+    if kernel is None:
+        client.execute()
+    else:
+        notebook.cells.insert(0, nbformat.v4.new_code_cell("%reset -f"))
+        try:
+            client.execute()
+        finally:
+            client.kc.stop_channels()  # a kernel answers one client of a session
+            notebook.cells.pop(0)
     return notebook
 
 

@@ -167,8 +167,8 @@ def train(
     return load_run(out)
 
 
-def _run(plan: Plan, recipe: Recipe, out: Path, start: Start | None) -> None:
-    """Train one recipe, its stages before it."""
+def _run(plan: Plan, recipe: Recipe, out: Path, start: Start | None, checked: bool = False) -> None:
+    """Train one recipe, its stages before it; their networks were `checked` with it."""
     fabric, clips, seed = plan.fabric, plan.clips, plan.seed
     if plan.val_split == plan.train_split:
         raise MgkitError(
@@ -199,7 +199,7 @@ def _run(plan: Plan, recipe: Recipe, out: Path, start: Start | None) -> None:
     if prints:
         settings["losses"] = prints
     begun = (out / "checkpoints" / "last.pt").is_file()
-    if not begun:
+    if not begun and not checked:
         for part in (recipe, *recipe.stages):
             check_network(part, training_clips, smallest_part(len(training_clips), part))
     if given:
@@ -243,7 +243,7 @@ def _run(plan: Plan, recipe: Recipe, out: Path, start: Start | None) -> None:
             if beginning is not None and beginning.finished:
                 continue
             folder = out / "stages" / stage.name
-            _run(plan, stage, folder, None if beginning is None else {"all": beginning})
+            _run(plan, stage, folder, None if beginning is None else {"all": beginning}, checked=True)
             first[stage.name] = Weights(load_run(folder).checkpoint("best"), finished=True)
         beside = fabric.world_size // getattr(fabric.strategy, "num_nodes", 1)
         workers = (

@@ -36,7 +36,7 @@ def test_a_staged_training_leaves_whole_run_folders(clips: Clips, run: Run) -> N
     assert run.config["settings"] == {"seed": 0, "train_split": "train", "val_split": "val"}
     assert run.config["data"]["fingerprint"] == clips.fingerprint
     history = run.history()
-    assert history["epoch"].tolist() == [1, 2, 3]
+    assert history["epoch"].tolist() == [1, 2]
     wanted = {"loss", "loss_ce_rgb", "loss_ce_pose", "loss_pr_rgb", "loss_pr_pose", "learning_rate"}
     wanted |= {f"{part}_top1_{name}" for part in ("train", "val") for name in ("rgb", "pose", "fused")}
     wanted |= {f"{kind}_{name}" for kind in ("tp", "fn", "fp") for name in ("rgb", "pose")}
@@ -49,7 +49,7 @@ def test_a_staged_training_leaves_whole_run_folders(clips: Clips, run: Run) -> N
     total += tiny()["alpha"] * (history["loss_pr_rgb"] + history["loss_pr_pose"])
     np.testing.assert_allclose(history["loss"], total, atol=1e-4)
     prototypes = run.prototypes()
-    assert prototypes.vectors["rgb"].shape == (3, 4, 8)
+    assert prototypes.vectors["rgb"].shape == (2, 4, 8)
     environment = run.environment()
     assert set(environment) >= {"packages", "revision", "device", "processes", "command", "python", "mgkit"}
     assert environment["seed"] == 0
@@ -97,7 +97,7 @@ def test_the_callers_random_state_is_left_alone(clips: Clips, tmp_path: Path) ->
     assert torch.equal(before, torch.get_rng_state())
 
 
-@pytest.mark.parametrize("stop_at", [1, 4, 8])
+@pytest.mark.parametrize("stop_at", [2, 8, 14])
 def test_ctrl_c_leaves_a_run_that_resumes_to_the_same_weights(
     clips: Clips, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop_at: int
 ) -> None:
@@ -108,7 +108,7 @@ def test_ctrl_c_leaves_a_run_that_resumes_to_the_same_weights(
     def interrupted(*arguments: Any) -> Any:
         nonlocal calls
         calls += 1
-        if calls == 3 * stop_at - 1:
+        if calls == stop_at:
             raise KeyboardInterrupt
         return real(*arguments)
 

@@ -27,7 +27,7 @@ from tests.training.training import main as train_once
 # Dropout, a memory, several parts a batch and drawn clips: all that has a state to lose.
 EVERYTHING: dict[str, Any] = {
     "dropout": 0.5, "prototype_memory": 9, "accumulation": 2, "sampling": "balanced", "batch_size": 5,
-    "lateral_dropout": 0.3, "patience": 9, "stop_on": "loss", "keep": "val_loss", "epochs": 2,
+    "lateral_dropout": 0.3, "patience": 9, "stop_on": "loss", "keep": "val_loss",
 }  # fmt: skip
 
 PARTS: dict[str, Any] = {"accumulation": 2, "batch_size": 5}

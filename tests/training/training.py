@@ -35,7 +35,7 @@ TIMES = ("clips_per_second", "seconds")
 
 def tiny(**changes: Any) -> Recipe:
     """The staged demo recipe, very small."""
-    return recipes.demo(**{**TINY, **changes})
+    return recipes.demo(**{**TINY, "epochs": 2, **changes})
 
 
 def tiny_pose_only(**changes: Any) -> Recipe:
