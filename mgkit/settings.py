@@ -20,17 +20,24 @@ def setting(
     one_of: tuple[Any, ...] = (),
     above: float | None = None,
     optional: bool = False,
+    kind: type | None = None,
+    text: str = "",
 ) -> Any:
     """A field of a `Settings` class.
 
     Args:
-        default: its type is the type of the field.
+        default: its type is the type of the field, unless `kind` is given.
         low, high: bounds of a number, inclusive.
         above: an exclusive lower bound.
         one_of: the values allowed.
         optional: None is allowed, too.
+        kind: the type, where the default is None.
+        text: what the setting is, for a help text.
     """
-    limits = {"low": low, "high": high, "above": above, "one_of": one_of, "optional": optional}
+    limits = {
+        "low": low, "high": high, "above": above, "one_of": one_of, "optional": optional,
+        "kind": kind or type(default), "text": text,
+    }  # fmt: skip
     return field(default=default, metadata=limits)
 
 
@@ -81,13 +88,14 @@ def _checked(name: str, value: Any, default: Any, limits: Mapping[str, Any]) -> 
             raise MgkitError(f"{name} is {value!r}; use {' or '.join(map(repr, limits['one_of']))}.")
         return value
     number = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < float("inf")
-    if isinstance(default, bool):
+    kind = limits["kind"]
+    if kind is bool:
         good, need = isinstance(value, bool), "true or false"
-    elif isinstance(default, int):
+    elif kind is int:
         good, need = number and isinstance(value, int), "a whole number"
-    elif isinstance(default, float):
+    elif kind is float:
         good, need = number, "a number"
-    elif isinstance(default, tuple):
+    elif kind is tuple:
         kinds = {type(item) for item in default} or {str}
         need = "a list of whole numbers, like [8,22]" if kinds == {int} else "a list"
         good = isinstance(value, tuple) and (kinds != {int} or all(type(item) is int for item in value))
@@ -99,13 +107,17 @@ def _checked(name: str, value: Any, default: Any, limits: Mapping[str, Any]) -> 
         good = good and (above is None or value > above)
     if not good:
         if low is not None and high is not None:
-            need += f", {low:g} to {high:g}"
+            need += f", {_number(low)} to {_number(high)}"
         elif low is not None:
-            need += f", {low:g} or more"
+            need += f", {_number(low)} or more"
         elif above is not None:
-            need += f" above {above:g}"
+            need += f" above {_number(above)}"
         raise MgkitError(f"{name} is {value!r}; use {need}.")
     return value
+
+
+def _number(value: float) -> str:
+    return str(value) if isinstance(value, int) else f"{value:g}"
 
 
 def plain(value: Any) -> Any:

@@ -5,14 +5,20 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import Field, fields
 from pathlib import Path
+from typing import Any
 
 from mgkit import __version__
 from mgkit.cli import commands as does
 from mgkit.errors import MgkitError
+from mgkit.training.options import Options
 from mgkit.training.recipes import RECIPES
 
 EXIT_USER_ERROR, EXIT_INTERRUPTED = 2, 130
+RUN_CODE = (
+    "allow code in the run folder (code/) that is neither mgkit's nor was trained on this machine to be run"
+)
 READER_NAMES = ("imigue", "smg", "ma52", "pyskl", "folders")
 
 
@@ -146,6 +152,7 @@ def _parser() -> argparse.ArgumentParser:
         help="add LAMBDA times the similarity to each prototype to the logits (default: 0, off)",
     )
     test.add_argument("--checkpoint", default="best", help="best or last (default: %(default)s)")
+    test.add_argument("--run-code", action="store_true", help=RUN_CODE)
     _hardware(test)
     _processes(test)
     test.set_defaults(command=does.test)
@@ -166,6 +173,7 @@ def _parser() -> argparse.ArgumentParser:
     explain.add_argument("--output", help="rgb, pose or fused (default: fused, or the only one)")
     explain.add_argument("--checkpoint", default="best", help="best or last (default: %(default)s)")
     explain.add_argument("--replace", action="store_true", help="make anew what was made with other settings")
+    explain.add_argument("--run-code", action="store_true", help=RUN_CODE)
     _hardware(explain)
     explain.set_defaults(command=does.explain)
 
@@ -341,11 +349,6 @@ def _training(parser: argparse.ArgumentParser) -> None:
         metavar="JSON",
         help="a whole recipe, as in the recipe.json of a launched run",
     )
-    parser.add_argument("--seed", type=int, default=0, help="(default: %(default)s)")
-    parser.add_argument("--train-split", default="train", help="(default: %(default)s)")
-    parser.add_argument(
-        "--val-split", default="val", help='split to choose the best epoch on; "none" = the last epoch'
-    )
     parser.add_argument(
         "--start",
         action="append",
@@ -363,35 +366,25 @@ def _training(parser: argparse.ArgumentParser) -> None:
         metavar="LAYOUT",
         help="joint layout of those files, e.g. coco17: joints are found by name",
     )
-    parser.add_argument(
-        "--strategy", default="auto", help="auto or ddp: how processes work together (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--precision", default="auto", help="e.g. 32-true, bf16-mixed (default: bf16 on a GPU that has it)"
-    )
-    parser.add_argument(
-        "--checkpoint-minutes",
-        type=float,
-        default=5.0,
-        metavar="MINUTES",
-        help="how much work an interruption may cost (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--save-memory",
-        action="store_true",
-        help="recompute the inside of residual blocks: half the activations",
-    )
-    parser.add_argument("--compiled", action="store_true", help="use torch.compile: faster steps on a GPU")
-    parser.add_argument(
-        "--log",
-        action="append",
-        default=[],
-        metavar="WHERE",
-        help="tensorboard or wandb: log the history there too",
-    )
-    _hardware(parser)
-    _processes(parser)
+    for one in fields(Options):
+        _option(parser, one)
+    parser.add_argument("--run-code", action="store_true", help=RUN_CODE)
     _changes(parser)
+
+
+def _option(parser: argparse.ArgumentParser, one: Field[Any]) -> None:
+    """A flag for one of the options of a training; what it is comes from `Options`."""
+    kind, flag = one.metadata["kind"], f"--{one.name.replace('_', '-')}"
+    text = one.metadata["text"].replace("%", "%%")
+    if one.name == "progress":  # a shell has it, and its log one line per minute
+        return
+    if kind is bool:
+        parser.add_argument(flag, action="store_true", help=text)
+    elif kind is tuple:
+        parser.add_argument(flag, action="append", default=[], metavar="WHERE", help=f"{text}; repeatable")
+    else:
+        known = "" if one.default is None else " (default: %(default)s)"
+        parser.add_argument(flag, type=kind, default=one.default, help=text + known)
 
 
 def _changes(parser: argparse.ArgumentParser) -> None:

@@ -99,7 +99,7 @@ def _recipe(options: Any) -> Any:
             raise MgkitError(
                 "--set, --narrow and --network change a named recipe: write the change into the file of --recipe-file."
             )
-        return read_recipe(options.recipe_file)
+        return read_recipe(options.recipe_file, run_code=options.run_code)
     if options.network:
         return Recipe(part(options.network), reads=changes.pop("reads", ("keypoints",)), **changes)
     recipe = _named_recipe(options.recipe, changes)
@@ -128,15 +128,13 @@ def _named_recipe(name: str, changes: dict[str, Any]) -> Any:
 
 
 def _given(options: Any) -> dict[str, Any]:
-    return {
-        "seed": options.seed, "train_split": options.train_split,
-        "val_split": None if options.val_split == "none" else options.val_split,
-        "device": options.device, "devices": options.devices, "nodes": options.nodes, "strategy": options.strategy,
-        "precision": options.precision, "workers": options.workers,
-        "checkpoint_minutes": options.checkpoint_minutes, "log": options.log,
-        "save_memory": options.save_memory, "compiled": options.compiled,
-        "start": _start(options.start, options.start_classes, options.start_joints),
-    }  # fmt: skip
+    from dataclasses import fields
+
+    from mgkit.training.options import Options
+
+    given = {one.name: getattr(options, one.name) for one in fields(Options) if one.name != "progress"}
+    given["val_split"] = None if options.val_split == "none" else options.val_split
+    return {**given, "start": _start(options.start, options.start_classes, options.start_joints)}
 
 
 def train(options: Any) -> None:
@@ -159,12 +157,7 @@ def launch(options: Any) -> None:
     from mgkit.data.clips import load_clips
     from mgkit.training.launch import launch
 
-    given = _given(options)
-    if given.pop("nodes") is not None or given.pop("strategy") != "auto":
-        raise MgkitError(
-            "launch starts on this machine: for several put `mgkit train` into a job script (docs/training.md)."
-        )
-    job = launch(load_clips(options.clips), _recipe(options), options.out, **given)
+    job = launch(load_clips(options.clips), _recipe(options), options.out, **_given(options))
     print(f"launched {job.root}; next: mgkit status {job.root}, mgkit stop {job.root}")
 
 
@@ -232,6 +225,7 @@ def test(options: Any) -> None:
             part, options.split, clips=clips, views=options.views, flip=options.flip, checkpoint=options.checkpoint,
             weights=weights if part is run else None, rectification=options.rectification,
             device=options.device, devices=options.devices, nodes=options.nodes, workers=options.workers,
+            run_code=options.run_code,
         )  # fmt: skip
     _print(_results(run, options.split))
 
@@ -244,7 +238,7 @@ def explain(options: Any) -> None:
     saliency = explain(
         options.run, options.split, clips=clips, clip_ids=options.clip, target=options.target, output=options.output,
         checkpoint=options.checkpoint, device=options.device,
-        workers=options.workers, replace=options.replace,
+        workers=options.workers, replace=options.replace, run_code=options.run_code,
     )  # fmt: skip
     print(
         f"{saliency}\ndraw it with mgkit.widgets.ClipPlayer(run) or mgkit.figures.film_strip(..., saliency=...)"

@@ -19,6 +19,7 @@ from mgkit.data.batches.spec import Inputs
 from mgkit.data.clips import Clips
 from mgkit.data.skeletons import Skeleton
 from mgkit.errors import MgkitError, some
+from mgkit.files import read_json
 from mgkit.models import Objective, PathwayOutput
 from mgkit.models.layers import freeze_statistics
 from mgkit.models.losses.objective import Loss
@@ -31,8 +32,6 @@ from mgkit.training.recipe import CrossEntropy, Recipe
 __all__ = [
     "build_model", "build_objective", "check_network", "check_training", "class_weights", "embedding_widths", "outline",
 ]  # fmt: skip
-
-LARGEST_SEED = 2**32 - 1
 
 
 def build_model(
@@ -376,7 +375,7 @@ def _check_tensor(what: str, value: Any, shape: tuple[Any, ...]) -> None:
         raise MgkitError(f"{what} are not finite on a batch of two clips.")
 
 
-def check_training(clips: Any, recipe: Any, *, seed: Any, workers: Any, checkpoint_minutes: Any) -> None:
+def check_training(clips: Any, recipe: Any) -> None:
     """Refuse what `train` and `launch` cannot work with, by name."""
     if not isinstance(clips, Clips):
         raise MgkitError(
@@ -386,12 +385,6 @@ def check_training(clips: Any, recipe: Any, *, seed: Any, workers: Any, checkpoi
         raise MgkitError(
             f"the recipe is {_brief(recipe)}: give one, as in mg.train(clips, mg.recipes.demo(), ...)."
         )
-    if not _is_whole(seed) or not 0 <= seed <= LARGEST_SEED:
-        raise MgkitError(f"seed is {seed!r}: use a whole number from 0 to {LARGEST_SEED}.")
-    check_workers(workers)
-    good = isinstance(checkpoint_minutes, int | float) and not isinstance(checkpoint_minutes, bool)
-    if not good or not 0 <= checkpoint_minutes < float("inf"):
-        raise MgkitError(f"checkpoint_minutes is {checkpoint_minutes!r}: use a number, 0 or more.")
 
 
 def check_workers(workers: Any) -> None:
@@ -459,6 +452,8 @@ def outline(
         run = recipe
         if run.scores_only:
             raise MgkitError(f"{run.root} was made of scores: it has no network that could be outlined.")
+        if (run.root / "outline.json").is_file():  # made when it was trained; its code is not needed
+            return dict(read_json(run.root / "outline.json"))
         recipe = Recipe.from_dict(run.recipe, where=str(run.root / "config.json"))
         classes, skeleton = len(run.classes), run.skeleton
     elif clips is not None:
@@ -481,9 +476,13 @@ def outline(
         if not _is_whole(value) or value < 1:
             raise MgkitError(f"{name} is {value!r}: use a whole number, 1 or more.")
     inputs = recipe.inputs.on(joints if skeleton is None else skeleton)
-    with torch.device("meta"):  # no memory, and no time spent on first weights
-        model = build_model(recipe, classes, inputs)
-    found = outline_of_model(model, inputs.shapes)
+    with torch.random.fork_rng(devices=[]):
+        if own_parts(recipe):
+            model = build_model(recipe, classes, inputs, torch.Generator().manual_seed(0))
+        else:
+            with torch.device("meta"):  # no memory, and no time spent on first weights
+                model = build_model(recipe, classes, inputs)
+        found = outline_of_model(model, inputs.shapes, keypoints=inputs.keypoints)
     for pathway in found["pathways"]:
         posed = pathway["name"] == "pose"
         pathway |= {

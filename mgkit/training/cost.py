@@ -21,7 +21,8 @@ from mgkit.data.skeletons import Skeleton
 from mgkit.errors import MgkitError
 from mgkit.results.run.extras import Cost, write_cost
 from mgkit.results.run.folder import Run, load_run
-from mgkit.training.build import build_model, embedding_widths
+from mgkit.training.build import build_model, embedding_widths, own_parts
+from mgkit.training.code import recipe_of
 from mgkit.training.inference import check_whole, predict
 from mgkit.training.machine import cpu_threads, default_workers, make_fabric, suit_memory
 from mgkit.training.recipe import Recipe
@@ -41,6 +42,7 @@ def measure(
     batches: int = 10,
     device: str = "auto",
     workers: int | None = None,
+    run_code: bool = False,
 ) -> Cost:
     """Count the parameters and operations of a network and time it; of a run they go into its folder.
 
@@ -59,6 +61,7 @@ def measure(
         batches: timed batches, after two that are not.
         device: "auto", "cpu", "cuda"; precision and threads are those that `mg.test` would use there.
         workers: loader processes; chosen as in `mg.test` by default.
+        run_code: as of `mg.test`.
 
     Returns:
         The cost, for one view of one clip.
@@ -80,7 +83,7 @@ def measure(
             raise MgkitError("a run knows its classes and skeleton: give mg.measure the run alone.")
         if into.scores_only:
             raise MgkitError(f"{into.root} was made of scores: it has no network that could be measured.")
-        recipe = Recipe.from_dict(into.recipe, where=str(into.root / "config.json"))
+        recipe = recipe_of(into, run_code=run_code)
         classes, skeleton = len(into.classes), into.skeleton
         if split is not None and clips is None:
             clips = into.clips()
@@ -98,7 +101,8 @@ def measure(
             raise MgkitError(f"to measure the loading of split {split!r}, mg.measure needs clips.")
     inputs = recipe.inputs.on(skeleton)
     shapes = inputs.shapes
-    with torch.device("meta"):
+    where = "cpu" if own_parts(recipe) else "meta"  # not everybody's network can be made without numbers
+    with torch.random.fork_rng(devices=[]), torch.device(where):
         model = build_model(recipe, classes, inputs)
     cost = Cost(
         sum(parameter.numel() for parameter in model.parameters()),
@@ -119,12 +123,13 @@ def count_operations(model: nn.Module, shapes: Mapping[str, tuple[int, ...]]) ->
     """Floating-point operations of one clip in testing; a multiplication and an addition count as two.
 
     Args:
-        model: on the meta device, where the counter sees every product (on a CPU it misses fused attention).
+        model: best on the meta device, where the counter sees every product (on a CPU it misses fused attention).
         shapes: of one clip, of each input.
     """
     was_training = model.training
     model.eval()
-    inputs = {name: torch.empty((1, *shape), device="meta") for name, shape in shapes.items()}
+    device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
+    inputs = {name: torch.zeros((1, *shape), device=device) for name, shape in shapes.items()}
     try:
         with FlopCounterMode(display=False) as counter, torch.no_grad():
             model(inputs)

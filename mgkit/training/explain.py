@@ -64,6 +64,7 @@ def explain(
     workers: int | None = None,
     replace: bool = False,
     progress: bool = True,
+    run_code: bool = False,
 ) -> Saliency:
     """Measure how much each joint in each sampled frame, and each part of each picture, speaks for a class.
 
@@ -89,6 +90,7 @@ def explain(
         workers: loader processes; chosen from the number of cores by default.
         replace: throw away what is there, rather than add to it.
         progress: show a bar.
+        run_code: as of `test`.
 
     Returns:
         The saliency of all clips of the split that have been explained; read back with `run.saliency(split)`.
@@ -106,7 +108,7 @@ def explain(
     ):
         if value not in known:
             raise MgkitError(f"{what} is {value!r}: use {' or '.join(map(repr, known))}.")
-    network = open_network(run, clips, checkpoint, device, weights, rectification)
+    network = open_network(run, clips, checkpoint, device, weights, rectification, run_code=run_code)
     chosen = network.clips.split(split)
     if clip_ids is not None:
         wanted, there_are = list(dict.fromkeys(clip_ids)), set(chosen.ids)

@@ -27,6 +27,7 @@ from mgkit.results.run.files import write_embeddings
 from mgkit.results.run.folder import Run, load_run, write_predictions
 from mgkit.results.run.records import Embeddings, Predictions
 from mgkit.training.build import build_model, build_objective, check_workers, embedding_widths
+from mgkit.training.code import recipe_of
 from mgkit.training.machine import (
     cpu_threads,
     default_workers,
@@ -54,6 +55,7 @@ def test(
     nodes: int | None = None,
     workers: int | None = None,
     progress: bool = True,
+    run_code: bool = False,
 ) -> Predictions:
     """Test a run on one split and write predictions and embeddings into its folder.
 
@@ -72,6 +74,8 @@ def test(
         devices, nodes: processes that share the clips, as for `train`.
         workers: loader processes; chosen from the number of cores by default.
         progress: show a bar.
+        run_code: allow the code in the run's folder (`code/`) to be run, if it has parts of somebody's own that are
+            neither defined in this session nor have been trained on this machine.
 
     Returns:
         The predictions; probabilities are averaged over views. They are read back with `run.predictions(split)`,
@@ -86,7 +90,15 @@ def test(
     check_whole(views=views, batch_size=batch_size)
     check_workers(workers)
     network = open_network(
-        run, clips, checkpoint, device, weights, rectification, devices=devices, nodes=nodes
+        run,
+        clips,
+        checkpoint,
+        device,
+        weights,
+        rectification,
+        devices=devices,
+        nodes=nodes,
+        run_code=run_code,
     )
     recipe = network.recipe
     chosen = network.clips.split(split)
@@ -169,6 +181,7 @@ def open_network(
     *,
     devices: int | None = None,
     nodes: int | None = None,
+    run_code: bool = False,
 ) -> Network:
     """Load what `test` needs, and refuse what does not fit the run; arguments and errors as there."""
     if weights is not None and set(weights) != set(run.pathways):
@@ -184,7 +197,7 @@ def open_network(
         raise MgkitError(
             f"{clips.root} has the joints of {clips.skeleton.name}, the run those of {run.skeleton.name}."
         )
-    recipe = Recipe.from_dict(run.recipe, where=str(run.root / "config.json"))
+    recipe = recipe_of(run, run_code=run_code)
     if rectification and recipe.refinement is None:
         raise MgkitError(
             f"{run.root} was trained without prototypes: it cannot be tested with rectification."

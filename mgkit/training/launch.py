@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -12,46 +12,40 @@ from mgkit.errors import MgkitError
 from mgkit.results.run.files import plain, read_dict
 from mgkit.results.run.folder import Run, load_run, refuse_other_run
 from mgkit.results.run.jobs import Job, start_job
+from mgkit.training import code
 from mgkit.training.build import check_training
+from mgkit.training.options import Options, takes_options
 from mgkit.training.recipe import Recipe
 from mgkit.training.start import Start, Weights, find_start, start_settings
 
 
+@takes_options
 def launch(
-    clips: Clips,
-    recipe: Recipe,
-    out: str | Path,
-    *,
-    seed: int = 0,
-    train_split: str = "train",
-    val_split: str | None = "val",
-    device: str = "auto",
-    devices: int | None = None,
-    precision: str = "auto",
-    workers: int | None = None,
-    start: Start | None = None,
-    checkpoint_minutes: float = 5.0,
-    log: Sequence[str] = (),
-    save_memory: bool = False,
-    compiled: bool = False,
+    clips: Clips, recipe: Recipe, out: str | Path, *, start: Start | None = None, **options: Any
 ) -> Job:
     """Train as `mg.train` does, in a process of its own that outlives the kernel; returns at once.
 
     It runs `mgkit train`; what that prints goes to train.log in the run folder. `mg.attach(out)` finds it again, and
-    `mg.widgets.TrainingMonitor(out)` shows it.
+    `mg.widgets.TrainingMonitor(out)` shows it. Parts of the recipe that are defined in the notebook are imported from
+    `code/` of the run folder.
 
     Args:
         clips: a clip folder, or a split table in it, unchanged since it was opened.
-        recipe, out, seed, train_split, val_split, device, devices, precision, workers, checkpoint_minutes, log,
-            save_memory, compiled: as in `mg.train`; several machines need a job script (docs/training.md).
+        recipe, out: as in `mg.train`.
         start: as in `mg.train`; `Weights` with lists of classes or joints cannot be passed on.
+        options: see Options.
 
     Raises:
-        MgkitError: the folder is being trained already (the message says where), holds another run, or the clips are
-            not those on the disk. Later errors are in the job's `look().message`.
+        MgkitError: the folder is being trained already (the message names the process), holds another launched recipe,
+            the clips are not those on the disk, several machines (they need a job script, docs/training.md). What only
+            the training finds out is in the job's `look().message`.
     """
-    root = Path(out)
-    check_training(clips, recipe, seed=seed, workers=workers, checkpoint_minutes=checkpoint_minutes)
+    root, chosen = Path(out), Options(**options)
+    check_training(clips, recipe)
+    if chosen.nodes is not None or chosen.strategy != "auto":
+        raise MgkitError(
+            "launch starts on this machine: for several put `mgkit train` into a job script (docs/training.md)."
+        )
     if load_clips(clips.path).fingerprint != clips.fingerprint:
         raise MgkitError(
             f"these clips are no longer those in {clips.path}, and another process can only read what is there: "
@@ -59,25 +53,39 @@ def launch(
         )
     if (root / "clips.parquet").exists() or (root.exists() and not root.is_dir()):
         raise MgkitError(f"{root} is a clip folder or a file: choose another folder for the run.")
-    settings: dict[str, Any] = {"seed": seed, "train_split": train_split, "val_split": val_split}
+    settings: dict[str, Any] = {
+        "seed": chosen.seed, "train_split": chosen.train_split, "val_split": chosen.val_split,
+    }  # fmt: skip
     if given := find_start(start, recipe, clips):
         settings["start"] = start_settings(given, recipe)
+    files = code.collect(recipe.parts())
     if (root / "config.json").is_file():
         _check_same(root, clips, recipe, settings)
-    options = [
-        "--seed", str(seed), "--train-split", train_split, "--val-split", "none" if val_split is None else val_split,
-        "--device", device, "--precision", precision, "--checkpoint-minutes", str(checkpoint_minutes),
-        *([] if devices is None else ["--devices", str(devices)]),
-        *([] if workers is None else ["--workers", str(workers)]),
-        *[word for place in ([log] if isinstance(log, str) else log) for word in ("--log", place)],
-        *(["--save-memory"] if save_memory else []), *(["--compiled"] if compiled else []), *_start_words(start),
-    ]  # fmt: skip
+        if files and chosen.changed_code == "refuse":
+            code.refuse_changes(root, files)
     try:
         root.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise MgkitError(f"{root} cannot be made ({error.strerror}): choose another folder.") from None
     where = os.path.relpath(clips.path.resolve(), root.resolve())
-    return start_job(root, where, options, recipe.to_dict())
+    words = [*option_words(chosen), *_start_words(start)]
+    return start_job(root, where, words, recipe.to_dict(), files)
+
+
+def option_words(options: Options) -> list[str]:
+    """The words of a command line that stand for options which are not the default."""
+    words: list[str] = []
+    for one in fields(options):
+        value = getattr(options, one.name)
+        if value == one.default or one.name == "progress":
+            continue
+        flag = f"--{one.name.replace('_', '-')}"
+        if isinstance(value, bool):
+            words.append(flag)
+        else:
+            each = value if isinstance(value, tuple) else [value]
+            words += [word for item in each for word in (flag, "none" if item is None else str(item))]
+    return words
 
 
 def _check_same(root: Path, clips: Clips, recipe: Recipe, settings: dict[str, Any]) -> None:
@@ -93,9 +101,13 @@ def _check_same(root: Path, clips: Clips, recipe: Recipe, settings: dict[str, An
     refuse_other_run(root, theirs, plain(mine, "the recipe"))
 
 
-def read_recipe(path: Path) -> Recipe:
-    """Read a recipe, as `Recipe.to_dict` gives it, from a JSON file; a `MgkitError` names the file."""
-    return Recipe.from_dict(read_dict(path), where=str(path))
+def read_recipe(path: Path, *, run_code: bool = False) -> Recipe:
+    """A recipe as `Recipe.to_dict` gives it, from a JSON file; a `MgkitError` names the file.
+
+    Parts of the user's own are imported from `code/` next to it, see `load_from`.
+    """
+    load = code.load_from(path.parent, None, run_code=run_code)
+    return Recipe.from_dict(read_dict(path), str(path), load)
 
 
 def _start_words(start: Start | None) -> list[str]:

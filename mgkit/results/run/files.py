@@ -143,6 +143,16 @@ def differences(old: Any, new: Any, where: str = "") -> list[str]:
     return [f"{where} ({json.dumps(old)} there, {json.dumps(new)} now)"]
 
 
+def keep_code(root: Path, files: Mapping[str, str]) -> None:
+    """Write the files into `code/` of a run folder."""
+    for name, text in files.items():
+        path = root / "code" / name
+        if not path.is_file() or path.read_text(encoding="utf-8") != text:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with atomic(path) as temporary:
+                temporary.write_text(text, encoding="utf-8")
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # history.csv
 

@@ -384,6 +384,7 @@ def create_run(
     environment: dict[str, Any],
     settings: dict[str, Any] | None = None,
     epochs: int = 0,
+    code: dict[str, str] | None = None,
 ) -> Run:
     """Begin a run folder, or return the one that is there if it was begun with the same settings (resume).
 
@@ -395,6 +396,7 @@ def create_run(
         pathways: which of "rgb" and "pose" the model has.
         environment: versions, git revision, device, seed, command.
         epochs: how many are planned.
+        code: {file in `code/`: SHA-256} of the user's own parts.
 
     Raises:
         MgkitError: the folder holds a run with another recipe, other data or other pathways (the message names the
@@ -423,6 +425,8 @@ def create_run(
         },
         "pathways": [name for name in PATHWAYS if name in pathways],
     }
+    if code:
+        config["code"] = code
     return begin_run(root, config, environment, state="running", epochs=epochs)
 
 

@@ -18,13 +18,14 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from mgkit.errors import MgkitError
 from mgkit.files import exclusive, is_held, write_json
-from mgkit.results.run.files import read_dict
+from mgkit.results.run.files import keep_code, read_dict
 from mgkit.results.run.folder import Run, load_run
 from mgkit.results.run.status import last_update, read_status, write_status
 
@@ -215,7 +216,13 @@ def attach(out: str | Path) -> Job:
     return Job(root)
 
 
-def start_job(root: Path, clips: str, options: list[str], recipe: dict[str, Any] | None = None) -> Job:
+def start_job(
+    root: Path,
+    clips: str,
+    options: list[str],
+    recipe: dict[str, Any] | None = None,
+    code: Mapping[str, str] | None = None,
+) -> Job:
     """Run `mgkit train` with the recipe.json of a run folder, in a session of its own; a finished run is left alone.
 
     Args:
@@ -223,6 +230,7 @@ def start_job(root: Path, clips: str, options: list[str], recipe: dict[str, Any]
         clips: the clip folder, or split table, relative to the run folder.
         options: further words of the command.
         recipe: for recipe.json; None = the one that is there. It is written only once nobody else can be reading it.
+        code: {file: text} that parts of the recipe are imported from, for `code/`.
 
     Raises:
         MgkitError: the folder is being trained already; the message says where.
@@ -243,6 +251,7 @@ def start_job(root: Path, clips: str, options: list[str], recipe: dict[str, Any]
         if record is not None and _runs(int(record["pid"]), root):
             raise _trained_already(root, f"process {record['pid']}")
         if recipe is not None:
+            keep_code(root, code or {})
             write_json(root / "recipe.json", recipe)
         with _log(root) as log:
             start = log.tell()
