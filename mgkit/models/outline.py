@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, cast
 import torch
 from torch import Tensor, nn
 
+from mgkit.errors import MgkitError
 from mgkit.models.cnns.resnet3d import Bottleneck, ResNet3d
 from mgkit.models.cnns.tsm import ShiftedBottleneck, TSMResNet
 from mgkit.models.cnns.video_swin import VideoSwin
@@ -75,7 +76,8 @@ def outline(model: nn.Module, inputs: Mapping[str, Sequence[int]]) -> dict[str, 
             name,
             parts[name],
             model.backbones[name],
-            cast(PathwayHead, model.heads[name]),
+            model.heads[name],
+            outputs[name],
             inputs[name],
             shapes,
         )
@@ -106,15 +108,26 @@ def _shapes(
         if isinstance(output, Tensor):
             shapes[module] = list(output.shape)
 
+    def clips(device: torch.device | str) -> dict[str, Tensor]:
+        return {name: torch.zeros((CLIPS, *shape), device=device) for name, shape in inputs.items()}
+
+    was_training = model.training
     hooks = [module.register_forward_hook(note) for module in model.modules()]
     try:
         # The model's weights and BatchNorm statistics stay untouched: it runs on stand-ins without numbers.
         values = {**dict(model.named_parameters()), **dict(model.named_buffers())}
         empty = {name: torch.empty_like(value, device="meta") for name, value in values.items()}
-        clips = {name: torch.empty((CLIPS, *shape), device="meta") for name, shape in inputs.items()}
         with torch.no_grad():
-            outputs: Mapping[str, PathwayOutput] = torch.func.functional_call(model, empty, (clips,))
+            outputs: Mapping[str, PathwayOutput]
+            try:
+                outputs = torch.func.functional_call(model, empty, (clips("meta"),))
+            except MgkitError:
+                raise
+            except Exception:  # a network of the user's that looks at numbers; it is run with some
+                device = next((value.device for value in values.values()), torch.device("cpu"))
+                outputs = model.eval()(clips(device))
     finally:
+        model.train(was_training)
         for hook in hooks:
             hook.remove()
     return shapes, outputs
@@ -124,7 +137,8 @@ def _pathway(
     name: str,
     parts: Parts,
     backbone: nn.Module,
-    head: PathwayHead,
+    head: nn.Module,
+    output: PathwayOutput,
     given: Sequence[int],
     shapes: Mapping[nn.Module, list[int]],
 ) -> dict[str, Any]:
@@ -135,7 +149,7 @@ def _pathway(
             "input": [int(size) for size in given],
             "stem": None,
             "stages": _children_stages(parts.stages, shapes),
-            "head": _head(head),
+            "head": _head(head, output),
         }
     maps = {block: clip_shape(parts.kind, shapes[block], CLIPS) for stage in parts.stages for block in stage}
     stages = [list(stage) for stage in parts.stages]
@@ -162,15 +176,15 @@ def _pathway(
             }
             for i, stage in enumerate(stages)
         ],
-        "head": _head(head),
+        "head": _head(head, output),
     }
 
 
-def _head(head: PathwayHead) -> dict[str, Any]:
+def _head(head: nn.Module, output: PathwayOutput) -> dict[str, Any]:
     return {
-        "classes": head.classifier.out_features,
-        "embedding": None if head.embedding is None else head.embedding.out_features,
-        "embedding_pool": list(head.embedding_pool),
+        "classes": output.logits.shape[1],
+        "embedding": None if output.embedding is None else output.embedding.shape[1],
+        "embedding_pool": list(head.embedding_pool) if isinstance(head, PathwayHead) else [],
         "semantic": head.semantic.out_features if isinstance(head, SemanticHead) else None,
         "groups": head.groups if isinstance(head, GroupedHead) else None,
         "group_share": head.share if isinstance(head, GroupedHead) else 0.0,

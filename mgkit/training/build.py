@@ -482,7 +482,7 @@ def outline(
         else:
             with torch.device("meta"):  # no memory, and no time spent on first weights
                 model = build_model(recipe, classes, inputs)
-        found = outline_of_model(model, inputs.shapes, keypoints=inputs.keypoints)
+        found = outline_of_model(model, inputs.shapes)
     for pathway in found["pathways"]:
         posed = pathway["name"] == "pose"
         pathway |= {

@@ -85,7 +85,7 @@ def test_an_own_fusion_module_in_the_staged_training(clips: Clips, tmp_path: Pat
     assert ours["hidden"] == 8
     run = fit(clips, ours, tmp_path / "run")
     run_test(run, "test", **QUIET)
-    assert [one["kind"] for one in mg.outline(run)["fusions"]] == ["GatedSum"] * 2
+    assert [one["name"] for one in mg.outline(run)["fusions"]] == ["GatedSum"] * 2
     assert not any("GatedSum" in str(one.recipe) for one in (run.stage("rgb"), run.stage("pose")))
     changed = tiny(fusion=mg.part(own.GatedSum, hidden=4), epochs=1)
     with pytest.raises(MgkitError, match="hidden"):
