@@ -67,6 +67,7 @@ def launch(
         root.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise MgkitError(f"{root} cannot be made ({error.strerror}): choose another folder.") from None
+    code.remember(files)  # so that the process may run it
     where = os.path.relpath(clips.path.resolve(), root.resolve())
     words = [*option_words(chosen), *_start_words(start)]
     return start_job(root, where, words, recipe.to_dict(), files)

@@ -10,9 +10,10 @@ import pytest
 from mgkit.data.clips import Clips
 from mgkit.errors import MgkitError
 from mgkit.results.run.folder import load_run
-from mgkit.training import loop, recipes
+from mgkit.training import recipes
 from mgkit.training.inference import test as run_test
 from mgkit.training.launch import launch
+from mgkit.training.recipe import Optimisation
 from tests.tiny import tiny_clips
 from tests.training.training import fit, tiny, tiny_pose_only
 
@@ -25,10 +26,10 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Clips:
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        ({"seed": -1}, "seed is -1: use a whole number from 0"),
+        ({"seed": -1}, "seed is -1; use a whole number, 0 to 4294967295"),
         ({"seed": True}, "seed is True"),
         ({"seed": 2**62}, "seed is"),
-        ({"workers": -1}, "workers is -1: use a whole number, 0 or more"),
+        ({"workers": -1}, "workers is -1; use a whole number, 0 or more"),
         ({"workers": 1.5}, "workers is 1.5"),
         ({"checkpoint_minutes": "5"}, "checkpoint_minutes is '5'"),
         ({"checkpoint_minutes": float("nan")}, "checkpoint_minutes is nan"),
@@ -83,7 +84,7 @@ def test_weights_that_the_last_step_spoilt_are_told_of(
     clips: Clips, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The loss of the one step of the epoch was taken before it, and is finite."""
-    monkeypatch.setattr(loop.Optimisation, "learning_rate_at", lambda self, epoch: float("inf"))
+    monkeypatch.setattr(Optimisation, "learning_rate_at", lambda self, epoch: float("inf"))
     with pytest.raises(
         MgkitError, match=r"or a weight, is not finite in epoch 1.*learning_rate.*another run"
     ):

@@ -261,15 +261,11 @@ def test_a_network_of_a_notebook_is_kept_and_used_again(clips: Clips, tmp_path: 
 
 
 def test_a_network_of_a_notebook_is_launched_and_resumed(clips: Clips, tmp_path: Path) -> None:
-    launched = (
-        CELLS[2]
-        .replace("run = mg.train(clips, recipe, OUT, **options)", "")
-        .replace(
-            'mg.test(run, "test", **options)',
-            'job = mg.launch(clips, recipe, OUT, workers=0, device="cpu"); state = job.wait(300)\n'
-            'assert state.name == "finished", job.log()',
-        )
-    )
+    calls = """
+    job = mg.launch(clips, recipe, OUT, workers=0, device="cpu")
+    job.wait(300)
+    """
+    launched = CELLS[2].split("    run = mg.train")[0] + calls.lstrip("\n")
     done = notebook(tmp_path, [*CELLS[:2], launched], CLIPS=clips.root, OUT=tmp_path / "run")
     assert done.returncode == 0, done.stdout + done.stderr
     assert load_run(tmp_path / "run").status()["state"] == "finished"
@@ -277,27 +273,33 @@ def test_a_network_of_a_notebook_is_launched_and_resumed(clips: Clips, tmp_path:
     assert direct.returncode == 0, direct.stdout + direct.stderr
 
 
-@pytest.mark.parametrize(
-    ("cell", "message"),
-    [
-        (
-            "table = torch.zeros(3)\ndef my_net(classes, inputs):\n    return table",
-            "uses table of the notebook, a Tensor",
-        ),
-        ("my_net = (lambda: (lambda classes, inputs: None))()", "is defined inside another function"),
-        (
-            "def outer():\n    def my_net(classes, inputs): ...\n    return my_net\nmy_net = outer()",
-            "inside another",
-        ),
-        ("exec('def my_net(classes, inputs): ...')", "source of my_net cannot be found"),
-    ],
-)
-def test_what_cannot_be_kept_is_refused_before_anything_is_trained(
-    cell: str, message: str, clips: Clips, tmp_path: Path
-) -> None:
-    train = "mg.train(clips, mg.Recipe(mg.part(my_net), reads=('keypoints',)), OUT, **options)"
-    done = notebook(tmp_path, [CELLS[0], cell, train], CLIPS=clips.root, OUT=tmp_path / "run")
-    assert message in done.stdout + done.stderr
+WITHOUT = [  # (a definition that cannot be kept, what is said of it)
+    (
+        "table = torch.zeros(3)\ndef my_net(classes, inputs):\n    return table",
+        "uses table of the notebook, a Tensor",
+    ),
+    ("my_net = (lambda: (lambda classes, inputs: None))()", "is defined inside another function"),
+    (
+        "def outer():\n    def my_net(classes, inputs): ...\n    return my_net\nmy_net = outer()",
+        "inside another function",
+    ),
+    ("exec('def my_net(classes, inputs): ...')", "source of my_net cannot be found"),
+]
+
+
+def test_what_cannot_be_kept_is_refused_before_anything_is_trained(clips: Clips, tmp_path: Path) -> None:
+    train = """
+    try:
+        mg.train(clips, mg.Recipe(mg.part(my_net), reads=("keypoints",)), OUT, **options)
+    except mg.MgkitError as error:
+        print("refused:", error)
+    """
+    cells = [cell for definition, _ in WITHOUT for cell in (definition, train)]
+    done = notebook(tmp_path, [CELLS[0], *cells], CLIPS=clips.root, OUT=tmp_path / "run")
+    refusals = [line for line in done.stdout.splitlines() if "refused:" in line]
+    assert len(refusals) == len(WITHOUT), done.stdout + done.stderr
+    for line, (_, message) in zip(refusals, WITHOUT, strict=True):
+        assert message in line
     assert not (tmp_path / "run").exists()
 
 
