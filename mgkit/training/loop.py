@@ -120,9 +120,7 @@ class Plan:
 # --- one recipe -----------------------------------------------------------------------------------------------------
 
 
-def _train_recipe(
-    plan: Plan, recipe: Recipe, out: Path, start: Start | None, checked: bool = False
-) -> None:
+def _train_recipe(plan: Plan, recipe: Recipe, out: Path, start: Start | None, checked: bool = False) -> None:
     """Train one recipe, its stages before it; their networks were `checked` with it."""
     fabric, options = plan.fabric, plan.options
     train_set, val_set = _clip_sets(plan, recipe)
