@@ -1,5 +1,5 @@
-"""Paper figures of a run: each function returns a `PaperFigure`, which shows itself in a notebook and saves itself as
-PDF, PNG and the CSV behind it."""
+"""Paper figures: each function returns a `PaperFigure`, which displays itself in a notebook and saves itself as PDF,
+PNG and the CSV behind it."""
 
 from mgkit.views.figures.architecture import architecture
 from mgkit.views.figures.classes import class_accuracy, run_comparison
@@ -7,7 +7,8 @@ from mgkit.views.figures.clips import clip_sheet, contact_sheet, film_strip
 from mgkit.views.figures.confusion import confusion
 from mgkit.views.figures.datasets import class_counts, clip_lengths, missing_joints
 from mgkit.views.figures.maps import prototype_map, refinement_maps
-from mgkit.views.figures.methods import methods, reliability
+from mgkit.views.figures.methods import methods
+from mgkit.views.figures.reliability import reliability
 from mgkit.views.figures.saliency import joint_importance
 from mgkit.views.figures.sets import Drawn, draw_figures
 from mgkit.views.figures.similarity import prototype_similarity

@@ -1,7 +1,4 @@
-"""Accuracy a class, with the interval that says how far to trust it.
-
-What another run fixed and broke, class by class.
-"""
+"""Bars per class: the accuracy of each class with its interval, and the clips that another run fixed or broke."""
 
 from __future__ import annotations
 
@@ -36,7 +33,8 @@ from mgkit.views.figures.style import (
 METRICS = ("recall", "precision", "f1")
 METRIC_NAMES = {"recall": "recall (%)", "precision": "precision (%)", "f1": "F1 (%)"}
 ORDERS = ("value", "support", "groups", "given")
-FEW = 12
+FEW = 12  # classes that fit into one column
+FIXED, BROKEN = "#0072B2", "#D55E00"  # Okabe & Ito; as in the widget, and distinguished in grey by their side
 
 
 @in_style
@@ -59,13 +57,13 @@ def class_accuracy(
         order: classes by falling "value" of the metric (of the best output), by falling "support" (clips), by
             "groups" or as "given"; classes without clips come last.
         venue: a key of `style.VENUES`.
-        columns: 1 (bars lie) or 2 (bars stand); by default 1 up to 12 classes.
+        columns: 1 (horizontal bars) or 2 (vertical bars); by default 1 up to 12 classes.
 
     Returns:
-        The figure; its data has one row a class and output, with the columns of `metrics.per_class`.
+        The figure; its data has one row per class and output, with the columns of `metrics.per_class`.
     """
     if metric not in METRICS:
-        raise MgkitError(f"there is no metric {metric!r}: use one of {', '.join(METRICS)}.")
+        raise MgkitError(f"{metric!r} is not a metric: use one of {', '.join(METRICS)}.")
     predictions = run.predictions(split)
     names, count = run.classes.names, len(run.classes)
     tables = {
@@ -75,10 +73,11 @@ def class_accuracy(
     support = tables[predictions.best]["support"].to_numpy()
     sequence = bar_order(tables[predictions.best], run.classes, metric, order)
 
+    # Vertical bars over two columns, horizontal ones in one; names as they fit.
     columns = columns if columns is not None else (1 if count <= FEW else 2)
     standing = columns == 2 and count > 4
     width = width_of(venue, columns)
-    # Below some 12 points a class, three bars and their intervals run into each other: go on in another row.
+    # Below about 12 points per class, three bars and their intervals run into each other: use another row.
     rows = max(1, -(-count // int((72 * width - 30) / 12.5))) if standing else 1
     size = SMALL if count <= 40 else LEAST
     labels = [
@@ -94,9 +93,11 @@ def class_accuracy(
         below = 3.3 * size if upright else max(text_width(label, size) for label in labels)
         figure = new_figure(width, 0.35 + rows * (1.3 + below / 72))
     else:
-        # Thinner bars before a figure that is higher than a page; names need an eighth of an inch.
+        # Rather thinner bars than a figure higher than a page; names need an eighth of an inch.
         slot = min(max(0.055 * len(tables) + 0.06, 0.125), max(0.125, 9.0 / count))
         figure = new_figure(width, 0.42 + count * slot)
+
+    # One panel per row of classes.
     parts = np.array_split(np.arange(count), rows)
     for axes, part in zip(figure.subplots(rows, 1, squeeze=False).ravel(), parts, strict=True):
         chosen = sequence[part]
@@ -114,15 +115,15 @@ def class_accuracy(
     data.insert(0, "output", data.pop("output"))
     note = f"clips of {split} in brackets"
     if metric != "f1":
-        note += "; lines are 95 % Wilson intervals, which take clips as independent"
+        note += "; lines are 95 % Wilson intervals, which assume independent clips"
     return PaperFigure(figure, data, note)
 
 
 def bar_order(table: pd.DataFrame, classes: Classes, metric: str, order: str) -> npt.NDArray[np.int64]:
-    """(K,) labels in the order of the bars; `table` is that of `metrics.per_class`. An unknown order raises a
+    """(K,) labels in the order of the bars; `table` is from `metrics.per_class`. An unknown order raises a
     `MgkitError`."""
     if order not in ORDERS:
-        raise MgkitError(f"there is no order {order!r}: use one of {', '.join(ORDERS)}.")
+        raise MgkitError(f"{order!r} is not an order of classes: use one of {', '.join(ORDERS)}.")
     support = table["support"].to_numpy()
     groups = list(classes.groups or classes.names)
     keys = {
@@ -160,7 +161,7 @@ def _draw_bars(axes: Axes, tables: dict[str, pd.DataFrame], metric: str, standin
 def _name_bars(
     axes: Axes, labels: list[str], room: int, metric: str, standing: bool, upright: bool, size: float
 ) -> list[Text]:
-    """Axes for as many as `room` classes, so that the bars of all rows are equally wide; returns the names drawn."""
+    """Axes for `room` classes, so that the bars of all rows are equally wide; returns the names drawn."""
     places, edges = np.arange(len(labels)), (-0.6, room - 0.4)
     if standing:
         axes.set(xlim=edges, ylim=(0, 100), ylabel=METRIC_NAMES[metric])
@@ -176,9 +177,6 @@ def _name_bars(
     return list(axes.get_xticklabels() if standing else axes.get_yticklabels())
 
 
-FIXED, BROKEN = "#0072B2", "#D55E00"  # Okabe & Ito; as in the widget, and told apart in grey by their side
-
-
 @in_style
 def run_comparison(
     one: Run,
@@ -190,7 +188,7 @@ def run_comparison(
     venue: str = "cvpr",
     columns: int | None = None,
 ) -> PaperFigure:
-    """Clips that `other` fixed (right of zero) and broke (left) of `one`, the baseline, a bar a class, by net gain.
+    """Clips of `one`, the baseline, that `other` fixed (right of zero) and broke (left), per class, by net gain.
 
     Args:
         one, other: runs over the same classes, tested on the same clips.
@@ -201,9 +199,9 @@ def run_comparison(
         columns: 1 or 2; by default 1.
 
     Returns:
-        The figure. Its data has one row a class in label order: `class`, `clips`, `both_right`, `fixed`, `broken`,
-        `both_wrong`; classes without a change are in the data and not in the drawing. The note says what McNemar's
-        test and the interval of the gain say.
+        The figure. Its data has one row per class in label order: `class`, `clips`, `both_right`, `fixed`, `broken`,
+        `both_wrong`; classes without a change are in the data and not in the drawing. The note gives McNemar's test and
+        the interval of the gain.
     """
     found = changes(one, other, split, output, common=common)
     first, second = run_names([one, other])
@@ -225,6 +223,8 @@ def run_comparison(
         figure = new_figure(width, 0.6)
         figure.text(0.5, 0.5, "nothing was fixed or broken", ha="center", va="center", color=GREY)
         return PaperFigure(figure, data, note)
+
+    # Bars to both sides of zero, each with its number.
     size = SMALL if len(order) <= 40 else LEAST
     figure = new_figure(width, 0.62 + len(order) * (size + 3.2) / 72)
     axes = figure.add_subplot()

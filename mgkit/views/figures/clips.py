@@ -1,7 +1,5 @@
-"""Clips on paper: the frames of one clip, or one frame of many, with the skeleton as the network gets it.
-
-Chosen clips on paper, in their order: a frame of each, with a border that tells what became of it.
-"""
+"""Clips on paper: a film strip of one clip, a contact sheet of a dataset, and a sheet of chosen clips with outcomes,
+each with the skeleton as the network gets it."""
 
 from __future__ import annotations
 
@@ -39,10 +37,14 @@ from mgkit.views.figures.style import (
     width_of,
 )
 
-# Left, right and middle joints. On a photograph a line needs a dark rim to be seen on light and dark alike.
+# Left, right and middle joints. On a photograph a line needs a dark rim to be visible on light and dark areas.
 SIDES = {"left": "#56B4E9", "right": "#E69F00", "middle": "#F7F7F7"}
 PAGE = 72 * 9.0  # points: no sheet is higher than the text of a page
 BLANK = "#3A3A3A"  # behind a skeleton without video
+OUTCOMES = {"right": KINDS["TP"], "wrong": KINDS["FP"], **KINDS}
+OUTCOME_NAMES = {"right": "right", "wrong": "wrong", **KIND_NAMES}
+DASHES = {"FN": (0, (2.2, 1.2)), "wrong": (0, (5, 1.5)), "FP": (0, (5, 1.5))}  # readable without colour
+ACROSS = {1: 4, 2: 8}  # clips of a sheet side by side, by columns
 
 
 @in_style
@@ -58,24 +60,23 @@ def film_strip(
 ) -> PaperFigure:
     """Frames of one clip, evenly spaced from the first to the last, with its skeleton.
 
-    With saliency, the frames are sampled ones, a veil lies on the parts of the picture that speak for the explained
-    class, joints that do are discs, and bars below show all sampled frames over time (upwards = for the class).
-    Lighter (and for joints larger) is more; both scales end where 1 % of what speaks for the class in this clip exceeds
-    them.
+    With saliency, the frames are sampled ones, a veil marks the parts of the picture that speak for the explained
+    class, discs mark such joints, and bars below show all sampled frames over time (upwards = for the class). Lighter
+    (and for joints larger) is more; both scales end where 1 % of the positive values of this clip exceed them.
 
     Args:
-        clips: the clips that it is one of.
-        clip_id: which.
-        frames: how many frames; fewer when the clip is shorter.
+        clips: the clips.
+        clip_id: the clip to draw.
+        frames: the number of frames; fewer if the clip is shorter.
         skeleton: draw the key-points: left joints blue, right ones orange, others white; joints that were not seen,
             and limbs that end in one, are not drawn.
-        saliency: what the clip's decision rests on, of `run.saliency(split)`.
+        saliency: from `run.saliency(split)`.
         venue: a key of `style.VENUES`.
         columns: 1 or 2; in one column the strip breaks into rows of four.
 
     Returns:
-        The figure; its data has one row a frame: `frame` (0-based, of the prepared clip), `seconds` (from its start;
-        NaN when the rate is not known) and `joints` (how many were seen, of all persons). With saliency also, in nats
+        The figure; its data has one row per frame: `frame` (0-based, of the prepared clip), `seconds` (from its start;
+        NaN if the rate is not known) and `joints` (the number seen, of all persons). With saliency also, in nats
         of log-odds, `saliency_rgb` and `saliency_pose` (sums of the sampled frame), `saliency_<joint>`, and `map`, the
         G x G parts of the picture row by row.
 
@@ -83,7 +84,7 @@ def film_strip(
         MgkitError: an unknown clip, one that was not explained, or neither a video nor a pose to draw.
     """
     if frames < 1:
-        raise MgkitError(f"a film strip of {frames} frames is empty: ask for at least one.")
+        raise MgkitError(f"frames is {frames}: a film strip needs at least one.")
     row = clips.row(clip_id)
     total = int(row["frames"])
     found = None if saliency is None else saliency.clip(clip_id)
@@ -93,15 +94,16 @@ def film_strip(
         indices = shown_frames(found, frames)
         if indices[-1] >= total or int(found.target) >= len(clips.classes):
             raise MgkitError(
-                f"the saliency of {clip_id!r} is of another clip of that name: explain it again."
+                f"the saliency of {clip_id!r} belongs to another clip with that id: explain it again."
             )
     pictures, pose = _contents(clips, clip_id, indices, skeleton)
 
+    # Rows of pictures, and the bars over time below them.
     width = 72 * width_of(venue, columns)
     across = min(len(indices), frames, 4 if columns == 1 else 10)
     down = -(-len(indices) // across)
     gap, text = 2.5, LEAST + 3
-    # A short strip keeps the size of pictures of a full one.
+    # The pictures of a short strip are as large as those of a full one.
     wide = (width - gap * (across - 1)) / max(across, 3)
     tall = wide * row["height"] / row["width"]
     foot = 0.0 if found is None else 46.0
@@ -131,6 +133,8 @@ def film_strip(
         scale = ((width - long - 2) / width, 14 / height, long / width, 6 / height)
         explained = fit_text(clips.classes.names[found.target], long, LEAST)
         draw_scale(figure, scale, f"speaks for\n{explained}")
+
+    # The numbers behind it.
     seen = np.zeros(len(indices), int) if pose is None else np.isfinite(pose[..., 0]).sum((0, 2))
     seconds = indices / row["fps"] if row["fps"] else np.full(len(indices), np.nan)
     data = pd.DataFrame({"clip_id": clip_id, "frame": indices, "seconds": seconds, "joints": seen})
@@ -138,7 +142,8 @@ def film_strip(
     note = f"{clip_id}: {name}, {len(indices)} of {total} frames"
     if found is not None:
         data = pd.concat([data, saliency_table(found, indices, clips.skeleton)], axis=1)
-        note += f"; lighter and larger = speaks more for {clips.classes.names[found.target]}; bars: all sampled frames"
+        explained = clips.classes.names[found.target]
+        note += f"; lighter and larger = more evidence for {explained}; bars: all sampled frames"
     return PaperFigure(figure, data, note)
 
 
@@ -153,22 +158,23 @@ def contact_sheet(
     venue: str = "cvpr",
     columns: int = 2,
 ) -> PaperFigure:
-    """The middle frame of several clips of each class: what a data set looks like, and what odd clips are in it.
+    """The middle frame of several clips of each class, for an impression of a dataset and of its odd clips.
 
     Args:
         clips: clips, or a split of them.
-        n: clips a class, drawn at random; classes with fewer show what they have.
+        n: clips per class, drawn at random; fewer for classes that have fewer.
         classes: class names; by default all that have clips, or the 16 with the most.
         skeleton: draw the key-points, as in `film_strip`.
         seed: seed of the draw.
         venue: a key of `style.VENUES`.
-        columns: 1 or 2: classes stand in one or two columns.
+        columns: 1 or 2 columns of classes.
 
     Returns:
-        The figure; its data has one row a picture: `class`, `clip_id`, `frame`.
+        The figure; its data has one row per picture: `class`, `clip_id`, `frame`.
     """
     if n < 1:
-        raise MgkitError(f"n is {n}: show at least one clip a class.")
+        raise MgkitError(f"n is {n}: show at least one clip per class.")
+    # The classes, and clips of each.
     counts = np.bincount(clips.labels, minlength=len(clips.classes))
     left_out = 0
     if classes is None:
@@ -189,7 +195,7 @@ def contact_sheet(
         for k in labels
     }
     rows = [clips.row(clip_id) for chosen in picked.values() for clip_id in chosen]
-    # One shape for all places, so that the sheet is even; each picture keeps its own proportions inside.
+    # One shape for all places, so that the sheet is regular; each picture keeps its own proportions inside.
     ratio = float(np.median([row["height"] / row["width"] for row in rows]))
 
     width = 72 * width_of(venue, columns)
@@ -213,7 +219,7 @@ def contact_sheet(
             box = (left + j * (wide + gap), top - text - tall, wide, tall)
             place_frame(figure, clips, clip_id, index, skeleton, box, (width, height))
             table.append({"class": clips.classes.names[k], "clip_id": clip_id, "frame": index})
-    note = f"middle frame of up to {n} clips a class, drawn with seed {seed}"
+    note = f"middle frame of up to {n} clips per class, drawn with seed {seed}"
     note += f"; {left_out} rarer classes are left out" if left_out else ""
     return PaperFigure(figure, pd.DataFrame(table), note)
 
@@ -243,7 +249,7 @@ def draw_skeleton(axes: Axes, pose: npt.NDArray[np.float32], skeleton: Skeleton,
 
 
 def _line(width: float) -> float:
-    """Line width in points in a picture `width` points wide: thin enough in small ones to leave the fingers visible."""
+    """Line width in points in a picture `width` points wide: thin enough to leave the fingers visible in small ones."""
     return float(np.clip(width / 110, 0.4, 1.0))
 
 
@@ -295,16 +301,6 @@ def place_frame(
         draw_skeleton(axes, pose[:, 0], clips.skeleton, line=_line(w))
 
 
-OUTCOMES = {"right": KINDS["TP"], "wrong": KINDS["FP"], **KINDS}
-OUTCOME_NAMES = {"right": "right", "wrong": "wrong", **KIND_NAMES}
-DASHES = {
-    "FN": (0, (2.2, 1.2)),
-    "wrong": (0, (5, 1.5)),
-    "FP": (0, (5, 1.5)),
-}  # what colour alone tells not everybody
-ACROSS = {1: 4, 2: 8}
-
-
 @in_style
 def clip_sheet(
     clips: Clips,
@@ -317,33 +313,33 @@ def clip_sheet(
     venue: str = "cvpr",
     columns: int = 2,
 ) -> PaperFigure:
-    """The middle frame of these clips, in this order.
+    """The middle frame of chosen clips in their order, with a border for the outcome of each.
 
     Args:
-        clips: the clips that they are of.
-        clip_ids: which.
-        words: what to write under each.
-        outcomes: of each "right", "wrong", "TP", "FN" or "FP": the colour and dashes of its border.
+        clips: the clips.
+        clip_ids: those to draw.
+        words: the text under each.
+        outcomes: "right", "wrong", "TP", "FN" or "FP" for each: the colour and dashes of its border.
         skeleton: draw the key-points, as in `film_strip`.
-        note: what the clips are, for the caption.
+        note: a description of the clips for the caption.
         venue: a key of `mg.figures.VENUES`.
         columns: 1 or 2.
 
     Returns:
-        The figure; its data has one row a picture: `clip_id`, `frame`, `words`, `outcome`. A clip with neither video
-        nor pose is an empty box.
+        The figure; its data has one row per picture: `clip_id`, `frame`, `words`, `outcome`. A clip with neither
+        video nor pose is an empty box.
 
     Raises:
-        MgkitError: no clips, an unknown clip or outcome, more clips than a page holds, or lists that are not as long.
+        MgkitError: no clips, an unknown clip or outcome, more clips than fit on a page, or lists of different lengths.
     """
     if not clip_ids or not len(clip_ids) == len(words) == len(outcomes):
         raise MgkitError(
-            f"a sheet needs clips, and words and an outcome for each; there are {len(clip_ids)} clips, {len(words)} "
-            f"words and {len(outcomes)} outcomes."
+            f"a sheet needs clips, and words and an outcome for each; got {len(clip_ids)} clips, {len(words)} words "
+            f"and {len(outcomes)} outcomes."
         )
     strange = sorted(set(outcomes) - set(OUTCOMES))
     if strange:
-        raise MgkitError(f"there is no outcome {strange[0]!r}: use one of {', '.join(OUTCOMES)}.")
+        raise MgkitError(f"{strange[0]!r} is not an outcome: use one of {', '.join(OUTCOMES)}.")
     width, across = 72 * width_of(venue, columns), ACROSS[columns]
     gap, text, legend = 4.0, 2 * (LEAST + 1.5), 11.0
     wide = (width - gap * (across - 1)) / across
@@ -351,7 +347,7 @@ def clip_sheet(
     height = lines * (wide + text + gap) + legend
     if height > PAGE:
         most = int((PAGE - legend) // (wide + text + gap)) * across
-        raise MgkitError(f"{len(clip_ids)} clips do not fit a page: draw {most} at most.")
+        raise MgkitError(f"{len(clip_ids)} clips do not fit on a page: draw at most {most}.")
     figure = new_figure(width / 72, height / 72, constrained=False)
     rows = []
     for i, (clip_id, label, outcome) in enumerate(zip(clip_ids, words, outcomes, strict=True)):

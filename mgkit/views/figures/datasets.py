@@ -1,4 +1,4 @@
-"""What a dataset is like: clips a class, lengths, joints that the pose estimator missed."""
+"""Figures of a dataset: clips per class, clip lengths, joints that the pose estimator missed."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _FIRST = {"train": 0, "val": 1, "test": 2}
 def class_counts(
     clips: Clips, *, order: str = "count", venue: str = "cvpr", columns: int | None = None
 ) -> PaperFigure:
-    """Clips of every class in every split, on a log scale: how long the tail is, and which classes a split lacks.
+    """Clips of every class in every split, on a log scale: the long tail, and classes that a split lacks.
 
     Args:
         clips: the clips.
@@ -42,10 +42,10 @@ def class_counts(
         columns: 1 or 2; by default 1 up to 40 classes.
 
     Returns:
-        The figure; its data has one row a class and split: `class`, `split`, `clips`.
+        The figure; its data has one row per class and split: `class`, `split`, `clips`.
     """
     if order not in ("count", "given"):
-        raise MgkitError(f"there is no order {order!r}: use count or given.")
+        raise MgkitError(f"{order!r} is not an order of classes: use count or given.")
     splits, names = _splits(clips), clips.classes.names
     counts = np.stack(
         [np.bincount(clips.labels[_of(clips, split)], minlength=len(names)) for split in splits], axis=1
@@ -76,7 +76,7 @@ def class_counts(
         ]
     )
     lacking = {s: [names[k] for k in range(len(names)) if not counts[k, j]] for j, s in enumerate(splits)}
-    note = "clips a class on a log scale, all splits together in brackets"
+    note = "clips per class on a log scale, all splits together in brackets"
     note += "".join(f"; {split} lacks {some(what, 3)}" for split, what in lacking.items() if what)
     return PaperFigure(figure, data, note)
 
@@ -104,12 +104,12 @@ def _count_bars(
 
 @in_style
 def clip_lengths(clips: Clips, *, venue: str = "cvpr", columns: int = 1) -> PaperFigure:
-    """How long the clips of each split are: share of clips up to each length, on a log scale.
+    """Lengths of the clips of each split: share of clips up to each length, on a log scale.
 
-    The line is at 32 frames, what the pose pathway takes: clips to its left are stretched.
+    The line is at 32 frames, the input of the pose pathway: clips to its left are stretched.
 
     Returns:
-        The figure; its data has one row a clip: `clip_id`, `split`, `frames`.
+        The figure; its data has one row per clip: `clip_id`, `split`, `frames`.
     """
     splits = _splits(clips)
     figure = new_figure(width_of(venue, columns), 1.7)
@@ -154,12 +154,12 @@ def missing_joints(
 
     Args:
         clips: clips with poses.
-        by: what the columns are: "subject", "source", "split" or "class".
+        by: the columns: "subject", "source", "split" or "class".
         venue: a key of `style.VENUES`.
         columns: 1 or 2; by default 1 up to 40 of them.
 
     Returns:
-        The figure; its data has one row a joint and subject: `joint`, the name of `by`, `missing` (per cent).
+        The figure; its data has one row per joint and subject: `joint`, the name of `by`, `missing` (per cent).
 
     Raises:
         MgkitError: no clip has a pose.
@@ -167,12 +167,12 @@ def missing_joints(
     table = clips.missing_joints(by)
     names, joints = [str(name) for name in table], list(table.index)
     width = width_of(venue, columns or (1 if len(names) <= 40 else 2))
-    # All in points, since a colour bar would make an automatic layout depend on how often it is drawn.
+    # Placed in points: with a colour bar, an automatic layout would depend on the number of times it is drawn.
     left = max(text_width(joint, LEAST) for joint in joints) + 6
     wide, line = 72 * width - left - 6, 8.0 if len(joints) <= 60 else 6.8
     step = max(
         1, int(np.ceil(len(names) * (LEAST + 1) / wide))
-    )  # every second, third, ... name where room is short
+    )  # every second, third, ... name if they do not all fit
     ticks = list(range(0, len(names), step))
     shown = fit_names([names[i] for i in ticks], 60, LEAST)
     bottom, top = max(text_width(name, LEAST) for name in shown) + 17, 22.0

@@ -1,7 +1,4 @@
-"""The embedding map with the prototypes in it, and what one class gains and loses there.
-
-What the refinement did to the embeddings: two runs on one map.
-"""
+"""Maps of the embedding: clips and prototypes of a run, and two runs, before and after refinement, on the same axes."""
 
 from __future__ import annotations
 
@@ -46,7 +43,7 @@ from mgkit.views.figures.style import (
     width_of,
 )
 
-# Viridis without its ends, which are lost on a dark and a light ground; the same stops as in the widget.
+# Viridis without its ends, which are invisible on dark and light backgrounds; the same stops as in the widget.
 RAMP = ListedColormap(
     LinearSegmentedColormap.from_list(
         "mgkit", ["#463480", "#3b528b", "#2c728e", "#21918c", "#28ae80", "#5ec962", "#addc30", "#d2e21b"]
@@ -69,7 +66,7 @@ def prototype_map(
     venue: str = "cvpr",
     columns: int = 2,
 ) -> PaperFigure:
-    """UMAP of clips and prototypes (stars): classes beside the TP, FN and FP of one class, or one way of colouring.
+    """UMAP of clips and prototypes (stars): a panel of classes and one of TP, FN and FP, or a single colouring.
 
     Args:
         run: a run with embeddings of the split.
@@ -78,25 +75,26 @@ def prototype_map(
         highlight: the class of "kind"; by default the one with the most errors.
         colour: None draws two panels, "class" and "kind" (TP, FN and FP). One of "class", "kind", "subject",
             "confidence" (of the predicted class) and "distance" (cosine, to the prototype of the clip's own class)
-            draws that alone.
+            draws only that.
         chosen: the classes (or subjects) coloured, at most 10, others grey. By default all up to 10; of more, the
             highlighted class and the five it is most confused with, or the six subjects with the most clips.
         epoch: the epoch whose prototypes are drawn; by default the last.
-        paths: draw the way of the prototypes over the epochs.
+        paths: draw how the prototypes moved over the epochs.
         seed: seed of the map.
         venue: a key of `style.VENUES`.
         columns: 2 puts the two panels side by side, 1 on top of each other.
 
     Returns:
-        The figure; its data has one row a clip and prototype: `kind`, `clip_id`, `class`, `x`, `y`, `role`, and
-        `value` with the subject, confidence or distance; with `paths` also the stops on the way, and their `epoch`.
+        The figure; its data has one row per clip and prototype: `kind`, `clip_id`, `class`, `x`, `y`, `role`, and
+        `value` with the subject, confidence or distance; with `paths` also earlier prototypes, and their `epoch`.
 
     Raises:
         MgkitError: an unknown class, subject, split, pathway, colour or epoch, more than 10 chosen, no embeddings, or
             subjects or distances that the run does not have.
     """
     if colour is not None and colour not in COLOURS:
-        raise MgkitError(f"there is no colour {colour!r}: use one of {', '.join(COLOURS)}, or None.")
+        raise MgkitError(f"{colour!r} is not a colouring: use one of {', '.join(COLOURS)}, or None.")
+    # The map, and the role of each clip for the highlighted class.
     drawn = embedding_map(run, split, pathway, seed=seed)
     predictions = run.predictions(split)
     stars = drawn.stars(epoch)
@@ -110,6 +108,8 @@ def prototype_map(
         if chosen is None or colour == "subject"
         else picked(chosen, run.classes.names, "class")
     )
+
+    # One panel, or two next to or below each other.
     width = width_of(venue, columns)
     wide = columns == 2 and colour is None
     room = width * 72 / (2 if wide else 1)
@@ -142,6 +142,8 @@ def prototype_map(
         if paths:
             _draw_paths(axes, drawn, bold)
         draw_frame(axes, drawn)
+
+    # The caption names coloured classes without a star.
     never = [names[k] for k in range(len(names)) if np.isnan(stars[k, 0])] if len(drawn.epochs) else []
     shown = [name for name in never if run.classes.index(name) in coloured]
     note = f"{drawn.method} of the {OUTPUT_NAMES[drawn.pathway]} embeddings of {split}; stars are class prototypes"
@@ -152,18 +154,18 @@ def prototype_map(
 
 
 def picked(wanted: Sequence[str], names: Sequence[str], what: str) -> list[int]:
-    """The numbers of the chosen classes or subjects; unknown or too many raise a `MgkitError`."""
+    """Indices of the chosen classes or subjects; unknown ones, or too many, raise a `MgkitError`."""
     unknown = [name for name in wanted if name not in names]
     if unknown:
         raise MgkitError(f"there is no {what} {unknown[0]!r}; there are {some(names)}.")
     if len(wanted) > MOST:
         plural = "classes" if what == "class" else "subjects"
-        raise MgkitError(f"{len(wanted)} {plural} cannot be told apart by colour: choose at most {MOST}.")
+        raise MgkitError(f"{len(wanted)} {plural} cannot be distinguished by colour: choose at most {MOST}.")
     return [list(names).index(name) for name in wanted]
 
 
 def _dot(count: int) -> float:
-    """Marker area in points² for this many points: single ones stay visible, thousands do not merge."""
+    """Marker area in points² by the number of points: single ones stay visible, thousands do not merge."""
     return float(np.clip(4200 / max(count, 1), 2.2, 13))
 
 
@@ -284,7 +286,7 @@ def _draw_roles(
     size = _dot(len(drawn.points))
     _scatter(axes, drawn.points[roles == "TN"], 0.7 * size, FAINT, "o", 1)
     handles = []
-    says = {"TP": "recognised", "FN": "missed", "FP": "others taken for it"}
+    meaning = {"TP": "recognised", "FN": "missed", "FP": "others taken for it"}
     for order, (kind, marker) in enumerate(KIND_MARKERS.items()):
         chosen = roles == kind
         points = drawn.points[chosen]
@@ -292,7 +294,7 @@ def _draw_roles(
             points[:, 0], points[:, 1], s=1.8 * size + 4, c=KINDS[kind], marker=marker, edgecolors="white",
             linewidths=0.25, zorder=3 + 0.1 * order, rasterized=len(points) > 300,
         )  # fmt: skip
-        label = f"{kind}: {says[kind]} ({int(chosen.sum())})"
+        label = f"{kind}: {meaning[kind]} ({int(chosen.sum())})"
         handles.append(
             Line2D([], [], linestyle="", marker=marker, markersize=4, color=KINDS[kind], label=label)
         )
@@ -339,17 +341,17 @@ def refinement_maps(
     venue: str = "cvpr",
     columns: int = 2,
 ) -> PaperFigure:
-    """The same clips in two runs on one UMAP: both panels have the same axes, and stars are class prototypes.
+    """The same clips of two runs on one UMAP: both panels have the same axes, and stars are class prototypes.
 
-    The map is one joint fit, see `mg.analysis.joint_maps`; the spaces of the two runs are first turned onto each other.
+    The map is one joint fit (`mg.analysis.joint_maps`) after rotating one embedding space onto the other.
 
     Args:
         before: a run without refinement.
         after: the run with it, over the same classes.
         split: the evaluated split.
         pathway: "rgb" or "pose"; by default the first that both have.
-        highlight: of more than 10 classes it and the five it is most confused with in `before` are coloured; by
-            default the class with the most errors there.
+        highlight: with more than 10 classes, this one and the five it is most confused with in `before` are coloured;
+            by default the class with the most errors there.
         chosen: the classes coloured instead, at most 10.
         labels: titles of the panels.
         common: compare runs that were tested on different clips, on the clips that both have.
@@ -358,7 +360,7 @@ def refinement_maps(
         columns: 2 puts the panels side by side, 1 on top of each other.
 
     Returns:
-        The figure; its data has one row a panel, clip and prototype: `panel`, `kind`, `clip_id`, `class`, `x`, `y`.
+        The figure; its data has one row per panel, clip and prototype: `panel`, `kind`, `clip_id`, `class`, `x`, `y`.
 
     Raises:
         MgkitError: the runs cannot be compared, have no embeddings of the split, or an unknown class.

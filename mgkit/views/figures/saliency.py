@@ -1,4 +1,4 @@
-"""What a decision rests on, on paper: saliency over the frames of a clip and over time, and joints by class."""
+"""Saliency on paper: maps and joints on the frames of a clip, bars over time, and the importance of joints by class."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from mgkit.views.figures.style import (
     width_of,
 )
 
-# Black over violet and orange to pale yellow, as the player has it: lighter all the way, in grey too.
+# Black over violet and orange to pale yellow, as in the player: monotonically lighter, in grey too.
 GLOW = ((0, 0, 4), (87, 16, 110), (188, 55, 84), (249, 142, 9), (252, 255, 164))
 VEIL = 0.62  # opacity of the map where it is strongest
 
@@ -44,9 +44,9 @@ def glow() -> ListedColormap:
 
 
 def scaled(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """What speaks for the class, 0 to 1; what speaks against it is 0.
+    """Evidence for the class in [0, 1]; evidence against it is 0.
 
-    1 is what 1 % of the values that speak for it exceed: a single outlier would leave all others dark.
+    1 is the value that 1 % of the positive ones exceed, since a single outlier would leave all others dark.
     """
     speaks = np.maximum(values, 0)
     if not speaks.any():
@@ -69,7 +69,7 @@ def shown_frames(saliency: ClipSaliency, count: int) -> npt.NDArray[np.int64]:
 def saliency_table(
     saliency: ClipSaliency, indices: npt.NDArray[np.int64], skeleton: Skeleton
 ) -> pd.DataFrame:
-    """What is drawn of these frames as numbers, nats: a row a frame, columns as `film_strip` says."""
+    """The values drawn on these frames, in nats: one row per frame, columns as in `film_strip`."""
     rows = []
     for index in indices:
         row: dict[str, object] = {}
@@ -88,7 +88,7 @@ def saliency_table(
 
 
 def draw_map(axes: Axes, saliency: ClipSaliency, index: int, width: int, height: int) -> None:
-    """Lay the RGB map of the sampled frame nearest to `index` over a picture whose axes are in clip pixels."""
+    """Draw the RGB map of the sampled frame nearest to `index` over a picture whose axes are in clip pixels."""
     if saliency.maps is None or saliency.rgb_frames is None:
         return
     values = scaled(saliency.maps)[nearest(saliency.rgb_frames, index)]
@@ -107,7 +107,7 @@ def draw_joints(
     skeleton: Skeleton,
     size: float,
 ) -> None:
-    """Discs on the joints (M, V, 3) of one frame: area and lightness by what they say for the class.
+    """Discs on the joints (M, V, 3) of one frame: area and lightness by their evidence for the class.
 
     `size` is the diameter of the largest, points. A joint of several persons has one value, shown on each.
     """
@@ -130,7 +130,7 @@ def draw_time(
     total: int,
     shown: npt.NDArray[np.int64],
 ) -> None:
-    """Bars over the frames of a clip in a box (figure fractions): what each sampled frame says for and against."""
+    """Bars over the frames of a clip in a box (figure fractions): the evidence of each sampled frame."""
     axes = figure.add_axes(box)
     for name, values, frames in (
         ("pose", saliency.joints, saliency.pose_frames),
@@ -178,17 +178,17 @@ def draw_scale(figure: Figure, box: tuple[float, float, float, float], label: st
 def joint_importance(
     run: Run, split: str = "test", *, venue: str = "cvpr", columns: int | None = None
 ) -> PaperFigure:
-    """Which joints the decisions for each class rest on, as shares: see `mgkit.analysis.joint_importance`.
+    """Share of each joint in the decisions for each class, see `mg.analysis.joint_importance`.
 
     Args:
-        run: a run of which clips of the split were explained.
+        run: a run with explained clips of the split.
         split: that split.
         venue: a key of `style.VENUES`.
         columns: 1 or 2; by default 1 up to 18 joints.
 
     Returns:
-        The figure; its data has one row a class and joint: `class`, `joint`, `share` in [0, 1], NaN for a class that no
-        clip was explained for, and `clips` that were.
+        The figure; its data has one row per class and joint: `class`, `joint`, `share` in [0, 1], NaN for a class
+        without explained clips, and the number of `clips` explained.
 
     Raises:
         MgkitError: nothing has been explained, or the run has no pose pathway.
@@ -202,7 +202,7 @@ def joint_importance(
     width = 72 * width_of(venue, columns if columns is not None else (1 if values.shape[1] <= 18 else 2))
     names = fit_names(list(shares.index), 0.34 * width, LEAST)
     joints = [str(name).replace("_", " ") for name in shares.columns]
-    left = 1.07 * max(text_width(name, LEAST) for name in names) + 9  # text on a screen is a little wider
+    left = 1.07 * max(text_width(name, LEAST) for name in names) + 9  # text on a screen is slightly wider
     below = max(text_width(name, LEAST) for name in joints) + 6
     height = count * height_of + below + 16
     figure = new_figure(width / 72, height / 72, constrained=False)
@@ -228,7 +228,7 @@ def joint_importance(
     bar.outline.set_linewidth(0.4)
     scale.tick_params(length=0, pad=1.5)
     figure.text(
-        left / width, (height - 3) / height, "share of what speaks for the class", fontsize=SMALL, va="top"
+        left / width, (height - 3) / height, "share of the evidence for the class", fontsize=SMALL, va="top"
     )
     data = pd.DataFrame(
         {

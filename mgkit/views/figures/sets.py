@@ -1,4 +1,4 @@
-"""All the figures of a run at once."""
+"""All figures of a run at once."""
 
 from __future__ import annotations
 
@@ -35,20 +35,19 @@ class Drawn(list[Path]):
 def draw_figures(run: Run, clips: Clips | None = None, split: str = "test", *, venue: str = "cvpr") -> Drawn:
     """Draw every figure that a run has the data for into `run.figures`.
 
-    Training curves, a confusion matrix an output, class accuracy, a map and the similarity of the prototypes a
-    pathway; and, where the clips are at hand, a contact sheet of the split and film strips of the three clips that are
-    most ambiguous. Of a split that was explained also the joints that each class rests on, and the strips show what
-    those clips' decisions rest on.
+    Training curves, a confusion matrix per output, class accuracy, a map and the similarity of the prototypes per
+    pathway; if the clips are available, a contact sheet of the split and film strips of the three most ambiguous clips.
+    If the split was explained, also the importance of joints, and saliency on the strips.
 
     Args:
         run: an evaluated run.
-        clips: the clips it was evaluated on; by default the folder that the run recorded. Without any, the figures
-            that need clips are left out.
+        clips: the clips it was evaluated on; by default the folder that the run recorded. Figures that need clips are
+            skipped if there are none.
         split: an evaluated split.
         venue: a key of `style.VENUES`, which fixes the widths.
 
     Returns:
-        The files written: PDF, PNG and CSV of each figure. Its `skipped` tells what was not drawn, and why.
+        The files written: PDF, PNG and CSV of each figure. Its `skipped` names the figures not drawn, and why.
 
     Raises:
         MgkitError: the split was not evaluated, or the folder cannot be written.
@@ -69,24 +68,26 @@ def draw_figures(run: Run, clips: Clips | None = None, split: str = "test", *, v
     else:
         skipped["prototype_map"] = f"{run.root} has no embeddings of {split}"
     try:
-        learnt = list(run.prototypes().vectors)
+        with_prototypes = list(run.prototypes().vectors)
     except MgkitError as error:
-        learnt, skipped["prototype_similarity"] = [], str(error)
-    for pathway in learnt:
+        with_prototypes, skipped["prototype_similarity"] = [], str(error)
+    for pathway in with_prototypes:
         draw[f"prototype_similarity_{pathway}"] = partial(
             prototype_similarity, run, pathway, split=split, venue=venue
         )
     saliency = run.saliency(split) if run.has_saliency(split) else None
     if saliency is None:
-        skipped["joint_importance"] = f"{split} was not explained: `mgkit explain` does it"
+        skipped["joint_importance"] = f"{split} was not explained: run `mgkit explain`"
     elif saliency.joints is None or not (saliency.joints > 0).any():
-        skipped["joint_importance"] = "no joint speaks for a class in what was explained"
+        skipped["joint_importance"] = "no joint speaks for a class in the explained clips"
     else:
         draw["joint_importance"] = partial(joint_importance, run, split, venue=venue)
+
+    # Figures that show clips.
     if clips is None:
         try:
             clips = run.clips()
-        except MgkitError as error:  # moved or imported: the other figures do not need them
+        except MgkitError as error:  # moved or imported; the other figures do not need them
             skipped["contact_sheet"] = skipped["ambiguous"] = str(error)
     if clips is not None:
         table = clips.select(predictions.clip_ids).table

@@ -1,4 +1,4 @@
-"""How close the prototypes of the classes are to each other, and whether close classes are confused."""
+"""Similarity of the class prototypes as a matrix, and its relation to confusion as a scatter plot."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from mgkit.views.figures.style import (
     width_of,
 )
 
-NAMED = 4  # pairs that the scatter tells by their numbers: the most confused ones
+NAMED = 4  # pairs labelled with their numbers in the scatter plot: the most confused ones
 DRAWS = 2000  # permutations and bootstrap samples behind p and the interval
 SCATTER = 150.0  # points; its height at most
 
@@ -53,23 +53,23 @@ def prototype_similarity(
     venue: str = "cvpr",
     columns: int = 2,
 ) -> PaperFigure:
-    """Cosine similarity of the last prototypes, and against it how often two classes are taken for each other.
+    """Cosine similarity of the final prototypes, and the confusion of two classes against it.
 
     Args:
         run: a run with prototypes.
         pathway: "rgb" or "pose"; by default the first that has prototypes.
-        split: an evaluated split, for the confusion; nothing of it is read without `scatter`.
+        split: an evaluated split, for the confusion; not used without `scatter`.
         order: of the classes, as in `confusion`: "groups" keeps their groups together, "cluster" puts similar classes
-            next to each other (average linkage, those never seen last), "given" keeps the label order.
-        scatter: whether to draw the second panel, a point a pair of classes.
-        seed: of the permutations and draws behind p and the interval.
+            next to each other (average linkage, those without a prototype last), "given" keeps the label order.
+        scatter: draw the second panel, one point per pair of classes.
+        seed: of the permutations and bootstrap behind p and the interval.
         venue: a key of `style.VENUES`.
         columns: 2 puts the panels side by side, 1 on top of each other.
 
     Returns:
-        The figure; its data has one row a pair of classes: `class_a`, `class_b`, `similarity` in [-1, 1], NaN where
-        one was never seen, and with `scatter` the `confusion` in [0, 1] and `clips` taken for the other, NaN where
-        the pair is left out (`mg.analysis.similarity_and_confusion`).
+        The figure; its data has one row per pair of classes: `class_a`, `class_b`, `similarity` in [-1, 1], NaN if one
+        has no prototype, and with `scatter` the `confusion` in [0, 1] and `clips` taken for the other, NaN if the pair
+        is excluded (`mg.analysis.similarity_and_confusion`).
 
     Raises:
         MgkitError: no prototypes, a split that was not evaluated, or an unknown pathway, order or venue.
@@ -92,13 +92,13 @@ def prototype_similarity(
     data = pd.DataFrame({"class_a": names[a], "class_b": names[b], "similarity": similarity[a, b]})
     note = f"cosine similarity of the {OUTPUT_NAMES[pathway]} prototypes; classes are numbered in the order shown"
     missing = [classes.names[k] for k in np.flatnonzero(~seen)]
-    note += f"; hatched, as never seen in training: {', '.join(missing)}" if missing else ""
+    note += f"; hatched, without a prototype: {', '.join(missing)}" if missing else ""
     if found is not None:
         pairs = found.pairs[["class_a", "class_b", "confusion", "clips"]]
         data = data.merge(pairs, "left", on=["class_a", "class_b"], validate="one_to_one")
         note += (
             f"; confusion: mean of the shares of two classes taken for each other on {split}, {len(pairs)} pairs"
-            f"; {_told(found)} (Spearman, 95 % bootstrap over classes, Mantel test)"
+            f"; {_finding(found)} (Spearman, 95 % bootstrap over classes, Mantel test)"
         )
         note += f"; no clips in {split}: {', '.join(found.absent)}" if found.absent else ""
     return PaperFigure(figure, data, note)
@@ -121,7 +121,7 @@ def _sequence(
     return np.concatenate([known, np.flatnonzero(~seen)]).astype(np.int64)
 
 
-def _told(found: SimilarityConfusion) -> str:
+def _finding(found: SimilarityConfusion) -> str:
     if np.isnan(found.rho):
         return f"ρ is not defined over {len(found.pairs)} pair{'s' * (len(found.pairs) != 1)}"
     interval = "" if np.isnan(found.low) else f" [{_signed(found.low)}, {_signed(found.high)}]"
@@ -143,7 +143,8 @@ def _draw(
     width: float,
     wide: bool,
 ) -> Figure:
-    """Placed in points like the confusion matrix: labels must be legible, cells fit them, and the width is given."""
+    """Placed in points like the confusion matrix: cells must be square, labels must fit, and the width is given."""
+    # Sizes: names and numbers, cells, and the second panel next to or below the matrix.
     count = len(sequence)
     size = SMALL if count <= 8 else LEAST
     beside = found is not None and wide
@@ -158,9 +159,11 @@ def _draw(
     step = 1 if 2 * cell >= widest + 1.5 else 5  # numbers below the columns: all, or every fifth
     below, bar = (2.2 if two_lines and step == 1 else 1.1) * size + 6, 20.0
     panel = 0.0 if found is None else min(max(grid, 0.62 * SCATTER), SCATTER)
-    foot = 2 * LABEL + SMALL + 22  # what stands below the scatter
+    foot = 2 * LABEL + SMALL + 22  # below the scatter: ticks, title, finding
     tall = 12 + grid + below + bar
     height = tall if not found else max(tall, panel + foot + 6) if beside else tall + panel + foot + 4
+
+    # The matrix, with lines between groups.
     figure = new_figure(width / 72, height / 72, constrained=False)
     left = names_width + 6 + (0 if beside else max(0.0, (room - names_width - 9 - square) / 2))
     top = height - 4
@@ -173,6 +176,7 @@ def _draw(
                 axes.axhline(i, color="#555555", linewidth=0.5)
                 axes.axvline(i, color="#555555", linewidth=0.5)
 
+    # Names with numbers at the rows, numbers below the columns.
     def write(x: float, y: float, text: str, **options: object) -> None:
         figure.text(x / width, y / height, text, **options)  # type: ignore[arg-type]
 
@@ -202,6 +206,8 @@ def _draw(
             fontsize=size,
             color=tone,
         )
+
+    # The colour bar, and the scatter plot.
     label = "cosine similarity"
     long = min(max(square, 60.0), 110.0, width - left - text_width(label, LEAST) - 18)
     _bar(figure, axes, (left, top - grid - below - 8, long, 5.0), label, (width, height))
@@ -215,7 +221,7 @@ def _draw(
 
 
 def _scale(values: npt.NDArray[np.float32]) -> tuple[float, float]:
-    """Limits of the colours: those of the pairs, in tenths; the 1 of a class with itself says nothing."""
+    """Limits of the colours: those of the pairs, in tenths, without the 1 of a class with itself."""
     pairs = values[~np.eye(len(values), dtype=bool)]
     pairs = pairs[np.isfinite(pairs)]
     if not len(pairs):
@@ -243,7 +249,9 @@ def _heat(axes: Axes, values: npt.NDArray[np.float32], seen: npt.NDArray[np.bool
                         (x, y), w, h, facecolor="#F0F0F0", edgecolor="#9A9A9A", hatch="/////", linewidth=0
                     )
                 )
-    axes.plot([0, count], [0, count], color="#9A9A9A", linewidth=0.6)  # white alone is a similarity in print
+    axes.plot(
+        [0, count], [0, count], color="#9A9A9A", linewidth=0.6
+    )  # white alone would be a similarity in print
     for i, k in zip(*np.nonzero(~np.ma.getmaskarray(shown)), strict=True):
         value = float(values[i, k])
         text = _signed(value).replace("0.", ".", 1)
@@ -302,12 +310,12 @@ def _scatter(
             continue
         taken.append(spot)
         side = -1 if spot[0] > 0.7 * box[0] else 1
-        told = "–".join(str(n) for n in sorted((place[pairs["class_a"][i]], place[pairs["class_b"][i]])))
+        numbers = "–".join(str(n) for n in sorted((place[pairs["class_a"][i]], place[pairs["class_b"][i]])))
         axes.annotate(
-            told, (x[i], y[i]), xytext=(4 * side, 0), textcoords="offset points", fontsize=LEAST,
+            numbers, (x[i], y[i]), xytext=(4 * side, 0), textcoords="offset points", fontsize=LEAST,
             ha="left" if side > 0 else "right", va="center",
         )  # fmt: skip
     axes.annotate(
-        _told(found), (0.5, 0), xycoords="axes fraction", xytext=(0, -2 * LABEL - 11), textcoords="offset points",
+        _finding(found), (0.5, 0), xycoords="axes fraction", xytext=(0, -2 * LABEL - 11), textcoords="offset points",
         ha="center", va="top", fontsize=SMALL,
     )  # fmt: skip

@@ -1,8 +1,8 @@
-"""How every paper figure looks, and how it is saved.
+"""The common style of all paper figures: widths, fonts, colours, fitting of text, and saving.
 
 Widths are exact and fixed by the venue, text is 8 pt with nothing under 6 pt, fonts are embedded as Type 42 (IEEE and
 ACM refuse Type 3), and a figure drawn twice from the same run is the same file byte for byte. Only fonts that come
-with matplotlib are used, so this holds on every machine. Nothing touches pyplot: a notebook's own style is left alone.
+with matplotlib are used, so this holds on every machine. pyplot is not used, so a notebook's own style does not change.
 """
 
 from __future__ import annotations
@@ -43,16 +43,16 @@ LABEL, SMALL, LEAST = 8.0, 7.0, 6.0  # points
 POINT = 1 / 72  # inches
 DPI = 300
 
-# Okabe & Ito (2008): told apart by colour-blind readers; each role also has its own marker.
+# Okabe & Ito (2008): safe for colour-blind readers; each role also has its own marker.
 KINDS = {"TP": "#0072B2", "FN": "#E69F00", "FP": "#D55E00"}
 KIND_MARKERS = {"TP": "o", "FN": "^", "FP": "s"}
 KIND_NAMES = {"TP": "true positive", "FN": "false negative", "FP": "false positive"}
-# Kept apart from the colours of TP, FN and FP, so that no colour means two things in a paper.
+# Different from the colours of TP, FN and FP, so that no colour has two meanings in a paper.
 OUTPUT_COLOURS = {"rgb": "#009E73", "pose": "#CC79A7", "fused": "#3B3B3B"}
-# As areas: black interval lines must be seen on every one of them.
+# As areas: black interval lines must be visible on all of them.
 BAR_COLOURS = {**OUTPUT_COLOURS, "fused": "#8A8A8A"}
 OUTPUT_NAMES = {"rgb": "RGB", "pose": "Pose", "fused": "Fused"}
-# Tol (2021), "muted", with black: the most classes that can still be told apart by colour.
+# Tol (2021), "muted", with black: more classes cannot be distinguished by colour.
 CLASS_COLOURS = (
     "#332288", "#88CCEE", "#117733", "#DDCC77", "#CC6677",
     "#AA4499", "#44AA99", "#999933", "#882255", "#000000",
@@ -105,20 +105,20 @@ def rc() -> dict[str, Any]:
     }
 
 
-# Settings that belong to the session, not to a drawing; changing them would close or switch the user's own figures.
+# Settings of the session, not of a drawing; changing them would close or switch the user's own figures.
 _LEFT_ALONE = {"backend", "backend_fallback", "interactive", "toolbar", "timezone", "webagg.port", "datapath"}
 
 
 @lru_cache(maxsize=1)
 def _fonts() -> list[str]:
-    # Class names may be in any script: fonts of other scripts come last, where the machine has them.
+    # Class names may be in any script: fonts of other scripts come last, if the machine has them.
     there = {entry.name for entry in fontManager.ttflist}
     return ["STIXGeneral", "DejaVu Sans", *(name for name in _WIDER if name in there)]
 
 
 @contextmanager
 def styled() -> Iterator[None]:
-    """Draw inside this: the user's own rcParams come back when it ends."""
+    """A context with the settings of `rc`; the user's own rcParams return when it ends."""
     settings: Any = rc()
     with mpl.rc_context(settings):
         yield
@@ -126,10 +126,10 @@ def styled() -> Iterator[None]:
 
 @dataclass(frozen=True, eq=False)
 class PaperFigure:
-    """A figure, the numbers it shows, and what its caption must say.
+    """A figure, the numbers it shows, and a note for its caption.
 
     Attributes:
-        figure: the matplotlib figure, to be changed at will before saving.
+        figure: the matplotlib figure, which may be changed before saving.
         data: the table behind it.
         note: what a reader must know; belongs in the caption.
     """
@@ -137,7 +137,7 @@ class PaperFigure:
     figure: Figure
     data: pd.DataFrame
     note: str = field(default="")
-    _begin: dict[Axes, Bbox] = field(init=False, repr=False)  # where the axes were before anything was drawn
+    _begin: dict[Axes, Bbox] = field(init=False, repr=False)  # positions of the axes before the first drawing
 
     def __post_init__(self) -> None:
         places = {axes: axes.get_position(original=True).frozen() for axes in self.figure.axes}
@@ -178,8 +178,8 @@ class PaperFigure:
 
     def _render(self, kind: str, metadata: dict[str, Any], dpi: float = DPI) -> bytes:
         stream = io.BytesIO()
-        # A constrained layout goes on from where the last one ended: begin where the first did, so that a figure that
-        # was shown before is saved as the same file. Axes that somebody placed are in no layout, and stay there.
+        # A constrained layout continues from the last one. Start where the first did, so that a figure that was shown
+        # before is saved as the same file. Axes that somebody placed are not in the layout, and stay where they are.
         if self.figure.get_layout_engine() is not None:
             for axes in self.figure.axes:
                 if axes in self._begin and axes.get_in_layout():
@@ -196,7 +196,7 @@ class PaperFigure:
 
 
 def in_style(draw: Callable[P, PaperFigure]) -> Callable[P, PaperFigure]:
-    """Decorate a function that draws: it runs under `styled`."""
+    """Decorator of a function that draws: it runs under `styled`."""
 
     @wraps(draw)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> PaperFigure:
@@ -209,14 +209,14 @@ def in_style(draw: Callable[P, PaperFigure]) -> Callable[P, PaperFigure]:
 def width_of(venue: str, columns: int) -> float:
     """Width in inches of a figure over one column or the whole text (2) at a venue of `VENUES`."""
     if venue not in VENUES:
-        raise MgkitError(f"there is no venue {venue!r}: use one of {', '.join(VENUES)}.")
+        raise MgkitError(f"{venue!r} is not a known venue: use one of {', '.join(VENUES)}.")
     if columns not in (1, 2):
         raise MgkitError(f"columns is {columns}: a figure is 1 or 2 columns wide.")
     return VENUES[venue][columns - 1]
 
 
 def new_figure(width: float, height: float, constrained: bool = True) -> Figure:
-    """A figure of exactly this size in inches, drawn by Agg and known to no global state."""
+    """A figure of exactly this size in inches, drawn by Agg and unknown to pyplot."""
     figure = Figure(figsize=(width, height), layout="constrained" if constrained else None)
     FigureCanvasAgg(figure)
     if constrained:
@@ -235,7 +235,7 @@ def text_width(text: str, size: float) -> float:
 
 @lru_cache(maxsize=1)
 def _measure() -> RendererAgg:
-    return RendererAgg(1, 1, 720)  # ten dots a point: fine enough that hinting does not matter
+    return RendererAgg(1, 1, 720)  # ten dots per point: fine enough that hinting does not matter
 
 
 @lru_cache(maxsize=16)
@@ -244,7 +244,7 @@ def _font(size: float) -> FontProperties:
 
 
 def fit_text(text: str, limit: float, size: float) -> str:
-    """The text, or as much of it as is no wider than `limit` points with an ellipsis, cut between words if it can."""
+    """The text, cut to `limit` points with an ellipsis if it is wider, between words if possible."""
     if text_width(text, size) <= limit:
         return text
     keep = len(text)
@@ -258,7 +258,7 @@ def fit_text(text: str, limit: float, size: float) -> str:
 
 
 def fit_names(names: Sequence[str], limit: float, size: float) -> list[str]:
-    """Names cut to `limit` points; where two would become the same, the middle is left out instead of the end."""
+    """Names cut to `limit` points; if two would become the same, the middle is cut in place of the end."""
     cut = [fit_text(name, limit, size) for name in names]
     for i, name in enumerate(names):
         if cut[i] == name or cut.count(cut[i]) == 1:
@@ -273,7 +273,7 @@ def fit_names(names: Sequence[str], limit: float, size: float) -> list[str]:
 
 
 def balanced(text: str, size: float) -> str:
-    """The text broken between words into the two lines whose longer one is shortest; one word stays one line."""
+    """The text in two lines of about equal width; one word stays one line."""
     words = text.split()
     ways = [[" ".join(words[:i]), " ".join(words[i:])] for i in range(1, len(words))]
     if not ways:
@@ -282,7 +282,7 @@ def balanced(text: str, size: float) -> str:
 
 
 def wrap_text(text: str, limit: float, size: float, lines: int = 2) -> str:
-    """The text broken between words into at most `lines` lines of `limit` points; what is left over is cut."""
+    """The text in at most `lines` lines of `limit` points, broken between words; the rest is cut."""
     words, out = text.split(), [""]
     for i, word in enumerate(words):
         longer = f"{out[-1]} {word}".strip()
@@ -306,8 +306,8 @@ def ramp() -> ListedColormap:
 
 @lru_cache(maxsize=1)
 def diverging() -> ListedColormap:
-    """Orange over almost white to blue, in equal perceptual steps, both ends equally dark: told apart by colour-blind
-    readers, and as in the confusion widget."""
+    """Orange over almost white to blue in equal perceptual steps, as in the confusion widget; both ends are equally
+    dark, which is safe for colour-blind readers."""
     share = np.linspace(-1, 1, 257)[:, None]
     end = np.where(share < 0, [[45.0, 46.0, 54.0]], [[45.0, 0.0, -50.0]])
     lab = (1 - np.abs(share)) * np.array([97.0, 0.0, 0.0]) + np.abs(share) * end

