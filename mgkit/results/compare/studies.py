@@ -27,7 +27,6 @@ def study_table(
     against: str = FIRST,
     clips: Clips | None = None,
     output: str | None = None,
-    common: bool = False,
     draws: int = 2000,
 ) -> pd.DataFrame:
     """Compare rows that were trained with the same seeds.
@@ -41,7 +40,6 @@ def study_table(
         against: the row that gains are on: "first", "above" (the row above each), or its name.
         clips: the source of the subjects; by default the clip folder of the first run.
         output: "rgb", "pose" or "fused"; by default the best that each run has.
-        common: compare runs that were tested on different clips, on the clips that all have.
         draws: bootstrap samples over subjects.
 
     Returns:
@@ -64,7 +62,7 @@ def study_table(
     # All runs in the order of clips of the first, or a refusal that names those over other clips.
     cells = [(name, seed) for name, its in tested.items() for seed in its]
     scores: dict[str, dict[int, Predictions]] = {name: {} for name in tested}
-    found, note = aligned_runs([tested[name][seed] for name, seed in cells], split, common=common)
+    found, _ = aligned_runs([tested[name][seed] for name, seed in cells], split)
     for (name, seed), predictions in zip(cells, found, strict=True):
         scores[name][seed] = predictions
     name, seed = cells[0]
@@ -89,7 +87,6 @@ def study_table(
         adjusted = holm(table[p].astype(float).tolist())
         table.insert(list(table.columns).index(p) + 1, f"{p}_holm", adjusted)
     table.index.name = "row"
-    table.attrs["note"] = note
     return table
 
 

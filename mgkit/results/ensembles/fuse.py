@@ -64,8 +64,8 @@ class Ensemble:
     def table(self) -> pd.DataFrame:
         """One row per member and one, "ensemble", for the fusion.
 
-        Columns: `weight`, `clips`, `top1` with its 95 % interval `top1_low`, `top1_high` (`top1_interval` names
-        it: Wilson), `macro_f1`, `mean_class_accuracy`, all in [0, 1], and `log_loss` in nats.
+        Columns: `weight`, `clips`, `top1` with its 95 % Wilson interval `top1_low`, `top1_high`,
+        `macro_f1`, `mean_class_accuracy`, all in [0, 1], and `log_loss` in nats.
         """
         labels = self.members.truth()
         rows = {}
@@ -74,10 +74,10 @@ class Ensemble:
             (*self.members.names, FUSION), (*self.weights, np.nan), everything, strict=True
         ):
             rows[name] = {"weight": weight, **accuracies(labels, p.argmax(1), p.shape[1])}
-            rows[name] |= {"top1_interval": WILSON, "log_loss": float(true_losses(labels, p).mean())}
+            rows[name]["log_loss"] = float(true_losses(labels, p).mean())
         table = pd.DataFrame.from_dict(rows, orient="index").astype({"clips": int})
         table.index.name = "member"
-        table.attrs["note"] = self.members.note
+        table.attrs |= {"top1_interval": WILSON, "note": self.members.note}
         return table
 
     def to_run(self, root: str | Path, *, name: str | None = None) -> Run:

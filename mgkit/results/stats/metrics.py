@@ -216,10 +216,10 @@ def evaluate(
             run was trained on; without either there is no majority row.
 
     Returns:
-        Index `output`; columns `clips`, `top1`, `top1_low`, `top1_high` and `top1_interval`, which names the
-        interval (95 %, Wilson: it takes clips as independent; for one over people see `mg.method_table`), `top5` (with
-        more than five classes; for the majority row the five most frequent classes), `macro_f1`,
-        `mean_class_accuracy`, all in [0, 1]. Means are over the classes that have clips in this split.
+        Index `output`; columns `clips`, `top1` with its 95 % Wilson interval `top1_low`, `top1_high` (which takes clips
+        as independent; for one over people see `mg.method_table`), `top5` (with more than five classes; for the
+        majority row the five most frequent classes), `macro_f1`, `mean_class_accuracy`, all in [0, 1]. Means are over
+        the classes that have clips in this split.
     """
     predictions = run.predictions(split) if isinstance(run, Run) else run
     labels, classes = predictions.labels, predictions.class_count
@@ -241,22 +241,15 @@ def evaluate(
 
     rows = {}
     for name, array in scores.items():
-        rows[name] = accuracies(labels, array.argmax(1), classes) | {"top1_interval": WILSON}
+        rows[name] = accuracies(labels, array.argmax(1), classes)
         if classes > 5:
             rows[name]["top5"] = topk(labels, array, 5)
-    columns = [
-        "clips",
-        "top1",
-        "top1_low",
-        "top1_high",
-        "top1_interval",
-        "top5",
-        "macro_f1",
-        "mean_class_accuracy",
-    ]
+    columns = ["clips", "top1", "top1_low", "top1_high", "top5", "macro_f1", "mean_class_accuracy"]
     table = pd.DataFrame.from_dict(rows, orient="index")
+    table = table[[name for name in columns if name in table]].astype({"clips": int})
     table.index.name = "output"
-    return table[[name for name in columns if name in table]]
+    table.attrs["top1_interval"] = WILSON
+    return table
 
 
 def _pair(labels: npt.ArrayLike, predicted: npt.ArrayLike) -> tuple[Ints, Ints]:

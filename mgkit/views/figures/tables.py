@@ -274,7 +274,9 @@ def _of_results(data: pd.DataFrame, kind: str) -> PaperTable:
         out.add_percent(f"Top-5{PERCENT}", data, "top5", best=able)
     out.add_percent(f"Macro-F1{PERCENT}", data, "macro_f1", best=able)
     out.add_percent(f"Mean class acc.{PERCENT}", data, "mean_class_accuracy", best=able)
-    which = f" ({' or '.join(data['top1_interval'].unique())})" if "top1_interval" in data else ""
+    named = data["top1_interval"].unique() if "top1_interval" in data else [data.attrs.get("top1_interval")]
+    ways = [str(name) for name in named if name]
+    which = f" ({' or '.join(ways)})" if ways else ""
     note = f"Top-1 with its 95 % interval{which}; the best of a column is bold."
 
     # What they gain on a baseline, or on the row that a study compares with.
