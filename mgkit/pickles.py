@@ -1,13 +1,13 @@
 """Pickles read as data: no class or function that a file names is imported or called.
 
-A pickle is a program. Python's own unpickler runs it here, with everything taken out that could act: it knows only
-the operations listed below, a name in the file becomes an inert `Foreign`, and a call makes something only where its
-name is one of a few (tensors, numpy arrays, ordered dictionaries). Those are made by functions of this file, which
-check every size against the bytes there are. A file can be wrong, but it cannot act.
+A pickle is a program. Python's own unpickler runs it here with everything removed that could act: it knows only the
+operations listed below, a name in the file becomes an inert `Foreign`, and a call has a result only if its name is one
+of a few (tensors, numpy arrays, ordered dictionaries). These are made by functions of this file, which check every size
+against the bytes there are. A file can be wrong, but it cannot act.
 
-`torch.load(pickle_module=...)` would take such an unpickler too, but trusts the file in what is not the unpickler's:
-a tensor of the older format whose storage is missing comes back as whatever was in memory, sizes are allocated as
-claimed, and an archive that holds TorchScript is run.
+`torch.load(pickle_module=...)` accepts such an unpickler, but trusts the file everywhere else: in the older format a
+tensor whose storage is missing is filled with whatever was in memory, storages are allocated at the size they claim,
+and an archive with TorchScript is run.
 """
 
 from __future__ import annotations
@@ -45,28 +45,28 @@ __all__ = [
 
 
 def plain_name(name: object) -> str:
-    """A name in a file, short and without what a terminal would act on."""
+    """A name in a file, cut to 200 characters and without control characters, which a terminal would obey."""
     return "".join(c if c.isprintable() else "?" for c in str(name)[:200])
 
 
 class Damaged(Exception):
-    """The bytes are not what they claim to be; the message says in what."""
+    """The bytes are not what they claim to be; the message names the part."""
 
 
 class Refused(Exception):
-    """A pickle asks for what is not admitted."""
+    """A pickle asks for something that is not admitted."""
 
 
 @dataclass(frozen=True)
 class Foreign:
-    """Stands for an object that only code we do not run could make. `name` is the code's name in the file."""
+    """Placeholder for an object that only code outside mgkit could make. `name` is that code's name in the file."""
 
     name: str
 
 
 @dataclass(frozen=True)
 class StorageRef:
-    """One storage of a file: its key, torch's name of its type ("Float"), and the first element of a view of it."""
+    """A storage in a file: its key, torch's name for its type ("Float"), and the first element of a view of it."""
 
     key: str
     kind: str
@@ -82,7 +82,7 @@ class StorageRef:
 
 @dataclass(frozen=True)
 class TensorRef:
-    """A tensor as a file describes it, in elements of its storage; nothing is checked against the bytes yet."""
+    """A tensor as described in a file, in elements of its storage; not yet checked against the bytes."""
 
     storage: StorageRef
     offset: int
@@ -93,7 +93,7 @@ class TensorRef:
         """The tensor, a view of the bytes of its storage.
 
         Raises:
-            Damaged: it would reach beyond them, or has more elements than they have.
+            Damaged: it would reach beyond them, or repeat them.
         """
         import torch
 
@@ -109,7 +109,7 @@ class TensorRef:
         return whole.as_strided(self.size, self.stride, start)
 
 
-# torch.FloatStorage and its like; storages of newer types are not described in this way.
+# torch.FloatStorage and so on; torch describes newer types in another way.
 _DTYPES = {
     "Double": "float64", "Float": "float32", "Half": "float16", "BFloat16": "bfloat16",
     "Long": "int64", "Int": "int32", "Short": "int16", "Char": "int8", "Byte": "uint8", "Bool": "bool",
@@ -120,32 +120,34 @@ _STORAGES = {f"{module}.{kind}Storage": kind for kind in _DTYPES for module in (
 
 # The unpickler
 
-# Python's, not the one in C: what it may be asked for again it keeps in a dictionary, where the other makes room for
-# 2**31 objects if a damaged byte says so. `Any`: it has no types.
+# The one in Python: its memo is a dictionary, while the one in C allocates room for 2**31 objects if a damaged byte
+# says so. `Any`: it has no types.
 _PythonUnpickler: Any = pickle._Unpickler
 
-# What may be hashed, alone or in a tuple: hashing a tuple of tuples of tuples can end the process.
+# Types of keys, alone or in a tuple: hashing tuples of tuples of tuples can end the process.
 _KEYS = (str, int, float, bytes, type(None), np.number, np.bool_)
 
 
 class _Unpickler(_PythonUnpickler):
-    """Run one pickle as data: tensors become references, and what else it asks for becomes Foreign.
+    """An unpickler that runs nothing: tensors become references, and all other objects Foreign.
 
-    The result holds only None, numbers, strings, bytes, lists, tuples, dictionaries, references and Foreign. It
-    may be deep, or hold one list many times: it is not to be compared, hashed or printed whole.
+    The result holds only None, numbers, strings, bytes, lists, tuples, dictionaries, references and Foreign. It may be
+    deep, or hold one list many times: never compare, hash or print it as a whole.
     """
 
     def __init__(self, stream: Any) -> None:
-        super().__init__(stream, encoding="latin1")  # what Python 2 pickled of an array survives as text
+        super().__init__(
+            stream, encoding="latin1"
+        )  # keeps the bytes of an array that Python 2 pickled as text
         self.storages: dict[str, StorageRef] = {}
 
-    # What a subclass decides otherwise
+    # Decisions that a subclass changes
 
     def find_class(self, module: str, name: str) -> Foreign:
         return Foreign(plain_name(f"{module}.{name}"))
 
     def persistent_load(self, pid: Any) -> Any:
-        """A storage: ("storage", type, key, device, elements), in the older format then (view's key, offset, size)."""
+        """A storage: ("storage", type, key, device, elements), and in the older format (view's key, offset, size)."""
         match pid:
             case ("storage", Foreign(name), str(key), _, int(), *view) if name in _STORAGES:
                 start = view[0][1] if view and view[0] is not None else 0
@@ -156,7 +158,7 @@ class _Unpickler(_PythonUnpickler):
         return Foreign("an object outside the file")
 
     def make(self, name: str, arguments: Any) -> Any:
-        """What the file says that `name` makes of `arguments`: a tensor, a dictionary, or something Foreign."""
+        """The result of calling `name` with `arguments`: a tensor, a dictionary, or something Foreign."""
         match name, arguments:
             case "collections.OrderedDict", ():
                 return {}
@@ -187,12 +189,12 @@ class _Unpickler(_PythonUnpickler):
         return Foreign(name)
 
     def set_state(self, state: Any, made: Any) -> None:
-        """Nothing: this is the state of an object that was not made, or the attributes of an OrderedDict."""
+        """Do nothing: this is the state of an object that was not made, or the attributes of an OrderedDict."""
 
     def skip_key(self) -> None:
-        """Nothing: what is under a key that is not plain is left out."""
+        """Do nothing: entries whose key is not plain are left out."""
 
-    # Where the operations that name, call or build end
+    # Called by the operations
 
     def get_extension(self, code: int) -> None:
         self.stack.append(self.find_class("copyreg", f"extension {code}"))
@@ -214,7 +216,7 @@ class _Unpickler(_PythonUnpickler):
             self.stack[-1].extend(items)
 
     def set_items(self, target: Any, items: list[Any]) -> Any:
-        """Set keys and values, given in turn, of a dictionary; of anything else, nothing."""
+        """Set alternating keys and values of a dictionary; anything else stays as it is."""
         if isinstance(target, dict):
             for key, value in zip(items[::2], items[1::2], strict=True):
                 if all(isinstance(part, _KEYS) for part in (key if isinstance(key, tuple) else (key,))):
@@ -230,7 +232,7 @@ class _Unpickler(_PythonUnpickler):
         self.stack.append(self.find_class("builtins", kind))
 
 
-# The operations as they are, in so far as they only push what the file holds, arrange it, or end in a method above.
+# Operations used as they are: they push literals, arrange the stack, or end in a method above.
 _LEFT_AS_THEY_ARE = """
     PROTO STOP MARK POP POP_MARK DUP PUT BINPUT LONG_BINPUT MEMOIZE GET BINGET LONG_BINGET
     NONE NEWTRUE NEWFALSE INT BININT BININT1 BININT2 LONG LONG1 LONG4 FLOAT BINFLOAT STRING BINSTRING SHORT_BINSTRING
@@ -238,7 +240,7 @@ _LEFT_AS_THEY_ARE = """
     EMPTY_TUPLE TUPLE TUPLE1 TUPLE2 TUPLE3 EMPTY_LIST LIST EMPTY_DICT
     GLOBAL STACK_GLOBAL INST OBJ EXT1 EXT2 EXT4 PERSID BINPERSID
 """.split()
-# The others as they are here. What is in neither list, as operations of a later Python, is refused.
+# Operations replaced by ours. Any other, also one that a later Python adds, is refused.
 _OURS: dict[str, Callable[[Any], Any]] = {
     "REDUCE": lambda m: m.call(m.stack.pop(), m.stack.pop()),
     "NEWOBJ": lambda m: m.call(m.stack.pop(), m.stack.pop()),
@@ -253,7 +255,7 @@ _OURS: dict[str, Callable[[Any], Any]] = {
     "ADDITEMS": lambda m: m.pop_mark(),
     "FROZENSET": lambda m: (m.pop_mark(), m.to_set("frozenset")),
     "FRAME": lambda m: m.frame(struct.unpack("<Q", m.read(8))[0]),
-    # by reading, so that a false length allocates nothing
+    # made by reading, so that a false length allocates nothing
     "BYTEARRAY8": lambda m: m.stack.append(bytearray(m.read(struct.unpack("<Q", m.read(8))[0]))),
 }
 _Unpickler.dispatch = {
@@ -263,7 +265,7 @@ _Unpickler.dispatch = {
 
 
 def _index(value: Any) -> int:
-    # No value of the file's is put into a message: one that holds itself twice, many times over, would not end.
+    # The message does not show the value: a list that holds itself many times over would never end.
     if type(value) is not int or not 0 <= value < 2**62:
         raise Damaged("a size or position in it is not a count")
     return value
@@ -287,27 +289,26 @@ def unpickle(content: bytes) -> Any:
     return _run(_Unpickler(io.BytesIO(content)))
 
 
-# Tensors as torch wrote them before its zip archives, and still writes those that are pickled on their own
+# The format of torch before its zip archives, and of tensors in other pickles to this day
 
 _MAGIC, _PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
 
 
 class NotTorch(Damaged):
-    """The bytes do not even begin as torch's do."""
+    """The bytes do not even begin like a file of torch."""
 
 
 def unpickle_stream(stream: Any) -> tuple[Any, Callable[[TensorRef], Tensor]]:
     """Read five pickles (magic number, protocol, system, content, storage keys), then each storage: length, bytes.
 
     Args:
-        stream: with read, readline, seek and tell; read never takes more memory than there are bytes (as those of
-            BytesIO and mmap).
+        stream: a BytesIO or an mmap, whose `read` allocates no more than there are bytes.
 
     Returns:
-        the content, with references in place of tensors, and what makes a tensor of a reference.
+        the content with references in place of tensors, and a function from a reference to its tensor.
 
     Raises:
-        NotTorch: it begins otherwise.
+        NotTorch: it does not begin with the magic number.
         Damaged: it is cut short, or a tensor does not fit its storage.
     """
     stream.seek(0, io.SEEK_END)
@@ -321,7 +322,7 @@ def unpickle_stream(stream: Any) -> tuple[Any, Callable[[TensorRef], Tensor]]:
         raise NotTorch("it does not begin as a file of torch")
     if _run(_Unpickler(stream)) != _PROTOCOL:
         raise Damaged("its protocol is unknown")
-    _run(_Unpickler(stream))  # the system it was written on; the bytes are little-endian whatever it says
+    _run(_Unpickler(stream))  # the system it was written on; the bytes are little-endian in any case
     unpickler = _Unpickler(stream)
     content = _run(unpickler)
     keys = _run(_Unpickler(stream))
@@ -355,7 +356,7 @@ def unpickle_stream(stream: Any) -> tuple[Any, Callable[[TensorRef], Tensor]]:
 class _Dtype:
     """A type of numbers, text or objects, as a file describes it.
 
-    numpy.dtype itself believes what a file says about its inside: an array of pointers into memory, for example.
+    numpy.dtype itself trusts a file about its internals, for example that bytes are pointers into memory.
     """
 
     code: str
@@ -380,7 +381,7 @@ _ADMITTED = {
 
 
 class _Plain(_Unpickler):
-    """Makes arrays, of arrays and tensors; refuses whatever else is asked for."""
+    """An unpickler that makes arrays of arrays and tensors, and refuses all other names."""
 
     def find_class(self, module: str, name: str) -> Foreign:
         if f"{module}.{name}" not in _ADMITTED:
@@ -445,7 +446,7 @@ class _Plain(_Unpickler):
 
 
 def _bytes(data: Any) -> bytes | bytearray:
-    """The bytes of an array; Python 2 pickled them as text."""
+    """The bytes of an array, which Python 2 pickled as text."""
     if isinstance(data, str):
         return data.encode("latin1")
     if not isinstance(data, bytes | bytearray):
@@ -467,24 +468,24 @@ def load_pickle(path: str | Path) -> Any:
         content = path.read_bytes()
     except OSError as error:
         raise MgkitError(
-            f"{path} cannot be read ({error.strerror}): check the path and its permissions."
+            f"{path} cannot be read ({error.strerror}): check the path and its permissions"
         ) from None
     try:
         return _run(_Plain(io.BytesIO(content)))
     except Refused as error:
         raise MgkitError(
-            f"{path} was not read: {error}. Only arrays and plain containers are admitted, since a pickle can run "
-            "code; nothing of it was run. Ask its author for a file with arrays only."
+            f"{path} was not read: {error}. As a pickle can run code, only arrays and plain containers are admitted; "
+            "nothing of it was run. Ask its author for a file with arrays only"
         ) from None
     except Damaged as error:
         raise MgkitError(
-            f"{path} is not a readable pickle ({error}): copy it again, or give another file."
+            f"{path} is not a readable pickle ({error}): copy it again, or give another file"
         ) from None
 
 
 # Writing
 
-_PythonPickler: Any = pickle._Pickler  # which can be told how to write a name
+_PythonPickler: Any = pickle._Pickler  # the one in Python, whose way of writing names can be changed
 
 
 class _AnyNumpy(_PythonPickler):
@@ -521,5 +522,5 @@ def _check_plain(value: Any, where: str) -> None:
         return
     elif value is not None and type(value) not in (str, int, float, bool, bytes):
         raise MgkitError(
-            f"{where} is a {type(value).__name__}: only plain containers and arrays can be written."
+            f"{where} is a {type(value).__name__}: only plain containers and arrays can be written"
         )

@@ -96,7 +96,7 @@ def _dtype(code: str, *state: Any) -> bytes:
     return _global(b"numpy", b"dtype") + body((code, False, True)) + b"R" + body(state or usual) + b"b"
 
 
-# Files that are no calls of functions, but would end the process, take all memory or read what is not theirs.
+# Files that call no function, but would end the process, take all memory, or read memory beyond their own bytes.
 POINTERS = b"C\x08AAAAAAAA"
 HARMFUL: dict[str, bytes] = {
     "pointers as an array of objects": _array(

@@ -58,7 +58,7 @@ def at_least_float32(x: Tensor) -> Tensor:
 
 
 def no_autocast(x: Tensor) -> torch.autocast:
-    """A context in which autocast does not lower the precision of what is computed on the device of x."""
+    """A context in which autocast does not lower the precision of computations on the device of x."""
     return torch.autocast(x.device.type, enabled=False)
 
 
@@ -72,7 +72,7 @@ def unit(x: Tensor, least: float = SHORTEST) -> Tensor:
 
     Their gradient is 0 too, where dividing by a small constant would give a finite but huge one.
     """
-    # What has no finite length is replaced before it is divided: a gradient of 0 times infinity is not 0.
+    # Vectors without a finite length are replaced before the division: a gradient of 0 times infinity is not 0.
     x = torch.where(torch.linalg.vector_norm(x.detach(), dim=-1, keepdim=True).isfinite(), x, 0.0)
     length = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
     directed = length > least
@@ -214,7 +214,7 @@ def freeze_statistics(module: nn.Module) -> None:
 
 
 class RecomputedBlock(nn.Module):
-    """A block that `recompute_blocks` can tell to keep only its input. Subclasses define `run` instead of `forward`."""
+    """A block that can keep only its input in training (`recompute_blocks`); subclasses define `run`, not `forward`."""
 
     recompute = False
 

@@ -333,7 +333,7 @@ def parts_of(backbone: nn.Module, shapes: Mapping[nn.Module, list[int]]) -> Part
 
 
 def clip_shape(kind: str, shape: Sequence[int], clips: int) -> list[int]:
-    """The shape of one clip's map from that which a block put out for a batch.
+    """The shape of one clip's map, from that of a block's output for a batch.
 
     Returns:
         [C, T, H, W]; of a skeleton network [C, T, V] of one person.
@@ -349,7 +349,7 @@ def clip_shape(kind: str, shape: Sequence[int], clips: int) -> list[int]:
 
 
 def looks_along_time(block: nn.Module) -> bool:
-    """Whether a block connects frames; those of skeleton networks and of Video Swin all do."""
+    """True if a block connects frames, as all blocks of skeleton networks and of Video Swin do."""
     if isinstance(block, Bottleneck):
         return block.conv1.conv.kernel_size[0] > 1
     if isinstance(block, ShiftedBottleneck):

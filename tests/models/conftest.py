@@ -1,4 +1,4 @@
-"""What the tests of the models share."""
+"""Fixtures that the tests of the models share."""
 
 import pytest
 import torch

@@ -7,7 +7,7 @@ from tests.models.one_process import main
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory, forkserver):
-    """What one process and each of two processes saw, for every split of the batch."""
+    """Results of one process and of each of two, for every split of the batch."""
     if not (dist.is_available() and dist.is_gloo_available()):
         pytest.skip("this torch has no gloo")
     folder = tmp_path_factory.mktemp("processes")
@@ -48,7 +48,7 @@ def test_two_processes_are_one_whole_batch(saved, split, setting):
 
 
 def test_the_batches_exercise_what_they_should(saved):
-    """Otherwise agreement would say little: true positives in some classes, prototypes that moved, a used memory."""
+    """Otherwise agreement would mean little: true positives in some classes, prototypes that moved, a used memory."""
     whole, _, second = saved
     step = whole["even-tp-0"]["steps"][0]
     assert 0 < step["tp"].sum() < 12

@@ -81,7 +81,7 @@ def test_full_size_is_what_the_method_page_says() -> None:
         ("pose", "rgb", 1, 3, 128), ("rgb", "pose", 2, 2, 32), ("pose", "rgb", 2, 4, 256), ("rgb", "pose", 3, 3, 64),
     ]  # fmt: skip
     assert [x["hidden"] for x in found["fusions"]] == [128, 256]
-    # What the table "What it costs" says: 38.7 M, of which the fusion modules have 395 k and 1.58 M.
+    # As in the table "Cost" of docs/method.md: 38.7 M, of which the fusion modules have 395 k and 1.58 M.
     assert round(found["parameters"] / 1e6, 1) == 38.7
     assert [round(x["parameters"] / 1e3) for x in found["fusions"]] == [395, 1577]
 

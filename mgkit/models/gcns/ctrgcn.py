@@ -1,4 +1,4 @@
-"""CTR-GCN: every channel has a graph of its own, refined from a shared one by what the clip shows.
+"""CTR-GCN: every channel has its own graph, refined from a shared one by the content of the clip.
 
 Chen et al., "Channel-wise Topology Refinement Graph Convolution for Skeleton-Based Action Recognition", ICCV 2021.
 """

@@ -172,7 +172,7 @@ class Hyperformer(nn.Module):
         in_channels: numbers per joint: x, y and score.
         width: channels of every layer, a multiple of `heads`, of `groups` and of 4.
         heads: attention heads.
-        strides: of each layer in time; as many layers as there are strides.
+        strides: stride in time of each layer; their number is the number of layers.
         groups: groups of the projection after attention. The published code has 6 whatever the number of heads, and
             its weights need the same.
         generator: source of the initial weights; torch's own when omitted. It must live on the device on which the
@@ -184,8 +184,8 @@ class Hyperformer(nn.Module):
         `out_channels`: the width of each layer.
 
     Raises:
-        MgkitError: if the width does not fit, a stride is less than 1, there is no person or layer, the partition does
-            not fit the graph, or `forward` gets another shape.
+        MgkitError: if the width does not fit, a number is less than 1, there is no layer, the partition does not fit
+            the graph, or `forward` gets another shape.
 
     Example:
         >>> arm = SkeletonGraph(4, 0, ((1, 0), (2, 1), (3, 2)))
@@ -329,7 +329,7 @@ def hop_distances(graph: SkeletonGraph) -> Tensor:
     """Number of edges on the shortest path between each two joints.
 
     Joints that no path connects get a distance of their own, one more than the longest path, for which the network
-    learns a bias of its own.
+    learns a separate bias.
 
     Returns:
         (V, V) int64, symmetric, 0 on the diagonal.
@@ -347,7 +347,7 @@ def hop_distances(graph: SkeletonGraph) -> Tensor:
 
 
 def body_parts(graph: SkeletonGraph, parts: int = 5) -> tuple[int, ...]:
-    """Joints gathered into connected body parts of similar size, about as many as are asked for.
+    """Joints grouped into a given number (approximately) of connected body parts of similar size.
 
     The graph is treated as the tree of shortest paths from its root; where several neighbours are equally near, the one
     with the lowest number is a joint's parent. From the farthest joints inward, each joint collects what its branches

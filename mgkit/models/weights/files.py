@@ -149,7 +149,7 @@ _Tensors = Callable[[TensorRef], Tensor]
 
 @contextmanager
 def _opened(path: Path) -> Iterator[tuple[Any, _Tensors]]:
-    """The content of a file, with references in place of tensors, and what makes a tensor of a reference."""
+    """The content of a file with references in place of tensors, and a function from a reference to its tensor."""
     if path.is_dir():
         raise MgkitError(
             f"{path} is a folder, not a checkpoint: give a file in it, for a run folder its checkpoints/best.pt"

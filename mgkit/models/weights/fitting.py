@@ -210,7 +210,7 @@ def map_slices(value: Tensor, own: Tensor, dim: int, mapping: Mapped, what: str)
 
 
 def _remedy(names: Iterable[str], layout: Layout) -> str:
-    """What to do about weights of other shapes, given our names for them."""
+    """Advice on weights of other shapes, given our names for them."""
     remedies = {
         ".group_classifier.": "build the model with the weights' class_groups, or give classes='new'",
         ".classifier.": "for other classes give classes= (classes='new' to train a new classifier)",

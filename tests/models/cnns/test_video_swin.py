@@ -40,7 +40,7 @@ def test_published_sizes_have_torchvisions_weights(size, weights, channels):
     state = {n: v.shape for n, v in theirs.state_dict().items() if not n.startswith("head.")}
     assert {n: v.shape for n, v in ours.state_dict().items()} == state
     count = sum(p.numel() for p in ours.parameters())
-    assert count + sum(p.numel() for p in theirs.head.parameters()) == weights  # what torchvision's pages say
+    assert count + sum(p.numel() for p in theirs.head.parameters()) == weights  # as on torchvision's pages
     assert count + channels * 400 + 400 == weights
 
 

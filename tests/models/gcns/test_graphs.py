@@ -109,7 +109,7 @@ def test_a_bone_given_twice_counts_once():
 
 
 @pytest.mark.parametrize(
-    ("arguments", "says"),
+    ("arguments", "message"),
     [
         ((0, 0, ()), "at least one joint"),
         ((3, 3, ()), "root=3"),
@@ -118,8 +118,8 @@ def test_a_bone_given_twice_counts_once():
         ((3, 0, ((1, 1),)), r"\(1, 1\)"),
     ],
 )
-def test_impossible_graphs_are_refused(arguments, says):
-    with pytest.raises(MgkitError, match=says):
+def test_impossible_graphs_are_refused(arguments, message):
+    with pytest.raises(MgkitError, match=message):
         SkeletonGraph(*arguments)
 
 

@@ -1,4 +1,4 @@
-"""Hop distances and body parts of every layout, and of graphs that are no skeleton."""
+"""Hop distances and body parts of every layout, and of graphs that are not skeletons."""
 
 import random
 

@@ -1,4 +1,4 @@
-"""What every skeleton graph network has to do, and that they are the published ones."""
+"""Requirements of every skeleton graph network, and their equality with the published ones."""
 
 import pytest
 import torch
@@ -358,7 +358,7 @@ def test_blocks_can_keep_only_their_input(name):
 
 @every_network
 def test_half_precision_gives_about_the_same(name):
-    """What a network computes in bfloat16 under autocast; the weights stay float32."""
+    """The output of a network in bfloat16 under autocast; the weights stay float32."""
     network = small(name, COCO, width=16).eval()
     x = clips(COCO, t=32)
     exact = network(x)

@@ -1,4 +1,4 @@
-"""Whatever a batch is, refinement gives a finite loss and finite gradients, or says what is wrong with it."""
+"""For every batch, refinement gives a finite loss and finite gradients, or an error that names the problem."""
 
 import math
 

@@ -117,7 +117,7 @@ def test_the_same_classes_in_the_same_order_change_nothing():
 
 
 def test_another_order_of_classes_is_another_order_of_everything():
-    """A training whose classes were reordered half-way goes on as the one that had that order from the beginning."""
+    """A training whose classes were reordered half-way continues like one with that order from the beginning."""
     old = trained(memory=20)
     mapping = [2, 4, 0, 1, 3]
     new = PrototypicalRefinement(5, 6, memory=20)

@@ -39,7 +39,7 @@ def toolbox():
 
 
 def published(state, box):
-    """What MMEngine's runner saves, with things in it that torch.load(weights_only=True) refuses."""
+    """A file as MMEngine's runner saves it, with entries that torch.load(weights_only=True) refuses."""
     parameter = torch.nn.Parameter(torch.ones(2, 3))
     optimizer = torch.optim.SGD([parameter], lr=0.1, momentum=0.9)
     parameter.grad = torch.ones(2, 3)

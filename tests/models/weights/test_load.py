@@ -251,7 +251,7 @@ def test_files_from_before_batches_were_counted():
 
 
 def test_a_2d_resnet_is_spread_over_time():
-    """On a clip that stands still, the 3D network computes what the 2D one does on the image."""
+    """On a clip of one repeated image, the 3D network computes what the 2D one computes on the image."""
     resnet = pytest.importorskip("torchvision.models.resnet")
     image_net = resnet.ResNet(resnet.Bottleneck, [1, 1, 1, 1], num_classes=10)
     for module in image_net.modules():
@@ -378,8 +378,8 @@ def test_prototypes_under_published_names(tmp_path, prefix):
     assert report.left == {coarse: "a head that the model does not have"}
     without = load_published(path, model, classes="new")
     assert "give objective=" in without.left[f"{prefix}cls_head.fr_rgb.spatio_cl_net.avg_f"]
-    anew = load_published(path, model, objective=objective, classes="new")
-    assert anew.left[f"{prefix}cls_head.fr_rgb.spatio_cl_net.avg_f"] == "the classes are new"
+    fresh = load_published(path, model, objective=objective, classes="new")
+    assert fresh.left[f"{prefix}cls_head.fr_rgb.spatio_cl_net.avg_f"] == "the classes are new"
 
 
 @pytest.mark.parametrize("ours", [False, True])
