@@ -2,7 +2,7 @@
 
 python tools/screenshots.py            # after `make demo`, with Chromium; about a minute
 
-The demonstration run is copied first: nothing is noted in it.
+The demonstration run is copied first: no notes are written to it.
 """
 
 from __future__ import annotations
@@ -41,12 +41,12 @@ def small(picture: bytes, limit: int, width: int) -> bytes:
 
 
 def explore(notebook: Notebook, explorer: Locator) -> None:
-    """Choose the FN of the class most often missed, look at one, play it on a little, and tag it."""
+    """Choose the FN of the class missed most often, look at one of them, step forward, and tag it."""
     page, label, right = notebook.page, *notebook.evaluate("most")
     explorer.get_by_label("Class", exact=True).select_option(label)
     explorer.get_by_role("button", name="FN", exact=True).click()
     notebook.until("explorer.filters.outcome == 'FN'")
-    for number in (3, 1):  # the second is left tagged as ambiguous, the other one stays in focus
+    for number in (3, 1):  # one stays tagged as ambiguous, the other one stays in focus
         clip = notebook.evaluate(f"explorer.selection.clip_ids[{number}]")
         explorer.locator(f".mgk-card[data-clip={clip}]").click()
         notebook.until(f"explorer.clip_id == {clip!r}")
@@ -60,8 +60,8 @@ def explore(notebook: Notebook, explorer: Locator) -> None:
 
 
 def shoot(part: Locator, path: Path, sizes: Sequence[tuple[Path, int, int]] = ()) -> None:
-    """Save the picture of a part, for the README and in the other sizes (path, bytes, width)."""
-    part.page.wait_for_timeout(1500)  # pictures that still come
+    """Save the picture of a part, for the README and in other sizes (path, bytes, width)."""
+    part.page.wait_for_timeout(1500)  # until all thumbnails are there
     picture = part.screenshot()
     for target, limit, width in ((path, README_BYTES, 1600), *sizes):
         target.write_bytes(small(picture, limit, width))
@@ -84,11 +84,18 @@ def main() -> int:
                 f"""
                 import mgkit as mg
                 run, clips = mg.load_run({str(run)!r}), mg.load_clips({clips!r})
-                most = list(mg.analysis.confusions(run.predictions("test"), 1)[["true", "predicted"]].iloc[0])
+                predictions = run.predictions("test")
+                most = list(mg.analysis.confusions(predictions, 1)[["true", "predicted"]].iloc[0])
+                errors = (predictions.predicted() != predictions.labels).nonzero()[0]
+                wrong = mg.widgets.Selection((predictions.clip_ids[i] for i in errors), "wrong clips")
+                confused = mg.widgets.Selection()
+                mg.widgets.ConfusionMatrix(run, selection=confused).select(*most)
                 """,
                 "explorer = mg.widgets.ErrorExplorer(run, clips=clips, height=768); explorer",
                 'mg.widgets.RunComparison(run.stage("pose"), run)',
                 "mg.widgets.TrainingMonitor(run)",
+                'mg.widgets.ClipPlayer(run, clips=clips, selection=confused, compare="nearest_correct")',
+                "map = mg.widgets.PrototypeMap(run, selection=wrong); map.paths = True; map",
             ]
             with Notebook(lab, page, cells) as notebook:
                 notebook.run_all()
@@ -97,7 +104,13 @@ def main() -> int:
                 explore(notebook, explorer)
                 title = (IMAGES / "notebooks" / "06_errors.png", NOTEBOOK_BYTES, 900)
                 shoot(explorer, IMAGES / "error_explorer.png", [title])
-                for number, name in ((2, "run_comparison"), (3, "training_monitor")):
+                names = {
+                    2: "run_comparison",
+                    3: "training_monitor",
+                    4: "clip_player",
+                    5: "prototype_map_widget",
+                }
+                for number, name in names.items():
                     shoot(notebook.cell(number).locator(".mgk").first, IMAGES / f"{name}.png")
         finally:
             browser.close()
