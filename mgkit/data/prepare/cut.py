@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from av.video.stream import VideoStream
 
 KEY_FRAME_DISTANCE = 8
-QUALITY = 20.0
+QUALITY = 21.0
 FORMAT = 3  # of the videos: raise it when the same source would give other pictures
 
 Plane = npt.NDArray[np.uint8]

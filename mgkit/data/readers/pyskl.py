@@ -212,60 +212,6 @@ def size_of(annotation: Annotation, source: Path) -> tuple[int, int]:
     raise MgkitError(f"{source}: clip {annotation['frame_dir']!r} has no 'img_shape' (height, width).")
 
 
-def write_pyskl(clips: Clips, path: str | Path) -> Path:
-    """Write the key-points of a clip folder as an annotation pickle, and `<name>.meta.json` with the rest.
-
-    Key-points are float32 in pixels of the prepared video; 0 with score 0 where not seen. Any numpy reads the file.
-    The meta file holds class names, groups, the non-gesture class and the joint layout, as `read_pyskl` takes them.
-
-    Args:
-        clips: a clip folder or a selection of it. Each split becomes a named split.
-        path: the pickle to write, `.pkl`.
-
-    Returns:
-        `path`.
-
-    Raises:
-        MgkitError: a clip without a pose, or a file that cannot be written.
-    """
-    path = Path(path)
-    bare = [row["clip_id"] for row in clips.table.to_dict("records") if row["pose_offset"] < 0]
-    if bare or not len(clips):
-        raise MgkitError(
-            f"{clips.root}: {some(bare) or 'an empty selection'} has no pose to write: select clips that have one."
-        )
-    annotations = []
-    for row in clips.table.to_dict("records"):
-        pose = clips.pose(row["clip_id"])
-        shape = (int(row["height"]), int(row["width"]))
-        points = np.nan_to_num(pose, nan=0.0)
-        annotations.append(
-            {
-                "frame_dir": str(row["clip_id"]),
-                "label": int(row["label"]),
-                "total_frames": int(row["frames"]),
-                "img_shape": shape,
-                "original_shape": shape,
-                "keypoint": np.ascontiguousarray(points[..., :2]),
-                "keypoint_score": np.ascontiguousarray(points[..., 2]),
-                "subject": str(row["subject"]),
-            }
-        )
-    split = {name: [str(clip_id) for clip_id in clips.split(name).ids] for name in clips.splits}
-    classes = clips.classes
-    write_json(
-        path.with_suffix(".meta.json"),
-        {
-            "classes": list(classes.names),
-            "groups": None if classes.groups is None else list(classes.groups),
-            "non_gesture": classes.non_gesture,
-            "skeleton": clips.skeleton.to_dict(),
-        },
-    )
-    write_pickle(path, {"split": split, "annotations": annotations})
-    return path
-
-
 def _id(annotation: Any, source: Path, i: int, labelled: bool) -> str:
     needed = ("frame_dir", "label") if labelled else ("frame_dir",)
     if not isinstance(annotation, dict) or any(key not in annotation for key in needed):
@@ -418,3 +364,53 @@ def read_classes(path: str | Path) -> list[str]:
     if not isinstance(names, list) or not names:
         raise MgkitError(f"{path} does not hold a list of class names.")
     return [str(name) for name in names]
+
+
+# --- writing --------------------------------------------------------------------------------------------------------
+
+
+def write_pyskl(clips: Clips, path: str | Path) -> Path:
+    """Write the key-points of a clip folder as an annotation pickle, and `<name>.meta.json` with the rest.
+
+    Key-points are float32 in pixels of the prepared video; 0 with score 0 where not seen. Any numpy reads the file.
+    The meta file holds class names, groups, the non-gesture class and the joint layout, as `read_pyskl` takes them.
+
+    Args:
+        clips: a clip folder or a selection of it. Each split becomes a named split.
+        path: the pickle to write, `.pkl`.
+
+    Returns:
+        `path`.
+
+    Raises:
+        MgkitError: a clip without a pose, or a file that cannot be written.
+    """
+    path = Path(path)
+    bare = clips.table.loc[clips.table["pose_offset"] < 0, "clip_id"].tolist()
+    if bare or not len(clips):
+        raise MgkitError(
+            f"{clips.root}: {some(bare) or 'an empty selection'} has no pose to write: select clips that have one."
+        )
+    annotations = []
+    for row in clips.table.to_dict("records"):
+        pose = clips.pose(row["clip_id"])
+        shape = (int(row["height"]), int(row["width"]))
+        points = np.nan_to_num(pose, nan=0.0)
+        annotations.append(
+            {
+                "frame_dir": str(row["clip_id"]),
+                "label": int(row["label"]),
+                "total_frames": int(row["frames"]),
+                "img_shape": shape,
+                "original_shape": shape,
+                "keypoint": np.ascontiguousarray(points[..., :2]),
+                "keypoint_score": np.ascontiguousarray(points[..., 2]),
+                "subject": str(row["subject"]),
+            }
+        )
+    split = {name: [str(clip_id) for clip_id in clips.split(name).ids] for name in clips.splits}
+    classes = clips.classes.to_dict()
+    meta = {"classes": classes.pop("names"), **classes, "skeleton": clips.skeleton.to_dict()}
+    write_json(path.with_suffix(".meta.json"), meta)
+    write_pickle(path, {"split": split, "annotations": annotations})
+    return path

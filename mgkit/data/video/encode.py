@@ -23,7 +23,7 @@ def write_video(
     frames: Iterable[Frames],
     fps: float,
     key_frame_distance: int = 8,
-    quality: float = 20.0,
+    quality: float = 21.0,
 ) -> int:
     """Write an H.264 video (yuv420p, MP4 with its index in front) that browsers play and that seeks cheaply.
 
@@ -37,7 +37,7 @@ def write_video(
         frames: (H, W, 3) uint8 RGB pictures of one size; H and W even, which yuv420p needs. May be a generator.
         fps: frames per second, above 0.
         key_frame_distance: frames from one key-frame to the next, at least 1.
-        quality: constant rate factor of x264, 0 (lossless) to 51 (worst); 20 is visually close to the source.
+        quality: constant rate factor of x264, 0 (lossless) to 51 (worst); 21 is visually close to the source.
 
     Returns:
         The number of frames written.
