@@ -1,11 +1,11 @@
 """Time per training step by how long OpenMP's threads spin while they wait for each other, on free and on busy cores.
 
     python benchmarks/waiting.py
-    python benchmarks/waiting.py --beside 4
+    python benchmarks/waiting.py --busy 4
 
 Training steps of the demo recipe (inputs, forward, loss, backward, SGD) on two threads, in a process for each setting
 of OpenMP: the default, which is 300,000 turns of a loop before a waiting thread sleeps (the baseline), a thirtieth of
-that, and asleep at once. They take turns, one at a time; `--beside` starts processes that keep a core busy meanwhile.
+that, and asleep at once. They take turns, one at a time; `--busy` starts processes that keep a core busy meanwhile.
 Only GNU's OpenMP reads GOMP_SPINCOUNT.
 """
 
@@ -80,7 +80,7 @@ def main() -> None:
     )
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--batch", type=int, default=8)
-    parser.add_argument("--beside", type=int, default=0, help="processes that keep a core busy meanwhile")
+    parser.add_argument("--busy", type=int, default=0, help="processes that keep a core busy meanwhile")
     parser.add_argument("--rounds", type=int, default=4)
     parser.add_argument(
         "--steps", type=int, default=3, help="of each setting per round (default: %(default)s)"
@@ -91,7 +91,7 @@ def main() -> None:
         answer(options.threads, options.batch)
         return
     processes = {name: start(setting, options.threads, options.batch) for name, setting in SETTINGS.items()}
-    counting = [subprocess.Popen([sys.executable, "-c", COUNT]) for _ in range(options.beside)]
+    counting = [subprocess.Popen([sys.executable, "-c", COUNT]) for _ in range(options.busy)]
     spent: dict[str, list[list[float]]] = {name: [] for name in processes}
     try:
         for _ in range(options.rounds):
@@ -101,7 +101,7 @@ def main() -> None:
         for process in (*processes.values(), *counting):
             process.kill()
             process.wait()
-    print(f"{machine()}; {options.threads} threads, {options.beside} busy processes, batch {options.batch}\n")
+    print(f"{machine()}; {options.threads} threads, {options.busy} busy processes, batch {options.batch}\n")
     print("| setting | step, median (quartiles) | processor time | default / this |\n|---|---|---|---|")
     baseline = np.median(spent["default"], axis=0)[0]
     for name, times in spent.items():

@@ -86,7 +86,7 @@ class Progress:
 
 
 def spoken(seconds: float) -> str:
-    """A duration as a person says it.
+    """A duration in words.
 
     >>> spoken(40), spoken(150), spoken(7900)
     ('40 s', '3 min', '2 h 12 min')

@@ -152,8 +152,8 @@ def started_processes() -> tuple[int, int] | None:
     return None
 
 
-def default_workers(pathways: tuple[str, ...], device: torch.device, beside: int = 1) -> int:
-    """Loader processes of one of the `beside` training processes that share the cores this process may use.
+def default_workers(pathways: tuple[str, ...], device: torch.device, sharing: int = 1) -> int:
+    """Loader processes of one of the `sharing` training processes that share the cores this process may use.
 
     0 where only poses are read; next to a GPU one fewer than the cores, at most 8, to decode videos.
 
@@ -162,20 +162,20 @@ def default_workers(pathways: tuple[str, ...], device: torch.device, beside: int
     """
     if "rgb" not in pathways:
         return 0
-    mine = max(1, cores() // beside)
+    mine = max(1, cores() // sharing)
     return mine // 4 if device.type == "cpu" else max(1, min(8, mine - 1))
 
 
 @contextmanager
-def cpu_threads(device: torch.device, workers: int, beside: int = 1) -> Iterator[None]:
-    """On a CPU, leave cores to the loader processes and to other training processes (`beside` in all) in this block.
+def cpu_threads(device: torch.device, workers: int, sharing: int = 1) -> Iterator[None]:
+    """On a CPU, leave cores to the loader processes and to other training processes (`sharing` in all) in this block.
 
     The threads of a convolution wait for the slowest of them, so one thread that shares its core slows all down. The
     caller's setting is restored, and never exceeded.
     """
     before = torch.get_num_threads()
     if device.type == "cpu":
-        torch.set_num_threads(max(1, min(before, cores() // beside - workers)))
+        torch.set_num_threads(max(1, min(before, cores() // sharing - workers)))
     try:
         with flushed_denormals(device):
             yield

@@ -113,7 +113,7 @@ def test_neither_cut_nor_flush_changes_what_is_learnt_or_explained(
 
 
 @pytest.mark.parametrize(
-    ("cores", "device", "beside", "workers"),
+    ("cores", "device", "sharing", "workers"),
     [
         (2, CPU, 1, 0),
         (64, CPU, 1, 16),
@@ -125,12 +125,12 @@ def test_neither_cut_nor_flush_changes_what_is_learnt_or_explained(
     ],
 )
 def test_loader_workers_are_as_many_as_this_process_has_cores_for(
-    cores: int, device: torch.device, beside: int, workers: int, monkeypatch: pytest.MonkeyPatch
+    cores: int, device: torch.device, sharing: int, workers: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("os.cpu_count", lambda: 64)
     monkeypatch.setattr(machine, "cores", lambda: cores)
-    assert default_workers(("rgb", "pose"), device, beside) == workers
-    assert default_workers(("pose",), device, beside) == 0
+    assert default_workers(("rgb", "pose"), device, sharing) == workers
+    assert default_workers(("pose",), device, sharing) == 0
 
 
 def test_threads_leave_the_workers_their_cores_and_never_exceed_what_is_set(
@@ -140,8 +140,8 @@ def test_threads_leave_the_workers_their_cores_and_never_exceed_what_is_set(
     here = torch.get_num_threads()
     try:
         torch.set_num_threads(5)
-        for workers, beside, threads in ((0, 1, 5), (2, 1, 4), (0, 2, 3), (2, 2, 1), (9, 1, 1)):
-            with cpu_threads(CPU, workers, beside):
+        for workers, sharing, threads in ((0, 1, 5), (2, 1, 4), (0, 2, 3), (2, 2, 1), (9, 1, 1)):
+            with cpu_threads(CPU, workers, sharing):
                 assert torch.get_num_threads() == threads
             assert torch.get_num_threads() == 5
     finally:

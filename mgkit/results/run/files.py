@@ -1,6 +1,6 @@
 """Single files of a run folder, written and read; `mgkit.results.run.folder` lists them.
 
-Every file is written whole or not at all. A file that cannot be read raises a `MgkitError` that names it and says what
+Every file is written whole or not at all. A file that cannot be read raises a `MgkitError` that gives its name and what
 to do.
 """
 

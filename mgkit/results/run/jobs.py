@@ -25,6 +25,7 @@ from typing import IO, Any, NamedTuple
 
 from mgkit.errors import MgkitError
 from mgkit.files import exclusive, is_held, write_json
+from mgkit.progress import spoken
 from mgkit.results.run.files import keep_code, read_dict
 from mgkit.results.run.folder import Run, load_run
 from mgkit.results.run.status import last_update, read_status, write_status
@@ -83,7 +84,7 @@ class Job:
         if status["state"] != "running":
             return JobState(status["state"], status["message"])
 
-        # It has not said that it ended, so it runs or was killed. Whoever trains holds the lock. Of a training on
+        # It has not reported its end, so it runs or was killed. Whoever trains holds the lock. Of a training on
         # another machine, or one that checks its videos before it takes the lock, only the last update is known.
         if is_held(self.root):
             return JobState("running", "in a process that was not launched: stop it where it was started")
@@ -91,7 +92,7 @@ class Job:
         age = last_update(self.root)
         if (far or record is None) and age is not None and age < (FAR if far else RECENT):
             where = f"on {record['host']}, " if far and record is not None else ""
-            return JobState("running", f"{where}last update {age:.0f} s ago")
+            return JobState("running", f"{where}last update {spoken(age)} ago")
         words = None if record is None else self._last_words(int(record["log_from"]))
         return words or JobState(
             "killed", "stopped without an error message (killed, or out of memory?): resume it"

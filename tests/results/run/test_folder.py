@@ -1,4 +1,4 @@
-"""The run folder: what is written is read back, and what is broken says so by name."""
+"""The run folder: what is written is read back, and what is broken is named."""
 
 from __future__ import annotations
 
@@ -221,11 +221,11 @@ def test_predictions_come_back_as_they_were_written(full: Run) -> None:
 def test_what_predictions_say(full: Run) -> None:
     there = full.predictions("test")
     assert there.best == "fused"
-    said = there.predicted("rgb")
-    np.testing.assert_array_equal(there.correct("rgb"), said == there.labels)
+    predicted = there.predicted("rgb")
+    np.testing.assert_array_equal(there.correct("rgb"), predicted == there.labels)
     kinds = there.kinds("rgb", 1)
     assert (kinds == "TP").sum() + (kinds == "FN").sum() == (there.labels == 1).sum()
-    assert (kinds == "TP").sum() + (kinds == "FP").sum() == (said == 1).sum()
+    assert (kinds == "TP").sum() + (kinds == "FP").sum() == (predicted == 1).sum()
     table = there.frame()
     assert table["true"].tolist() == [full.classes.names[k] for k in there.labels]
     assert (table["correct"] == there.correct()).all()

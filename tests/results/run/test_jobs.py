@@ -116,8 +116,8 @@ def test_the_launching_process_may_end(clips: Clips, tmp_path: Path) -> None:
     assert len(run.history()) == 2
     with pytest.raises(MgkitError, match="is finished"):
         job.resume()
-    told = subprocess.run([*words[:3], "status", str(job.root)], capture_output=True, text=True, check=True)
-    assert "finished" in told.stdout
+    shown = subprocess.run([*words[:3], "status", str(job.root)], capture_output=True, text=True, check=True)
+    assert "finished" in shown.stdout
 
 
 def test_what_goes_wrong_in_the_process_is_reported(clips: Clips, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Review notes: kept beside the run, by whoever writes them, and never lost."""
+"""Review notes: kept in the run folder, by whoever writes them, and never lost."""
 
 from __future__ import annotations
 

@@ -94,7 +94,7 @@ def test_the_last_update_is_that_of_the_whole_or_of_a_stage(tmp_path: Path) -> N
     assert last_update(tmp_path) > 3590  # type: ignore[operator]
 
 
-def test_live_is_empty_before_the_first_step_and_leaves_nothing_beside_it(tmp_path: Path) -> None:
+def test_live_is_empty_before_the_first_step_and_leaves_no_other_file(tmp_path: Path) -> None:
     assert read_live(tmp_path) == {}
     write_live(tmp_path, {"epoch": 1, "loss": 0.5})
     assert (
