@@ -16,7 +16,7 @@
 #
 # ![Recall of each class with intervals](../docs/images/notebooks/04_evaluate.png)
 #
-# How good is it, how sure is that, for which classes, and can its probabilities be believed?
+# How accurate is the run, how certain is that number, for which classes, and can its probabilities be trusted?
 #
 # | | 2 CPU cores | GPU |
 # |---|---|---|
@@ -37,7 +37,7 @@ import mgkit as mg
 mg.set_up_notebook()
 
 # %% [markdown]
-# **Your own data:** change `DATA`. A test of thousands of clips with ten views takes a while without a GPU: set
+# **Your own data:** change `DATA`. Testing thousands of clips with ten views takes a while without a GPU: set
 # `VIEWS = 1` for a first look.
 
 # %% tags=["parameters"]
@@ -54,9 +54,9 @@ run
 
 # %% [markdown]
 # ## One view, many views
-# A test draws a clip from each video. One is quick; the paper averages the probabilities of ten, drawn at different
-# times. What a test finds stays in the run folder, and a later one takes its place: from here on this run is that of
-# the last line.
+# A test samples frames from each clip. One such view is quick; the paper averages the probabilities of ten, sampled at
+# different times. The result is stored in the run folder and replaced by the next test, so from here on this run is
+# that of the last line.
 
 # %%
 mg.test(run, split, views=1)
@@ -66,11 +66,11 @@ many = mg.evaluate(run, split)
 (100 * many.drop(columns=["clips", "top1_interval"])).round(1)
 
 # %% [markdown]
-# `top1` with its 95 % Wilson interval, `macro_f1` and `mean_class_accuracy`, in which each class counts the same, and
-# `majority`: what always giving the most frequent training class would score. A Top-1 that is not well above that line
-# says little. The interval takes clips as independent; clips of one person are not, so the true one is wider.
+# `top1` has a 95 % Wilson interval; `macro_f1` and `mean_class_accuracy` weight all classes equally; `majority` is the
+# score of always predicting the most frequent training class. A Top-1 that is not well above that row means little. The
+# interval assumes independent clips; clips of one person are not, so the true interval is wider.
 #
-# What more views brought, in per cent points. Is it more than the width of the interval?
+# The gain from more views, in percentage points. Is it larger than the width of the interval?
 
 # %%
 columns = ["top1", "macro_f1", "mean_class_accuracy"]
@@ -80,7 +80,7 @@ columns = ["top1", "macro_f1", "mean_class_accuracy"]
 
 # %% [markdown]
 # ## Class by class
-# Support is the number of clips. A class of few clips has a wide interval: do not conclude from its recall.
+# Support is the number of clips. A class with few clips has a wide interval: draw no conclusions from its recall.
 
 # %%
 import pandas as pd
@@ -90,9 +90,9 @@ table = mg.per_class(predictions.labels, predictions.predicted(), len(run.classe
 table.set_index("class").sort_values("recall").round(2)
 
 # %% [markdown]
-# ## Click
+# ## Confusion matrix and accuracy, interactive
 # Matrix and bars share a selection: click a cell, a row, a column or a bar, and the other view marks the same clips.
-# RGB, pose and fused stand side by side: where fused is below the better branch, the fusion costs something.
+# RGB, pose and fused are shown side by side: where fused is below the better branch, fusion does harm.
 
 # %%
 chosen = mg.widgets.Selection()
@@ -102,21 +102,21 @@ mg.widgets.ConfusionMatrix(run, split, selection=chosen)
 mg.widgets.ClassAccuracy(run, split, selection=chosen)
 
 # %% [markdown]
-# What was clicked, in code (empty until then). [6 · Errors](06_errors.ipynb) plays these clips.
+# The selection in code (empty until you click). [6 · Errors](06_errors.ipynb) plays these clips.
 
 # %%
 chosen.state
 
 # %% [markdown]
-# ## How sure it is of itself
-# Clips grouped by the probability of their answer. Where `accuracy` lies below `confidence`, the network is surer than
-# it should be, and a threshold on its probability lets more errors through than it promises.
+# ## Calibration
+# Clips are grouped by the probability of their prediction. Where `accuracy` is below `confidence`, the network is
+# overconfident, and a threshold on its probability lets more errors through than it promises.
 
 # %%
 mg.calibration.reliability(run, split)
 
 # %% [markdown]
-# Answering only where it is sure: share of the clips that are answered, and how many of those are right.
+# Predicting only above a threshold of confidence: the share of clips that get a prediction, and its accuracy.
 
 # %%
 confidence = predictions.scores().max(1)
@@ -124,7 +124,7 @@ right = predictions.correct()
 pd.DataFrame(
     {
         "at least": level,
-        "answered": (confidence >= level).mean(),
+        "predicted": (confidence >= level).mean(),
         "right of these": right[confidence >= level].mean() if (confidence >= level).any() else None,
     }
     for level in (0.0, 0.5, 0.7, 0.9, 0.99)
@@ -133,7 +133,7 @@ pd.DataFrame(
 # %% [markdown]
 # **What to try next.**
 # - One class far below the others: [5 · Prototypes](05_prototypes.ipynb) shows whether its clips lie within another one.
-# - Two classes taken for each other: [6 · Errors](06_errors.ipynb) shows the clips, and whether the labels are right.
-# - Fused no better than RGB: `mg.test(run, weights={"rgb": 2, "pose": 1})` weighs the branches;
+# - Two classes confused with each other: [6 · Errors](06_errors.ipynb) shows the clips and whether the labels are right.
+# - Fused no better than RGB: `mg.test(run, weights={"rgb": 2, "pose": 1})` weights the branches;
 #   [9 · Does it help?](09_ablation.ipynb) measures each part.
-# - Too sure of itself: fewer epochs, or more data; probabilities of several views are softer than of one.
+# - Overconfident: fewer epochs, or more data; probabilities averaged over several views are softer.

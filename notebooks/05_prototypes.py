@@ -16,13 +16,14 @@
 #
 # ![Embeddings of the test clips around their prototypes](../docs/images/notebooks/05_prototypes.png)
 #
-# Prototypical refinement keeps one prototype a class, the moving mean of the embeddings of its true positives (TP), and
-# calibrates the ambiguous ones against it: false negatives (FN, of the class but taken for another) and false positives
-# (FP, of another class but taken for it). This page shows where they lie and which clips they are.
+# Prototypical refinement keeps one prototype per class, the moving mean of the embeddings of its true positives (TP),
+# and calibrates ambiguous clips against it: false negatives (FN, clips of the class taken for another) and false
+# positives (FP, clips of another class taken for it). This notebook shows where they are in the embedding and what is
+# in these clips.
 #
 # | | 2 CPU cores | GPU |
 # |---|---|---|
-# | after `make demo` | half a minute, the first map included | the same: nothing is computed on it |
+# | after `make demo` | half a minute, including the first map | the same: nothing runs on it |
 
 # %% tags=["setup"]
 from importlib.util import find_spec
@@ -59,15 +60,15 @@ CLASS
 
 # %% [markdown]
 # ## The map
-# Left: embeddings of the test clips with the prototypes as stars. Right: TP, FN and FP of one class. The map keeps
-# neighbours together; distances between far clusters, and the size of clusters, mean little.
+# Left: embeddings of the test clips, with the prototypes as stars. Right: TP, FN and FP of one class. The map keeps
+# neighbours together; distances between distant clusters, and the sizes of clusters, mean little.
 
 # %% tags=["picture"]
 mg.figures.prototype_map(run, split, run.pathways[-1], highlight=CLASS)
 
 # %% [markdown]
-# The same map to click in, beside a player. Click a point, or draw a loop around the FN that lie in a foreign cloud, and
-# see what is in these clips. Colour by class, subject, confidence or distance to the own prototype; *paths* shows how
+# The same map, interactive, with a player below. Click a point, or draw a loop around the FN inside another class, and
+# look at these clips. Colour by class, subject, confidence or distance to the clip's own prototype; *paths* shows how
 # the prototypes moved over the epochs.
 
 # %%
@@ -80,8 +81,7 @@ mg.widgets.PrototypeMap(
 mg.widgets.ClipPlayer(run, split=split, clips=clips, selection=chosen)
 
 # %% [markdown]
-# The same class in the RGB pathway. Where one pathway has two classes in one cloud and the other has not, fusion has
-# something to add.
+# The same class in the RGB pathway. Where two classes overlap in one pathway but not in the other, fusion can help.
 
 # %%
 mg.figures.prototype_map(run, split, run.pathways[0], highlight=CLASS)
@@ -99,8 +99,8 @@ kinds = {
 pd.DataFrame(kinds, index=names)
 
 # %% [markdown]
-# ## Which prototypes lie close
-# Cosine similarity of the pose prototypes. Classes whose prototypes are close are the ones to watch.
+# ## Similarity of the prototypes
+# Cosine similarity of the pose prototypes. Classes with similar prototypes are the ones to watch.
 
 # %%
 similarity = mg.analysis.prototype_similarity(run, run.pathways[-1])[0]
@@ -110,8 +110,8 @@ pd.DataFrame(similarity, index=names, columns=names).round(2).style.background_g
 
 # %% [markdown]
 # ## The most ambiguous clips
-# Sorted by `ambiguity`: 1 is right between two classes. `margin` is the distance to the nearest other prototype minus
-# that to the own one; negative means that the clip lies closer to another class.
+# Sorted by `ambiguity`: 1 is exactly between two classes. `margin` is the distance to the nearest other prototype minus
+# that to the clip's own; negative means that the clip is closer to another class.
 
 # %%
 ambiguous = mg.analysis.ambiguous(run, split)
@@ -125,8 +125,8 @@ mg.figures.film_strip(clips, ambiguous["clip_id"].iloc[0])
 
 # %% [markdown]
 # ## How the prototypes moved
-# Similarity of each pose prototype to where it ended, by epoch of the joint stage: they settle when the branches are
-# good before the merge.
+# Similarity of each pose prototype to its final position, by epoch of the joint stage: they settle early if the
+# branches are good before they are joined.
 
 # %%
 history = run.prototypes()
@@ -138,8 +138,8 @@ pd.DataFrame(
 
 # %% [markdown]
 # ## Two trainings on one map
-# One joint fit over both runs, so that the panels have the same axes: here the branch alone and the same pathway within
-# the whole. For a paper, `before` is a run with `prototypes=False` and `after` one with them.
+# One joint fit of both runs, so that the panels have the same axes: here the branch alone and the same pathway within
+# the whole network. For a paper, `before` is a run with `prototypes=False` and `after` one with prototypes.
 
 # %%
 pathway = run.pathways[-1]
@@ -149,5 +149,5 @@ mg.figures.refinement_maps(
 ) if split in alone.splits() else "test the branch as well to see both"
 
 # %% [markdown]
-# **Next.** Two prototypes close to each other, or a class whose FN lie in another cloud: [6 · Errors](06_errors.ipynb)
-# shows the clips. Whether pulling clips to their prototypes helps at all: [9 · Does it help?](09_ablation.ipynb).
+# **Next.** If two prototypes are similar, or the FN of a class lie within another one, [6 · Errors](06_errors.ipynb)
+# shows the clips. [9 · Does it help?](09_ablation.ipynb) tests whether pulling clips to their prototypes helps at all.

@@ -16,12 +16,12 @@
 #
 # ![A figure as it stands in the paper](../docs/images/notebooks/07_paper_figures.png)
 #
-# Each figure has the exact width of the venue, embedded TrueType fonts, colours that colour-blind readers can tell
-# apart, and the numbers behind it as CSV. Saving twice gives the same bytes.
+# Each figure has the exact width of the venue, embedded TrueType fonts, colours that are safe for colour-blind readers,
+# and its numbers as CSV. Saving twice gives the same bytes.
 #
 # | | 2 CPU cores | GPU |
 # |---|---|---|
-# | after `make demo` | a minute, the first map included | the same: nothing is computed on it |
+# | after `make demo` | a minute, including the first map | the same: nothing runs on it |
 
 # %% tags=["setup"]
 from importlib.util import find_spec
@@ -54,29 +54,29 @@ mg.figures.VENUES
 
 # %% [markdown]
 # ## The network
-# Drawn from the model: shapes are channels x frames x height x width. For the method section.
+# For the method section, drawn from the model itself: shapes are channels x frames x height x width.
 
 # %%
 mg.figures.architecture(mg.recipes.outline(run), venue=VENUE)
 
 # %% [markdown]
 # ## Training
-# Losses by term, and accuracy. `training_curves([seed0, seed1, ...])` draws the mean over seeds and its band, and a dict
-# of such lists compares settings: say how far a curve moves with the seed before you compare two.
+# Losses by term, and accuracy. `training_curves([seed0, seed1, ...])` draws the mean over seeds with its interval, and
+# a dict of such lists compares settings: show how much a curve varies with the seed before comparing two.
 
 # %%
 mg.figures.training_curves(run, venue=VENUE)
 
 # %% [markdown]
 # ## Results
-# Rows are true classes, in per cent, so that rare classes count as much as frequent ones; counts stand at the side.
+# Rows are true classes, in per cent, so that rare classes count as much as frequent ones; `n` is the number of clips.
 
 # %%
 mg.figures.confusion(run, split, venue=VENUE)
 
 # %% [markdown]
-# Per-class recall of RGB, pose and fused, with Wilson intervals: with few clips a class they are wide, and bars without
-# them mislead.
+# Recall per class of RGB, pose and fused, with Wilson intervals: with few clips per class they are wide, and bars
+# without them mislead.
 
 # %% tags=["picture"]
 mg.figures.class_accuracy(run, split, venue=VENUE)
@@ -89,15 +89,15 @@ mg.figures.class_accuracy(run, split, venue=VENUE)
 mg.figures.prototype_map(run, split, pathway, venue=VENUE)
 
 # %% [markdown]
-# How alike the prototypes are, and whether classes with close prototypes are taken for each other.
+# The similarity of the prototypes, and whether classes with similar prototypes are confused.
 
 # %%
 mg.figures.prototype_similarity(run, pathway, split=split, venue=VENUE)
 
 # %% [markdown]
-# ## A clip, and what decides
-# The frames the network saw with their skeleton, and which joints the decisions rest on (gradient times input: what the
-# network is sensitive to, not why the person moved).
+# ## A clip, and the evidence in it
+# Frames of a clip with the skeleton, and the joints that the decision rests on (gradient times input: what the network
+# is sensitive to, not why the person moved).
 
 # %%
 clip_id = mg.analysis.ambiguous(run, split)["clip_id"].iloc[0]
@@ -106,7 +106,7 @@ mg.figures.film_strip(clips, clip_id, saliency=saliency, venue=VENUE)
 
 # %% [markdown]
 # ## Tables
-# Booktabs LaTeX, Markdown and CSV of the same rows; the best of a column is bold, and so is whatever is printed alike.
+# Booktabs LaTeX, Markdown and CSV of the same rows; the best value of a column is bold, with ties as printed.
 
 # %%
 results = mg.figures.table(mg.evaluate(run, split))
@@ -122,7 +122,7 @@ mg.figures.table(
 )
 
 # %% [markdown]
-# `save` writes PDF, PNG and CSV side by side; `draw_figures` writes the whole set into the run folder.
+# `save` writes PDF, PNG and CSV next to each other; `draw_figures` writes all figures into the run folder.
 
 # %%
 figure = mg.figures.class_accuracy(run, split, venue="ieee")
