@@ -62,8 +62,30 @@ def test_the_whole_chain_from_a_shell(tmp_path: Path, capsys: pytest.CaptureFixt
     printed = capsys.readouterr().out
     assert "jump" in printed
     assert "below 32 (%)" in printed
-    assert "nothing was odd" in printed
-    assert "every file is as it was written" in printed
+    assert "nothing odd" in printed
+    assert "all files are intact" in printed
+
+
+def test_a_study_from_a_shell(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    clips = tiny_clips(tmp_path / "clips", videos=False)
+    own = tmp_path / "mine.py"
+    own.write_text(
+        "from mgkit.training import recipes\n\n\ndef ours():\n    return recipes.narrow(recipes.ctrgcn())\n"
+    )
+    small = ["epochs=1", "width=8", "blocks=[1,1]", "embedding_dim=8", "pose_frames=8", "warmup_epochs=0"]
+    words = ["study", str(clips.root), str(tmp_path / "study"), "--seeds", "1", "--device", "cpu"]
+    words += [word for change in small for word in ("--set", change)]
+    assert main(words) == EXIT_USER_ERROR
+    assert "--row NAME=RECIPE" in capsys.readouterr().err
+    assert main([*words, "--row", "stgcn", "--row", f"ours={own}:ours"]) == 0
+    printed = capsys.readouterr().out
+    assert "gain on" in printed
+    assert [line.split("|")[1].strip() for line in printed.splitlines() if "|" in line][2:] == [
+        "stgcn",
+        "ours",
+    ]
+    assert main(["show", str(tmp_path / "study")]) == 0
+    assert capsys.readouterr().out.splitlines()[0] == printed.splitlines()[0]
 
 
 def test_a_training_starts_from_a_file_of_weights(tmp_path: Path) -> None:
@@ -153,7 +175,7 @@ def test_options_of_readers(
     assert done.value.code == 0
     text = capsys.readouterr().out
     assert "--skeleton" in text
-    assert "folder with one video a clip" in text
+    assert "folder with one video per clip" in text
     assert main(["prepare", "pyskl", "a.pkl", str(tmp_path / "x"), "--speed", "3"]) == EXIT_USER_ERROR
     assert "the reader pyskl has no option '--speed'; it has --classes" in capsys.readouterr().err
     with pytest.raises(SystemExit):
@@ -176,9 +198,9 @@ def test_ctrl_c_says_how_to_go_on(
     def interrupted(options: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("mgkit.cli.commands.show", interrupted)
+    monkeypatch.setattr("mgkit.cli.data.show", interrupted)
     assert main(["show", "x"]) == EXIT_INTERRUPTED
-    assert "The same command goes on" in capsys.readouterr().err
+    assert "the same command resumes" in capsys.readouterr().err
 
 
 def test_help_is_quick_and_needs_nothing_heavy() -> None:

@@ -1,0 +1,181 @@
+"""Commands on clips: prepare, folds, show, doctor.
+
+Each command is its parser and, below it, its function; heavy libraries are imported inside.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from mgkit.cli.options import (
+    Commands,
+    results,
+)
+from mgkit.errors import MgkitError
+
+READER_NAMES = ("imigue", "smg", "ma52", "pyskl", "folders")
+EXIT_BROKEN = 1
+
+
+def add_commands(commands: Commands) -> None:
+    """Add these commands to the command line."""
+    _add_prepare(commands)
+    _add_folds(commands)
+    _add_show(commands)
+    _add_doctor(commands)
+
+
+def _add_prepare(commands: Commands) -> None:
+    parser = commands.add_parser(
+        "prepare",
+        help="make a clip folder from a raw dataset; resumes",
+        epilog="Each reader has its own options: mgkit prepare READER --help",
+        allow_abbrev=False,
+    )
+    parser.add_argument("reader", help=f"layout of the source: {', '.join(READER_NAMES)}")
+    parser.add_argument("source", type=Path, help="the dataset: a folder; for pyskl the pickle")
+    parser.add_argument("out", type=Path, help="the clip folder to make, resume or update")
+    parser.add_argument(
+        "--size", type=int, default=256, help="side of the prepared videos (default: %(default)s)"
+    )
+    parser.add_argument("--workers", type=int, help="processes (default: one per core)")
+    parser.add_argument(
+        "--strict", action="store_true", help="refuse the whole folder if one clip cannot be made"
+    )
+    parser.add_argument(
+        "--tolerated",
+        type=float,
+        default=0.05,
+        help="share of the clips that may be left out before the whole folder is refused (default: %(default)s)",
+    )
+    parser.add_argument("--report", action="store_true", help="print the whole report, not its first entries")
+    parser.set_defaults(command=prepare)
+
+
+def prepare(options: Any) -> None:
+    from mgkit.data.prepare.folder import prepare
+    from mgkit.data.readers.options import parse_options
+
+    clips = prepare(
+        options.reader, options.source, options.out, size=options.size, workers=options.workers,
+        strict=options.strict, tolerated=options.tolerated, **parse_options(options.reader, options.rest),
+    )  # fmt: skip
+    print(clips)
+    _report(clips, options.report)
+
+
+def _report(clips: Any, whole: bool = False) -> None:
+    from mgkit.data.prepare.folder import report_lines
+
+    if whole:
+        for entry in clips.report:
+            print("\t".join((entry["what"], entry["clip_id"], entry["detail"])))
+        return
+    lines = list(report_lines(clips))
+    print("nothing odd" if not lines else "odd (count): clips")
+    for line in lines:
+        print(f"  {line}")
+
+
+def _add_folds(commands: Commands) -> None:
+    parser = commands.add_parser("folds", help="k-fold splits of a clip folder, by subject or video")
+    parser.add_argument("folder", type=Path, help="clip folder")
+    parser.add_argument("k", type=int, help="number of folds")
+    parser.add_argument(
+        "--group",
+        default="subject",
+        choices=["subject", "source", "clip"],
+        help="clips of one subject, source video or clip stay in one split (default: %(default)s)",
+    )
+    parser.add_argument("--splits", help="comma-separated splits to pool (default: all but test)")
+    parser.add_argument("--plain", action="store_true", help="do not stratify by class")
+    parser.add_argument("--seed", type=int, default=0, help="(default: %(default)s)")
+    parser.add_argument("--name", help="prefix of the names of the split tables")
+    parser.set_defaults(command=folds)
+
+
+def folds(options: Any) -> None:
+    from mgkit.data.clips import load_clips
+
+    folds = load_clips(options.folder).folds(
+        options.k, group=None if options.group == "clip" else options.group, stratify=not options.plain,
+        seed=options.seed, splits=options.splits.split(",") if options.splits else None, name=options.name,
+    )  # fmt: skip
+    print(folds.summary().to_string())
+    for entry in folds.report:
+        print(f"  {entry['what']}: {entry['detail']}")
+    for fold in folds:
+        print(fold.path)
+    print(f"next: mgkit train {folds[0].path} RUN")
+
+
+def _add_show(commands: Commands) -> None:
+    parser = commands.add_parser("show", help="contents of a clip folder, a run folder or a study")
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--check", action="store_true", help="verify every file of a clip folder")
+    parser.add_argument("--report", action="store_true", help="print the whole report, not its first entries")
+    parser.set_defaults(command=show)
+
+
+def show(options: Any) -> None:
+    from mgkit.data.clips import load_clips
+    from mgkit.results.run.folder import load_run
+    from mgkit.settings import flat
+    from mgkit.studies import FILE, Study
+
+    if (options.folder / "config.json").is_file():
+        run = load_run(options.folder)
+        print(run)
+        for key, value in flat(run.recipe).items():
+            if key != "stages":
+                print(f"  {key} = {value}")
+        for split in run.splits():
+            print(results(run, split))
+        return
+    if (options.folder / FILE).is_file():
+        print(Study.open(options.folder).text())
+        return
+    clips = load_clips(options.folder)
+    print(clips)
+    print(clips.summary())
+    _report(clips, options.report)
+    if options.check:
+        _check(clips)
+
+
+def _check(clips: Any) -> None:
+    from mgkit.errors import some
+    from mgkit.progress import Progress
+
+    with Progress("check") as bar:
+        files = clips.damaged(tick=lambda done, total: bar.advance(1, total))
+    for file, problem in files.items():
+        print(f"  {file} {problem}")
+    if files:
+        raise MgkitError(
+            f"{len(files)} files of {clips.root} are damaged: {some(files)}; delete them and run the same "
+            "`mgkit prepare` again, which makes them."
+        )
+    print("all files are intact")
+
+
+def _add_doctor(commands: Commands) -> None:
+    parser = commands.add_parser(
+        "doctor", help="check this machine: versions, GPU, memory, disk, video, widgets"
+    )
+    parser.set_defaults(command=doctor)
+
+
+def doctor(options: Any) -> int:
+    from mgkit.checkup import doctor
+
+    report = doctor()
+    print(report)
+    return 0 if report.ok else EXIT_BROKEN
+
+
+def reader_help(name: str) -> None:
+    from mgkit.data.readers.options import parse_options
+
+    parse_options(name, ["--help"])

@@ -1,0 +1,75 @@
+"""Options and texts that several commands share."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    Commands = argparse._SubParsersAction[argparse.ArgumentParser]
+else:
+    Commands = Any
+
+RUN_CODE = "allow the run folder's own code (code/) to run"
+
+
+def add_changes(parser: argparse.ArgumentParser) -> None:
+    """Add `--set`."""
+    parser.add_argument(
+        "--set",
+        dest="changes",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="change a setting of the recipe, e.g. epochs=12 or stream=bone; repeatable",
+    )
+
+
+def add_hardware(parser: argparse.ArgumentParser) -> None:
+    """Add the device and the loader processes."""
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: %(default)s)")
+    parser.add_argument(
+        "--workers", type=int, help="loader processes (default: chosen from the number of cores)"
+    )
+
+
+def add_processes(parser: argparse.ArgumentParser) -> None:
+    """Add the processes and machines that share the work."""
+    parser.add_argument(
+        "--devices",
+        type=int,
+        help="processes on this machine, each with a GPU (default: those of torchrun or srun, else 1)",
+    )
+    parser.add_argument("--nodes", type=int, help="machines (default: those of torchrun or srun, else 1)")
+
+
+def print_once(text: str) -> None:
+    """Print what a command found; of several processes the first one does."""
+    from mgkit.models.layers import rank
+
+    if rank() == 0:
+        print(text)
+
+
+def results(run: Any, split: str) -> str:
+    """The table of results of a run and of its branches, in per cent."""
+    import pandas as pd
+
+    from mgkit.results.stats.metrics import evaluate
+
+    parts = {
+        f"{name} branch alone": run.stage(name) for name in run.stages() if split in run.stage(name).splits()
+    }
+    table = evaluate(run, split)
+    rows = {name: evaluate(stage, split).iloc[0] for name, stage in parts.items()}
+    shown = {"rgb": "RGB", "pose": "pose"}
+    joint = "two-pathway: " if len(run.pathways) > 1 else ""
+    names = {key: f"{joint}{text}" for key, text in {**shown, "fused": "fused"}.items()} | {
+        "majority": "always the majority"
+    }
+    table.index = pd.Index([names.get(str(name), str(name)) for name in table.index])
+    table = pd.concat([pd.DataFrame(rows).T, table]) if rows else table
+    percent = table[["top1", "top1_low", "top1_high", "macro_f1", "mean_class_accuracy"]].astype(float) * 100
+    percent.columns = pd.Index(["Top-1", "95 % from", "to", "macro-F1", "mean class acc."])
+    count = int(table["clips"].iloc[0])
+    return f"{split}: {count} clips, per cent\n{percent.to_string(float_format=lambda v: f'{v:.1f}', na_rep='-')}"
