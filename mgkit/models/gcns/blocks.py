@@ -291,7 +291,7 @@ def temporal_branches(
     shares = [channels // len(branches)] * len(branches)
     if shares[0] < 1:
         raise MgkitError(
-            f"{len(branches)} temporal branches need a width of at least {len(branches)}; got {channels}"
+            f"{len(branches)} temporal branches need a width of at least {len(branches)}; got {channels}: raise width"
         )
     shares[rest] += channels % len(branches)
     return nn.ModuleList(
