@@ -78,7 +78,7 @@ class Part:
         if module == "__main__":
             return f"{self.target.__qualname__}.py"
         if module.startswith(LOADED) or (self.own and "." not in module):
-            return Path(str(sys.modules[module].__file__)).name
+            return Path(str(getattr(sys.modules.get(module), "__file__", None) or f"{module}.py")).name
         return None
 
     @property
@@ -321,10 +321,10 @@ def load_file(path: Path) -> ModuleType:
 
 def is_own(module: str) -> bool:
     """Whether a module is the user's own: neither mgkit's, nor Python's, nor an installed package's."""
-    if module == "__main__" or module.startswith(LOADED):
-        return True
-    file = getattr(sys.modules.get(module), "__file__", None)
-    if file is None:  # built in
+    if module in ("__main__", "builtins") or module.startswith(LOADED) or module not in sys.modules:
+        return True  # "builtins" is what code that was executed without a module's name calls itself
+    file = getattr(sys.modules[module], "__file__", None)
+    if file is None:  # compiled into Python
         return False
     path = Path(file).resolve()
     installed = {

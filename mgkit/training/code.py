@@ -11,6 +11,7 @@ from __future__ import annotations
 import ast
 import difflib
 import hashlib
+import inspect
 import linecache
 import os
 import re
@@ -50,7 +51,7 @@ def collect(parts: Iterable[Part]) -> dict[str, str]:
 
     for one in dict.fromkeys(part for part in parts if part.own):
         target, module = one.target, sys.modules.get(one.target.__module__)
-        if "<" in target.__qualname__ or getattr(target, "__closure__", None):
+        if "<" in target.__qualname__:
             raise MgkitError(
                 f"{one.name} is defined inside another function and cannot be kept with the run: define it at the top "
                 "level of the notebook or of a file, and give it what it needs as settings."
@@ -60,11 +61,13 @@ def collect(parts: Iterable[Part]) -> dict[str, str]:
             _try(one.name, text, others)
             add(str(one.file), text)
         else:
-            assert module is not None and module.__file__ is not None
-            text = Path(module.__file__).read_text(encoding="utf-8")
+            place = getattr(module, "__file__", None)
+            if place is None:
+                raise _without_source(target)
+            text = Path(place).read_text(encoding="utf-8")
             # A module of a package is imported by its name; the copy is what it was like.
             add(one.file or f"{one.target.__module__}.py", text)
-            others = _beside(Path(module.__file__), text) if one.file else {}
+            others = _beside(Path(place), text) if one.file else {}
         for name, text in others.items():
             add(name, text)
     return found
@@ -150,10 +153,12 @@ def _source(value: Any) -> str:
 
     `inspect.getsource` does not find classes of a notebook on Python 3.11; their methods know the cell.
     """
-    functions = [value] if isinstance(value, FunctionType) else list(_methods(value))
+    plain = inspect.unwrap(value)
+    functions = [plain] if isinstance(plain, FunctionType) else list(_methods(value))
     cells = [function.__code__.co_filename for function in functions]
-    if not cells:  # a class without methods: the newest cell that defines it
-        cells = [name for name in reversed(list(linecache.cache)) if "ipykernel" in name or "ipython" in name]
+    # A class may have no methods of its own, or such as a decorator made: then the newest cell that defines it.
+    cells += [name for name in reversed(list(linecache.cache)) if "ipykernel" in name or "ipython" in name]
+    cells.append(getattr(sys.modules["__main__"], "__file__", None) or "")
     for cell in dict.fromkeys(cells):
         text = "".join(linecache.getlines(cell))
         try:
@@ -165,7 +170,11 @@ def _source(value: Any) -> str:
             if isinstance(node, kinds) and node.name == value.__name__:
                 first = min([node.lineno, *(one.lineno for one in node.decorator_list)])
                 return "\n".join(text.splitlines()[first - 1 : node.end_lineno])
-    raise MgkitError(
+    raise _without_source(value)
+
+
+def _without_source(value: Any) -> MgkitError:
+    return MgkitError(
         f"the source of {value.__qualname__} cannot be found, so it cannot be kept with the run: define it in a cell "
         "of the notebook or in a file."
     )
@@ -313,12 +322,13 @@ def _of_this_session(file: str, name: str, text: str) -> tuple[Any, str]:
     """The target that this session defines with the same source; else None and how the source of its own differs."""
     changed = ""
     for module in [sys.modules.get("__main__"), *list(sys.modules.values())]:
-        if module is None or not (module.__name__ == "__main__" or is_own(module.__name__)):
-            continue
-        found: Any = module
-        for word in name.split("."):
+        first, *rest = name.split(".")
+        found = getattr(module, "__dict__", {}).get(first)
+        for word in rest:
             found = getattr(found, word, None)
-        if not isinstance(found, FunctionType | type) or found.__module__ != module.__name__:
+        if not isinstance(found, FunctionType | type) or not is_own(found.__module__):
+            continue
+        if found.__module__ != getattr(module, "__name__", None):
             continue
         one = Part(found)
         try:
@@ -329,7 +339,7 @@ def _of_this_session(file: str, name: str, text: str) -> tuple[Any, str]:
             continue
         if mine == text:
             return found, ""
-        if module.__name__ == "__main__":
+        if found.__module__ == "__main__":
             lines = text.splitlines(), mine.splitlines()
             changed = "\n".join(difflib.unified_diff(*lines, "the run's", "this session's", lineterm="", n=1))
     return None, changed
