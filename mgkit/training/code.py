@@ -156,9 +156,11 @@ def _source(value: Any) -> str:
     plain = inspect.unwrap(value)
     functions = [plain] if isinstance(plain, FunctionType) else list(_methods(value))
     cells = [function.__code__.co_filename for function in functions]
-    # A class may have no methods of its own, or such as a decorator made: then the newest cell that defines it.
-    cells += [name for name in reversed(list(linecache.cache)) if "ipykernel" in name or "ipython" in name]
-    cells.append(getattr(sys.modules["__main__"], "__file__", None) or "")
+    if isinstance(value, type):  # it may have no methods of its own: then the newest cell that defines it
+        cells += [
+            name for name in reversed(list(linecache.cache)) if "ipykernel" in name or "ipython" in name
+        ]
+        cells.append(getattr(sys.modules["__main__"], "__file__", None) or "")
     for cell in dict.fromkeys(cells):
         text = "".join(linecache.getlines(cell))
         try:

@@ -20,6 +20,7 @@ from mgkit.errors import MgkitError
 from mgkit.models import PathwayOutput
 from mgkit.results.run.folder import load_run
 from mgkit.training import loop
+from mgkit.training.build import outline
 from mgkit.training.explain import explain
 from mgkit.training.inference import test as run_test
 from tests.tiny import tiny_clips
@@ -70,7 +71,7 @@ def test_an_own_network_loss_and_augmentation_go_the_one_way(clips: Clips, tmp_p
     cost = mg.measure(run, speed=False)
     assert cost.parameters == 9 * 16 + 16 + 16 * 4 + 4
     assert cost.flops > 0
-    assert mg.outline(run)["pathways"][0]["head"]["embedding"] == 16
+    assert outline(run)["pathways"][0]["head"]["embedding"] == 16
     assert fit(clips, recipe(), tmp_path / "run").root == run.root
 
 
@@ -85,7 +86,7 @@ def test_an_own_fusion_module_in_the_staged_training(clips: Clips, tmp_path: Pat
     assert ours["hidden"] == 8
     run = fit(clips, ours, tmp_path / "run")
     run_test(run, "test", **QUIET)
-    assert [one["name"] for one in mg.outline(run)["fusions"]] == ["GatedSum"] * 2
+    assert [one["name"] for one in outline(run)["fusions"]] == ["GatedSum"] * 2
     assert not any("GatedSum" in str(one.recipe) for one in (run.stage("rgb"), run.stage("pose")))
     changed = tiny(fusion=mg.part(own.GatedSum, hidden=4), epochs=1)
     with pytest.raises(MgkitError, match="hidden"):
@@ -170,7 +171,7 @@ def test_code_of_a_run_is_run_only_if_it_is_known_or_allowed(
     (run.root / "code" / "mine.py").write_text("raise SystemExit(7)")
     opened = load_run(run.root)
     mg.evaluate(opened, "val")
-    mg.outline(opened)
+    outline(opened)
     mg.figures.training_curves(opened)
     with pytest.raises(MgkitError, match="is not the code that this run was trained with"):
         run_test(opened, "val", **QUIET, run_code=True)
