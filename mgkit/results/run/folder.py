@@ -1,10 +1,11 @@
 """The run folder: everything one training produced, in one layout, whatever made it.
 
-    config.json             {"format": 2, "recipe": {...}, "settings": {...}, "data": {...},
+    config.json             {"format": 2, "recipe": {...}, "code": {...}, "settings": {...}, "data": {...},
                             "pathways": ["rgb", "pose"]}; settings are what besides the recipe decides the result
                             (seed, names of the train and val splits); data holds "root" (the clip folder, or
                             the split table in it, relative to the run folder), "fingerprint", "classes",
                             "skeleton" and "splits" (clips per class of each split)
+    code/                   source of the user's own parts, with its SHA-256 in config.json
     environment.json        versions, git revision, devices, seed, hash of the clips, command
     status.json, live.json  how far the training is, see `mgkit.results.run.status`
     history.csv             one row per epoch, see `append_history`
