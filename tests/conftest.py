@@ -33,9 +33,13 @@ SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files with slow tests come first, so that at the end no process waits for another that has one of them."""
+    """Everything in a browser is slow. Files with slow tests come first, the longest before all, so that at the end no
+    process waits for another that has one of them."""
+    for item in items:
+        if item.path.parent.name == "browser":
+            item.add_marker("slow")
     slow = {item.path for item in items if item.get_closest_marker("slow")}
-    items.sort(key=lambda item: item.path not in slow)
+    items.sort(key=lambda item: (item.path.name != "test_notebooks.py", item.path not in slow))
 
 
 @contextmanager

@@ -15,6 +15,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Whole]:
     return prepare_whole(write_trees(scratch), scratch)
 
 
+@pytest.mark.slow
 def test_the_whole_trees_are_prepared_as_they_were_written(whole: dict[str, Whole]) -> None:
     assert set(whole) == set(LAYOUTS)
     for made in whole.values():

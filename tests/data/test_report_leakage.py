@@ -119,6 +119,7 @@ def test_one_split_leaks_nothing(tmp_path: Path) -> None:
     assert tiny_clips(tmp_path, counts={"train": 2}, videos=False).leakage().empty
 
 
+@pytest.mark.slow
 def test_the_embedded_data_has_no_leak(demo_clips: Clips) -> None:
     assert demo_clips.leakage().empty
     assert not [e for e in demo_clips.report if e["what"] in ("near-duplicate", "same subject", "same video")]

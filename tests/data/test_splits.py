@@ -38,6 +38,7 @@ def many(root: Path, *, people: int = 12, seed: int = 0, test: bool = True) -> C
     return write_clip_folder(root, rows, [None] * len(rows), names, TRIANGLE)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("group", ["subject", "source", None])
 @pytest.mark.parametrize("stratify", [True, False])
 def test_each_clip_is_validated_once_and_no_group_is_cut(

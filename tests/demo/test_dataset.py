@@ -72,6 +72,7 @@ def test_layout(raw: Path) -> None:
     assert DEMO_CLASSES[meta["non_gesture"]] == "illustrative"
 
 
+@pytest.mark.slow
 def test_same_data_whatever_the_workers(raw: Path, tmp_path: Path) -> None:
     """Spawned workers give the same files; run as a user's script would."""
     script = tmp_path / "make.py"
@@ -335,6 +336,7 @@ def test_videos_show_what_was_drawn(raw: Path) -> None:
     assert np.abs(written.astype(int) - drawn[[0, -1]]).mean() < 6
 
 
+@pytest.mark.slow
 def test_a_whole_set_with_other_people_and_worse_key_points(tmp_path: Path) -> None:
     small = {
         "classes": "imigue32",

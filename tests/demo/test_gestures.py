@@ -88,6 +88,7 @@ def twins(key: str) -> list[tuple[Gesture, Gesture]]:
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("one", "other"), twins("joints_key"), ids=lambda g: g.name)
 def test_twins_in_joints_differ_in_the_picture(one: Gesture, other: Gesture) -> None:
     for seed in range(2):

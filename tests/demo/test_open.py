@@ -31,6 +31,7 @@ def test_the_embedded_ones_are_made(
     assert asked == [(tmp_path / name, counts)]
 
 
+@pytest.mark.slow
 def test_where_a_run_is_kept(tmp_path: Path) -> None:
     clips = tiny_clips(tmp_path / "data" / "imigue", videos=False)
     assert mg.run_folder(clips) == tmp_path / "runs" / "imigue"
@@ -48,6 +49,7 @@ def test_a_run_of_other_clips_is_never_started_by_looking_for_it(tmp_path: Path)
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.slow
 def test_a_run_that_is_there_is_opened(demo_clips: Clips, demo_run: Run) -> None:
     assert demo_clips.root.name not in demo.EMBEDDED
     assert mg.open_run(demo_clips, demo_run.root).root == demo_run.root

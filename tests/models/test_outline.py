@@ -86,6 +86,7 @@ def test_full_size_is_what_the_method_page_says() -> None:
     assert [round(x["parameters"] / 1e3) for x in found["fusions"]] == [395, 1577]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fusion", ["channel", "time", None])
 @pytest.mark.parametrize("laterals", [True, False])
 @pytest.mark.parametrize("detach", [True, False])

@@ -85,6 +85,7 @@ def test_one_block_and_its_head_written_out() -> None:
     assert counted == 2 * (stem + first + middle + last + beside + classifier)
 
 
+@pytest.mark.slow
 def test_parameters_are_those_of_the_outline_and_full_size_is_what_the_method_page_says() -> None:
     cost = measure(recipes.paper(), classes=32, skeleton=get_skeleton("imigue22"), speed=False)
     assert cost.inputs == {"rgb": [3, 8, 224, 224], "pose": [22, 32, 56, 56]}

@@ -87,6 +87,7 @@ def small_network() -> tuple[Any, dict[str, Tensor]]:
 # The method against slow loops
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("output", ["fused", "pose", "rgb"])
 def test_attributions_are_slopes_by_finite_differences(output: str) -> None:
     """Each joint and frame, and each part of each picture: the slope of the score as that part alone is scaled."""
@@ -184,6 +185,7 @@ def test_limbs_give_half_to_each_end_and_parts_cover_the_picture() -> None:
 # Does it say anything about the network? (Adebayo et al., "Sanity Checks for Saliency Maps", NeurIPS 2018)
 
 
+@pytest.mark.slow
 def test_it_finds_the_joint_that_decides_and_forgets_it_with_the_weights(tmp_path: Path) -> None:
     """Only the top joint tells the classes apart: it must be found, and taking it away must hurt most."""
     generator = np.random.default_rng(0)
@@ -242,6 +244,7 @@ def test_it_finds_the_joint_that_decides_and_forgets_it_with_the_weights(tmp_pat
 # The file
 
 
+@pytest.mark.slow
 def test_it_is_the_same_for_any_batches_and_workers(run: Run) -> None:
     one = quiet(run, batch_size=1)
     assert one.joints.shape == (8, 8, 3)
@@ -259,6 +262,7 @@ def test_it_is_the_same_for_any_batches_and_workers(run: Run) -> None:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("output", ["rgb", "pose"])
 def test_single_outputs_and_single_pathways(run: Run, clips: Clips, output: str) -> None:
     fused = quiet(run)
@@ -273,6 +277,7 @@ def test_single_outputs_and_single_pathways(run: Run, clips: Clips, output: str)
         quiet(run.stage(output), clips=clips, output="fused")
 
 
+@pytest.mark.slow
 def test_subsets_are_added_and_other_settings_refused(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = quiet(run)
     quiet(run, clip_ids=["test_1_0"], replace=True)
@@ -301,6 +306,7 @@ def test_subsets_are_added_and_other_settings_refused(run: Run, monkeypatch: pyt
     assert quiet(run, target="true", replace=True, clip_ids=["test_0_1"]).clip_ids == ["test_0_1"]
 
 
+@pytest.mark.slow
 def test_an_interruption_keeps_what_was_done_and_leaves_no_half(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -356,6 +362,7 @@ def test_what_cannot_be_explained_is_refused(run: Run) -> None:
         run.saliency("test")
 
 
+@pytest.mark.slow
 def test_rectified_and_weighted_scores_are_explained(run: Run) -> None:
     plain = quiet(run, target="true")
     for change in ({"rectification": 2.0}, {"weights": {"rgb": 1.0, "pose": 9.0}}):

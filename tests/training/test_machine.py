@@ -84,6 +84,7 @@ def states(run: Run) -> dict[str, torch.Tensor]:
     return found
 
 
+@pytest.mark.slow
 def test_neither_cut_nor_flush_changes_what_is_learnt_or_explained(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -85,6 +85,7 @@ def made(recipe: Recipe, seed: int = 0) -> tuple[Any, Any]:
     return model, objective
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SYSTEMS)
 def test_it_goes_the_one_way(name: str, clips: Clips, tmp_path: Path) -> None:
     recipe = SYSTEMS[name]
@@ -111,6 +112,7 @@ def test_it_goes_the_one_way(name: str, clips: Clips, tmp_path: Path) -> None:
     )  # whatever the batch
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["ehct", "video_swin", "semantic"])
 def test_a_stopped_training_ends_as_one_that_was_not(name: str, clips: Clips, tmp_path: Path) -> None:
     """The group of each class, the class vectors and AdamW's moments are in the checkpoint."""
@@ -145,6 +147,7 @@ def test_a_process_without_a_clip_of_the_batch_takes_part(name: str) -> None:
     assert not [key for key, value in model.named_parameters() if value.grad is None or value.grad.any()]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SYSTEMS)
 def test_blocks_that_are_computed_again_change_nothing(name: str) -> None:
     recipe, steps = SYSTEMS[name], []
@@ -169,6 +172,7 @@ def test_blocks_that_are_computed_again_change_nothing(name: str) -> None:
         assert torch.equal(x, y), key
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["ctrgcn", "ehct", "tsm", "semantic"])
 def test_without_refinement_there_is_no_loss_of_it(name: str, clips: Clips, tmp_path: Path) -> None:
     recipe = SYSTEMS[name].with_(prototypes=False, epochs=1)
@@ -176,6 +180,7 @@ def test_without_refinement_there_is_no_loss_of_it(name: str, clips: Clips, tmp_
     assert not [column for column in run.history() if column.startswith("loss_pr")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SYSTEMS)
 def test_weights_go_out_under_published_names_and_come_back(name: str, tmp_path: Path) -> None:
     source, objective = made(SYSTEMS[name])
@@ -380,6 +385,7 @@ def test_weights_of_two_people_serve_one(name: str, tmp_path: Path) -> None:
     torch.testing.assert_close(found, source({"pose": x})["pose"].features[..., :1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["stgcn", "stgcnpp", "aagcn", "ctrgcn", "dgstgcn"])
 def test_published_skeleton_files_start_a_training(name: str, reference_dir: Path, tmp_path: Path) -> None:
     """In PYSKL's layout, of two people and COCO's joints: for one person, other classes, another skeleton."""

@@ -125,6 +125,7 @@ def test_parts_add_up_to_the_loss_and_gradient_of_the_batch(weighted: bool, size
         torch.testing.assert_close(o.embedding.grad, gradients[name][1])  # type: ignore[union-attr]
 
 
+@pytest.mark.slow
 def test_accumulation_is_the_training_of_the_whole_batch(clips: Clips, tmp_path: Path) -> None:
     """Where nothing looks across clips (frozen BatchNorm, no refinement): warm-up, clipping, smoothing and all."""
     options: dict[str, Any] = {
@@ -370,6 +371,7 @@ def test_a_process_killed_after_its_checkpoint_has_logged_that_epoch(
     assert [step for step, _ in wandb.rows] == [1, 2, 3]
 
 
+@pytest.mark.slow
 def test_event_files_that_cannot_be_written_are_told_of_and_the_run_goes_on(
     clips: Clips, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -50,6 +50,7 @@ def test_factors_and_auxiliary_losses_are_the_recipes() -> None:
     assert {"name": "groups", "pathway": "pose", "weight": 1.0} in ehct["losses"]
 
 
+@pytest.mark.slow
 def test_a_skeleton_network_is_outlined_of_clips_or_a_skeleton(tmp_path: Path) -> None:
     clips = tiny_clips(tmp_path)
     recipe = recipes.narrow(recipes.ctrgcn(stream="bone", persons=2))
@@ -86,6 +87,7 @@ def test_clips_know_the_classes_and_the_heatmaps(tmp_path: Path) -> None:
         assert found["pathways"][0]["head"]["classes"] == len(clips.classes)
 
 
+@pytest.mark.slow
 def test_a_run_knows_all(tmp_path: Path) -> None:
     clips, recipe = tiny_clips(tmp_path), recipes.fusion(**SMALL)
     config = {

@@ -30,6 +30,7 @@ def test_every_batch_arrives_once_and_in_order(count: int, device: str) -> None:
     assert all(batch.rows.device.type == device for batch in there)
 
 
+@pytest.mark.slow
 def test_saving_memory_changes_nothing(tmp_path: Path) -> None:
     clips = tiny_clips(tmp_path / "clips", videos=False)
     plain = fit(clips, tiny_pose_only(), tmp_path / "plain")
@@ -38,6 +39,7 @@ def test_saving_memory_changes_nothing(tmp_path: Path) -> None:
     assert_same_run(plain, saving)
 
 
+@pytest.mark.slow
 def test_a_compiled_training_is_the_same_up_to_rounding(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

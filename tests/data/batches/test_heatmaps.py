@@ -23,6 +23,7 @@ def _reference(folder: Path, name: str) -> tuple[torch.Tensor, dict[str, np.ndar
     return torch.from_numpy(points)[None], arrays
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [56, 64])
 @pytest.mark.parametrize("persons", [1, 2])
 def test_joint_maps_equal_the_published_ones(reference_dir: Path, size: int, persons: int) -> None:
@@ -33,6 +34,7 @@ def test_joint_maps_equal_the_published_ones(reference_dir: Path, size: int, per
         np.testing.assert_allclose(maps[0].transpose(0, 1), arrays[f"{name}_{suffix}"], atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [56, 64])
 @pytest.mark.parametrize("persons", [1, 2])
 def test_limb_maps_equal_the_published_ones(reference_dir: Path, size: int, persons: int) -> None:
@@ -107,6 +109,7 @@ def slow_map(ends: list[np.ndarray], size: tuple[int, int], sigma: float, centre
 EDGES = ((0, 1), (1, 2), (3, 0))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cut", [None, 3, 1.5])
 @pytest.mark.parametrize("centre", [0.0, 0.5])
 @pytest.mark.parametrize("persons", [1, 3])

@@ -97,6 +97,7 @@ def test_numbers_left_out_in_a_row_of_recordings() -> None:
     assert _gaps({"0007"}) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", [b"", b"garbage", b"PAR1 and no more PAR1"])
 def test_a_damaged_table_is_made_anew(videos: Path, tmp_path: Path, damage: bytes) -> None:
     out = tmp_path / "out"
@@ -176,6 +177,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="no limit of file sizes")
 @pytest.mark.parametrize("limit", [0, 100, 1500, 3000])
 def test_a_disk_that_is_full_is_told_and_gone_on_from(videos: Path, tmp_path: Path, limit: int) -> None:

@@ -83,6 +83,7 @@ def cut(path: Path, cuts: list[Cut], size: int = 32, threads: int = 1) -> dict[s
         return opened.cut(cuts, size, 25)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "kind",
     [

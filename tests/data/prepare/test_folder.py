@@ -94,6 +94,7 @@ def times(folder: Path) -> dict[Path, int]:
     return {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
 
 
+@pytest.mark.slow
 def test_many_processes_make_the_same_folder_byte_for_byte(tmp_path: Path, layout: Path) -> None:
     source = raw(tmp_path, clips=12)
     one = run(source, tmp_path / "one", layout, workers=1)
@@ -385,6 +386,7 @@ FAULTS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
 def test_every_fault_is_named_with_its_clip_and_file(videos: Path, tmp_path: Path, workers: int) -> None:
     (videos / "empty.mp4").write_bytes(b"")

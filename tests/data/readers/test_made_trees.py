@@ -58,6 +58,7 @@ def check(
         )
 
 
+@pytest.mark.slow
 def test_imigue_from_spreadsheets(imigue: Any, tmp_path: Path) -> None:
     data = read_imigue(imigue.root, cache=tmp_path)
     check(data, imigue, POINTS_22)
@@ -126,6 +127,7 @@ def test_a_second_preparation_converts_nothing(
     assert len(conversions) == len(imigue.frames)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["imigue", "smg", "ma52"])
 def test_whatever_breaks_is_told_or_refused(
     name: str, request: pytest.FixtureRequest, tmp_path: Path

@@ -333,6 +333,7 @@ SAMPLES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "layout", "splits", "clips", "odd"), SAMPLES)
 def test_real_files_load_and_their_oddities_are_told(
     sample_dir: Path, name: str, layout: Any, splits: Any, clips: int, odd: dict[str, int]

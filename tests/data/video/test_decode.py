@@ -87,6 +87,7 @@ def file_of(kind: str, made: dict[str, Path]) -> Path:
     return made[kind]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", FILES)
 def test_frames_are_exact(kind: str, made: dict[str, Path], library: str) -> None:
     path, (_, options) = file_of(kind, made), FILES[kind]
@@ -102,6 +103,7 @@ def test_frames_are_exact(kind: str, made: dict[str, Path], library: str) -> Non
         np.testing.assert_array_equal(some, whole[wanted])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", FILES)
 def test_a_stream_gives_the_same_frames(kind: str, made: dict[str, Path]) -> None:
     path, count = file_of(kind, made), FILES[kind][1].get("count", FRAMES)
@@ -346,6 +348,7 @@ def test_a_stream_that_is_left_early_closes_its_file(clip: Path) -> None:
     clip.rename(clip.with_name("moved.mp4"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["pyav", "decord"])
 def test_reading_on_and_on_needs_no_more_memory(tmp_path: Path, name: str) -> None:
     """In a separate process, so that nothing else allocates meanwhile."""

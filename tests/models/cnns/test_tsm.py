@@ -76,6 +76,7 @@ def torchvision_features(net, frames):
     return net.layer4(net.layer3(net.layer2(net.layer1(x))))
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_without_neighbours_it_is_torchvisions_resnet50(resnet50):
     state = {name: value for name, value in resnet50.state_dict().items() if not name.startswith("fc.")}

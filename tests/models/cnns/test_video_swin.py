@@ -25,6 +25,7 @@ def torchvision_net(size, window=(8, 7, 7), num_classes=5):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "size, weights, channels", [("tiny", 28158070, 768), ("small", 49816678, 768), ("base", 88048984, 1024)]
 )
@@ -101,6 +102,7 @@ def test_it_trains():
     assert all(p.grad is not None and p.grad.isfinite().all() for p in net.parameters())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [lambda: tsm_resnet(blocks=(1, 1), width=8), lambda: video_swin(NARROW)])
 def test_rgb_backbones_learn_in_a_pathway_with_prototypes(make):
     torch.manual_seed(0)

@@ -48,6 +48,7 @@ def published(reference_dir, name):
     return reference, network.double(), head.double()
 
 
+@pytest.mark.slow
 @every_network
 def test_matches_the_published_network(reference_dir, name):
     """All names and shapes (the state is loaded strictly), features and logits; in float32, too."""
@@ -66,6 +67,7 @@ def test_matches_the_published_network(reference_dir, name):
     assert (logits - theirs).abs().max() <= 1e-5 * theirs.abs().max()
 
 
+@pytest.mark.slow
 @every_network
 def test_gradients_match_the_published_networks(reference_dir, name):
     """The norm of every parameter's gradient, to 1e-4 of the largest; half of them to 1e-5 of their own.
@@ -105,6 +107,7 @@ def test_mean_over_features_is_the_published_pooling():
     torch.testing.assert_close(features.mean(dim=(2, 3, 4)), of_persons.mean(dim=1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "graph", "millions", "gmac"),
     [
@@ -146,6 +149,7 @@ def test_any_layout_trains(name, graph):
     assert all(p.grad is None or p.grad.isfinite().all() for p in network.parameters())
 
 
+@pytest.mark.slow
 @every_network
 @pytest.mark.parametrize("frames", [1, 2, 3, 7, 9])
 def test_each_stage_after_the_first_halves_time_rounding_up(name, frames):
@@ -322,6 +326,7 @@ def test_everything_that_is_used_learns(name):
     assert not still - biases
 
 
+@pytest.mark.slow
 @every_network
 def test_a_small_one_learns_a_task(name):
     """Which of two joints moves; from chance to all in some steps."""

@@ -78,6 +78,7 @@ def slow_step(
 # The loss against the equations
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shift", ["tp", "all"])
 @pytest.mark.parametrize("detach", [True, False])
 @pytest.mark.parametrize("margin", [1.0, 0.7])

@@ -58,6 +58,7 @@ def assert_finite(refinement, z, labels, logits):
     return output
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shift", ["tp", "all"])
 @pytest.mark.parametrize("memory", [0, 6])
 def test_any_batch_is_finite(shift, memory):

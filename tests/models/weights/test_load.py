@@ -14,6 +14,7 @@ TINY_RGB = {"width": 8, "blocks": (1, 1, 1, 1)}
 TINY_POSE = {"width": 8, "blocks": (1, 1, 1)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "build",
     [
@@ -305,6 +306,7 @@ KINDS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_written_and_loaded_again(tmp_path, kind):
     model, other = randomise(KINDS[kind]()), KINDS[kind]()
@@ -405,6 +407,7 @@ def test_our_own_prototypes_keep_their_counts(tmp_path, ours):
 # Merging
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ours", [False, True])
 @pytest.mark.parametrize("laterals", [True, False])
 @pytest.mark.parametrize("fusion", [None, "channel", "time"])
