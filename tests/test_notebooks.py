@@ -147,7 +147,9 @@ def kernel() -> Iterator[KernelManager]:
         nbformat.v4.new_notebook(), resources={"metadata": {"path": str(SCRIPTS[0].parent)}}
     )
     manager = client.create_kernel_manager()
-    client.start_new_kernel(env={**os.environ, "NUMBA_DISABLE_JIT": "1"})  # UMAP of some clips, without compiling
+    client.start_new_kernel(
+        env={**os.environ, "NUMBA_DISABLE_JIT": "1"}
+    )  # UMAP of some clips, without compiling
     yield manager
     client._cleanup_kernel()
 
