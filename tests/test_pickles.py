@@ -277,3 +277,11 @@ def test_a_file_that_is_no_pickle_is_not_called_hostile(tmp_path: Path, content:
     (tmp_path / "x.pkl").write_bytes(content)
     with pytest.raises(MgkitError, match=r"x\.pkl is not a readable pickle .*copy it again"):
         load_pickle(tmp_path / "x.pkl")
+
+
+def test_arrays_are_read_without_importing_torch(tmp_path: Path) -> None:
+    """So that preparing clips from a pickle starts quickly."""
+    write_pickle(tmp_path / "x.pkl", PLAIN)
+    code = "import sys\nfrom mgkit.pickles import load_pickle\nload_pickle(sys.argv[1])\n"
+    code += "assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code, str(tmp_path / "x.pkl")], check=True)

@@ -217,12 +217,14 @@ class PrototypicalRefinement(nn.Module):
             for buffer in self.buffers():
                 dist.broadcast(buffer, src=0)
             self._agreed = True
+
         # Leave out clips that overflowed: one would reach every centre, as 0 times infinity is not 0. The square leaves
         # room for sums.
         usable = at_least_float32(embeddings.detach()).square().sum(dim=1).isfinite()
         usable &= logits.isfinite().all(dim=1)  # (N,)
         embeddings = torch.where(usable[:, None], embeddings, 0.0)
         logits = torch.where(usable[:, None], logits, 0.0)
+
         # Centres of the true positives, false negatives and false positives, in one exchange between processes.
         sets = torch.cat(confusion_sets(logits, labels), dim=1) & usable[:, None]  # (N, 3 K)
         centres, counts = set_centres(embeddings, sets, across_processes=together)
@@ -231,6 +233,7 @@ class PrototypicalRefinement(nn.Module):
         if self.memory is not None:
             remembered = self.memory.centres(len(self.prototypes))
             all_fn, all_fp = join_centres(fn, remembered[0]), join_centres(fp, remembered[1])
+
         # Move the prototypes (a copy: a later step changes the buffer while this step's graph may still need it).
         prototypes = self.prototypes.clone()
         if self.training:
@@ -241,6 +244,7 @@ class PrototypicalRefinement(nn.Module):
             if self.memory is not None:
                 predicted = torch.where(usable, logits.argmax(dim=1), -1)
                 self._remember(self.memory, embeddings, torch.where(usable, labels, -1), predicted)
+
         terms = refinement_loss(
             embeddings,
             labels,
@@ -254,6 +258,7 @@ class PrototypicalRefinement(nn.Module):
             detach_probability=self.detach_probability,
         )
         fn_terms, fp_terms = (torch.where(usable, term, 0.0) for term in terms)
+
         # The mean over all clips: each is a true positive or a false negative of its own class.
         clips = (tp.counts.sum() + fn.counts.sum()).clamp(min=1)
         scale = (world_size() if together else 1) / clips
