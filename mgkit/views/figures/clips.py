@@ -31,9 +31,11 @@ from mgkit.views.figures.style import (
     LEAST,
     SMALL,
     PaperFigure,
+    axes_at,
     fit_text,
     in_style,
     new_figure,
+    text_at,
     width_of,
 )
 
@@ -111,7 +113,7 @@ def film_strip(
     figure = new_figure(width / 72, height / 72, constrained=False)
     for i, index in enumerate(indices):
         x, y = (i % across) * (wide + gap), height - (i // across + 1) * (tall + text + gap) + gap + text
-        axes = figure.add_axes((x / width, y / height, wide / width, tall / height))
+        axes = axes_at(figure, x, y, wide, tall)
         _picture(axes, None if pictures is None else pictures[i], row["width"], row["height"])
         if found is not None:
             draw_map(axes, found, int(index), row["width"], row["height"])
@@ -123,16 +125,14 @@ def film_strip(
                 )
         axes.set(xlim=(0, row["width"]), ylim=(row["height"], 0))
         label = f"frame {index}" if not row["fps"] else f"{index / row['fps']:.2f} s"
-        figure.text((x + wide / 2) / width, (y - 2) / height, label, ha="center", va="top", fontsize=LEAST)
+        text_at(figure, x + wide / 2, y - 2, label, ha="center", va="top", fontsize=LEAST)
     if found is not None:
         long = min(90.0, 0.24 * width)
         side = 36.0  # of the legend
-        draw_time(
-            figure, (0, 10 / height, (width - long - side - 14) / width, 24 / height), found, total, indices
-        )
-        scale = ((width - long - 2) / width, 14 / height, long / width, 6 / height)
-        explained = fit_text(clips.classes.names[found.target], long, LEAST)
-        draw_scale(figure, scale, f"speaks for\n{explained}")
+        draw_time(axes_at(figure, 0, 10, width - long - side - 14, 24), found, total, indices)
+        explained = clips.classes.names[found.target]
+        label = f"speaks for\n{fit_text(explained, long, LEAST)}"
+        draw_scale(figure, (width - long - 2, 14, long, 6), label)
 
     # The numbers behind it.
     seen = np.zeros(len(indices), int) if pose is None else np.isfinite(pose[..., 0]).sum((0, 2))
@@ -142,7 +142,6 @@ def film_strip(
     note = f"{clip_id}: {name}, {len(indices)} of {total} frames"
     if found is not None:
         data = pd.concat([data, saliency_table(found, indices, clips.skeleton)], axis=1)
-        explained = clips.classes.names[found.target]
         note += f"; lighter and larger = more evidence for {explained}; bars: all sampled frames"
     return PaperFigure(figure, data, note)
 
@@ -212,12 +211,12 @@ def contact_sheet(
     for i, k in enumerate(labels):
         left, top = (i // lines) * (block + space), height - (i % lines) * (tall + text + 4)
         name = fit_text(clips.classes.names[k], block - 30, SMALL)
-        figure.text(left / width, (top - 1) / height, name, va="top", ha="left", fontsize=SMALL)
+        text_at(figure, left, top - 1, name, va="top", ha="left", fontsize=SMALL)
         for j, clip_id in enumerate(picked[k]):
             row = clips.row(clip_id)
             index = int(row["frames"]) // 2
             box = (left + j * (wide + gap), top - text - tall, wide, tall)
-            place_frame(figure, clips, clip_id, index, skeleton, box, (width, height))
+            place_frame(figure, clips, clip_id, index, skeleton, box)
             table.append({"class": clips.classes.names[k], "clip_id": clip_id, "frame": index})
     note = f"middle frame of up to {n} clips per class, drawn with seed {seed}"
     note += f"; {left_out} rarer classes are left out" if left_out else ""
@@ -285,7 +284,6 @@ def place_frame(
     index: int,
     skeleton: bool,
     box: tuple[float, float, float, float],
-    page: tuple[float, float],
 ) -> None:
     """One frame of one clip, as large as fits into a box (x, y, width, height in points) without stretching."""
     row = clips.row(clip_id)
@@ -293,9 +291,7 @@ def place_frame(
     x, y, wide, tall = box
     scale = min(wide / row["width"], tall / row["height"])
     w, h = scale * row["width"], scale * row["height"]
-    axes = figure.add_axes(
-        ((x + (wide - w) / 2) / page[0], (y + (tall - h) / 2) / page[1], w / page[0], h / page[1])
-    )
+    axes = axes_at(figure, x + (wide - w) / 2, y + (tall - h) / 2, w, h)
     _picture(axes, None if pictures is None else pictures[0], row["width"], row["height"])
     if pose is not None:
         draw_skeleton(axes, pose[:, 0], clips.skeleton, line=_line(w))
@@ -358,17 +354,16 @@ def clip_sheet(
             Rectangle((x / width, y / height), wide / width, wide / height, facecolor=BLANK, zorder=-2)
         )
         if row["video"] or row["pose_offset"] >= 0:
-            place_frame(figure, clips, clip_id, frame, skeleton, (x, y, wide, wide), (width, height))
+            place_frame(figure, clips, clip_id, frame, skeleton, (x, y, wide, wide))
         figure.add_artist(_border(x + 0.75, y + 0.75, wide - 1.5, wide - 1.5, outcome, (width, height)))
         for k, part in enumerate(label.split(" → ", 1)):
             shown = fit_text(f"→ {part}" if k else part, wide, LEAST)
-            place = (x / width, (y - 2 - k * (LEAST + 1)) / height)
-            figure.text(*place, shown, ha="left", va="top", fontsize=LEAST)
+            text_at(figure, x, y - 2 - k * (LEAST + 1), shown, ha="left", va="top", fontsize=LEAST)
         rows.append({"clip_id": clip_id, "frame": frame, "words": label, "outcome": outcome})
     x = 0.0
     for outcome in (name for name in OUTCOMES if name in set(outcomes)):
         figure.add_artist(_border(x + 1, 2, 8, 6, outcome, (width, height)))
-        figure.text((x + 12) / width, 5 / height, OUTCOME_NAMES[outcome], va="center", fontsize=LEAST)
+        text_at(figure, x + 12, 5, OUTCOME_NAMES[outcome], va="center", fontsize=LEAST)
         x += 24 + 3.2 * len(OUTCOME_NAMES[outcome])
     return PaperFigure(figure, pd.DataFrame(rows), note or f"middle frame of {len(rows)} clips")
 

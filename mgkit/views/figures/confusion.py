@@ -26,13 +26,16 @@ from mgkit.views.figures.style import (
     OUTPUT_NAMES,
     SMALL,
     PaperFigure,
+    axes_at,
     balanced,
+    colour_bar,
     diverging,
     fit_names,
     fit_text,
     in_style,
     new_figure,
     ramp,
+    text_at,
     text_width,
     width_of,
     wrap_text,
@@ -284,10 +287,7 @@ def _draw(
     page = figure.add_axes((0, 0, 1, 1))
     page.set(xlim=(0, plan.width), ylim=(0, plan.height))
     page.axis("off")
-    count, bottom = plan.count, plan.bottom / plan.height
-    axes = figure.add_axes(
-        (plan.left / plan.width, bottom, plan.cell * count / plan.width, plan.row * count / plan.height)
-    )
+    axes = axes_at(figure, plan.left, plan.bottom, plan.right - plan.left, plan.top - plan.bottom)
     colours = _colour_cells(axes, plan, values, support, normalise, signed)
     tones = [GREY if n == 0 else "black" for n in support]
     _write_labels(page, plan, tones)
@@ -296,8 +296,8 @@ def _draw(
         label = "% of the true class" if normalise else "clips"
         if signed:
             label = "change, points of the true class" if normalise else "change, clips"
-        long = min(plan.cell * count, 150.0, plan.width - plan.left - text_width(label, LEAST) - 9)
-        _colour_bar(figure, colours, label, (plan.left, plan.top + 13, long, 5.0), (plan.width, plan.height))
+        long = min(plan.cell * plan.count, 150.0, plan.width - plan.left - text_width(label, LEAST) - 9)
+        _colour_bar(figure, colours, label, (plan.left, plan.top + 13, long, 5.0))
     return figure
 
 
@@ -402,19 +402,10 @@ def _write_cells(
 
 
 def _colour_bar(
-    figure: Figure,
-    colours: ScalarMappable,
-    label: str,
-    box: tuple[float, float, float, float],
-    page: tuple[float, float],
+    figure: Figure, colours: ScalarMappable, label: str, box: tuple[float, float, float, float]
 ) -> None:
     x, y, w, h = box
-    axes = figure.add_axes((x / page[0], y / page[1], w / page[0], h / page[1]))
-    bar = figure.colorbar(colours, cax=axes, orientation="horizontal")
-    bar.outline.set_linewidth(0.4)
-    bar.ax.tick_params(
-        labelsize=LEAST, length=1.5, pad=1, top=True, labeltop=True, bottom=False, labelbottom=False
-    )
+    bar = colour_bar(figure, colours, box, above=True)
     if "change" in label:
         top = colours.get_clim()[1] or 1.0
         percent = 100 if "points" in label else 1
@@ -428,4 +419,4 @@ def _colour_bar(
         bar.set_ticks([share / 100 for share in shares], labels=[str(share) for share in shares])
     else:
         bar.ax.xaxis.set_major_locator(MaxNLocator(nbins=4, integer=True))
-    figure.text((x + w + 5) / page[0], (y + h / 2) / page[1], label, ha="left", va="center", fontsize=LEAST)
+    text_at(figure, x + w + 5, y + h / 2, label, ha="left", va="center", fontsize=LEAST)

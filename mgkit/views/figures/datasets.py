@@ -16,10 +16,13 @@ from mgkit.views.figures.style import (
     LEAST,
     SMALL,
     PaperFigure,
+    axes_at,
+    colour_bar,
     fit_names,
     in_style,
     new_figure,
     ramp,
+    text_at,
     text_width,
     width_of,
 )
@@ -178,9 +181,7 @@ def missing_joints(
     bottom, top = max(text_width(name, LEAST) for name in shown) + 17, 22.0
     height = bottom + line * len(joints) + top
     figure = new_figure(width, height / 72, constrained=False)
-    axes = figure.add_axes(
-        (left / (72 * width), bottom / height, wide / (72 * width), 1 - (bottom + top) / height)
-    )
+    axes = axes_at(figure, left, bottom, wide, line * len(joints))
     image = axes.imshow(
         table.to_numpy(), cmap=ramp(), vmin=0, vmax=100, aspect="auto", interpolation="nearest"
     )
@@ -190,19 +191,10 @@ def missing_joints(
     axes.set_xlabel(by, labelpad=1)
     for spine in axes.spines.values():
         spine.set_visible(False)
-    bar_width = min(110.0, wide / 2)
-    place = ((left + wide - bar_width) / (72 * width), 1 - 16 / height, bar_width / (72 * width), 5 / height)
-    bar = figure.colorbar(
-        image, cax=figure.add_axes(place), orientation="horizontal", ticks=[0, 25, 50, 75, 100]
-    )
-    bar.outline.set_linewidth(0.4)
-    bar.ax.tick_params(
-        labelsize=LEAST, length=1.5, pad=1, top=True, labeltop=True, bottom=False, labelbottom=False
-    )
-    figure.text(
-        (left + wide - bar_width - 6) / (72 * width), 1 - 13.5 / height, "not seen (%)",
-        ha="right", va="center", fontsize=SMALL,
-    )  # fmt: skip
+    start = left + wide - min(110.0, wide / 2)
+    bar = colour_bar(figure, image, (start, height - 16, left + wide - start, 5.0), above=True)
+    bar.set_ticks([0, 25, 50, 75, 100])
+    text_at(figure, start - 6, height - 13.5, "not seen (%)", ha="right", va="center", fontsize=SMALL)
     data = table.reset_index().melt(id_vars="joint", var_name=by, value_name="missing")
     worst = str(table.mean(axis=1).idxmax())
     note = (

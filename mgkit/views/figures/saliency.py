@@ -21,10 +21,13 @@ from mgkit.views.figures.style import (
     OUTPUT_COLOURS,
     SMALL,
     PaperFigure,
+    axes_at,
+    colour_bar,
     fit_names,
     in_style,
     new_figure,
     ramp,
+    text_at,
     text_width,
     width_of,
 )
@@ -123,15 +126,8 @@ def draw_joints(
         )  # fmt: skip
 
 
-def draw_time(
-    figure: Figure,
-    box: tuple[float, float, float, float],
-    saliency: ClipSaliency,
-    total: int,
-    shown: npt.NDArray[np.int64],
-) -> None:
-    """Bars over the frames of a clip in a box (figure fractions): the evidence of each sampled frame."""
-    axes = figure.add_axes(box)
+def draw_time(axes: Axes, saliency: ClipSaliency, total: int, shown: npt.NDArray[np.int64]) -> None:
+    """Bars over the frames of a clip: the evidence of each sampled frame; those `shown` are marked."""
     for name, values, frames in (
         ("pose", saliency.joints, saliency.pose_frames),
         ("rgb", saliency.maps, saliency.rgb_frames),
@@ -163,15 +159,12 @@ def draw_time(
 
 
 def draw_scale(figure: Figure, box: tuple[float, float, float, float], label: str) -> None:
-    """The colours of saliency as a bar in a box (figure fractions), from none to the most of the clip."""
-    axes = figure.add_axes(box)
-    bar = figure.colorbar(ScalarMappable(Normalize(0, 1), glow()), cax=axes, orientation="horizontal")
-    bar.set_ticks([0, 1], labels=["none", "most"], fontsize=LEAST)
-    bar.outline.set_linewidth(0.4)
-    axes.tick_params(length=0, pad=1.5)
-    axes.get_xticklabels()[0].set_horizontalalignment("left")
-    axes.get_xticklabels()[1].set_horizontalalignment("right")
-    axes.set_title(label, fontsize=LEAST, pad=2)
+    """The colours of saliency as a bar in a box in points, from none to the most of the clip."""
+    bar = colour_bar(figure, ScalarMappable(Normalize(0, 1), glow()), box, length=0)
+    bar.set_ticks([0, 1], labels=["none", "most"])
+    bar.ax.get_xticklabels()[0].set_horizontalalignment("left")
+    bar.ax.get_xticklabels()[1].set_horizontalalignment("right")
+    bar.ax.set_title(label, fontsize=LEAST, pad=2)
 
 
 @in_style
@@ -206,9 +199,7 @@ def joint_importance(
     below = max(text_width(name, LEAST) for name in joints) + 6
     height = count * height_of + below + 16
     figure = new_figure(width / 72, height / 72, constrained=False)
-    axes = figure.add_axes(
-        (left / width, below / height, (width - left - 34) / width, count * height_of / height)
-    )
+    axes = axes_at(figure, left, below, width - left - 34, count * height_of)
     top = float(np.nanmax(values))
     drawn = axes.pcolormesh(values, cmap=ramp(), vmin=0, vmax=top, edgecolors="#EDEDED", linewidth=0.25)
     for k in np.flatnonzero(np.isnan(values).all(1)).tolist():
@@ -220,16 +211,11 @@ def joint_importance(
     axes.set_yticks(np.arange(count) + 0.5, names, fontsize=LEAST)
     axes.set_xticks(np.arange(len(joints)) + 0.5, joints, fontsize=LEAST, rotation=90)
     axes.tick_params(length=0, pad=2)
-    scale = figure.add_axes(
-        ((width - 27) / width, below / height, 6 / width, min(count * height_of, 90) / height)
+    bar = colour_bar(
+        figure, drawn, (width - 27, below, 6, min(count * height_of, 90)), vertical=True, length=0
     )
-    bar = figure.colorbar(drawn, cax=scale, ticks=[0, top])
-    bar.set_ticklabels(["0", f"{100 * top:.0f} %"], fontsize=LEAST)
-    bar.outline.set_linewidth(0.4)
-    scale.tick_params(length=0, pad=1.5)
-    figure.text(
-        left / width, (height - 3) / height, "share of the evidence for the class", fontsize=SMALL, va="top"
-    )
+    bar.set_ticks([0, top], labels=["0", f"{100 * top:.0f} %"])
+    text_at(figure, left, height - 3, "share of the evidence for the class", fontsize=SMALL, va="top")
     data = pd.DataFrame(
         {
             "class": np.repeat(shares.index.to_numpy(), values.shape[1]),

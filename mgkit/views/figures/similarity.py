@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
@@ -28,10 +30,13 @@ from mgkit.views.figures.style import (
     OUTPUT_NAMES,
     SMALL,
     PaperFigure,
+    axes_at,
+    colour_bar,
     fit_names,
     in_style,
     new_figure,
     ramp,
+    text_at,
     text_width,
     width_of,
 )
@@ -167,7 +172,7 @@ def _draw(
     figure = new_figure(width / 72, height / 72, constrained=False)
     left = names_width + 6 + (0 if beside else max(0.0, (room - names_width - 9 - square) / 2))
     top = height - 4
-    axes = figure.add_axes((left / width, (top - grid) / height, square / width, grid / height))
+    axes = axes_at(figure, left, top - grid, square, grid)
     _heat(axes, similarity[np.ix_(sequence, sequence)], seen[sequence], cell)
     if grouped and classes.groups is not None:
         groups = [classes.groups[k] for k in sequence]
@@ -176,47 +181,41 @@ def _draw(
                 axes.axhline(i, color="#555555", linewidth=0.5)
                 axes.axvline(i, color="#555555", linewidth=0.5)
 
-    # Names with numbers at the rows, numbers below the columns.
-    def write(x: float, y: float, text: str, **options: object) -> None:
-        figure.text(x / width, y / height, text, **options)  # type: ignore[arg-type]
-
+    # Names with numbers at the rows, numbers below the columns, all or every fifth.
     shown = fit_names(numbered, names_width, size)
     for i, k in enumerate(sequence):
-        tone = "black" if seen[k] else GREY
-        style = "normal" if seen[k] else "italic"
-        write(
-            left - 3,
-            top - (i + 0.5) * row,
-            shown[i],
-            ha="right",
-            va="center_baseline",
-            fontsize=size,
-            color=tone,
-            style=style,
-        )
-        if step > 1 and i and (i + 1) % step:
-            continue
-        low = two_lines and step == 1 and i % 2 == 1  # by turns
-        write(
-            left + (i + 0.5) * cell,
-            top - grid - 2.5 - (1.05 * size if low else 0),
-            str(i + 1),
-            ha="center",
-            va="top",
-            fontsize=size,
-            color=tone,
-        )
+        look: dict[str, Any] = {"fontsize": size, "color": "black" if seen[k] else GREY}
+        text_at(
+            figure, left - 3, top - (i + 0.5) * row, shown[i], ha="right", va="center_baseline",
+            style="normal" if seen[k] else "italic", **look,
+        )  # fmt: skip
+        if step == 1 or not i or not (i + 1) % step:
+            low = (
+                1.05 * size if two_lines and step == 1 and i % 2 == 1 else 0
+            )  # alternating between two lines
+            text_at(
+                figure,
+                left + (i + 0.5) * cell,
+                top - grid - 2.5 - low,
+                str(i + 1),
+                ha="center",
+                va="top",
+                **look,
+            )
 
     # The colour bar, and the scatter plot.
-    label = "cosine similarity"
+    label, under = "cosine similarity", top - grid - below - 8
     long = min(max(square, 60.0), 110.0, width - left - text_width(label, LEAST) - 18)
-    _bar(figure, axes, (left, top - grid - below - 8, long, 5.0), label, (width, height))
+    scale = colour_bar(figure, axes.collections[0], (left, under, long, 5.0))
+    least, most = axes.collections[0].get_clim()
+    middle = 0.0 if least < 0 < most and min(-least, most) > 0.2 * (most - least) else (least + most) / 2
+    scale.set_ticks([least, middle, most], labels=[_signed(value) for value in (least, middle, most)])
+    text_at(figure, left + long + 12, under + 2.5, label, ha="left", va="center", fontsize=LEAST)
     if found is not None:
         indent = 30.0
         start = room + indent if beside else indent + 4
-        under = top - panel if beside else foot
-        spot = (start / width, under / height, (width - start - 8) / width, panel / height)
-        _scatter(figure.add_axes(spot), found, sequence, classes, pathway, (width - start - 8, panel))
+        box = (start, top - panel if beside else foot, width - start - 8, panel)
+        _scatter(axes_at(figure, *box), found, sequence, classes, pathway, box[2:])
     return figure
 
 
@@ -259,24 +258,6 @@ def _heat(axes: Axes, values: npt.NDArray[np.float32], seen: npt.NDArray[np.bool
             continue
         tone = "white" if (value - low) / (high - low) > 0.5 else "black"
         axes.text(k + 0.5, i + 0.5, text, ha="center", va="center_baseline", fontsize=LEAST, color=tone)
-
-
-def _bar(
-    figure: Figure,
-    axes: Axes,
-    box: tuple[float, float, float, float],
-    label: str,
-    page: tuple[float, float],
-) -> None:
-    x, y, w, h = box
-    bar_axes = figure.add_axes((x / page[0], y / page[1], w / page[0], h / page[1]))
-    bar = figure.colorbar(axes.collections[0], cax=bar_axes, orientation="horizontal")
-    bar.outline.set_linewidth(0.4)
-    low, high = axes.collections[0].get_clim()
-    middle = 0.0 if low < 0 < high and min(-low, high) > 0.2 * (high - low) else (low + high) / 2
-    bar.set_ticks([low, middle, high], labels=[_signed(value) for value in (low, middle, high)])
-    bar.ax.tick_params(labelsize=LEAST, length=1.5, pad=1)
-    figure.text((x + w + 12) / page[0], (y + h / 2) / page[1], label, ha="left", va="center", fontsize=LEAST)
 
 
 def _scatter(

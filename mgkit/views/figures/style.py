@@ -21,6 +21,8 @@ import numpy.typing as npt
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg, RendererAgg
+from matplotlib.cm import ScalarMappable
+from matplotlib.colorbar import Colorbar
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, fontManager
@@ -224,6 +226,37 @@ def new_figure(width: float, height: float, constrained: bool = True) -> Figure:
         assert engine is not None
         engine.set(w_pad=0.02, h_pad=0.02, wspace=0.04, hspace=0.04)  # type: ignore[call-arg]
     return figure
+
+
+def axes_at(figure: Figure, x: float, y: float, width: float, height: float) -> Axes:
+    """Axes in a box that is placed in points, from the lower left corner of the figure."""
+    wide, tall = 72 * figure.get_size_inches()
+    return figure.add_axes((x / wide, y / tall, width / wide, height / tall))
+
+
+def text_at(figure: Figure, x: float, y: float, text: str, **look: Any) -> None:
+    """Text placed in points, from the lower left corner of the figure."""
+    wide, tall = 72 * figure.get_size_inches()
+    figure.text(x / wide, y / tall, text, **look)
+
+
+def colour_bar(
+    figure: Figure,
+    colours: ScalarMappable,
+    box: tuple[float, float, float, float],
+    *,
+    vertical: bool = False,
+    above: bool = False,
+    length: float = 1.5,
+) -> Colorbar:
+    """A thin colour bar in a box in points; its numbers are below, or `above`; `length` is that of its ticks."""
+    orientation: Any = "vertical" if vertical else "horizontal"
+    bar = figure.colorbar(colours, cax=axes_at(figure, *box), orientation=orientation)
+    bar.outline.set_linewidth(0.4)
+    bar.ax.tick_params(labelsize=LEAST, length=length, pad=1.5 if length == 0 else 1)
+    if above:
+        bar.ax.tick_params(top=True, labeltop=True, bottom=False, labelbottom=False)
+    return bar
 
 
 @lru_cache(maxsize=4096)
