@@ -326,7 +326,7 @@ def test_notes_that_cannot_be_saved_are_kept_and_told_of(run: Run) -> None:
     path = run.root / "review.csv"
     path.write_text("something else\n")
     explorer = ErrorExplorer(run)
-    assert "not written over" in explorer.form.selected["trouble"]
+    assert "never overwritten" in explorer.form.selected["trouble"]
     explorer.note("occluded")
     explorer.next()
     explorer.note("ambiguous")
