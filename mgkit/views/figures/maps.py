@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -179,18 +180,35 @@ def _scatter(
 
 
 def _star(axes: Axes, point: npt.NDArray[np.float32], colour: str, size: float, order: float) -> None:
-    axes.scatter(
-        point[0], point[1], s=size, marker="*", c=colour, edgecolors="white", linewidths=1.8, zorder=order
-    )
-    axes.scatter(
-        point[0], point[1], s=size, marker="*", c=colour, edgecolors="black", linewidths=0.5, zorder=order
-    )
+    for edge, width in (("white", 1.8), ("black", 0.5)):  # a white rim around a black line
+        axes.scatter(
+            point[0], point[1], s=size, marker="*", c=colour, edgecolors=edge, linewidths=width, zorder=order
+        )
+
+
+def _handle(label: str, colour: str, marker: str = "o", size: float = 4) -> Line2D:
+    """A marker in a legend."""
+    return Line2D([], [], linestyle="", marker=marker, markersize=size, color=colour, label=label)
 
 
 def _star_handle(label: str) -> Line2D:
-    return Line2D(
-        [], [], linestyle="", marker="*", markersize=7, markerfacecolor="white", markeredgecolor="black",
-        markeredgewidth=0.5, label=label,
+    handle = _handle(label, "white", "*", 7)
+    handle.set(markeredgecolor="black", markeredgewidth=0.5)
+    return handle
+
+
+def _legend_below(axes: Axes, handles: list[Line2D]) -> None:
+    axes.legend(
+        handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.07), ncols=2, handletextpad=0.1,
+        columnspacing=0.8, borderaxespad=0,
+    )  # fmt: skip
+
+
+def _title_inside(axes: Axes, text: str, **look: Any) -> None:
+    """A title in the upper left corner of a panel."""
+    axes.annotate(
+        text, (0, 1), xycoords="axes fraction", xytext=(3, -3), textcoords="offset points", va="top",
+        fontsize=SMALL, zorder=6, bbox={"facecolor": "white", "alpha": 0.75, "linewidth": 0, "pad": 1}, **look,
     )  # fmt: skip
 
 
@@ -213,16 +231,13 @@ def draw_groups(
         colour = CLASS_COLOURS[i]
         _scatter(axes, drawn.points[of == k], size, colour, "o", 2)
         label = fit_text(names[k], 0.36 * room, SMALL)
-        handles.append(Line2D([], [], linestyle="", marker="o", markersize=4, color=colour, label=label))
+        handles.append(_handle(label, colour))
     _draw_stars(axes, stars, bold)
     if rest.any():
-        handles.append(Line2D([], [], linestyle="", marker="o", markersize=3, color=FAINT, label=others))
+        handles.append(_handle(others, FAINT, size=3))
     if np.isfinite(stars).any():
         handles.append(_star_handle("prototype"))
-    axes.legend(
-        handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.07), ncols=2, handletextpad=0.1,
-        columnspacing=0.8, borderaxespad=0,
-    )  # fmt: skip
+    _legend_below(axes, handles)
 
 
 def _draw_stars(axes: Axes, stars: Floats, bold: dict[int, str]) -> None:
@@ -251,32 +266,26 @@ def _draw_values(axes: Axes, drawn: EmbeddingMap, values: Floats, what: str, sta
     handles = []
     if (~known).any():
         grey = f"no prototype ({int((~known).sum())} clips)"
-        handles.append(Line2D([], [], linestyle="", marker="o", markersize=3, color=FAINT, label=grey))
+        handles.append(_handle(grey, FAINT, size=3))
     if np.isfinite(stars).any():
         handles.append(_star_handle("prototype"))
     if handles:
         axes.legend(
-            handles=handles,
-            loc="lower right",
-            handletextpad=0.1,
-            frameon=True,
-            framealpha=0.75,
-            edgecolor="none",
-        )
+            handles=handles, loc="lower right", handletextpad=0.1, frameon=True, framealpha=0.75, edgecolor="none"
+        )  # fmt: skip
 
 
 def _draw_paths(axes: Axes, drawn: EmbeddingMap, bold: dict[int, str]) -> None:
-    for k in np.flatnonzero(drawn.seen):
+    """How the prototypes moved: a line with a dot per epoch, on a white rim."""
+    for k in np.flatnonzero(drawn.seen).tolist():
         track = drawn.paths[:, k]
-        track = track[np.isfinite(track[:, 0])]
-        colour = bold.get(int(k), GREY)
+        x, y = track[np.isfinite(track[:, 0])].T
+        colour = bold.get(k, GREY)
         colour, thick = ("black" if colour == "white" else colour), 1.0 if k in bold or not bold else 0.5
+        axes.plot(x, y, color="white", linewidth=thick + 1, zorder=2.6, solid_joinstyle="round")
         axes.plot(
-            track[:, 0], track[:, 1], color="white", linewidth=thick + 1, zorder=2.6, solid_joinstyle="round"
-        )
-        axes.plot(
-            track[:, 0], track[:, 1], color=colour, linewidth=thick, marker="o", markersize=1.2 + thick,
-            markeredgewidth=0, zorder=2.7, solid_joinstyle="round",
+            x, y, color=colour, linewidth=thick, marker="o", markersize=1.2 + thick, markeredgewidth=0, zorder=2.7,
+            solid_joinstyle="round",
         )  # fmt: skip
 
 
@@ -295,23 +304,14 @@ def _draw_roles(
             linewidths=0.25, zorder=3 + 0.1 * order, rasterized=len(points) > 300,
         )  # fmt: skip
         label = f"{kind}: {meaning[kind]} ({int(chosen.sum())})"
-        handles.append(
-            Line2D([], [], linestyle="", marker=marker, markersize=4, color=KINDS[kind], label=label)
-        )
+        handles.append(_handle(label, KINDS[kind], marker))
     if np.isfinite(star[0]):
         _star(axes, star, "white", 70, 5)
-    handles.append(Line2D([], [], linestyle="", marker="o", markersize=3, color=FAINT, label="other clips"))
+    handles.append(_handle("other clips", FAINT, size=3))
     if np.isfinite(star[0]):
         handles.append(_star_handle("its prototype"))
-    axes.legend(
-        handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.07), ncols=2, handletextpad=0.1,
-        columnspacing=0.8, borderaxespad=0,
-    )  # fmt: skip
-    axes.annotate(
-        fit_text(name, 0.8 * room, SMALL), (0, 1), xycoords="axes fraction", xytext=(3, -3), textcoords="offset points",
-        va="top", fontsize=SMALL, style="italic", zorder=6,
-        bbox={"facecolor": "white", "alpha": 0.75, "linewidth": 0, "pad": 1},
-    )  # fmt: skip
+    _legend_below(axes, handles)
+    _title_inside(axes, fit_text(name, 0.8 * room, SMALL), style="italic")
 
 
 def draw_frame(axes: Axes, drawn: EmbeddingMap) -> None:
@@ -384,10 +384,7 @@ def refinement_maps(
         room = width * 72 / (2 if wide else 1)
         draw_groups(axes, drawn, drawn.labels, names, coloured, "other classes", drawn.prototypes, bold, room)
         draw_frame(axes, drawn)
-        axes.annotate(
-            label, (0, 1), xycoords="axes fraction", xytext=(3, -3), textcoords="offset points", va="top",
-            fontsize=SMALL, zorder=6, bbox={"facecolor": "white", "alpha": 0.75, "linewidth": 0, "pad": 1},
-        )  # fmt: skip
+        _title_inside(axes, label)
         tables.append(drawn.frame(before.classes).assign(panel=label))
     data = pd.concat(tables, ignore_index=True)
     data = data[["panel", *(name for name in data.columns if name != "panel")]]
