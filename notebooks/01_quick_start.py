@@ -42,7 +42,7 @@ mg.set_up_notebook()
 # **Your own data:** `DATA` is the only path to change. The run is expected in `runs/<name of the data folder>`.
 
 # %% tags=["parameters"]
-DATA = "../data/demo"  # a clip folder; the embedded one is made if it is not there
+DATA = "../data/demo"  # a clip folder; the embedded one is made if it is missing
 RUN = None  # a run folder; None = the one that belongs to DATA
 
 # %%

@@ -132,7 +132,7 @@ mg.evaluate(run, "test").round(3)
 
 # %% [markdown]
 # ## Change something
-# `with_` or a keyword changes a recipe; each needs a folder of its own (a folder with another recipe in it
+# `with_` or a keyword changes a recipe; each needs its own folder (a folder with another recipe in it
 # is refused, with the differences). For instance without the prototypes, or with attention over time:
 #
 # ```python
@@ -141,7 +141,6 @@ mg.evaluate(run, "test").round(3)
 # ```
 
 # %%
-
 mg.recipes.differences(recipe.with_(alpha=0.5), recipe)
 
 # %% [markdown]

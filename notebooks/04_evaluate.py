@@ -41,7 +41,7 @@ mg.set_up_notebook()
 # `VIEWS = 1` for a first look.
 
 # %% tags=["parameters"]
-DATA = "../data/demo"  # a clip folder; the embedded one is made if it is not there
+DATA = "../data/demo"  # a clip folder; the embedded one is made if it is missing
 RUN = None  # a run folder; None = the one that belongs to DATA
 SPLIT = None  # None = test where there is one
 VIEWS = 10  # clips a video, as in the paper

@@ -41,7 +41,7 @@ mg.set_up_notebook()
 # **Your own data:** change `DATA`.
 
 # %% tags=["parameters"]
-DATA = "../data/demo"  # a clip folder; the embedded one is made if it is not there
+DATA = "../data/demo"  # a clip folder; the embedded one is made if it is missing
 RUN = None  # a run folder; None = the one that belongs to DATA
 VENUE = "cvpr"  # one of mg.figures.VENUES
 

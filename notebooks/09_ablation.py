@@ -44,7 +44,7 @@ mg.set_up_notebook()
 # **Your own data:** change `DATA`.
 
 # %% tags=["parameters"]
-DATA = "../data/ablation"  # a clip folder; the embedded one, with 400 test clips, is made if it is not there
+DATA = "../data/ablation"  # a clip folder; the embedded one, with 400 test clips, is made if it is missing
 RUN = None  # folder of the runs; None = the one that belongs to DATA
 SEEDS = 5  # fewer are quicker and say less
 EPOCHS = None  # None = those of the recipe; a number holds for every stage

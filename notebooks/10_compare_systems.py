@@ -45,7 +45,7 @@ mg.set_up_notebook()
 # a GPU). The RGB networks need videos, the others poses.
 
 # %% tags=["parameters"]
-DATA = "../data/demo"  # a clip folder; the embedded one is made if it is not there
+DATA = "../data/demo"  # a clip folder; the embedded one is made if it is missing
 RUN = None  # folder of the runs; None = one next to the run that belongs to DATA
 SEEDS = 1  # more show how much a system depends on chance
 EPOCHS = None  # None = those of the recipes

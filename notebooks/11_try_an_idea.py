@@ -45,7 +45,7 @@ mg.set_up_notebook()
 # five seeds.
 
 # %% tags=["parameters"]
-DATA = "../data/demo"  # a clip folder; the embedded one is made if it is not there
+DATA = "../data/demo"  # a clip folder; the embedded one is made if it is missing
 RUN = None  # folder of the runs; None = one next to the run that belongs to DATA
 SEEDS = 2  # five or more for intervals worth having
 EPOCHS = None  # None = those of the recipes; a number holds for every stage
