@@ -63,7 +63,7 @@ mg.test(run, split, views=1)
 few = mg.evaluate(run, split)
 mg.test(run, split, views=VIEWS)
 many = mg.evaluate(run, split)
-(100 * many.drop(columns=["clips", "top1_interval"])).round(1)
+(100 * many.drop(columns="clips")).round(1)
 
 # %% [markdown]
 # `top1` has a 95 % Wilson interval; `macro_f1` and `mean_class_accuracy` weight all classes equally; `majority` is the
