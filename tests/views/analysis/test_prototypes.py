@@ -1,4 +1,4 @@
-"""Whether close prototypes are confused: against scipy, a loop over pairs and all permutations."""
+"""Similarity of prototypes and confusion, against slow loops."""
 
 from __future__ import annotations
 
@@ -16,6 +16,22 @@ from mgkit.views.analysis import (
     run_similarity_and_confusion,
     similarity_and_confusion,
 )
+
+
+def test_prototype_similarity(make_run: Callable[..., Run]) -> None:
+    run = make_run(6, 20, unseen=(1,), noise=0.8)
+    similarity, seen = prototype_similarity(run, "rgb")
+    assert seen.tolist() == [True, False, True, True, True, True]
+    assert np.isnan(similarity[1]).all()
+    assert np.isnan(similarity[:, 1]).all()
+    part = similarity[np.ix_(seen, seen)]
+    np.testing.assert_array_equal(part, part.T)
+    np.testing.assert_array_equal(np.diag(part), 1)
+    vectors = run.prototypes().last("rgb")[0]
+    expected = vectors[0] @ vectors[2] / np.linalg.norm(vectors[0]) / np.linalg.norm(vectors[2])
+    assert similarity[0, 2] == pytest.approx(expected, abs=1e-6)
+    with pytest.raises(MgkitError, match="no prototypes"):
+        prototype_similarity(make_run(4, prototypes=False))
 
 
 def made(rng: np.random.Generator, classes: int, related: bool) -> tuple[np.ndarray, np.ndarray]:

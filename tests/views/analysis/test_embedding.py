@@ -1,4 +1,4 @@
-"""Maps, ambiguity, confusions and prototype geometry."""
+"""Maps of the embedding, and the separability of classes against loops and scikit-learn."""
 
 from __future__ import annotations
 
@@ -7,22 +7,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from sklearn.metrics import silhouette_samples, silhouette_score
+from sklearn.metrics.pairwise import cosine_distances
 
 from mgkit.data.clips import Classes
 from mgkit.errors import MgkitError
 from mgkit.results.run.files import write_embeddings
 from mgkit.results.run.folder import Run
-from mgkit.results.run.records import Embeddings, Predictions
+from mgkit.results.run.records import Embeddings
 from mgkit.results.scores.scores import import_scores
 from mgkit.views.analysis import (
-    ambiguous,
-    confusions,
     embedding,
     embedding_map,
-    entropy,
     joint_maps,
-    pathway_disagreement,
-    prototype_similarity,
+    run_separability,
+    separability,
 )
 from mgkit.views.analysis.embedding import NOTE
 from tests.results.fake_run import fake_clips, fake_run
@@ -171,123 +170,106 @@ def test_maps_without_prototypes_and_of_nothing(
         embedding_map(given)
 
 
-def handmade() -> Predictions:
-    """Four clips of a: sure and right; between a and b; taken for c; of b, taken for a, far from its prototype."""
-    fused = np.array([[0.98, 0.01, 0.01], [0.45, 0.44, 0.11], [0.2, 0.1, 0.7], [0.9, 0.08, 0.02]])
-    own, other = np.array([0.1, 0.5, 0.8, 1.4]), np.array([1.0, 0.55, 0.4, np.nan])
-    return Predictions(
-        ["sure", "between", "taken", "far"],
-        np.array([0, 0, 0, 1]),
-        {"rgb": fused, "pose": fused[:, [1, 0, 2]], "fused": fused},
-        {"rgb": own, "pose": own},
-        {"rgb": other, "pose": other},
-        Classes(("a", "b", "c")),
+# ---------------------------------------------------------------------------------------------------------------------
+# Separability
+
+
+def clusters(classes: int, per_class: int = 9, seed: int = 0) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    rng = np.random.default_rng(seed)
+    labels = rng.permutation(np.repeat(np.arange(classes), per_class))
+    vectors = rng.normal(size=(classes, 5))[labels] + rng.normal(size=(len(labels), 5))
+    return vectors.astype(np.float32), labels, [f"class {k}" for k in range(classes)]
+
+
+@pytest.mark.parametrize("classes", [2, 6])
+def test_separability_against_loops_and_scikit_learn(classes: int) -> None:
+    vectors, labels, names = clusters(classes)
+    labels = labels[:-3]  # classes of different sizes
+    vectors = vectors[:-3]
+    vectors[4] = 0
+    found = separability(vectors, labels, names)
+    np.testing.assert_allclose(
+        found.silhouettes, silhouette_samples(vectors, labels, metric="cosine"), atol=1e-6
     )
+    assert found.silhouette == pytest.approx(silhouette_score(vectors, labels, metric="cosine"), abs=1e-6)
+    distance = cosine_distances(vectors)
+    for k, row in enumerate(found.classes.itertuples()):
+        own = np.flatnonzero(labels == k)
+        assert row.clips == len(own)
+        assert row.intra == pytest.approx(
+            np.mean([distance[i, j] for i in own for j in own if i != j]), abs=1e-6
+        )
+        rest = np.flatnonzero(labels != k)
+        assert row.inter == pytest.approx(distance[np.ix_(own, rest)].mean(), abs=1e-6)
+        means = {m: distance[np.ix_(own, labels == m)].mean() for m in range(classes) if m != k}
+        nearest = min(means, key=lambda m: means[m])
+        assert row.nearest == names[nearest]
+        assert row.nearest_distance == pytest.approx(means[nearest], abs=1e-6)
+        assert row.silhouette == pytest.approx(found.silhouettes[own].mean())
+    assert found.intra == pytest.approx(found.classes["intra"].mean())
+    assert found.inter == pytest.approx(found.classes["inter"].mean())
 
 
-def test_the_most_ambiguous_clip_comes_first() -> None:
-    table = ambiguous(handmade()).set_index("clip_id")
-    assert table.index[0] == "between"
-    assert table.index[-1] in ("sure", "far")
-    assert (table["ambiguity"].diff().dropna() <= 0).all()
-    assert table["ambiguity"].between(0, 1).all()
-    assert table.loc["taken", ["true", "predicted", "role", "confused_with"]].tolist() == [
-        "a",
-        "c",
-        "FN",
-        "c",
-    ]
-    assert table.loc["sure", "confused_with"] == "b"
-    assert table.loc["taken", "margin"] == pytest.approx(-0.4)
-    assert np.isnan(table.loc["far", "margin"])
-    assert table.loc["far", "ambiguity"] == pytest.approx(1 - 0.82, abs=1e-6), "from probabilities alone"
-    # p = (.98, .01, .01) and q = (.01, .98, .01): by hand 1 - (.99 h(.98 / .99) + .01), h the binary entropy
-    share = 0.98 / 0.99
-    binary = -share * np.log2(share) - (1 - share) * np.log2(1 - share)
-    assert table.loc["sure", "disagreement"] == pytest.approx(0.99 * (1 - binary), abs=1e-6)
-    assert table.loc["sure", "disagree"]
-    assert table["entropy"].idxmax() == "between"
+def test_classes_of_one_clip_and_of_none() -> None:
+    vectors, labels, names = clusters(4)
+    keep = (labels != 2) & ((labels != 1) | (np.cumsum(labels == 1) == 1))
+    vectors, labels = vectors[keep], labels[keep]
+    found = separability(vectors, labels, names)
+    table = found.classes
+    assert table["clips"].tolist() == [9, 1, 0, 9]
+    assert table["intra"].isna().tolist() == table["silhouette"].isna().tolist() == [False, True, True, False]
+    assert table["inter"].isna().tolist() == [False, False, True, False]
+    assert table["nearest"].isna().tolist() == [False, False, True, False]
+    assert "class 2" not in set(table["nearest"])
+    reference = silhouette_samples(vectors, labels, metric="cosine")
+    several = labels != 1
+    np.testing.assert_allclose(found.silhouettes[several], reference[several], atol=1e-6)
+    assert np.isnan(found.silhouettes[~several]).all()
+    assert found.silhouette == pytest.approx(reference[several].mean(), abs=1e-6)
 
 
-def test_roles_for_one_class() -> None:
-    roles = ambiguous(handmade(), class_name="a").set_index("clip_id")["role"]
-    assert roles.to_dict() == {"sure": "TP", "between": "TP", "taken": "FN", "far": "FP"}
-    with pytest.raises(MgkitError, match="there is no class 'z'"):
-        ambiguous(handmade(), class_name="z")
+def test_only_one_class_with_clips_has_no_silhouette() -> None:
+    vectors, _, names = clusters(2)
+    for given in (names, names[:1]):
+        found = separability(vectors, np.zeros(len(vectors), int), given)
+        assert np.isnan([found.silhouette, found.inter]).all()
+        assert np.isnan(found.silhouettes).all()
+        assert found.classes["intra"].iloc[0] == pytest.approx(found.intra)
+        assert found.classes["nearest"].isna().all()
+    alone = separability([[1.0, 0.0], [0.0, 1.0]], [0, 1], names)
+    assert np.isnan([alone.silhouette, alone.intra]).all()
+    assert alone.inter == pytest.approx(1)
 
 
-def test_ambiguity_of_a_single_pathway_and_of_a_whole_run(make_run: Callable[..., Run]) -> None:
-    table = ambiguous(make_run(4, pathways=("pose",), prototypes=False), "test")
-    assert table["margin"].isna().all()
-    assert table["disagreement"].isna().all()
-    assert not table["disagree"].any()
-    run = make_run(6, 20)
-    table = ambiguous(run, "test", "rgb")
-    np.testing.assert_allclose(table["margin"], table["margin_rgb"])
-    assert set(table["clip_id"]) == set(run.predictions("test").clip_ids)
+def test_equal_vectors_have_a_silhouette_of_zero() -> None:
+    found = separability(np.ones((4, 3)), [0, 0, 1, 1], ["a", "b"])
+    np.testing.assert_allclose(found.silhouettes, 0, atol=1e-9)
+    assert found.classes["nearest"].tolist() == ["b", "a"]
 
 
-@pytest.mark.parametrize("classes", [1, 2, 7])
-def test_entropy_and_disagreement_against_scipy(classes: int) -> None:
-    from scipy.spatial.distance import jensenshannon
-    from scipy.stats import entropy as reference
-
-    rng = np.random.default_rng(classes)
-    p, q = rng.dirichlet(np.full(classes, 0.3), (2, 50))
-    p[0], q[0] = np.eye(classes)[0], np.eye(classes)[-1]
-    expected = [reference(row) / np.log(classes) if classes > 1 else 0 for row in p]
-    np.testing.assert_allclose(entropy(p), expected, atol=1e-12)
-    # scipy gives the square root, and NaN where rounding takes it below 0
-    there = [jensenshannon(a, b, 2) ** 2 for a, b in zip(p, q, strict=True)]
-    np.testing.assert_allclose(pathway_disagreement(p, q), np.nan_to_num(there), atol=1e-12)
-    np.testing.assert_array_equal(pathway_disagreement(p, q), pathway_disagreement(q, p))
-    np.testing.assert_allclose(pathway_disagreement(p, p), 0, atol=1e-12)
-    assert pathway_disagreement(p, q)[0] == pytest.approx(float(classes > 1))
-    assert entropy(np.full((1, classes), 1 / classes)) == pytest.approx(float(classes > 1))
-
-
-def test_only_probabilities_have_entropy_and_disagreement() -> None:
-    fine = np.array([[0.5, 0.5], [0.0, 1.0]])
-    assert entropy(fine).tolist() == [1, 0]
-    for bad in ([[0.5, 0.5], [2.0, 3.0]], [[0.5, 0.5], [-1.0, 2.0]], [[0.5, 0.5], [np.nan, 1.0]]):
-        with pytest.raises(MgkitError, match="row 1 does not consist of probabilities"):
-            entropy(bad)
-        with pytest.raises(MgkitError, match="row 1 does not consist of probabilities"):
-            pathway_disagreement(fine, bad)
-    with pytest.raises(MgkitError, match="shape"):
-        entropy([0.5, 0.5])
+def test_vectors_that_do_not_go_together_are_refused() -> None:
+    vectors, labels, names = clusters(3)
     with pytest.raises(MgkitError, match="do not go together"):
-        pathway_disagreement(fine, fine[:1])
+        separability(vectors, labels[:-1], names)
+    with pytest.raises(MgkitError, match="outside 0 to 1"):
+        separability(vectors, labels, names[:2])
+    vectors[7, 1] = np.nan
+    with pytest.raises(MgkitError, match="row 7 is not finite"):
+        separability(vectors, labels, names)
 
 
-def test_confusions_are_counted() -> None:
-    there = Predictions(
-        [str(i) for i in range(6)],
-        np.array([0, 0, 0, 1, 1, 2]),
-        {"rgb": np.eye(3)[[1, 1, 2, 0, 1, 2]]},
-        classes=Classes(("a", "b", "c")),
-    )
-    table = confusions(there, 2)
-    assert table["true"].tolist() == ["a", "b"], "of the same count, the larger share comes first"
-    assert table["predicted"].tolist() == ["b", "a"]
-    assert table["clips"].tolist() == [2, 1]
-    assert table["share"].tolist() == [2 / 3, 0.5]
-    assert table["reverse"].tolist() == [1, 2]
-    assert len(confusions(there, 99)) == 3
-    assert confusions(Predictions(["x"], np.array([0]), {"rgb": np.eye(2)[:1]})).empty
-
-
-def test_prototype_similarity(make_run: Callable[..., Run]) -> None:
-    run = make_run(6, 20, unseen=(1,), noise=0.8)
-    similarity, seen = prototype_similarity(run, "rgb")
-    assert seen.tolist() == [True, False, True, True, True, True]
-    assert np.isnan(similarity[1]).all()
-    assert np.isnan(similarity[:, 1]).all()
-    part = similarity[np.ix_(seen, seen)]
-    np.testing.assert_array_equal(part, part.T)
-    np.testing.assert_array_equal(np.diag(part), 1)
-    vectors = run.prototypes().last("rgb")[0]
-    expected = vectors[0] @ vectors[2] / np.linalg.norm(vectors[0]) / np.linalg.norm(vectors[2])
-    assert similarity[0, 2] == pytest.approx(expected, abs=1e-6)
-    with pytest.raises(MgkitError, match="no prototypes"):
-        prototype_similarity(make_run(4, prototypes=False))
+def test_separability_of_a_run(make_run: Callable[..., Run]) -> None:
+    run = make_run(5, 20)  # its embeddings lie in another order than its predictions
+    predictions, embeddings = run.predictions(), run.embeddings()
+    labels = dict(zip(predictions.clip_ids, predictions.labels, strict=True))
+    for pathway in ("rgb", "pose"):
+        found = run_separability(run, pathway=pathway)
+        reference = silhouette_samples(
+            embeddings.of(pathway), [labels[i] for i in embeddings.clip_ids], metric="cosine"
+        )
+        there = dict(zip(embeddings.clip_ids, reference, strict=True))
+        np.testing.assert_allclose(found.silhouettes, [there[i] for i in predictions.clip_ids], atol=1e-6)
+    assert list(found.classes.index) == list(run.classes.names)
+    assert run_separability(make_run(4, pathways=("pose",), prototypes=False)).classes["clips"].sum() > 0
+    with pytest.raises(MgkitError, match="no 'audio' embeddings"):
+        run_separability(run, pathway="audio")
