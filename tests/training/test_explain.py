@@ -33,6 +33,8 @@ from mgkit.training.loop import train
 from tests.models.nets import pose_only, two_pathway
 from tests.tiny import CLASSES, TRIANGLE, tiny_clips, tiny_pose, tiny_row
 
+pytestmark = pytest.mark.slow
+
 SMALL = {
     "rgb_frames": 2, "pose_frames": 8, "rgb_size": 32, "heatmap_size": 8, "rgb_width": 4, "pose_width": 4,
     "embedding_dim": 8, "batch_size": 4, "epochs": 2, "learning_rate": 0.1,
@@ -87,7 +89,6 @@ def small_network() -> tuple[Any, dict[str, Tensor]]:
 # The method against slow loops
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("output", ["fused", "pose", "rgb"])
 def test_attributions_are_slopes_by_finite_differences(output: str) -> None:
     """Each joint and frame, and each part of each picture: the slope of the score as that part alone is scaled."""
@@ -185,7 +186,6 @@ def test_limbs_give_half_to_each_end_and_parts_cover_the_picture() -> None:
 # Does it say anything about the network? (Adebayo et al., "Sanity Checks for Saliency Maps", NeurIPS 2018)
 
 
-@pytest.mark.slow
 def test_it_finds_the_joint_that_decides_and_forgets_it_with_the_weights(tmp_path: Path) -> None:
     """Only the top joint tells the classes apart: it must be found, and taking it away must hurt most."""
     generator = np.random.default_rng(0)
@@ -244,7 +244,6 @@ def test_it_finds_the_joint_that_decides_and_forgets_it_with_the_weights(tmp_pat
 # The file
 
 
-@pytest.mark.slow
 def test_it_is_the_same_for_any_batches_and_workers(run: Run) -> None:
     one = quiet(run, batch_size=1)
     assert one.joints.shape == (8, 8, 3)
@@ -262,7 +261,6 @@ def test_it_is_the_same_for_any_batches_and_workers(run: Run) -> None:
     )
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("output", ["rgb", "pose"])
 def test_single_outputs_and_single_pathways(run: Run, clips: Clips, output: str) -> None:
     fused = quiet(run)
@@ -277,7 +275,6 @@ def test_single_outputs_and_single_pathways(run: Run, clips: Clips, output: str)
         quiet(run.stage(output), clips=clips, output="fused")
 
 
-@pytest.mark.slow
 def test_subsets_are_added_and_other_settings_refused(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = quiet(run)
     quiet(run, clip_ids=["test_1_0"], replace=True)
@@ -306,7 +303,6 @@ def test_subsets_are_added_and_other_settings_refused(run: Run, monkeypatch: pyt
     assert quiet(run, target="true", replace=True, clip_ids=["test_0_1"]).clip_ids == ["test_0_1"]
 
 
-@pytest.mark.slow
 def test_an_interruption_keeps_what_was_done_and_leaves_no_half(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -362,7 +358,6 @@ def test_what_cannot_be_explained_is_refused(run: Run) -> None:
         run.saliency("test")
 
 
-@pytest.mark.slow
 def test_rectified_and_weighted_scores_are_explained(run: Run) -> None:
     plain = quiet(run, target="true")
     for change in ({"rectification": 2.0}, {"weights": {"rgb": 1.0, "pose": 9.0}}):

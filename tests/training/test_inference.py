@@ -19,6 +19,8 @@ from mgkit.training.loop import train
 from mgkit.training.recipe import Recipe
 from tests.tiny import TRIANGLE, tiny_clips, tiny_pose, tiny_row
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def clips(tmp_path_factory: pytest.TempPathFactory) -> Clips:
@@ -39,7 +41,6 @@ def quiet(run: Run, **options: Any) -> Any:
     return run_test(run, **{"workers": 0, "device": "cpu", "progress": False, **options})
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("views", [1, 3])
 @pytest.mark.parametrize("flip", [False, True])
 def test_predictions_do_not_depend_on_batches_or_workers(run: Run, views: int, flip: bool) -> None:
@@ -77,7 +78,6 @@ def test_views_are_averaged(run: Run, clips: Clips) -> None:
     np.testing.assert_allclose(weighted.probabilities["fused"], mean, atol=1e-6)
 
 
-@pytest.mark.slow
 def test_what_each_view_said_is_kept(run: Run) -> None:
     """Against each view tested alone, in batches that end in the middle of a clip, and in other processes."""
     clips = run.clips().split("test")

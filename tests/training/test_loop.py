@@ -18,6 +18,8 @@ from mgkit.training.recipe import Recipe
 from tests.tiny import tiny_clips
 from tests.training.training import assert_same_run, assert_same_weights, fit, states, tiny, tiny_pose_only
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def clips(tmp_path_factory: pytest.TempPathFactory) -> Clips:
@@ -29,7 +31,6 @@ def run(clips: Clips, tmp_path_factory: pytest.TempPathFactory) -> Run:
     return fit(clips, tiny(), tmp_path_factory.mktemp("runs") / "run")
 
 
-@pytest.mark.slow
 def test_a_staged_training_leaves_whole_run_folders(clips: Clips, run: Run) -> None:
     assert run.status()["state"] == "finished"
     assert run.stages() == ["pose", "rgb"]
@@ -57,7 +58,6 @@ def test_a_staged_training_leaves_whole_run_folders(clips: Clips, run: Run) -> N
     assert environment["data"] == clips.fingerprint
 
 
-@pytest.mark.slow
 def test_the_joint_stage_begins_with_its_branches(clips: Clips, run: Run, tmp_path: Path) -> None:
     """With no step taken, the joint model is the late fusion of the branches, and knows their prototypes."""
     frozen = fit(
@@ -82,7 +82,6 @@ def test_the_same_call_twice_is_one_training(
     assert "already finished" in capsys.readouterr().err
 
 
-@pytest.mark.slow
 def test_the_same_seed_gives_the_same_weights_whatever_the_workers(
     clips: Clips, run: Run, tmp_path: Path
 ) -> None:
@@ -93,7 +92,6 @@ def test_the_same_seed_gives_the_same_weights_whatever_the_workers(
     )
 
 
-@pytest.mark.slow
 def test_the_callers_random_state_is_left_alone(clips: Clips, tmp_path: Path) -> None:
     torch.manual_seed(3)
     before = torch.get_rng_state()
@@ -101,7 +99,6 @@ def test_the_callers_random_state_is_left_alone(clips: Clips, tmp_path: Path) ->
     assert torch.equal(before, torch.get_rng_state())
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("stop_at", [2, 8, 14])
 def test_ctrl_c_leaves_a_run_that_resumes_to_the_same_weights(
     clips: Clips, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop_at: int
@@ -130,7 +127,6 @@ def test_ctrl_c_leaves_a_run_that_resumes_to_the_same_weights(
     assert_same_run(run, resumed)
 
 
-@pytest.mark.slow
 def test_a_checkpoint_that_cannot_be_written_leaves_the_old_one(
     clips: Clips, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -200,7 +196,6 @@ def test_without_prototypes_there_are_none(tmp_path: Path, clips: Clips) -> None
     assert not predictions.own
 
 
-@pytest.mark.slow
 def test_it_learns(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     """Colour is only in the frames and motion mostly in the poses; both are learnt."""
     clips = tiny_clips(tmp_path_factory.mktemp("more"), counts={"train": 4, "val": 1})

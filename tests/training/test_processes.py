@@ -29,9 +29,12 @@ from tests.tiny import tiny_clips
 from tests.training.training import TIMES, one_of_several, states, tiny, tiny_pose_only
 from tests.training.training import main as train_once
 
-pytestmark = pytest.mark.skipif(
-    not (dist.is_available() and dist.is_gloo_available()), reason="this torch has no gloo"
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        not (dist.is_available() and dist.is_gloo_available()), reason="this torch has no gloo"
+    ),
+]
 ROOT = Path(__file__).resolve().parents[2]
 # 16 clips in batches of 5: the last batch has one clip, and the second process none of it. Without dropout, whose
 # draws are each process's own. Computed in float64, so that sums in another order do not hide anything; what is left
@@ -115,7 +118,6 @@ def pair(
     return one, load_run(root / "two")
 
 
-@pytest.mark.slow
 def test_two_processes_have_the_losses_of_one(pair: tuple[Run, Run]) -> None:
     one, two = pair
     for a, b in [(one, two), *((one.stage(name), two.stage(name)) for name in one.stages())]:
@@ -126,7 +128,6 @@ def test_two_processes_have_the_losses_of_one(pair: tuple[Run, Run]) -> None:
             np.testing.assert_allclose(a.history()[column], b.history()[column], **CLOSE, err_msg=column)
 
 
-@pytest.mark.slow
 def test_two_processes_end_with_the_weights_and_prototypes_of_one(pair: tuple[Run, Run]) -> None:
     for left, right in zip(*(states(run) for run in pair), strict=True):
         assert left.keys() == right.keys()
@@ -136,7 +137,6 @@ def test_two_processes_end_with_the_weights_and_prototypes_of_one(pair: tuple[Ru
             )
 
 
-@pytest.mark.slow
 def test_two_processes_predict_every_clip_once_and_as_one_does(pair: tuple[Run, Run], clips: Clips) -> None:
     one, two = (run.predictions("test") for run in pair)
     assert one.clip_ids == two.clip_ids == clips.split("test").ids
@@ -148,7 +148,6 @@ def test_two_processes_predict_every_clip_once_and_as_one_does(pair: tuple[Run, 
         assert np.abs(second.vectors[name]).sum(1).min() > 0  # none left out
 
 
-@pytest.mark.slow
 def test_a_killed_run_of_two_processes_goes_on_in_two_and_in_one(
     clips: Clips, tmp_path: Path, forkserver: ForkServerContext
 ) -> None:
@@ -172,7 +171,6 @@ def test_a_killed_run_of_two_processes_goes_on_in_two_and_in_one(
     assert (history["tp_pose"] + history["fn_pose"] == 16).all()
 
 
-@pytest.mark.slow
 def test_a_stop_that_reaches_one_process_stops_all_after_the_step(
     clips: Clips, tmp_path: Path, forkserver: ForkServerContext
 ) -> None:
@@ -184,7 +182,6 @@ def test_a_stop_that_reaches_one_process_stops_all_after_the_step(
     assert state["inside"]["random"]["cpu"].shape[0] == 2
 
 
-@pytest.mark.slow
 def test_what_the_first_process_cannot_do_ends_all_of_them(
     clips: Clips, tmp_path: Path, forkserver: ForkServerContext
 ) -> None:

@@ -24,6 +24,8 @@ from tests.tiny import tiny_clips
 from tests.training.training import assert_same_run, fit, tiny, tiny_pose_only
 from tests.training.training import main as train_once
 
+pytestmark = pytest.mark.slow
+
 # Dropout, a memory, several parts a batch and drawn clips: all that has a state to lose.
 EVERYTHING: dict[str, Any] = {
     "dropout": 0.5, "prototype_memory": 9, "accumulation": 2, "sampling": "balanced", "batch_size": 5,
@@ -86,19 +88,16 @@ def trained(
     return process.exitcode
 
 
-@pytest.mark.slow
 def test_the_same_run_twice_is_the_same_to_the_last_bit(clips: Clips, run: Run, tmp_path: Path) -> None:
     assert_same_run(run, fit(clips, tiny(**EVERYTHING), tmp_path / "run", workers=1))
 
 
-@pytest.mark.slow
 def test_saving_after_every_step_changes_nothing(clips: Clips, run: Run, tmp_path: Path) -> None:
     saved = fit(clips, tiny(**EVERYTHING), tmp_path / "run", checkpoint_minutes=0)
     assert_same_run(run, saved)
     assert not list(saved.root.rglob("step.pt"))
 
 
-@pytest.mark.slow
 def test_killed_again_and_again_it_ends_with_the_same_weights(
     clips: Clips, run: Run, tmp_path: Path, forkserver: ForkServerContext
 ) -> None:
@@ -111,7 +110,6 @@ def test_killed_again_and_again_it_ends_with_the_same_weights(
     assert_same_run(run, fit(clips, tiny(**EVERYTHING), tmp_path / "run"))
 
 
-@pytest.mark.slow
 def test_a_resumed_epoch_goes_on_at_its_step(
     clips: Clips, pose_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -130,7 +128,6 @@ def test_a_resumed_epoch_goes_on_at_its_step(
     assert_same_run(pose_run, resumed)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_stop_waits_for_the_step_and_saves_it(
     clips: Clips, pose_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
@@ -147,7 +144,6 @@ def test_a_stop_waits_for_the_step_and_saves_it(
     assert_same_run(pose_run, fit(clips, tiny_pose_only(), tmp_path / "run"))
 
 
-@pytest.mark.slow
 def test_a_stop_during_validation_waits_for_the_end_of_the_epoch(
     clips: Clips, pose_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -192,7 +188,6 @@ def test_a_loader_that_dies_of_the_same_signal_is_a_stop_too() -> None:
         stopped(MgkitError("no space"))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     "error",
     [
@@ -220,7 +215,6 @@ def test_other_errors_are_no_lack_of_memory() -> None:
     assert not out_of_memory(KeyError("out of memory"))
 
 
-@pytest.mark.slow
 def test_a_folder_that_turns_read_only_is_said_and_the_run_resumes(
     clips: Clips, pose_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -241,7 +235,6 @@ def test_a_folder_that_turns_read_only_is_said_and_the_run_resumes(
     assert_same_run(pose_run, fit(clips, tiny_pose_only(), tmp_path / "run"))
 
 
-@pytest.mark.slow
 def test_a_disk_that_is_full_leaves_the_last_whole_checkpoint(
     clips: Clips, pose_run: Run, tmp_path: Path, forkserver: ForkServerContext
 ) -> None:
@@ -273,7 +266,6 @@ def test_half_written_files_of_a_killed_run_are_removed(tmp_path: Path) -> None:
     assert all(path.exists() for path in kept)
 
 
-@pytest.mark.slow
 def test_a_step_of_an_epoch_that_has_ended_is_not_gone_back_to(
     clips: Clips, pose_run: Run, tmp_path: Path
 ) -> None:
@@ -312,7 +304,6 @@ def test_a_process_killed_after_its_last_checkpoint_ends_with_the_right_epoch(
     assert (status["state"], status["epoch"]) == ("finished", 3)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("content", [None, b"", b'{"state', b"[]"], ids=["missing", "empty", "half", "list"])
 def test_a_lost_status_is_written_anew(clips: Clips, tmp_path: Path, content: bytes | None) -> None:
     out = tmp_path / "run"
@@ -346,7 +337,6 @@ def test_a_finished_run_is_returned_as_it_is(clips: Clips, tmp_path: Path) -> No
     assert before == {path: path.stat().st_mtime_ns for path in run.root.rglob("*") if path.is_file()}
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("minutes", [0, 5], ids=["step", "epoch"])
 def test_a_folder_that_is_moved_away_ends_the_training_and_goes_on_where_it_is(
     clips: Clips, pose_run: Run, tmp_path: Path, minutes: int

@@ -23,6 +23,8 @@ from mgkit.training.recipe import Recipe
 from mgkit.training.start import Weights
 from tests.tiny import TRIANGLE, tiny_clips, tiny_pose, tiny_row
 
+pytestmark = pytest.mark.slow
+
 TINY: dict[str, Any] = {
     "rgb_frames": 2, "pose_frames": 8, "rgb_size": 32, "heatmap_size": 8, "rgb_width": 4, "pose_width": 4,
     "embedding_dim": 8, "batch_size": 4, "epochs": 1,
@@ -53,7 +55,6 @@ def scores(run: Run) -> Any:
     return run_test(run, "test", workers=0, device="cpu", progress=False)
 
 
-@pytest.mark.slow
 def test_branches_given_are_the_branches_trained(
     clips: Clips, branches: dict[str, Run], tmp_path: Path
 ) -> None:
@@ -66,7 +67,6 @@ def test_branches_given_are_the_branches_trained(
     assert set(started.config["settings"]["start"]) == {"rgb", "pose"}
 
 
-@pytest.mark.slow
 def test_one_branch_given_the_other_is_trained(
     clips: Clips, branches: dict[str, Run], tmp_path: Path
 ) -> None:
@@ -87,7 +87,6 @@ def test_a_whole_model_is_trained_on(clips: Clips, branches: dict[str, Run], tmp
             assert bool((after["objective"][name] >= value).all())
 
 
-@pytest.mark.slow
 def test_branches_without_prototypes_can_be_merged_into_a_model_with_them(
     clips: Clips, tmp_path: Path
 ) -> None:
@@ -97,7 +96,6 @@ def test_branches_without_prototypes_can_be_merged_into_a_model_with_them(
     assert run.prototypes().vectors["rgb"].shape == (1, 4, 8)
 
 
-@pytest.mark.slow
 def test_runs_that_began_elsewhere_are_never_mixed(
     clips: Clips, branches: dict[str, Run], tmp_path: Path
 ) -> None:
@@ -143,7 +141,6 @@ def published(path: Path, recipe: Recipe, joints: int, classes: int = 4) -> Path
     return path
 
 
-@pytest.mark.slow
 def test_a_stage_begins_with_published_weights(clips: Clips, tmp_path: Path) -> None:
     """A file is where a branch's training begins; a finished run takes the branch's place."""
     recipe = recipes.demo(**TINY)
@@ -161,7 +158,6 @@ def test_a_stage_begins_with_published_weights(clips: Clips, tmp_path: Path) -> 
     assert torch.equal(stem[:, [0, 2]], theirs[:, [0, 5]])
 
 
-@pytest.mark.slow
 def test_joints_are_found_by_the_name_of_their_layout(tmp_path: Path) -> None:
     made = make_demo_clips(tmp_path / "clips", train=16, val=8, test=0, workers=1, progress=False)
     recipe = still(recipes.demo(**{**TINY, "heatmap_size": 16, "rgb_size": 64}).stages[1])
@@ -176,7 +172,6 @@ def test_joints_are_found_by_the_name_of_their_layout(tmp_path: Path) -> None:
         fit(made, recipe, tmp_path / "other", start={"pose": Weights(file, joints="mediapipe9")})
 
 
-@pytest.mark.slow
 def test_published_branches_are_merged_without_stages(clips: Clips, tmp_path: Path) -> None:
     recipe = recipes.demo(**TINY)
     files = {
@@ -202,7 +197,6 @@ def test_an_unfinished_start_is_refused(clips: Clips, tmp_path: Path) -> None:
         fit(clips, pose, tmp_path / "run", start={"pose": load_run(run.root)})
 
 
-@pytest.mark.slow
 def test_a_run_that_stands_for_a_stage_is_not_the_file_that_a_stage_begins_with(
     clips: Clips, branches: dict[str, Run], tmp_path: Path
 ) -> None:
@@ -213,7 +207,6 @@ def test_a_run_that_stands_for_a_stage_is_not_the_file_that_a_stage_begins_with(
     assert run.stages() == []
 
 
-@pytest.mark.slow
 def test_weights_for_a_later_stage_are_looked_at_before_the_first_is_trained(
     clips: Clips, tmp_path: Path
 ) -> None:
@@ -225,7 +218,6 @@ def test_weights_for_a_later_stage_are_looked_at_before_the_first_is_trained(
         assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.slow
 def test_looking_at_weights_leaves_the_random_state_alone(
     clips: Clips, branches: dict[str, Run], tmp_path: Path
 ) -> None:

@@ -7,7 +7,7 @@ from typing import Literal
 
 import pytest
 
-from mgkit.cli import READER_NAMES
+from mgkit.cli.data import READER_NAMES
 from mgkit.data.readers import RawDataset
 from mgkit.data.readers import options as reader_options
 from mgkit.data.readers.options import READERS, get_reader, parse_options
