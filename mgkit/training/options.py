@@ -102,7 +102,10 @@ def takes_options(function: F) -> F:
 
     @functools.wraps(function)
     def called(*arguments: Any, **options: Any) -> Any:
-        shown.bind(*arguments, **options)  # an option that does not exist is a TypeError, as of any function
+        try:  # an option that does not exist is a TypeError, as of any function
+            shown.bind(*arguments, **options)
+        except TypeError as error:
+            raise TypeError(f"{function.__name__}(): {error}") from None
         return function(*arguments, **options)
 
     texts = [
