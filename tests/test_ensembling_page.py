@@ -84,7 +84,7 @@ def test_from_a_shell(project: Run, tmp_path: Path, capsys: pytest.CaptureFixtur
     assert main(["ensemble", *both, "--search", "val", "--method", "convex", "--metric", "log_loss"]) == 0
     assert "convex: lowest log-loss" in capsys.readouterr().out
     for words, message in (
-        ([*both, "--weights", "1,x"], "write numbers with commas"),
+        ([*both, "--weights", "1,x"], "comma-separated"),
         ([*both, "--weights", "1"], "each of 2 members"),
         ([*both, "--search", "test"], "not on 'test'"),
         ([both[0], both[0]], "the same member"),
