@@ -31,7 +31,7 @@ def study(table: pd.DataFrame, *, venue: str = "cvpr", columns: int = 1) -> Pape
     if not {"top1", "top1_low", "top1_of_seeds", "gain", "p_seeds_holm"} <= set(table.columns) or table.empty:
         raise MgkitError("this is not the table of a study: give the result of study.table().")
     width = width_of(venue, columns)
-    figure = new_figure(width, 0.5 + 0.18 * len(table))
+    figure = new_figure(width, 0.5 + min(0.18 * len(table), 9.0))  # at most a page
     axes = figure.subplots()
 
     # Mean, interval and single seeds of each row, the first row on top.
