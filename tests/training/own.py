@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mgkit.models import PathwayOutput
+from mgkit.models import PathwayHead, PathwayOutput
 
 
 class GatedSum(nn.Module):
@@ -60,3 +60,27 @@ def drop_joints(keypoints: Tensor, generator: torch.Generator, *, p: float) -> T
     dropped = torch.rand(keypoints.shape[2], generator=generator) < p
     keypoints[:, :, dropped] = torch.nan
     return keypoints
+
+
+class CountingHead(PathwayHead):
+    """A head that also estimates how far a clip moves, for a loss of its own."""
+
+    def __init__(self, channels: int, classes: int, *, embedding_dim: int = 8, generator: Any = None) -> None:
+        super().__init__(channels, classes, embedding_dim=embedding_dim, generator=generator)
+        self.motion = nn.Linear(channels, 1)
+
+    def forward(self, features: Tensor) -> PathwayOutput:
+        output = super().forward(features)
+        return output._replace(auxiliary={"motion": self.motion(features.mean(dim=(2, 3, 4)))[:, 0]})
+
+
+class MotionLoss(nn.Module):
+    """Of an output of the head, with what mgkit knows of the clips."""
+
+    def __init__(self, classes: int, class_names: list[str], *, target: float = 1.0) -> None:
+        super().__init__()
+        self.targets = nn.Parameter(torch.full((classes,), target), requires_grad=False)
+        self.report = f"{len(class_names)} classes"
+
+    def forward(self, outputs: dict[str, PathwayOutput], labels: Tensor) -> Tensor:
+        return (outputs["pose"].auxiliary["motion"] - self.targets[labels]).square()

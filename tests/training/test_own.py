@@ -25,7 +25,7 @@ from mgkit.training.explain import explain
 from mgkit.training.inference import test as run_test
 from tests.tiny import tiny_clips
 from tests.training import own
-from tests.training.training import assert_same_weights, fit, tiny
+from tests.training.training import assert_same_weights, fit, tiny, tiny_pose_only
 
 QUIET: dict[str, Any] = {"workers": 0, "device": "cpu", "progress": False}
 FILE = Path(own.__file__)
@@ -91,6 +91,29 @@ def test_an_own_fusion_module_in_the_staged_training(clips: Clips, tmp_path: Pat
     changed = tiny(fusion=mg.part(own.GatedSum, hidden=4), epochs=1)
     with pytest.raises(MgkitError, match="hidden"):
         fit(clips, changed, tmp_path / "run")
+
+
+def test_an_own_head_with_a_loss_of_its_output(clips: Clips, tmp_path: Path) -> None:
+    mine = tiny_pose_only(
+        head=mg.part(own.CountingHead), losses=[mg.part(own.MotionLoss, name="motion", weight=0.5)], epochs=1
+    )
+    run = fit(clips, mine, tmp_path / "run")
+    assert (run.history()["loss_motion"] > 0).all(), "a number per clip, of no pathway"
+    assert (run.root / "loss_motion.txt").read_text() == "4 classes\n"
+    assert run_test(run, "test", **QUIET).own["pose"].shape == (4,)
+    assert mg.figures.training_curves(run).data["epoch"].tolist()
+    assert mg.widgets.TrainingMonitor(run.root)
+
+
+def test_weights_of_an_own_network_are_found_by_name(clips: Clips, tmp_path: Path) -> None:
+    still = recipe(epochs=1, learning_rate=1e-30, weight_decay=0.0, losses=[], augment=[])
+    model = still.network.build(classes=4, inputs=still.inputs.on(clips.skeleton))
+    torch.save(model.state_dict(), tmp_path / "weights.pt")
+    run = fit(clips, still, tmp_path / "run", start={"all": tmp_path / "weights.pt"})
+    again = fit(clips, still, tmp_path / "again", start={"pose": run})
+    for one in (run, again):
+        saved = torch.load(one.checkpoint("best"), weights_only=True)["model"]
+        assert all(torch.equal(saved[name], value) for name, value in model.state_dict().items())
 
 
 def test_an_interrupted_own_training_ends_as_one_that_was_not(
