@@ -227,13 +227,17 @@ def _try(name: str, text: str, modules: Mapping[str, str]) -> None:
     """Run the file once, so that what it lacks is known before anything is trained."""
     if modules:
         return  # the notebook has imported them from where they are
+    module = ModuleType(f"{LOADED}trial")
+    sys.modules[module.__name__] = module  # where dataclasses look their module up
     try:
-        exec(compile(text, f"<{name}>", "exec"), {"__name__": f"{LOADED}trial"})
+        exec(compile(text, f"<{name}>", "exec"), module.__dict__)
     except Exception as error:
         raise MgkitError(
             f"{name} cannot be kept with the run: collected from the notebook it fails with {type(error).__name__}: "
             f"{error}. Define it in a file, and give mg.part 'file.py:{name}'."
         ) from error
+    finally:
+        del sys.modules[module.__name__]
 
 
 # --- keeping and comparing ------------------------------------------------------------------------------------------

@@ -233,10 +233,18 @@ CELLS = [
         return x.mean(dim=2).flatten(1)
     """,
     """
+    from dataclasses import dataclass
+
+    @dataclass
+    class Sizes:
+        of_clip: int
+        classes: int = 4
+
     class Net(nn.Module):
         def __init__(self, size, classes):
             super().__init__()
-            self.part = Part(size, classes)
+            sizes = Sizes(size, classes=classes)
+            self.part = Part(sizes.of_clip, sizes.classes)
 
         def forward(self, inputs):
             return {"pose": PathwayOutput(self.part(pooled(inputs["pose"])))}
