@@ -24,6 +24,7 @@ def test_the_help_of_training_names_every_recipe(capsys: pytest.CaptureFixture[s
     assert not [name for name in recipes.RECIPES if name not in " ".join(said).replace("- ", "-")]
 
 
+@pytest.mark.slow
 def test_the_whole_chain_from_a_shell(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """prepare, train, test, figures, show on a made PYSKL file of poses."""
     generator = np.random.default_rng(0)
@@ -66,6 +67,7 @@ def test_the_whole_chain_from_a_shell(tmp_path: Path, capsys: pytest.CaptureFixt
     assert "all files are intact" in printed
 
 
+@pytest.mark.slow
 def test_a_study_from_a_shell(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     clips = tiny_clips(tmp_path / "clips", videos=False)
     own = tmp_path / "mine.py"
@@ -88,6 +90,7 @@ def test_a_study_from_a_shell(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert capsys.readouterr().out.splitlines()[0] == printed.splitlines()[0]
 
 
+@pytest.mark.slow
 def test_a_training_starts_from_a_file_of_weights(tmp_path: Path) -> None:
     """400 classes and 17 joints of a file become those of the clips, as the options say."""
     from mgkit.models import write_published
@@ -209,6 +212,7 @@ def test_help_is_quick_and_needs_nothing_heavy() -> None:
     assert "prepare" in done.stdout
 
 
+@pytest.mark.slow
 def test_the_demo_data_and_run_are_whole(demo_clips: Clips, demo_run: Run) -> None:
     assert demo_clips.has_video
     assert demo_clips.has_pose

@@ -38,6 +38,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     return run
 
 
+@pytest.mark.slow
 def test_commands_and_code_run_as_they_stand(project: Run, capsys: pytest.CaptureFixture[str]) -> None:
     assert len(COMMANDS) == 6
     assert len(CODE) == 4

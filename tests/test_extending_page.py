@@ -65,11 +65,13 @@ def names(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
         del sys.modules["extending"]
 
 
+@pytest.mark.slow
 def test_the_dataset_is_prepared(names: dict[str, Any]) -> None:
     assert names["nods"].ids == ["n0", "n1", "n2", "n3"]
     assert names["nods"].skeleton.name == "nods3"
 
 
+@pytest.mark.slow
 def test_own_parts_train_and_are_compared(names: dict[str, Any]) -> None:
     table = names["study"].table()
     assert list(table.index) == ["plain", "centre loss", "hidden joints"]
@@ -79,6 +81,7 @@ def test_own_parts_train_and_are_compared(names: dict[str, Any]) -> None:
     assert "centre_loss" not in " ".join(names["study"].runs("plain")[0].history().columns)
 
 
+@pytest.mark.slow
 def test_the_fusion_module_trains(names: dict[str, Any]) -> None:
     small: dict[str, Any] = {
         "rgb_frames": 2, "pose_frames": 8, "rgb_size": 32, "heatmap_size": 8, "rgb_width": 4, "pose_width": 4,

@@ -66,6 +66,7 @@ def test_the_meetings_are_the_full_networks() -> None:
         assert mine.shape == theirs.shape
 
 
+@pytest.mark.slow
 def test_the_method_page_shows_what_the_script_prints() -> None:
     page = (ROOT / "docs" / "method.md").read_text(encoding="utf-8")
     for table in fusion_cost.tables():

@@ -73,6 +73,7 @@ def test_files_of_a_folder_import_only_from_below(folder: str) -> None:
                 assert level[parts[2]] <= level[own], f"{path.relative_to(PACKAGE)} imports {name}"
 
 
+@pytest.mark.slow
 def test_results_and_views_do_without_torch() -> None:
     code = (
         "import sys, mgkit.results.run.folder, mgkit.results.stats.metrics, mgkit.views.figures, mgkit.views.analysis, "

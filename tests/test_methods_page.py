@@ -25,6 +25,7 @@ PAGE = (Path(__file__).resolve().parents[1] / "docs" / "methods.md").read_text(e
 FLAT = re.sub(r"\s+", " ", PAGE)
 
 
+@pytest.mark.slow
 def test_its_code_runs(
     demo_clips: Clips, demo_run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

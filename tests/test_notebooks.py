@@ -99,6 +99,7 @@ def test_the_repository_is_named_everywhere_by_one_call(tmp_path: Path) -> None:
         TOOL["name_repository"](tmp_path, "mgkit")
 
 
+@pytest.mark.slow
 def test_pictures_are_small(tmp_path: Path) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (900, 1600, 3), np.uint8)
     content = io.BytesIO()

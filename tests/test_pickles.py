@@ -164,6 +164,7 @@ HARMFUL: dict[str, bytes] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("protocol", [b"\x80\x02", b"\x80\x04"])
 @pytest.mark.parametrize("name", HARMFUL)
 def test_harmful_content_is_refused(tmp_path: Path, name: str, protocol: bytes) -> None:
@@ -193,6 +194,7 @@ def test_an_extension_that_this_process_knows_is_not_used(
     assert not Path("ran").exists()
 
 
+@pytest.mark.slow
 def test_damage_of_any_kind_ends_in_data_or_a_refusal(tmp_path: Path) -> None:
     subprocess.run(
         [sys.executable, str(Path(__file__).with_name("damage_pickles.py")), str(tmp_path)], check=True

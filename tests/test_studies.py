@@ -54,6 +54,7 @@ def times(root: Path) -> dict[Path, int]:
     return {path: path.stat().st_mtime_ns for path in root.rglob("*.pt")}
 
 
+@pytest.mark.slow
 def test_equal_stages_are_trained_once(made: Study) -> None:
     """The branches of `both` are the rows; those of `slower`, trained otherwise, are shared stages of their own."""
     assert not (made.root / "both" / "seed0" / "stages").exists()

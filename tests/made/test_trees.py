@@ -70,6 +70,7 @@ def check_truth(tree: Tree) -> None:
         assert all(a[1] < b[0] for a, b in pairwise(spans))
 
 
+@pytest.mark.slow
 def test_imigue_truth(imigue: Tree) -> None:
     check_truth(imigue)
     assert [clip.clip_id for clip in imigue.clips[:5]] == ["0001_0", "0001_1", "0002_0", "0002_1", "0003_0"]
@@ -80,6 +81,7 @@ def test_imigue_truth(imigue: Tree) -> None:
     assert sum(c.label == 31 for c in imigue.clips) >= 7
 
 
+@pytest.mark.slow
 def test_imigue_folders(imigue: Tree, tmp_path: Path) -> None:
     def below(root: Path) -> set[str]:
         return {str(p.relative_to(root)) for p in root.rglob("*") if p.is_file()}
@@ -175,6 +177,7 @@ def test_the_hand_moves_where_the_label_says(imigue: Tree) -> None:
     assert set(IMIGUE22.joints[:8]) == set(OPENPOSE137.joints[:8])
 
 
+@pytest.mark.slow
 def test_smg_tree(smg: Tree) -> None:
     check_truth(smg)
     assert {str(p.relative_to(smg.root)) for p in smg.root.rglob("*") if p.is_file()} == {
@@ -243,6 +246,7 @@ def test_ma52_tree(ma52: Tree) -> None:
     assert any(c.label != 0 for c in ma52.of_split("test"))
 
 
+@pytest.mark.slow
 def test_trees_are_the_same_whatever_the_workers(tmp_path: Path) -> None:
     few = {"train": 1, "val": 0, "test": 1, "gestures": 1, "size": 64}
     script = tmp_path / "make.py"

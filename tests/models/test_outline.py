@@ -124,6 +124,7 @@ OTHERS: dict[str, tuple[Any, tuple[int, ...], list[int]]] = {
 }  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", OTHERS)
 def test_other_networks(name: str) -> None:
     """Their shapes are those of a real forward, their parts all there is of them."""

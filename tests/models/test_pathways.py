@@ -41,6 +41,7 @@ def randomise(model):
 # Shapes and sizes
 
 
+@pytest.mark.slow
 def test_full_size_two_pathway_shapes_and_parameter_count():
     with torch.device("meta"):
         model = two_pathway(33, 22)

@@ -212,6 +212,7 @@ def test_a_skeleton_network_of_another_layout_keeps_its_own_graph(tmp_path: Path
         load_published(tmp_path / "file.pth", model, joints=[0, 1, 2])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["stgcn", "stgcnpp", "aagcn", "ctrgcn", "dgstgcn", "hyperformer"])
 def test_a_layout_of_as_many_joints_is_another_layout(name: str, tmp_path: Path) -> None:
     """Two of 25 joints: what has an entry a joint keeps the model's, though it would fit; all else is the file's."""
@@ -232,6 +233,7 @@ def test_a_layout_of_as_many_joints_is_another_layout(name: str, tmp_path: Path)
         assert not joints or published in bound, key  # a matrix or a row of the joints
 
 
+@pytest.mark.slow
 def test_a_training_starts_from_a_file(clips: Clips, tmp_path: Path) -> None:
     recipe = SYSTEMS["stgcnpp"].with_(epochs=1)
     source = build_model(recipe, 9, recipe.inputs.on(clips.skeleton), torch.Generator().manual_seed(5))
@@ -326,6 +328,7 @@ def test_the_backbone_learns_at_its_own_rate(clips: Clips, tmp_path: Path) -> No
             assert torch.equal(value, parameters[name]) == name.startswith("backbones."), name
 
 
+@pytest.mark.slow
 def test_class_vectors_are_part_of_the_run(
     clips: Clips, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -137,6 +137,7 @@ def test_full_size_is_the_published_one(name, graph, millions, gmac):
 # Shapes and layouts
 
 
+@pytest.mark.slow
 @every_network
 @pytest.mark.parametrize("graph", [COCO, FOREST, LONE, SkeletonGraph(2, 1, ()), SkeletonGraph(30, 0, ())])
 def test_any_layout_trains(name, graph):

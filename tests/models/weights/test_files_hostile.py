@@ -247,6 +247,7 @@ HARMFUL = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("write", [bytes_of.write_zip, bytes_of.write_legacy])
 @pytest.mark.parametrize("what", HARMFUL)
 def test_hostile_shapes_do_no_harm(tmp_path, what, write):

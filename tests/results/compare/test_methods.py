@@ -34,6 +34,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Run]:
     ]
 
 
+@pytest.mark.slow
 def test_numbers_are_those_of_the_parts(runs: list[Run]) -> None:
     table = method_table(runs, draws=DRAWS)
     assert table.index.tolist() == ["run0", "run1", "run2", "run3", MAJORITY]
@@ -76,6 +77,7 @@ def test_numbers_are_those_of_the_parts(runs: list[Run]) -> None:
     pd.testing.assert_frame_equal(table, method_table([run.root for run in runs], draws=DRAWS))
 
 
+@pytest.mark.slow
 def test_the_baseline_can_be_named(runs: list[Run]) -> None:
     for baseline in ("second", "run1", runs[1], runs[1].root):
         table = method_table(runs[:2], names=["first", "second"], baseline=baseline, draws=50)
@@ -86,6 +88,7 @@ def test_the_baseline_can_be_named(runs: list[Run]) -> None:
         method_table(runs, baseline="elsewhere")
 
 
+@pytest.mark.slow
 def test_seeds_of_one_recipe_are_one_method(runs: list[Run], tmp_path: Path) -> None:
     ours = [changed(runs[i], tmp_path / f"s{i}" / "ours", {"epochs": 3}, seed=i) for i in range(2)]
     theirs = [changed(runs[i], tmp_path / f"s{i}" / "theirs", {"epochs": 4}, seed=i) for i in (2, 3)]
@@ -119,6 +122,7 @@ def test_seeds_of_one_recipe_are_one_method(runs: list[Run], tmp_path: Path) -> 
     assert apart["seeds"].dropna().tolist() == [1, 1, 2]
 
 
+@pytest.mark.slow
 def test_scores_from_elsewhere_are_grouped_by_name(tmp_path: Path) -> None:
     ids = [f"c{i}" for i in range(6)]
     given = [scores(tmp_path / name, ids, [0, 1, 0, 1, 0, 1]) for name in ("a", "b", "c")]
@@ -160,6 +164,7 @@ def test_costs_are_read_where_they_were_measured(runs: list[Run], tmp_path: Path
         method_table([one, load_run(two.root)], clips=runs[0].clips(), draws=50)
 
 
+@pytest.mark.slow
 def test_published_numbers_stand_below_and_say_so(runs: list[Run], tmp_path: Path) -> None:
     table = method_table(runs[:2], published=True, draws=50)
     below = table[table["source"] == "published"]

@@ -58,6 +58,7 @@ def test_the_grid_is_every_weight_once() -> None:
         simplex_grid(50, 0.05)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("metric", ["top1", "macro_f1", "log_loss"])
 @pytest.mark.parametrize("seed", range(3))
 def test_the_search_and_its_gain_by_brute_force(metric: Any, seed: int) -> None:

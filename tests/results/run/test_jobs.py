@@ -61,6 +61,7 @@ def launched(clips: Clips, tmp_path: Path) -> Iterator[Job]:
         job.stop(hard=True)
 
 
+@pytest.mark.slow
 def test_kill_and_stop_and_resume(launched: Job, clips: Clips, tmp_path: Path) -> None:
     job = attach(launched.root)
     assert job.state == "running"  # before it has written anything
@@ -89,6 +90,7 @@ def test_kill_and_stop_and_resume(launched: Job, clips: Clips, tmp_path: Path) -
     assert "interrupted" in job.log()
 
 
+@pytest.mark.slow
 def test_a_process_that_ignores_ctrl_c_by_inheritance_is_stopped(clips: Clips, tmp_path: Path) -> None:
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as between the cells of a kernel
     try:
@@ -103,6 +105,7 @@ def test_a_process_that_ignores_ctrl_c_by_inheritance_is_stopped(clips: Clips, t
             job.stop(hard=True)
 
 
+@pytest.mark.slow
 def test_the_launching_process_may_end(clips: Clips, tmp_path: Path) -> None:
     """And from a shell: launch, status; its end is that of the command, not of the training."""
     small = {**LONG, "epochs": 2}
@@ -169,6 +172,7 @@ def test_a_pid_that_was_given_to_another_process(made: Callable[..., Job]) -> No
     assert made("never", pid=2**22 + 1).state == "killed"
 
 
+@pytest.mark.slow
 def test_a_process_that_has_ended_and_that_nobody_has_reaped(
     made: Callable[..., Job], processes: list[subprocess.Popen[bytes]]
 ) -> None:
@@ -291,6 +295,7 @@ def test_a_launch_with_other_settings_leaves_the_run_that_is_there_alone(tmp_pat
     assert before == {name: (out / name).read_bytes() for name in before}
 
 
+@pytest.mark.slow
 def test_a_launch_resumes_a_run_that_was_begun_otherwise(clips: Clips, tmp_path: Path) -> None:
     """By mg.train: no recipe.json is there. One of another recipe that was refused before is not in the way."""
     small, out = recipes.pose_small(**{**LONG, "epochs": 2}), tmp_path / "run"

@@ -78,6 +78,7 @@ def test_two_kernels_keep_each_others_notes(run: Run) -> None:
     assert one["c0"].text == "together"
 
 
+@pytest.mark.slow
 def test_processes_that_write_at_once_lose_nothing(run: Run) -> None:
     code = (
         "import sys; from mgkit.results.run.folder import load_run; from mgkit.results.run.review import Change\n"

@@ -75,6 +75,7 @@ def test_measures_are_what_a_slow_loop_computes() -> None:
     assert measures[3].value() == (probabilities.argmax(1) == true).mean()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("by_person", [True, False])
 def test_intervals_against_a_brute_force_bootstrap(by_person: bool) -> None:
     true, predicted, people = data(2, 120)

@@ -68,6 +68,7 @@ def test_subjects_of_other_clips_are_refused() -> None:
         subject_interval([1, 0, 1], [0, 0, 0], ["a", "b"], np.random.default_rng(0))
 
 
+@pytest.mark.slow
 def test_holm_is_statsmodels_and_leaves_unknowns_out() -> None:
     p = [0.001, 0.04, 0.03, 0.5, 0.02]
     assert holm(p) == pytest.approx(multipletests(p, method="holm")[1])
@@ -82,6 +83,7 @@ def test_one_subject_says_nothing_about_others() -> None:
     assert np.isnan([found.low, found.high, found.p]).all()
 
 
+@pytest.mark.slow
 def test_kinds_of_subjects_are_drawn_as_subjects_are() -> None:
     """Against the plain bootstrap, which draws one subject after the other."""
     outer = np.random.default_rng(3)

@@ -27,6 +27,7 @@ from mgkit.views.analysis.embedding import NOTE
 from tests.results.fake_run import fake_clips, fake_run
 
 
+@pytest.mark.slow
 def test_umap_is_seeded_cached_and_keeps_classes_together(make_run: Callable[..., Run]) -> None:
     run = make_run(6, 20, unseen=(1,), noise=0.8)
     first = embedding_map(run, "test", "rgb", cache=False)
@@ -78,6 +79,7 @@ def test_the_cache_answers_for_the_same_data_and_seed_only(
     assert calls == [0, 1, 0, 0]
 
 
+@pytest.mark.slow
 def test_paths_are_placed_on_a_map_that_they_do_not_change(
     make_run: Callable[..., Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

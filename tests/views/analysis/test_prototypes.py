@@ -77,6 +77,7 @@ def test_p_against_all_permutations() -> None:
     assert found.p == pytest.approx(exact, abs=0.04)
 
 
+@pytest.mark.slow
 def test_a_relation_is_found_and_the_absence_of_one_is_not() -> None:
     related = similarity_and_confusion(
         *made(np.random.default_rng(0), 14, True),

@@ -153,6 +153,7 @@ def strays(figure: PaperFigure) -> list[str]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("venue", "columns"), SIZES)
 @pytest.mark.parametrize("name", [*VARIANTS, *OWN])
 def test_no_text_overlaps_or_leaves_the_canvas(name: str, venue: str, columns: int) -> None:
@@ -165,6 +166,7 @@ def test_no_text_overlaps_or_leaves_the_canvas(name: str, venue: str, columns: i
     assert figure.figure.get_size_inches()[0] == pytest.approx(width_of(venue, columns))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("venue", VENUES)
 @pytest.mark.parametrize("columns", [1, 2])
 def test_the_paper_network_keeps_to_every_venue(venue: str, columns: int) -> None:
@@ -189,6 +191,7 @@ def test_it_is_saved_by_the_rules_of_all_figures(columns: int) -> None:
     check(mg.figures.architecture(outlined("paper"), columns=columns), VENUES["cvpr"][columns - 1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["paper", "rgb"])
 def test_drawn_twice_is_the_same_file(name: str) -> None:
     one, two = (mg.figures.architecture(outlined(name)) for _ in range(2))
@@ -200,6 +203,7 @@ def words(name: str, columns: int = 2) -> list[str]:
     return [text.get_text() for text in texts_of(mg.figures.architecture(outlined(name), columns=columns))]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("columns", [1, 2])
 def test_each_part_is_there_when_the_network_has_it(columns: int) -> None:
     whole = words("paper", columns)
@@ -228,6 +232,7 @@ def test_the_data_has_every_part() -> None:
     assert data["part"].str.startswith("fusion").sum() == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("columns", [1, 2])
 def test_other_networks_say_what_they_are_fed_and_made_of(columns: int) -> None:
     assert {"Joints", "3×100×22", "Norm", "256×25×22"} <= set(words("ctrgcn", columns))

@@ -49,12 +49,14 @@ def made(
     return write_clip_folder(root, rows, stored if poses else [None] * len(rows), names, skeleton)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("venue", ["cvpr", "ceur"])
 @pytest.mark.parametrize("name", DRAW)
 def test_widths_are_exact_at_every_venue(tmp_path: Path, name: str, venue: str) -> None:
     check(DRAW[name](made(tmp_path, 6, 5), venue=venue, columns=1), VENUES[venue][0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", DRAW)
 @pytest.mark.parametrize(("classes", "subjects", "splits"), [(2, 1, 1), (32, 72, 4), (82, 300, 3)])
 def test_small_and_large_sets(tmp_path: Path, name: str, classes: int, subjects: int, splits: int) -> None:

@@ -84,6 +84,7 @@ def check(figure: PaperFigure, width: float) -> None:
     assert drawn.y1 < height + 0.01, drawn
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", RUNS)
 @pytest.mark.parametrize("name", RUN_FIGURES)
 def test_every_figure_of_every_kind_of_run(make_run: Callable[..., Run], name: str, kind: str) -> None:

@@ -35,6 +35,7 @@ def run(tmp_path: Path) -> Run:
     return fake_run(tmp_path / "run", fake_clips(tmp_path / "clips", 5, 6), epochs=2, splits=("test",))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("classes", [2, 52])
 def test_the_figure_of_joints(make_run: Callable[..., Run], classes: int) -> None:
     run = make_run(classes, 8, epochs=3)
@@ -63,6 +64,7 @@ def test_colours_get_lighter_all_the_way() -> None:
     assert not scaled(np.full((2, 2), -1, np.float32)).any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("columns", [1, 2])
 @pytest.mark.parametrize("kind", ["both", "pose", "rgb"])
 def test_film_strips_with_saliency(
@@ -113,6 +115,7 @@ def test_film_strips_with_saliency(
         )
 
 
+@pytest.mark.slow
 def test_all_figures_of_an_explained_run(run: Run) -> None:
     ids = run.predictions().clip_ids
     hard = ambiguous(run)["clip_id"].tolist()[:3]
