@@ -29,7 +29,8 @@ from benchmarks.heatmaps import poses
 from benchmarks.report import write_section
 from benchmarks.step import CLASSES, FRAME, Bench, Way
 from benchmarks.timing import interleaved, machine
-from mgkit.data.batches.dataset import Batch, crop_affine
+from mgkit.data.batches.augment import crop_affine
+from mgkit.data.batches.dataset import Batch
 from mgkit.training.machine import flushed_denormals
 from mgkit.training.recipes import RECIPES, Recipe, branch
 

@@ -30,15 +30,9 @@ from benchmarks.heatmaps import loop_joints
 from benchmarks.made import make_clips
 from benchmarks.timing import interleaved, line, machine
 from mgkit.data.batches import dataset as batches
-from mgkit.data.batches.dataset import (
-    RGB_MEAN,
-    RGB_STD,
-    ClipDataset,
-    EpochSampler,
-    batch_inputs,
-    collate,
-    worker_options,
-)
+from mgkit.data.batches.dataset import ClipDataset, collate, worker_options
+from mgkit.data.batches.device import RGB_MEAN, RGB_STD, batch_inputs
+from mgkit.data.batches.samplers import EpochSampler
 from mgkit.data.batches.spec import Inputs
 from mgkit.data.clips import Clips, load_clips
 from mgkit.data.video import read_frames

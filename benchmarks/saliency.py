@@ -20,7 +20,8 @@ import torch
 from scipy.stats import spearmanr
 from torch import Tensor
 
-from mgkit.data.batches.dataset import ClipDataset, batch_inputs, collate
+from mgkit.data.batches.dataset import ClipDataset, collate
+from mgkit.data.batches.device import batch_inputs
 from mgkit.results.run.folder import load_run
 from mgkit.training.explain import (
     GRID,

@@ -38,7 +38,9 @@ from benchmarks.heatmaps import loop_joints
 from benchmarks.report import write_section
 from benchmarks.step_floors import Floors, copy_speed, matrix_speed, memory_table, network_floors
 from benchmarks.timing import interleaved, machine
-from mgkit.data.batches.dataset import RGB_MEAN, RGB_STD, Batch, batch_inputs, crop_affine, random_box
+from mgkit.data.batches.augment import crop_affine, random_box
+from mgkit.data.batches.dataset import Batch
+from mgkit.data.batches.device import RGB_MEAN, RGB_STD, batch_inputs
 from mgkit.data.skeletons import get_skeleton
 from mgkit.models import Objective, recompute_blocks
 from mgkit.training.build import build_model, build_objective, embedding_widths

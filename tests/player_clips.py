@@ -11,10 +11,10 @@ import numpy.typing as npt
 from mgkit.data.batches.spec import Inputs
 from mgkit.data.clips import Classes, Clips, write_clip_folder
 from mgkit.data.video import write_video
-from mgkit.results.run.extras import Saliency, write_saliency
 from mgkit.results.run.files import write_embeddings
 from mgkit.results.run.folder import Run, create_run, load_run, write_predictions
 from mgkit.results.run.records import Embeddings, Predictions
+from mgkit.results.run.saliency import Saliency, write_saliency
 from tests.tiny import CLASSES, TRIANGLE, tiny_row
 
 WIDTH, HEIGHT, BITS = 96, 64, 6  # not square: x and y cannot be mixed up

@@ -134,3 +134,13 @@ def fuse_probabilities(
     probabilities = {name: output.logits.float().softmax(dim=1) for name, output in outputs.items()}
     fused = torch.stack([p * (weights[name] / total) for name, p in probabilities.items()]).sum(dim=0)
     return {**probabilities, "fused": fused}
+
+
+def auxiliary_of(outputs: Mapping[str, PathwayOutput], kind: str) -> dict[str, Tensor]:
+    """What the heads put out besides logits under a name, per pathway."""
+    found = {name: output.auxiliary[kind] for name, output in outputs.items() if kind in output.auxiliary}
+    if not found:
+        raise MgkitError(
+            f"There is a loss of {kind!r}, but no head with such an output: give the network one."
+        )
+    return found

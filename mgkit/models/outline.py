@@ -21,7 +21,8 @@ from mgkit.models.fusion import CrossModalFusion
 from mgkit.models.gcns.blocks import GraphNetwork
 from mgkit.models.gcns.hyperformer import Hyperformer
 from mgkit.models.heads import PathwayHead, PathwayOutput
-from mgkit.models.losses.extra import GroupedHead, SemanticHead
+from mgkit.models.losses.grouped import GroupedHead
+from mgkit.models.losses.semantic import SemanticHead
 from mgkit.models.pathways import SinglePathway, TwoPathway
 
 __all__ = ["Parts", "outline", "parts_of"]

@@ -1,1 +1,1 @@
-"""What a run is: the run folder (`runs`, built on `records` and `storage`) and the numbers read off it (`metrics`)."""
+"""Results: the run folder (`run`), metrics (`stats`), `scores`, comparisons (`compare`) and `ensembles`."""

@@ -1,8 +1,9 @@
 """The checkpoints of a training: after each epoch, and inside one.
 
 `last.pt` is the state after the last epoch that has ended, `step.pt` the state after some step of the one after it.
-Both hold everything that decides how the training goes on. Each is written whole or not at all, so that whatever ends
-a training, one of the two can be gone on from, or there is none yet and it begins.
+Both hold everything that decides how the training continues. Each is written whole or not at all, so that whatever ends
+a training, it resumes from one of the two, or there is none yet and it starts. Whether a folder may be resumed with
+these settings is checked in `results/run/folder.py`.
 """
 
 from __future__ import annotations

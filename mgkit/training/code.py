@@ -3,7 +3,7 @@
 A run folder holds in `code/` what its parts need that neither mgkit nor an installed package has. A part from a file is
 that file, with the modules next to it that it imports; one that was defined in a notebook is a file made of its
 definition and of everything that it uses from there. Opening a run never imports `code/`; testing it does, if the same
-code is defined here, has been trained here before, or the caller allows it.
+code is defined here, has been trained here before, or the caller allows it. `results/run/files.py` writes the folder.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from mgkit.data.batches.spec import Inputs
 from mgkit.data.clips import Clips
 from mgkit.data.skeletons import Skeleton
 from mgkit.errors import MgkitError
-from mgkit.results.run.extras import Cost, write_cost
+from mgkit.results.run.cost import Cost, write_cost
 from mgkit.results.run.folder import Run, load_run
 from mgkit.training.build import build_model, embedding_widths, own_parts
 from mgkit.training.code import recipe_of

@@ -23,13 +23,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from mgkit.data.batches.dataset import (
-    ClipDataset,
-    EpochSampler,
-    batch_inputs,
-    collate,
-    worker_options,
-)
+from mgkit.data.batches.dataset import ClipDataset, collate, worker_options
+from mgkit.data.batches.device import batch_inputs
+from mgkit.data.batches.samplers import EpochSampler
 from mgkit.data.batches.spec import view_times
 from mgkit.data.clips import Clips
 from mgkit.data.skeletons import Skeleton
@@ -37,8 +33,8 @@ from mgkit.errors import MgkitError, some
 from mgkit.files import exclusive
 from mgkit.models import PathwayOutput
 from mgkit.progress import Progress
-from mgkit.results.run.extras import Saliency, read_saliency, saliency_path, write_saliency
 from mgkit.results.run.folder import Run, load_run
+from mgkit.results.run.saliency import Saliency, read_saliency, saliency_path, write_saliency
 from mgkit.training.inference import Network, check_whole, open_network, rectified
 from mgkit.training.machine import cpu_threads, default_workers, unwrapped_errors
 

@@ -14,18 +14,19 @@ from lightning_fabric import Fabric
 from torch import nn
 from torch.utils.data import DataLoader
 
-from mgkit.data.batches.dataset import ClipDataset, EpochSampler, batch_inputs, collate, worker_options
-from mgkit.data.batches.device import on_device
+from mgkit.data.batches.dataset import ClipDataset, collate, worker_options
+from mgkit.data.batches.device import batch_inputs, on_device
+from mgkit.data.batches.samplers import EpochSampler
 from mgkit.data.batches.spec import Inputs
 from mgkit.data.clips import Clips
 from mgkit.errors import MgkitError, some
 from mgkit.models import PathwayOutput, PrototypicalRefinement, fuse_probabilities, rectify
 from mgkit.models.layers import cosine_similarity, rank, sum_over_processes, world_size
 from mgkit.progress import Progress
-from mgkit.results.run.extras import ViewScores, write_view_scores
 from mgkit.results.run.files import write_embeddings
 from mgkit.results.run.folder import Run, load_run, write_predictions
 from mgkit.results.run.records import Embeddings, Predictions
+from mgkit.results.run.view_scores import ViewScores, write_view_scores
 from mgkit.training.build import build_model, build_objective, check_workers, embedding_widths
 from mgkit.training.code import recipe_of
 from mgkit.training.machine import (

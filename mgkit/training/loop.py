@@ -23,8 +23,8 @@ import torch
 from lightning_fabric import Fabric
 from torch.utils.data import DataLoader
 
-from mgkit.data.batches.dataset import ClipDataset, batch_inputs, collate, worker_options
-from mgkit.data.batches.device import on_device
+from mgkit.data.batches.dataset import ClipDataset, collate, worker_options
+from mgkit.data.batches.device import batch_inputs, on_device
 from mgkit.data.batches.samplers import StepSampler
 from mgkit.data.clips import Clips
 from mgkit.data.video import probe

@@ -262,9 +262,9 @@ def hyperformer(**changes: Any) -> Recipe:
 
 def ehct(**changes: Any) -> Recipe:
     """Our reading of EHCT (Huang et al., MiGA 2023): a hypergraph transformer with a classifier for each of three
-    groups of classes alike in frequency, whose answers are part of the prediction; see `mgkit.models.losses.extra`."""
-    head = part("mgkit.models.losses.extra:GroupedHead", groups=3, dropout=0.0)
-    loss = part("mgkit.models.losses.extra:GroupLoss", name="groups")
+    groups of classes of similar frequency, whose scores are part of the prediction; see `models/losses/grouped.py`."""
+    head = part("mgkit.models.losses.grouped:GroupedHead", groups=3, dropout=0.0)
+    loss = part("mgkit.models.losses.grouped:GroupLoss", name="groups")
     return hyperformer(head=head, losses=[loss]).with_(**changes)
 
 
@@ -345,7 +345,7 @@ def semantic_loss(class_names: list[str], *, vectors: str) -> Any:
         class_names: in the order of the labels.
         vectors: where the vectors come from, see `mgkit.data.word_vectors.class_vectors`.
     """
-    from mgkit.models.losses.extra import SemanticLoss
+    from mgkit.models.losses.semantic import SemanticLoss
 
     file = Path(vectors)
     found = _vectors(tuple(class_names), vectors, file.stat().st_mtime_ns if file.is_file() else 0)
@@ -375,7 +375,7 @@ def poseconv3d_semantic(vectors: str | Path = "", **changes: Any) -> Recipe:
         )
     recipe = pose_only(
         prototypes=False,
-        head=part("mgkit.models.losses.extra:SemanticHead"),
+        head=part("mgkit.models.losses.semantic:SemanticHead"),
         losses=[part(semantic_loss, vectors=str(vectors), weight=20.0, name="semantic")],
         pose_frames=48,
         halve_time=True,

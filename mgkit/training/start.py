@@ -1,4 +1,4 @@
-"""Where the first weights of a training come from: finished runs of ours, or files of published weights."""
+"""The first weights of a training: from finished runs, or from files of published weights."""
 
 from __future__ import annotations
 

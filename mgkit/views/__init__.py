@@ -1,1 +1,1 @@
-"""What a person sees: analysis (numbers) and figures (drawings) over run folders."""
+"""Views of run folders: `analysis` (numbers), `figures` (for a paper) and `widgets` (to click)."""

@@ -19,7 +19,8 @@ from mgkit.models.gcns.ctrgcn import ctrgcn
 from mgkit.models.gcns.dgstgcn import dgstgcn
 from mgkit.models.gcns.hyperformer import hyperformer
 from mgkit.models.gcns.stgcn import stgcn
-from mgkit.models.losses.extra import GroupedHead, SemanticHead
+from mgkit.models.losses.grouped import GroupedHead
+from mgkit.models.losses.semantic import SemanticHead
 from mgkit.models.outline import outline
 from mgkit.models.pathways import SinglePathway
 from mgkit.parts import part

@@ -11,12 +11,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mgkit.data.batches.dataset import ClipDataset, batch_inputs, collate
+from mgkit.data.batches.dataset import ClipDataset, collate
+from mgkit.data.batches.device import batch_inputs
 from mgkit.data.clips import Classes, Clips
 from mgkit.data.skeletons import get_skeleton
 from mgkit.errors import MgkitError
 from mgkit.models.outline import outline
-from mgkit.results.run.extras import Cost, read_cost, together, write_cost
+from mgkit.results.run.cost import Cost, read_cost, together, write_cost
 from mgkit.results.run.folder import load_run
 from mgkit.results.scores.scores import import_scores
 from mgkit.training import recipes

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from mgkit.data.batches.dataset import ClipDataset, batch_inputs, collate
+from mgkit.data.batches.dataset import ClipDataset, collate
+from mgkit.data.batches.device import batch_inputs
 from mgkit.data.clips import Classes, Clips, write_clip_folder
 from mgkit.errors import MgkitError
 from mgkit.models import fuse_probabilities

@@ -19,7 +19,7 @@ from torch import distributed as dist
 
 from mgkit.data.clips import Clips
 from mgkit.errors import MgkitError
-from mgkit.models.losses.extra import GroupedHead, GroupLoss
+from mgkit.models.losses.grouped import GroupedHead, GroupLoss
 from mgkit.parts import part
 from mgkit.results.run.folder import Run, load_run
 from mgkit.training import recipes

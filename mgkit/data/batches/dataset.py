@@ -8,33 +8,24 @@ interruption or the order of loading changes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from torch.nn import functional as F
-from torch.utils.data import Dataset, Sampler, default_collate
+from torch.utils.data import Dataset, default_collate
 
+from mgkit.data.batches.augment import crop_affine, random_box, square_around, turned
 from mgkit.data.batches.pose import (
-    joint_heatmaps,
-    limb_heatmaps,
     select_persons,
-    skeleton_stream,
-    uninitialised,
 )
 from mgkit.data.batches.spec import Inputs, rgb_times, uniform_times
 from mgkit.data.clips import Clips
-from mgkit.data.skeletons import Skeleton
 from mgkit.data.video import read_frames
 from mgkit.errors import MgkitError
 from mgkit.parts import Part
-
-# ImageNet statistics on the 0-255 scale, which every published RGB backbone of this family was trained with.
-RGB_MEAN = (123.675, 116.28, 103.53)
-RGB_STD = (58.395, 57.12, 57.375)
 
 
 class Sample(NamedTuple):
@@ -68,59 +59,6 @@ class Batch(NamedTuple):
 
 
 # --- space ----------------------------------------------------------------------------------------------------------
-
-
-def crop_affine(box: tuple[float, float, float, float], mirrored: bool) -> npt.NDArray[np.float32]:
-    """(2, 3) matrix that takes clip pixels to the unit square: `box` (x, y, w, h) fills it, mirrored or not."""
-    x, y, w, h = box
-    matrix = np.array([[1 / w, 0, -x / w], [0, 1 / h, -y / h]], dtype=np.float64)
-    if mirrored:
-        matrix[0] = [-1 / w, 0, 1 + x / w]
-    return matrix.astype(np.float32)
-
-
-def random_box(
-    width: int, height: int, area: tuple[float, float], generator: np.random.Generator
-) -> tuple[float, float, float, float]:
-    """A crop of random size (share of the frame's area in `area`), aspect (3/4 to 4/3) and place, inside the frame."""
-    share = generator.uniform(*area)
-    aspect = np.exp(generator.uniform(np.log(3 / 4), np.log(4 / 3)))
-    w = min(width, float(np.sqrt(share * width * height * aspect)))
-    h = min(height, float(np.sqrt(share * width * height / aspect)))
-    return float(generator.uniform(0, width - w)), float(generator.uniform(0, height - h)), w, h
-
-
-def square_around(width: int, height: int) -> tuple[float, float, float, float]:
-    """The square around the whole frame, with which it keeps its proportions: key-points are not resampled pixels."""
-    side = float(max(width, height))
-    return (width - side) / 2, (height - side) / 2, side, side
-
-
-def turned(
-    affine: npt.NDArray[np.float32],
-    box: tuple[float, float, float, float],
-    rotation: float,
-    scaling: float,
-    generator: np.random.Generator,
-) -> npt.NDArray[np.float32]:
-    """A clip's matrix after a random turn and change of size about the middle of its box, drawn in clip pixels.
-
-    In pixels, so that a turn is a turn whatever the frame's proportions; alike in both directions, so that limbs keep
-    their proportions; one draw for all frames, so that nothing moves that did not.
-
-    Args:
-        affine: (2, 3) clip pixels to the unit square.
-        box: (x, y, w, h) in clip pixels.
-        rotation: largest angle, degrees.
-        scaling: largest share by which sizes change.
-    """
-    angle = np.deg2rad(generator.uniform(-rotation, rotation))
-    size = 1 + generator.uniform(-scaling, scaling)
-    middle = np.array([box[0] + box[2] / 2, box[1] + box[3] / 2])
-    turn = size * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-    matrix = affine.astype(np.float64)
-    linear = matrix[:, :2] @ turn
-    return np.column_stack([linear, matrix[:, 2] + (matrix[:, :2] - linear) @ middle]).astype(np.float32)
 
 
 # --- samples --------------------------------------------------------------------------------------------------------
@@ -247,27 +185,6 @@ class ClipDataset(Dataset[Sample]):
         return points.numpy()
 
 
-class EpochSampler(Sampler[tuple[int, int, int]]):
-    """The keys of one epoch: every clip once in random order (training), or every view in order (testing).
-
-    In testing each of several processes takes every `processes`-th clip from `rank` on: together they have each once.
-    Training on several processes takes whole batches apart instead, see `order.StepSampler`.
-    """
-
-    def __init__(self, dataset: ClipDataset, rank: int = 0, processes: int = 1) -> None:
-        self.dataset, self.epoch = dataset, 0
-        self.positions = range(rank, len(dataset), processes)
-
-    def __len__(self) -> int:
-        return len(self.positions) * (1 if self.dataset.training else self.dataset.views_per_clip)
-
-    def __iter__(self) -> Iterator[tuple[int, int, int]]:
-        if self.dataset.training:
-            order = np.random.default_rng([self.dataset.seed, self.epoch]).permutation(len(self.dataset))
-            return iter([(self.epoch, int(position), 0) for position in order])
-        return iter([(0, p, view) for p in self.positions for view in range(self.dataset.views_per_clip)])
-
-
 def collate(samples: Sequence[Sample]) -> Batch:
     """Stack samples; smaller frames are padded at the right and bottom, fewer persons with NaN."""
     frames = [sample.frames for sample in samples if sample.frames is not None]
@@ -296,72 +213,6 @@ def _stacked(arrays: Sequence[npt.NDArray[Any]], fill: float) -> Tensor:
 
 
 # --- on the device --------------------------------------------------------------------------------------------------
-
-
-@torch.no_grad()
-def batch_inputs(batch: Batch, spec: Inputs, skeleton: Skeleton) -> dict[str, Tensor]:
-    """Network inputs of a batch, on the batch's device.
-
-    Returns:
-        {"rgb": (N, 3, T, S, S) normalised, "pose": (N, V or E, T', S', S') in [0, 1]}, as far as the batch has them,
-        float32 in the memory format channels_last_3d, which 3D convolutions want. For a skeleton network "pose" is
-        (N, M, T', V, 3): x and y with the middle of the frame at 0 and half its longer side as 1, and the score.
-    """
-    inputs: dict[str, Tensor] = {}
-    if batch.frames is not None:
-        inputs["rgb"] = resample_frames(batch.frames, batch.affines, spec.rgb_size)
-    if batch.keypoints is not None and spec.keypoints:
-        points = transform_keypoints(select_persons(batch.keypoints, spec.persons), batch.affines, 1)
-        points = torch.cat([2 * points[..., :2] - 1, points[..., 2:]], dim=-1)
-        points, after = points.chunk(2, dim=2) if spec.motion else (points, None)
-        inputs["pose"] = skeleton_stream(points, skeleton.parents, spec.stream, after)
-    elif batch.keypoints is not None:
-        points = transform_keypoints(batch.keypoints, batch.affines, spec.heatmap_size)
-        size = (spec.heatmap_size, spec.heatmap_size)
-        if spec.heatmap == "joint":
-            inputs["pose"] = joint_heatmaps(points, size=size, sigma=spec.sigma)
-        else:
-            inputs["pose"] = limb_heatmaps(points, skeleton.edges, size=size, sigma=spec.sigma)
-    return inputs
-
-
-def transform_keypoints(keypoints: Tensor, affines: Tensor, size: int) -> Tensor:
-    """Key-points (N, M, T, V, 3) in clip pixels to output pixels of a square of side `size`; scores are kept."""
-    # Products, not a matrix product, which an autocast would round to a quarter of a pixel.
-    matrix = (affines * size)[:, None, None, None]  # (N, 1, 1, 1, 2, 3)
-    x, y = keypoints[..., :1], keypoints[..., 1:2]
-    xy = matrix[..., 0] * x + matrix[..., 1] * y + matrix[..., 2]
-    return torch.cat([xy, keypoints[..., 2:]], dim=-1)
-
-
-def resample_frames(frames: Tensor, affines: Tensor, size: int) -> Tensor:
-    """uint8 frames (N, T, H, W, 3) to normalised (N, 3, T, size, size), by the inverse of each clip's matrix.
-
-    The result is in the memory format channels_last_3d.
-    """
-    n, t, height, width, _ = frames.shape
-    device = frames.device
-    # grid_sample wants, for each output pixel, where to read in the input, both on a scale of -1 to 1 over the edges.
-    inverse = torch.linalg.inv(affines[:, :, :2].double())  # unit square -> clip pixels
-    offset = -(inverse @ affines[:, :, 2:].double())[..., 0]  # (N, 2)
-    centres = (torch.arange(size, device=device, dtype=torch.float64) + 0.5) / size
-    square = torch.stack(torch.meshgrid(centres, centres, indexing="xy"), dim=-1)  # (S, S, 2): x, y
-    pixels = torch.einsum("nij,hwj->nhwi", inverse, square) + offset[:, None, None]
-    scale = torch.tensor([2 / width, 2 / height], device=device, dtype=torch.float64)
-    grid = (pixels * scale - 1).float()
-    factor = 1 / torch.tensor(RGB_STD, device=device)
-    shift = -torch.tensor(RGB_MEAN, device=device) * factor
-    out = uninitialised((n, t, size, size, 3), device)
-    # One clip at a time on a CPU: its memory is then taken once and is still in the cache when it is used again.
-    step = 1 if device.type == "cpu" else max(1, n)
-    for i in range(0, n, step):
-        part = slice(i, i + step)
-        planes = frames[part].permute(0, 1, 4, 2, 3).reshape(-1, t * 3, height, width).float()
-        with torch.autocast(device.type, enabled=False):
-            warped = F.grid_sample(planes, grid[part], "bilinear", "border", align_corners=False)
-        picture = warped.view(-1, t, 3, size, size).permute(0, 1, 3, 4, 2)
-        torch.addcmul(shift, picture, factor, out=out[part])
-    return out.permute(0, 4, 1, 2, 3)
 
 
 def worker_options(workers: int, device: torch.device) -> dict[str, Any]:

@@ -113,3 +113,24 @@ class StepSampler(Sampler[list[Key]]):
     def _cut(self, batch: npt.NDArray[np.int64]) -> list[npt.NDArray[np.int64]]:
         parts = np.array_split(batch, min(self.parts, len(batch)))
         return [np.array_split(part, self.processes)[self.rank] for part in parts]
+
+
+class EpochSampler(Sampler[tuple[int, int, int]]):
+    """The keys of one epoch: every clip once in random order (training), or every view in order (testing).
+
+    In testing each of several processes takes every `processes`-th clip from `rank` on: together they have each once.
+    Training on several processes takes whole batches apart instead, see `order.StepSampler`.
+    """
+
+    def __init__(self, dataset: ClipDataset, rank: int = 0, processes: int = 1) -> None:
+        self.dataset, self.epoch = dataset, 0
+        self.positions = range(rank, len(dataset), processes)
+
+    def __len__(self) -> int:
+        return len(self.positions) * (1 if self.dataset.training else self.dataset.views_per_clip)
+
+    def __iter__(self) -> Iterator[tuple[int, int, int]]:
+        if self.dataset.training:
+            order = np.random.default_rng([self.dataset.seed, self.epoch]).permutation(len(self.dataset))
+            return iter([(self.epoch, int(position), 0) for position in order])
+        return iter([(0, p, view) for p in self.positions for view in range(self.dataset.views_per_clip)])

@@ -171,7 +171,7 @@ def update_prototypes(prototypes: Tensor, tp: SetCentres, *, momentum: float) ->
 
     P_k <- (1 - momentum) * centre_k + momentum * P_k. The gradient flows through the centre, not through the previous
     prototype. Classes without a true positive keep theirs, and so do classes whose centre is not finite: one overflow
-    in half precision would otherwise stay in the average for ever.
+    in half precision would otherwise stay in the average for ever. `PrototypicalRefinement` stores the result.
 
     Shapes:
         prototypes (K, D), tp (K, D) and (K,) -> new prototypes (K, D), which of them changed (K,) boolean.

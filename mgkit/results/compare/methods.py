@@ -30,7 +30,7 @@ from mgkit.results.compare.runs import (
     seed_of,
     subjects_of,
 )
-from mgkit.results.run.extras import Cost
+from mgkit.results.run.cost import Cost
 from mgkit.results.run.folder import Run
 from mgkit.results.run.records import Ints, Predictions
 from mgkit.results.stats.metrics import wilson

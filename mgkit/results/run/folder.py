@@ -14,7 +14,7 @@
     splits/<split>/         predictions.parquet and embeddings.npz of one evaluated split, and test.json: how
                             they were made (views, flip, weights, rectification)
     splits/<split>/views.npz, splits/<split>/saliency.npz, cost.json
-                            may be added later, see `mgkit.results.run.extras`
+                            may be added later, see `saliency.py`, `view_scores.py`, `cost.py`
     stages/<name>/          run folders of the branches a staged training began with
     review.csv              notes on single clips, see `mgkit.results.run.review`
     job.json, train.log     of a training in a process of its own, see `mgkit.results.run.jobs`
@@ -44,17 +44,7 @@ from mgkit.data.clips import Classes, Clips, load_clips
 from mgkit.data.skeletons import Skeleton
 from mgkit.errors import MgkitError, some
 from mgkit.files import write_json
-from mgkit.results.run.extras import (
-    Cost,
-    Saliency,
-    ViewScores,
-    cost_path,
-    read_cost,
-    read_saliency,
-    read_view_scores,
-    saliency_path,
-    views_path,
-)
+from mgkit.results.run.cost import Cost, cost_path, read_cost
 from mgkit.results.run.files import (
     FORMAT,
     differences,
@@ -69,7 +59,9 @@ from mgkit.results.run.files import (
     store_predictions,
 )
 from mgkit.results.run.records import PATHWAYS, Embeddings, Ints, Predictions, PrototypeHistory, check_names
+from mgkit.results.run.saliency import Saliency, read_saliency, saliency_path
 from mgkit.results.run.status import read_live, read_status, write_status
+from mgkit.results.run.view_scores import ViewScores, read_view_scores, views_path
 
 if TYPE_CHECKING:
     from mgkit.results.run.review import Notes

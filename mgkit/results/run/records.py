@@ -15,6 +15,9 @@ import pandas as pd
 from mgkit.data.clips import Classes
 from mgkit.errors import MgkitError, some
 
+Halfs = npt.NDArray[np.float16]
+
+
 PATHWAYS = ("rgb", "pose")
 OUTPUTS = ("rgb", "pose", "fused")
 

@@ -9,8 +9,8 @@ from mgkit.views.figures.datasets import class_counts, clip_lengths, missing_joi
 from mgkit.views.figures.maps import prototype_map, refinement_maps
 from mgkit.views.figures.methods import methods
 from mgkit.views.figures.reliability import reliability
+from mgkit.views.figures.run_figures import Drawn, draw_figures
 from mgkit.views.figures.saliency import joint_importance
-from mgkit.views.figures.sets import Drawn, draw_figures
 from mgkit.views.figures.similarity import prototype_similarity
 from mgkit.views.figures.studies import study
 from mgkit.views.figures.style import VENUES, PaperFigure

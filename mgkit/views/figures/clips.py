@@ -16,7 +16,7 @@ from matplotlib.patches import Rectangle
 from mgkit.data.clips import Clips
 from mgkit.data.skeletons import Skeleton
 from mgkit.errors import MgkitError, some
-from mgkit.results.run.extras import Saliency
+from mgkit.results.run.saliency import Saliency
 from mgkit.views.figures.saliency import (
     draw_joints,
     draw_map,

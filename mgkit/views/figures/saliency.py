@@ -12,8 +12,8 @@ from matplotlib.figure import Figure
 
 from mgkit.data.skeletons import Skeleton
 from mgkit.errors import MgkitError
-from mgkit.results.run.extras import ClipSaliency
 from mgkit.results.run.folder import Run
+from mgkit.results.run.saliency import ClipSaliency
 from mgkit.views.analysis.decisions import joint_importance as importance_of
 from mgkit.views.figures.style import (
     GREY,

@@ -8,22 +8,10 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from mgkit.data.batches.dataset import (
-    RGB_MEAN,
-    RGB_STD,
-    Batch,
-    ClipDataset,
-    EpochSampler,
-    batch_inputs,
-    collate,
-    crop_affine,
-    random_box,
-    resample_frames,
-    rgb_times,
-    transform_keypoints,
-    uniform_times,
-    worker_options,
-)  # fmt: skip
+from mgkit.data.batches.augment import crop_affine, random_box
+from mgkit.data.batches.dataset import Batch, ClipDataset, collate, rgb_times, uniform_times, worker_options
+from mgkit.data.batches.device import RGB_MEAN, RGB_STD, batch_inputs, resample_frames, transform_keypoints
+from mgkit.data.batches.samplers import EpochSampler
 from mgkit.data.batches.spec import Inputs
 from mgkit.data.clips import Clips
 from mgkit.errors import MgkitError

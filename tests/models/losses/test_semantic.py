@@ -5,7 +5,7 @@ from torch.nn import functional as F
 
 from mgkit.errors import MgkitError
 from mgkit.models import Objective, PathwayHead, PathwayOutput
-from mgkit.models.losses.extra import SemanticHead, SemanticLoss
+from mgkit.models.losses.semantic import SemanticHead, SemanticLoss
 from tests.models.nets import pose_only
 
 

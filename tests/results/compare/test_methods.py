@@ -12,7 +12,7 @@ from statsmodels.stats.multitest import multipletests
 from mgkit.data.readers import load_classes
 from mgkit.errors import MgkitError
 from mgkit.results.compare.methods import MAJORITY, method_table, modality_of
-from mgkit.results.run.extras import Cost, write_cost
+from mgkit.results.run.cost import Cost, write_cost
 from mgkit.results.run.folder import Run, load_run
 from mgkit.results.scores.scores import import_scores
 from mgkit.results.stats.metrics import evaluate

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from mgkit.errors import MgkitError
-from mgkit.results.run.extras import Saliency, ViewScores, write_saliency, write_view_scores
 from mgkit.results.run.folder import Run
+from mgkit.results.run.saliency import Saliency, write_saliency
+from mgkit.results.run.view_scores import ViewScores, write_view_scores
 from mgkit.views import figures
 from mgkit.views.analysis import (
     ambiguous,
@@ -21,7 +22,7 @@ from mgkit.views.analysis import (
     views_disagree,
 )
 from tests.results.fake_run import fake_clips, fake_run
-from tests.results.run.test_extras import made
+from tests.results.run.test_saliency import made
 
 pytestmark = pytest.mark.usefixtures("flat")
 

@@ -15,14 +15,14 @@ from matplotlib.text import Text
 
 from mgkit.data.clips import Classes
 from mgkit.results.compare.methods import method_table
-from mgkit.results.run.extras import write_saliency
 from mgkit.results.run.folder import Run, load_run
+from mgkit.results.run.saliency import write_saliency
 from mgkit.results.scores.calibration import scores_of, temper
 from mgkit.views import figures
 from mgkit.views.figures import style
 from mgkit.views.figures.style import VENUES, PaperFigure
 from tests.results.fake_run import fake_clips, fake_frames, fake_run
-from tests.results.run.test_extras import made
+from tests.results.run.test_saliency import made
 from tests.views.figures.test_figures import content
 
 pytestmark = pytest.mark.usefixtures("flat")

@@ -11,8 +11,8 @@ import pytest
 from mgkit.data.clips import Clips
 from mgkit.data.skeletons import Skeleton
 from mgkit.errors import MgkitError
-from mgkit.results.run.extras import saliency_path, write_saliency
 from mgkit.results.run.folder import Run, write_predictions
+from mgkit.results.run.saliency import saliency_path, write_saliency
 from mgkit.views.widgets import ClipPlayer
 from tests.player_clips import explained_run, known_saliency
 

@@ -17,9 +17,9 @@ from mgkit.data.batches.spec import Inputs, view_times
 from mgkit.data.clips import Clips
 from mgkit.data.skeletons import Skeleton
 from mgkit.errors import MgkitError, some
-from mgkit.results.run.extras import Saliency, saliency_path
 from mgkit.results.run.folder import Run
 from mgkit.results.run.records import Embeddings, Predictions
+from mgkit.results.run.saliency import Saliency, saliency_path
 from mgkit.views.analysis.errors import exemplar, nearest_correct
 from mgkit.views.figures.saliency import scaled
 from mgkit.views.figures.style import OUTPUT_NAMES
@@ -172,7 +172,8 @@ def seen_heatmaps(clips: Clips, clip_id: str, spec: Inputs, view: View = MIDDLE)
         (3, T, S, S) uint8, 255 = 1: the groups in the order of `GROUPS`, T = `spec.pose_frames`, S =
         `spec.heatmap_size`. The maximum over the groups is the maximum over all joints (or limbs).
     """
-    from mgkit.data.batches.dataset import ClipDataset, batch_inputs, collate
+    from mgkit.data.batches.dataset import ClipDataset, collate
+    from mgkit.data.batches.device import batch_inputs
 
     alone = spec.only("pose")
     dataset = ClipDataset(clips.select([clip_id]), alone, training=False, views=view.of)

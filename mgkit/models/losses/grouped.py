@@ -1,19 +1,11 @@
-"""Classifiers for groups of classes that are about equally frequent, and their ensemble: a reading of EHCT.
+"""Classifiers for groups of classes of similar frequency, and their ensemble: our reading of EHCT.
 
 Huang, Guo, Peng and Xia, "Micro-gesture Classification Based on Ensemble Hypergraph-convolution Transformer", MiGA
-challenge at IJCAI 2023 (second place). Theirs, as the abstract says: hypergraph transformers; several models, each
-focused on some of the categories; training on grouped data, and an ensemble of the models, against the imbalance of
-the categories. Ours, where the abstract is silent: the models are classifiers on one shared network, beside the
-ordinary one, instead of networks of their own; classes are grouped by how often they occur in training; each
-group's classifier tells its classes from each other and from "another group"; and the ensemble as GroupedHead has it.
-Nothing here needs a hypergraph transformer: the head takes any network's features.
-
-A pathway that also learns what its classes are called.
-
-Li et al., "Joint Skeletal and Semantic Embedding Loss for Micro-gesture Classification", MiGA challenge at IJCAI 2023
-(first place): beside the classifier, a linear layer on the same pooled features is drawn to the word vector of the
-clip's class by the mean squared error, which counts 20 times beside the cross-entropy. Word vectors come from
-`mgkit.data.word_vectors`.
+challenge at IJCAI 2023 (second place). From the abstract: hypergraph transformers; several models, each focused on some
+of the categories; training on grouped data, and an ensemble of the models, against the imbalance of the categories.
+Ours, where the abstract is silent: the models are classifiers on one shared network, in addition to the ordinary one;
+classes are grouped by their frequency in training; each group's classifier separates its classes from each other and
+from "another group"; and the ensemble is that of `GroupedHead`. The head takes the features of any network.
 """
 
 from __future__ import annotations
@@ -31,13 +23,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mgkit.errors import MgkitError
-from mgkit.models.heads import PathwayHead, PathwayOutput, Pool
+from mgkit.models.heads import PathwayHead, PathwayOutput, Pool, auxiliary_of
 from mgkit.models.layers import at_least_float32
 from mgkit.models.losses.prototypes import checked_labels
-
-__all__ = [
-    "GroupLoss", "GroupedHead", "SemanticHead", "SemanticLoss", "class_groups", "group_loss", "others_weights",
-]  # fmt: skip
 
 
 def class_groups(counts: Sequence[int] | npt.NDArray[np.integer] | Tensor, groups: int) -> Tensor:
@@ -318,122 +306,7 @@ class GroupLoss(nn.Module):
 
     def forward(self, outputs: Mapping[str, PathwayOutput], labels: Tensor) -> dict[str, Tensor]:
         losses = {}
-        for name, scores in _auxiliary(outputs, "groups").items():
+        for name, scores in auxiliary_of(outputs, "groups").items():
             member = (scores.detach()[:, :, :-1] != -math.inf).any(dim=0)  # (G, K)
             losses[name] = group_loss(scores, labels, others_weights(self.counts, member))
         return losses
-
-
-def _auxiliary(outputs: Mapping[str, PathwayOutput], kind: str) -> dict[str, Tensor]:
-    """What the heads put out besides logits under a name, per pathway."""
-    found = {name: output.auxiliary[kind] for name, output in outputs.items() if kind in output.auxiliary}
-    if not found:
-        raise MgkitError(
-            f"There is a loss of {kind!r}, but no head with such an output: give the network one."
-        )
-    return found
-
-
-class SemanticHead(PathwayHead):
-    """PathwayHead with one more linear layer, `semantic`, on the globally averaged features (before the dropout).
-
-    Args:
-        channels, classes, embedding_dim, embedding_pool, dropout, generator: see PathwayHead. With the same
-            generator, classifier and embedding begin as they do there.
-        semantic_dim: width of the class vectors, 300 for the GloVe vectors of the paper's code.
-
-    Shapes:
-        (N, channels, T, H, W) -> PathwayOutput with auxiliary["semantic"] (N, semantic_dim).
-
-    Example:
-        >>> head = SemanticHead(8, 3, semantic_dim=5)
-        >>> output = head(torch.rand(2, 8, 4, 7, 7))
-        >>> loss = SemanticLoss(torch.rand(3, 5))({"pose": output}, torch.tensor([0, 2]))
-        >>> loss["pose"].shape
-        torch.Size([2])
-    """
-
-    def __init__(
-        self,
-        channels: int,
-        classes: int,
-        *,
-        semantic_dim: int = 300,
-        embedding_dim: int | None = 256,
-        embedding_pool: tuple[Pool, Pool] = ("mean", "max"),
-        dropout: float = 0.5,
-        generator: torch.Generator | None = None,
-    ) -> None:
-        if semantic_dim < 1:
-            raise MgkitError(
-                f"semantic_dim is the width of the class vectors, 1 or more; got {semantic_dim}."
-            )
-        super().__init__(
-            channels,
-            classes,
-            embedding_dim=embedding_dim,
-            embedding_pool=embedding_pool,
-            dropout=dropout,
-            generator=generator,
-        )
-        self.semantic = nn.Linear(channels, semantic_dim)
-        self._reset_semantic(generator)
-
-    def reset_parameters(self, generator: torch.Generator | None = None) -> None:
-        """As in PathwayHead, and the semantic layer N(0, 0.01) with biases 0, as in the paper's code."""
-        super().reset_parameters(generator)
-        if hasattr(self, "semantic"):  # PathwayHead's constructor calls this before there is one
-            self._reset_semantic(generator)
-
-    def _reset_semantic(self, generator: torch.Generator | None) -> None:
-        nn.init.normal_(self.semantic.weight, std=0.01, generator=generator)
-        nn.init.zeros_(self.semantic.bias)
-
-    def forward(self, features: Tensor) -> PathwayOutput:
-        output = super().forward(features)
-        semantic = self.semantic(features.mean(dim=(2, 3, 4)))  # (N, semantic_dim)
-        return output._replace(auxiliary={**output.auxiliary, "semantic": semantic})
-
-
-class SemanticLoss(nn.Module):
-    """Mean squared error of each clip's semantic output to its class's vector.
-
-    The vectors are a buffer: they are saved with the training, so that it resumes where their file is not at hand.
-
-    Args:
-        vectors: (K, D), one per class in the order of the labels: `class_vectors(...).vectors`.
-
-    Shapes:
-        forward: {pathway: PathwayOutput} of a SemanticHead, labels (N,) integers in 0..K-1 -> {pathway: (N,)} float32,
-        the mean over D of the squared errors.
-
-    Raises:
-        MgkitError: if vectors, outputs or labels have another shape, type or range.
-    """
-
-    vectors: Tensor
-
-    def __init__(self, vectors: Tensor | np.ndarray) -> None:
-        super().__init__()
-        vectors = torch.as_tensor(vectors, dtype=torch.float32).clone()
-        if vectors.ndim != 2 or 0 in vectors.shape or not bool(vectors.isfinite().all()):
-            raise MgkitError(
-                f"The class vectors must be finite numbers (classes, width), but are of shape {tuple(vectors.shape)}"
-                f"{' and not all finite' if vectors.numel() else ''}."
-            )
-        self.register_buffer("vectors", vectors)
-
-    def forward(self, outputs: Mapping[str, PathwayOutput], labels: Tensor) -> dict[str, Tensor]:
-        return {name: self._of(tensor, labels) for name, tensor in _auxiliary(outputs, "semantic").items()}
-
-    def _of(self, tensor: Tensor, labels: Tensor) -> Tensor:
-        """(N,) losses of the outputs (N, D)."""
-        classes, width = self.vectors.shape
-        labels = checked_labels(labels, classes, tensor.device)
-        if tensor.shape != (len(labels), width):
-            raise MgkitError(
-                f"The semantic output must have the shape ({len(labels)}, {width}) for {len(labels)} labels and class "
-                f"vectors of width {width}, but has {tuple(tensor.shape)}: build the head with "
-                f"semantic_dim={width}."
-            )
-        return (tensor.float() - self.vectors[labels]).square().mean(dim=1)

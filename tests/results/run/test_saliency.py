@@ -8,16 +8,9 @@ import numpy as np
 import pytest
 
 from mgkit.errors import MgkitError
-from mgkit.results.run.extras import (
-    Saliency,
-    ViewScores,
-    read_saliency,
-    saliency_path,
-    views_path,
-    write_saliency,
-    write_view_scores,
-)
 from mgkit.results.run.folder import Run
+from mgkit.results.run.saliency import Saliency, read_saliency, saliency_path, write_saliency
+from mgkit.results.run.view_scores import ViewScores, views_path, write_view_scores
 from tests.results.fake_run import fake_clips, fake_run
 
 

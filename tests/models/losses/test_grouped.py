@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from mgkit.errors import MgkitError
 from mgkit.models import PathwayHead, PathwayOutput
-from mgkit.models.losses.extra import GroupedHead, GroupLoss, class_groups, group_loss, others_weights
+from mgkit.models.losses.grouped import GroupedHead, GroupLoss, class_groups, group_loss, others_weights
 
 GROUPS = (1, 0, 2, 1, 0, 1)  # of six classes: class 2 is alone in its group
 
