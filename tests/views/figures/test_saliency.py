@@ -11,14 +11,14 @@ import pandas as pd
 import pytest
 
 from mgkit.errors import MgkitError
-from mgkit.results.run.extras import Saliency, write_saliency
 from mgkit.results.run.folder import Run
+from mgkit.results.run.saliency import Saliency, write_saliency
 from mgkit.views import figures
 from mgkit.views.analysis import ambiguous, joint_importance
 from mgkit.views.figures.saliency import glow, scaled
 from mgkit.views.figures.style import VENUES
 from tests.results.fake_run import fake_clips, fake_run
-from tests.results.run.test_extras import made
+from tests.results.run.test_saliency import made
 from tests.views.figures.test_figures import check
 
 pytestmark = pytest.mark.usefixtures("flat")
