@@ -171,9 +171,9 @@ def part(target: Callable[..., Any] | str, **settings: Any) -> Part:
         >>> def net(classes, inputs, *, width=32, generator=None): ...
         >>> part(net, width=16)
         part(net, width=16)
-        >>> part(net, depth=3)
+        >>> part(net, widht=3)
         Traceback (most recent call last):
-        mgkit.errors.MgkitError: net has no setting 'depth': there are width.
+        mgkit.errors.MgkitError: net has no setting 'widht': did you mean width?
     """
     found = load_target(target) if isinstance(target, str) else target
     if not (inspect.isfunction(found) or inspect.isclass(found)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import doctest
 import json
 import pickle
 import subprocess
@@ -12,6 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+import mgkit.parts
+import mgkit.settings
 from mgkit.errors import MgkitError
 from mgkit.parts import Part, load_target, part
 
@@ -102,6 +105,11 @@ def test_a_file_is_imported_once_and_travels_to_other_processes(tmp_path: Path) 
     file.write_text("import nowhere\n")
     with pytest.raises(MgkitError, match="importing .*my_models.py failed .ModuleNotFoundError"):
         part(f"{file}:my_net")
+
+
+@pytest.mark.parametrize("module", [mgkit.parts, mgkit.settings])
+def test_examples_of_docstrings(module: Any) -> None:
+    assert doctest.testmod(module).failed == 0
 
 
 def test_parts_need_no_torch() -> None:
