@@ -281,5 +281,5 @@ def test_a_model_without_losses_is_drawn_with_all_its_outputs() -> None:
 
 @pytest.mark.parametrize("given", [None, {}, {"pathways": []}, "paper"])
 def test_what_is_no_outline_is_refused(given: Any) -> None:
-    with pytest.raises(MgkitError, match=r"mg\.outline"):
+    with pytest.raises(MgkitError, match=r"mg\.recipes\.outline"):
         mg.figures.architecture(given)
