@@ -123,6 +123,7 @@ def test_the_launching_process_may_end(clips: Clips, tmp_path: Path) -> None:
     assert "finished" in shown.stdout
 
 
+@pytest.mark.slow
 def test_what_goes_wrong_in_the_process_is_reported(clips: Clips, tmp_path: Path) -> None:
     job = launch(clips, recipes.pose_small(**LONG), tmp_path / "run", train_split="nothing", device="cpu")
     with pytest.raises(MgkitError, match=r"failed: .*nothing"):
@@ -172,7 +173,6 @@ def test_a_pid_that_was_given_to_another_process(made: Callable[..., Job]) -> No
     assert made("never", pid=2**22 + 1).state == "killed"
 
 
-@pytest.mark.slow
 def test_a_process_that_has_ended_and_that_nobody_has_reaped(
     made: Callable[..., Job], processes: list[subprocess.Popen[bytes]]
 ) -> None:
@@ -275,6 +275,7 @@ def test_a_copied_folder_is_not_that_of_the_training(made: Callable[..., Job], t
         attach(tmp_path / "copy").stop(hard=True)
 
 
+@pytest.mark.slow
 def test_a_launch_with_other_settings_leaves_the_run_that_is_there_alone(tmp_path: Path) -> None:
     clips = tiny_clips(tmp_path / "clips", counts={"train": 1, "val": 1}, videos=False)
     small, out = {**LONG, "epochs": 2}, tmp_path / "run"
