@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import base64
 import io
-import os
 import re
 import runpy
 import shutil
@@ -149,9 +148,7 @@ def kernel() -> Iterator[KernelManager]:
         nbformat.v4.new_notebook(), resources={"metadata": {"path": str(SCRIPTS[0].parent)}}
     )
     manager = client.create_kernel_manager()
-    client.start_new_kernel(
-        env={**os.environ, "NUMBA_DISABLE_JIT": "1"}
-    )  # UMAP of some clips, without compiling
+    client.start_new_kernel()
     yield manager
     client._cleanup_kernel()
 
