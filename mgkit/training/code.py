@@ -293,7 +293,10 @@ def load_from(
 
     def load(path: str) -> Any:
         if not path.startswith("code/"):
-            return load_target(path)
+            target = load_target(path)
+            if not run_code:
+                _refuse_changed_module(root, path.partition(":")[0], recorded or {})
+            return target
         file, _, name = path.removeprefix("code/").partition(":")
         if not _FILE.fullmatch(file) or not all(word.isidentifier() for word in name.split(".")):
             raise MgkitError(f"{root}: {path!r} is not a part of a run folder.")
@@ -310,18 +313,31 @@ def load_from(
         found, changed = _of_this_session(file, name, text)
         if found is not None:
             return found
-        if not run_code and digest not in _trained_here():
-            about = (
-                f"{name} of this session is another one than that of the run:\n{changed}\nRun the cell as it was, or"
-                if changed
-                else f"it holds code of its own: {place} (SHA-256 {digest}). Look at it, then"
-            )
+        allow = "allow the copy in its folder to be run, run_code=True (--run-code)."
+        if changed and not run_code:
             raise MgkitError(
-                f"{root}: {about} allow the copy in its folder to be run, run_code=True (--run-code)."
+                f"{root}: {name} of this session is not the one that this run was trained with:\n{changed}\n"
+                f"Run the cell as it was, or {allow}"
+            )
+        if not run_code and digest not in _trained_here():
+            raise MgkitError(
+                f"{root}: the run has code of its own, {place} (SHA-256 {digest}). Look at it, then {allow}"
             )
         return _from_file(place, name)
 
     return load
+
+
+def _refuse_changed_module(root: Path, module: str, recorded: Mapping[str, str]) -> None:
+    """Refuse a module of the user's package that has changed since a run was trained."""
+    name, file = f"{module}.py", getattr(sys.modules.get(module), "__file__", None)
+    if name not in recorded or file is None:
+        return
+    if changes := differences(root, {name: Path(file).read_text(encoding="utf-8")}, recorded):
+        raise MgkitError(
+            f"{root}: {module} has changed since this run was trained:\n{changes}\nUndo the change, or use the module "
+            "as it is, run_code=True (--run-code)."
+        )
 
 
 def _of_this_session(file: str, name: str, text: str) -> tuple[Any, str]:

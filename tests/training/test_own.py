@@ -285,11 +285,44 @@ def test_a_network_of_a_notebook_is_kept_and_used_again(clips: Clips, tmp_path: 
     run_test(run, "val", **QUIET)
     again = notebook(tmp_path, CELLS, CLIPS=clips.root, OUT=tmp_path / "run")
     assert again.returncode == 0, again.stdout + again.stderr
-    other = [cell.replace("math.sqrt(1)", "math.sqrt(4)") for cell in CELLS]
+    calls = """
+    for call in (lambda: mg.train(clips, recipe, OUT, **options), lambda: mg.test(OUT, "val", **options)):
+        try:
+            call()
+        except mg.MgkitError as error:
+            print(error)
+    mg.test(OUT, "val", run_code=True, **options)
+    """
+    cells = [*CELLS[:2], CELLS[2].split("    run = mg.train")[0] + calls.lstrip("\n")]
+    other = [cell.replace("math.sqrt(1)", "math.sqrt(4)") for cell in cells]
     changed = notebook(tmp_path, other, CLIPS=clips.root, OUT=tmp_path / "run")
-    assert changed.returncode
-    assert "the code of this run has changed" in changed.stdout + changed.stderr
-    assert "+        return self.line(SCALE * x) * math.sqrt(4)" in changed.stdout + changed.stderr
+    assert changed.returncode == 0, changed.stdout + changed.stderr
+    assert "the code of this run has changed since it was begun" in changed.stdout
+    assert "my_net of this session is not the one that this run was trained with" in changed.stdout
+    assert changed.stdout.count("+        return self.line(SCALE * x) * math.sqrt(4)") == 2
+
+
+def test_a_module_of_a_package_is_imported_by_its_name_and_compared(
+    clips: Clips, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "mypackage"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "nets.py").write_text(SOURCE)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    mine = mg.Recipe("mypackage.nets:my_net", reads=("keypoints",), epochs=1, batch_size=4, pose_frames=8)
+    run = fit(clips, mine, tmp_path / "run")
+    assert run.recipe["network"]["part"] == "mypackage.nets:my_net"
+    assert os.listdir(run.root / "code") == ["mypackage.nets.py"]
+    run_test(run, "val", **QUIET)
+    (package / "nets.py").write_text(SOURCE.replace("nn.ReLU()", "nn.Tanh()"))
+    with pytest.raises(
+        MgkitError, match=r"mypackage.nets has changed since this run was trained:\n[^$]*\+.*Tanh"
+    ):
+        run_test(run, "val", **QUIET)
+    run_test(run, "val", **QUIET, run_code=True)
+    for name in ("mypackage", "mypackage.nets"):
+        del sys.modules[name]
 
 
 def test_a_network_of_a_notebook_is_launched_and_resumed(clips: Clips, tmp_path: Path) -> None:
