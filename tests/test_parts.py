@@ -89,6 +89,7 @@ def test_a_part_survives_json_and_pickle() -> None:
         Part.from_dict(3, "here", load_target)
 
 
+@pytest.mark.slow
 def test_a_file_is_imported_once_and_travels_to_other_processes(tmp_path: Path) -> None:
     file = tmp_path / "my_models.py"
     file.write_text("COUNT = []\ndef my_net(classes, inputs, *, width=32):\n    return width\n")
@@ -112,6 +113,7 @@ def test_examples_of_docstrings(module: Any) -> None:
     assert doctest.testmod(module).failed == 0
 
 
+@pytest.mark.slow
 def test_parts_need_no_torch() -> None:
     code = "import sys, mgkit; mgkit.part; mgkit.Inputs; mgkit.Recipe; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -56,6 +56,7 @@ def recipe(**changes: Any) -> mg.Recipe:
     return mine.with_(**changes)
 
 
+@pytest.mark.slow
 def test_an_own_network_loss_and_augmentation_go_the_one_way(clips: Clips, tmp_path: Path) -> None:
     run = fit(clips, recipe(), tmp_path / "run")
     assert {"loss_ce_pose", "loss_centre_loss_pose"} <= set(run.history())
@@ -75,12 +76,14 @@ def test_an_own_network_loss_and_augmentation_go_the_one_way(clips: Clips, tmp_p
     assert fit(clips, recipe(), tmp_path / "run").root == run.root
 
 
+@pytest.mark.slow
 def test_prototypes_of_an_own_network(clips: Clips, tmp_path: Path) -> None:
     run = fit(clips, recipe(prototypes=True, alpha=0.1), tmp_path / "run")
     assert run.prototypes().vectors["pose"].shape == (2, 4, 16)
     assert run_test(run, "test", **QUIET).own["pose"].shape == (4,)
 
 
+@pytest.mark.slow
 def test_an_own_fusion_module_in_the_staged_training(clips: Clips, tmp_path: Path) -> None:
     ours = tiny(fusion=mg.part(own.GatedSum, hidden=8), epochs=1)
     assert ours["hidden"] == 8
@@ -93,6 +96,7 @@ def test_an_own_fusion_module_in_the_staged_training(clips: Clips, tmp_path: Pat
         fit(clips, changed, tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_an_own_head_with_a_loss_of_its_output(clips: Clips, tmp_path: Path) -> None:
     mine = tiny_pose_only(
         head=mg.part(own.CountingHead), losses=[mg.part(own.MotionLoss, name="motion", weight=0.5)], epochs=1
@@ -105,6 +109,7 @@ def test_an_own_head_with_a_loss_of_its_output(clips: Clips, tmp_path: Path) -> 
     assert mg.widgets.TrainingMonitor(run.root)
 
 
+@pytest.mark.slow
 def test_weights_of_an_own_network_are_found_by_name(clips: Clips, tmp_path: Path) -> None:
     still = recipe(epochs=1, learning_rate=1e-30, weight_decay=0.0, losses=[], augment=[])
     model = still.network.build(classes=4, inputs=still.inputs.on(clips.skeleton))
@@ -116,6 +121,7 @@ def test_weights_of_an_own_network_are_found_by_name(clips: Clips, tmp_path: Pat
         assert all(torch.equal(saved[name], value) for name, value in model.state_dict().items())
 
 
+@pytest.mark.slow
 def test_an_interrupted_own_training_ends_as_one_that_was_not(
     clips: Clips, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -136,6 +142,7 @@ def test_an_interrupted_own_training_ends_as_one_that_was_not(
     assert_same_weights(whole, fit(clips, recipe(), tmp_path / "parts", checkpoint_minutes=0))
 
 
+@pytest.mark.slow
 def test_loader_workers_import_the_code_of_the_run(clips: Clips, tmp_path: Path) -> None:
     assert_same_weights(
         fit(clips, recipe(), tmp_path / "none"), fit(clips, recipe(), tmp_path / "two", workers=2)
@@ -153,6 +160,7 @@ def in_file(folder: Path, source: str) -> mg.Recipe:
     return mg.Recipe(mg.part(f"{file}:my_net"), reads=("keypoints",), epochs=2, batch_size=4, pose_frames=8)
 
 
+@pytest.mark.slow
 def test_changed_code_is_refused_with_its_lines_or_accepted_and_recorded(
     clips: Clips, tmp_path: Path
 ) -> None:
@@ -172,6 +180,7 @@ def test_changed_code_is_refused_with_its_lines_or_accepted_and_recorded(
     fit(clips, other, tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_code_of_a_run_is_run_only_if_it_is_known_or_allowed(
     clips: Clips, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -272,6 +281,7 @@ def notebook(tmp_path: Path, cells: list[str], **names: Any) -> subprocess.Compl
     return subprocess.run([sys.executable, str(script)], capture_output=True, text=True)
 
 
+@pytest.mark.slow
 def test_a_network_of_a_notebook_is_kept_and_used_again(clips: Clips, tmp_path: Path) -> None:
     done = notebook(tmp_path, CELLS, CLIPS=clips.root, OUT=tmp_path / "run")
     assert done.returncode == 0, done.stdout + done.stderr
@@ -302,6 +312,7 @@ def test_a_network_of_a_notebook_is_kept_and_used_again(clips: Clips, tmp_path: 
     assert changed.stdout.count("+        return self.line(SCALE * x) * math.sqrt(4)") == 2
 
 
+@pytest.mark.slow
 def test_a_module_of_a_package_is_imported_by_its_name_and_compared(
     clips: Clips, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -325,6 +336,7 @@ def test_a_module_of_a_package_is_imported_by_its_name_and_compared(
         del sys.modules[name]
 
 
+@pytest.mark.slow
 def test_a_network_of_a_notebook_is_launched_and_resumed(clips: Clips, tmp_path: Path) -> None:
     calls = """
     job = mg.launch(clips, recipe, OUT, workers=0, device="cpu")
@@ -352,6 +364,7 @@ WITHOUT = [  # (a definition that cannot be kept, what is said of it)
 ]
 
 
+@pytest.mark.slow
 def test_what_cannot_be_kept_is_refused_before_anything_is_trained(clips: Clips, tmp_path: Path) -> None:
     train = """
     try:
@@ -481,6 +494,7 @@ def test_a_fusion_module_that_changes_the_maps_is_named(clips: Clips, tmp_path: 
 # --- shell ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_an_own_network_and_recipe_from_a_shell(
     clips: Clips, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
