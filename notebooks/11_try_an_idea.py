@@ -22,7 +22,7 @@
 # | | 2 CPU cores | GPU |
 # |---|---|---|
 # | once the runs are there | seconds | the same: nothing is trained |
-# | training them | ten minutes | shorter (not measured) |
+# | training them for two epochs | twelve minutes on busy cores | shorter (not measured) |
 #
 # Interrupt it whenever you like: the same cell resumes.
 
@@ -48,7 +48,7 @@ mg.set_up_notebook()
 DATA = "../data/demo"  # a clip folder; the embedded one is made if it is missing
 RUN = None  # folder of the runs; None = one next to the run that belongs to DATA
 SEEDS = 2  # five or more for intervals worth having
-EPOCHS = None  # None = those of the recipes; a number holds for every stage
+EPOCHS = 2  # of every stage, for a first look; None = those of the recipes, for a real comparison
 
 # %%
 import torch
@@ -111,6 +111,8 @@ table.drop(columns="top1_of_seeds").T
 study.figure()
 
 # %% [markdown]
+# Two epochs show the way and no more: set `EPOCHS = None` and five seeds for a comparison.
+#
 # Two sources of chance are kept apart. Another seed gives another network: `p_seeds` is the paired t-test over seeds.
 # Other people give other clips: `p_subjects` resamples subjects. Trust a gain only if both are small after Holm's
 # correction; two seeds are for trying out, not for a paper.
@@ -123,7 +125,7 @@ first = {name: study.runs(name)[0] for name in study.names}
 mg.widgets.RunComparison(first["laterals"], first["GatedSum"])
 
 # %%
-mg.per_class(first["GatedSum"], "test").head()
+mg.figures.class_accuracy(first["GatedSum"])
 
 # %% [markdown]
 # ## A network, a loss and an augmentation
@@ -131,10 +133,8 @@ mg.per_class(first["GatedSum"], "test").head()
 # per pathway. With an embedding, the maps and prototypes of the other notebooks work, too. A loss term returns one
 # number per clip. An augmentation changes the key-points of one clip, NaN = not seen.
 
+
 # %%
-from mgkit.models import PathwayOutput
-
-
 class JointNet(nn.Module):
     """Temporal convolutions over all joints of the clearest person."""
 
@@ -149,7 +149,7 @@ class JointNet(nn.Module):
     def forward(self, inputs):
         points = inputs["pose"][:, 0].flatten(2).transpose(1, 2)  # (N, M, T, V, 3) -> (N, 3 V, T)
         embedding = self.layers(points).mean(2)  # (N, width)
-        return {"pose": PathwayOutput(self.classify(embedding), embedding)}
+        return {"pose": mg.models.PathwayOutput(self.classify(embedding), embedding)}
 
 
 def joint_net(classes, inputs, *, width=32, generator=None):
