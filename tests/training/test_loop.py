@@ -198,13 +198,13 @@ def test_without_prototypes_there_are_none(tmp_path: Path, clips: Clips) -> None
 
 def test_it_learns(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     """Colour is only in the frames and motion mostly in the poses; both are learnt."""
-    clips = tiny_clips(tmp_path_factory.mktemp("more"), counts={"train": 4, "val": 1})
+    clips = tiny_clips(tmp_path_factory.mktemp("more"), counts={"train": 8, "val": 4})
     run = fit(
         clips,
-        tiny(epochs=8, learning_rate=0.1, crop_area=(0.95, 1.0), flip=0.0, dropout=0.0),
+        tiny(epochs=14, learning_rate=0.1, crop_area=(0.95, 1.0), flip=0.0, dropout=0.0),
         tmp_path / "run",
     )
-    assert run.history()["train_top1_fused"].iloc[-1] > 0.6
+    assert run.history()["train_top1_fused"].iloc[-1] > 0.7
     assert run.history()["loss"].iloc[-1] < run.stage("rgb").history()["loss"].iloc[0] * 2
 
 
