@@ -1,12 +1,14 @@
-"""Every network that a ready recipe names, as the part that builds it: from classes and inputs to pathways with heads.
+"""The networks that a recipe names: the paper's, its branches, and how any other backbone becomes one.
 
 A builder is `(classes, inputs, *, settings, head, generator, class_counts) -> nn.Module`. The network takes
 {"rgb": (N, 3, T, H, W)}, {"pose": heatmaps (N, V, T, H, W) or key-points (N, M, T, V, 3)} or both, and gives a
-`PathwayOutput` under the same names. A user's own builder needs no more than that: `mg.part(my_net)`.
+`PathwayOutput` under the same names. A user's own builder needs no more than that: `mg.part(my_net)`. Those of skeleton
+networks, TSM and Video Swin are in the network's file.
 """
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
@@ -14,22 +16,11 @@ import torch
 
 from mgkit.errors import MgkitError
 from mgkit.models.cnns.resnet3d import open_residual_blocks, pose_pathway, rgb_pathway
-from mgkit.models.cnns.tsm import tsm_resnet
-from mgkit.models.cnns.video_swin import SwinSize
-from mgkit.models.cnns.video_swin import video_swin as video_swin_features
-from mgkit.models.gcns import aagcn as _aagcn
-from mgkit.models.gcns import ctrgcn as _ctrgcn
-from mgkit.models.gcns import dgstgcn as _dgstgcn
-from mgkit.models.gcns import stgcn as _stgcn
 from mgkit.models.gcns.blocks import SkeletonGraph
-from mgkit.models.gcns.hyperformer import hyperformer as hyperformer_features
-from mgkit.models.pathways import FUSION, HEAD, SinglePathway, TwoPathway
+from mgkit.models.pathways import FUSION, HEAD, Backbone, SinglePathway, TwoPathway
 from mgkit.parts import Part
 
-__all__ = [
-    "aagcn", "ctrgcn", "dgstgcn", "hyperformer", "pose_resnet", "rgb_resnet", "stgcn", "stgcnpp", "tsm", "two_pathway",
-    "video_swin",
-]  # fmt: skip
+__all__ = ["Inputs", "check_reads", "pose_resnet", "rgb_resnet", "skeleton_network", "two_pathway"]
 
 
 class Inputs(Protocol):
@@ -43,9 +34,6 @@ class Inputs(Protocol):
     def persons(self) -> int: ...
     @property
     def skeleton(self) -> Any: ...
-
-
-# --- 3D CNNs --------------------------------------------------------------------------------------------------------
 
 
 def two_pathway(
@@ -98,7 +86,7 @@ def two_pathway(
         >>> outputs["pose"].logits.shape, outputs["rgb"].embedding.shape
         (torch.Size([2, 3]), torch.Size([2, 256]))
     """
-    _reading("two_pathway", inputs, "frames", "heatmaps")
+    check_reads("two_pathway", inputs, "frames", "heatmaps")
     if len(rgb_blocks) != len(pose_blocks) + 1:
         raise MgkitError(
             f"rgb_blocks needs one stage more than pose_blocks; got {tuple(rgb_blocks)} and {tuple(pose_blocks)}."
@@ -148,7 +136,7 @@ def rgb_resnet(
     Arguments as in two_pathway.
     """
     if inputs is not None:
-        _reading("rgb_resnet", inputs, "frames")
+        check_reads("rgb_resnet", inputs, "frames")
     backbone = rgb_pathway(width=rgb_width, blocks=rgb_blocks, generator=generator)
     model = SinglePathway("rgb", backbone, classes, head=head, class_counts=class_counts, generator=generator)
     if not zero_init_blocks:
@@ -172,7 +160,7 @@ def pose_resnet(
 
     Arguments as in two_pathway.
     """
-    _reading("pose_resnet", inputs, "heatmaps")
+    check_reads("pose_resnet", inputs, "heatmaps")
     backbone = pose_pathway(
         _channels(inputs), width=pose_width, blocks=pose_blocks, halve_time=halve_time, generator=generator
     )
@@ -184,181 +172,57 @@ def pose_resnet(
     return model
 
 
-# --- frames alone ---------------------------------------------------------------------------------------------------
-
-
-def tsm(
-    classes: int,
-    inputs: Inputs,
-    *,
-    width: int = 64,
-    blocks: Sequence[int] = (3, 4, 6, 3),
-    shift_div: int | None = 8,
-    head: Part = HEAD,
-    generator: torch.Generator | None = None,
-    class_counts: Any = None,
-) -> SinglePathway:
-    """TSM, see tsm_resnet: {"rgb": (N, 3, T, H, W)} -> {"rgb": PathwayOutput}."""
-    _reading("tsm", inputs, "frames")
-    backbone = tsm_resnet(width=width, blocks=blocks, shift_div=shift_div, generator=generator)
-    return SinglePathway("rgb", backbone, classes, head=head, class_counts=class_counts, generator=generator)
-
-
-def video_swin(
-    classes: int,
-    inputs: Inputs,
-    *,
-    width: int = 96,
-    blocks: Sequence[int] = (2, 2, 6, 2),
-    stochastic_depth: float = 0.1,
-    head: Part = HEAD,
-    generator: torch.Generator | None = None,
-    class_counts: Any = None,
-) -> SinglePathway:
-    """Video Swin: {"rgb": (N, 3, T, H, W)} -> {"rgb": PathwayOutput}.
+def skeleton_network(features: Callable[..., Backbone]) -> Callable[..., SinglePathway]:
+    """The builder of a skeleton network, from the function that makes its features.
 
     Args:
-        classes, inputs, head, generator, class_counts: as in two_pathway.
-        width: channels of the first stage, whose attention heads have 32 each, as published.
-        blocks: of each stage.
-        stochastic_depth: the chance that a clip skips the last block in training, less for those before.
+        features: `(graph, *, settings, persons, generator)` -> a backbone: (N, M, T, V, 3) -> (N, C, T', V, M). Its
+            keyword arguments are the builder's settings, but persons and generator, which mgkit supplies. Its name is
+            the network's, without "_features".
+
+    Returns:
+        `(classes, inputs, *, settings, head, generator, class_counts)` -> {"pose": (N, M, T, V, 3)} -> {"pose":
+        PathwayOutput}. It raises MgkitError where the inputs are not key-points.
     """
-    _reading("video_swin", inputs, "frames")
-    heads = max(1, width // 32)
-    size = SwinSize(width, tuple(blocks), tuple(heads << stage for stage in range(len(blocks))))
-    backbone = video_swin_features(size, stochastic_depth=stochastic_depth, generator=generator)
-    return SinglePathway("rgb", backbone, classes, head=head, class_counts=class_counts, generator=generator)
+    name = features.__name__.removesuffix("_features")
 
+    def build(
+        classes: int,
+        inputs: Inputs,
+        *,
+        head: Part = HEAD,
+        generator: torch.Generator | None = None,
+        class_counts: Any = None,
+        **settings: Any,
+    ) -> SinglePathway:
+        check_reads(name, inputs, "keypoints")
+        skeleton = inputs.skeleton
+        if skeleton is None:
+            raise MgkitError(f"{name} is built on a skeleton's graph: give clips, or a skeleton.")
+        graph = SkeletonGraph(len(skeleton), skeleton.root, skeleton.inward)
+        backbone = features(graph, persons=inputs.persons, generator=generator, **settings)
+        return SinglePathway(
+            "pose", backbone, classes, head=head, class_counts=class_counts, generator=generator
+        )
 
-# --- key-points -----------------------------------------------------------------------------------------------------
-
-
-def stgcn(
-    classes: int,
-    inputs: Inputs,
-    *,
-    width: int = 64,
-    blocks: Sequence[int] = (4, 3, 3),
-    head: Part = HEAD,
-    generator: torch.Generator | None = None,
-    class_counts: Any = None,
-) -> SinglePathway:
-    """ST-GCN: {"pose": (N, M, T, V, 3)} -> {"pose": PathwayOutput}.
-
-    Args:
-        classes, inputs, head, generator, class_counts: as in two_pathway; the inputs are key-points.
-        width: channels of the first stage; each further stage doubles them and halves the frames.
-        blocks: of each stage.
-    """
-    return _graph_network(_stgcn.stgcn, classes, inputs, width, blocks, head, generator, class_counts)
-
-
-def stgcnpp(
-    classes: int,
-    inputs: Inputs,
-    *,
-    width: int = 64,
-    blocks: Sequence[int] = (4, 3, 3),
-    head: Part = HEAD,
-    generator: torch.Generator | None = None,
-    class_counts: Any = None,
-) -> SinglePathway:
-    """ST-GCN++; arguments and shapes are stgcn's."""
-    return _graph_network(_stgcn.stgcnpp, classes, inputs, width, blocks, head, generator, class_counts)
-
-
-def aagcn(
-    classes: int,
-    inputs: Inputs,
-    *,
-    width: int = 64,
-    blocks: Sequence[int] = (4, 3, 3),
-    head: Part = HEAD,
-    generator: torch.Generator | None = None,
-    class_counts: Any = None,
-) -> SinglePathway:
-    """AAGCN; arguments and shapes are stgcn's."""
-    return _graph_network(_aagcn.aagcn, classes, inputs, width, blocks, head, generator, class_counts)
-
-
-def ctrgcn(
-    classes: int,
-    inputs: Inputs,
-    *,
-    width: int = 64,
-    blocks: Sequence[int] = (4, 3, 3),
-    head: Part = HEAD,
-    generator: torch.Generator | None = None,
-    class_counts: Any = None,
-) -> SinglePathway:
-    """CTR-GCN; arguments and shapes are stgcn's."""
-    return _graph_network(_ctrgcn.ctrgcn, classes, inputs, width, blocks, head, generator, class_counts)
-
-
-def dgstgcn(
-    classes: int,
-    inputs: Inputs,
-    *,
-    width: int = 64,
-    blocks: Sequence[int] = (4, 3, 3),
-    head: Part = HEAD,
-    generator: torch.Generator | None = None,
-    class_counts: Any = None,
-) -> SinglePathway:
-    """DG-STGCN; arguments and shapes are stgcn's."""
-    return _graph_network(_dgstgcn.dgstgcn, classes, inputs, width, blocks, head, generator, class_counts)
-
-
-def hyperformer(
-    classes: int,
-    inputs: Inputs,
-    *,
-    width: int = 216,
-    blocks: Sequence[int] = (4, 3, 3),
-    head: Part = HEAD,
-    generator: torch.Generator | None = None,
-    class_counts: Any = None,
-) -> SinglePathway:
-    """Hyperformer, the hypergraph transformer: {"pose": (N, M, T, V, 3)} -> {"pose": PathwayOutput}.
-
-    Args:
-        classes, inputs, head, generator, class_counts: as in stgcn.
-        width: channels of every layer; attention heads have 24 each, as published.
-        blocks: layers of each stage; each stage after the first begins with half the frames.
-    """
-    strides = [
-        2 if stage and index == 0 else 1 for stage, count in enumerate(blocks) for index in range(count)
+    # A part finds settings in the signature, and the builder by its module and name.
+    given = inspect.signature(build).parameters
+    own = [
+        parameter
+        for parameter in inspect.signature(features).parameters.values()
+        if parameter.kind is parameter.KEYWORD_ONLY and parameter.name not in (*given, "persons")
     ]
-    backbone = hyperformer_features(
-        _graph("hyperformer", inputs),
-        persons=inputs.persons,
-        width=width,
-        heads=max(1, width // 24),
-        strides=strides,
-        generator=generator,
+    first, last = (
+        [given["classes"], given["inputs"]],
+        [given["head"], given["generator"], given["class_counts"]],
     )
-    return SinglePathway("pose", backbone, classes, head=head, class_counts=class_counts, generator=generator)
+    build.__signature__ = inspect.Signature([*first, *own, *last])  # type: ignore[attr-defined]
+    build.__module__, build.__name__, build.__qualname__ = features.__module__, name, name
+    build.__doc__ = features.__doc__
+    return build
 
 
-def _graph_network(
-    features: Callable[..., Any],
-    classes: int,
-    inputs: Inputs,
-    width: int,
-    blocks: Sequence[int],
-    head: Part,
-    generator: torch.Generator | None,
-    class_counts: Any,
-) -> SinglePathway:
-    graph = _graph(features.__name__, inputs)
-    backbone = features(graph, width=width, blocks=blocks, persons=inputs.persons, generator=generator)
-    return SinglePathway("pose", backbone, classes, head=head, class_counts=class_counts, generator=generator)
-
-
-# --- inputs ---------------------------------------------------------------------------------------------------------
-
-
-def _reading(network: str, inputs: Inputs | int, *reads: str) -> None:
+def check_reads(network: str, inputs: Inputs | int, *reads: str) -> None:
     """Refuse inputs of another kind than the network's."""
     if not isinstance(inputs, int) and inputs.reads != reads:
         wanted = ", ".join(map(repr, reads))
@@ -370,12 +234,3 @@ def _reading(network: str, inputs: Inputs | int, *reads: str) -> None:
 
 def _channels(inputs: Inputs | int) -> int:
     return inputs if isinstance(inputs, int) else inputs.channels
-
-
-def _graph(network: str, inputs: Inputs) -> SkeletonGraph:
-    """The graph that a skeleton network is built on."""
-    _reading(network, inputs, "keypoints")
-    skeleton = inputs.skeleton
-    if skeleton is None:
-        raise MgkitError(f"{network} is built on a skeleton's graph: give clips, or a skeleton.")
-    return SkeletonGraph(len(skeleton), skeleton.root, skeleton.inward)

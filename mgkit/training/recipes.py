@@ -33,8 +33,8 @@ __all__ = [
 ]  # fmt: skip
 
 
-def _network(name: str, **settings: Any) -> Part:
-    return part(f"mgkit.models.builders:{name}", **settings)
+def _network(name: str, file: str = "builders", **settings: Any) -> Part:
+    return part(f"mgkit.models.{file}:{name}", **settings)
 
 
 # --- the paper ------------------------------------------------------------------------------------------------------
@@ -177,7 +177,7 @@ def ablation(base: Recipe | None = None) -> dict[str, Recipe | tuple[str, ...]]:
 # --- skeleton networks ----------------------------------------------------------------------------------------------
 
 
-def _skeleton(name: str, changes: dict[str, Any], **settings: Any) -> Recipe:
+def _skeleton(name: str, changes: dict[str, Any], file: str = "", **settings: Any) -> Recipe:
     """PYSKL's training of its graph networks (Duan et al., 2022): 100 frames, SGD, cosine, 80 passes over the clips.
 
     PYSKL's learning rate is for 8 GPUs of 16 clips each; it mirrors no clip and clips no gradient. Unlike there, places
@@ -197,7 +197,7 @@ def _skeleton(name: str, changes: dict[str, Any], **settings: Any) -> Recipe:
         "weight_decay": 5e-4,
         "gradient_clip": None,
     }
-    recipe = Recipe(_network(name), reads=("keypoints",), **{**usual, **settings})
+    recipe = Recipe(_network(name, f"gcns.{file or name}"), reads=("keypoints",), **{**usual, **settings})
     return recipe.with_(**changes)
 
 
@@ -208,7 +208,7 @@ def stgcn(**changes: Any) -> Recipe:
 
 def stgcnpp(**changes: Any) -> Recipe:
     """ST-GCN++ (Duan et al., PYSKL, 2022)."""
-    return _skeleton("stgcnpp", changes)
+    return _skeleton("stgcnpp", changes, "stgcn")
 
 
 def stgcnpp_strong(**changes: Any) -> Recipe:
@@ -217,7 +217,7 @@ def stgcnpp_strong(**changes: Any) -> Recipe:
     Both are about the middle of the frame, in pixels and alike in both directions: a turn of coordinates that were
     divided by width and height apart would shear the body, and a joint that was not seen would move from its mark.
     """
-    return _skeleton("stgcnpp", changes, rotation=17.0, scaling=0.2)
+    return _skeleton("stgcnpp", changes, "stgcn", rotation=17.0, scaling=0.2)
 
 
 def aagcn(**changes: Any) -> Recipe:
@@ -277,7 +277,7 @@ def tsm(**changes: Any) -> Recipe:
     MMAction2's settings for Kinetics, from ImageNet's weights (give them with `start=`): 0.01 for 64 clips.
     """
     recipe = Recipe(
-        _network("tsm"),
+        _network("tsm", "cnns.tsm"),
         reads=("frames",),
         epochs=50,
         batch_size=16,
@@ -297,7 +297,7 @@ def _video_swin(width: int, blocks: tuple[int, ...], depth: float, changes: dict
     epochs instead of 2.5, and biases without weight decay.
     """
     recipe = Recipe(
-        _network("video_swin", width=width, blocks=blocks, stochastic_depth=depth),
+        _network("video_swin", "cnns.video_swin", width=width, blocks=blocks, stochastic_depth=depth),
         reads=("frames",),
         rgb_frames=32,
         epochs=30,

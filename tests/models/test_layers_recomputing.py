@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from mgkit.models import SinglePathway, TwoPathway, recompute_blocks
 from mgkit.models.cnns.tsm import tsm_resnet
-from mgkit.models.cnns.video_swin import SwinSize, video_swin
+from mgkit.models.cnns.video_swin import SwinSize, swin_features
 from tests.models.nets import pose_only, two_pathway
 
 SMALL = {"rgb_width": 4, "pose_width": 4, "rgb_blocks": (1, 2, 1, 1), "pose_blocks": (2, 1, 1)}
@@ -26,7 +26,7 @@ def inputs() -> dict[str, Tensor]:
 
 def networks() -> list[SinglePathway | TwoPathway]:
     generator = torch.Generator().manual_seed(0)
-    swin = video_swin(
+    swin = swin_features(
         SwinSize(8, (2, 2), (1, 2)), window=(2, 2, 2), stochastic_depth=0.5, generator=generator
     )
     return [

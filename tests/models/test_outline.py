@@ -12,13 +12,13 @@ from torch import nn
 from mgkit.errors import MgkitError
 from mgkit.models import PathwayHead, PathwayOutput
 from mgkit.models.cnns.tsm import tsm_resnet
-from mgkit.models.cnns.video_swin import SwinSize, video_swin
-from mgkit.models.gcns.aagcn import aagcn
+from mgkit.models.cnns.video_swin import SwinSize, swin_features
+from mgkit.models.gcns.aagcn import aagcn_features as aagcn
 from mgkit.models.gcns.blocks import SkeletonGraph
-from mgkit.models.gcns.ctrgcn import ctrgcn
-from mgkit.models.gcns.dgstgcn import dgstgcn
-from mgkit.models.gcns.hyperformer import hyperformer
-from mgkit.models.gcns.stgcn import stgcn
+from mgkit.models.gcns.ctrgcn import ctrgcn_features as ctrgcn
+from mgkit.models.gcns.dgstgcn import dgstgcn_features as dgstgcn
+from mgkit.models.gcns.hyperformer import hyperformer_features as hyperformer
+from mgkit.models.gcns.stgcn import stgcn_features as stgcn
 from mgkit.models.losses.grouped import GroupedHead
 from mgkit.models.losses.semantic import SemanticHead
 from mgkit.models.outline import outline
@@ -118,10 +118,10 @@ OTHERS: dict[str, tuple[Any, tuple[int, ...], list[int]]] = {
     "ctrgcn": (lambda: ctrgcn(CHAIN, width=8, blocks=(1, 1), persons=2), CLIP, [1, 1]),
     "dgstgcn": (lambda: dgstgcn(CHAIN, width=8, blocks=(2, 2), persons=2), CLIP, [2, 2]),
     "hyperformer": (
-        lambda: hyperformer(CHAIN, heads=1, width=24, strides=(1, 2, 1), persons=2), CLIP, [1, 2]
+        lambda: hyperformer(CHAIN, heads=1, width=24, blocks=(1, 2), persons=2), CLIP, [1, 2]
     ),
     "tsm": (lambda: tsm_resnet(width=4, blocks=(1, 2)), FRAMES, [1, 2]),
-    "swin": (lambda: video_swin(SwinSize(8, (1, 2), (1, 2))), FRAMES, [1, 2]),
+    "swin": (lambda: swin_features(SwinSize(8, (1, 2), (1, 2))), FRAMES, [1, 2]),
 }  # fmt: skip
 
 

@@ -15,10 +15,13 @@ import torch
 from torch import Tensor, nn
 
 from mgkit.errors import MgkitError
+from mgkit.models.builders import Inputs, check_reads
 from mgkit.models.cnns.resnet3d import EXPANSION
 from mgkit.models.layers import RecomputedBlock
+from mgkit.models.pathways import HEAD, SinglePathway
+from mgkit.parts import Part
 
-__all__ = ["ShiftedBottleneck", "TSMResNet", "temporal_shift", "tsm_resnet"]
+__all__ = ["ShiftedBottleneck", "TSMResNet", "temporal_shift", "tsm", "tsm_resnet"]
 
 
 def temporal_shift(x: Tensor, segments: int, shift_div: int = 8) -> Tensor:
@@ -209,3 +212,20 @@ def tsm_resnet(
     torch.Size([2, 64, 4, 4, 4])
     """
     return TSMResNet(blocks=blocks, width=width, shift_div=shift_div, generator=generator)
+
+
+def tsm(
+    classes: int,
+    inputs: Inputs,
+    *,
+    width: int = 64,
+    blocks: Sequence[int] = (3, 4, 6, 3),
+    shift_div: int | None = 8,
+    head: Part = HEAD,
+    generator: torch.Generator | None = None,
+    class_counts: Any = None,
+) -> SinglePathway:
+    """TSM with its head, see tsm_resnet: {"rgb": (N, 3, T, H, W)} -> {"rgb": PathwayOutput}."""
+    check_reads("tsm", inputs, "frames")
+    backbone = tsm_resnet(width=width, blocks=blocks, shift_div=shift_div, generator=generator)
+    return SinglePathway("rgb", backbone, classes, head=head, class_counts=class_counts, generator=generator)

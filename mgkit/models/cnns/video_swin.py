@@ -13,9 +13,12 @@ import torch
 from torch import Tensor, nn
 
 from mgkit.errors import MgkitError
+from mgkit.models.builders import Inputs, check_reads
 from mgkit.models.layers import recomputed
+from mgkit.models.pathways import HEAD, SinglePathway
+from mgkit.parts import Part
 
-__all__ = ["SWIN_SIZES", "SwinSize", "VideoSwin", "video_swin"]
+__all__ = ["SWIN_SIZES", "SwinSize", "VideoSwin", "swin_features", "video_swin"]
 
 
 class SwinSize(NamedTuple):
@@ -154,7 +157,7 @@ def _check(
         )
 
 
-def video_swin(
+def swin_features(
     size: Literal["tiny", "small", "base"] | SwinSize = "tiny",
     *,
     window: tuple[int, int, int] = (8, 7, 7),
@@ -177,7 +180,7 @@ def video_swin(
     Raises:
         MgkitError: if there is no such size, or the arguments do not describe a network.
 
-    >>> net = video_swin(SwinSize(12, (1, 1), (1, 2)), window=(2, 4, 4))
+    >>> net = swin_features(SwinSize(12, (1, 1), (1, 2)), window=(2, 4, 4))
     >>> net(torch.rand(2, 3, 5, 30, 40)).shape
     torch.Size([2, 24, 3, 4, 5])
     """
@@ -193,3 +196,29 @@ def video_swin(
         stochastic_depth=stochastic_depth,
         generator=generator,
     )
+
+
+def video_swin(
+    classes: int,
+    inputs: Inputs,
+    *,
+    width: int = 96,
+    blocks: Sequence[int] = (2, 2, 6, 2),
+    stochastic_depth: float = 0.1,
+    head: Part = HEAD,
+    generator: torch.Generator | None = None,
+    class_counts: Any = None,
+) -> SinglePathway:
+    """Video Swin with its head: {"rgb": (N, 3, T, H, W)} -> {"rgb": PathwayOutput}.
+
+    Args:
+        classes, inputs, head, generator, class_counts: as in two_pathway.
+        width: channels of the first stage, whose attention heads have 32 each, as published.
+        blocks: of each stage.
+        stochastic_depth: see swin_features.
+    """
+    check_reads("video_swin", inputs, "frames")
+    heads = max(1, width // 32)
+    size = SwinSize(width, tuple(blocks), tuple(heads << stage for stage in range(len(blocks))))
+    backbone = swin_features(size, stochastic_depth=stochastic_depth, generator=generator)
+    return SinglePathway("rgb", backbone, classes, head=head, class_counts=class_counts, generator=generator)

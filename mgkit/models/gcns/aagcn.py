@@ -7,7 +7,7 @@ Shi et al., "Two-Stream Adaptive Graph Convolutional Networks for Skeleton-Based
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, cast
 
 import torch
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mgkit.errors import MgkitError
+from mgkit.models.builders import skeleton_network
 from mgkit.models.gcns.blocks import (
     GraphNetwork,
     SkeletonGraph,
@@ -25,7 +26,7 @@ from mgkit.models.gcns.blocks import (
     side_by_side,
 )
 
-__all__ = ["AdaptiveGraphConv", "aagcn"]
+__all__ = ["AdaptiveGraphConv", "aagcn", "aagcn_features"]
 
 NARROWING = 4  # channels are divided by this where joints are compared
 
@@ -101,7 +102,14 @@ class AdaptiveGraphConv(nn.Module):
             nn.init.zeros_(cast(Tensor, bias))
 
 
-def aagcn(graph: SkeletonGraph, *, generator: torch.Generator | None = None, **settings: Any) -> GraphNetwork:
+def aagcn_features(
+    graph: SkeletonGraph,
+    *,
+    width: int = 64,
+    blocks: Sequence[int] = (4, 3, 3),
+    generator: torch.Generator | None = None,
+    **settings: Any,
+) -> GraphNetwork:
     """AAGCN, one stream of it.
 
     Args:
@@ -113,9 +121,13 @@ def aagcn(graph: SkeletonGraph, *, generator: torch.Generator | None = None, **s
     def convolutions(channels: int, out: int, stride: int) -> tuple[nn.Module, nn.Module]:
         return AdaptiveGraphConv(channels, out, adjacency), TemporalConv(out, out, stride=stride)
 
-    network = graph_network(graph, convolutions, **{"data_norm": "MVC", **settings}, adjacency=adjacency)
+    settings = {"data_norm": "MVC", "width": width, "blocks": blocks, **settings}
+    network = graph_network(graph, convolutions, **settings, adjacency=adjacency)
     he_normal(network, generator)
     for module in network.modules():
         if isinstance(module, AdaptiveGraphConv):
             module.reset_parameters(generator)
     return network
+
+
+aagcn = skeleton_network(aagcn_features)

@@ -5,12 +5,14 @@ Chen et al., "Channel-wise Topology Refinement Graph Convolution for Skeleton-Ba
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from mgkit.models.builders import skeleton_network
 from mgkit.models.gcns.blocks import (
     Branch,
     GraphNetwork,
@@ -22,7 +24,7 @@ from mgkit.models.gcns.blocks import (
     temporal_branches,
 )
 
-__all__ = ["ChannelwiseGraphConv", "CtrTemporalConv", "ctrgcn"]
+__all__ = ["ChannelwiseGraphConv", "CtrTemporalConv", "ctrgcn", "ctrgcn_features"]
 
 BRANCHES: tuple[Branch, ...] = ((5, 1), (5, 2), ("max", 3), "1x1")
 
@@ -92,8 +94,13 @@ class CtrTemporalConv(nn.Module):
         return functional.relu(torch.cat([branch(x) for branch in self.branches], dim=1))
 
 
-def ctrgcn(
-    graph: SkeletonGraph, *, generator: torch.Generator | None = None, **settings: Any
+def ctrgcn_features(
+    graph: SkeletonGraph,
+    *,
+    width: int = 64,
+    blocks: Sequence[int] = (4, 3, 3),
+    generator: torch.Generator | None = None,
+    **settings: Any,
 ) -> GraphNetwork:
     """CTR-GCN.
 
@@ -107,9 +114,21 @@ def ctrgcn(
         return ChannelwiseGraphConv(channels, out, adjacency), CtrTemporalConv(out, stride=stride)
 
     settings = {"data_norm": "MVC", **settings}
-    network = graph_network(graph, convolutions, **settings, suffix="1", name="net", adjacency=adjacency)
+    network = graph_network(
+        graph,
+        convolutions,
+        width=width,
+        blocks=blocks,
+        **settings,
+        suffix="1",
+        name="net",
+        adjacency=adjacency,
+    )
     he_normal(network, generator)
     for module in network.modules():
         if isinstance(module, ChannelwiseGraphConv):
             nn.init.constant_(module.bn.weight, 1e-6)  # the block starts as its shortcut
     return network
+
+
+ctrgcn = skeleton_network(ctrgcn_features)

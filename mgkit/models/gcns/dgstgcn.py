@@ -5,6 +5,7 @@ Duan et al., "DG-STGCN: Dynamic Spatial-Temporal Modeling for Skeleton-based Act
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mgkit.errors import MgkitError
+from mgkit.models.builders import skeleton_network
 from mgkit.models.gcns.blocks import (
     GraphNetwork,
     MultiScaleTemporalConv,
@@ -22,7 +24,7 @@ from mgkit.models.gcns.blocks import (
     shortcut,
 )
 
-__all__ = ["DynamicGraphConv", "dgstgcn"]
+__all__ = ["DynamicGraphConv", "dgstgcn", "dgstgcn_features"]
 
 SUBSETS = 8  # graphs of a convolution
 OFFSET, SPREAD = 0.04, 0.02  # mean and standard deviation of their initial edges
@@ -79,8 +81,13 @@ class DynamicGraphConv(nn.Module):
         return functional.relu(self.bn(y) + self.down(x))
 
 
-def dgstgcn(
-    graph: SkeletonGraph, *, generator: torch.Generator | None = None, **settings: Any
+def dgstgcn_features(
+    graph: SkeletonGraph,
+    *,
+    width: int = 64,
+    blocks: Sequence[int] = (4, 3, 3),
+    generator: torch.Generator | None = None,
+    **settings: Any,
 ) -> GraphNetwork:
     """DG-STGCN. It takes only the number of joints from the graph: its own eight graphs begin as noise.
 
@@ -95,6 +102,9 @@ def dgstgcn(
         spatial = DynamicGraphConv(channels, out, noise, ratio=1 / SUBSETS)
         return spatial, MultiScaleTemporalConv(out, stride=stride, context_joints=max(CONTEXT_JOINTS, joints))
 
-    network = graph_network(graph, convolutions, **settings)
+    network = graph_network(graph, convolutions, width=width, blocks=blocks, **settings)
     as_torch_does(network, generator)
     return network
+
+
+dgstgcn = skeleton_network(dgstgcn_features)

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from mgkit.errors import MgkitError
+from mgkit.models.builders import skeleton_network
 from mgkit.models.gcns.blocks import Branch, DataNorm, SkeletonGraph, TemporalConv, temporal_branches
 from mgkit.models.layers import RecomputedBlock
 
@@ -29,6 +30,7 @@ __all__ = [
     "checked_partition",
     "hop_distances",
     "hyperformer",
+    "hyperformer_features",
 ]
 
 BRANCHES: tuple[Branch, ...] = ((5, 1), (5, 2), ("max", 3), "1x1")  # of a temporal convolution
@@ -294,32 +296,42 @@ class Hyperformer(nn.Module):
         return x.unflatten(0, (clips, persons)).permute(0, 2, 3, 4, 1)  # (N, width, T', V, M)
 
 
-def hyperformer(
+def hyperformer_features(
     graph: SkeletonGraph,
     *,
-    partition: Sequence[int] | None = None,
-    persons: int = 1,
     width: int = 216,
-    heads: int = 9,
-    strides: Sequence[int] = PUBLISHED_STRIDES,
+    blocks: Sequence[int] = (4, 3, 3),
+    heads: int | None = None,
+    partition: Sequence[int] | None = None,
     groups: int = PUBLISHED_GROUPS,
+    persons: int = 1,
     generator: torch.Generator | None = None,
 ) -> Hyperformer:
-    """A Hyperformer of a skeleton: (N, M, T, V, 3) -> (N, width, ceil(ceil(T / 2) / 2), V, M).
+    """Hyperformer: (N, M, T, V, 3) -> (N, width, ceil(ceil(T / 2) / 2), V, M); the published network by default.
 
-    Its body parts are `body_parts(graph)` unless `partition` gives the part of each joint. Other arguments are those of
-    Hyperformer, whose defaults are the published network's; `width=24, heads=3` is a narrow one.
+    Args:
+        width: channels of every layer.
+        blocks: layers of each stage; each stage after the first begins with half the frames.
+        heads: attention heads; 24 channels each when omitted, as published.
+        partition: the body part of each joint; `body_parts(graph)` when omitted.
+        groups, persons, generator: see Hyperformer.
     """
+    strides = [
+        2 if stage and index == 0 else 1 for stage, count in enumerate(blocks) for index in range(count)
+    ]
     return Hyperformer(
         graph,
         body_parts(graph) if partition is None else partition,
         persons=persons,
         width=width,
-        heads=heads,
+        heads=max(1, width // 24) if heads is None else heads,
         strides=strides,
         groups=groups,
         generator=generator,
     )
+
+
+hyperformer = skeleton_network(hyperformer_features)
 
 
 # What the network knows of a skeleton: hop distances, and joints gathered into body parts

@@ -6,11 +6,13 @@ Duan et al., "PYSKL: Towards Good Practices for Skeleton Action Recognition", AC
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import nn
 
+from mgkit.models.builders import skeleton_network
 from mgkit.models.gcns.blocks import (
     GraphConv,
     GraphNetwork,
@@ -21,10 +23,17 @@ from mgkit.models.gcns.blocks import (
     graph_network,
 )
 
-__all__ = ["stgcn", "stgcnpp"]
+__all__ = ["stgcn", "stgcn_features", "stgcnpp", "stgcnpp_features"]
 
 
-def stgcn(graph: SkeletonGraph, *, generator: torch.Generator | None = None, **settings: Any) -> GraphNetwork:
+def stgcn_features(
+    graph: SkeletonGraph,
+    *,
+    width: int = 64,
+    blocks: Sequence[int] = (4, 3, 3),
+    generator: torch.Generator | None = None,
+    **settings: Any,
+) -> GraphNetwork:
     """ST-GCN: a masked, partitioned adjacency, and temporal convolutions over nine frames.
 
     The partitions are `graph.partitioned()`, the paper's best ("spatial configuration").
@@ -44,13 +53,21 @@ def stgcn(graph: SkeletonGraph, *, generator: torch.Generator | None = None, **s
         spatial = GraphConv(channels, out, adjacency, edges="importance", residual=False)
         return spatial, TemporalConv(out, out, stride=stride)
 
-    network = graph_network(graph, convolutions, **settings)
+    network = graph_network(graph, convolutions, width=width, blocks=blocks, **settings)
     as_torch_does(network, generator)
     return network
 
 
-def stgcnpp(
-    graph: SkeletonGraph, *, generator: torch.Generator | None = None, **settings: Any
+stgcn = skeleton_network(stgcn_features)
+
+
+def stgcnpp_features(
+    graph: SkeletonGraph,
+    *,
+    width: int = 64,
+    blocks: Sequence[int] = (4, 3, 3),
+    generator: torch.Generator | None = None,
+    **settings: Any,
 ) -> GraphNetwork:
     """ST-GCN++: a learnt adjacency, a residual connection in the graph convolution, and six temporal branches.
 
@@ -62,6 +79,9 @@ def stgcnpp(
         spatial = GraphConv(channels, out, adjacency, edges="learnt", residual=True)
         return spatial, MultiScaleTemporalConv(out, stride=stride)
 
-    network = graph_network(graph, convolutions, **settings)
+    network = graph_network(graph, convolutions, width=width, blocks=blocks, **settings)
     as_torch_does(network, generator)
     return network
+
+
+stgcnpp = skeleton_network(stgcnpp_features)

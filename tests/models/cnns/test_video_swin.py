@@ -4,7 +4,7 @@ import torch
 from mgkit.errors import MgkitError
 from mgkit.models import Objective, PathwayHead, SinglePathway
 from mgkit.models.cnns.tsm import tsm_resnet
-from mgkit.models.cnns.video_swin import SWIN_SIZES, SwinSize, video_swin
+from mgkit.models.cnns.video_swin import SWIN_SIZES, SwinSize, swin_features
 from mgkit.models.weights.names import video_swin_names
 from mgkit.parts import part
 
@@ -33,7 +33,7 @@ def test_published_sizes_have_torchvisions_weights(size, weights, channels):
     from torchvision.models import video
 
     with torch.device("meta"):
-        ours = video_swin(size)
+        ours = swin_features(size)
         theirs = getattr(video, f"swin3d_{size[0]}")(weights=None)
         shape = ours(torch.empty(2, 3, 32, 224, 224)).shape
     assert shape == (2, channels, 16, 7, 7)
@@ -49,7 +49,7 @@ def test_published_sizes_have_torchvisions_weights(size, weights, channels):
 @pytest.mark.parametrize("size", [(4, 32, 32), (1, 7, 9), (7, 33, 47), (16, 64, 36)])
 def test_features_are_torchvisions(size):
     window = (4, 3, 3)
-    theirs, ours = torchvision_net(NARROW, window).eval(), video_swin(NARROW, window=window).eval()
+    theirs, ours = torchvision_net(NARROW, window).eval(), swin_features(NARROW, window=window).eval()
     generator = torch.Generator().manual_seed(0)
     for p in theirs.parameters():  # far from the start, where all branches are near zero
         p.normal_(0, 0.3, generator=generator)
@@ -71,7 +71,7 @@ def test_features_are_torchvisions(size):
 
 def test_initial_weights_are_the_generators_and_like_torchvisions():
     state = torch.random.get_rng_state()
-    nets = [video_swin(NARROW, generator=torch.Generator().manual_seed(s)).state_dict() for s in (1, 1, 2)]
+    nets = [swin_features(NARROW, generator=torch.Generator().manual_seed(s)).state_dict() for s in (1, 1, 2)]
     assert torch.equal(torch.random.get_rng_state(), state)  # and nobody else's
     theirs = torchvision_net(NARROW).state_dict()
     for name, value in nets[0].items():
@@ -89,13 +89,13 @@ def test_initial_weights_are_the_generators_and_like_torchvisions():
 
 def test_without_a_generator_it_is_torchs_own():
     torch.manual_seed(5)
-    a = video_swin(NARROW).features[0][0].attn.qkv.weight
-    b = video_swin(NARROW).features[0][0].attn.qkv.weight
+    a = swin_features(NARROW).features[0][0].attn.qkv.weight
+    b = swin_features(NARROW).features[0][0].attn.qkv.weight
     assert not torch.equal(a, b)
 
 
 def test_it_trains():
-    net = video_swin(
+    net = swin_features(
         SwinSize(8, (1, 1), (1, 1)), window=(2, 2, 2), generator=torch.Generator().manual_seed(0)
     )
     net(torch.randn(2, 3, 4, 16, 16)).square().mean().backward()
@@ -103,7 +103,7 @@ def test_it_trains():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("make", [lambda: tsm_resnet(blocks=(1, 1), width=8), lambda: video_swin(NARROW)])
+@pytest.mark.parametrize("make", [lambda: tsm_resnet(blocks=(1, 1), width=8), lambda: swin_features(NARROW)])
 def test_rgb_backbones_learn_in_a_pathway_with_prototypes(make):
     torch.manual_seed(0)
     model = SinglePathway("rgb", make(), 3, head=part(PathwayHead, embedding_dim=6, dropout=0.0))
@@ -125,7 +125,7 @@ def test_rgb_backbones_learn_in_a_pathway_with_prototypes(make):
 
 def test_stochastic_depth_grows_to_the_last_block():
     def probabilities(p):
-        net = video_swin(NARROW, stochastic_depth=p)
+        net = swin_features(NARROW, stochastic_depth=p)
         return [m.stochastic_depth.p for m in net.modules() if hasattr(m, "stochastic_depth")]
 
     assert probabilities(0.2) == pytest.approx([0, 0.05, 0.1, 0.15, 0.2])
@@ -148,12 +148,12 @@ def test_stochastic_depth_grows_to_the_last_block():
 )
 def test_wrong_arguments_are_explained(size, options, message):
     with pytest.raises(MgkitError, match=message):
-        video_swin(size, **options)
+        swin_features(size, **options)
 
 
 @pytest.mark.parametrize("shape", [(2, 3, 8, 8), (2, 1, 4, 8, 8), (2, 3, 0, 8, 8)])
 def test_wrong_input_is_explained(shape):
-    net = video_swin(SwinSize(8, (1, 1), (1, 1)))
+    net = swin_features(SwinSize(8, (1, 1), (1, 1)))
     with pytest.raises(MgkitError, match=r"frames \(clips, 3, frames, height, width\), but got"):
         net(torch.zeros(shape))
 
@@ -174,7 +174,7 @@ def as_authors(name):
 @pytest.mark.parametrize("prefix", ["", "backbone.", "module.backbone."])
 def test_published_names_become_torchvisions(prefix):
     with torch.device("meta"):
-        names = list(video_swin("tiny").state_dict())
+        names = list(swin_features("tiny").state_dict())
     published = [prefix + as_authors(name) for name in names]
     assert any("blocks.5.mlp.fc2" in name for name in published)
     assert video_swin_names(dict(zip(published, names, strict=True))) == dict(zip(names, names, strict=True))

@@ -10,7 +10,8 @@ from mgkit.data.skeletons import LAYOUTS
 from mgkit.errors import MgkitError
 from mgkit.models import PathwayHead
 from mgkit.models.gcns.blocks import SkeletonGraph
-from mgkit.models.gcns.hyperformer import Hyperformer, HypergraphAttention, hop_distances, hyperformer
+from mgkit.models.gcns.hyperformer import Hyperformer, HypergraphAttention, hop_distances
+from mgkit.models.gcns.hyperformer import hyperformer_features as hyperformer
 
 # The COCO skeleton that the reference was made with: hips hang on the shoulders, and not on each other.
 COCO = SkeletonGraph(
@@ -132,7 +133,7 @@ def test_persons_are_seen_apart():
 def test_every_layout_has_a_network_that_learns(name):
     layout = LAYOUTS[name]
     graph = SkeletonGraph(len(layout), layout.root, layout.inward)
-    network = hyperformer(graph, width=12, heads=2, strides=(1, 2))
+    network = hyperformer(graph, width=12, heads=2, blocks=(1, 1))
     x = torch.rand(2, 1, 5, len(layout), 3)
     x[1] = 0  # nobody was seen
     features = network(x)

@@ -6,11 +6,12 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from mgkit.errors import MgkitError
-from mgkit.models.gcns.aagcn import aagcn
+from mgkit.models.gcns.aagcn import aagcn_features as aagcn
 from mgkit.models.gcns.blocks import SkeletonGraph
-from mgkit.models.gcns.ctrgcn import ctrgcn
-from mgkit.models.gcns.dgstgcn import dgstgcn
-from mgkit.models.gcns.stgcn import stgcn, stgcnpp
+from mgkit.models.gcns.ctrgcn import ctrgcn_features as ctrgcn
+from mgkit.models.gcns.dgstgcn import dgstgcn_features as dgstgcn
+from mgkit.models.gcns.stgcn import stgcn_features as stgcn
+from mgkit.models.gcns.stgcn import stgcnpp_features as stgcnpp
 from mgkit.models.heads import PathwayHead
 from tests.models.layouts import COCO, FOREST, LONE, NTU
 

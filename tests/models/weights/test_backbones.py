@@ -4,7 +4,7 @@ import torch
 from mgkit.errors import MgkitError
 from mgkit.models import PathwayHead, SinglePathway, load_published
 from mgkit.models.cnns.tsm import tsm_resnet
-from mgkit.models.cnns.video_swin import SwinSize, video_swin
+from mgkit.models.cnns.video_swin import SwinSize, swin_features
 from mgkit.models.weights.fitting import LoadReport
 from mgkit.parts import part
 from tests.models.cnns.test_tsm import as_authors as tsm_authors
@@ -27,7 +27,7 @@ def tsm(width=8, blocks=(1, 2)):
 
 
 def swin(size=NARROW, window=(2, 3, 3)):
-    return video_swin(size, window=window)
+    return swin_features(size, window=window)
 
 
 def test_torchvisions_video_swin_file_loads_and_its_head_is_left(tmp_path):

@@ -1,9 +1,9 @@
 import pytest
 import torch
 
-from mgkit.models.gcns.aagcn import aagcn
-from mgkit.models.gcns.ctrgcn import ctrgcn
-from mgkit.models.gcns.stgcn import stgcn
+from mgkit.models.gcns.aagcn import aagcn_features as aagcn
+from mgkit.models.gcns.ctrgcn import ctrgcn_features as ctrgcn
+from mgkit.models.gcns.stgcn import stgcn_features as stgcn
 from mgkit.models.weights.names import first_persons
 from tests.models.layouts import COCO, FOREST
 
