@@ -43,7 +43,7 @@ def stgcn_features(
         settings: width, blocks, in_channels, persons and data_norm, see graph_network.
 
     Example:
-        >>> net = stgcn(SkeletonGraph(3, root=0, edges=((1, 0), (2, 1))), width=8, blocks=(1, 1))
+        >>> net = stgcn_features(SkeletonGraph(3, root=0, edges=((1, 0), (2, 1))), width=8, blocks=(1, 1))
         >>> net(torch.zeros(2, 1, 16, 3, 3)).shape, net.out_channels
         (torch.Size([2, 16, 8, 3, 1]), (8, 16))
     """
