@@ -218,9 +218,7 @@ def skeleton_network(features: Callable[..., Backbone]) -> Callable[..., SingleP
     )
     build.__signature__ = inspect.Signature([*first, *own, *last])  # type: ignore[attr-defined]
     build.__module__, build.__name__, build.__qualname__ = features.__module__, name, name
-    build.__doc__ = (
-        f"Build {name} with its head from classes and inputs; settings are those of {features.__name__}."
-    )
+    build.__doc__ = str(features.__doc__).split("\n")[0]
     return build
 
 

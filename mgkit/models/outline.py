@@ -25,17 +25,28 @@ from mgkit.models.losses.grouped import GroupedHead
 from mgkit.models.losses.semantic import SemanticHead
 from mgkit.models.pathways import SinglePathway, TwoPathway
 
-__all__ = ["Parts", "outline", "parts_of"]
+__all__ = ["Parts", "Trace", "outline", "parts_of", "traced"]
 
 CLIPS = 2  # of the batch that is traced: BatchNorm in training refuses a single value a channel
 
 
-def outline(model: nn.Module, inputs: Mapping[str, Sequence[int]]) -> dict[str, Any]:
+class Trace(NamedTuple):
+    """What a model made of a batch: the shape of each module's output, the outputs of the model, and how many clips."""
+
+    shapes: dict[nn.Module, list[int]]
+    outputs: Mapping[str, PathwayOutput]
+    clips: int
+
+
+def outline(
+    model: nn.Module, inputs: Mapping[str, Sequence[int]], trace: Trace | None = None
+) -> dict[str, Any]:
     """A model as plain values (lists, numbers, strings), which JSON holds as they are.
 
     Args:
         model: on any device, the meta device included; it is left as it was.
         inputs: shape of one clip for each pathway: (C, T, H, W), or (M, T, V, numbers per joint) of a skeleton network.
+        trace: of the same model and inputs, where there is one.
 
     Returns:
         {"parameters": of the whole model,
@@ -67,9 +78,9 @@ def outline(model: nn.Module, inputs: Mapping[str, Sequence[int]]) -> dict[str, 
         >>> [stage["shape"] for stage in outline(small, {"pose": (5, 8, 16, 16)})["pathways"][0]["stages"]]
         [[16, 8, 8, 8], [32, 8, 4, 4], [64, 8, 2, 2]]
     """
-    shapes, outputs = _shapes(model, inputs)
+    shapes, outputs, clips = _traced_somehow(model, inputs) if trace is None else trace
     if not isinstance(model, SinglePathway | TwoPathway):
-        pathway = _other_model(model, inputs, shapes, outputs)
+        pathway = _other_model(model, inputs, shapes, outputs, clips)
         return {"parameters": _parameters(model), "pathways": [pathway], "laterals": [], "fusions": []}
     parts = {name: parts_of(model.backbones[name], shapes) for name in model.pathways}
     pathways = [
@@ -81,6 +92,7 @@ def outline(model: nn.Module, inputs: Mapping[str, Sequence[int]]) -> dict[str, 
             outputs[name],
             inputs[name],
             shapes,
+            clips,
         )
         for name in model.pathways
     ]
@@ -99,39 +111,54 @@ def outline(model: nn.Module, inputs: Mapping[str, Sequence[int]]) -> dict[str, 
     }
 
 
-def _shapes(
-    model: nn.Module, inputs: Mapping[str, Sequence[int]]
-) -> tuple[dict[nn.Module, list[int]], Mapping[str, PathwayOutput]]:
-    """Shape of each module's output for a batch of CLIPS clips, and the outputs of the model."""
+def traced(
+    model: nn.Module,
+    inputs: Mapping[str, Sequence[int]],
+    clips: int = CLIPS,
+    device: torch.device | str = "meta",
+) -> Trace:
+    """A model run on a batch of zeros; on the meta device, on stand-ins without numbers for all that it has.
+
+    There it costs no memory, and weights and BatchNorm statistics stay untouched.
+
+    Args:
+        model, inputs: as in outline.
+        clips: of the batch.
+        device: the meta device, or that of the model.
+    """
     shapes: dict[nn.Module, list[int]] = {}
 
     def note(module: nn.Module, _: Any, output: Any) -> None:
         if isinstance(output, Tensor):
             shapes[module] = list(output.shape)
 
-    def clips(device: torch.device | str) -> dict[str, Tensor]:
-        return {name: torch.zeros((CLIPS, *shape), device=device) for name, shape in inputs.items()}
-
-    was_training = model.training
+    batch = {name: torch.zeros((clips, *shape), device=device) for name, shape in inputs.items()}
     hooks = [module.register_forward_hook(note) for module in model.modules()]
     try:
-        # The model's weights and BatchNorm statistics stay untouched: it runs on stand-ins without numbers.
-        values = {**dict(model.named_parameters()), **dict(model.named_buffers())}
-        empty = {name: torch.empty_like(value, device="meta") for name, value in values.items()}
         with torch.no_grad():
-            outputs: Mapping[str, PathwayOutput]
-            try:
-                outputs = torch.func.functional_call(model, empty, (clips("meta"),))
-            except MgkitError:
-                raise
-            except Exception:  # a network of the user's that looks at numbers; it is run with some
-                device = next((value.device for value in values.values()), torch.device("cpu"))
-                outputs = model.eval()(clips(device))
+            if str(device) != "meta":
+                return Trace(shapes, model(batch), clips)
+            values = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+            empty = {name: torch.empty_like(value, device="meta") for name, value in values.items()}
+            return Trace(shapes, torch.func.functional_call(model, empty, (batch,)), clips)
     finally:
-        model.train(was_training)
         for hook in hooks:
             hook.remove()
-    return shapes, outputs
+
+
+def _traced_somehow(model: nn.Module, inputs: Mapping[str, Sequence[int]]) -> Trace:
+    """The trace without numbers, or with some, for a network of the user's that looks at them."""
+    try:
+        return traced(model, inputs)
+    except MgkitError:
+        raise
+    except Exception:
+        was_training = model.training
+        try:
+            device = next((value.device for value in model.parameters()), torch.device("cpu"))
+            return traced(model.eval(), inputs, device=device)
+        finally:
+            model.train(was_training)
 
 
 def _pathway(
@@ -142,6 +169,7 @@ def _pathway(
     output: PathwayOutput,
     given: Sequence[int],
     shapes: Mapping[nn.Module, list[int]],
+    clips: int,
 ) -> dict[str, Any]:
     if parts.kind == "other":
         return {
@@ -149,10 +177,10 @@ def _pathway(
             "kind": parts.kind,
             "input": [int(size) for size in given],
             "stem": None,
-            "stages": _children_stages(parts.stages, shapes),
+            "stages": _children_stages(parts.stages, shapes, clips),
             "head": _head(head, output),
         }
-    maps = {block: clip_shape(parts.kind, shapes[block], CLIPS) for stage in parts.stages for block in stage}
+    maps = {block: clip_shape(parts.kind, shapes[block], clips) for stage in parts.stages for block in stage}
     stages = [list(stage) for stage in parts.stages]
     skeletal = parts.kind in ("graph", "hypergraph")
     if skeletal:
@@ -161,7 +189,7 @@ def _pathway(
     beside = parts.beside or [[]] * len(stages)
     # The norm of key-points leaves their shape; it works on all joints of a frame as one row.
     _, frames, joints, numbers = given if skeletal else (0, 0, 0, 0)
-    stem = [numbers, frames, joints] if skeletal else clip_shape(parts.kind, shapes[parts.stem[-1]], CLIPS)
+    stem = [numbers, frames, joints] if skeletal else clip_shape(parts.kind, shapes[parts.stem[-1]], clips)
     return {
         "name": name,
         "kind": parts.kind,
@@ -229,6 +257,7 @@ def _other_model(
     inputs: Mapping[str, Sequence[int]],
     shapes: Mapping[nn.Module, list[int]],
     outputs: Mapping[str, PathwayOutput],
+    clips: int,
 ) -> dict[str, Any]:
     """A model that is not made of mgkit's pathways, as one pathway."""
     first = next(iter(outputs.values()))
@@ -243,7 +272,7 @@ def _other_model(
         "kind": "other",
         "input": list(map(int, next(iter(inputs.values())))),
         "stem": None,
-        "stages": _children_stages([[child] for child in _children(model, shapes)], shapes),
+        "stages": _children_stages([[child] for child in _children(model, shapes)], shapes, clips),
         "head": head,
     }
     if len(inputs) > 1:
@@ -263,10 +292,10 @@ def _children(module: nn.Module, shapes: Mapping[nn.Module, list[int]]) -> list[
 
 
 def _children_stages(
-    stages: Sequence[Sequence[nn.Module]], shapes: Mapping[nn.Module, list[int]]
+    stages: Sequence[Sequence[nn.Module]], shapes: Mapping[nn.Module, list[int]], batch: int
 ) -> list[dict[str, Any]]:
     """Children as stages; neighbours of one class and shape are one stage of several blocks."""
-    children = [(child, _per_clip(shapes[child])) for (child,) in stages]
+    children = [(child, _per_clip(shapes[child], batch)) for (child,) in stages]
     return [
         {
             "name": name, "shape": shape, "blocks": len(group), "inflated": False, "lateral": 0,
@@ -277,9 +306,9 @@ def _children_stages(
     ]  # fmt: skip
 
 
-def _per_clip(shape: Sequence[int]) -> list[int]:
+def _per_clip(shape: Sequence[int], batch: int) -> list[int]:
     """The shape for one clip; what a module folds into the first axis (frames, people) stays there."""
-    clips = shape[0] // CLIPS if shape and shape[0] % CLIPS == 0 else 1
+    clips = shape[0] // batch if shape and shape[0] % batch == 0 else 1
     return [*([clips] if clips > 1 else []), *shape[1:]]
 
 

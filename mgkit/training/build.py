@@ -25,6 +25,7 @@ from mgkit.models import Objective, PathwayOutput
 from mgkit.models.layers import freeze_statistics
 from mgkit.models.losses.objective import Loss
 from mgkit.models.outline import outline as outline_of_model
+from mgkit.models.outline import traced
 from mgkit.parts import Part
 from mgkit.results.run.folder import Run
 from mgkit.settings import plain
@@ -205,7 +206,7 @@ def embedding_widths(recipe: Recipe, model: nn.Module, inputs: Inputs) -> dict[s
     return {name: one.embedding.shape[1] for name, one in outputs.items() if one.embedding is not None}
 
 
-def check_network(recipe: Recipe, clips: Clips, smallest: int) -> list[str]:
+def check_network(recipe: Recipe, clips: Clips, smallest: int) -> tuple[list[str], dict[str, Any]]:
     """Build a recipe's network and loss for clips and run them once, so that what does not fit is refused now.
 
     mgkit's own networks are shown a batch without any of the numbers, which costs no memory; with a part of the user's
@@ -217,7 +218,7 @@ def check_network(recipe: Recipe, clips: Clips, smallest: int) -> list[str]:
         smallest: the clips of the smallest part of a batch, which BatchNorm must be able to normalise.
 
     Returns:
-        names of parameters that get no gradient, as far as that was looked at.
+        names of parameters that get no gradient, as far as that was looked at; the outline, see `outline`.
 
     Raises:
         MgkitError: no such network can be made or trained; the message names the part, or the settings.
@@ -228,19 +229,19 @@ def check_network(recipe: Recipe, clips: Clips, smallest: int) -> list[str]:
             raise MgkitError(f"persons is {recipe.inputs.persons}, but no clip shows more than {most}.")
     with torch.random.fork_rng(devices=[]):
         if own_parts(recipe):
-            return _run_for_real(recipe, clips)
-        _run_on_meta(recipe, clips, smallest)
-    return []
+            return _run_for_real(recipe, clips), outline(recipe, clips)
+        return [], _run_on_meta(recipe, clips, smallest)
 
 
-def _run_on_meta(recipe: Recipe, clips: Clips, smallest: int) -> None:
+def _run_on_meta(recipe: Recipe, clips: Clips, smallest: int) -> dict[str, Any]:
+    """A batch without numbers forward; the outline."""
     classes, inputs = len(clips.classes), recipe.inputs.on(clips.skeleton)
     try:
         with torch.device("meta"), torch.no_grad():
             model = build_model(recipe, classes, inputs).train()
             if recipe.optimisation.batch_norm == "frozen":
                 freeze_statistics(model)
-            outputs = model({name: torch.empty((smallest, *shape)) for name, shape in inputs.shapes.items()})
+            trace = traced(model, inputs.shapes, smallest)
     except (MgkitError, ValueError, RuntimeError) as error:
         kept = {name: value for name, value in recipe.network.settings.items() if not isinstance(value, Part)}
         kept |= {
@@ -256,9 +257,9 @@ def _run_on_meta(recipe: Recipe, clips: Clips, smallest: int) -> None:
             f"recipe: cannot build the network {recipe.network.name} ({some(settings, 20)}) for {classes} classes and "
             f"batches of at least {smallest} clips: {error}"
         ) from None
-    _check_outputs(recipe, outputs, smallest, classes)
+    _check_outputs(recipe, trace.outputs, smallest, classes)
     # What losses are of is small: they are tried with real zeros.
-    real = {name: _zeros(output) for name, output in outputs.items()}
+    real = {name: _zeros(output) for name, output in trace.outputs.items()}
     widths = {name: one.embedding.shape[1] for name, one in real.items() if one.embedding is not None}
     counts = np.bincount(clips.labels, minlength=classes)
     objective = build_objective(
@@ -266,6 +267,7 @@ def _run_on_meta(recipe: Recipe, clips: Clips, smallest: int) -> None:
     ).eval()
     with torch.no_grad():
         objective(real, torch.zeros(smallest, dtype=torch.int64))
+    return _outlined(recipe, classes, inputs, outline_of_model(model, inputs.shapes, trace))
 
 
 def _zeros(output: PathwayOutput) -> PathwayOutput:
@@ -483,7 +485,11 @@ def outline(
         else:
             with torch.device("meta"):  # no memory, and no time spent on first weights
                 model = build_model(recipe, classes, inputs)
-        found = outline_of_model(model, inputs.shapes)
+        return _outlined(recipe, classes, inputs, outline_of_model(model, inputs.shapes))
+
+
+def _outlined(recipe: Recipe, classes: int, inputs: Inputs, found: dict[str, Any]) -> dict[str, Any]:
+    """The outline of a model with what the recipe adds to it."""
     for pathway in found["pathways"]:
         posed = pathway["name"] == "pose"
         pathway |= {

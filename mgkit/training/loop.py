@@ -120,15 +120,19 @@ class Plan:
 # --- one recipe -----------------------------------------------------------------------------------------------------
 
 
-def _train_recipe(plan: Plan, recipe: Recipe, out: Path, start: Start | None, checked: bool = False) -> None:
-    """Train one recipe, its stages before it; their networks were `checked` with it."""
+def _train_recipe(
+    plan: Plan, recipe: Recipe, out: Path, start: Start | None, outlines: Mapping[str, Any] | None = None
+) -> None:
+    """Train one recipe, its stages before it; a stage's network was checked with the recipe's, and outlined."""
     fabric, options = plan.fabric, plan.options
     train_set, val_set = _clip_sets(plan, recipe)
     given = find_start(start, recipe, plan.clips)
     reports, settings = _settings(plan, recipe, train_set, given)
     files = code.collect(recipe.parts())
     if not (out / "checkpoints" / "last.pt").is_file():
-        unused = [] if checked else _check(recipe, train_set)
+        unused: list[str] = []
+        if outlines is None:
+            unused, outlines = _check(recipe, train_set)
         if given:
             check_start(given, recipe, plan.clips)
         if unused and options.progress:
@@ -139,8 +143,20 @@ def _train_recipe(plan: Plan, recipe: Recipe, out: Path, start: Start | None, ch
     fabric.launch()  # from here on there are as many processes as there should be
 
     progress = options.progress and fabric.is_global_zero
+    outlines = outlines or {}
     state = on_first(
-        fabric, partial(_begin, plan, recipe, out, settings, files, reports, [train_set, val_set])
+        fabric,
+        partial(
+            _begin,
+            plan,
+            recipe,
+            out,
+            settings,
+            files,
+            reports,
+            [train_set, val_set],
+            outlines.get(recipe.name),
+        ),
     )
     if state == "finished":
         if progress:
@@ -157,7 +173,7 @@ def _train_recipe(plan: Plan, recipe: Recipe, out: Path, start: Start | None, ch
 
         on_first(fabric, hold)
         status = held.enter_context(Status(out, recipe, write=fabric.is_global_zero))
-        first = _train_stages(plan, recipe, out, given)
+        first = _train_stages(plan, recipe, out, given, outlines)
         processes = fabric.world_size // getattr(fabric.strategy, "num_nodes", 1)
         workers = options.workers
         if workers is None:
@@ -218,12 +234,15 @@ def _settings(
     return reports, settings
 
 
-def _check(recipe: Recipe, train_set: ClipDataset) -> list[str]:
-    """Refuse networks and losses that do not fit; names of parameters without a gradient."""
+def _check(recipe: Recipe, train_set: ClipDataset) -> tuple[list[str], dict[str, Any]]:
+    """Refuse networks and losses that do not fit; names of parameters without a gradient, and outlines by stage."""
     unused: list[str] = []
+    outlines = {}
     for part in (recipe, *recipe.stages):
-        unused = check_network(part, train_set.clips, smallest_part(len(train_set), part)) or unused
-    return unused
+        smallest = smallest_part(len(train_set), part)
+        without, outlines[part.name] = check_network(part, train_set.clips, smallest)
+        unused = without or unused
+    return unused, outlines
 
 
 def _begin(
@@ -234,6 +253,7 @@ def _begin(
     files: Mapping[str, str],
     reports: Mapping[str, str],
     sets: list[ClipDataset | None],
+    outlined: dict[str, Any] | None,
 ) -> str:
     """Begin or find the run folder, with the code of its parts; returns the state that it is in."""
     if files and (out / "config.json").is_file():
@@ -250,7 +270,7 @@ def _begin(
     for name, report in reports.items():
         _write_text(out / f"loss_{name}.txt", report)
     if not (out / "outline.json").is_file():
-        write_json(out / "outline.json", outline(recipe, plan.clips))
+        write_json(out / "outline.json", outlined or outline(recipe, plan.clips))
     state = str(run.status()["state"])
     if state != "finished" and "rgb" in recipe.pathways:
         check_videos([one.clips for one in sets if one is not None])
@@ -276,7 +296,9 @@ def _accept_code(options: Options, out: Path, files: Mapping[str, str]) -> None:
     write_json(out / "config.json", {**config, "code": recorded | code.digests(files)})
 
 
-def _train_stages(plan: Plan, recipe: Recipe, out: Path, given: Mapping[str, Weights]) -> dict[str, Weights]:
+def _train_stages(
+    plan: Plan, recipe: Recipe, out: Path, given: Mapping[str, Weights], outlines: Mapping[str, Any]
+) -> dict[str, Weights]:
     """Train the stages that nothing finished stands for; what the recipe itself starts from then."""
     first = dict(given)
     for stage in [] if "all" in given else recipe.stages:
@@ -284,7 +306,8 @@ def _train_stages(plan: Plan, recipe: Recipe, out: Path, given: Mapping[str, Wei
         if beginning is not None and beginning.finished:
             continue
         folder = out / "stages" / stage.name
-        _train_recipe(plan, stage, folder, None if beginning is None else {"all": beginning}, checked=True)
+        weights = None if beginning is None else {"all": beginning}
+        _train_recipe(plan, stage, folder, weights, outlines)
         first[stage.name] = Weights(load_run(folder).checkpoint("best"), finished=True)
     return first
 

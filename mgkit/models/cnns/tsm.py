@@ -225,7 +225,7 @@ def tsm(
     generator: torch.Generator | None = None,
     class_counts: Any = None,
 ) -> SinglePathway:
-    """TSM with its head, see tsm_resnet: {"rgb": (N, 3, T, H, W)} -> {"rgb": PathwayOutput}."""
+    """TSM, see tsm_resnet, with its head: {"rgb": (N, 3, T, H, W)} -> {"rgb": PathwayOutput}."""
     check_reads("tsm", inputs, "frames")
     backbone = tsm_resnet(width=width, blocks=blocks, shift_div=shift_div, generator=generator)
     return SinglePathway("rgb", backbone, classes, head=head, class_counts=class_counts, generator=generator)

@@ -209,7 +209,7 @@ def video_swin(
     generator: torch.Generator | None = None,
     class_counts: Any = None,
 ) -> SinglePathway:
-    """Video Swin with its head: {"rgb": (N, 3, T, H, W)} -> {"rgb": PathwayOutput}.
+    """Video Swin, with its head: {"rgb": (N, 3, T, H, W)} -> {"rgb": PathwayOutput}.
 
     Args:
         classes, inputs, head, generator, class_counts: as in two_pathway.
