@@ -13,6 +13,8 @@ from typing import Any
 
 from mgkit.errors import MgkitError
 
+LONGEST_NAME = 255  # bytes of a file name, on every usual file system
+
 
 @contextmanager
 def atomic(path: str | Path) -> Iterator[Path]:
@@ -24,7 +26,11 @@ def atomic(path: str | Path) -> Iterator[Path]:
     path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
+        # A name as long as the file system takes leaves no room for what makes it another one.
+        stem = path.stem.encode(errors="surrogateescape")[: LONGEST_NAME - len(path.suffix.encode()) - 10]
+        handle, name = tempfile.mkstemp(
+            prefix=f".{stem.decode(errors='ignore')}-", suffix=path.suffix, dir=path.parent
+        )
     except OSError as error:
         raise MgkitError(
             f"{path} cannot be written ({error.strerror}): choose a folder you may write to."

@@ -24,6 +24,12 @@ def test_a_failed_writer_leaves_the_old_file_and_no_rubbish(tmp_path: Path) -> N
     assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
 
 
+@pytest.mark.parametrize("stem", ["x" * 251, "x" * 241, "手" * 83, "é" * 125 + "x"])
+def test_a_name_may_be_as_long_as_the_file_system_takes(tmp_path: Path, stem: str) -> None:
+    write_json(tmp_path / f"{stem}.js", 1)
+    assert [p.name for p in tmp_path.iterdir()] == [f"{stem}.js"]
+
+
 def test_written_files_are_as_readable_as_any_other(tmp_path: Path) -> None:
     write_json(tmp_path / "a.json", 1)
     (tmp_path / "plain").write_text("")

@@ -14,8 +14,8 @@ import numpy as np
 import pandas as pd
 
 from mgkit.data.ledger import Ledger
-from mgkit.data.prepare.plan import LEFT_OUT, impossible
-from mgkit.data.readers import RawClip, RawDataset, note
+from mgkit.data.prepare.plan import impossible
+from mgkit.data.readers import LEFT_OUT, RawClip, RawDataset, note
 from mgkit.errors import MgkitError, some
 from mgkit.files import is_text, read_json, shown
 
@@ -147,13 +147,18 @@ def check_same_dataset(raw: RawDataset, ledger: Ledger, out: Path) -> None:
 
 
 def broken_before(raw: RawDataset) -> list[dict[str, str]]:
-    """Notes on the clips that cannot be made, as far as their rows show."""
-    found = []
+    """Notes on the clips that cannot be made, as far as their rows show, after those that the reader left out."""
+    found = left_out(raw.report)
     for clip in raw.clips:
         reason = impossible(clip)
         if reason is not None:
             found.append(note(LEFT_OUT + reason[0], reason[1], clip.clip_id))
     return found
+
+
+def left_out(report: list[dict[str, str]]) -> list[dict[str, str]]:
+    """The entries of a report on clips that could not be made."""
+    return [entry for entry in report if entry["what"].startswith(LEFT_OUT)]
 
 
 def refuse_beyond(limit: int, broken: list[dict[str, str]], count: int) -> None:

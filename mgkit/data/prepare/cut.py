@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mgkit.data.report import LOOKS
-from mgkit.data.video.decode import Index, can_seek, inspect, numbered, opened, short
+from mgkit.data.video.decode import Index, OneSize, can_seek, inspect, numbered, opened, short
 from mgkit.data.video.encode import h264_stream
 from mgkit.errors import MgkitError
 from mgkit.files import atomic
@@ -141,6 +141,7 @@ class Source:
         for cut in cuts:
             needed[cut.start : cut.stop] = True
         made: dict[str, Written | str] = {}
+        sizes = OneSize(self.path, self._stream, self._index, (self.info.width, self.info.height))
         with contextlib.ExitStack() as writers:
             active: list[_Writer] = []
             for i, frame in self._frames(needed):
@@ -150,11 +151,13 @@ class Source:
                     cut = waiting.pop()
                     if i < cut.stop:  # else all of it was lost, see below
                         active.append(_Writer(cut, size, fps, writers))
-                planes: tuple[Plane, ...] | None = None
-                for writer in active:
-                    if planes is None:
-                        planes, tags = _planes(frame, self._rotation)
-                    writer.add(i, planes, tags)
+                if fault := sizes.fault(i, frame):
+                    for writer in active:
+                        writer.fault = writer.fault or fault
+                elif active:
+                    planes, tags = _planes(frame, self._rotation)
+                    for writer in active:
+                        writer.add(i, planes, tags)
                 for writer in [writer for writer in active if i >= writer.cut.stop - 1]:
                     active.remove(writer)
                     made[writer.cut.clip_id] = writer.finish(self.path, self._patched(writer.cut))
@@ -313,6 +316,7 @@ class _Writer:
         import av
 
         self.cut, self._size = cut, size
+        self.fault = ""  # why the clip cannot be kept, where that is found on the way
         self._next = cut.start
         self._looks: list[Plane] = []
         length = cut.stop - cut.start
@@ -332,7 +336,7 @@ class _Writer:
         """Encode frame `number` of the source; one that does not follow the last is not encoded (see `finish`)."""
         import av
 
-        if number != self._next:
+        if number != self._next or self.fault:
             return
         self._next += 1
         crop, size = self.cut.crop, self._size
@@ -358,13 +362,16 @@ class _Writer:
             raise _unwritten(self.cut.target, error) from None
 
     def finish(self, source: Path, damaged: int) -> Written | str:
-        """Close the file and return what was written; a clip with a gap is removed. `damaged`: see `Written`."""
+        """Close the file and return what was written; one with a gap or fault is removed. `damaged`: see `Written`."""
         import av
 
         if self._next < self.cut.stop:
             with contextlib.suppress(_Abandoned):
                 self._files.__exit__(_Abandoned, _Abandoned(), None)
-            return f"frame {self._next} of {source} cannot be decoded: the file is damaged, copy it again"
+            return (
+                self.fault
+                or f"frame {self._next} of {source} cannot be decoded: the file is damaged, copy it again"
+            )
         try:
             self._container.mux(self._stream.encode())
             self._files.close()

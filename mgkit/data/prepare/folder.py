@@ -30,10 +30,11 @@ from mgkit.data.prepare.checks import (
     check_places,
     check_raw,
     check_same_dataset,
+    left_out,
     manifest,
     refuse_beyond,
 )
-from mgkit.data.prepare.plan import LEFT_OUT, MARGIN, Job, Made, Pose, make
+from mgkit.data.prepare.plan import MARGIN, Job, Made, Pose, make
 from mgkit.data.readers import RawClip, RawDataset, note
 from mgkit.data.readers.options import get_reader
 from mgkit.data.skeletons import Skeleton
@@ -109,7 +110,7 @@ def prepare(
         except MgkitError:
             pass  # a file was lost or damaged: it is made again
         else:
-            broken = [entry for entry in clips.report if entry["what"].startswith(LEFT_OUT)]
+            broken = left_out(clips.report)
             count = len(clips) + len(broken)
             refuse_beyond(0 if strict else int(tolerated * count), broken, count)
             return clips
@@ -130,10 +131,12 @@ def prepare(
         ledger = read_ledger(out)
         check_same_dataset(raw, ledger, out)
         broken = broken_before(raw)
-        limit = 0 if strict else int(tolerated * len(raw.clips))
+        lost = left_out(raw.report)  # by the reader, which gives no clip for them
+        count = len(raw.clips) + len(lost)
+        limit = 0 if strict else int(tolerated * count)
         if len(broken) > limit and not (out / "clips.parquet").is_file():
-            write_json(out / "report.json", [*raw.report, *broken])
-        refuse_beyond(limit, broken, len(raw.clips))
+            write_json(out / "report.json", [*raw.report, *broken[len(lost) :]])
+        refuse_beyond(limit, broken, count)
         try:
             _clean(out)
             # Unfinished until all is done: nobody should read an old table over new videos.
@@ -155,6 +158,7 @@ def _make(
     raw: RawDataset, out: Path, size: int, workers: int | None, bar: Progress, ledger: Ledger, limit: int
 ) -> Clips:
     jobs = _jobs(raw, out, size, workers or cores(), ledger)
+    lost = left_out(raw.report)
     rows: dict[str, dict[str, Any]] = {}
     notes: dict[str, list[dict[str, str]]] = {}
     sources: set[str] = set()
@@ -172,10 +176,10 @@ def _make(
             for clip_id, pose in made.poses.items():
                 poses.add(clip_id, pose)
             notes[job.clips[0].clip_id] = made.notes
-            left_out = [e for entries in notes.values() for e in entries if e["what"].startswith(LEFT_OUT)]
-            if len(left_out) > limit:
-                write_json(out / "report.json", [*raw.report, *left_out])
-            refuse_beyond(limit, left_out, len(raw.clips))
+            broken = [entry for entries in notes.values() for entry in left_out(entries)]
+            if len(lost) + len(broken) > limit:
+                write_json(out / "report.json", [*raw.report, *broken])
+            refuse_beyond(limit, [*lost, *broken], len(raw.clips) + len(lost))
             bar.advance(len(job.clips), len(raw.clips))
         # Write the folder in the order of the dataset, without files of clips that are gone.
         kept = [clip for clip in raw.clips if clip.clip_id in rows]
@@ -327,9 +331,9 @@ def _plain(options: dict[str, Any]) -> dict[str, Any]:
 def _say(bar: Progress, report: list[dict[str, str]], new: int, kept: int, removed: int) -> None:
     if (new and kept) or removed:
         bar.say(f"prepare: {new} videos made, {kept} kept, {removed} removed")
-    left_out = [entry["clip_id"] for entry in report if entry["what"].startswith(LEFT_OUT)]
-    if left_out:
-        bar.say(f"prepare: WARNING {len(left_out)} clips left out ({some(left_out)}): see report_table()")
+    broken = [entry["clip_id"] for entry in left_out(report)]
+    if broken:
+        bar.say(f"prepare: WARNING {len(broken)} clips left out ({some(broken)}): see report_table()")
 
 
 def report_lines(clips: Clips) -> Iterator[str]:

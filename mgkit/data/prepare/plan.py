@@ -26,12 +26,12 @@ from mgkit.data.prepare.cut import (
     open_source,
     person_crop,
 )
-from mgkit.data.readers import RawClip, note, pose_notes
+from mgkit.data.readers import LEFT_OUT, RawClip, note, pose_notes
 from mgkit.data.report import picture_hash
 from mgkit.errors import MgkitError, some
+from mgkit.files import LONGEST_NAME
 
 MARGIN = 0.25  # of the half side, added around the joints: the published setting
-LEFT_OUT = "left out: "
 USUAL_RATE = 25.0  # frames per second of a video that does not state any
 
 Pose = npt.NDArray[np.float32]
@@ -189,6 +189,9 @@ def impossible(clip: RawClip) -> tuple[str, str] | None:
         return "start before the video", f"{where}: frames are counted from 0"
     if clip.video is not None and not clip.video.is_file():
         return "video missing", f"there is no video {clip.video}: copy it there"
+    longest = max(len(part.encode()) for part in f"{clip.clip_id}.mp4".split("/"))
+    if clip.video is not None and longest > LONGEST_NAME:
+        return "name too long", f"{clip.video}: its file would have a name of {longest} bytes: rename it"
     return None
 
 

@@ -22,6 +22,8 @@ from mgkit.files import read_json
 
 DATA = Path(__file__).parent  # class lists and hierarchies: imigue.json, ...
 
+LEFT_OUT = "left out: "  # begins what a report says of a clip that could not be made: such clips are counted
+
 NO_SKELETON = Skeleton("none", (), (), ())  # of a dataset without key-points
 
 

@@ -18,10 +18,23 @@ import numpy.typing as npt
 
 from mgkit.data.readers import RawClip, note
 from mgkit.data.readers.tables import Sheet, Span, empty_cells, read_pairs, read_sheet
+from mgkit.data.video import is_video
 from mgkit.errors import MgkitError, some
 from mgkit.files import is_text, shown
 
-VIDEO_SUFFIXES = (".mp4", ".avi", ".mkv", ".mov", ".webm")
+# Of names that are those of videos whatever is in the file: what cannot be decoded is left out by name.
+VIDEO_SUFFIXES = (
+    ".mp4", ".m4v", ".mov", ".qt", ".avi", ".divx", ".mkv", ".webm", ".wmv", ".asf", ".flv", ".f4v", ".mpg", ".mpeg",
+    ".m2v", ".mts", ".m2ts", ".ts", ".vob", ".3gp", ".3g2", ".ogv", ".mxf",
+)  # fmt: skip
+VIDEO = "(?:" + "|".join(suffix[1:] for suffix in VIDEO_SUFFIXES) + ")"  # in a pattern
+# Of names that are of something else, without a look into the file: there may be a hundred thousand of them.
+OTHER_SUFFIXES = frozenset(
+    ".txt .md .rst .csv .tsv .json .jsonl .xml .yaml .yml .toml .ini .log .html .htm .pdf .doc .docx .xls .xlsx .ods "
+    ".jpg .jpeg .png .bmp .tif .tiff .webp .svg .ico .heic .npy .npz .pkl .pickle .mat .h5 .hdf5 .parquet .pt .pth "
+    ".wav .mp3 .m4a .aac .flac .ogg .srt .vtt .ass .eaf .textgrid .zip .gz .tar .7z .rar .db .lnk .py .ipynb .sh .m "
+    ".sha256 .md5".split()
+)
 
 Roots = str | Path | Sequence[str | Path] | None
 
@@ -96,6 +109,16 @@ def named(files: Sequence[Path], pattern: str) -> dict[str, list[Path]]:
         if match:
             found.setdefault(match[1], []).append(path)
     return dict(sorted(found.items()))
+
+
+def named_as_video(path: Path) -> bool:
+    """Whether the name of a file is that of a video, in capital letters or not."""
+    return path.suffix.lower() in VIDEO_SUFFIXES
+
+
+def may_be_video(path: Path) -> bool:
+    """Whether a file is a video by its name, or, where its name does not say what it is, by its content."""
+    return named_as_video(path) or (path.suffix.lower() not in OTHER_SUFFIXES and is_video(path))
 
 
 def only(found: dict[str, list[Path]], report: list[dict[str, str]]) -> dict[str, Path]:

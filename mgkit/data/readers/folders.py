@@ -1,4 +1,8 @@
-"""Videos in class folders: `<class>/<clip>.mp4`, or `<split>/<class>/<clip>.mp4`. No key-points."""
+"""Videos in class folders: `<class>/<clip>.mp4`, or `<split>/<class>/<clip>.mp4`. No key-points.
+
+A video is what the decoder opens, whatever its name. A file that might be one by its name and cannot be opened is a
+clip that is left out, which counts.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +12,16 @@ from pathlib import Path
 
 from mgkit.data.clips import Classes
 from mgkit.data.ledger import size_of
-from mgkit.data.readers import NO_SKELETON, RawClip, RawDataset, note
-from mgkit.data.readers.files import VIDEO_SUFFIXES, same_content, split_by_name, walk
+from mgkit.data.readers import LEFT_OUT, NO_SKELETON, RawClip, RawDataset, note
+from mgkit.data.readers.files import (
+    OTHER_SUFFIXES,
+    VIDEO_SUFFIXES,
+    may_be_video,
+    named_as_video,
+    same_content,
+    split_by_name,
+    walk,
+)
 from mgkit.data.readers.tables import read_pairs
 from mgkit.data.report import natural
 from mgkit.errors import MgkitError, some
@@ -38,7 +50,7 @@ def read_folders(
         subject_table: csv or mapping `clip, subject`.
 
     Returns:
-        Clips named by their path below `source` without the suffix, so that 001 may be in every folder.
+        Clips named by their path below `source` without the suffix of a video, so that 001 may be in every folder.
 
     Raises:
         MgkitError: no folder, no videos, a class folder that is not in `classes`, two videos of one clip, or the
@@ -62,25 +74,40 @@ def read_folders(
     # Videos by clip id, the path below the folder of all.
     depth = 2 if by_split else 1
     videos: dict[str, Path] = {}
-    stray, other = [], []
+    stray: list[Path] = []
+    other: list[Path] = []
+    unopened: list[Path] = []
     for path in files:
         below = path.relative_to(source)
-        if path.suffix.lower() not in VIDEO_SUFFIXES:
-            other.append(str(below))
+        if not may_be_video(path):
+            kind = path.suffix.lower()
+            inside = len(below.parts) > depth and kind and kind not in OTHER_SUFFIXES
+            (unopened if inside else other).append(below)
         elif len(below.parts) <= depth:
-            stray.append(str(below))
+            stray.append(below)
         else:
-            clip_id = unicodedata.normalize("NFC", below.with_suffix("").as_posix())
+            name = below.with_suffix("") if named_as_video(path) else below
+            clip_id = unicodedata.normalize("NFC", name.as_posix())
             if clip_id in videos:
                 raise MgkitError(
                     f"{videos[clip_id]} and {path} are two videos of one clip: rename or remove one."
                 )
             videos[clip_id] = path
-    for what, names in (("not a video", other), ("in no class folder", stray)):
-        if names:
-            report.append(note(what, f"{len(names)} files not used: {some(names)}"))
+    for below in unopened:
+        if unicodedata.normalize("NFC", below.with_suffix("").as_posix()) in videos:
+            other.append(below)  # something that goes with a video
+        else:
+            detail = f"{source / below} cannot be opened: convert it to MP4, or remove it"
+            report.append(note(f"{LEFT_OUT}not a video", detail, below.as_posix()))
+    for what, paths in (("not a video", sorted(other)), ("in no class folder", stray)):
+        if paths:
+            report.append(note(what, f"{len(paths)} files not used: {some(paths)}"))
     if not videos:
-        raise MgkitError(f"{source} has no videos ({', '.join(VIDEO_SUFFIXES)}) in class folders.")
+        found = f"its {len(files)} files are {some(path.relative_to(source) for path in files)}"
+        raise MgkitError(
+            f"{source} has no videos in class folders (<class>/<clip>.mp4, or any other format of video): "
+            f"{found if files else 'it has no files'}."
+        )
 
     # Classes and splits.
     kinds = {clip_id: clip_id.split("/")[depth - 1] for clip_id in videos}

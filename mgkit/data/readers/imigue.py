@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mgkit.data.readers import RawClip, RawDataset, frame_size_of, load_classes, mark_unseen, note, refuse
-from mgkit.data.readers.files import PairTable, Roots, Track, folders, named, recordings, walk
+from mgkit.data.readers.files import VIDEO, PairTable, Roots, Track, folders, named, recordings, walk
 from mgkit.data.readers.tables import Sheet, Span, read_spans
 from mgkit.data.skeletons import get_skeleton
 from mgkit.errors import MgkitError, some
@@ -107,7 +107,7 @@ def read_imigue(
         )
     tables = _tables(files, points, keypoints, report)
     parts = recordings(
-        found, named(files, r"(.+)\.mp4"), tables, roots,
+        found, named(files, rf"(.+)\.{VIDEO}"), tables, roots,
         split_table=split_table, subject_table=subject_table, report=report,
     )  # fmt: skip
     # Each row of a label file is a clip.

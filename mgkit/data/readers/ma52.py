@@ -13,7 +13,7 @@ from typing import Any
 
 from mgkit.data.clips import Classes
 from mgkit.data.readers import NO_SKELETON, RawClip, RawDataset, load_classes, note, refuse
-from mgkit.data.readers.files import VIDEO_SUFFIXES, Roots, folders, named, only, walk
+from mgkit.data.readers.files import VIDEO, Roots, folders, named, only, walk
 from mgkit.data.readers.pyskl import check_points, load_annotations, read_pose, size_of
 from mgkit.data.readers.tables import read_rows, whole
 from mgkit.data.skeletons import get_skeleton
@@ -90,8 +90,7 @@ def read_ma52(
     _compare(labels, poses, report)
 
     # Videos and key-points by clip id.
-    suffixes = "|".join(suffix[1:] for suffix in VIDEO_SUFFIXES)
-    seen = named(files, rf"(\d+_\d+_\d+)\.(?:{suffixes})")
+    seen = named(files, rf"(\d+_\d+_\d+)\.{VIDEO}")
     pictures = only({clip_id: seen[clip_id] for clip_id in seen if clip_id in labels}, report)
     missing: dict[str, list[str]] = {"no video": [], "no pose": [], "neither video nor pose": []}
     clips: list[RawClip] = []

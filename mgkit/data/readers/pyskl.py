@@ -8,6 +8,7 @@ layout are not part of it: they come from `<name>.meta.json` next to the pickle 
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -18,7 +19,7 @@ import numpy.typing as npt
 
 from mgkit.data.clips import Classes, Clips
 from mgkit.data.readers import RawClip, RawDataset, mark_unseen, note
-from mgkit.data.readers.files import VIDEO_SUFFIXES
+from mgkit.data.readers.files import may_be_video, named_as_video, only, walk
 from mgkit.data.readers.tables import read_text
 from mgkit.data.skeletons import LAYOUTS, Skeleton, get_skeleton
 from mgkit.errors import MgkitError, some
@@ -43,7 +44,8 @@ def read_pyskl(
     Args:
         source: the pickle.
         cache: not used; a pickle is quick.
-        videos: folder with one video per clip, named `<frame_dir>.mp4` (or .avi, .mkv, .mov, .webm).
+        videos: folder with one video per clip, named `<frame_dir>.mp4` (or any other format), at any depth, in any
+            capital letters, with or without `_rgb`, `_color` or `_video` behind the name.
         skeleton: joint layout; needed unless the meta file names it.
         classes: class names in label order; needed unless the meta file has them (else `class 0`, ... are used,
             which is reported).
@@ -263,24 +265,90 @@ def _videos(
     folder = Path(folder)
     if not folder.is_dir():
         raise MgkitError(f"there is no video folder {folder}.")
-    found: dict[str, Path] = {}
-    for clip_id in annotations:
-        video = next((p for s in VIDEO_SUFFIXES if (p := folder / f"{clip_id}{s}").is_file()), None)
-        if video:
-            found[clip_id] = video
+    there = [path for path in walk([folder], report) if may_be_video(path)]
+    found = find_videos(list(annotations), folder, there, report)
     lost = [clip_id for clip_id in annotations if clip_id not in found]
-    if lost:
-        raise MgkitError(
-            f"{folder} has no video for {len(lost)} of {len(annotations)} clips of {source.name}: {some(lost)}."
-        )
     used = set(found.values())
-    spare = [p for p in sorted(folder.iterdir()) if p.suffix.lower() in VIDEO_SUFFIXES and p not in used]
+    spare = [path for path in there if path not in used]
+    if lost:
+        left = some(path.relative_to(folder) for path in spare) or "none"
+        raise MgkitError(
+            f"{folder} has no video for {len(lost)} of {len(annotations)} clips of {source.name}: {some(lost)}. Looked "
+            f"for {lost[0]}.mp4 (or any other format), also in other capital letters, below other folders and with "
+            f"{', '.join(ENDINGS)} behind the name; videos there that belong to no clip: {left}."
+        )
     if spare:
-        names = some(p.name for p in spare)
+        names = some(path.relative_to(folder) for path in spare)
         report.append(
             note("no pose", f"{len(spare)} videos of {folder.name} have no annotation ({names}): not used")
         )
     return found
+
+
+ENDINGS = (
+    "_rgb",
+    "_color",
+    "_colour",
+    "_video",
+)  # of the names of videos of which others hold depth or infrared
+
+
+def find_videos(
+    clip_ids: Sequence[str], folder: Path, videos: Sequence[Path], report: Report
+) -> dict[str, Path]:
+    """The video of each clip, as far as there is one.
+
+    A video is that of the clip whose id its path ends in, in any capital letters and with or without one of ENDINGS
+    behind it; an id with folders also stands for its last part. The most literal match counts: the whole path before a
+    part of it, a name as it is before one with an ending.
+
+    Args:
+        clip_ids: ids, with or without the suffix of a video.
+        folder: the folder of the videos.
+        videos: files below it.
+        report: what was found under another name is added to it.
+
+    Raises:
+        MgkitError: two different videos that are equally likely, or one that two clips would share.
+    """
+    ends: dict[str, list[tuple[int, Path]]] = {}
+    for path in videos:
+        name = path.relative_to(folder)
+        parts = _key((name.with_suffix("") if named_as_video(path) else name).as_posix()).split("/")
+        bare = next((parts[-1].removesuffix(end) for end in ENDINGS if parts[-1].endswith(end)), "")
+        for cost, last in enumerate((parts[-1], bare)):
+            for first in range(len(parts)) if last else ():
+                ends.setdefault("/".join([*parts[first:-1], last]), []).append((2 * first + cost, path))
+    found: dict[str, Path] = {}
+    other: list[str] = []
+    for clip_id in clip_ids:
+        key = _key(clip_id)
+        key = key[: -len(Path(key).suffix)] if named_as_video(Path(key)) else key
+        matches = ends.get(key) or ends.get(key.rpartition("/")[2], [])
+        if not matches:
+            continue
+        least = min(cost for cost, _ in matches)
+        likely = sorted({path for cost, path in matches if cost == least})
+        literal = [path for path in likely if clip_id in path.as_posix()]  # in the same capital letters
+        found[clip_id] = only({clip_id: literal or likely}, report)[clip_id]
+        if found[clip_id].relative_to(folder).with_suffix("").as_posix() != clip_id:
+            other.append(f"{clip_id} is {found[clip_id].relative_to(folder)}")
+    shared: dict[Path, list[str]] = {}
+    for clip_id, path in found.items():
+        shared.setdefault(path, []).append(clip_id)
+    for path, ids in shared.items():
+        if len(ids) > 1:
+            raise MgkitError(
+                f"{path} would be the video of {len(ids)} clips ({some(ids)}): name each video after its clip."
+            )
+    if other:
+        report.append(note("videos of other names", f"{len(other)} found: {some(other, 3)}"))
+    return found
+
+
+def _key(name: str) -> str:
+    """A name to compare: accents written in one way, small letters."""
+    return unicodedata.normalize("NFC", name).casefold()
 
 
 def _meta(path: Path) -> dict[str, Any]:

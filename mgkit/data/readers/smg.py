@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mgkit.data.readers import RawClip, RawDataset, frame_size_of, load_classes, mark_unseen, note, refuse
-from mgkit.data.readers.files import PairTable, Roots, Track, folders, named, recordings, walk
+from mgkit.data.readers.files import VIDEO, PairTable, Roots, Track, folders, named, recordings, walk
 from mgkit.data.readers.tables import Sheet, read_spans
 from mgkit.data.skeletons import get_skeleton
 from mgkit.errors import MgkitError, some
@@ -69,7 +69,7 @@ def read_smg(
     if not found:
         raise MgkitError(f"{some(roots)}: no file Sample<number>_finelabels.csv below it: give SMG's folder.")
     parts = recordings(
-        found, named(files, r"(Sample\d+)_color\.mp4"), named(files, r"(Sample\d+)_skeleton\.csv"), roots,
+        found, named(files, rf"(Sample\d+)_color\.{VIDEO}"), named(files, r"(Sample\d+)_skeleton\.csv"), roots,
         split_table=split_table, subject_table=subject_table, report=report,
     )  # fmt: skip
     clips: list[RawClip] = []

@@ -242,8 +242,9 @@ def read_pairs(
     unknown, padded = [], []
     for row in rows:
         key, value = row.cells
-        for suffix in suffixes:
-            key = key.removesuffix(suffix)
+        ending = next((suffix for suffix in suffixes if key.lower().endswith(suffix)), "")
+        if key not in keys and ending:
+            key = key[: -len(ending)]
         if key not in keys and key.isdecimal() and int(key) in numbered:
             padded.append(key)
             key = numbered[int(key)]

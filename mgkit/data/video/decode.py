@@ -54,6 +54,24 @@ class VideoInfo:
     height: int
 
 
+def is_video(path: str | Path) -> bool:
+    """Whether FFmpeg finds moving pictures in a file, whatever its name; no frame is decoded."""
+    import av
+
+    quiet_av()
+    try:
+        with av.open(f"file:{path}") as container:
+            # Every picture is a video to FFmpeg, and every text a screen of a terminal.
+            still = container.format.name.endswith("_pipe") or container.format.name in (
+                "image2",
+                "tty",
+                "ico",
+            )
+            return not still and bool(_tracks(container))
+    except (av.error.FFmpegError, OSError, UnicodeError):
+        return False
+
+
 def probe(path: str | Path) -> VideoInfo:
     """Count the frames of a video that can be decoded, and find its rate and size.
 
@@ -73,15 +91,13 @@ def probe(path: str | Path) -> VideoInfo:
 
 def inspect(path: Path, container: InputContainer, stream: VideoStream) -> tuple[VideoInfo, Index, int]:
     """The result of `probe` for an opened file, its index, and the quarter turns of its pictures."""
-    from av.video.reformatter import VideoReformatter
-
     index = read_index(path, container, stream)
     if index.cut_off:
         raise MgkitError(_cut_off(path, index))
     first = next(numbered(path, container, stream, index, 0), None)
     if first is None:
         raise MgkitError(_no_frames(path))
-    height, width = picture(first[1], VideoReformatter()).shape[:2]
+    width, height = upright_size(first[1])
     fps = float(stream.average_rate or stream.guessed_rate or 0.0)
     turns = round(first[1].rotation / 90) % 4
     return VideoInfo(frames=len(index), fps=fps, width=width, height=height), index, turns
@@ -103,7 +119,8 @@ def read_frames(
 
     Raises:
         MgkitError: the file is missing, empty, not a video or has no picture; `indices` is empty; an index lies
-            outside the video, or its frame cannot be decoded because the file is cut off or damaged.
+            outside the video, its frame cannot be decoded because the file is cut off or damaged, or it has another
+            size than the first frame of the file.
     """
     path = Path(path)
     if library not in LIBRARIES:
@@ -115,9 +132,10 @@ def read_frames(
     with opened(path) as (container, stream):
         index = read_index(path, container, stream)
         _check_inside(path, index, unique)
-        frames = _by_decord(path, container, index, unique) if library == "decord" else None
+        sizes = OneSize(path, stream, index)
+        frames = _by_decord(path, container, stream, index, unique, sizes) if library == "decord" else None
         if frames is None:
-            frames = _by_pyav(path, container, stream, index, unique)
+            frames = _by_pyav(path, container, stream, index, unique, sizes)
     return frames if len(unique) == len(wanted) and (unique == wanted).all() else frames[places]
 
 
@@ -139,7 +157,8 @@ def stream_frames(
 
     Raises:
         MgkitError: at the first frame: the file is missing, empty, not a video, has no picture, is cut off before
-            `end`, or the span is empty or reaches outside the video. Later: a frame that cannot be decoded.
+            `end`, or the span is empty or reaches outside the video. Later: a frame that cannot be decoded, or has
+            another size than the first one of the file.
     """
     from av.video.reformatter import VideoReformatter
 
@@ -157,12 +176,13 @@ def stream_frames(
                 f"frames {start} to {end} of {path} are not a span: give 0 <= start < end; it has {len(index)} frames."
             )
         _check_inside(path, index, np.array([start, end - 1]))
-        reformatter, following = VideoReformatter(), start
+        reformatter, following, sizes = VideoReformatter(), start, OneSize(path, stream, index)
         for number, frame in numbered(path, container, stream, index, start):
             if number < start:
                 continue
             if number != following:
                 break
+            sizes.check(number, frame)
             yield picture(frame, reformatter)
             following += 1
             if following == end:
@@ -239,10 +259,7 @@ def opened(path: Path, threads: int = 1) -> Iterator[tuple[InputContainer, Video
             f"{path} is not a video, or is cut off ({short(error)}): copy it again or convert it to MP4."
         ) from None
     with container:
-        # The cover picture of a music file is a video track to FFmpeg.
-        tracks = [
-            s for s in container.streams.video if not s.disposition & av.stream.Disposition.attached_pic
-        ]
+        tracks = _tracks(container)
         if not tracks:
             raise MgkitError(
                 f"{path} has no picture, only {_kinds(container)}: give a file with a video track."
@@ -393,6 +410,54 @@ def picture(frame: av.VideoFrame, reformatter: VideoReformatter) -> Frames:
     return np.ascontiguousarray(np.rot90(image, turns)) if turns else image
 
 
+def upright_size(frame: av.VideoFrame) -> tuple[int, int]:
+    """(width, height) of a frame, turned upright."""
+    turned = round(frame.rotation / 90) % 2
+    return (frame.height, frame.width) if turned else (frame.width, frame.height)
+
+
+class OneSize:
+    """The size that every picture of a file must have, that of its first one: recordings of a browser change theirs.
+
+    Key-points and crops are in pixels of the first picture, so those of another size would be shown in the wrong place.
+
+    Args:
+        path, stream, index: the file, of which no frame has been decoded yet.
+        size: (width, height) of its first picture, upright, where that is known.
+    """
+
+    def __init__(
+        self, path: Path, stream: VideoStream, index: Index, size: tuple[int, int] | None = None
+    ) -> None:
+        self._path, self._index, self._size = path, index, size
+        # Decoding changes what the context states.
+        self._stated = (stream.codec_context.width, stream.codec_context.height)
+
+    def fault(self, number: int, frame: av.VideoFrame) -> str:
+        """A sentence on a frame of another size, "" for one of the right size."""
+        size = upright_size(frame)
+        if self._size is None:
+            # The header nearly always states the size of the first picture; where it does not, that is decoded.
+            self._size = size if (frame.width, frame.height) == self._stated else self._first(size)
+        if size == self._size:
+            return ""
+        (width, height), (other_width, other_height) = self._size, size
+        return (
+            f"{self._path} changes its size from {width}x{height} to {other_width}x{other_height} by frame {number}: "
+            f"convert it to one size, for example with ffmpeg -i IN -vf scale={width}:{height} OUT"
+        )
+
+    def check(self, number: int, frame: av.VideoFrame) -> None:
+        """Raise a `MgkitError` on a frame of another size."""
+        if fault := self.fault(number, frame):
+            raise MgkitError(f"{fault}.")
+
+    def _first(self, otherwise: tuple[int, int]) -> tuple[int, int]:
+        with opened(self._path) as (container, stream):
+            first = next(numbered(self._path, container, stream, self._index, 0), None)
+        return otherwise if first is None else upright_size(first[1])
+
+
 def quiet_av() -> None:
     """Silence FFmpeg, which prints to stderr what a `MgkitError` says."""
     import av
@@ -405,6 +470,14 @@ def short(error: BaseException) -> str:
     return str(getattr(error, "strerror", None) or error).split(";")[0].strip().rstrip(".")
 
 
+def _tracks(container: InputContainer) -> list[VideoStream]:
+    """The video tracks of a file; the cover picture of a music file, which is one to FFmpeg, is not."""
+    import av
+
+    cover = av.stream.Disposition.attached_pic
+    return [stream for stream in container.streams.video if not stream.disposition & cover]
+
+
 def _kinds(container: InputContainer) -> str:
     return some(sorted({stream.type for stream in container.streams})) or "an empty list of tracks"
 
@@ -413,7 +486,12 @@ def _kinds(container: InputContainer) -> str:
 
 
 def _by_pyav(
-    path: Path, container: InputContainer, stream: VideoStream, index: Index, unique: npt.NDArray[np.int64]
+    path: Path,
+    container: InputContainer,
+    stream: VideoStream,
+    index: Index,
+    unique: npt.NDArray[np.int64],
+    sizes: OneSize,
 ) -> Frames:
     """Frames by PyAV (n, H, W, 3), each decoded from the nearest key-frame before it."""
     from av.video.reformatter import VideoReformatter
@@ -426,14 +504,10 @@ def _by_pyav(
         for number, frame in numbered(path, container, stream, index, int(numbers[0])):
             place = int(np.searchsorted(numbers, number))
             if place < len(numbers) and numbers[place] == number:
+                sizes.check(number, frame)
                 image = picture(frame, reformatter)
                 if frames is None:
                     frames = np.empty((len(unique), *image.shape), dtype=np.uint8)
-                elif image.shape != frames.shape[1:]:
-                    raise MgkitError(
-                        f"{path} changes its size from {frames.shape[2]}x{frames.shape[1]} to "
-                        f"{image.shape[1]}x{image.shape[0]} at frame {number}: convert it to one size."
-                    )
                 frames[members.start + place] = image
                 found[members.start + place] = True
             if number >= numbers[-1]:
@@ -450,9 +524,14 @@ def _runs(index: Index, unique: npt.NDArray[np.int64]) -> list[slice]:
 
 
 def _by_decord(
-    path: Path, container: InputContainer, index: Index, unique: npt.NDArray[np.int64]
+    path: Path,
+    container: InputContainer,
+    stream: VideoStream,
+    index: Index,
+    unique: npt.NDArray[np.int64],
+    sizes: OneSize,
 ) -> Frames | None:
-    """Frames by decord, or None where it is absent or would count wrongly."""
+    """Frames by decord, or None where it is absent, would count wrongly, or would resize pictures."""
     # After a seek decord counts what comes out of the decoder, which is wrong with B-frames, and beyond what it can
     # decode it repeats the last frame.
     exact = index.ordered and not index.counted and not index.cut_off
@@ -474,7 +553,16 @@ def _by_decord(
         return None
     # A notebook may have set decord's bridge to another library, which changes what it returns.
     frames = np.asarray(batch.asnumpy() if hasattr(batch, "asnumpy") else batch)
-    return frames if frames.ndim == 4 and len(frames) == len(unique) else None
+    if frames.ndim != 4 or len(frames) != len(unique):
+        return None
+    # It stretches pictures of another size to that of the header. H.264 and the like change theirs at key-frames only.
+    if stream.codec_context.name in ("vp9", "libvpx-vp9", "av1", "libdav1d"):
+        return None
+    for key in np.unique(index.keys_before(unique)).tolist():
+        head = next(numbered(path, container, stream, index, key), None)
+        if head is None or sizes.fault(*head) or upright_size(head[1]) != (frames.shape[2], frames.shape[1]):
+            return None
+    return frames
 
 
 def _check_inside(path: Path, index: Index, numbers: npt.NDArray[np.int64]) -> None:

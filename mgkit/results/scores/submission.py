@@ -25,8 +25,7 @@ import numpy as np
 import pandas as pd
 
 from mgkit.data.clips import Classes, Clips
-from mgkit.data.prepare.plan import LEFT_OUT
-from mgkit.data.readers import load_classes
+from mgkit.data.readers import LEFT_OUT, load_classes
 from mgkit.errors import MgkitError, some
 from mgkit.files import atomic
 from mgkit.results.run.folder import Run, load_run

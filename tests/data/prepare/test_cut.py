@@ -14,6 +14,7 @@ import pytest
 from mgkit.data.prepare.cut import Crop, Cut, SourceError, Written, crop_plane, open_source
 from mgkit.data.video import probe, read_frames, write_video
 from mgkit.errors import MgkitError
+from tests.data.video.made import encode_sizes
 
 W, H, N = 96, 64, 40
 
@@ -251,3 +252,16 @@ def test_a_plane_is_cropped_about_pixel_areas(side: int) -> None:
     inner = slice(2, -2)
     assert np.abs(out[5, inner] - want[inner]).max() <= 1.01
     assert (crop_plane(plane, -side, 0, side + 2, 32, 77)[:, :24] == 77).all()
+
+
+def test_clips_from_where_the_picture_changes_its_size_are_left_out(tmp_path: Path) -> None:
+    """Those before the change, and after the change back, are pixels of the frame that the key-points live in."""
+    path = encode_sizes(tmp_path / "v.mp4", {0: (H, W), 10: (96, 128), 20: (H, W)}, g="5", bf="0")
+    spans = {"before": (2, 8), "across": (6, 14), "within": (12, 18), "after": (22, 28), "into": (15, 25)}
+    made = cut(
+        path, [Cut(name, tmp_path / f"{name}.mp4", *span, Crop(0, 0, 64)) for name, span in spans.items()]
+    )
+    assert {name for name, one in made.items() if isinstance(one, Written)} == {"before", "after"}
+    for name in ("across", "within", "into"):
+        assert str(made[name]).startswith(f"{path} changes its size from 96x64 to 128x96 by frame 1")
+    assert {found.name for found in tmp_path.iterdir()} == {"v.mp4", "before.mp4", "after.mp4"}

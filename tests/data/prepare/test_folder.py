@@ -21,6 +21,7 @@ from mgkit.data.prepare.plan import MARGIN
 from mgkit.data.readers import RawClip, RawDataset
 from mgkit.data.video import probe, read_frames, write_video
 from mgkit.errors import MgkitError
+from tests.data.video.made import encode, encode_sizes
 from tests.tiny import TRIANGLE
 
 W, H = 96, 64
@@ -531,3 +532,40 @@ def test_clip_ids_that_cannot_name_files(videos: Path, tmp_path: Path, names: li
     with pytest.raises(MgkitError, match="occur twice|cannot name a file|capital letters"):
         prepare(read, videos, tmp_path / "out", size=32, progress=False)
     assert not (tmp_path / "out" / "videos").exists()
+
+
+def test_every_format_that_decodes_is_prepared_and_what_does_not_counts(tmp_path: Path) -> None:
+    """Recordings of cameras and browsers in class folders; one changes its picture size, one is no video at all."""
+    source = tmp_path / "raw"
+    for i, name in enumerate(("a.MTS", "b.mpg", "c.m4v", "d.flv", "e.3gp", "f.wmv", "g.ts")):
+        (source / "wave").mkdir(parents=True, exist_ok=True)
+        kind = {"b.mpg": {"codec": "mpeg2video"}, "f.wmv": {"codec": "msmpeg4v3"}}.get(name, {"g": "4"})
+        encode(source / "wave" / name, 4 + i, **kind)
+    (source / "nod").mkdir()
+    encode_sizes(
+        source / "nod" / "h.webm", {0: (64, 96), 3: (96, 128)}, codec="libvpx", count=6, deadline="realtime"
+    )
+    encode(source / "nod" / f"{'i' * 247}.mp4", 3)
+    (source / "nod" / "j.r3d").write_bytes(bytes(100))
+    options: dict[str, Any] = {"size": 32, "workers": 1, "progress": False}
+    said = r"2 of 10 clips cannot be made, and 1 may be left out: not a video \(1\), nod/j.r3d: .*" + (
+        r"video cannot be read \(1\), nod/h: .*changes its size from 96x64 to 128x96 by frame 3"
+    )
+    with pytest.raises(MgkitError, match=said):
+        prepare("folders", source, tmp_path / "out", tolerated=0.1, **options)
+    clips = prepare("folders", source, tmp_path / "out", tolerated=0.2, **options)
+    assert clips.table["frames"].tolist() == [3, 4, 5, 6, 7, 8, 9, 10]
+    assert len([e for e in clips.report if e["what"].startswith("left out")]) == 2
+    with pytest.raises(MgkitError, match="2 of 10 clips cannot be made"):  # also where nothing has changed
+        prepare("folders", source, tmp_path / "out", **options)
+
+
+def test_a_clip_whose_file_name_would_be_too_long_is_left_out(tmp_path: Path) -> None:
+    source = tmp_path / "raw"
+    (source / "nod").mkdir(parents=True)
+    for name in ("a.ts", f"{'x' * 252}.ts"):
+        encode(source / "nod" / name, 3)
+    clips = prepare("folders", source, tmp_path / "out", size=32, workers=1, progress=False, tolerated=0.5)
+    assert clips.ids == ["nod/a"]
+    entry = next(e for e in clips.report if e["what"] == "left out: name too long")
+    assert entry["clip_id"] == f"nod/{'x' * 252}"

@@ -2,11 +2,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
 
 from mgkit.data.readers.files import same_content
 from mgkit.data.readers.folders import read_folders
 from mgkit.errors import MgkitError
+from tests.data.video.made import encode
 
 
 def make(root: Path, *names: str) -> Path:
@@ -14,6 +17,37 @@ def make(root: Path, *names: str) -> Path:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(name)
     return root
+
+
+@pytest.mark.parametrize("suffix", ["MTS", "mpg", "m4v", "wmv", "3gp", "flv", "ts", "M2TS", "ogv"])
+def test_every_usual_suffix_is_that_of_a_video(tmp_path: Path, suffix: str) -> None:
+    data = read_folders(
+        make(tmp_path / "raw", "wave/1.mp4", f"nod/1.{suffix}"), split_table={f"nod/1.{suffix}": "a"}
+    )
+    assert {clip.clip_id: clip.split for clip in data.clips} == {"nod/1": "a", "wave/1": "all"}
+
+
+def test_a_video_is_what_the_decoder_opens_and_what_it_does_not_is_left_out(tmp_path: Path) -> None:
+    """Names that say nothing are looked into; what goes with a video or is evidently something else is not a clip."""
+    names = ("wave/1.mp4", "wave/1.bvh", "wave/notes.txt", "wave/LICENSE", "nod/3.r3d", "top.xyz")
+    root = make(tmp_path, *names)
+    for name, kind in (("nod/1.dat", "mp4"), ("nod/2", "avi")):
+        codec = "mjpeg" if kind == "avi" else "libx264"
+        encode(
+            root / name,
+            3,
+            codec=codec,
+            pix_fmt="yuvj420p" if kind == "avi" else "yuv420p",
+            container_format=kind,
+        )
+    cv2.imwrite(str(root / "nod" / "still.png"), np.zeros((8, 8, 3), np.uint8))
+    (root / "nod" / "still.png").rename(root / "nod" / "still.xyz")
+    data = read_folders(root)
+    assert [clip.clip_id for clip in data.clips] == ["nod/1.dat", "nod/2", "wave/1"]
+    said = [(n["what"], n["clip_id"]) for n in data.report if n["what"].startswith("left out")]
+    assert said == [("left out: not a video", "nod/3.r3d"), ("left out: not a video", "nod/still.xyz")]
+    other = next(n["detail"] for n in data.report if n["what"] == "not a video")
+    assert other == "4 files not used: top.xyz, wave/1.bvh, wave/LICENSE, wave/notes.txt"
 
 
 def test_folders_are_classes(tmp_path: Path) -> None:

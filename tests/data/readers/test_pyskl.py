@@ -10,7 +10,7 @@ import pytest
 import mgkit as mg
 from mgkit.data.clips import Classes, Clips, load_clips, write_clip_folder
 from mgkit.data.readers import pose_notes
-from mgkit.data.readers.pyskl import read_classes, read_pyskl, write_pyskl
+from mgkit.data.readers.pyskl import find_videos, read_classes, read_pyskl, write_pyskl
 from mgkit.data.skeletons import IMIGUE22, Skeleton
 from mgkit.errors import MgkitError
 from mgkit.files import read_json, write_json
@@ -201,10 +201,51 @@ def test_meta_file_gives_classes_and_layout(source: Path) -> None:
 def test_missing_videos_are_named(source: Path, tmp_path: Path) -> None:
     (tmp_path / "v").mkdir()
     (tmp_path / "v" / "a.mp4").write_bytes(b"")
-    with pytest.raises(MgkitError, match=r"v has no video for 1 of 2 clips of x\.pkl: b"):
+    (tmp_path / "v" / "c.mp4").write_bytes(b"")
+    with pytest.raises(
+        MgkitError, match=r"v has no video for 1 of 2 clips of x\.pkl: b\. Looked for b\.mp4 .*no clip: c"
+    ):
         read_pyskl(source, skeleton="penn13", videos=tmp_path / "v")
     with pytest.raises(MgkitError, match="there is no video folder"):
         read_pyskl(source, skeleton="penn13", videos=tmp_path / "w")
+
+
+@pytest.mark.parametrize(
+    "name", ["a.MP4", "sub/deep/a.mkv", "a_rgb.avi", "A_RGB.AVI", "S1/a_color.mov", "a.m4v", "a_Video.wmv"]
+)
+def test_a_video_is_found_whatever_its_place_and_capital_letters(
+    source: Path, tmp_path: Path, name: str
+) -> None:
+    for one in (name, "b.mp4", "b_depth.mp4"):
+        (tmp_path / "v" / one).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "v" / one).write_bytes(b"")
+    data = read_pyskl(source, skeleton="penn13", videos=tmp_path / "v", classes=["one", "two"])
+    assert [clip.video for clip in data.clips] == [tmp_path / "v" / name, tmp_path / "v" / "b.mp4"]
+    assert ("no pose", "1 videos of v have no annotation (b_depth.mp4): not used") in [
+        (n["what"], n["detail"]) for n in data.report
+    ]
+
+
+def test_the_nearest_name_is_taken_and_two_alike_are_refused(tmp_path: Path) -> None:
+    def made(*names: str) -> list[Path]:
+        paths = [tmp_path / name for name in names]
+        for path in paths:
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(path.name)
+        return paths
+
+    found = find_videos(
+        ["a", "x/b", "C"], tmp_path, made("a.mp4", "a_rgb.mp4", "old/a.mp4", "b.mp4", "c.mp4", "C.mp4"), []
+    )
+    assert {key: str(path.relative_to(tmp_path)) for key, path in found.items()} == {
+        "a": "a.mp4", "x/b": "b.mp4", "C": "C.mp4",
+    }  # fmt: skip
+    with pytest.raises(
+        MgkitError, match=r"p/d\.mp4 and .*q/d\.avi have the same name but not the same content"
+    ):
+        find_videos(["d"], tmp_path, made("p/d.mp4", "q/d.avi"), [])
+    with pytest.raises(MgkitError, match=r"e\.mp4 would be the video of 2 clips \(x/e, y/e\)"):
+        find_videos(["x/e", "y/e"], tmp_path, made("e.mp4"), [])
 
 
 def test_videos_without_a_clip_are_told(source: Path, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -71,6 +72,35 @@ def encode(
             for i in range(1, 8):
                 container.mux(audio.encode(_silence(i)))
             container.mux(audio.encode())
+    return path
+
+
+def encode_sizes(
+    path: Path, sizes: dict[int, tuple[int, int]], codec: str = "libx264", count: int = FRAMES, **options: str
+) -> Path:
+    """A video whose picture size changes on the way, as a browser records it: `sizes` are (height, width) by frame."""
+    starts = sorted(sizes)
+    grey = "yuvj420p" if codec == "mjpeg" else "yuv420p"
+    with av.open(str(path), "w") as container:
+        track = container.add_stream(codec, rate=25)
+        (track.height, track.width), track.pix_fmt = sizes[0], grey
+        track.codec_context.time_base = Fraction(1, 25)
+        for start, stop in zip(starts, [*starts[1:], count], strict=True):
+            encoder: Any = av.CodecContext.create(codec, "w")
+            (encoder.height, encoder.width), encoder.pix_fmt = sizes[start], grey
+            encoder.time_base, encoder.framerate = Fraction(1, 25), Fraction(25)
+            encoder.options = options
+            packets = []
+            for i, image in enumerate(pictures(count, *sizes[start])):
+                if start <= i < stop:
+                    frame = av.VideoFrame.from_ndarray(image, format="rgb24").reformat(format=grey)
+                    frame.pts, frame.time_base = i, Fraction(1, 25)
+                    packets += encoder.encode(frame)
+            for one in [*packets, *encoder.encode(None)]:
+                packet: Any = av.Packet(bytes(one))
+                packet.pts, packet.dts, packet.time_base = one.pts, one.pts, Fraction(1, 25)
+                packet.is_keyframe, packet.stream = one.is_keyframe, track
+                container.mux(packet)
     return path
 
 

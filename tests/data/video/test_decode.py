@@ -15,7 +15,7 @@ import pytest
 from mgkit.data.video import VideoInfo, probe, read_frames, stream_frames, write_video
 from mgkit.data.video import decode as reading
 from mgkit.errors import MgkitError
-from tests.data.video.made import FRAMES, HEIGHT, WIDTH, encode, number, pictures, sound_only
+from tests.data.video.made import FRAMES, HEIGHT, WIDTH, encode, encode_sizes, number, pictures, sound_only
 
 
 @pytest.fixture(params=["decord", "pyav"])
@@ -299,6 +299,43 @@ def test_a_damaged_frame_shifts_no_other(tmp_path: Path) -> None:
     with pytest.raises(MgkitError, match="frame 13 of .*a.mp4 cannot be decoded"):
         seen.extend(number(frame) for frame in stream_frames(path, 5))
     assert seen == list(range(5, 13))
+
+
+CHANGING = {
+    "a.webm": {"codec": "libvpx", "g": "10", "deadline": "realtime"},
+    "b.webm": {"codec": "libvpx-vp9", "g": "10", "deadline": "realtime"},
+    "a.mp4": {"g": "10", "bf": "0"},
+    "a.mkv": {"g": "10", "bf": "0"},
+    "a.avi": {"codec": "mjpeg"},
+}
+
+
+@pytest.mark.parametrize("name", CHANGING)
+def test_a_picture_size_that_changes_is_refused_wherever_it_is_read(
+    tmp_path: Path, name: str, library: str
+) -> None:
+    """Also where only frames of the second size are read: their pixels are not those of the file's key-points."""
+    small, large = (HEIGHT, WIDTH), (96, 128)
+    path = encode_sizes(tmp_path / name, {0: small, 10: large, 20: small}, **CHANGING[name])
+    assert (probe(path).width, probe(path).height) == (WIDTH, HEIGHT)
+    assert numbers(read_frames(path, [22, 3], library)) == [22, 3]
+    said = f"{name} changes its size from 96x64 to 128x96 by frame 1.: convert it to one size"
+    for wanted in ([3, 15], [15, 16], [12]):
+        with pytest.raises(MgkitError, match=said):
+            read_frames(path, wanted, library)
+    for start in (5, 12):
+        with pytest.raises(MgkitError, match=said):
+            list(stream_frames(path, start))
+
+
+def test_a_header_that_misstates_the_picture_size_is_no_change_of_it(tmp_path: Path) -> None:
+    path = encode(tmp_path / "a.webm", codec="libvpx", g="10", deadline="realtime")
+    content = path.read_bytes()
+    track = bytes([0xB0, 0x81, WIDTH, 0xBA, 0x81, HEIGHT])  # PixelWidth, PixelHeight
+    assert content.count(track) == 1
+    path.write_bytes(content.replace(track, bytes([0xB0, 0x81, 50, 0xBA, 0x81, 30])))
+    assert numbers(read_frames(path, [25, 3])) == [25, 3]
+    assert (probe(path).width, probe(path).height) == (WIDTH, HEIGHT)
 
 
 @pytest.mark.parametrize("indices", [[FRAMES], [-1], [0, 5, 99, -3]])
