@@ -107,14 +107,17 @@ class Study:
             raise MgkitError(
                 f"the study {self.root} has no row {name!r}; its rows are {some(self.names, 20)}."
             )
-        found = []
-        for seed in self.seeds:
-            below = self.root / self.folders[name] / f"seed{seed}"
-            inside = [below] if not self.folds else [below / MERGED]
-            if self.folds and folds:
-                inside = [below / f"fold{i}" for i in range(self.folds)]
-            found += [load_run(folder) for folder in inside if (folder / "config.json").is_file()]
-        return [run for run in found if run.status()["state"] == "finished"]
+        inside = [MERGED if self.folds else ""]
+        if folds and self.folds:
+            inside = [f"fold{i}" for i in range(self.folds)]
+        found = [self._finished(name, seed, folder) for seed in self.seeds for folder in inside]
+        return [run for run in found if run is not None]
+
+    def _finished(self, name: str, seed: int, folder: str) -> Run | None:
+        """The run of a row and a seed, in a folder below that of the seed; None where none is finished."""
+        path = self.root / self.folders[name] / f"seed{seed}" / folder
+        run = load_run(path) if (path / "config.json").is_file() else None
+        return run if run is not None and run.status()["state"] == "finished" else None
 
     def labelled(self) -> tuple[list[Run], list[str]]:
         """All runs, and the row of each: `mg.method_table(runs, names=names)`."""
@@ -155,14 +158,8 @@ class Study:
 
     def _tested(self, name: str) -> dict[int, Run]:
         """{seed: run} of the runs of a row that are tested on the study's split."""
-        below = {str(run.root): run for run in self.runs(name) if self.split in run.splits()}
-        found = {}
-        for seed in self.seeds:
-            folder = self.root / self.folders[name] / f"seed{seed}"
-            run = below.get(str(folder / MERGED if self.folds else folder))
-            if run is not None:
-                found[seed] = run
-        return found
+        found = {seed: self._finished(name, seed, MERGED if self.folds else "") for seed in self.seeds}
+        return {seed: run for seed, run in found.items() if run is not None and self.split in run.splits()}
 
     def __repr__(self) -> str:
         folds = f", {self.folds} folds" if self.folds else ""

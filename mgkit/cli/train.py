@@ -344,6 +344,8 @@ def study(options: Any) -> None:
 
     if bool(options.row) == options.ablation:
         raise MgkitError("name the recipes to compare with --row NAME=RECIPE, or give --ablation.")
+    if options.narrow and options.ablation:
+        raise MgkitError("--narrow is for systems of one pathway; the rows of --ablation are narrow already.")
     changes = recipes.parse_changes(options.changes)
     rows: dict[str, Any] = {}
     if options.ablation:
@@ -353,8 +355,6 @@ def study(options: Any) -> None:
         mine = dict(changes)
         made = _named_recipe(recipe if sign else name, mine)
         rows[name] = recipes.narrow(made, **mine) if options.narrow else made.with_(**mine)
-    if options.narrow and options.ablation:
-        raise MgkitError("--narrow is for systems of one pathway; the rows of --ablation are narrow already.")
     found = study(
         load_clips(options.clips), rows, options.out, seeds=options.seeds, folds=options.folds,
         split=options.split, device=options.device, workers=options.workers,
