@@ -3,8 +3,8 @@
 A score on clips whose twins were trained on means nothing. Shared footage, videos and subjects are found in the clip
 table. Near-duplicates (a clip exported twice, re-encoded, shifted by a frame or two, under another name) are found by
 their looks: three pictures per clip are reduced to 64 bits each by the signs of their lowest frequencies, a
-"perceptual hash", and key-points to eight moments in units of the crop. Both must agree where a clip has both, since a
-person who sits still before the same wall looks much the same in every clip.
+"perceptual hash", and key-points to sixteen moments in units of the crop. Both must agree where a clip has both, since
+a person who sits still before the same wall looks much the same in every clip.
 """
 
 from __future__ import annotations
@@ -161,10 +161,11 @@ def report_table(report: list[dict[str, str]]) -> pd.DataFrame:
 FINDING = ["what", "splits", "name", "clips", "detail"]
 LOOKS = 3  # pictures of a clip that are kept to recognise it by
 BITS = 6  # of 64 may differ in each of them
-MOMENTS = 8
+MOMENTS = 16
 NEAR = (
     0.015  # of the side of the crop: how far the joints of near-duplicates lie apart, except for one in ten
 )
+MOVED = 0.03  # a single joint that is farther apart, except for one moment in seven, has moved otherwise
 ROUGH = 0.03  # root of the mean square of the same, in a first sieve
 
 Finding = tuple[str, str, str, str, str]
@@ -249,13 +250,32 @@ def _near_duplicates(
                 i, j = int(part[a]), int(right[b])
                 if sources[i] and sources[i] == sources[j]:
                     continue  # reported as the same video or footage
-                apart = np.abs(moves[i] - moves[j])
-                apart = apart[np.isfinite(apart)]
-                enough = len(apart) >= (1 if both[a, b] else moves.shape[1] // 4)
-                if posed[i] and posed[j] and not (enough and np.quantile(apart, 0.9) <= NEAR):
+                least = 1 if both[a, b] else moves.shape[1] // 4
+                if posed[i] and posed[j] and not _alike(moves[i], moves[j], least):
                     continue
                 detail = f"{ids[i]} ({one}) and {ids[j]} ({other}) look the same: is one a copy of the other?"
                 yield "near-duplicate", f"{one}, {other}", f"{ids[i]} ~ {ids[j]}", "1, 1", detail
+
+
+def _alike(one: npt.NDArray[np.float32], other: npt.NDArray[np.float32], least: int) -> bool:
+    """Whether the joints of two clips agree: nearly all points, and each joint in nearly all of its moments.
+
+    A micro-gesture may be one wrist that moves: it must not vanish among the joints that are still.
+
+    Args:
+        one, other: rows of `_moves`.
+        least: coordinates that must be seen in both clips.
+    """
+    apart = np.abs(one - other).reshape(MOMENTS, -1, 2)
+    seen = np.isfinite(apart)
+    if seen.sum() < least or np.quantile(apart[seen], 0.9) > NEAR:
+        return False
+    # The less the others differ, the less a single joint may.
+    limit = min(max(6 * float(np.median(apart[seen])), NEAR), MOVED)
+    for joint, there in zip(apart.max(-1).T, seen.all(-1).T, strict=True):
+        if there.sum() > MOMENTS // 4 and np.quantile(joint[there], 0.85) > limit:
+            return False
+    return True
 
 
 def picture_hash(pictures: npt.NDArray[np.uint8]) -> str:
@@ -301,7 +321,7 @@ def _looks(root: Path, table: pd.DataFrame) -> npt.NDArray[np.uint64]:
 
 
 def _moves(table: pd.DataFrame, skeleton: Skeleton, pose: PoseOf) -> npt.NDArray[np.float32]:
-    """(N, MOMENTS * V * 2) joints of the first person at eight moments, in units of the crop; NaN = not seen."""
+    """(N, MOMENTS * V * 2) joints of the first person at MOMENTS moments, in units of the crop; NaN = not seen."""
     out = np.full((len(table), MOMENTS, len(skeleton), 2), np.nan, dtype=np.float32)
     for i, row in enumerate(table.to_dict("records")):
         if row["pose_offset"] >= 0:

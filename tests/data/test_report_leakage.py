@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 
 from mgkit.data.clips import Clips, write_clip_folder
 from mgkit.data.report import picture_hash
+from mgkit.data.skeletons import Skeleton
 from mgkit.data.video import write_video
 from tests.tiny import CLASSES, TRIANGLE, tiny_clips, tiny_row
 
@@ -69,6 +71,38 @@ def test_a_copied_pose_is_found_though_shifted_cut_and_noisy(tmp_path: Path) -> 
     clips = posed(tmp_path, rows, [original, copy, *others])
     assert found(clips, "near-duplicate") == ["original ~ copy"]
     assert found(clips, "same subject") == []
+
+
+def still_people(moves: Sequence[tuple[int, slice]], seed: int = 0) -> list[np.ndarray]:
+    """The same person sitting still, with the jitter of an estimator; in each clip one joint of 20 moves."""
+    rng = np.random.default_rng(seed)
+    body = rng.uniform(20, 80, (20, 2))
+    clips = []
+    for joint, frames in moves:
+        pose = np.ones((1, 48, 20, 3), np.float32)
+        pose[..., :2] = body + rng.normal(0, 0.2, (1, 48, 20, 2))
+        pose[0, frames, joint, :2] += (0, -2.5)  # of a crop of 100
+        clips.append(pose)
+    return clips
+
+
+def test_one_moving_joint_makes_still_people_different(tmp_path: Path) -> None:
+    """Micro-gestures are one moving wrist: a clip of another gesture, or of another time of it, is not a copy."""
+    whole, brief, late = slice(0, 48), slice(12, 24), slice(30, 42)
+    moves = [(3, whole), (3, brief), (7, whole), (7, brief), (7, late), (3, brief)]
+    rows = [
+        tiny_row(
+            f"c{i}", 0, split=("train", "test")[i % 2], subject=f"P{i}", source=f"c{i}", frames=48, end=48
+        )
+        for i in range(len(moves))
+    ]
+    rows = [{**row, "width": 100, "height": 100, "persons": 1} for row in rows]
+    skeleton = Skeleton("twenty", tuple(f"j{i}" for i in range(20)), (), ())
+    clips = write_clip_folder(tmp_path / "a", rows, still_people(moves), CLASSES, skeleton)
+    assert found(clips, "near-duplicate") == []
+    moves[3] = moves[0]  # two clips of the same, one in each split
+    clips = write_clip_folder(tmp_path / "b", rows, still_people(moves), CLASSES, skeleton)
+    assert found(clips, "near-duplicate") == ["c0 ~ c3"]
 
 
 def test_pictures_must_agree_too_and_so_must_poses(tmp_path: Path) -> None:
