@@ -302,4 +302,16 @@ def _lab_extensions() -> Iterator[Finding]:
     yield Finding("widgets", "the lab extensions are there")
 
 
-CHECKS = (versions, device, memory_and_disk, video, widgets)
+def class_names() -> Iterator[Finding]:
+    """Check whether figures can show class names in Chinese, Japanese and Korean; those in browsers always can."""
+    from mgkit.views.figures import fonts
+
+    absent = [language for language, sample in fonts.SAMPLES.items() if fonts.lacking(sample)]
+    if not absent:
+        yield Finding("class names", f"figures can show {', '.join(fonts.SAMPLES)} ones too")
+        return
+    found = f"figures show {', '.join(absent)} ones as boxes, since no font here has the characters"
+    yield Finding("class names", found, "note", f"Only if you need them, {fonts.ADVICE}.")
+
+
+CHECKS = (versions, device, memory_and_disk, video, widgets, class_names)

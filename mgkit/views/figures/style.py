@@ -1,13 +1,15 @@
 """The common style of all paper figures: widths, fonts, colours, fitting of text, and saving.
 
 Widths are exact and fixed by the venue, text is 8 pt with nothing under 6 pt, fonts are embedded as Type 42 (IEEE and
-ACM refuse Type 3), and a figure drawn twice from the same run is the same file byte for byte. Only fonts that come
-with matplotlib are used, so this holds on every machine. pyplot is not used, so a notebook's own style does not change.
+ACM refuse Type 3), and a figure drawn twice from the same run is the same file byte for byte. The fonts come with
+matplotlib, so this holds on every machine; for class names in scripts that they lack see `fonts`. pyplot is not used,
+so a notebook's own style does not change.
 """
 
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -25,11 +27,12 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colorbar import Colorbar
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
-from matplotlib.font_manager import FontProperties, fontManager
+from matplotlib.font_manager import FontProperties
 from matplotlib.transforms import Bbox
 
 from mgkit.errors import MgkitError
 from mgkit.files import atomic
+from mgkit.views.figures import fonts
 
 # Widths of one column and of the text, in inches, from the style files of the venues.
 VENUES: dict[str, tuple[float, float]] = {
@@ -61,8 +64,6 @@ CLASS_COLOURS = (
 )  # fmt: skip
 GREY, FAINT = "#6E6E6E", "#C9C9C9"
 
-_WIDER = ("Noto Sans CJK SC", "Noto Sans CJK JP", "Microsoft YaHei", "PingFang SC", "Hiragino Sans")
-
 P = ParamSpec("P")
 
 
@@ -70,7 +71,7 @@ def rc() -> dict[str, Any]:
     """The matplotlib settings of every figure, on top of matplotlib's own defaults."""
     return {
         **{key: value for key, value in mpl.rcParamsDefault.items() if key not in _LEFT_ALONE},
-        "font.family": _fonts(),
+        "font.family": list(fonts.BASE),
         "mathtext.fontset": "stix",
         "text.parse_math": False,  # a dollar sign in a class name is a dollar sign
         "font.size": LABEL,
@@ -111,13 +112,6 @@ def rc() -> dict[str, Any]:
 _LEFT_ALONE = {"backend", "backend_fallback", "interactive", "toolbar", "timezone", "webagg.port", "datapath"}
 
 
-@lru_cache(maxsize=1)
-def _fonts() -> list[str]:
-    # Class names may be in any script: fonts of other scripts come last, if the machine has them.
-    there = {entry.name for entry in fontManager.ttflist}
-    return ["STIXGeneral", "DejaVu Sans", *(name for name in _WIDER if name in there)]
-
-
 @contextmanager
 def styled() -> Iterator[None]:
     """A context with the settings of `rc`; the user's own rcParams return when it ends."""
@@ -144,6 +138,9 @@ class PaperFigure:
     def __post_init__(self) -> None:
         places = {axes: axes.get_position(original=True).frozen() for axes in self.figure.axes}
         object.__setattr__(self, "_begin", places)
+        with styled():
+            about_fonts = fonts.dress(self.figure)
+        object.__setattr__(self, "note", joined(self.note, about_fonts))
 
     def __repr__(self) -> str:
         width, height = self.figure.get_size_inches()
@@ -187,7 +184,9 @@ class PaperFigure:
                 if axes in self._begin and axes.get_in_layout():
                     axes.set_position(self._begin[axes])
                     axes.set_in_layout(True)
-        with styled():
+        with styled(), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Glyph .* missing from")  # the note has a sentence on them
+            fonts.dress(self.figure)  # texts may have been added
             self.figure.savefig(stream, format=kind, dpi=dpi, metadata=metadata)
         return stream.getvalue()
 
@@ -195,6 +194,13 @@ class PaperFigure:
         width, height = self.figure.get_size_inches()
         # Twice the pixels, so that 6 pt stay readable on a screen of high density.
         return self.png(dpi=220), {"width": round(width * 110), "height": round(height * 110)}
+
+
+def joined(note: str, more: str) -> str:
+    """A note with one more part, which begins with a small letter."""
+    if not note or not more:
+        return note or more
+    return f"{note} {more[0].upper()}{more[1:]}." if note.endswith(".") else f"{note}; {more}"
 
 
 def in_style(draw: Callable[P, PaperFigure]) -> Callable[P, PaperFigure]:
@@ -262,18 +268,16 @@ def colour_bar(
 @lru_cache(maxsize=4096)
 def text_width(text: str, size: float) -> float:
     """Width of a text in points."""
-    width, _, _ = _measure().get_text_width_height_descent(text, _font(size), ismath=False)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from")
+        font = FontProperties(family=fonts.families(text), size=size)
+        width, _, _ = _measure().get_text_width_height_descent(text, font, ismath=False)
     return float(width) / 10
 
 
 @lru_cache(maxsize=1)
 def _measure() -> RendererAgg:
     return RendererAgg(1, 1, 720)  # ten dots per point: fine enough that hinting does not matter
-
-
-@lru_cache(maxsize=16)
-def _font(size: float) -> FontProperties:
-    return FontProperties(family=_fonts(), size=size)
 
 
 def fit_text(text: str, limit: float, size: float) -> str:
