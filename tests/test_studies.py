@@ -142,7 +142,7 @@ def test_more_rows_and_seeds_come_on_top(clips: Clips, tmp_path: Path) -> None:
 
 
 def test_folds_test_each_clip_once(clips: Clips, tmp_path: Path) -> None:
-    folds = clips.folds(2, group=None)
+    folds = clips.folds(2, group="clip")
     made = study(
         clips, {"st": recipes.narrow(recipes.stgcnpp(), **POSE)}, tmp_path, seeds=1, folds=folds, **OPTIONS
     )

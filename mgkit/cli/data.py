@@ -88,7 +88,7 @@ def _add_folds(commands: Commands) -> None:
         choices=["subject", "source", "clip"],
         help="clips of one subject, source video or clip stay in one split (default: %(default)s)",
     )
-    parser.add_argument("--splits", help="comma-separated splits to pool (default: all but test)")
+    parser.add_argument("--splits", help="comma-separated splits to pool (default: all but test splits)")
     parser.add_argument("--plain", action="store_true", help="do not stratify by class")
     parser.add_argument("--seed", type=int, default=0, help="(default: %(default)s)")
     parser.add_argument("--name", help="prefix of the names of the split tables")
@@ -99,7 +99,7 @@ def folds(options: Any) -> None:
     from mgkit.data.clips import load_clips
 
     folds = load_clips(options.folder).folds(
-        options.k, group=None if options.group == "clip" else options.group, stratify=not options.plain,
+        options.k, group=options.group, stratify=not options.plain,
         seed=options.seed, splits=options.splits.split(",") if options.splits else None, name=options.name,
     )  # fmt: skip
     print(folds.summary().to_string())

@@ -61,6 +61,7 @@ def results(run: Any, split: str) -> str:
         f"{name} branch alone": run.stage(name) for name in run.stages() if split in run.stage(name).splits()
     }
     table = evaluate(run, split)
+    caution = f"\nCAUTION: {table.attrs['caution']}" if table.attrs["caution"] else ""
     rows = {name: evaluate(stage, split).iloc[0] for name, stage in parts.items()}
     shown = {"rgb": "RGB", "pose": "pose"}
     joint = "two-pathway: " if len(run.pathways) > 1 else ""
@@ -72,4 +73,5 @@ def results(run: Any, split: str) -> str:
     percent = table[["top1", "top1_low", "top1_high", "macro_f1", "mean_class_accuracy"]].astype(float) * 100
     percent.columns = pd.Index(["Top-1", "95 % from", "to", "macro-F1", "mean class acc."])
     count = int(table["clips"].iloc[0])
-    return f"{split}: {count} clips, per cent\n{percent.to_string(float_format=lambda v: f'{v:.1f}', na_rep='-')}"
+    shown_table = percent.to_string(float_format=lambda v: f"{v:.1f}", na_rep="-")
+    return f"{split}: {count} clips, per cent\n{shown_table}{caution}"

@@ -318,7 +318,9 @@ def _add_review(commands: Commands) -> None:
         help="comma-separated tags of clips to leave out (default: %(default)s)",
     )
     parser.add_argument("--keep-labels", action="store_true", help="do not apply the proposed classes")
-    parser.add_argument("--splits", help="comma-separated splits to apply notes to (default: all but test)")
+    parser.add_argument(
+        "--splits", help="comma-separated splits to apply notes to (default: all but test splits)"
+    )
     parser.add_argument("--clips", type=Path, help="clip folder (default: the one it was trained on)")
     parser.add_argument("--name", help="of the split table")
     parser.set_defaults(command=review)

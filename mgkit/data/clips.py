@@ -199,7 +199,7 @@ class Clips:
         self,
         k: int,
         *,
-        group: str | None = "subject",
+        group: str = "subject",
         splits: Sequence[str] | None = None,
         stratify: bool = True,
         seed: int = 0,
@@ -212,9 +212,9 @@ class Clips:
 
         Args:
             k: number of folds.
-            group: all clips of one "subject", or of one "source" video, stay on one side; None = each clip for itself.
-            splits: the official splits that are pooled; by default all but "test". Other clips keep their split (or
-                become "unused" where it is called train or val).
+            group: all clips of one "subject", or of one "source" video, stay on one side; "clip" = each for itself.
+            splits: the official splits that are pooled; by default all but test splits (`splits.is_test`). Other clips
+                keep their split (or become "unused" where it is called train or val).
             stratify: spread each class over the folds as evenly as the groups allow.
             seed: of the draw.
             name: prefix of the names of the split tables, which are saved in the folder; by default from the above.
@@ -223,15 +223,15 @@ class Clips:
             The folds. Their `report` names the classes that a fold cannot train or validate.
 
         Raises:
-            MgkitError: fewer groups than folds, a subject that is not known, an unknown split, or a split table of
-                that name with other splits.
+            MgkitError: fewer groups than folds, a subject that is not known, an unknown split, one whose name leaves
+                open whether it is a test split, or a split table of that name with other splits.
         """
         columns, report = plan_folds(
             self.table, self.classes.names, k,
             group=group, splits=splits, stratify=stratify, seed=seed, where=self.root,
         )  # fmt: skip
         words = [
-            group or "clip",
+            group,
             str(k),
             *([] if stratify else ["plain"]),
             *([f"seed{seed}"] if seed else []),
@@ -260,7 +260,7 @@ class Clips:
             exclude: clips with one of these tags become "unused". A clip with a proposed class is not excluded for
                 "label wrong".
             relabel: clips with a proposed class get that label.
-            splits: notes about clips of these splits are applied; by default of all but "test", since a score on
+            splits: notes about clips of these splits are applied; by default of all but test splits, since a score on
                 changed test clips cannot be compared with other scores.
             name: of the split table, which is saved in the folder; by default from its content.
 

@@ -11,6 +11,7 @@ become a split table of the clip folder, so that a run made from it finds its cl
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,8 +25,17 @@ from mgkit.data.table import Classes
 from mgkit.errors import MgkitError, some
 from mgkit.files import atomic
 
-GROUPS = ("subject", "source")
+GROUPS = ("subject", "source", "clip")
 UNUSED = "unused"
+
+# How splits are called: as a word of a name ("xsub_train", "ValidationData", "test1").
+_CALLED = {
+    "train": ("train", "training", "trainset"),
+    "val": ("val", "valid", "validate", "validation", "valset"),
+    "test": ("test", "tests", "testing", "testset"),
+}
+# What may be a test split or not.
+_UNSURE = ("test", "eval", "hold", "held", "hidden", "unseen", "private")
 
 Report = list[dict[str, str]]
 Labels = npt.NDArray[np.int64]
@@ -115,6 +125,56 @@ def _entry(what: str, detail: str) -> dict[str, str]:
     return {"what": what, "clip_id": "", "detail": detail}
 
 
+# --- what a split is by its name ------------------------------------------------------------------------------------
+
+
+def split_by_name(name: str) -> str | None:
+    """`train`, `val` or `test` where a name contains exactly one of them in any of its usual spellings.
+
+    >>> split_by_name("imigue_skeleton_validate"), split_by_name("xsub_test"), split_by_name("train_test")
+    ('val', 'test', None)
+    """
+    words = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name)
+    found = set(re.split(r"[^a-z]+", words.lower()))
+    splits = [split for split, spellings in _CALLED.items() if found & set(spellings)]
+    return splits[0] if len(splits) == 1 else None
+
+
+def is_test(name: str) -> bool | None:
+    """Whether a split is a test split, by its name; None where the name leaves it open.
+
+    Nothing is chosen on such a split, and its clips stay as they are, unless one says so.
+
+    >>> [is_test(name) for name in ("test1", "official_test", "val", "fold0", "latest", "eval", "train_test")]
+    [True, True, False, False, None, None, None]
+    """
+    split = split_by_name(name)
+    if split is not None:
+        return split == "test"
+    return None if any(word in name.lower() for word in _UNSURE) else False
+
+
+def not_test(splits: Sequence[str], where: Path, purpose: str) -> list[str]:
+    """The splits that are neither test splits nor "unused".
+
+    Args:
+        splits: names.
+        where: the clip folder, for the message.
+        purpose: what is about to be done with their clips, for the message.
+
+    Raises:
+        MgkitError: a name that leaves it open.
+    """
+    unsure = [name for name in splits if name != UNUSED and is_test(name) is None]
+    sure = [name for name in splits if name != UNUSED and is_test(name) is False]
+    if unsure:
+        raise MgkitError(
+            f"{where}: {some(map(repr, unsure))} may be a test split, which its name does not say: name the splits "
+            f"{purpose}, splits={sure or unsure} (--splits {','.join(sure or unsure)})."
+        )
+    return sure
+
+
 # --- folds ----------------------------------------------------------------------------------------------------------
 
 
@@ -123,7 +183,7 @@ def plan_folds(
     names: Sequence[str],
     k: int,
     *,
-    group: str | None,
+    group: str,
     splits: Sequence[str] | None,
     stratify: bool,
     seed: int,
@@ -136,32 +196,35 @@ def plan_folds(
         names: class names in label order.
         where: the clip folder, for the messages.
     """
-    if group is not None and group not in GROUPS:
+    if group not in GROUPS:
         raise MgkitError(
-            f"group is {group!r}: use 'subject', 'source' (the video), or None for clip by clip."
+            f"group is {group!r}: use 'subject', 'source' (the video), or 'clip' (each for itself)."
         )
     if table.empty:
         raise MgkitError(f"there are no clips in this selection of {where}: select some.")
     there = sorted(table["split"].unique())
-    pooled = [split for split in there if split not in ("test", UNUSED)] if splits is None else list(splits)
+    pooled = not_test(there, where, "to pool") if splits is None else list(splits)
     unknown = [split for split in pooled if split not in there]
     if unknown or not pooled:
         asked = some(unknown) or "to make folds of"
         raise MgkitError(f"{where} has no split {asked}; it has {some(there)}.")
     rows = np.flatnonzero(table["split"].isin(pooled))
     labels = table["label"].to_numpy(dtype=np.int64)[rows]
-    unit = group or "clip"
-    groups = table[group or "clip_id"].to_numpy()[rows]
+    groups = table["clip_id" if group == "clip" else group].to_numpy()[rows]
     if (groups == "").any():
         unnamed = table["clip_id"].to_numpy()[rows][groups == ""]
-        raise MgkitError(f"the {unit} of clip {some(unnamed)} is not known: use another group, or None.")
+        raise MgkitError(
+            f"the {group} of clip {some(unnamed)} is not known: use another group, "
+            f"{' or '.join(other for other in GROUPS if other != group)}."
+        )
     count = len(set(groups))
     if count < 2:
         raise MgkitError(
-            f"all clips have one {unit}, {groups[0]!r}, which no fold may cut: use another group."
+            f"all clips have one {group}, {groups[0]!r}, which no fold may cut: use another group, "
+            f"{' or '.join(other for other in GROUPS if other != group)}."
         )
     if not 2 <= k <= count:
-        raise MgkitError(f"{k} folds were asked for of {count} {unit}s: give 2 to {count}.")
+        raise MgkitError(f"{k} folds were asked for of {count} {group}s: give 2 to {count}.")
 
     fold_of = assign_folds(labels, groups, k, stratify, seed)
     columns = []
@@ -170,7 +233,7 @@ def plan_folds(
         column[table["split"].isin(["train", "val"])] = UNUSED  # official ones that are not pooled
         column[rows] = np.where(fold_of == fold, "val", "train")
         columns.append(column.tolist())
-    return columns, _rare_classes(names, labels, groups, fold_of, k, unit)
+    return columns, _rare_classes(names, labels, groups, fold_of, k, group)
 
 
 def assign_folds(labels: Labels, groups: Any, k: int, stratify: bool, seed: int) -> Labels:
@@ -186,7 +249,7 @@ def assign_folds(labels: Labels, groups: Any, k: int, stratify: bool, seed: int)
 
         if stratify and np.bincount(labels).max() < k:
             raise MgkitError(
-                f"no class has {k} clips to spread over {k} folds: ask for fewer folds, or for stratify=False."
+                f"no class has {k} clips to spread over {k} folds: ask for fewer, or for stratify=False (--plain)."
             )
         kind: Any = StratifiedKFold if stratify else KFold
         fold_of = np.zeros(len(labels), dtype=np.int64)
@@ -255,7 +318,7 @@ def _deal(counts: npt.NDArray[np.float64], k: int, rng: np.random.Generator) -> 
 
 
 def _rare_classes(
-    names: Sequence[str], labels: Labels, groups: Any, fold_of: Labels, k: int, unit: str
+    names: Sequence[str], labels: Labels, groups: Any, fold_of: Labels, k: int, group: str
 ) -> Report:
     """Notes on the classes that some fold does not train or does not validate."""
     notes = []
@@ -264,7 +327,7 @@ def _rare_classes(
         folds = set(fold_of[mine])
         if len(folds) == k:
             continue
-        text = f"{names[label]!r} has {mine.sum()} clips of {len(set(groups[mine]))} {unit}s: "
+        text = f"{names[label]!r} has {mine.sum()} clips of {len(set(groups[mine]))} {group}s: "
         text += f"no validation clip in {k - len(folds)} of {k} folds"
         if len(folds) == 1:
             text += f", no training clip in fold {next(iter(folds))}"
@@ -320,7 +383,7 @@ def apply_review(
     if unknown:
         raise MgkitError(f"there is no tag {some(unknown)}: exclude some of {', '.join(TAGS)}.")
     there = sorted(table["split"].unique())
-    touched = [split for split in there if split != "test"] if splits is None else list(splits)
+    touched = not_test(there, where, "to apply notes to") if splits is None else list(splits)
     unknown = [split for split in touched if split not in there]
     if unknown:
         raise MgkitError(f"{where} has no split {some(unknown)}; its splits are {some(there)}.")

@@ -34,7 +34,7 @@ from mgkit.models import recompute_blocks
 from mgkit.models.layers import freeze_statistics, normalise_over_processes
 from mgkit.progress import Progress
 from mgkit.results.run.files import append_history, keep_code, write_prototypes
-from mgkit.results.run.folder import Run, create_run, load_run
+from mgkit.results.run.folder import Run, cautions, create_run, load_run
 from mgkit.results.run.status import write_status
 from mgkit.results.stats.metrics import macro_f1, top1
 from mgkit.training import code
@@ -124,7 +124,7 @@ def _train_recipe(
     plan: Plan, recipe: Recipe, out: Path, start: Start | None, outlines: Mapping[str, Any] | None = None
 ) -> None:
     """Train one recipe, its stages before it; a stage's network was checked with the recipe's, and outlined."""
-    fabric, options = plan.fabric, plan.options
+    fabric, options, whole = plan.fabric, plan.options, outlines is None
     train_set, val_set = _clip_sets(plan, recipe)
     given = find_start(start, recipe, plan.clips)
     reports, settings = _settings(plan, recipe, train_set, given)
@@ -162,6 +162,8 @@ def _train_recipe(
         if progress:
             Progress(recipe.name).say(f"{recipe.name}: already finished in {out}")
         return
+    if progress and whole and (caution := cautions([load_run(out)])):
+        Progress(recipe.name).say(f"{recipe.name}: CAUTION: {caution}")
     for report in reports.values() if progress else ():
         Progress(recipe.name).say(report)
 

@@ -39,11 +39,9 @@ def many(root: Path, *, people: int = 12, seed: int = 0, test: bool = True) -> C
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("group", ["subject", "source", None])
+@pytest.mark.parametrize("group", ["subject", "source", "clip"])
 @pytest.mark.parametrize("stratify", [True, False])
-def test_each_clip_is_validated_once_and_no_group_is_cut(
-    tmp_path: Path, group: str | None, stratify: bool
-) -> None:
+def test_each_clip_is_validated_once_and_no_group_is_cut(tmp_path: Path, group: str, stratify: bool) -> None:
     clips = many(tmp_path)
     folds = clips.folds(4, group=group, stratify=stratify)
     assert len(folds) == 4
@@ -53,7 +51,7 @@ def test_each_clip_is_validated_once_and_no_group_is_cut(
         assert fold.split("test").ids == clips.split("test").ids
         assert set(fold.splits) == {"train", "val", "test"}
         assert fold.ids == clips.ids
-        if group:
+        if group != "clip":
             sides = [set(fold.split(name).table[group]) for name in ("train", "val")]
             assert not sides[0] & sides[1]
     summary = folds.summary()
@@ -127,7 +125,7 @@ def test_folds_are_saved_and_the_same_call_gives_the_same(tmp_path: Path) -> Non
 
 def test_a_run_remembers_which_splits_it_was_made_with(tmp_path: Path) -> None:
     clips = tiny_clips(tmp_path / "clips", videos=False)
-    fold = clips.folds(2, group=None)[0]
+    fold = clips.folds(2, group="clip")[0]
     run = create_run(tmp_path / "run", recipe={}, clips=fold, pathways=["pose"], environment={})
     assert json.loads((tmp_path / "run" / "config.json").read_text())["data"]["root"].endswith(
         "clip-2-fold0.csv"
@@ -160,10 +158,41 @@ def test_folds_that_cannot_be(tmp_path: Path, call: dict[str, Any], message: str
         many(tmp_path).folds(**call)
 
 
+@pytest.mark.parametrize("name", ["xsub_test", "test1", "official_test", "TestSet", "x-test-2024", "Testing"])
+def test_a_test_split_of_any_name_is_neither_pooled_nor_relabelled(tmp_path: Path, name: str) -> None:
+    clips = many(tmp_path)
+    renamed = clips.with_splits([name if s == "test" else s for s in clips.table["split"]], "renamed")
+    fold = renamed.folds(3)[0]
+    assert fold.split(name).ids == clips.split("test").ids
+    notes = pd.DataFrame({"clip_id": ["c001", "t1"], "tags": ["label wrong"] * 2, "label": ["e", "e"]})
+    made = renamed.reviewed(notes)
+    assert made.row("t1")["label"] == 1
+    assert made.row("c001")["label"] == 4
+    assert "reviewed, not changed" in [entry["what"] for entry in made.report]
+
+
+@pytest.mark.parametrize("name", ["latest", "eval", "holdout", "train_test", "hidden_set"])
+def test_a_split_that_may_be_a_test_split_is_asked_about(tmp_path: Path, name: str) -> None:
+    clips = many(tmp_path)
+    renamed = clips.with_splits([name if s == "test" else s for s in clips.table["split"]], "renamed")
+    said = (
+        f"'{name}' may be a test split, which its name does not say: name the splits to .*--splits train,val"
+    )
+    with pytest.raises(MgkitError, match=said):
+        renamed.folds(3)
+    notes = pd.DataFrame({"clip_id": ["c001"], "tags": ["label wrong"], "label": ["e"]})
+    with pytest.raises(MgkitError, match=said):
+        renamed.reviewed(notes)
+    assert set(renamed.folds(3, splits=["train", "val"])[0].splits) == {"train", "val", name}
+    assert renamed.reviewed(notes, splits=["train"]).row("c001")["label"] == 4
+
+
 def test_unknown_subjects_are_named(tmp_path: Path) -> None:
     rows = [tiny_row("a", 0, subject="", persons=0), tiny_row("b", 1, subject="S", persons=0)]
     clips = write_clip_folder(tmp_path, rows, [None, None], Classes(("x", "y")), TRIANGLE)
-    with pytest.raises(MgkitError, match="the subject of clip a is not known: use another group, or None"):
+    with pytest.raises(
+        MgkitError, match="the subject of clip a is not known: use another group, source or clip"
+    ):
         clips.folds(2)
 
 
@@ -197,5 +226,5 @@ def test_own_split_tables(tmp_path: Path) -> None:
 def test_no_class_has_a_clip_for_each_fold(tmp_path: Path) -> None:
     clips = tiny_clips(tmp_path, counts={"train": 2}, videos=False)
     with pytest.raises(MgkitError, match="stratify=False"):
-        clips.folds(3, group=None)
-    assert len(clips.folds(3, group=None, stratify=False)) == 3
+        clips.folds(3, group="clip")
+    assert len(clips.folds(3, group="clip", stratify=False)) == 3

@@ -81,12 +81,12 @@ def test_labels_only_are_another_fingerprint(clips: Clips) -> None:
 
 def test_folds_of_reviewed_clips_keep_the_labels(clips: Clips) -> None:
     made = clips.reviewed(notes(("train_0_0", "label wrong", "blue still")))
-    fold = made.folds(2, group=None)[0]
+    fold = made.folds(2, group="clip")[0]
     again = load_clips(fold.path)
     assert again.row("train_0_0")["label"] == 2
     assert again.fingerprint == fold.fingerprint
     # ... and the other way round.
-    reviewed = clips.folds(2, group=None)[0].reviewed(MIXED, exclude=["bad pose"], relabel=False)
+    reviewed = clips.folds(2, group="clip")[0].reviewed(MIXED, exclude=["bad pose"], relabel=False)
     assert reviewed.path.name.startswith("clip-2-fold0-reviewed-")
     assert load_clips(reviewed.path).row("val_2_0")["split"] == "unused"
 

@@ -36,7 +36,7 @@ def test_where_a_run_is_kept(tmp_path: Path) -> None:
     clips = tiny_clips(tmp_path / "data" / "imigue", videos=False)
     assert mg.run_folder(clips) == tmp_path / "runs" / "imigue"
     assert mg.run_folder(clips, "short") == tmp_path / "runs" / "imigue-short"
-    fold = clips.folds(2, group=None, name="f")[0]
+    fold = clips.folds(2, group="clip", name="f")[0]
     assert mg.run_folder(fold) == tmp_path / "runs" / f"imigue-{fold.path.stem}"
     elsewhere = tiny_clips(tmp_path / "disk" / "imigue", videos=False)
     assert mg.run_folder(elsewhere) == tmp_path / "disk" / "runs" / "imigue"

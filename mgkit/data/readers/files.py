@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from mgkit.data.readers import RawClip, note
 from mgkit.data.readers.tables import Sheet, Span, empty_cells, read_pairs, read_sheet
+from mgkit.data.splits import split_by_name
 from mgkit.data.video import is_video
 from mgkit.errors import MgkitError, some
 from mgkit.files import is_text, shown
@@ -37,12 +38,6 @@ OTHER_SUFFIXES = frozenset(
 )
 
 Roots = str | Path | Sequence[str | Path] | None
-
-_SPLITS = {
-    "train": ("train", "training", "trainset"),
-    "val": ("val", "valid", "validate", "validation", "valset"),
-    "test": ("test", "testing", "testset"),
-}
 
 
 def folders(*roots: Roots) -> list[Path]:
@@ -151,14 +146,6 @@ def same_content(first: Path, other: Path) -> bool:
             f"{error.filename or other} cannot be read ({error.strerror}) nor compared with the other file of its "
             f"name, {first if error.filename != str(first) else other}: fix it, or remove it."
         ) from None
-
-
-def split_by_name(name: str) -> str | None:
-    """`train`, `val` or `test` where a folder name contains exactly one of them in any of its usual spellings."""
-    words = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name)
-    found = set(re.split(r"[^a-z]+", words.lower()))
-    splits = [split for split, spellings in _SPLITS.items() if found & set(spellings)]
-    return splits[0] if len(splits) == 1 else None
 
 
 def split_by_folder(path: Path, roots: Sequence[Path], report: list[dict[str, str]]) -> str | None:

@@ -19,11 +19,11 @@ from mgkit.data.readers.files import (
     may_be_video,
     named_as_video,
     same_content,
-    split_by_name,
     walk,
 )
 from mgkit.data.readers.tables import read_pairs
 from mgkit.data.report import natural
+from mgkit.data.splits import split_by_name
 from mgkit.errors import MgkitError, some
 from mgkit.files import is_text, shown
 

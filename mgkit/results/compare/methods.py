@@ -31,7 +31,7 @@ from mgkit.results.compare.runs import (
     subjects_of,
 )
 from mgkit.results.run.cost import Cost
-from mgkit.results.run.folder import Run
+from mgkit.results.run.folder import Run, cautions
 from mgkit.results.run.records import Ints, Predictions
 from mgkit.results.stats.metrics import wilson
 from mgkit.results.stats.resampling import ACCURACIES, accuracy_measures, intervals
@@ -157,7 +157,7 @@ def method_table(
     table["p_holm"] = holm(table["p"].astype(float).tolist())
     whole = ("seeds", "clips", "parameters", "flops", "fixed", "broken")
     table = table.astype(dict.fromkeys(whole, "Int64"))
-    table.attrs["note"] = note
+    table.attrs |= {"note": note, "caution": cautions(opened)}
     return table
 
 

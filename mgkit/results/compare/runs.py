@@ -12,7 +12,7 @@ import pandas as pd
 
 from mgkit.data.clips import Clips
 from mgkit.errors import MgkitError, some
-from mgkit.results.run.folder import Run, load_run
+from mgkit.results.run.folder import Run, cautions, load_run
 from mgkit.results.run.records import Predictions
 from mgkit.results.scores.scores import Scores
 from mgkit.results.stats.metrics import WILSON, accuracies
@@ -105,7 +105,7 @@ def compare_runs(
     table = pd.DataFrame(rows, index=pd.Index(titles, name="run"))
     if "p" in table:
         table["p_holm"] = holm(table["p"].tolist())
-    table.attrs["note"] = note
+    table.attrs |= {"note": note, "caution": cautions(opened)}
     return table
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 from mgkit.data.clips import Clips
 from mgkit.errors import MgkitError, some
 from mgkit.results.compare.runs import aligned_runs, subjects_of
-from mgkit.results.run.folder import Run
+from mgkit.results.run.folder import Run, cautions
 from mgkit.results.run.records import Predictions
 from mgkit.results.stats.metrics import macro_f1, mean_class_accuracy, top1
 from mgkit.results.stats.significance import holm, seed_difference, seed_mean, subject_interval
@@ -87,6 +87,7 @@ def study_table(
         adjusted = holm(table[p].astype(float).tolist())
         table.insert(list(table.columns).index(p) + 1, f"{p}_holm", adjusted)
     table.index.name = "row"
+    table.attrs["caution"] = cautions([run for its in tested.values() for run in its.values()])
     return table
 
 
@@ -118,7 +119,9 @@ def study_text(table: pd.DataFrame) -> str:
         " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in lines
     ]
     rule = " | ".join("-" * width for width in widths)
-    return "\n".join(f"| {line} |" for line in (padded[0], rule, *padded[1:]))
+    caution = table.attrs.get("caution")
+    lines_of_table = [f"| {line} |" for line in (padded[0], rule, *padded[1:])]
+    return "\n".join([*lines_of_table, *([f"CAUTION: {caution}"] if caution else [])])
 
 
 def _accuracy(by_seed: Mapping[int, Predictions], output: str | None) -> dict[str, object]:

@@ -17,6 +17,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from mgkit.data.splits import is_test
 from mgkit.errors import MgkitError, some
 from mgkit.results.ensembles.fuse import fuse
 from mgkit.results.ensembles.members import Given, Members, Temperatures, gather
@@ -136,8 +137,9 @@ def search_weights(
 
     Args:
         members: as `ensemble` takes them, evaluated on `split`.
-        split: the split to search on. One whose name has "test" in it, or that shares clips with such a split of a run,
-            is refused: weights chosen on the clips that are reported make the report worthless.
+        split: the split to search on. One that is a test split by its name (`mgkit.data.splits.is_test`), or may be,
+            or that shares clips with such a split of a run, is refused: weights chosen on the clips that are reported
+            make the report worthless.
         method: "grid" tries all weights that are multiples of `step`, and equal ones; of equally good ones those
             nearest to equal are taken. "convex" minimises the log-loss, whatever `metric` is: for many members.
         metric: what the grid maximises, and what is reported: "top1", "macro_f1" or "log_loss".
@@ -259,9 +261,10 @@ def convex_weights(own: npt.ArrayLike, tolerance: float = 1e-6) -> Doubles:
 
 
 def _refuse_test(split: str) -> None:
-    if "test" in split.lower():
+    if is_test(split) is not False:
+        what = "" if is_test(split) else ", which may be a test split"
         raise MgkitError(
-            f"weights must be searched on validation clips, not on {split!r}: weights chosen on test clips make "
+            f"weights must be searched on validation clips, not on {split!r}{what}: weights chosen on test clips make "
             "their score worthless. Test the members on a validation split, or pass even_on_test=True."
         )
 
@@ -269,7 +272,7 @@ def _refuse_test(split: str) -> None:
 def _refuse_shared(found: Members) -> None:
     for run in found.runs:
         for split in run.splits():
-            if "test" not in split.lower():
+            if is_test(split) is False or split == found.split:
                 continue
             shared = sorted(set(run.predictions(split).clip_ids) & set(found.clip_ids))
             if shared:

@@ -42,6 +42,7 @@ import pandas as pd
 from mgkit.data.batches.spec import Inputs
 from mgkit.data.clips import Classes, Clips, load_clips
 from mgkit.data.skeletons import Skeleton
+from mgkit.data.splits import is_test
 from mgkit.errors import MgkitError, some
 from mgkit.files import write_json
 from mgkit.results.run.cost import Cost, cost_path, read_cost
@@ -85,7 +86,8 @@ class Run:
     def __repr__(self) -> str:
         state = self.status()["state"] if (self.root / "status.json").is_file() else "no status"
         evaluated = f", evaluated on {some(self.splits())}" if self.splits() else ""
-        return f"Run({str(self.root)!r}: {state}, {len(self.classes)} classes, {' + '.join(self.outputs)}{evaluated})"
+        parts = f"{state}, {len(self.classes)} classes, {' + '.join(self.outputs)}{evaluated}"
+        return f"Run({str(self.root)!r}: {parts}{f'; CAUTION: {caution}' if (caution := cautions([self])) else ''})"
 
     @property
     def name(self) -> str:
@@ -136,6 +138,14 @@ class Run:
         """(K,) clips per class that a split had when the run was made; None when the run does not know the split."""
         counts = self.config["data"]["splits"].get(split)
         return None if counts is None else np.asarray(counts, np.int64)
+
+    @property
+    def chosen_on_test(self) -> str:
+        """The split that its epoch was chosen on, if that is a test split or may be one by its name; else ""."""
+        split = self.config.get("settings", {}).get("val_split")
+        recipe = self.recipe.get("optimisation", {})
+        fixed = recipe.get("keep") == "last" and not recipe.get("patience")
+        return "" if split is None or fixed or is_test(split) is False else str(split)
 
     def environment(self) -> dict[str, Any]:
         """environment.json, the machine and versions; a resumed run lists later environments under "resumed"."""
@@ -319,6 +329,19 @@ class Run:
             raise MgkitError(
                 f"{self.root} has no {path.stem} of split {split!r} (evaluated: {there}): run `mgkit test` on it."
             )
+
+
+def cautions(runs: Sequence[Run]) -> str:
+    """What must be said beside the results of runs, "" for nothing: that epochs were chosen on a test split."""
+    by_split: dict[str, list[str]] = {}
+    for run in runs:
+        if split := run.chosen_on_test:
+            by_split.setdefault(split, []).append(run.name)
+    return "; ".join(
+        f"the epoch of {some(dict.fromkeys(names))} was chosen on {split!r}, "
+        f"{'' if is_test(split) else 'perhaps '}a test split, so accuracies on test clips are too high"
+        for split, names in by_split.items()
+    )
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from mgkit.errors import MgkitError
-from mgkit.results.run.folder import Run
+from mgkit.results.run.folder import Run, cautions
 from mgkit.results.run.records import Predictions
 
 Ints = npt.NDArray[np.int64]
@@ -248,7 +248,7 @@ def evaluate(
     table = pd.DataFrame.from_dict(rows, orient="index")
     table = table[[name for name in columns if name in table]].astype({"clips": int})
     table.index.name = "output"
-    table.attrs["top1_interval"] = WILSON
+    table.attrs |= {"top1_interval": WILSON, "caution": cautions([run]) if isinstance(run, Run) else ""}
     return table
 
 

@@ -208,6 +208,8 @@ class _Columns:
         rows = [list(cells) for cells in zip(*self.columns, strict=True)]
         if left_out := data.attrs.get("note"):  # runs that were tested on different clips
             note += f" Numbers are {left_out}."
+        if caution := data.attrs.get("caution"):
+            note += f" Caution: {caution}."
         return PaperTable(
             self.header, rows, frozenset(self.bold), frozenset(self.words), data, note, self.small, frozenset(rules)
         )  # fmt: skip

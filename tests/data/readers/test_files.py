@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from mgkit.data.readers.files import folders, named, only, split_by_name, splits_of, walk
+from mgkit.data.readers.files import folders, named, only, splits_of, walk
 from mgkit.data.report import natural
+from mgkit.data.splits import split_by_name
 from mgkit.errors import MgkitError
 
 

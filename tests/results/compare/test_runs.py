@@ -9,10 +9,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from mgkit.cli.options import results
 from mgkit.data.clips import Classes
 from mgkit.errors import MgkitError
 from mgkit.results.compare.methods import method_table
 from mgkit.results.compare.runs import compare_runs, differing_settings
+from mgkit.results.compare.studies import study_table, study_text
 from mgkit.results.run.folder import Run, load_run
 from mgkit.results.scores.scores import import_scores
 from mgkit.results.stats.metrics import evaluate
@@ -37,6 +39,27 @@ def changed(run: Run, root: Path, recipe: dict[str, object] | None = None, **set
     config["settings"] |= settings
     path.write_text(json.dumps(config), encoding="utf-8")
     return load_run(root)
+
+
+@pytest.mark.parametrize(("split", "said"), [("test1", "a test split"), ("latest", "perhaps a test split")])
+def test_an_epoch_chosen_on_a_test_split_is_said_beside_every_result(
+    runs: list[Run], tmp_path: Path, split: str, said: str
+) -> None:
+    chosen = changed(runs[0], tmp_path / "chosen", val_split=split)
+    assert f"CAUTION: the epoch of chosen was chosen on '{split}', {said}" in repr(chosen)
+    tables = (
+        compare_runs([runs[1], chosen]),
+        method_table([runs[1], chosen]),
+        evaluate(chosen),
+        study_table({"a": {0: runs[1]}, "b": {0: chosen}}, "test"),
+    )
+    for table in tables:
+        assert said in figures.table(table).note, table.index.name
+    assert said in study_text(tables[-1])
+    assert said in results(chosen, "test")
+    fixed = changed(chosen, tmp_path / "fixed", recipe={"optimisation": {"keep": "last", "patience": 0}})
+    assert "CAUTION" not in repr(fixed)
+    assert "Caution" not in figures.table(compare_runs(runs)).note
 
 
 def scores(root: Path, ids: list[str], labels: list[int], names: tuple[str, ...] = ("a", "b")) -> Run:

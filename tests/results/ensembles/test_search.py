@@ -176,7 +176,7 @@ def test_the_words() -> None:
 
 def test_test_clips_are_refused(tmp_path: Path) -> None:
     members = systems([1.0, 1.2], 30)
-    for split in ("test", "xsub_test", "Test"):
+    for split in ("test", "xsub_test", "Test", "test1", "latest", "eval"):
         with pytest.raises(MgkitError, match=r"not on .*even_on_test=True"):
             search_weights(members, split)
     assert search_weights(members, "test", even_on_test=True, draws=10).split == "test"
