@@ -303,7 +303,6 @@ def hyperformer_features(
     blocks: Sequence[int] = (4, 3, 3),
     heads: int | None = None,
     partition: Sequence[int] | None = None,
-    groups: int = PUBLISHED_GROUPS,
     persons: int = 1,
     generator: torch.Generator | None = None,
 ) -> Hyperformer:
@@ -314,7 +313,7 @@ def hyperformer_features(
         blocks: layers of each stage; each stage after the first begins with half the frames.
         heads: attention heads; 24 channels each when omitted, as published.
         partition: the body part of each joint; `body_parts(graph)` when omitted.
-        groups, persons, generator: see Hyperformer.
+        persons, generator: see Hyperformer.
     """
     strides = [
         2 if stage and index == 0 else 1 for stage, count in enumerate(blocks) for index in range(count)
@@ -326,7 +325,6 @@ def hyperformer_features(
         width=width,
         heads=max(1, width // 24) if heads is None else heads,
         strides=strides,
-        groups=groups,
         generator=generator,
     )
 
