@@ -12,7 +12,7 @@ import pandas as pd
 
 from mgkit.data.clips import Clips
 from mgkit.errors import MgkitError, some
-from mgkit.results.run.folder import Run, cautions, load_run
+from mgkit.results.run.folder import Run, as_run, cautions
 from mgkit.results.run.records import Predictions
 from mgkit.results.scores.scores import Scores
 from mgkit.results.stats.metrics import WILSON, accuracies
@@ -112,8 +112,9 @@ def compare_runs(
 def opened_once(runs: Sequence[Run | str | Path]) -> list[Run]:
     """Runs, or their folders, opened; one that is given twice raises a `MgkitError`."""
     if isinstance(runs, Run | str | Path):  # a string would be taken for a list of folders of one letter each
-        raise MgkitError(f"runs must be a list: give [{str(runs)!r}, ...].")
-    opened = [run if isinstance(run, Run) else load_run(run) for run in runs]
+        given = "run" if isinstance(runs, Run) else repr(str(runs))
+        raise MgkitError(f"runs must be a list: give [{given}, ...].")
+    opened = [as_run(run) for run in runs]
     roots = [run.root.resolve() for run in opened]
     twice = sorted({str(run.root) for run in opened if roots.count(run.root.resolve()) > 1})
     if twice:

@@ -372,6 +372,47 @@ def load_run(root: str | Path) -> Run:
     return run
 
 
+def as_run(run: Run | str | Path) -> Run:
+    """A run, or that of a run folder; anything else raises a `MgkitError` that says what to pass."""
+    if isinstance(run, Run):
+        return run
+    if isinstance(run, str | Path):
+        return load_run(run)
+    more = ", one at a time" if isinstance(run, Sequence) else ""
+    raise MgkitError(f"{_kind(run)} is not a run: pass mg.load_run(<run folder>), or the folder{more}.")
+
+
+def as_predictions(run: Run | Predictions | str | Path, split: str = "test") -> Predictions:
+    """The predictions of a run (or run folder) on a split, or predictions as they are."""
+    return run if isinstance(run, Predictions) else as_run(run).predictions(split)
+
+
+def as_clips(clips: Clips | Run | str | Path) -> Clips:
+    """Clips as they are, those that a run recorded, or those of a clip folder.
+
+    Raises:
+        MgkitError: something else, or a run whose clip folder is missing.
+    """
+    if isinstance(clips, Clips):
+        return clips
+    if isinstance(clips, Run):
+        return clips.clips()
+    if isinstance(clips, str | Path):
+        return load_run(clips).clips() if (Path(clips) / "config.json").is_file() else load_clips(clips)
+    raise MgkitError(
+        f"{_kind(clips)} does not have clips: pass mg.load_clips(<clip folder>), or a run that knows its clips."
+    )
+
+
+def _kind(thing: object) -> str:
+    """What something is, for messages: "a list of Run", "None"."""
+    if thing is None:
+        return "None"
+    inside = f" of {type(thing[0]).__name__}" if isinstance(thing, list | tuple) and thing else ""
+    name = type(thing).__name__
+    return f"{'an' if name[0] in 'AEIOU' else 'a'} {name}{inside}"
+
+
 def write_predictions(
     root: str | Path, split: str, predictions: Predictions, settings: Mapping[str, Any] | None = None
 ) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from mgkit.errors import MgkitError
-from mgkit.results.run.folder import Run
+from mgkit.results.run.folder import Run, as_run
 from mgkit.results.run.records import Predictions
 from mgkit.results.scores.scores import Scores
 from mgkit.results.stats.metrics import wilson
@@ -25,16 +26,17 @@ from mgkit.results.stats.resampling import FLOOR, Doubles, Measure, intervals, m
 __all__ = ["errors", "fit_temperature", "reliability", "scores_of", "temper"]
 
 RANGE = (0.05, 20.0)  # of temperatures that are searched
-Scored = Run | Predictions | Scores
+Scored = Run | Predictions | Scores | str | Path
 
 
 def scores_of(one: Scored, split: str = "test", output: str | None = None) -> Scores:
-    """Scores of a run's split, of predictions, or scores as they are. `output`: of a run or predictions."""
+    """Scores of a split of a run or run folder, or of predictions (`output`: which), or scores as they are."""
     if isinstance(one, Scores):
         return one
-    if isinstance(one, Run):
-        return Scores.of(one.predictions(split), output, split=split, name=one.name)
-    return Scores.of(one, output)
+    if isinstance(one, Predictions):
+        return Scores.of(one, output)
+    run = as_run(one)
+    return Scores.of(run.predictions(split), output, split=split, name=run.name)
 
 
 # ---------------------------------------------------------------------------------------------------------------------

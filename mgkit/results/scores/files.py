@@ -28,6 +28,7 @@ from mgkit.data.readers.tables import is_number, read_text
 from mgkit.errors import MgkitError, some
 from mgkit.files import atomic
 from mgkit.results.run.files import read_npz
+from mgkit.results.run.folder import Run, as_run
 from mgkit.results.run.records import Floats, Ints, Predictions, check_ids
 from mgkit.results.scores import pickles
 from mgkit.results.scores.scores import Raw, Scores
@@ -106,8 +107,9 @@ def _read(path: Path) -> Raw:
 
 def write(
     path: str | Path,
-    scores: Scores | Predictions,
+    scores: Scores | Predictions | Run | str | Path,
     *,
+    split: str = "test",
     output: str | None = None,
     layout: Literal["pyskl", "mmaction2"] | None = None,
     clip_ids: Sequence[str] | None = None,
@@ -116,8 +118,9 @@ def write(
 
     Args:
         path: the file; the suffix determines the format.
-        scores: the scores, or predictions, of which one output is written.
-        output: "rgb", "pose" or "fused" of predictions; by default the best.
+        scores: the scores; or predictions, a run or its folder, of which one output is written.
+        split: the evaluated split of a run.
+        output: "rgb", "pose" or "fused" of predictions or a run; by default the best.
         layout: of a pickle: "pyskl", a list of K numbers per clip without ids, or "mmaction2", a list of dictionaries
             of tensors, with the id under `frame_dir`.
         clip_ids: the clips to write, in this order; all by default. A PYSKL pickle must be in the order of its
@@ -132,7 +135,10 @@ def write(
         raise MgkitError(f"{path}: choose the layout of the pickle, layout='pyskl' or layout='mmaction2'.")
     if layout is not None and not pickled:
         raise MgkitError(f"{path}: layout={layout!r} is for pickles; end its name in .pkl.")
-    if isinstance(scores, Predictions):
+    if not isinstance(scores, Scores | Predictions):
+        run = as_run(scores)
+        scores = Scores.of(run.predictions(split), output, split=split, name=run.name)
+    elif isinstance(scores, Predictions):
         scores = Scores.of(scores, output)
     elif output is not None:
         raise MgkitError("output is for predictions: scores have only one.")

@@ -11,6 +11,7 @@ has precision 0 and F1 0.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from mgkit.errors import MgkitError
-from mgkit.results.run.folder import Run, cautions
+from mgkit.results.run.folder import Run, as_predictions, as_run, cautions
 from mgkit.results.run.records import Predictions
 
 Ints = npt.NDArray[np.int64]
@@ -89,18 +90,22 @@ def class_mean(values: npt.ArrayLike) -> Doubles:
 
 
 def per_class(
-    labels: npt.ArrayLike,
-    predicted: npt.ArrayLike,
-    classes: int,
+    labels: npt.ArrayLike | Run | Predictions | Path,
+    predicted: npt.ArrayLike | None = None,
+    classes: int | None = None,
     names: Sequence[str] | None = None,
+    *,
+    split: str = "test",
+    output: str | None = None,
 ) -> pd.DataFrame:
     """One row per class in label order, absent classes included.
 
     Args:
-        labels: (N,) true classes.
+        labels: (N,) true classes; or a run, its folder or predictions, which have all of the next three.
         predicted: (N,) predicted classes.
         classes: K.
         names: K class names; indices by default.
+        split, output: of a run, the evaluated split and "rgb", "pose" or "fused" (by default the best).
 
     Returns:
         Columns `class`, `support` (clips of the class), `predicted` (clips taken for it), `correct`, `recall` with its
@@ -108,7 +113,14 @@ def per_class(
         predicted; NaN when it is not there either) with its interval `precision_low`, `precision_high` (NaN when
         never predicted), and `f1` (0 when the class is never predicted; NaN without support).
     """
-    counts = confusion_matrix(labels, predicted, classes)
+    if predicted is None and classes is None:
+        given: Any = labels
+        found = as_predictions(given, split)
+        labels, predicted, classes = found.labels, found.predicted(output), found.class_count
+        names = found.classes.names if found.classes is not None else names
+    if predicted is None or classes is None:
+        raise MgkitError("labels need predicted and classes next to them: pass all three, or a run.")
+    counts = confusion_matrix(np.asarray(labels), predicted, classes)
     support, taken, correct = counts.sum(1), counts.sum(0), np.diag(counts)
     with np.errstate(invalid="ignore", divide="ignore"):
         precision = np.where((taken == 0) & (support > 0), 0.0, correct / taken)
@@ -205,12 +217,15 @@ def accuracies(labels: npt.ArrayLike, predicted: npt.ArrayLike, classes: int) ->
 
 
 def evaluate(
-    run: Run | Predictions, split: str = "test", *, train_labels: npt.ArrayLike | None = None
+    run: Run | Predictions | str | Path,
+    split: str = "test",
+    *,
+    train_labels: npt.ArrayLike | None = None,
 ) -> pd.DataFrame:
     """The table to report: one row per output (rgb, pose, fused) and one for always answering the majority class.
 
     Args:
-        run: a run, or predictions.
+        run: a run, its folder, or predictions.
         split: the evaluated split of the run; not used with predictions.
         train_labels: (N,) labels that the majority class is taken from. By default those of the split that the
             run was trained on; without either there is no majority row.
@@ -221,7 +236,8 @@ def evaluate(
         majority row the five most frequent classes), `macro_f1`, `mean_class_accuracy`, all in [0, 1]. Means are over
         the classes that have clips in this split.
     """
-    predictions = run.predictions(split) if isinstance(run, Run) else run
+    run = run if isinstance(run, Predictions) else as_run(run)
+    predictions = as_predictions(run, split)
     labels, classes = predictions.labels, predictions.class_count
     scores = {name: predictions.scores(name) for name in predictions.outputs}
 

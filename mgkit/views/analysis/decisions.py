@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
 from mgkit.errors import MgkitError
-from mgkit.results.run.folder import Run
+from mgkit.results.run.folder import Run, as_run
+from mgkit.results.run.records import Predictions
 
 Doubles = npt.NDArray[np.float64]
 
@@ -63,7 +66,7 @@ def views_disagree(scores: npt.ArrayLike) -> Doubles:
     return (p.argmax(2) != p.mean(1).argmax(1)[:, None]).mean(1)
 
 
-def joint_importance(run: Run, split: str = "test") -> pd.DataFrame:
+def joint_importance(run: Run | str | Path, split: str = "test") -> pd.DataFrame:
     """Share of each joint in the decisions for each class, for a split that was explained (`mg.explain`).
 
     The values of a joint are summed over the sampled frames of a clip, negative sums are set to 0, and the rest is
@@ -77,6 +80,7 @@ def joint_importance(run: Run, split: str = "test") -> pd.DataFrame:
     Raises:
         MgkitError: nothing has been explained, or the run has no pose pathway.
     """
+    run = as_run(run)
     saliency = run.saliency(split)
     if saliency.joints is None:
         raise MgkitError(f"{run.root} has no pose pathway, so there are no joints to compare.")
@@ -96,6 +100,11 @@ def joint_importance(run: Run, split: str = "test") -> pd.DataFrame:
 
 def _probabilities(given: npt.ArrayLike, shape: str) -> Doubles:
     """Probabilities in float64, scaled to sum to 1 exactly: those stored in 16 bits do within 1e-3."""
+    if isinstance(given, Run | Predictions | str):
+        raise MgkitError(
+            f"probabilities of shape {shape} are expected, not a {type(given).__name__}: pass "
+            "run.predictions(split).scores(output), or run.view_scores(split).scores(output) for views."
+        )
     p = np.asarray(given, np.float64)
     if p.ndim != len(shape.split(",")) or 0 in p.shape:
         raise MgkitError(f"probabilities must have the shape {shape}; got {p.shape}.")

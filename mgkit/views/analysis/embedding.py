@@ -16,7 +16,7 @@ from mgkit.data.clips import Classes
 from mgkit.errors import MgkitError, some
 from mgkit.files import atomic
 from mgkit.results.compare.runs import aligned_runs
-from mgkit.results.run.folder import Run
+from mgkit.results.run.folder import Run, as_run
 from mgkit.results.run.records import Floats, Ints, Predictions
 from mgkit.results.stats.metrics import confusion_matrix
 
@@ -110,7 +110,12 @@ class EmbeddingMap:
 
 
 def embedding_map(
-    run: Run, split: str = "test", pathway: str | None = None, *, seed: int = 0, cache: bool = True
+    run: Run | str | Path,
+    split: str = "test",
+    pathway: str | None = None,
+    *,
+    seed: int = 0,
+    cache: bool = True,
 ) -> EmbeddingMap:
     """Lay out the embeddings of a split and the final prototypes of the classes in two dimensions.
 
@@ -131,6 +136,7 @@ def embedding_map(
     Raises:
         MgkitError: the split was not evaluated, or the run has no such pathway.
     """
+    run = as_run(run)
     predictions = run.predictions(split)
     source = _source(run, split, _pathway(run, pathway), predictions.clip_ids)
     flat, moved, method = _lay_out(run.root / "cache" if cache else None, source.fitted, source.moving, seed)
@@ -138,8 +144,8 @@ def embedding_map(
 
 
 def joint_maps(
-    before: Run,
-    after: Run,
+    before: Run | str | Path,
+    after: Run | str | Path,
     split: str = "test",
     pathway: str | None = None,
     *,
@@ -168,6 +174,7 @@ def joint_maps(
     Raises:
         MgkitError: the runs are over different clips or classes, have no pathway in common, or lack embeddings.
     """
+    before, after = as_run(before), as_run(after)
     if pathway is None:
         both = [name for name in before.pathways if name in after.pathways]
         if not both:
@@ -533,7 +540,7 @@ def separability(vectors: npt.ArrayLike, labels: npt.ArrayLike, names: Sequence[
     )
 
 
-def run_separability(run: Run, split: str = "test", pathway: str | None = None) -> Separability:
+def run_separability(run: Run | str | Path, split: str = "test", pathway: str | None = None) -> Separability:
     """`separability` of the embeddings of a split in one pathway.
 
     Args:
@@ -544,6 +551,7 @@ def run_separability(run: Run, split: str = "test", pathway: str | None = None) 
     Returns:
         `silhouettes` in the order of the predictions of the split.
     """
+    run = as_run(run)
     predictions, embeddings = run.predictions(split), run.embeddings(split)
     if pathway is None:
         pathway = next(iter(embeddings.vectors))

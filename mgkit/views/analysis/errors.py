@@ -1,7 +1,7 @@
 """Clips to look at: ambiguous ones, the best and worst of each class, a partner for an error, likely label errors.
 
 Arguments that the functions share:
-    run: a run, or its predictions.
+    run: a run, its folder, or its predictions.
     split: the evaluated split of the run; not used with predictions.
     pathway: the output "rgb", "pose" or "fused" that decides; by default fused, or the only one.
     class_name: only this class; by default every class.
@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,7 +24,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from mgkit.errors import MgkitError, some
-from mgkit.results.run.folder import Run
+from mgkit.results.run.folder import Run, as_predictions, as_run
 from mgkit.results.run.records import Embeddings, Predictions
 from mgkit.results.stats.metrics import confusion_matrix
 from mgkit.views.analysis.decisions import entropy, pathway_disagreement, view_variation, views_disagree
@@ -35,7 +36,11 @@ Doubles = npt.NDArray[np.float64]
 
 
 def ambiguous(
-    run: Run | Predictions, split: str = "test", pathway: str | None = None, *, class_name: str | None = None
+    run: Run | Predictions | str | Path,
+    split: str = "test",
+    pathway: str | None = None,
+    *,
+    class_name: str | None = None,
 ) -> pd.DataFrame:
     """Clips of a split, the most ambiguous first; with `class_name` only its TP, FN and FP clips.
 
@@ -94,8 +99,9 @@ def ambiguous(
         table["disagreement"] = pathway_disagreement(rgb, pose)
         table["disagree"] = rgb.argmax(1) != pose.argmax(1)
     table["view_variation"] = table["views_disagree"] = np.nan
-    if isinstance(run, Run) and run.has_view_scores(split):
-        by_view = run.view_scores(split).select(predictions.clip_ids).scores(output)
+    its = None if isinstance(run, Predictions) else as_run(run)
+    if its is not None and its.has_view_scores(split):
+        by_view = its.view_scores(split).select(predictions.clip_ids).scores(output)
         table["view_variation"], table["views_disagree"] = view_variation(by_view), views_disagree(by_view)
 
     between = 1 - np.abs(true_probability - rival_probability)
@@ -107,14 +113,19 @@ def ambiguous(
     return frame.sort_values(["ambiguity", "clip_id"], ascending=[False, True], ignore_index=True)
 
 
-def confusions(predictions: Predictions, k: int = 10, pathway: str | None = None) -> pd.DataFrame:
+def confusions(
+    run: Run | Predictions | str | Path, k: int = 10, pathway: str | None = None, *, split: str = "test"
+) -> pd.DataFrame:
     """The k most frequent confusions (fewer if there are fewer), by clips, then by share.
+
+    Arguments: see the module.
 
     Returns:
         `true`, `predicted` (class names), `clips` confused this way, `support` (clips of the true class), `share` =
         clips / support, and `reverse`, the clips confused the other way round.
     """
-    counts = confusion_matrix(predictions.labels, predictions.predicted(pathway), predictions.class_count)
+    predictions, output = _opened(run, split, pathway)
+    counts = confusion_matrix(predictions.labels, predictions.predicted(output), predictions.class_count)
     names, support = class_names(predictions), counts.sum(1)
     off = counts.copy()
     np.fill_diagonal(off, 0)
@@ -138,7 +149,7 @@ def confusions(predictions: Predictions, k: int = 10, pathway: str | None = None
 
 
 def exemplars(
-    run: Run | Predictions,
+    run: Run | Predictions | str | Path,
     split: str = "test",
     pathway: str | None = None,
     *,
@@ -158,7 +169,7 @@ def exemplars(
 
 
 def hardest_fn(
-    run: Run | Predictions,
+    run: Run | Predictions | str | Path,
     split: str = "test",
     pathway: str | None = None,
     *,
@@ -186,7 +197,7 @@ def hardest_fn(
 
 
 def hardest_fp(
-    run: Run | Predictions,
+    run: Run | Predictions | str | Path,
     split: str = "test",
     pathway: str | None = None,
     *,
@@ -277,18 +288,21 @@ def nearest_correct(
     return _closest(predictions, at, others, np.mean(found, axis=0))
 
 
-def exemplar(predictions: Predictions, clip_id: str, pathway: str | None = None) -> Neighbour:
+def exemplar(
+    run: Run | Predictions | str | Path, clip_id: str, pathway: str | None = None, *, split: str = "test"
+) -> Neighbour:
     """The true positive closest to the prototype of a clip's true class, excluding that clip.
 
     Args:
-        predictions: with distances to prototypes.
+        run: a run, its folder, or its predictions, with distances to prototypes.
         clip_id: a clip of the class.
         pathway: as in `nearest_correct`.
+        split: the evaluated split of the run; not used with predictions.
 
     Raises:
         MgkitError: an unknown clip, no distances to prototypes, or no other true positive with a known distance.
     """
-    output = predictions.best if pathway is None else pathway
+    predictions, output = _opened(run, split, pathway)
     at, others = _correct_others(predictions, clip_id, output)
     distance = _needed_distance(predictions, output)[others]
     known = np.isfinite(distance)
@@ -374,7 +388,9 @@ def confident_joint(labels: npt.ArrayLike, probabilities: npt.ArrayLike) -> Conf
     return ConfidentJoint(counts, thresholds, guess.astype(np.int64))
 
 
-def label_errors(run: Run | Predictions, split: str = "test", pathway: str | None = None) -> pd.DataFrame:
+def label_errors(
+    run: Run | Predictions | str | Path, split: str = "test", pathway: str | None = None
+) -> pd.DataFrame:
     """Clips of a split whose label is likely to be wrong, the most likely first, by confident learning.
 
     A clip is listed if it is confidently of another class than its label (off the diagonal of `confident_joint`)
@@ -420,8 +436,8 @@ def label_errors(run: Run | Predictions, split: str = "test", pathway: str | Non
 # What the sections share
 
 
-def _opened(run: Run | Predictions, split: str, pathway: str | None) -> tuple[Predictions, str]:
-    predictions = run.predictions(split) if isinstance(run, Run) else run
+def _opened(run: Run | Predictions | str | Path, split: str, pathway: str | None) -> tuple[Predictions, str]:
+    predictions = as_predictions(run, split)
     return predictions, predictions.best if pathway is None else pathway
 
 

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
 from mgkit.errors import MgkitError
-from mgkit.results.run.folder import Run
+from mgkit.results.run.folder import Run, as_run
 from mgkit.results.stats.metrics import confusion_matrix
 
 
 def prototype_similarity(
-    run: Run, pathway: str | None = None
+    run: Run | str | Path, pathway: str | None = None
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
     """Cosine similarity between the final prototypes of a pathway (by default the first that has any).
 
@@ -23,6 +24,7 @@ def prototype_similarity(
         (K, K) symmetric similarities in [-1, 1], 1 on the diagonal and NaN in rows and columns of classes without a
         prototype; and (K,) whether each class has one.
     """
+    run = as_run(run)
     history = run.prototypes()
     vectors, seen = history.last(next(iter(history.vectors)) if pathway is None else pathway)
     unit = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
@@ -121,7 +123,7 @@ def similarity_and_confusion(
 
 
 def run_similarity_and_confusion(
-    run: Run,
+    run: Run | str | Path,
     generator: np.random.Generator,
     split: str = "test",
     pathway: str | None = None,
@@ -138,6 +140,7 @@ def run_similarity_and_confusion(
         pathway: "rgb" or "pose"; by default the first that has prototypes.
         draws, level: as there.
     """
+    run = as_run(run)
     if pathway is None:
         pathway = next(iter(run.prototypes().vectors))
     similarity, _ = prototype_similarity(run, pathway)

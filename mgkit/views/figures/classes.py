@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
@@ -12,7 +14,7 @@ from matplotlib.ticker import MaxNLocator
 from mgkit.data.clips import Classes
 from mgkit.errors import MgkitError
 from mgkit.results.compare.runs import run_names
-from mgkit.results.run.folder import Run
+from mgkit.results.run.folder import Run, as_run
 from mgkit.results.stats.metrics import per_class
 from mgkit.views.analysis.outcomes import changes
 from mgkit.views.figures.style import (
@@ -39,7 +41,7 @@ FIXED, BROKEN = "#0072B2", "#D55E00"  # Okabe & Ito; as in the widget, and disti
 
 @in_style
 def class_accuracy(
-    run: Run,
+    run: Run | str | Path,
     split: str = "test",
     *,
     metric: str = "recall",
@@ -62,6 +64,7 @@ def class_accuracy(
     Returns:
         The figure; its data has one row per class and output, with the columns of `metrics.per_class`.
     """
+    run = as_run(run)
     if metric not in METRICS:
         raise MgkitError(f"{metric!r} is not a metric: use one of {', '.join(METRICS)}.")
     predictions = run.predictions(split)
@@ -179,8 +182,8 @@ def _name_bars(
 
 @in_style
 def run_comparison(
-    one: Run,
-    other: Run,
+    one: Run | str | Path,
+    other: Run | str | Path,
     split: str = "test",
     *,
     output: str | None = None,
@@ -203,6 +206,7 @@ def run_comparison(
         `both_wrong`; classes without a change are in the data and not in the drawing. The note gives McNemar's test and
         the interval of the gain.
     """
+    one, other = as_run(one), as_run(other)
     found = changes(one, other, split, output, common=common)
     first, second = run_names([one, other])
     names = first, second

@@ -4,6 +4,7 @@ each with the skeleton as the network gets it."""
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +17,7 @@ from matplotlib.patches import Rectangle
 from mgkit.data.clips import Clips
 from mgkit.data.skeletons import Skeleton
 from mgkit.errors import MgkitError, some
+from mgkit.results.run.folder import Run, as_clips
 from mgkit.results.run.saliency import Saliency
 from mgkit.views.figures.saliency import (
     draw_joints,
@@ -51,7 +53,7 @@ ACROSS = {1: 4, 2: 8}  # clips of a sheet side by side, by columns
 
 @in_style
 def film_strip(
-    clips: Clips,
+    clips: Clips | Run | str | Path,
     clip_id: str,
     frames: int = 8,
     *,
@@ -85,6 +87,7 @@ def film_strip(
     Raises:
         MgkitError: an unknown clip, one that was not explained, or neither a video nor a pose to draw.
     """
+    clips = as_clips(clips)
     if frames < 1:
         raise MgkitError(f"frames is {frames}: a film strip needs at least one.")
     row = clips.row(clip_id)
@@ -148,7 +151,7 @@ def film_strip(
 
 @in_style
 def contact_sheet(
-    clips: Clips,
+    clips: Clips | Run | str | Path,
     n: int = 5,
     *,
     classes: Sequence[str] | None = None,
@@ -171,6 +174,7 @@ def contact_sheet(
     Returns:
         The figure; its data has one row per picture: `class`, `clip_id`, `frame`.
     """
+    clips = as_clips(clips)
     if n < 1:
         raise MgkitError(f"n is {n}: show at least one clip per class.")
     # The classes, and clips of each.

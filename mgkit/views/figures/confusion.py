@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from mgkit.results.compare.runs import aligned_runs, run_names
-from mgkit.results.run.folder import Run
+from mgkit.results.run.folder import Run, as_run
 from mgkit.results.stats.metrics import confusion_matrix
 from mgkit.views.analysis.outcomes import class_order
 from mgkit.views.figures.style import (
@@ -48,13 +49,13 @@ FEW = 12  # up to this number of classes every cell carries its number and one c
 
 @in_style
 def confusion(
-    run: Run,
+    run: Run | str | Path,
     split: str = "test",
     pathway: str | None = None,
     *,
     normalise: bool = True,
     order: str = "groups",
-    other: Run | None = None,
+    other: Run | str | Path | None = None,
     common: bool = False,
     venue: str = "cvpr",
     columns: int | None = None,
@@ -80,6 +81,7 @@ def confusion(
     Raises:
         MgkitError: an unknown split, pathway, order or venue, or an `other` that cannot be compared.
     """
+    run, other = as_run(run), None if other is None else as_run(other)
     # The matrix, and the difference to another run.
     predictions, theirs, left_out = run.predictions(split), None, ""
     if other is not None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -11,6 +13,7 @@ from mgkit.data.clips import Clips
 from mgkit.data.report import SHORT
 from mgkit.data.splits import UNUSED
 from mgkit.errors import MgkitError, some
+from mgkit.results.run.folder import Run, as_clips
 from mgkit.views.figures.style import (
     GREY,
     LEAST,
@@ -34,12 +37,12 @@ _FIRST = {"train": 0, "val": 1, "test": 2}
 
 @in_style
 def class_counts(
-    clips: Clips, *, order: str = "count", venue: str = "cvpr", columns: int | None = None
+    clips: Clips | Run | str | Path, *, order: str = "count", venue: str = "cvpr", columns: int | None = None
 ) -> PaperFigure:
     """Clips of every class in every split, on a log scale: the long tail, and classes that a split lacks.
 
     Args:
-        clips: the clips.
+        clips: the clips, their folder, or a run that knows them.
         order: classes by falling "count", or as "given".
         venue: a key of `style.VENUES`.
         columns: 1 or 2; by default 1 up to 40 classes.
@@ -47,6 +50,7 @@ def class_counts(
     Returns:
         The figure; its data has one row per class and split: `class`, `split`, `clips`.
     """
+    clips = as_clips(clips)
     if order not in ("count", "given"):
         raise MgkitError(f"{order!r} is not an order of classes: use count or given.")
     splits, names = _splits(clips), clips.classes.names
@@ -106,7 +110,7 @@ def _count_bars(
 
 
 @in_style
-def clip_lengths(clips: Clips, *, venue: str = "cvpr", columns: int = 1) -> PaperFigure:
+def clip_lengths(clips: Clips | Run | str | Path, *, venue: str = "cvpr", columns: int = 1) -> PaperFigure:
     """Lengths of the clips of each split: share of clips up to each length, on a log scale.
 
     The line is at 32 frames, the input of the pose pathway: clips to its left are stretched.
@@ -114,6 +118,7 @@ def clip_lengths(clips: Clips, *, venue: str = "cvpr", columns: int = 1) -> Pape
     Returns:
         The figure; its data has one row per clip: `clip_id`, `split`, `frames`.
     """
+    clips = as_clips(clips)
     splits = _splits(clips)
     figure = new_figure(width_of(venue, columns), 1.7)
     axes = figure.subplots()
@@ -151,7 +156,7 @@ def clip_lengths(clips: Clips, *, venue: str = "cvpr", columns: int = 1) -> Pape
 
 @in_style
 def missing_joints(
-    clips: Clips, by: str = "subject", *, venue: str = "cvpr", columns: int | None = None
+    clips: Clips | Run | str | Path, by: str = "subject", *, venue: str = "cvpr", columns: int | None = None
 ) -> PaperFigure:
     """Share of frames in which each joint (rows) of each subject (columns) was not seen.
 
@@ -167,6 +172,7 @@ def missing_joints(
     Raises:
         MgkitError: no clip has a pose.
     """
+    clips = as_clips(clips)
     table = clips.missing_joints(by)
     names, joints = [str(name) for name in table], list(table.index)
     width = width_of(venue, columns or (1 if len(names) <= 40 else 2))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from matplotlib.lines import Line2D
 
 from mgkit.errors import MgkitError, some
 from mgkit.results.compare.runs import aligned_runs
-from mgkit.results.run.folder import Run
+from mgkit.results.run.folder import Run, as_run
 from mgkit.results.run.records import Floats, Ints
 from mgkit.views.analysis.embedding import (
     COLOURS,
@@ -54,7 +55,7 @@ RAMP = ListedColormap(
 
 @in_style
 def prototype_map(
-    run: Run,
+    run: Run | str | Path,
     split: str = "test",
     pathway: str | None = None,
     highlight: str | None = None,
@@ -93,6 +94,7 @@ def prototype_map(
         MgkitError: an unknown class, subject, split, pathway, colour or epoch, more than 10 chosen, no embeddings, or
             subjects or distances that the run does not have.
     """
+    run = as_run(run)
     if colour is not None and colour not in COLOURS:
         raise MgkitError(f"{colour!r} is not a colouring: use one of {', '.join(COLOURS)}, or None.")
     # The map, and the role of each clip for the highlighted class.
@@ -328,8 +330,8 @@ def draw_frame(axes: Axes, drawn: EmbeddingMap) -> None:
 
 @in_style
 def refinement_maps(
-    before: Run,
-    after: Run,
+    before: Run | str | Path,
+    after: Run | str | Path,
     split: str = "test",
     pathway: str | None = None,
     *,
@@ -365,6 +367,7 @@ def refinement_maps(
     Raises:
         MgkitError: the runs cannot be compared, have no embeddings of the split, or an unknown class.
     """
+    before, after = as_run(before), as_run(after)
     maps = joint_maps(before, after, split, pathway, common=common, seed=seed)
     (ours, theirs), left_out = aligned_runs([before, after], split, common=common)
     names = before.classes.names

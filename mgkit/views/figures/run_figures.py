@@ -8,7 +8,7 @@ from pathlib import Path
 
 from mgkit.data.clips import Clips
 from mgkit.errors import MgkitError
-from mgkit.results.run.folder import Run
+from mgkit.results.run.folder import Run, as_run
 from mgkit.views.analysis.errors import ambiguous
 from mgkit.views.figures.classes import class_accuracy
 from mgkit.views.figures.clips import contact_sheet, film_strip
@@ -32,7 +32,9 @@ class Drawn(list[Path]):
         self.skipped = skipped
 
 
-def draw_figures(run: Run, clips: Clips | None = None, split: str = "test", *, venue: str = "cvpr") -> Drawn:
+def draw_figures(
+    run: Run | str | Path, clips: Clips | None = None, split: str = "test", *, venue: str = "cvpr"
+) -> Drawn:
     """Draw every figure that a run has the data for into `run.figures`.
 
     Training curves, a confusion matrix per output, class accuracy, a map and the similarity of the prototypes per
@@ -52,6 +54,7 @@ def draw_figures(run: Run, clips: Clips | None = None, split: str = "test", *, v
     Raises:
         MgkitError: the split was not evaluated, or the folder cannot be written.
     """
+    run = as_run(run)
     predictions = run.predictions(split)
     draw: dict[str, Callable[[], PaperFigure]] = {}
     skipped: dict[str, str] = {}

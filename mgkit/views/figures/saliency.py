@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
@@ -12,7 +14,7 @@ from matplotlib.figure import Figure
 
 from mgkit.data.skeletons import Skeleton
 from mgkit.errors import MgkitError
-from mgkit.results.run.folder import Run
+from mgkit.results.run.folder import Run, as_run
 from mgkit.results.run.saliency import ClipSaliency
 from mgkit.views.analysis.decisions import joint_importance as importance_of
 from mgkit.views.figures.style import (
@@ -169,7 +171,7 @@ def draw_scale(figure: Figure, box: tuple[float, float, float, float], label: st
 
 @in_style
 def joint_importance(
-    run: Run, split: str = "test", *, venue: str = "cvpr", columns: int | None = None
+    run: Run | str | Path, split: str = "test", *, venue: str = "cvpr", columns: int | None = None
 ) -> PaperFigure:
     """Share of each joint in the decisions for each class, see `mg.analysis.joint_importance`.
 
@@ -186,6 +188,7 @@ def joint_importance(
     Raises:
         MgkitError: nothing has been explained, or the run has no pose pathway.
     """
+    run = as_run(run)
     shares = importance_of(run, split)
     counts = np.bincount(run.saliency(split).target, minlength=len(shares))
     values = shares.to_numpy()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from mgkit.data.clips import Classes
-from mgkit.results.run.folder import Run
+from mgkit.results.run.folder import Run, as_run
 from mgkit.views.analysis.outcomes import class_order
 from mgkit.views.analysis.prototypes import (
     SimilarityConfusion,
@@ -48,7 +49,7 @@ SCATTER = 150.0  # points; its height at most
 
 @in_style
 def prototype_similarity(
-    run: Run,
+    run: Run | str | Path,
     pathway: str | None = None,
     *,
     split: str = "test",
@@ -79,6 +80,7 @@ def prototype_similarity(
     Raises:
         MgkitError: no prototypes, a split that was not evaluated, or an unknown pathway, order or venue.
     """
+    run = as_run(run)
     if pathway is None:
         pathway = next(iter(run.prototypes().vectors))
     similarity, seen = similarity_matrix(run, pathway)

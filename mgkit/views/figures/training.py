@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
 
 from mgkit.errors import MgkitError
-from mgkit.results.run.folder import Run
+from mgkit.results.run.folder import Run, as_run
 from mgkit.results.run.records import OUTPUTS
 from mgkit.views.analysis.seeds import Seeds, over_seeds
 from mgkit.views.figures.style import (
@@ -40,7 +41,8 @@ SETTING_COLOURS = (
 )  # fmt: skip
 SETTING_LINES, SETTING_MARKERS = ("-", "--", "-.", ":"), ("o", "s", "^", "D", "v")
 
-Runs = Run | Sequence[Run] | Mapping[str, Run | Sequence[Run]]
+One = Run | str | Path
+Runs = One | Sequence[One] | Mapping[str, One | Sequence[One]]
 
 
 @in_style
@@ -84,11 +86,13 @@ def training_curves(
 
 
 def _settings(run: Runs) -> dict[str, list[Run]]:
-    if isinstance(run, Run):
-        return {run.name: [run]}
-    given = run if isinstance(run, Mapping) else {"": run}
+    if isinstance(run, Run | str | Path):
+        one = as_run(run)
+        return {one.name: [one]}
+    given: Mapping[str, Any] = run if isinstance(run, Mapping) else {"": run}
     settings = {
-        str(name): [value] if isinstance(value, Run) else list(value) for name, value in given.items()
+        str(name): [as_run(one) for one in value] if isinstance(value, list | tuple) else [as_run(value)]
+        for name, value in given.items()
     }
     for name, runs in (settings or {"": []}).items():
         if not runs:
