@@ -333,6 +333,8 @@ def review(options: Any) -> None:
     run = load_run(options.run)
     notes = run.notes()
     print(notes.frame().to_string(index=False) if len(notes) else f"there are no review notes in {run.root}")
+    for text in notes.odd:
+        print(f"  odd: {text}")
     if options.csv is not None:
         print(f"written to {notes.save(options.csv)}")
     if not options.apply:

@@ -390,7 +390,14 @@ def apply_review(
     row = {clip_id: i for i, clip_id in enumerate(table["clip_id"])}
     lost = [str(clip_id) for clip_id in notes["clip_id"] if clip_id not in row]
     if lost:
-        raise MgkitError(f"{where} has no clip {some(lost)}, which the notes name: open the reviewed clips.")
+        numbers = {int(clip_id): clip_id for clip_id in row if clip_id.isdecimal()}
+        padded = [numbers[int(i)] for i in lost if i.isdecimal() and int(i) in numbers]
+        hint = (
+            f" Ids like {padded[0]} seem to have lost their leading zeros in a spreadsheet." if padded else ""
+        )
+        raise MgkitError(
+            f"{where} has no clip {some(lost)}, which the notes name: open the reviewed clips.{hint}"
+        )
     repeated = notes.loc[notes["clip_id"].duplicated(), "clip_id"]
     if len(repeated):
         raise MgkitError(

@@ -6,15 +6,22 @@ One row per clip; `tags` are some of `TAGS`, separated by semicolons, `label` is
 free text, `updated` ISO 8601 UTC. The file is written whole at every change. Before that it is read again under a lock,
 and only the row that changes is replaced, so that notebooks open side by side keep each other's notes. A file that is
 damaged, or not of this kind, is never overwritten.
+
+A spreadsheet may save the file with semicolons or tabs, and ids without their leading zeros: it is read all the same,
+and `Notes.odd` says so, as it does of notes on clips that the run does not have.
 """
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import html
 import io
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from difflib import get_close_matches
+from functools import cached_property
 from pathlib import Path
 
 import pandas as pd
@@ -59,7 +66,7 @@ class Change:
     """Change of a note, which can be made to whatever the note has become meanwhile.
 
     Attributes:
-        clip_id, split: the clip.
+        clip_id, split: the clip, and the split it is looked at in.
         add, drop: tags.
         label: the right class, "" for none; None = unchanged. A label adds the tag "label wrong", and dropping that tag
             drops the label.
@@ -88,9 +95,8 @@ class Change:
         if self.text is not None and old.text not in ("", self.before, text):
             there = f"\n{text}\n" in f"\n{old.text}\n"
             text = f"{old.text}\n{text}" if text and not there else old.text
-        return replace(
-            old, tags=tuple(tag for tag in TAGS if tag in tags), label=label, text=text, updated=updated
-        )
+        kept = tuple(tag for tag in TAGS if tag in tags)
+        return replace(old, split=self.split, tags=kept, label=label, text=text, updated=updated)
 
 
 class Notes(Mapping[str, Note]):
@@ -99,12 +105,17 @@ class Notes(Mapping[str, Note]):
     Args:
         run: the run.
 
+    Attributes:
+        path: the file.
+        odd: sentences on what a spreadsheet did to the file, and on clips that the run does not have.
+
     Raises:
         MgkitError: the file cannot be read, or a row of it is not valid: the message names file, line and remedy.
     """
 
     def __init__(self, run: Run) -> None:
         self.path, self._run = run.root / "review.csv", run
+        self.odd: list[str] = []
         self._notes: dict[str, Note] = {}
         self._seen: Signature | None = None
         self.refresh()
@@ -120,19 +131,73 @@ class Notes(Mapping[str, Note]):
 
     def __repr__(self) -> str:
         tags = ", ".join(f"{tag} {count}" for tag in TAGS if (count := len(self.tagged(tag))))
-        return f"Notes({str(self.path)!r}: {len(self)} clips{f' ({tags})' if tags else ''})"
+        odd = "".join(f"; {text}" for text in self.odd)
+        return f"Notes({str(self.path)!r}: {len(self)} clips{f' ({tags})' if tags else ''}{odd})"
 
     def _repr_html_(self) -> str:
-        return str(self.frame().to_html(index=False))
+        odd = "".join(f"<p>{html.escape(text)}</p>" for text in self.odd)
+        return str(self.frame().to_html(index=False)) + odd
 
     def refresh(self) -> bool:
         """Read the file again if it has changed; returns whether it has."""
         signature = self._signature()
         if signature == self._seen:
             return False
-        self._notes = read_notes(self.path, self._run)
+        self._notes, self.odd = self._read()
         self._seen = signature
         return True
+
+    def _read(self) -> tuple[dict[str, Note], list[str]]:
+        """The notes of the file under the ids of the run, and what is odd about them."""
+        found, odd = read_notes(self.path, self._run)
+        unknown = [clip_id for clip_id in found if self._splits_of(clip_id) == set()]
+        padded = {}
+        if any(clip_id.isdecimal() for clip_id in unknown):
+            numbered = {int(clip_id): clip_id for clip_id in self._ids() if clip_id.isdecimal()}
+            padded = {i: numbered[int(i)] for i in unknown if i.isdecimal() and int(i) in numbered}
+        for short, clip_id in padded.items():
+            if clip_id in found:
+                raise MgkitError(
+                    f"{self.path}: clip {clip_id!r} is in two rows, once as {short!r} without its leading zeros: join "
+                    "them; the file is never overwritten."
+                )
+        if padded:
+            pairs = some((f"{short} is {clip_id}" for short, clip_id in padded.items()), 3)
+            odd.append(f"leading zeros of ids were lost in a spreadsheet: put back ({pairs})")
+        unknown = [clip_id for clip_id in unknown if clip_id not in padded]
+        if unknown:
+            some_of = f"{len(unknown)} note{'s are' if len(unknown) > 1 else ' is'}"
+            odd.append(f"{some_of} on clips that {self._run.root} does not have: {some(unknown)}")
+        notes = {padded.get(i, i): replace(note, clip_id=padded.get(i, i)) for i, note in found.items()}
+        return notes, odd
+
+    def _splits_of(self, clip_id: str) -> set[str] | None:
+        """The splits that a clip of the run is in; None if it is not known which clips the run has."""
+        found = set()
+        for split in self._run.splits():
+            with contextlib.suppress(MgkitError):  # damaged predictions keep nobody from noting something
+                if clip_id in self._run.predictions(split):
+                    found.add(split)
+        if found or self._folder is None:
+            return found if found or self._run.scores_only else None
+        return {self._folder[clip_id]} if clip_id in self._folder else set()
+
+    @cached_property
+    def _folder(self) -> dict[str, str] | None:
+        """The split of each clip of the folder that the run was made from; None if that is not there."""
+        try:
+            table = self._run.clips().table
+        except MgkitError:
+            return None
+        return dict(zip(table["clip_id"], table["split"], strict=True))
+
+    def _ids(self) -> set[str]:
+        """The clips of the run, as far as they are known."""
+        ids = set(self._folder or ())
+        for split in self._run.splits():
+            with contextlib.suppress(MgkitError):
+                ids.update(self._run.predictions(split).clip_ids)
+        return ids
 
     def tagged(self, tag: str) -> list[str]:
         """The clips with this tag."""
@@ -140,13 +205,29 @@ class Notes(Mapping[str, Note]):
         return [clip_id for clip_id, note in self.items() if tag in note.tags]
 
     def set(
-        self, clip_id: str, tags: Iterable[str] = (), *, label: str = "", text: str = "", split: str = "test"
+        self,
+        clip_id: str,
+        tags: Iterable[str] = (),
+        *,
+        label: str = "",
+        text: str = "",
+        split: str | None = None,
     ) -> Note:
         """Write the whole note of a clip, whatever it was before; without tags, label and text it is removed.
+
+        Args:
+            clip_id: a clip of the run.
+            tags: some of `TAGS`.
+            label: name of the right class.
+            text: free text.
+            split: the split it was looked at in; by default the one it is in.
 
         Raises:
             MgkitError: as `change`.
         """
+        if split is None:
+            there = self._splits_of(clip_id)
+            split = "test" if not there or "test" in there else min(there)
         given = [tags] if isinstance(tags, str) else list(tags)
         drop = tuple(tag for tag in TAGS if tag not in given and not (tag == WRONG_LABEL and label))
         before = self.get(clip_id)
@@ -159,8 +240,8 @@ class Notes(Mapping[str, Note]):
         """Make changes to the file as it is now, and write it; returns the note of the last one.
 
         Raises:
-            MgkitError: an unknown tag or class, a damaged file, or a folder that cannot be written to. Nothing is
-                changed then.
+            MgkitError: an unknown tag, class or clip, a split that the clip is not in, a damaged file, or a folder that
+                cannot be written to. Nothing is changed then.
         """
         for change in changes:
             _check_tags([*change.add, *change.drop])
@@ -172,9 +253,10 @@ class Notes(Mapping[str, Note]):
                 )
         now = datetime.now(UTC).isoformat(timespec="seconds")
         with exclusive(self.path.parent, LOCK, PATIENCE):
-            notes = read_notes(self.path, self._run)
+            notes, _ = self._read()
             note = None
             for change in changes:
+                self._check_clip(change, notes)
                 note = change.of(notes.get(change.clip_id), now)
                 if len(note.text) > LONGEST:
                     raise MgkitError(
@@ -187,9 +269,23 @@ class Notes(Mapping[str, Note]):
                     notes.pop(change.clip_id, None)
             with atomic(self.path) as temporary:
                 temporary.write_bytes(as_csv(notes.values()).encode())
-            self._notes, self._seen = notes, self._signature()
+            self._notes, self.odd = self._read()
+            self._seen = self._signature()
         assert note is not None
         return note
+
+    def _check_clip(self, change: Change, notes: Mapping[str, Note]) -> None:
+        """Refuse a note on a clip that the run does not have, or not in that split; one may still be taken away."""
+        there = self._splits_of(change.clip_id)
+        if there == set() and change.clip_id not in notes:
+            near = get_close_matches(change.clip_id, self._ids(), 3)
+            hint = f"did you mean {some(near)}?" if near else "notes are on clips of the run."
+            raise MgkitError(f"{self._run.root} has no clip {change.clip_id!r}: {hint}")
+        if there and change.split not in there:
+            raise MgkitError(
+                f"clip {change.clip_id!r} of {self._run.root} is in the split {some(sorted(there))}, not in "
+                f"{change.split!r}: give that one."
+            )
 
     def frame(self) -> pd.DataFrame:
         """One row per clip with the columns of the file."""
@@ -212,8 +308,8 @@ class Notes(Mapping[str, Note]):
         return found.st_mtime_ns, found.st_size, found.st_ino
 
 
-def read_notes(path: Path, run: Run) -> dict[str, Note]:
-    """Read the notes of a file, by clip id; none where there is no file.
+def read_notes(path: Path, run: Run) -> tuple[dict[str, Note], list[str]]:
+    """Read the notes of a file, by clip id; none where there is no file. And what is odd about the file, in sentences.
 
     Raises:
         MgkitError: the file is damaged or not valid, or its folder is gone.
@@ -226,12 +322,17 @@ def read_notes(path: Path, run: Run) -> dict[str, Note]:
             raise MgkitError(
                 f"{path.parent} is gone: put it back, or open the run where it is now."
             ) from None
-        return {}
+        return {}, []
     except OSError as error:
         raise MgkitError(f"{path} cannot be read ({error.strerror}).") from None
     except UnicodeDecodeError as error:
-        raise MgkitError(f"{path} is not UTF-8 text (byte {error.start}): {remedy}.") from None
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+        raise MgkitError(
+            f"{path} is not UTF-8 text (byte {error.start}); if a spreadsheet saved it, save it there as CSV UTF-8; "
+            f"else {remedy}."
+        ) from None
+    head = text.splitlines()[:1]
+    mark = next((mark for mark in ";\t" if tuple(next(csv.reader(head, delimiter=mark), [])) == COLUMNS), ",")
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=mark)
     notes: dict[str, Note] = {}
     try:
         header = next(reader, [])
@@ -253,7 +354,12 @@ def read_notes(path: Path, run: Run) -> dict[str, Note]:
             notes[note.clip_id] = note
     except csv.Error as error:
         raise MgkitError(f"{path}, line {reader.line_num}: {error}; {remedy}.") from None
-    return notes
+    if mark == ",":
+        return notes, []
+    marks = "semicolons" if mark == ";" else "tabs"
+    return notes, [
+        f"a spreadsheet saved the file with {marks}: read, and written with commas at the next change"
+    ]
 
 
 def as_csv(notes: Iterable[Note]) -> str:

@@ -4,29 +4,36 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
+from mgkit.cli import main
 from mgkit.data.clips import Classes
 from mgkit.errors import MgkitError
-from mgkit.results.run.folder import Run, load_run
+from mgkit.results.run.folder import Run, create_run, load_run
 from mgkit.results.run.review import Change
 from mgkit.results.scores.scores import import_scores
+from tests.tiny import tiny_clips
 
 HEAD = "clip_id,split,tags,label,note,updated\n"
 
 
-@pytest.fixture
-def run(tmp_path: Path) -> Run:
+def imported(root: Path, ids: Sequence[str]) -> Run:
     return import_scores(
-        tmp_path / "run",
-        clip_ids=["c0", "c1", "c2"],
-        labels=[0, 1, 1],
-        probabilities={"fused": [[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]]},
+        root,
+        clip_ids=ids,
+        labels=[i % 2 for i in range(len(ids))],
+        probabilities={"fused": [[0.9, 0.1]] * len(ids)},
         classes=Classes(("rub hands", "touch, chin")),
         name="run",
     )
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    return imported(tmp_path / "run", ["c0", "c1", "c2"])
 
 
 def test_notes_come_back_as_they_were(run: Run) -> None:
@@ -34,11 +41,11 @@ def test_notes_come_back_as_they_were(run: Run) -> None:
     assert (len(notes), bool(run.notes())) == (0, False)
     text = 'looks like "two", gestures;\nsecond line, naïve 手 =1+1'
     notes.set("c0", ["bad pose", "ambiguous"], text=text)
-    notes.set("c1", label="rub hands", split="val")
+    notes.set("c1", label="rub hands")
     again = load_run(run.root).notes()
     assert again["c0"].tags == ("ambiguous", "bad pose")
     assert again["c0"].text == text
-    assert (again["c1"].tags, again["c1"].label, again["c1"].split) == (("label wrong",), "rub hands", "val")
+    assert (again["c1"].tags, again["c1"].label, again["c1"].split) == (("label wrong",), "rub hands", "test")
     assert again["c1"].updated
     assert again.tagged("bad pose") == ["c0"]
     assert "2 clips (label wrong 1, ambiguous 1, bad pose 1)" in repr(again)
@@ -86,6 +93,8 @@ def test_processes_that_write_at_once_lose_nothing(run: Run) -> None:
         "for i in range(15): notes.change(Change(f'{sys.argv[2]}{i}', 'test', add=('occluded',)), "
         "Change('shared', 'test', text=f'{sys.argv[2]}{i}', before='nothing of the kind'))\n"
     )
+    ids = [*(f"{name}{i}" for name in "xyz" for i in range(15)), "shared"]
+    run = imported(run.root.with_name("many"), ids)
     running = [subprocess.Popen([sys.executable, "-c", code, str(run.root), name]) for name in "xyz"]
     assert [process.wait() for process in running] == [0, 0, 0]
     notes = run.notes()
@@ -197,6 +206,61 @@ def test_returns_from_a_spreadsheet_survive_a_change(run: Run) -> None:
     again = run.notes()
     assert set(again) == {"c\r0", "c1"}
     assert again["c\r0"].text == "one\rtwo"
+    assert f"1 note is on clips that {run.root} does not have" in repr(again)
+
+
+@pytest.mark.parametrize(("mark", "marks"), [(";", "semicolons"), ("\t", "tabs")])
+def test_a_spreadsheet_may_change_the_marks_and_take_zeros_away(
+    tmp_path: Path, mark: str, marks: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = imported(tmp_path / "run", ["001", "012", "7"])
+    row = mark.join(("1", "test", '"occluded; bad pose"', "", '"one; two"', ""))
+    text = HEAD.replace(",", mark) + f"{row}\n" + mark.join(("7", "test", "", "rub hands", "", "")) + "\n"
+    text += mark.join(("2-Jan", "test", "ambiguous", "", "", "")) + "\n"
+    (run.root / "review.csv").write_bytes(b"\xef\xbb\xbf" + text.replace("\n", "\r\n").encode())
+    notes = run.notes()
+    assert list(notes) == ["001", "7", "2-Jan"]
+    assert (notes["001"].tags, notes["001"].text) == (("occluded", "bad pose"), "one; two")
+    said = [
+        f"a spreadsheet saved the file with {marks}: read, and written with commas at the next change",
+        "leading zeros of ids were lost in a spreadsheet: put back (1 is 001)",
+        f"1 note is on clips that {run.root} does not have: 2-Jan",
+    ]
+    assert notes.odd == said
+    assert all(text in repr(notes) for text in said)
+    assert main(["review", str(run.root)]) == 0
+    assert all(f"odd: {text}" in capsys.readouterr().out for text in said[:1])
+    notes.set("012", ["ambiguous"])
+    assert notes.odd == said[2:]
+    assert (run.root / "review.csv").read_text().splitlines()[1].startswith("001,test,occluded; bad pose,")
+    notes.set("2-Jan")  # nothing is left of it
+    assert run.notes().odd == []
+    with (run.root / "review.csv").open("a") as file:
+        file.write("12,test,occluded,,,\n")
+    with pytest.raises(MgkitError, match="clip '012' is in two rows, once as '12' without its leading zeros"):
+        run.notes()
+
+
+def test_notes_are_on_clips_of_the_run_and_in_their_split(run: Run, tmp_path: Path) -> None:
+    with pytest.raises(MgkitError, match=r"run has no clip 'c01': did you mean c1, c0\?"):
+        run.notes().set("c01", ["occluded"])
+    with pytest.raises(MgkitError, match="clip 'c0' of .* is in the split test, not in 'val': give that one"):
+        run.notes().set("c0", ["occluded"], split="val")
+    assert not (run.root / "review.csv").exists()
+    clips = tiny_clips(tmp_path / "clips", videos=False)
+    trained = create_run(tmp_path / "trained", recipe={}, clips=clips, pathways=["pose"], environment={})
+    notes = trained.notes()
+    assert notes.set("train_0_0", ["occluded"]).split == "train"
+    with pytest.raises(MgkitError, match="is in the split train, not in 'test'"):
+        notes.change(Change("train_0_0", "test", add=("bad pose",)))
+    with pytest.raises(MgkitError, match="has no clip 'nobody': notes are on clips of the run"):
+        notes.set("nobody", ["occluded"])
+    clips.root.rename(tmp_path / "away")  # now nobody can tell
+    away = load_run(trained.root).notes()
+    assert away.set("train_0_0", ["ambiguous"], split="val").split == "val", (
+        "a note follows the split that is given"
+    )
+    assert away.odd == []
 
 
 def test_a_text_that_is_part_of_anothers_is_kept(run: Run) -> None:
