@@ -6,11 +6,21 @@ The command line prints it without a traceback; anything else that escapes is a 
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable
 
 
 class MgkitError(ValueError):
     """Something of the user's is wrong and the message says how to put it right."""
+
+
+def command(*words: object) -> str:
+    """A command of mgkit to paste into a shell, whatever is in its paths.
+
+    >>> command("test", "runs/my run", "--split", "val")
+    "mgkit test 'runs/my run' --split val"
+    """
+    return shlex.join(["mgkit", *map(str, words)])
 
 
 def some(names: Iterable[object], limit: int = 5) -> str:

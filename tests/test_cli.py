@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pickle
+import shlex
 import shutil
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 
 from mgkit.cli import EXIT_INTERRUPTED, EXIT_USER_ERROR, main
+from mgkit.cli import options as shared
 from mgkit.data.clips import Clips, load_clips
 from mgkit.results.run.folder import Run, create_run, load_run
 from tests.tiny import tiny_clips
@@ -160,14 +162,38 @@ def demo_copy(demo_clips: Clips, tmp_path: Path) -> Path:
     return Path(shutil.copytree(demo_clips.root, tmp_path / "copy"))
 
 
-def test_folds_from_a_shell(demo_copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_folds_from_a_shell(demo_copy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["folds", str(demo_copy), "2", "--group", "subject", "--seed", "3"]) == 0
     printed = capsys.readouterr().out
     path = demo_copy / "splits" / "subject-2-seed3-fold1.csv"
     assert str(path) in printed
     assert "fold 0" in printed
+    words = shlex.split(printed.split("next: ")[1])
+    assert words[:2] == ["mgkit", "train"]
+    assert load_clips(words[2]).split_table == "subject-2-seed3-fold0"
+    assert words[3:] == [str(tmp_path / "runs" / "copy-subject-2-seed3-fold0"), "--set", "keep=last"]
     assert main(["show", str(path)]) == 0
     assert "subject-2-seed3-fold1" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("splits", "val", "expected"),
+    [
+        (("train", "val", "test"), "val", []),
+        (("train", "val"), "val", ["--split", "val"]),
+        (("train", "official_test", "val"), "val", ["--split", "official_test"]),
+        (("train", "eval"), None, ["--split", "train"]),
+    ],
+)
+def test_the_next_command_after_a_training_tests_a_split_that_is_there(
+    tmp_path: Path, splits: tuple[str, ...], val: str | None, expected: list[str]
+) -> None:
+    clips = tiny_clips(tmp_path / "clips", counts=dict.fromkeys(splits, 1), videos=False)
+    settings = {"train_split": "train", "val_split": val}
+    run = create_run(
+        tmp_path / "my run", recipe={}, clips=clips, pathways=["pose"], environment={}, settings=settings
+    )
+    assert shlex.split(shared.test_command(run)) == ["mgkit", "test", str(run.root), *expected]
 
 
 def test_options_of_readers(

@@ -12,7 +12,7 @@ from mgkit.cli.options import (
     Commands,
     results,
 )
-from mgkit.errors import MgkitError
+from mgkit.errors import MgkitError, command
 
 READER_NAMES = ("imigue", "smg", "ma52", "pyskl", "folders")
 EXIT_BROKEN = 1
@@ -97,6 +97,7 @@ def _add_folds(commands: Commands) -> None:
 
 def folds(options: Any) -> None:
     from mgkit.data.clips import load_clips
+    from mgkit.demo.open import run_folder
 
     folds = load_clips(options.folder).folds(
         options.k, group=options.group, stratify=not options.plain,
@@ -107,7 +108,8 @@ def folds(options: Any) -> None:
         print(f"  {entry['what']}: {entry['detail']}")
     for fold in folds:
         print(fold.path)
-    print(f"next: mgkit train {folds[0].path} RUN")
+    # Nothing is chosen on the clips that the fold is tested on.
+    print(f"next: {command('train', folds[0].path, run_folder(folds[0]), '--set', 'keep=last')}")
 
 
 def _add_show(commands: Commands) -> None:

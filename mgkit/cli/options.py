@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
+from mgkit.errors import command
+
 if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
 else:
@@ -49,6 +51,17 @@ def print_once(text: str) -> None:
 
     if rank() == 0:
         print(text)
+
+
+def test_command(run: Any) -> str:
+    """The command that tests a run, on a split that its clips have: a test split, else the one it was validated on."""
+    from mgkit.data.splits import UNUSED, is_test
+
+    settings = run.config["settings"]
+    there = [split for split in run.config["data"]["splits"] if split != UNUSED]
+    wanted = ["test", *(s for s in there if is_test(s)), settings["val_split"], settings["train_split"]]
+    split = next(split for split in wanted if split in there)
+    return command("test", run.root, *([] if split == "test" else ["--split", split]))
 
 
 def results(run: Any, split: str) -> str:

@@ -17,7 +17,7 @@ from mgkit.cli.options import (
     print_once,
     results,
 )
-from mgkit.errors import MgkitError
+from mgkit.errors import MgkitError, command
 
 
 def add_commands(commands: Commands) -> None:
@@ -221,7 +221,9 @@ def ensemble(options: Any) -> None:
     )
     print(summary(fused))
     if options.out is not None:
-        print(f"\nrun folder {fused.to_run(options.out).root}; next: mgkit figures {options.out}")
+        split = [] if options.split == "test" else ["--split", options.split]
+        next_one = command("figures", options.out, *split)
+        print(f"\nrun folder {fused.to_run(options.out).root}\nnext: {next_one}")
 
 
 def _add_scores(commands: Commands) -> None:
@@ -328,6 +330,7 @@ def _add_review(commands: Commands) -> None:
 
 def review(options: Any) -> None:
     from mgkit.data.clips import load_clips
+    from mgkit.demo.open import run_folder
     from mgkit.results.run.folder import load_run
 
     run = load_run(options.run)
@@ -348,4 +351,4 @@ def review(options: Any) -> None:
     )  # fmt: skip
     for entry in made.report[before:]:
         print(f"  {entry['what']}: {entry['detail']}")
-    print(f"{made.path}\nnext: mgkit train {made.path} RUN")
+    print(f"{made.path}\nnext: {command('train', made.path, run_folder(made))}")

@@ -20,8 +20,9 @@ from mgkit.cli.options import (
     add_hardware,
     print_once,
     results,
+    test_command,
 )
-from mgkit.errors import MgkitError
+from mgkit.errors import MgkitError, command
 from mgkit.training.options import Options
 from mgkit.training.recipes import RECIPES
 
@@ -95,7 +96,7 @@ def train(options: Any) -> None:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.default_int_handler)
     run = train(load_clips(options.clips), _recipe(options), options.out, **_given(options))
-    print_once(f"run folder {run.root}; next: mgkit test {run.root}")
+    print_once(f"run folder {run.root}\nnext: {test_command(run)}")
 
 
 def _training(parser: argparse.ArgumentParser) -> None:
@@ -242,7 +243,7 @@ def launch(options: Any) -> None:
     from mgkit.training.launch import launch
 
     job = launch(load_clips(options.clips), _recipe(options), options.out, **_given(options))
-    print(f"launched {job.root}; next: mgkit status {job.root}, mgkit stop {job.root}")
+    print(f"launched {job.root}\nnext: {command('status', job.root)}\n      {command('stop', job.root)}")
 
 
 def _add_stop(commands: Commands) -> None:
@@ -258,7 +259,7 @@ def stop(options: Any) -> None:
     from mgkit.results.run.jobs import attach
 
     state = attach(options.run).stop(hard=options.hard)
-    print(f"{options.run}: {state.name}; next: mgkit resume {options.run}")
+    print(f"{options.run}: {state.name}\nnext: {command('resume', options.run)}")
 
 
 def _add_resume(commands: Commands) -> None:
@@ -271,7 +272,7 @@ def resume(options: Any) -> None:
     from mgkit.results.run.jobs import attach
 
     job = attach(options.run).resume()
-    print(f"resumed {job.root}; next: mgkit status {job.root}, mgkit stop {job.root}")
+    print(f"resumed {job.root}\nnext: {command('status', job.root)}\n      {command('stop', job.root)}")
 
 
 def _add_show_status(commands: Commands) -> None:
@@ -360,7 +361,7 @@ def study(options: Any) -> None:
         split=options.split, device=options.device, workers=options.workers,
         **({"val_split": None} if options.val_split == "none" else {"val_split": options.val_split}),
     )  # fmt: skip
-    print(f"{found.text(against=options.against)}\n\nnext: mgkit show {found.root}")
+    print(f"{found.text(against=options.against)}\n\nnext: {command('show', found.root)}")
 
 
 def _step(line: str) -> None:

@@ -111,7 +111,9 @@ class Clips:
         chosen = self.table[self.table["split"] == name]
         if chosen.empty:
             there = some(self.splits) if len(self) else "none"
-            raise MgkitError(f"{self.root} has no clip in split {name!r}; its splits are {there}.")
+            raise MgkitError(
+                f"{self.root} has no clip in split {name!r}; its splits are {there}: name one of them."
+            )
         return replace(self, table=chosen.reset_index(drop=True))
 
     def select(self, clip_ids: Iterable[str]) -> Clips:

@@ -11,7 +11,7 @@ from typing import Any
 from mgkit.data.clips import Clips, load_clips
 from mgkit.data.prepare.folder import prepare
 from mgkit.demo.dataset import write_raw
-from mgkit.errors import MgkitError
+from mgkit.errors import MgkitError, command
 from mgkit.results.run.folder import Run, load_run
 from mgkit.training import recipes
 from mgkit.training.inference import test
@@ -72,11 +72,12 @@ def open_run(clips: Clips, root: str | Path | None = None) -> Run:
     if not (folder / "config.json").is_file():
         raise MgkitError(
             f"there is no run of {clips.root} in {folder}: train one with the notebook 03_train, or with "
-            f"`mgkit train {clips.path} {folder}` and then `mgkit test {folder}`; or name another run folder."
+            f"`{command('train', clips.path, folder)}` and then `{command('test', folder)}`; or name another run "
+            "folder."
         )
     run = load_run(folder)
     if not run.splits():
-        raise MgkitError(f"the run {folder} has not been tested: run `mgkit test {folder}`.")
+        raise MgkitError(f"the run {folder} has not been tested: run `{command('test', folder)}`.")
     return run
 
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from statistics import quantiles
 
@@ -19,15 +20,17 @@ from mgkit.data.batches.spec import Inputs
 from mgkit.data.clips import Clips
 from mgkit.data.skeletons import Skeleton
 from mgkit.errors import MgkitError
+from mgkit.progress import Progress, spoken
 from mgkit.results.run.cost import Cost, write_cost
 from mgkit.results.run.folder import Run, load_run
+from mgkit.training import recipes
 from mgkit.training.build import build_model, embedding_widths, own_parts
 from mgkit.training.code import recipe_of
 from mgkit.training.inference import check_whole, predict
 from mgkit.training.machine import cpu_threads, default_workers, make_fabric, suit_memory
 from mgkit.training.recipe import Recipe
 
-__all__ = ["count_operations", "measure"]
+__all__ = ["count_operations", "measure", "say_duration", "training_operations"]
 
 
 def measure(
@@ -136,6 +139,63 @@ def count_operations(model: nn.Module, shapes: Mapping[str, tuple[int, ...]]) ->
     finally:
         model.train(was_training)
     return int(counter.get_total_flops())
+
+
+LONG = 1800.0  # seconds of a training on a CPU from which on it is announced
+
+
+def say_duration(recipe: Recipe, clips: Clips) -> None:
+    """Say how long a training will take on this CPU, and which recipe is the small one; nothing if it is short.
+
+    Args:
+        recipe: to be trained, with its stages, of mgkit's own networks; of others nothing is said.
+        clips: the training clips.
+    """
+    stages = (*recipe.stages, recipe)
+    seen = sum(stage.optimisation.epochs for stage in stages) * len(clips)
+    if seen < 100 or any(own_parts(stage) for stage in stages):
+        return
+    seconds = training_operations(recipe, clips) / _rate()
+    if seconds < LONG:
+        return
+    text = f"about {_about(seconds)} on this CPU"
+    small = recipes.demo() if recipe.two_pathway else None
+    called = "mg.recipes.demo() in Python, --recipe demo in a shell"
+    if small is None and recipe.network.target.__name__ in recipes.NARROWED:
+        small, called = recipes.narrow(recipe), "mg.recipes.narrow(recipe) in Python, --narrow in a shell"
+    if small is not None:
+        less = training_operations(small, clips) / _rate()
+        if less < seconds / 3:
+            text += f"; the same made small, to try it out, takes about {_about(less)}: {called}"
+    Progress(recipe.name).say(f"{recipe.name}: {text}")
+
+
+def training_operations(recipe: Recipe, clips: Clips) -> float:
+    """Floating-point operations of a training on these clips, its stages included: forward, and twice that backward."""
+    total = 0.0
+    for stage in (*recipe.stages, recipe):
+        inputs = stage.inputs.on(clips.skeleton)
+        with torch.random.fork_rng(devices=[]), torch.device("meta"):
+            model = build_model(stage, len(clips.classes), inputs)
+        total += 3.0 * count_operations(model, inputs.shapes) * len(clips) * stage.optimisation.epochs
+    return total
+
+
+@lru_cache(maxsize=1)
+def _rate() -> float:
+    """Operations per second that this CPU does in training a convolution, measured in about a tenth of a second."""
+    layer, clip = nn.Conv3d(32, 32, 3, padding=1), torch.zeros(1, 32, 8, 28, 28)
+    best = float("inf")
+    with torch.random.fork_rng(devices=[]):
+        for _ in range(4):
+            began = time.perf_counter()
+            layer(clip).sum().backward()
+            best = min(best, time.perf_counter() - began)
+    return 3 * 2 * layer.weight.numel() * clip[0, 0].numel() / best
+
+
+def _about(seconds: float) -> str:
+    return spoken(seconds) if seconds < 36_000 else f"{seconds / 3600:.0f} hours"
 
 
 def _timed(

@@ -7,6 +7,8 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from mgkit.data.clips import Clips, load_clips
 from mgkit.errors import MgkitError
 from mgkit.results.run.files import plain, read_dict
@@ -14,6 +16,7 @@ from mgkit.results.run.folder import Run, load_run, refuse_other_run
 from mgkit.results.run.jobs import Job, start_job
 from mgkit.training import code
 from mgkit.training.build import check_training
+from mgkit.training.cost import say_duration
 from mgkit.training.options import Options, takes_options
 from mgkit.training.recipe import Recipe
 from mgkit.training.start import Start, Weights, find_start, start_settings
@@ -67,6 +70,9 @@ def launch(
         root.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise MgkitError(f"{root} cannot be made ({error.strerror}): choose another folder.") from None
+    on_cpu = chosen.device == "cpu" or (chosen.device == "auto" and not torch.cuda.is_available())
+    if chosen.progress and on_cpu and not (root / "config.json").is_file():
+        say_duration(recipe, clips.split(chosen.train_split))
     code.remember(files)  # so that the process may run it
     where = os.path.relpath(clips.path.resolve(), root.resolve())
     words = [*option_words(chosen), *_start_words(start)]

@@ -50,6 +50,7 @@ from mgkit.training.build import (
     smallest_part,
 )
 from mgkit.training.checkpoints import Checkpoints, remove_left_overs
+from mgkit.training.cost import say_duration
 from mgkit.training.epoch import Live, Tally, epoch_line
 from mgkit.training.inference import predict
 from mgkit.training.machine import (
@@ -135,6 +136,8 @@ def _train_recipe(
             unused, outlines = _check(recipe, train_set)
         if given:
             check_start(given, recipe, plan.clips)
+        if whole and options.progress and fabric.device.type == "cpu":
+            on_first(fabric, lambda: say_duration(recipe, train_set.clips))
         if unused and options.progress:
             Progress(recipe.name).say(
                 f"{recipe.name}: no gradient reaches {some(unused)} of the network on two clips"
@@ -200,7 +203,14 @@ def _clip_sets(plan: Plan, recipe: Recipe) -> tuple[ClipDataset, ClipDataset | N
             f"the validation split is the training split {options.train_split!r}: choose another one, or none "
             "(the last epoch)."
         )
+    if options.train_split not in clips.splits:
+        raise MgkitError(
+            f"{clips.root} has no clip in the training split {options.train_split!r}; its splits are "
+            f"{some(clips.splits)}: name one of them (--train-split {clips.splits[0] if clips.splits else 'NAME'}), or "
+            "make folds of it (`mgkit folds`)."
+        )
     training = clips.split(options.train_split)
+    _check_content(training, recipe)
     if options.val_split is not None and options.val_split not in clips.splits:
         raise MgkitError(
             f"{clips.root} has no clip in the validation split {options.val_split!r}; its splits are "
@@ -218,6 +228,24 @@ def _clip_sets(plan: Plan, recipe: Recipe) -> tuple[ClipDataset, ClipDataset | N
     if options.val_split is None:
         return train_set, None
     return train_set, ClipDataset(clips.split(options.val_split), spec, training=False)
+
+
+def _check_content(training: Clips, recipe: Recipe) -> None:
+    """Refuse clips from which nothing can be learned: of one class, or without any joint for a pose network."""
+    where = f"all {len(training)} clips of the training split of {training.root}"
+    if len(set(training.labels.tolist())) < 2:
+        name = training.classes.names[training.labels[0]]
+        raise MgkitError(
+            f"{where} are of one class, {name!r}, so any answer would be right: check the labels, or give clips of "
+            "other classes."
+        )
+    if "pose" not in recipe.pathways or not training.has_pose:  # without a pose the dataset says so itself
+        return
+    if not any(bool(np.isfinite(training.pose(clip_id)[..., :2]).any()) for clip_id in training.ids):
+        raise MgkitError(
+            f"{where} are without a joint that was seen, so a pose network would learn from nothing: check the "
+            "key-points (`mgkit show`), or train the videos alone (--recipe rgb-only)."
+        )
 
 
 def _settings(

@@ -418,6 +418,9 @@ _NARROW: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
+NARROWED = tuple(_NARROW)  # the networks that `narrow` knows
+
+
 def narrow(recipe: Recipe, **changes: Any) -> Recipe:
     """The same system made narrow enough for two CPU cores and a small set of clips, in minutes.
 

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
-from mgkit.data.clips import Clips
+from mgkit.data.clips import Clips, write_clip_folder
 from mgkit.errors import MgkitError
 from mgkit.results.run.folder import load_run
 from mgkit.training import recipes
 from mgkit.training.inference import test as run_test
 from mgkit.training.launch import launch
 from mgkit.training.recipe import Optimisation
-from tests.tiny import tiny_clips
+from tests.tiny import CLASSES, TRIANGLE, tiny_clips, tiny_pose, tiny_row
 from tests.training.training import fit, tiny, tiny_pose_only
 
 
@@ -56,6 +58,25 @@ def test_a_path_or_a_name_is_no_dataset_and_no_recipe(clips: Clips, tmp_path: Pa
     with pytest.raises(MgkitError, match="the recipe is a function"):
         call(clips, recipes.demo, tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_clips_from_which_nothing_can_be_learned_are_refused(clips: Clips, tmp_path: Path) -> None:
+    """One class only, or no joint in any clip, would train to 100 % or to chance without a word."""
+    one = replace(clips, table=clips.table[clips.table["label"] == 2].reset_index(drop=True))
+    with pytest.raises(MgkitError, match="all 3 clips of the training split of .* one class, 'blue still'"):
+        fit(one, tiny_pose_only(), tmp_path / "run")
+    rows = [tiny_row(f"{split}{i}", i % 2, split=split) for split in ("train", "val") for i in range(4)]
+    blind = [np.full_like(tiny_pose(0, 0), np.nan)] * len(rows)
+    unseen = write_clip_folder(tmp_path / "unseen", rows, blind, CLASSES, TRIANGLE)
+    with pytest.raises(MgkitError, match=r"all 4 clips .* without a joint that was seen.*--recipe rgb-only"):
+        fit(unseen, tiny_pose_only(), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_training_split_that_is_not_there_is_told_with_the_way_on(clips: Clips, tmp_path: Path) -> None:
+    said = r"no clip in the training split 'all'; its splits are test, train, val: name one of them \(--train-split"
+    with pytest.raises(MgkitError, match=said):
+        fit(clips, tiny_pose_only(), tmp_path / "run", train_split="all")
 
 
 def test_a_launch_looks_at_its_start_at_once(clips: Clips, tmp_path: Path) -> None:

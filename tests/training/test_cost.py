@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -20,9 +21,9 @@ from mgkit.models.outline import outline
 from mgkit.results.run.cost import Cost, read_cost, together, write_cost
 from mgkit.results.run.folder import load_run
 from mgkit.results.scores.scores import import_scores
-from mgkit.training import recipes
+from mgkit.training import cost, recipes
 from mgkit.training.build import build_model
-from mgkit.training.cost import count_operations, measure
+from mgkit.training.cost import count_operations, measure, say_duration, training_operations
 from mgkit.training.recipe import Recipe
 from tests.models.nets import pose_only, two_pathway
 from tests.tiny import TRIANGLE, tiny_clips
@@ -55,6 +56,41 @@ def by_hand(model: nn.Module, shapes: dict[str, tuple[int, ...]]) -> int:
     with torch.no_grad():
         model.eval()({name: torch.rand(1, *shape) for name, shape in shapes.items()})
     return total
+
+
+def test_a_long_training_on_a_cpu_names_its_time_and_the_small_recipe(
+    clips: Clips, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    training = clips.split("train")
+    monkeypatch.setattr(cost, "_rate", lambda: 1.0)
+    # As if a training took so many seconds.
+    monkeypatch.setattr(
+        cost,
+        "training_operations",
+        lambda recipe, clips: 0.1 * recipe["embedding_dim"] * recipe["epochs"] * 12,
+    )
+    say_duration(recipes.paper(), training)
+    said = capsys.readouterr().err
+    assert re.match(
+        r"joint: about \d+ h( \d+ min)? on this CPU; the same made small, to try it out, takes about", said
+    )
+    assert "mg.recipes.demo() in Python, --recipe demo in a shell" in said
+    say_duration(recipes.rgb_only(), training)
+    assert "mg.recipes.narrow(recipe) in Python, --narrow in a shell" in capsys.readouterr().err
+    say_duration(recipes.demo(epochs=20), training)
+    say_duration(recipes.paper(epochs=1), training)
+    assert capsys.readouterr().err == "", "short ones need no announcement"
+    monkeypatch.setattr(cost, "_rate", lambda: 0.1)
+    say_duration(recipes.demo(epochs=20), training)
+    assert "made small" not in capsys.readouterr().err, "the small one is the small one"
+
+
+def test_the_operations_of_a_training_are_those_of_all_its_stages(clips: Clips) -> None:
+    recipe, training = tiny(), clips.split("train")
+    shapes = recipe.inputs.on(clips.skeleton).shapes
+    joint = count_operations(build_model(recipe, 4, recipe.inputs.on(clips.skeleton)), shapes)
+    alone = [training_operations(stage, training) for stage in recipe.stages]
+    assert training_operations(recipe, training) == sum(alone) + 3 * joint * 12 * recipe["epochs"]
 
 
 @pytest.mark.parametrize("two", [False, True])

@@ -135,7 +135,10 @@ def _reading(name: str, kinds: list[Any]) -> Callable[[str], Any]:
                 except ValueError:
                     continue
             elif _is_list(kind):
-                return read_names(word)
+                try:
+                    return read_names(word)
+                except MgkitError as error:
+                    raise argparse.ArgumentTypeError(str(error).rstrip(".")) from None
             elif kind is Path and str not in kinds:
                 return Path(word)
             elif kind is str:

@@ -138,6 +138,9 @@ def differences(old: Any, new: Any, where: str = "") -> list[str]:
         return found
     if old == new:
         return []
+    if isinstance(old, list) and isinstance(new, list) and len(old) == len(new) and isinstance(new[0], dict):
+        pairs = enumerate(zip(old, new, strict=True))
+        return [text for i, (a, b) in pairs for text in differences(a, b, f"{where}[{i}]")]
     if len(json.dumps([old, new])) > 80:
         return [where]
     return [f"{where} ({json.dumps(old)} there, {json.dumps(new)} now)"]

@@ -30,6 +30,7 @@ name only; a run imported from elsewhere (`import_scores`) may have `fused` only
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -43,7 +44,7 @@ from mgkit.data.batches.spec import Inputs
 from mgkit.data.clips import Classes, Clips, load_clips
 from mgkit.data.skeletons import Skeleton
 from mgkit.data.splits import is_test
-from mgkit.errors import MgkitError, some
+from mgkit.errors import MgkitError, command, some
 from mgkit.files import write_json
 from mgkit.results.run.cost import Cost, cost_path, read_cost
 from mgkit.results.run.files import (
@@ -206,7 +207,7 @@ class Run:
         if not path.is_file():
             raise MgkitError(
                 f"{self.root} has no scores of single views of split {split!r}: test it with several, e.g. "
-                f"`mgkit test {self.root} --split {split} --views 10`."
+                f"`{command('test', self.root, '--split', split, '--views', 10)}`."
             )
         return read_view_scores(path, self.classes)
 
@@ -227,7 +228,8 @@ class Run:
                     f"{self.root} was made from scores, so it has no network: explain the runs it was made from."
                 )
             raise MgkitError(
-                f"{self.root} has no saliency of split {split!r}: run `mgkit explain {self.root} --split {split}`."
+                f"{self.root} has no saliency of split {split!r}: run "
+                f"`{command('explain', self.root, '--split', split)}`."
             )
         found = read_saliency(path)
         if found.target.max() >= len(self.classes) or (
@@ -327,7 +329,8 @@ class Run:
         if not path.is_file():
             there = some(self.splits()) or "none yet"
             raise MgkitError(
-                f"{self.root} has no {path.stem} of split {split!r} (evaluated: {there}): run `mgkit test` on it."
+                f"{self.root} has no {path.stem} of split {split!r} (evaluated: {there}): run "
+                f"`{command('test', self.root, '--split', split)}`."
             )
 
 
@@ -528,9 +531,16 @@ def begin_run(
 def refuse_other_run(root: Path, there: dict[str, Any], wanted: dict[str, Any]) -> None:
     """Refuse a run folder whose configuration differs from a wanted one; the message names the first differences."""
     if found := differences(there, wanted):
+        way = ""
+        if all("optimisation." in text for text in found):
+            # The learning rate of every epoch depends on how many there are: a longer run is another run.
+            way = (
+                f" (to train on from the weights of that run once it is finished: "
+                f"--start {shlex.quote(f'all={root}')}, start={{'all': {str(root)!r}}} in Python)"
+            )
         raise MgkitError(
-            f"{root} already holds another run, which differs in {some(found, 3)}: choose another folder, or delete "
-            "that run."
+            f"{root} already holds another run, which differs in {some(found, 3)}: choose another folder{way}, or "
+            "delete that run."
         )
 
 

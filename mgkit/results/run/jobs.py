@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
-from mgkit.errors import MgkitError
+from mgkit.errors import MgkitError, command
 from mgkit.files import exclusive, is_held, write_json
 from mgkit.progress import spoken
 from mgkit.results.run.files import keep_code, read_dict
@@ -165,7 +165,7 @@ class Job:
         except PermissionError:
             raise MgkitError(
                 f"{self.root} cannot be stopped by you: process {record['pid']} belongs to another user, who can stop "
-                f"it with `mgkit stop {self.root}`."
+                f"it with `{command('stop', self.root)}`."
             ) from None
 
     def resume(self) -> Job:

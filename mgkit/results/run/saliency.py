@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mgkit.errors import MgkitError, some
+from mgkit.errors import MgkitError, command, some
 from mgkit.results.run.files import differences, naming, plain, read_npz, split_folder, write_npz
 from mgkit.results.run.records import ByClip, Floats, Halfs, Ints, check_ids
 
@@ -177,7 +177,8 @@ def write_saliency(root: str | Path, split: str, saliency: Saliency) -> None:
 
 def read_saliency(path: Path) -> Saliency:
     """Read saliency.npz; anything else raises a `MgkitError` that names the file."""
-    remedy = "make it again with `mgkit explain --replace`"
+    root, split = path.parents[2], path.parent.name
+    remedy = f"make it again with `{command('explain', root, '--split', split, '--replace')}`"
     arrays = read_npz(path, ["clip_id", "target", "score", "settings"], remedy)
     with naming(path, remedy):
         known = {name: arrays[name] for name in Saliency.PER_CLIP if name in arrays}

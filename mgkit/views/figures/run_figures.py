@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from mgkit.data.clips import Clips
-from mgkit.errors import MgkitError
+from mgkit.errors import MgkitError, command
 from mgkit.results.run.folder import Run, as_run
 from mgkit.views.analysis.errors import ambiguous
 from mgkit.views.figures.classes import class_accuracy
@@ -80,7 +80,9 @@ def draw_figures(
         )
     saliency = run.saliency(split) if run.has_saliency(split) else None
     if saliency is None:
-        skipped["joint_importance"] = f"{split} was not explained: run `mgkit explain`"
+        skipped["joint_importance"] = (
+            f"{split} was not explained: run `{command('explain', run.root, '--split', split)}`"
+        )
     elif saliency.joints is None or not (saliency.joints > 0).any():
         skipped["joint_importance"] = "no joint speaks for a class in the explained clips"
     else:

@@ -115,6 +115,22 @@ def test_resume_returns_the_run_and_another_run_is_refused(run: Run, clips: Clip
         begin(run.root, clips, settings={"seed": 1})
 
 
+def test_more_epochs_are_another_run_and_the_way_to_them_is_named(tmp_path: Path, clips: Clips) -> None:
+    def recipe(epochs: int, width: int = 8) -> dict[str, Any]:
+        stage = {"network": {"settings": {"width": width}}, "optimisation": {"epochs": epochs}}
+        return {"optimisation": {"epochs": epochs}, "stages": [stage, stage]}
+
+    begin(tmp_path / "my run", clips, recipe=recipe(12))
+    with pytest.raises(MgkitError, match="already holds another run") as caught:
+        begin(tmp_path / "my run", clips, recipe=recipe(30))
+    text = str(caught.value)
+    assert "recipe.stages[1].optimisation.epochs (12 there, 30 now)" in text
+    assert f"--start 'all={tmp_path / 'my run'}', start={{'all': '{tmp_path / 'my run'}'}} in Python" in text
+    with pytest.raises(MgkitError, match=r"recipe.stages\[0\].network.settings.width \(8 there") as caught:
+        begin(tmp_path / "my run", clips, recipe=recipe(12, 16))
+    assert "--start" not in str(caught.value), "weights of another network would not fit"
+
+
 def test_a_run_is_not_made_in_a_wrong_place_or_of_wrong_things(tmp_path: Path, clips: Clips) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(MgkitError, match="is a file"):

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from mgkit.data.batches.spec import Inputs, view_times
 from mgkit.data.clips import Clips
 from mgkit.data.skeletons import Skeleton
-from mgkit.errors import MgkitError, some
+from mgkit.errors import MgkitError, command, some
 from mgkit.results.run.folder import Run
 from mgkit.results.run.records import Embeddings, Predictions
 from mgkit.results.run.saliency import Saliency, saliency_path
@@ -113,12 +113,12 @@ def clip_saliency(run: Run, split: str, saliency: Saliency | None, clip_id: str)
     if saliency is None and run.scores_only:
         return {"empty": f"{run.name} was imported from scores: there is no network to explain."}
     if saliency is None:
-        return {"empty": f"{run.name} has no saliency yet: run `mgkit explain {run.root} --split {split}`."}
-    if clip_id not in saliency:
-        command = f"mgkit explain {run.root} --split {split} --clip {clip_id}"
         return {
-            "empty": f"Clip {clip_id} is not among the {len(saliency):,} explained clips: run `{command}`."
+            "empty": f"{run.name} has no saliency yet: run `{command('explain', run.root, '--split', split)}`."
         }
+    if clip_id not in saliency:
+        way = command("explain", run.root, "--split", split, "--clip", clip_id)
+        return {"empty": f"Clip {clip_id} is not among the {len(saliency):,} explained clips: run `{way}`."}
     found = saliency.clip(clip_id)
     answer: dict[str, Any] = {"target": run.classes.names[found.target]}
     for name, values, frames in (
@@ -343,8 +343,8 @@ class Panels:
         ]
         if made.get("content") and unlike:  # only `mg.explain` records which weights it used
             raise MgkitError(
-                f"the saliency belongs to another {some(unlike)} than the predictions: run `mgkit explain "
-                f"{self.run.root} --split {self.split} --replace`, or test again."
+                f"the saliency belongs to another {some(unlike)} than the predictions: run "
+                f"`{command('explain', self.run.root, '--split', self.split, '--replace')}`, or test again."
             )
         return self._saliency[1]
 
