@@ -12,6 +12,8 @@ from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
+from torch.overrides import TorchFunctionMode
 
 from mgkit.errors import MgkitError
 from mgkit.models.cnns.resnet3d import Bottleneck, ResNet3d
@@ -140,10 +142,28 @@ def traced(
                 return Trace(shapes, model(batch), clips)
             values = {**dict(model.named_parameters()), **dict(model.named_buffers())}
             empty = {name: torch.empty_like(value, device="meta") for name, value in values.items()}
-            return Trace(shapes, torch.func.functional_call(model, empty, (batch,)), clips)
+            with _NormsKeepShapes():
+                return Trace(shapes, torch.func.functional_call(model, empty, (batch,)), clips)
     finally:
         for hook in hooks:
             hook.remove()
+
+
+class _NormsKeepShapes(TorchFunctionMode):
+    """BatchNorm of meta tensors in one step: torch composes it of some thirty, which are most of a trace's time."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        named = kwargs or {}
+        if func is not functional.batch_norm or not args[0].is_meta:
+            return func(*args, **named)
+        x, training = args[0], named.get("training", args[5] if len(args) > 5 else False)
+        if training and x.numel() == x.shape[1]:
+            raise ValueError(
+                f"BatchNorm needs more than 1 value per channel in training, but a map is {list(x.shape)}"
+            )
+        return torch.empty_like(x)
 
 
 def _traced_somehow(model: nn.Module, inputs: Mapping[str, Sequence[int]]) -> Trace:

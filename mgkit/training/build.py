@@ -186,21 +186,12 @@ def own_parts(recipe: Recipe) -> list[Part]:
 
 def embedding_widths(recipe: Recipe, model: nn.Module, inputs: Inputs) -> dict[str, int]:
     """Width of the embedding of each pathway that has one; the model is left as it was."""
-    meta = not any(one.own for one in recipe.network.nested())
+    own = any(one.own for one in recipe.network.nested())
+    there = next((p.device for p in model.parameters()), torch.device("cpu"))
     was_training = model.training
-    device = (
-        torch.device("meta") if meta else next((p.device for p in model.parameters()), torch.device("cpu"))
-    )
-    clips = {name: torch.zeros((2, *shape), device=device) for name, shape in inputs.shapes.items()}
-    model.eval()
     try:
-        with torch.random.fork_rng(devices=[]), torch.no_grad():
-            if meta:
-                state = {**dict(model.named_parameters()), **dict(model.named_buffers())}
-                empty = {name: torch.empty_like(value, device="meta") for name, value in state.items()}
-                outputs = torch.func.functional_call(model, empty, (clips,))
-            else:
-                outputs = model(clips)
+        with torch.random.fork_rng(devices=[]):
+            outputs = traced(model.eval(), inputs.shapes, device=there if own else "meta").outputs
     finally:
         model.train(was_training)
     return {name: one.embedding.shape[1] for name, one in outputs.items() if one.embedding is not None}

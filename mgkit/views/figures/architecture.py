@@ -687,7 +687,7 @@ class _Page:
         wide, high = (box.du, box.dv) if self.layout.across_page else (box.dv, box.du)
         colour = OUTPUT_COLOURS[box.pathway]
         face = {"solid": _mix(colour, "white", 0.84), "plain": "white", "dashed": "white"}[box.kind]
-        self.axes.add_patch(
+        self.axes.add_artist(
             FancyBboxPatch(
                 (x - wide / 2, y - high / 2), wide, high, boxstyle="round,pad=0,rounding_size=1.8", facecolor=face,
                 edgecolor=_mix(colour, "black", 0.3), linewidth=0.7, zorder=4,
@@ -709,7 +709,7 @@ class _Page:
     def cells(self, x: float, y: float, cell: float, count: int, inflated: str | None, edge: str) -> None:
         """The blocks of a stage in a row, filled if they look along time."""
         for i in range(count):
-            self.axes.add_patch(
+            self.axes.add_artist(
                 Rectangle(
                     (x + i * cell + 0.1 * cell, y), 0.8 * cell, STRIP,
                     facecolor=_mix(edge, "black", 0.3) if inflated else "white", edgecolor=_mix(edge, "black", 0.3),
@@ -740,11 +740,11 @@ class _Page:
             ends[-1] = _toward(points[-1], points[-2], 2.5)
         curve = _rounded(ends)
         if len(points) > 2:
-            self.axes.add_patch(
+            self.axes.add_artist(
                 PathPatch(curve, facecolor="none", edgecolor="white", linewidth=2.6, zorder=2)
             )
         style: Any = (0, (2.2, 1.5)) if dashed else "-"
-        self.axes.add_patch(
+        self.axes.add_artist(
             PathPatch(curve, facecolor="none", edgecolor=colour, linewidth=0.8, linestyle=style, zorder=2)
         )
         for there, tip, before in ((heads[0], points[0], points[1]), (heads[1], points[-1], points[-2])):
@@ -756,7 +756,7 @@ class _Page:
                     (base[0] + across[0], base[1] + across[1]),
                     (base[0] - across[0], base[1] - across[1]),
                 ]
-                self.axes.add_patch(Polygon(corners, facecolor=colour, edgecolor="none", zorder=3))
+                self.axes.add_artist(Polygon(corners, facecolor=colour, edgecolor="none", zorder=3))
         if stopped:
             self.stop(points[0], points[1], colour)
 
@@ -773,7 +773,9 @@ class _Page:
     def circle(self, x: float, y: float, kind: str, colour: str) -> None:
         radius = 1.2 if kind == "dot" else NODE
         face = colour if kind == "dot" else "white"
-        self.axes.add_patch(Circle((x, y), radius, facecolor=face, edgecolor=colour, linewidth=0.7, zorder=4))
+        self.axes.add_artist(
+            Circle((x, y), radius, facecolor=face, edgecolor=colour, linewidth=0.7, zorder=4)
+        )
         if kind == "gate":
             reach = 0.68 * radius
             for sign in (1, -1):
