@@ -121,14 +121,19 @@ def per_class(
     if predicted is None or classes is None:
         raise MgkitError("labels need predicted and classes next to them: pass all three, or a run.")
     counts = confusion_matrix(np.asarray(labels), predicted, classes)
-    support, taken, correct = counts.sum(1), counts.sum(0), np.diag(counts)
+    named = list(names) if names is not None else list(range(classes))
+    return class_table(named, counts.sum(1), counts.sum(0), np.diag(counts))
+
+
+def class_table(names: Sequence[Any], support: Ints, taken: Ints, correct: Ints) -> pd.DataFrame:
+    """The table of `per_class` from counts (K,): clips of each class, clips taken for it, and rightly so."""
     with np.errstate(invalid="ignore", divide="ignore"):
         precision = np.where((taken == 0) & (support > 0), 0.0, correct / taken)
     recall_low, recall_high = wilson(correct, support)
     precision_low, precision_high = wilson(correct, taken)
     return pd.DataFrame(
         {
-            "class": list(names) if names is not None else np.arange(classes),
+            "class": list(names),
             "support": support,
             "predicted": taken,
             "correct": correct,

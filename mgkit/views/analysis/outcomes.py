@@ -3,13 +3,15 @@ right in both, fixed, broken, wrong in both."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from mgkit.data.clips import Classes
-from mgkit.errors import MgkitError
+from mgkit.errors import MgkitError, some
 from mgkit.results.compare.runs import aligned_runs, subjects_of
 from mgkit.results.run.folder import Run
 from mgkit.results.run.records import Predictions
@@ -125,6 +127,128 @@ def class_order(classes: Classes, counts: npt.ArrayLike, order: str) -> Ints:
         tree = linkage(squareform(distance, checks=False), "average", optimal_ordering=True)
         return leaves_list(tree).astype(np.int64)
     return np.arange(count)
+
+
+@dataclass(frozen=True, eq=False)
+class Parts:
+    """Classes to show: some by themselves, in this order, and the rest together.
+
+    Attributes:
+        shown: labels of the classes shown by themselves.
+        rest: labels of the others; empty if every class is shown.
+        names: names of the M parts, "others (n)" for the rest.
+    """
+
+    shown: Ints
+    rest: Ints
+    names: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @property
+    def others(self) -> int:
+        """Position of the rest; -1 if there is none."""
+        return len(self.shown) if len(self.rest) else -1
+
+    def of(self, labels: npt.ArrayLike) -> Ints:
+        """(N,) labels as positions of parts."""
+        place = np.full(len(self.shown) + len(self.rest), len(self.shown), np.int64)
+        place[self.shown] = np.arange(len(self.shown))
+        return place[np.asarray(labels, np.int64)]
+
+    def sums(self, values: npt.ArrayLike) -> npt.NDArray[Any]:
+        """(K,) or (K, K) of classes as (M,) or (M, M) of parts."""
+        array = np.asarray(values)
+        member = np.zeros((len(self), len(self.shown) + len(self.rest)), array.dtype)
+        member[self.of(np.arange(member.shape[1])), np.arange(member.shape[1])] = 1
+        return member @ array if array.ndim == 1 else member @ array @ member.T
+
+    def groups(self, classes: Classes) -> list[str] | None:
+        """The group of each part; the rest is its own."""
+        if classes.groups is None:
+            return None
+        return [classes.groups[k] for k in self.shown] + ["others"] * (len(self) - len(self.shown))
+
+    def as_classes(self, classes: Classes) -> Classes:
+        """The parts as a class list."""
+        groups = self.groups(classes)
+        return Classes(self.names, None if groups is None else tuple(groups))
+
+    def labels(self, position: int) -> Ints:
+        """The labels of a part."""
+        return self.rest if position == self.others else self.shown[position : position + 1]
+
+    def index(self, name: str, classes: Classes) -> int:
+        """The position of a part by its name, or "others"; an unknown name raises a `MgkitError`."""
+        if self.others >= 0 and name in ("others", self.names[self.others]):
+            return self.others
+        found = np.flatnonzero(self.shown == classes.index(name))
+        if not len(found):
+            raise MgkitError(f"{name!r} is not shown by itself: use {some(self.names, 20)}.")
+        return int(found[0])
+
+    def ordered(self, order: npt.ArrayLike) -> list[int]:
+        """Positions in an order, the rest always last."""
+        return sorted(np.asarray(order).tolist(), key=lambda position: position == self.others)
+
+
+def class_parts(
+    classes: Classes,
+    counts: npt.ArrayLike,
+    order: npt.ArrayLike,
+    chosen: Sequence[str] | None = None,
+    most_confused: int | None = None,
+) -> Parts:
+    """The classes that are shown by themselves.
+
+    Args:
+        classes: names and groups.
+        counts: (K, K) confusion matrix.
+        order: (K,) labels in display order.
+        chosen: names of the classes to show, in this order, whatever `order` is.
+        most_confused: show this number of classes, those of the most frequent confusions.
+
+    Raises:
+        MgkitError: both are given, an unknown or repeated name, no name, or nothing is confused.
+    """
+    sequence = np.asarray(order, np.int64)
+    if chosen is not None and most_confused is not None:
+        raise MgkitError("classes and most_confused are given: use one of them.")
+    if chosen is not None:
+        if isinstance(chosen, str):
+            raise MgkitError(f"classes must be a list of names: give [{chosen!r}].")
+        labels = [classes.index(name) for name in chosen]
+        twice = sorted({name for name in chosen if list(chosen).count(name) > 1})
+        if not labels or twice:
+            raise MgkitError(f"classes has {some(twice)} twice." if twice else "classes has no name in it.")
+        shown = np.array(labels, np.int64)
+    elif most_confused is not None:
+        found = _most_confused(np.asarray(counts), most_confused)
+        shown = sequence[np.isin(sequence, found)]
+    else:
+        shown = sequence
+    rest = np.setdiff1d(sequence, shown)
+    names = [classes.names[k] for k in shown] + ([f"others ({len(rest)})"] if len(rest) else [])
+    return Parts(shown, rest, tuple(names))
+
+
+def _most_confused(counts: npt.NDArray[Any], many: int) -> list[int]:
+    """Labels of the most frequent confusions (by clips, then by share), until there are `many`."""
+    if many < 2:
+        raise MgkitError(f"most_confused is {many}: a confusion has two classes, so use 2 or more.")
+    off = counts - np.diag(np.diag(counts))
+    share = off / np.maximum(counts.sum(1), 1)[:, None]
+    found: list[int] = []
+    for cell in np.lexsort((-share.ravel(), -off.ravel()))[: np.count_nonzero(off)]:
+        new = [int(k) for k in np.unravel_index(cell, off.shape) if k not in found]
+        if len(found) + len(new) <= many:
+            found += new
+        if len(found) == many:
+            break
+    if not found:
+        raise MgkitError("nothing is confused, so there are no classes to show: leave most_confused out.")
+    return found
 
 
 FATES = ("right", "fixed", "broken", "wrong")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,18 +17,23 @@ from mgkit.data.clips import Classes
 from mgkit.errors import MgkitError
 from mgkit.results.compare.runs import run_names
 from mgkit.results.run.folder import Run, as_run
-from mgkit.results.stats.metrics import per_class
-from mgkit.views.analysis.outcomes import changes
+from mgkit.results.run.records import Predictions
+from mgkit.results.stats.metrics import class_table, confusion_matrix, per_class
+from mgkit.views.analysis.outcomes import Parts, changes, class_parts
 from mgkit.views.figures.style import (
     BAR_COLOURS,
+    FAINT,
     GREY,
     LEAST,
     OUTPUT_NAMES,
+    PAGE,
     SMALL,
     PaperFigure,
+    every,
     fit_names,
     in_style,
     new_figure,
+    ordinal,
     text_width,
     width_of,
     wrap_text,
@@ -46,6 +53,8 @@ def class_accuracy(
     *,
     metric: str = "recall",
     order: str = "value",
+    classes: Sequence[str] | None = None,
+    most_confused: int | None = None,
     venue: str = "cvpr",
     columns: int | None = None,
 ) -> PaperFigure:
@@ -58,6 +67,8 @@ def class_accuracy(
         metric: "recall", "precision" or "f1".
         order: classes by falling "value" of the metric (of the best output), by falling "support" (clips), by
             "groups" or as "given"; classes without clips come last.
+        classes: names of the classes to show, in this order; the rest are pooled as one grey class, "others".
+        most_confused: show this number of classes, those of the most frequent confusions, and the rest likewise.
         venue: a key of `style.VENUES`.
         columns: 1 (horizontal bars) or 2 (vertical bars); by default 1 up to 12 classes.
 
@@ -68,13 +79,9 @@ def class_accuracy(
     if metric not in METRICS:
         raise MgkitError(f"{metric!r} is not a metric: use one of {', '.join(METRICS)}.")
     predictions = run.predictions(split)
-    names, count = run.classes.names, len(run.classes)
-    tables = {
-        output: per_class(predictions.labels, predictions.predicted(output), count, names)
-        for output in predictions.outputs
-    }
+    tables, parts = class_tables(run, predictions, metric, order, classes, most_confused)
+    names, count = parts.names, len(parts)
     support = tables[predictions.best]["support"].to_numpy()
-    sequence = bar_order(tables[predictions.best], run.classes, metric, order)
 
     # Vertical bars over two columns, horizontal ones in one; names as they fit.
     columns = columns if columns is not None else (1 if count <= FEW else 2)
@@ -83,10 +90,8 @@ def class_accuracy(
     # Below about 12 points per class, three bars and their intervals run into each other: use another row.
     rows = max(1, -(-count // int((72 * width - 30) / 12.5))) if standing else 1
     size = SMALL if count <= 40 else LEAST
-    labels = [
-        f"{name} ({support[k]})"
-        for k, name in zip(sequence, fit_names([names[k] for k in sequence], 105, size), strict=True)
-    ]
+    shown = fit_names(names, 105 if rows < 4 else 70, size)
+    labels = [f"{name} ({n})" for name, n in zip(shown, support, strict=True)]
     upright = False
     if standing:
         slot = 72 * 0.92 * width / -(-count // rows) - 3
@@ -94,32 +99,65 @@ def class_accuracy(
         upright = not any("…" in text for text in wrapped)
         labels = wrapped if upright else labels
         below = 3.3 * size if upright else max(text_width(label, size) for label in labels)
-        figure = new_figure(width, 0.35 + rows * (1.3 + below / 72))
+        # As many rows as a page has room for; below that, thinner bars and fewer names.
+        rows = min(rows, int((PAGE - 0.35) / (0.85 + below / 72)))
+        tall = min(1.3, (PAGE - 0.35) / rows - below / 72)
+        step = every(72 * 0.92 * width / -(-count // rows), 1.05 * size) if not upright else 1
+        figure = new_figure(width, 0.35 + rows * (tall + below / 72))
     else:
         # Rather thinner bars than a figure higher than a page; names need an eighth of an inch.
-        slot = min(max(0.055 * len(tables) + 0.06, 0.125), max(0.125, 9.0 / count))
+        slot = min(max(0.055 * len(tables) + 0.06, 0.125), (PAGE - 0.42) / count)
+        step = every(72 * slot, 1.05 * size)
         figure = new_figure(width, 0.42 + count * slot)
 
     # One panel per row of classes.
-    parts = np.array_split(np.arange(count), rows)
-    for axes, part in zip(figure.subplots(rows, 1, squeeze=False).ravel(), parts, strict=True):
-        chosen = sequence[part]
-        _draw_bars(axes, {output: table.iloc[chosen] for output, table in tables.items()}, metric, standing)
-        ticks = _name_bars(axes, [labels[i] for i in part], len(parts[0]), metric, standing, upright, size)
-        for k, tick in zip(chosen, ticks, strict=True):
-            if support[k] == 0:
+    panels = np.array_split(np.arange(count), rows)
+    for axes, part in zip(figure.subplots(rows, 1, squeeze=False).ravel(), panels, strict=True):
+        grey = int(np.flatnonzero(part == parts.others)[0]) if parts.others in part else None
+        _draw_bars(
+            axes, {output: table.iloc[part] for output, table in tables.items()}, metric, standing, grey
+        )
+        texts = [labels[i] for i in part]
+        ticks = _name_bars(axes, texts, step, len(panels[0]), metric, standing, upright, size)
+        for k, tick in zip(part[::step], ticks, strict=True):
+            if support[k] == 0 or k == parts.others:
                 tick.set_color(GREY)
     if len(tables) > 1:
         handles, texts = figure.axes[0].get_legend_handles_labels()
         figure.legend(handles, texts, loc="outside upper center", ncols=len(tables), borderaxespad=0)
-    data = pd.concat(
-        [table.iloc[sequence].assign(output=output) for output, table in tables.items()], ignore_index=True
-    )
+    data = pd.concat([table.assign(output=output) for output, table in tables.items()], ignore_index=True)
     data.insert(0, "output", data.pop("output"))
     note = f"clips of {split} in brackets"
     if metric != "f1":
         note += "; lines are 95 % Wilson intervals, which assume independent clips"
+    note += f"; others are the {len(parts.rest)} classes that are not shown" if len(parts.rest) else ""
+    note += f"; every {ordinal(step)} class is named, in the order of the data" if step > 1 else ""
     return PaperFigure(figure, data, note)
+
+
+def class_tables(
+    run: Run,
+    predictions: Predictions,
+    metric: str,
+    order: str,
+    classes: Sequence[str] | None = None,
+    most_confused: int | None = None,
+) -> tuple[dict[str, pd.DataFrame], Parts]:
+    """For each output the numbers of each class that is shown, in the order of the bars, and of the rest together.
+
+    A clip of the rest is right if its own class was predicted, not just any class of the rest.
+    """
+    count, best = len(run.classes), predictions.best
+    counts = {
+        output: confusion_matrix(predictions.labels, predictions.predicted(output), count)
+        for output in predictions.outputs
+    }
+    table = per_class(predictions.labels, predictions.predicted(best), count)
+    parts = class_parts(
+        run.classes, counts[best], bar_order(table, run.classes, metric, order), classes, most_confused
+    )
+    sums = {name: [parts.sums(one) for one in (m.sum(1), m.sum(0), np.diag(m))] for name, m in counts.items()}
+    return {name: class_table(parts.names, *three) for name, three in sums.items()}, parts
 
 
 def bar_order(table: pd.DataFrame, classes: Classes, metric: str, order: str) -> npt.NDArray[np.int64]:
@@ -140,21 +178,20 @@ def bar_order(table: pd.DataFrame, classes: Classes, metric: str, order: str) ->
     )
 
 
-def _draw_bars(axes: Axes, tables: dict[str, pd.DataFrame], metric: str, standing: bool) -> None:
+def _draw_bars(
+    axes: Axes, tables: dict[str, pd.DataFrame], metric: str, standing: bool, grey: int | None
+) -> None:
     thick = 0.84 / len(tables)
     for i, (output, table) in enumerate(tables.items()):
         value = 100 * table[metric].to_numpy()
         at = np.arange(len(table)) + (i - (len(tables) - 1) / 2) * thick
         there = np.isfinite(value)
         draw, lines = (axes.bar, axes.vlines) if standing else (axes.barh, axes.hlines)
-        draw(
-            at[there],
-            value[there],
-            0.9 * thick,
-            color=BAR_COLOURS[output],
-            label=OUTPUT_NAMES[output],
-            linewidth=0,
-        )
+        look: dict[str, Any] = {"linewidth": 0, "color": BAR_COLOURS[output]}
+        bars = draw(at[there], value[there], 0.9 * thick, label=OUTPUT_NAMES[output], **look)
+        for k, bar in zip(np.flatnonzero(there), bars, strict=True):
+            if k == grey:
+                bar.set_facecolor(FAINT)
         if metric != "f1":
             low, high = (100 * table[f"{metric}_{end}"].to_numpy() for end in ("low", "high"))
             known = np.isfinite(low)
@@ -162,10 +199,17 @@ def _draw_bars(axes: Axes, tables: dict[str, pd.DataFrame], metric: str, standin
 
 
 def _name_bars(
-    axes: Axes, labels: list[str], room: int, metric: str, standing: bool, upright: bool, size: float
+    axes: Axes,
+    labels: list[str],
+    step: int,
+    room: int,
+    metric: str,
+    standing: bool,
+    upright: bool,
+    size: float,
 ) -> list[Text]:
-    """Axes for `room` classes, so that the bars of all rows are equally wide; returns the names drawn."""
-    places, edges = np.arange(len(labels)), (-0.6, room - 0.4)
+    """Axes for `room` classes, so that the bars of all rows are equally wide; returns the names drawn, every `step`."""
+    places, edges, labels = np.arange(0, len(labels), step), (-0.6, room - 0.4), labels[::step]
     if standing:
         axes.set(xlim=edges, ylim=(0, 100), ylabel=METRIC_NAMES[metric])
         axes.set_xticks(places, labels, rotation=0 if upright else 90, fontsize=size)
@@ -230,7 +274,10 @@ def run_comparison(
 
     # Bars to both sides of zero, each with its number.
     size = SMALL if len(order) <= 40 else LEAST
-    figure = new_figure(width, 0.62 + len(order) * (size + 3.2) / 72)
+    slot = min(size + 3.2, 72 * (PAGE - 0.62) / len(order))  # points
+    step = every(slot, size)
+    note += f" Every {ordinal(step)} class is named." if step > 1 else ""
+    figure = new_figure(width, 0.62 + len(order) * slot / 72)
     axes = figure.add_subplot()
     fixed, broken = found.counts[order, 1], found.counts[order, 2]
     y = np.arange(len(order))
@@ -249,14 +296,16 @@ def run_comparison(
     reach = max(fixed.max(), broken.max())
     for k, (up, down) in enumerate(zip(fixed, broken, strict=True)):
         for value, side, align in ((up, 1, "left"), (down, -1, "right")):
-            if value:
+            if value and step == 1:
                 axes.annotate(
                     str(value), (side * value, k), xytext=(2 * side, 0), textcoords="offset points",
                     ha=align, va="center", fontsize=LEAST,
                 )  # fmt: skip
-    axes.set(yticks=y, ylim=(len(order) - 0.5, -0.5), xlim=(-1.18 * max(broken.max(), 0.25 * reach), 1.18 * reach
-             if fixed.max() == reach else 1.18 * max(fixed.max(), 0.25 * reach)))  # fmt: skip
-    axes.set_yticklabels(fit_names([classes[k] for k in order], 0.4 * 72 * width, size), fontsize=size)
+    sides = [1.18 * max(side.max(), 0.25 * reach) for side in (broken, fixed)]
+    axes.set(yticks=y[::step], ylim=(len(order) - 0.5, -0.5), xlim=(-sides[0], sides[1]))
+    axes.set_yticklabels(
+        fit_names([classes[k] for k in order], 0.4 * 72 * width, size)[::step], fontsize=size
+    )
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
     axes.xaxis.set_major_formatter(lambda value, _: f"{abs(value):g}")
     axes.tick_params(axis="y", length=0)

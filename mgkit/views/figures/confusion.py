@@ -1,4 +1,4 @@
-"""The confusion matrix: its layout, colours and labels, legible from 2 to 52 classes."""
+"""The confusion matrix: its layout, colours and labels, legible from 2 to 52 classes, and on a page with any number."""
 
 from __future__ import annotations
 
@@ -19,22 +19,26 @@ from matplotlib.ticker import MaxNLocator
 from mgkit.results.compare.runs import aligned_runs, run_names
 from mgkit.results.run.folder import Run, as_run
 from mgkit.results.stats.metrics import confusion_matrix
-from mgkit.views.analysis.outcomes import class_order
+from mgkit.views.analysis.outcomes import class_order, class_parts
 from mgkit.views.figures.style import (
     GREY,
     LABEL,
     LEAST,
     OUTPUT_NAMES,
+    PAGE,
     SMALL,
     PaperFigure,
     axes_at,
     balanced,
     colour_bar,
     diverging,
+    every,
     fit_names,
     fit_text,
+    greys,
     in_style,
     new_figure,
+    ordinal,
     ramp,
     text_at,
     text_width,
@@ -55,6 +59,8 @@ def confusion(
     *,
     normalise: bool = True,
     order: str = "groups",
+    classes: Sequence[str] | None = None,
+    most_confused: int | None = None,
     other: Run | str | Path | None = None,
     common: bool = False,
     venue: str = "cvpr",
@@ -69,6 +75,8 @@ def confusion(
         normalise: percent of the clips of the true class, otherwise clips.
         order: "groups" keeps the groups of the classes together, "cluster" puts confused classes next to each other
             (average linkage), "given" keeps the label order.
+        classes: names of the classes to show, in this order; the rest are one grey row and column, "others".
+        most_confused: show this number of classes, those of the most frequent confusions, and the rest likewise.
         other: a run over the same classes: the figure shows the difference run - other.
         common: compare runs that were tested on different clips, on the clips that both have.
         venue: a key of `style.VENUES`.
@@ -76,10 +84,10 @@ def confusion(
 
     Returns:
         The figure; its data has one row per cell: `true`, `predicted`, `clips`, `support`, `share`, and with `other`
-        its `other_clips` and `other_share`.
+        its `other_clips` and `other_share`. Of the rest it has the sums.
 
     Raises:
-        MgkitError: an unknown split, pathway, order or venue, or an `other` that cannot be compared.
+        MgkitError: an unknown split, pathway, class, order or venue, or an `other` that cannot be compared.
     """
     run, other = as_run(run), None if other is None else as_run(other)
     # The matrix, and the difference to another run.
@@ -87,26 +95,29 @@ def confusion(
     if other is not None:
         (predictions, theirs), left_out = aligned_runs([run, other], split, common=common)
     output = predictions.best if pathway is None else pathway
-    classes, count = run.classes, len(run.classes)
-    matrix = confusion_matrix(predictions.labels, predictions.predicted(output), count)
+    all_counts = confusion_matrix(predictions.labels, predictions.predicted(output), len(run.classes))
+    parts = class_parts(
+        run.classes, all_counts, class_order(run.classes, all_counts, order), classes, most_confused
+    )
+    matrix, count = parts.sums(all_counts), len(parts)
     support = matrix.sum(1)
     share = matrix / np.maximum(support, 1)[:, None]
-    sequence = class_order(classes, matrix, order)
 
     values = share if normalise else matrix.astype(float)
     if theirs is not None:
-        their_matrix = confusion_matrix(theirs.labels, theirs.predicted(output), count)
+        theirs_every = confusion_matrix(theirs.labels, theirs.predicted(output), len(run.classes))
+        their_matrix = parts.sums(theirs_every)
         their_share = their_matrix / np.maximum(support, 1)[:, None]
         values = values - (their_share if normalise else their_matrix)
     width = 72 * width_of(venue, columns if columns is not None else (1 if count <= FEW else 2))
-    grouped = order == "groups" and classes.groups is not None and 1 < len(set(classes.groups)) < count
-    groups = [classes.groups[k] for k in sequence] if grouped and classes.groups else None
-    plan = _lay_out([classes.names[k] for k in sequence], groups, support[sequence], width)
-    figure = _draw(plan, values[np.ix_(sequence, sequence)], support[sequence], normalise, theirs is not None)
+    groups = parts.groups(run.classes) if order == "groups" and classes is None else None
+    groups = groups if groups is not None and 1 < len(set(groups)) < count else None
+    plan = _lay_out(list(parts.names), groups, support, width, parts.others)
+    figure = _draw(plan, values, support, normalise, theirs is not None)
 
     # The numbers, cell by cell, and the caption.
-    names = np.array(classes.names, dtype=object)
-    true, predicted = np.repeat(sequence, count), np.tile(sequence, count)
+    names = np.array(parts.names, dtype=object)
+    true, predicted = np.repeat(np.arange(count), count), np.tile(np.arange(count), count)
     data = pd.DataFrame(
         {
             "true": names[true],
@@ -127,7 +138,10 @@ def confusion(
         ours, others = run_names([run, other])
         note += f"; {left_out}" if left_out else ""
         note += f"; difference {ours} - {others}: blue = more in {ours}, orange = more in {others}"
-    note += f"; {empty} grey rows have no clip" if empty else ""
+    note += f"; {empty} grey row{'s have' if empty > 1 else ' has'} no clip" if empty else ""
+    note += f"; others are the {len(parts.rest)} classes that are not shown" if len(parts.rest) else ""
+    if plan.step > 1:
+        note += f"; every {ordinal(plan.step)} class is named, in the order of the data"
     return PaperFigure(figure, data, note)
 
 
@@ -149,6 +163,8 @@ class _Plan:
         names_width, counts_width, group_width: of what is left and right of the cells; 0 without groups.
         blocks: groups of classes: (name, first row, last row).
         bar: whether there is a colour bar.
+        step: every this many rows has its name, so that names do not overlap.
+        others: row and column of the classes that are not shown by themselves; -1 if there is none.
     """
 
     width: float
@@ -167,6 +183,8 @@ class _Plan:
     group_width: float
     blocks: list[tuple[str, int, int]]
     bar: bool
+    step: int
+    others: int
 
     @property
     def count(self) -> int:
@@ -182,12 +200,12 @@ class _Plan:
 
 
 def _lay_out(
-    names: list[str], groups: list[str] | None, support: npt.NDArray[np.int64], width: float
+    names: list[str], groups: list[str] | None, support: npt.NDArray[np.int64], width: float, others: int
 ) -> _Plan:
     """Divide the width among names, cells, counts and groups, and find labels that fit."""
     count = len(names)
     size = SMALL if count <= 8 else LEAST
-    blocks = _blocks(groups) if groups else []
+    blocks = [block for block in _blocks(groups) if block[1] != others] if groups else []
 
     # Widths: names and cells share the room that titles, counts and groups leave.
     counts = [f"{n:,}" for n in support]
@@ -208,29 +226,43 @@ def _lay_out(
     row = max(cell, size + 0.4)
 
     # Labels: column names are upright if they fit into a cell, otherwise they stand on end.
+    narrow = cell < size + 0.2
+    if narrow:  # too narrow for names: columns carry the numbers of the rows
+        names = [f"{i + 1}  {name}" if i != others else name for i, name in enumerate(names)]
+        folded, names_width, cell = _grid(names, size, room - group_width)
+        row = max(cell, size + 0.4)
     rows = _fit(folded, names_width, size)
     flat = [wrap_text(name, cell - 2, size, 3) for name in names]
     upright = all(_widest(text, size) <= cell - 2 and "…" not in text for text in flat)
     columns = flat if upright else _fit(folded, max(names_width, 90), size)
-    if (
-        cell < size + 0.2
-    ):  # too narrow for names: columns carry the numbers of the rows, alternating between two lines
-        columns = [str(i + 1) if i % 2 == 0 else f"\n{i + 1}" for i in range(count)]
-        rows = fit_names([f"{i + 1}  {name}" for i, name in enumerate(names)], names_width, size)
-        upright = True
+    if narrow:
+        columns, upright = _numbers(count, cell, size), True
     lines_below = max(text.count("\n") + 1 for text in columns)
     below = lines_below * size * 1.1 if upright else max(_widest(text, size) for text in columns)
 
     # Heights: axis title, column labels, cells, head of the counts, colour bar.
     bar = not _all_written(count, cell)
-    bottom = 3 + title + below + 4
-    height = bottom + row * count + 11 + (22.0 if bar else 0.0)
+    bottom, above = 3 + title + below + 4, 11 + (22.0 if bar else 0.0)
+    row = min(
+        row, max(cell, (72 * PAGE - bottom - above) / count)
+    )  # a page, if names must be left out for it
+    step = every(row, size + 0.4)
+    height = bottom + row * count + above
     used = title + names_width + 3 + cell * count + counts_width + group_width
     left = title + names_width + 3 + max(0.0, (width - 4 - used) / 2)
     return _Plan(
         width, height, left, bottom, cell, row, size, rows, columns, counts, upright, names_width, counts_width,
-        group_width, blocks, bar,
+        group_width, blocks, bar, step, others,
     )  # fmt: skip
+
+
+def _numbers(count: int, cell: float, size: float) -> list[str]:
+    """Numbers of narrow columns: all of them, alternating between two lines, or every fifth, tenth, ... in one."""
+    wide = text_width(str(count), size) + 2
+    if 2 * cell >= wide:
+        return [str(i + 1) if i % 2 == 0 else f"\n{i + 1}" for i in range(count)]
+    step = next((n for n in (2, 5, 10, 20, 50) if n * cell >= wide), 100)
+    return [str(i + 1) if i == 0 or not (i + 1) % step else "" for i in range(count)]
 
 
 def _grid(names: list[str], size: float, room: float) -> tuple[list[str], float, float]:
@@ -252,10 +284,11 @@ def _widest(text: str, size: float) -> float:
 
 
 def _fit(names: list[str], limit: float, size: float) -> list[str]:
-    """Names of one or two lines, each line cut to `limit` points."""
-    if any("\n" in name for name in names):
-        return ["\n".join(fit_text(line, limit, size) for line in name.split("\n")) for name in names]
-    return fit_names(names, limit, size)
+    """Names of one or two lines, each line cut to `limit` points; in one line if they would become the same."""
+    cut = ["\n".join(fit_text(line, limit, size) for line in name.split("\n")) for name in names]
+    if any("\n" in name for name in names) and len(set(cut)) == len(set(names)):
+        return cut
+    return fit_names([name.replace("\n", " ") for name in names], limit, size)
 
 
 def _blocks(groups: Sequence[str]) -> list[tuple[str, int, int]]:
@@ -318,13 +351,23 @@ def _colour_cells(
         cmap=diverging() if signed else ramp(),
         norm=_signed_norm(top) if signed else PowerNorm(POWER, 0, top),
         edgecolors="#EDEDED",
-        linewidth=0.25,
+        linewidth=0.25 if plan.cell > 4 else 0,
     )
     axes.set(xlim=(0, plan.count), ylim=(plan.count, 0), xticks=[], yticks=[])
     for spine in axes.spines.values():
         spine.set(visible=True, linewidth=0.6)
     for i in np.flatnonzero(support == 0).tolist():
         axes.axhspan(i, i + 1, color="#E6E6E6", linewidth=0)
+    if plan.others >= 0:
+        rest = np.ma.masked_all_like(values)
+        rest[plan.others], rest[:, plan.others] = np.abs(values[plan.others]), np.abs(values[:, plan.others])
+        if not support[plan.others]:
+            rest[plan.others] = np.ma.masked
+        axes.pcolormesh(
+            rest, cmap=greys(), norm=PowerNorm(POWER, 0, top), edgecolors="#EDEDED", linewidth=0.25
+        )
+        axes.axhline(plan.others, color="#555555", linewidth=0.5)
+        axes.axvline(plan.others, color="#555555", linewidth=0.5)
     _write_cells(axes, values, top, normalise, signed, plan.cell, plan.count)
     for _, first, _ in plan.blocks[1:]:
         axes.axhline(first, color="#555555", linewidth=0.5)
@@ -336,11 +379,13 @@ def _write_labels(page: Axes, plan: _Plan, tones: list[str]) -> None:
     """Names of the classes, number of clips, and titles of the axes."""
     right = plan.right + plan.counts_width - 2
     for i, tone in enumerate(tones):
+        tone = GREY if i == plan.others else tone
         y = plan.top - (i + 0.5) * plan.row
         look: dict[str, Any] = {"fontsize": plan.size, "color": tone}
         va = "center" if "\n" in plan.rows[i] else "center_baseline"
-        page.text(plan.left - 3, y, plan.rows[i], ha="right", va=va, linespacing=1.0, **look)
-        page.text(right, y, plan.counts[i], ha="right", va="center_baseline", **look)
+        if i % plan.step == 0 or i == plan.others:
+            page.text(plan.left - 3, y, plan.rows[i], ha="right", va=va, linespacing=1.0, **look)
+            page.text(right, y, plan.counts[i], ha="right", va="center_baseline", **look)
         page.text(
             plan.left + (i + 0.5) * plan.cell, plan.bottom - 3, plan.columns[i], ha="center", va="top", linespacing=1.0,
             rotation=0 if plan.upright else 90, multialignment="center" if plan.upright else "right", **look,
@@ -356,12 +401,15 @@ def _write_labels(page: Axes, plan: _Plan, tones: list[str]) -> None:
 
 def _write_groups(page: Axes, plan: _Plan) -> None:
     """Names of the groups right of the counts, each next to a line over its rows."""
-    edge = plan.right + plan.counts_width + 3
+    edge, lowest = plan.right + plan.counts_width + 3, plan.height
     for group, first, last in plan.blocks if plan.group_width else []:
         high, low = plan.top - first * plan.row, plan.top - (last + 1) * plan.row
         page.plot([edge, edge], [high - 1.2, low + 1.2], color=GREY, linewidth=0.8)
         lines = max(1, int((high - low) / (plan.size * 1.15)))
+        if (high + low) / 2 + 0.6 * plan.size > lowest:  # its name would overlap the one above
+            continue
         text = wrap_text(group, plan.group_width - 7, plan.size, min(lines, 2))
+        lowest = (high + low) / 2 - 0.6 * plan.size * (text.count("\n") + 1)
         page.text(
             edge + 3, (high + low) / 2, text, ha="left", va="center", fontsize=plan.size, linespacing=1.0
         )

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter
 
 from mgkit.data.clips import Clips
 from mgkit.data.report import SHORT
@@ -17,13 +16,17 @@ from mgkit.results.run.folder import Run, as_clips
 from mgkit.views.figures.style import (
     GREY,
     LEAST,
+    PAGE,
     SMALL,
     PaperFigure,
     axes_at,
     colour_bar,
+    every,
     fit_names,
     in_style,
+    log_axis,
     new_figure,
+    ordinal,
     ramp,
     text_at,
     text_width,
@@ -59,19 +62,23 @@ def class_counts(
     )
     total = counts.sum(1)
     sequence = np.argsort(-total, kind="stable") if order == "count" else np.arange(len(names))
-    width = width_of(venue, columns or (1 if len(names) <= 40 else 2))
+    columns = columns or (1 if len(names) <= 40 else 2)
+    width = width_of(venue, columns)
     size = SMALL if len(names) <= 40 else LEAST
-    per_column = -(-len(names) // (1 if len(names) <= 40 else 2))
-    height = 0.45 + per_column * max(0.13, 0.05 * len(splits))
-    figure = new_figure(width, height)
-    parts = np.array_split(sequence, 1 if len(names) <= 40 else 2)
-    shown = fit_names([names[k] for k in sequence], 105, size)
+    # As many panels next to each other as keep the figure on a page; beyond that, thinner bars and fewer names.
+    slot, least = max(0.13, 0.05 * len(splits)), min(0.13, 0.055 + 0.02 * len(splits))
+    panels = 1 if len(names) <= 40 or columns == 1 else 3 if len(names) * least > 2 * (PAGE - 0.5) else 2
+    per_column = -(-len(names) // panels)
+    slot = min(slot, (PAGE - 0.5) / per_column)
+    step = every(72 * slot, 1.1 * size)
+    figure = new_figure(width, 0.5 + per_column * slot)
+    parts = np.array_split(sequence, panels)
+    shown = fit_names([names[k] for k in sequence], min(105, 0.45 * 72 * width / panels), size)
     labels = dict(zip(sequence.tolist(), shown, strict=True))
-    for axes, part in zip(figure.subplots(1, len(parts), squeeze=False).ravel(), parts, strict=True):
-        _count_bars(
-            axes, counts[part], [f"{labels[int(k)]} ({total[k]})" for k in part], splits, per_column, size
-        )
-        axes.set_xlim(0.7, 1.5 * max(1, counts.max()))
+    for axes, part in zip(figure.subplots(1, panels, squeeze=False).ravel(), parts, strict=True):
+        texts = [f"{labels[int(k)]} ({total[k]})" for k in part]
+        _count_bars(axes, counts[part], texts, splits, per_column, size, step)
+        log_axis(axes, 0.7, 1.5 * max(2, counts.max()), "clips")
     if len(splits) > 1:
         handles, texts = figure.axes[0].get_legend_handles_labels()
         figure.legend(handles, texts, loc="outside upper center", ncols=min(4, len(splits)), borderaxespad=0)
@@ -84,12 +91,13 @@ def class_counts(
     )
     lacking = {s: [names[k] for k in range(len(names)) if not counts[k, j]] for j, s in enumerate(splits)}
     note = "clips per class on a log scale, all splits together in brackets"
+    note += f"; every {ordinal(step)} class is named" if step > 1 else ""
     note += "".join(f"; {split} lacks {some(what, 3)}" for split, what in lacking.items() if what)
     return PaperFigure(figure, data, note)
 
 
 def _count_bars(
-    axes: Axes, counts: np.ndarray, labels: list[str], splits: list[str], room: int, size: float
+    axes: Axes, counts: np.ndarray, labels: list[str], splits: list[str], room: int, size: float, step: int
 ) -> None:
     thick = 0.84 / len(splits)
     for j, split in enumerate(splits):
@@ -99,12 +107,9 @@ def _count_bars(
         # From below one clip, so that a single clip is a bar too.
         bars = counts[there, j] - 0.7
         axes.barh(at[there], bars, 0.9 * thick, left=0.7, color=colour, label=split, linewidth=0)
-    axes.set_xscale("log")
-    axes.set(ylim=(room - 0.4, -0.6), xlabel="clips")
-    axes.set_yticks(np.arange(len(labels)), labels, fontsize=size)
+    axes.set(ylim=(room - 0.4, -0.6))
+    axes.set_yticks(np.arange(0, len(labels), step), labels[::step], fontsize=size)
     axes.tick_params(axis="y", length=0)
-    axes.tick_params(axis="x", which="minor", length=0)
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.xaxis.grid(True)
     axes.set_axisbelow(True)
 
@@ -136,17 +141,9 @@ def clip_lengths(clips: Clips | Run | str | Path, *, venue: str = "cvpr", column
         )
         short.append(f"{split} {100 * float((frames < SHORT).mean()):.0f} %")
     axes.axvline(SHORT, color=GREY, linewidth=0.6, linestyle=(0, (3, 2)))
-    axes.set_xscale("log")
     low, high = clips.table["frames"].min(), clips.table["frames"].max()
-    axes.set(
-        xlim=(0.8 * low, 1.25 * high), ylim=(0, 100), xlabel="frames", ylabel="clips up to this length (%)"
-    )
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    marks = [
-        v for v in (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000) if 0.8 * low <= v <= 1.25 * high
-    ]
-    axes.set_xticks(marks)
-    axes.tick_params(axis="x", which="minor", length=0, labelbottom=False)
+    log_axis(axes, 0.8 * low, 1.25 * high, "frames")
+    axes.set(ylim=(0, 100), ylabel="clips up to this length (%)")
     axes.grid(True)
     axes.set_axisbelow(True)
     axes.legend(loc="upper left")
@@ -179,12 +176,12 @@ def missing_joints(
     # Placed in points: with a colour bar, an automatic layout would depend on the number of times it is drawn.
     left = max(text_width(joint, LEAST) for joint in joints) + 6
     wide, line = 72 * width - left - 6, 8.0 if len(joints) <= 60 else 6.8
-    step = max(
-        1, int(np.ceil(len(names) * (LEAST + 1) / wide))
-    )  # every second, third, ... name if they do not all fit
+    step = every(wide / len(names), LEAST + 1)  # every second, third, ... name if they do not all fit
     ticks = list(range(0, len(names), step))
     shown = fit_names([names[i] for i in ticks], 60, LEAST)
     bottom, top = max(text_width(name, LEAST) for name in shown) + 17, 22.0
+    line = min(line, (72 * PAGE - bottom - top) / len(joints))
+    named = every(line, 1.05 * LEAST)
     height = bottom + line * len(joints) + top
     figure = new_figure(width, height / 72, constrained=False)
     axes = axes_at(figure, left, bottom, wide, line * len(joints))
@@ -192,7 +189,8 @@ def missing_joints(
         table.to_numpy(), cmap=ramp(), vmin=0, vmax=100, aspect="auto", interpolation="nearest"
     )
     axes.set_xticks(ticks, shown, rotation=90, fontsize=LEAST)
-    axes.set_yticks(np.arange(len(joints)), [joint.replace("_", " ") for joint in joints], fontsize=LEAST)
+    labels = [joint.replace("_", " ") for joint in joints[::named]]
+    axes.set_yticks(np.arange(0, len(joints), named), labels, fontsize=LEAST)
     axes.tick_params(length=0)
     axes.set_xlabel(by, labelpad=1)
     for spine in axes.spines.values():

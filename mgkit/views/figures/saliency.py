@@ -21,10 +21,12 @@ from mgkit.views.figures.style import (
     GREY,
     LEAST,
     OUTPUT_COLOURS,
+    PAGE,
     SMALL,
     PaperFigure,
     axes_at,
     colour_bar,
+    every,
     fit_names,
     in_style,
     new_figure,
@@ -200,6 +202,8 @@ def joint_importance(
     joints = [str(name).replace("_", " ") for name in shares.columns]
     left = 1.07 * max(text_width(name, LEAST) for name in names) + 9  # text on a screen is slightly wider
     below = max(text_width(name, LEAST) for name in joints) + 6
+    height_of = min(height_of, (72 * PAGE - below - 16) / count)
+    named = every(height_of, 1.05 * LEAST)
     height = count * height_of + below + 16
     figure = new_figure(width / 72, height / 72, constrained=False)
     axes = axes_at(figure, left, below, width - left - 34, count * height_of)
@@ -207,11 +211,12 @@ def joint_importance(
     drawn = axes.pcolormesh(values, cmap=ramp(), vmin=0, vmax=top, edgecolors="#EDEDED", linewidth=0.25)
     for k in np.flatnonzero(np.isnan(values).all(1)).tolist():
         axes.axhspan(k, k + 1, color="#E6E6E6", linewidth=0)
-        axes.text(
-            values.shape[1] / 2, k + 0.5, "no clip", ha="center", va="center", fontsize=LEAST, color=GREY
-        )
+        if named == 1:
+            axes.text(
+                values.shape[1] / 2, k + 0.5, "no clip", ha="center", va="center", fontsize=LEAST, color=GREY
+            )
     axes.set(ylim=(count, 0))
-    axes.set_yticks(np.arange(count) + 0.5, names, fontsize=LEAST)
+    axes.set_yticks(np.arange(0, count, named) + 0.5, names[::named], fontsize=LEAST)
     axes.set_xticks(np.arange(len(joints)) + 0.5, joints, fontsize=LEAST, rotation=90)
     axes.tick_params(length=0, pad=2)
     bar = colour_bar(

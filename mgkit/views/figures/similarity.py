@@ -29,14 +29,16 @@ from mgkit.views.figures.style import (
     LEAST,
     OUTPUT_COLOURS,
     OUTPUT_NAMES,
+    PAGE,
     SMALL,
     PaperFigure,
     axes_at,
     colour_bar,
+    diverging,
+    every,
     fit_names,
     in_style,
     new_figure,
-    ramp,
     text_at,
     text_width,
     width_of,
@@ -98,6 +100,7 @@ def prototype_similarity(
     names = np.array(classes.names, dtype=object)
     data = pd.DataFrame({"class_a": names[a], "class_b": names[b], "similarity": similarity[a, b]})
     note = f"cosine similarity of the {OUTPUT_NAMES[pathway]} prototypes; classes are numbered in the order shown"
+    note += ", and named where there is room" if len(classes) * LEAST > 72 * PAGE - 80 else ""
     missing = [classes.names[k] for k in np.flatnonzero(~seen)]
     note += f"; hatched, without a prototype: {', '.join(missing)}" if missing else ""
     if found is not None:
@@ -157,13 +160,18 @@ def _draw(
     beside = found is not None and wide
     room = 0.62 * width if beside else width
     numbered = [f"{i + 1}  {classes.names[k]}" for i, k in enumerate(sequence)]
-    names_width = min(max(text_width(name, size) for name in numbered), 0.4 * room)
+    # With some slack: text on a screen is slightly wider.
+    names_width = min(1.03 * max(text_width(name, size) for name in numbered) + 2, 0.4 * room)
     cell = min((room - names_width - 9) / count, 24.0 if count > 4 else 40.0)
-    row = max(cell, size + 0.4)
+    # Rows as high as their names, unless the figure would be higher than a page.
+    spare = 72 * PAGE - 80 - (0 if found is None or beside else SCATTER + 2 * LABEL + SMALL + 26)
+    row = min(max(cell, size + 0.4), max(cell, spare / count))
+    named = every(row, size + 0.4)
     grid, square = row * count, cell * count
     widest = text_width(str(count), size)
     two_lines = cell < widest + 1.5
-    step = 1 if 2 * cell >= widest + 1.5 else 5  # numbers below the columns: all, or every fifth
+    # Numbers below the columns: all, or every fifth, tenth, ...
+    step = 1 if 2 * cell >= widest + 1.5 else next((n for n in (5, 10, 20) if n * cell >= widest + 2), 50)
     below, bar = (2.2 if two_lines and step == 1 else 1.1) * size + 6, 20.0
     panel = 0.0 if found is None else min(max(grid, 0.62 * SCATTER), SCATTER)
     foot = 2 * LABEL + SMALL + 22  # below the scatter: ticks, title, finding
@@ -187,10 +195,11 @@ def _draw(
     shown = fit_names(numbered, names_width, size)
     for i, k in enumerate(sequence):
         look: dict[str, Any] = {"fontsize": size, "color": "black" if seen[k] else GREY}
-        text_at(
-            figure, left - 3, top - (i + 0.5) * row, shown[i], ha="right", va="center_baseline",
-            style="normal" if seen[k] else "italic", **look,
-        )  # fmt: skip
+        if i % named == 0:
+            text_at(
+                figure, left - 3, top - (i + 0.5) * row, shown[i], ha="right", va="center_baseline",
+                style="normal" if seen[k] else "italic", **look,
+            )  # fmt: skip
         if step == 1 or not i or not (i + 1) % step:
             low = (
                 1.05 * size if two_lines and step == 1 and i % 2 == 1 else 0
@@ -209,9 +218,8 @@ def _draw(
     label, under = "cosine similarity", top - grid - below - 8
     long = min(max(square, 60.0), 110.0, width - left - text_width(label, LEAST) - 18)
     scale = colour_bar(figure, axes.collections[0], (left, under, long, 5.0))
-    least, most = axes.collections[0].get_clim()
-    middle = 0.0 if least < 0 < most and min(-least, most) > 0.2 * (most - least) else (least + most) / 2
-    scale.set_ticks([least, middle, most], labels=[_signed(value) for value in (least, middle, most)])
+    ends = axes.collections[0].get_clim()
+    scale.set_ticks([ends[0], 0, ends[1]], labels=[_signed(value) for value in (ends[0], 0, ends[1])])
     text_at(figure, left + long + 12, under + 2.5, label, ha="left", va="center", fontsize=LEAST)
     if found is not None:
         indent = 30.0
@@ -221,22 +229,23 @@ def _draw(
     return figure
 
 
-def _scale(values: npt.NDArray[np.float32]) -> tuple[float, float]:
-    """Limits of the colours: those of the pairs, in tenths, without the 1 of a class with itself."""
+def _scale(values: npt.NDArray[np.float32]) -> float:
+    """The similarity at the ends of the colours: the largest of the pairs, of either sign, in tenths."""
     pairs = values[~np.eye(len(values), dtype=bool)]
     pairs = pairs[np.isfinite(pairs)]
-    if not len(pairs):
-        return 0.0, 1.0
-    low, high = np.floor(10 * float(pairs.min())) / 10, np.ceil(10 * float(pairs.max())) / 10
-    return float(low), float(max(high, low + 0.1))
+    return max(0.1, float(np.ceil(10 * np.abs(pairs).max()) / 10)) if len(pairs) else 1.0
 
 
 def _heat(axes: Axes, values: npt.NDArray[np.float32], seen: npt.NDArray[np.bool_], cell: float) -> None:
     count = len(values)
-    low, high = _scale(values)
+    end = _scale(values)
     shown = np.ma.masked_where(np.eye(count, dtype=bool) | ~np.isfinite(values), values)
     axes.pcolormesh(
-        shown, cmap=ramp(), norm=Normalize(low, high), edgecolors="#EDEDED", linewidth=0.25 if cell > 6 else 0
+        shown,
+        cmap=diverging(),
+        norm=Normalize(-end, end),
+        edgecolors="#EDEDED",
+        linewidth=0.25 if cell > 6 else 0,
     )
     axes.set(xlim=(0, count), ylim=(count, 0), xticks=[], yticks=[])
     for spine in axes.spines.values():
@@ -253,12 +262,14 @@ def _heat(axes: Axes, values: npt.NDArray[np.float32], seen: npt.NDArray[np.bool
     axes.plot(
         [0, count], [0, count], color="#9A9A9A", linewidth=0.6
     )  # white alone would be a similarity in print
-    for i, k in zip(*np.nonzero(~np.ma.getmaskarray(shown)), strict=True):
-        value = float(values[i, k])
-        text = _signed(value).replace("0.", ".", 1)
-        if text_width(text, LEAST) > cell - 1.5:
-            continue
-        tone = "white" if (value - low) / (high - low) > 0.5 else "black"
+    cells = list(zip(*np.nonzero(~np.ma.getmaskarray(shown)), strict=True))
+    texts = [_signed(float(values[i, k])).replace("0.", ".", 1) for i, k in cells]
+    if any(
+        text_width(text, LEAST) > cell - 1.5 for text in texts
+    ):  # all or none: a cell without one would be 0
+        return
+    for (i, k), text in zip(cells, texts, strict=True):
+        tone = "white" if abs(float(values[i, k])) > 0.6 * end else "black"
         axes.text(k + 0.5, i + 0.5, text, ha="center", va="center_baseline", fontsize=LEAST, color=tone)
 
 
@@ -285,19 +296,32 @@ def _scatter(
     axes.set_axisbelow(True)
     axes.locator_params(nbins=5)
     place = {classes.names[k]: i + 1 for i, k in enumerate(sequence)}
-    taken: list[tuple[float, float]] = []
+    taken: list[tuple[float, float, float, float]] = []  # labels: left, right, low, high, in points
     (x0, x1), (y0, y1) = axes.get_xlim(), axes.get_ylim()
+    marks = np.stack([(x - x0) / (x1 - x0) * box[0], (y - y0) / (y1 - y0) * box[1]], 1)
     for i in np.argsort(-y, kind="stable")[:NAMED]:
-        spot = ((x[i] - x0) / (x1 - x0) * box[0], (y[i] - y0) / (y1 - y0) * box[1])
-        if y[i] <= 0 or any(abs(spot[0] - u) < 24 and abs(spot[1] - v) < 8 for u, v in taken):
-            continue
-        taken.append(spot)
-        side = -1 if spot[0] > 0.7 * box[0] else 1
         numbers = "–".join(str(n) for n in sorted((place[pairs["class_a"][i]], place[pairs["class_b"][i]])))
-        axes.annotate(
-            numbers, (x[i], y[i]), xytext=(4 * side, 0), textcoords="offset points", fontsize=LEAST,
-            ha="left" if side > 0 else "right", va="center",
-        )  # fmt: skip
+        wide = text_width(numbers, LEAST)
+        # Right or left of its mark, or above it, where neither a mark nor another label is; otherwise none.
+        for side, up in ((1, 0.0), (-1, 0.0), (0, 7.0), (0, -7.0)):
+            middle = (marks[i, 0] + side * (4 + wide / 2), marks[i, 1] + up)
+            area = (middle[0] - wide / 2, middle[0] + wide / 2, middle[1] - 3.2, middle[1] + 3.2)
+            inside = (marks[:, 0] > area[0] - 2) & (marks[:, 0] < area[1] + 2)
+            inside &= (marks[:, 1] > area[2] - 1.5) & (marks[:, 1] < area[3] + 1.5)
+            clear = not np.delete(inside, i).any() and area[0] >= 0 and area[1] <= box[0] and area[2] >= 0
+            if (
+                y[i] > 0
+                and clear
+                and not any(
+                    area[0] < r and l < area[1] and area[2] < h and w < area[3] for l, r, w, h in taken
+                )
+            ):
+                taken.append(area)
+                axes.annotate(
+                    numbers, (x[i], y[i]), xytext=(middle[0] - marks[i, 0], up), textcoords="offset points",
+                    fontsize=LEAST, ha="center", va="center",
+                )  # fmt: skip
+                break
     axes.annotate(
         _finding(found), (0.5, 0), xycoords="axes fraction", xytext=(0, -2 * LABEL - 11), textcoords="offset points",
         ha="center", va="top", fontsize=SMALL,

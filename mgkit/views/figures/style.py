@@ -9,6 +9,7 @@ so a notebook's own style does not change.
 from __future__ import annotations
 
 import io
+import math
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -28,6 +29,7 @@ from matplotlib.colorbar import Colorbar
 from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullFormatter
 from matplotlib.transforms import Bbox
 
 from mgkit.errors import MgkitError
@@ -46,6 +48,7 @@ VENUES: dict[str, tuple[float, float]] = {
 }
 LABEL, SMALL, LEAST = 8.0, 7.0, 6.0  # points
 POINT = 1 / 72  # inches
+PAGE = 9.3  # inches, of the highest figure: a page with room for a caption
 DPI = 300
 
 # Okabe & Ito (2008): safe for colour-blind readers; each role also has its own marker.
@@ -295,18 +298,83 @@ def fit_text(text: str, limit: float, size: float) -> str:
 
 
 def fit_names(names: Sequence[str], limit: float, size: float) -> list[str]:
-    """Names cut to `limit` points; if two would become the same, the middle is cut in place of the end."""
+    """Names cut to `limit` points at the end; those that would become the same are cut where they do not differ."""
     cut = [fit_text(name, limit, size) for name in names]
-    for i, name in enumerate(names):
-        if cut[i] == name or cut.count(cut[i]) == 1:
-            continue
-        for keep in range(len(name) - 1, 3, -1):
-            tail = keep // 2
-            short = name[: keep - tail].rstrip() + "…" + name[-tail:].lstrip()
-            if text_width(short, size) <= limit:
-                cut[i] = short
-                break
+    for short in {text for text in cut if cut.count(text) > 1}:
+        alike = [i for i, text in enumerate(cut) if text == short]
+        if len({names[i] for i in alike}) > 1:
+            for i, text in zip(alike, _apart([names[i] for i in alike], limit, size), strict=True):
+                cut[i] = text
     return cut
+
+
+def _apart(names: Sequence[str], limit: float, size: float) -> list[str]:
+    """Names with a common beginning, cut such that what distinguishes them is kept."""
+    head = _common(names)
+    tail = _common([name[head:][::-1] for name in names])
+    ways = []
+    for name in names:
+        rest, core = name[head:], name[head : len(name) - tail]
+        # The rest of the name whole; or only the part that differs; or as much of that as there is room for.
+        parts = [(rest, ""), (core, "…" if tail else "")] if core.strip() else [(rest, "")]
+        found = None
+        for part, end in parts:
+            keep = next(
+                (k for k in range(head, 0, -1) if _joined(name[:k], part, end, k < head, limit, size)), None
+            )
+            if keep is not None:
+                found = _joined(name[:keep], part, end, keep < head, limit, size)
+                break
+        ways.append(found or fit_text("…" + rest.lstrip(), limit, size))
+    return ways
+
+
+def _common(names: Sequence[str]) -> int:
+    """Length of the common beginning of names."""
+    first, last = min(names), max(names)
+    return next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), len(first))
+
+
+def _joined(start: str, part: str, end: str, cut: bool, limit: float, size: float) -> str:
+    """Beginning and part of a name with ellipses in place of the rest; "" if that is wider than `limit`."""
+    text = (start.rstrip() + "…" + part.lstrip() if cut else start + part).rstrip() + end
+    return text if text_width(text, size) <= limit else ""
+
+
+def every(room: float, needed: float) -> int:
+    """Of labels with `room` each that take `needed`, write this many-th: 1 if all fit."""
+    return max(1, math.ceil(needed / room - 1e-9))
+
+
+def ordinal(number: int) -> str:
+    """2 as "2nd"."""
+    ends = {1: "st", 2: "nd", 3: "rd"}
+    return f"{number}{'th' if number % 100 in (11, 12, 13) else ends.get(number % 10, 'th')}"
+
+
+def log_ticks(low: float, high: float, most: int = 6) -> list[float]:
+    """Round numbers in [low, high] for a logarithmic axis: 1, 2, 5, 10, ..., or powers of ten; at least two."""
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    for steps in ((1, 2, 5), (1, 3), (1,)):
+        ticks = [step * 10.0**power for power in powers for step in steps]
+        ticks = [tick for tick in ticks if low <= tick <= high]
+        if len(ticks) <= most:
+            break
+    if len(ticks) < 2:  # a narrow range
+        values = np.asarray(MaxNLocator(4, integer=True).tick_values(low, high))
+        ticks = [float(value) for value in values if low <= value <= high]
+    return ticks[:: every(most, len(ticks))]
+
+
+def log_axis(axes: Axes, low: float, high: float, label: str) -> None:
+    """Make the x axis logarithmic from `low` to `high`, with plain numbers and a label that says so."""
+    axes.set(xscale="log", xlim=(low, high))
+    axis = axes.xaxis
+    axis.set_major_locator(FixedLocator(log_ticks(low, high)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())  # by default it labels short axes, in powers of ten
+    axis.set_tick_params(which="minor", length=0)
+    axis.set_label_text(f"{label} (log scale)")
 
 
 def balanced(text: str, size: float) -> str:
@@ -342,12 +410,19 @@ def ramp() -> ListedColormap:
 
 
 @lru_cache(maxsize=1)
+def greys() -> ListedColormap:
+    """White to dark grey in the same steps of lightness as `ramp`."""
+    lightness = np.linspace(100, 20, 256)[:, None]
+    return ListedColormap(_lab_to_rgb(lightness * np.array([1.0, 0.0, 0.0])), name="mgkit_greys")
+
+
+@lru_cache(maxsize=1)
 def diverging() -> ListedColormap:
-    """Orange over almost white to blue in equal perceptual steps, as in the confusion widget; both ends are equally
+    """Orange over white to blue in equal perceptual steps, as in the confusion widget; both ends are equally
     dark, which is safe for colour-blind readers."""
     share = np.linspace(-1, 1, 257)[:, None]
     end = np.where(share < 0, [[45.0, 46.0, 54.0]], [[45.0, 0.0, -50.0]])
-    lab = (1 - np.abs(share)) * np.array([97.0, 0.0, 0.0]) + np.abs(share) * end
+    lab = (1 - np.abs(share)) * np.array([100.0, 0.0, 0.0]) + np.abs(share) * end
     return ListedColormap(_lab_to_rgb(lab), name="mgkit_diverging")
 
 

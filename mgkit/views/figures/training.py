@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -130,6 +131,7 @@ def _single(run: Run, venue: str, columns: int) -> PaperFigure:
         if panel != "stages":
             _mark_rates(axes, history)
         _tidy(axes)
+    _make_room(figure, grid, columns)
     data = pd.concat(
         [
             history.assign(run=run.name),
@@ -162,6 +164,7 @@ def _seeds(seeds: Seeds, venue: str, columns: int) -> PaperFigure:
         if seeds.rates is not None:
             _mark_rates(axes, seeds.rates)
         _tidy(axes)
+    _make_room(figure, grid, columns)
     note = f"mean over n = {seeds.count} seeds with the 95 % t interval of the mean"
     note += "; dashed: training (without its interval), solid: validation"
     note += "; vertical lines: the learning rate changes" if seeds.rates is not None else ""
@@ -280,8 +283,7 @@ def _draw_losses(axes: Axes, history: pd.DataFrame, losses: list[str], seeds: Se
         )
     axes.set_ylabel("training loss")
     axes.set_ylim(bottom=0)
-    legend = axes.legend(loc="upper right", ncols=1 if len(losses) <= 6 else 2, frameon=True)
-    legend.get_frame().set(facecolor="white", alpha=0.85, linewidth=0)
+    _legend_below(axes, *axes.get_legend_handles_labels())
 
 
 def _draw_accuracy(axes: Axes, history: pd.DataFrame, suffix: str = "", seeds: Seeds | None = None) -> None:
@@ -317,7 +319,30 @@ def _draw_accuracy(axes: Axes, history: pd.DataFrame, suffix: str = "", seeds: S
         handles.append(Patch(facecolor="#A6A6A6", alpha=0.5, linewidth=0))
         labels.append(f"95 % interval, n = {seeds.count}")
     if handles:
-        axes.legend(handles, labels, loc="lower right")
+        _legend_below(axes, handles, labels)
+
+
+def _legend_below(axes: Axes, handles: list[Any], labels: list[str]) -> None:
+    """A legend below a panel, where it hides no curve; the figure becomes higher by its lines (`_make_room`)."""
+    figure = axes.get_figure()
+    assert isinstance(figure, Figure)
+    room = 72 * figure.get_figwidth() / len({panel.get_position().x0 for panel in figure.axes}) - 30
+    across = max(1, min(len(labels), int(room / (max(text_width(label, SMALL) for label in labels) + 22))))
+    across = math.ceil(len(labels) / math.ceil(len(labels) / across))  # lines of equal length
+    axes.legend(
+        handles, labels, loc="upper center", bbox_to_anchor=(0.5, -0.24), ncols=across, columnspacing=1,
+        borderaxespad=0,
+    )  # fmt: skip
+
+
+def _make_room(figure: Figure, panels: Sequence[Axes], columns: int) -> None:
+    """Make a figure higher by the lines of the legends below its panels."""
+    lines = [0]
+    for axes in panels:
+        if (legend := axes.get_legend()) is not None:
+            lines.append(-(-len(legend.get_texts()) // legend._ncols))  # type: ignore[attr-defined]
+    height = 0.135 * (max(lines) if columns == 2 else sum(lines)) + 0.05
+    figure.set_figheight(figure.get_figheight() + height)
 
 
 def _mark_rates(axes: Axes, history: pd.DataFrame) -> None:

@@ -21,6 +21,7 @@ from mgkit.results.run.folder import Run, load_run
 from mgkit.results.scores.scores import import_scores
 from mgkit.results.stats.metrics import per_class
 from mgkit.views import figures
+from mgkit.views.analysis import confusions
 from mgkit.views.figures import style
 from mgkit.views.figures.style import VENUES, PaperFigure
 from tests.results.fake_run import fake_clips, fake_run
@@ -209,7 +210,7 @@ def test_a_class_without_test_clips_and_awkward_names(gap: Run) -> None:
     for draw in RUN_FIGURES.values():
         figure = draw(gap)
         check(figure, figure.figure.get_figwidth())
-    assert "1 grey rows have no clip" in figures.confusion(gap).note
+    assert "1 grey row has no clip" in figures.confusion(gap).note
     data = figures.class_accuracy(gap).data
     absent = data[data["class"] == "absent"]
     assert (absent["support"] == 0).all()
@@ -496,6 +497,85 @@ def test_names_are_cut_to_fit_and_stay_apart() -> None:
     assert style.wrap_text("play or adjust hair", 40, 7) == "play or adjust\nhair"
     assert style.balanced("play or adjust hair", 7) == "play or\nadjust hair"
     assert style.wrap_text("illustrative", 10, 7).endswith("…")
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Some classes, and the others together
+
+
+def test_a_confusion_matrix_of_some_classes(make_run: Callable[..., Run]) -> None:
+    run = make_run(9)
+    names, predictions = run.classes.names, run.predictions()
+    chosen = [names[5], names[2], names[0]]
+    figure = figures.confusion(run, classes=chosen)
+    check(figure, VENUES["cvpr"][0])
+    assert figure.data["true"].drop_duplicates().tolist() == [*chosen, "others (6)"]
+    assert "others are the 6 classes that are not shown" in figure.note
+    assert figure.data["clips"].sum() == len(predictions)
+    rest = [k for k in range(9) if k not in (5, 2, 0)]
+    cell = figure.data.query("true == 'others (6)' and predicted == @names[2]").iloc[0]
+    told = sum(
+        int(t in rest and p == 2) for t, p in zip(predictions.labels, predictions.predicted(), strict=True)
+    )
+    assert cell["clips"] == told
+    assert cell["support"] == np.isin(predictions.labels, rest).sum()
+    grey = [mesh for mesh in figure.figure.axes[1].collections if mesh.get_cmap().name == "mgkit_greys"]
+    shown = ~np.ma.getmaskarray(np.ma.asarray(grey[0].get_array())).reshape(4, 4)
+    assert shown.tolist() == [[i == 3 or k == 3 for k in range(4)] for i in range(4)]
+    whole = figures.confusion(run, classes=list(reversed(names)))
+    assert whole.data["true"].drop_duplicates().tolist() == list(reversed(names))
+    assert "others" not in whole.note
+
+
+def test_the_most_confused_classes_hold_the_most_frequent_confusions(make_run: Callable[..., Run]) -> None:
+    run = make_run(32, 8)
+    figure = figures.confusion(run, most_confused=10)
+    shown = figure.data["true"].drop_duplicates().tolist()
+    assert len(shown) == 11
+    table = confusions(run, 5)
+    assert {*table["true"], *table["predicted"]} <= set(shown)
+    accuracy = figures.class_accuracy(run, most_confused=10)
+    assert set(accuracy.data["class"]) == set(shown)
+    for figure in (figures.confusion(run, most_confused=5, other=make_run(32, 8, seed=1)), accuracy):
+        check(figure, VENUES["cvpr"][0])
+
+
+def test_class_accuracy_of_some_classes_pools_the_others(make_run: Callable[..., Run]) -> None:
+    run = make_run(9)
+    chosen = [run.classes.names[5], run.classes.names[2]]
+    for columns in (1, 2):
+        figure = figures.class_accuracy(run, classes=chosen, columns=columns)
+        check(figure, VENUES["cvpr"][columns - 1])
+        fused = figure.data[figure.data["output"] == "fused"].set_index("class")
+        assert fused.index.tolist() == [*chosen, "others (7)"]
+        table = per_class(run).set_index("class")
+        rest = table.drop(chosen)
+        assert fused.loc[chosen[0], "recall"] == table.loc[chosen[0], "recall"]
+        assert fused.loc["others (7)", "recall"] == rest["correct"].sum() / rest["support"].sum()
+        assert fused.loc["others (7)", "precision"] == rest["correct"].sum() / rest["predicted"].sum()
+
+
+@pytest.mark.parametrize("draw", [figures.confusion, figures.class_accuracy])
+def test_classes_that_cannot_be_shown(make_run: Callable[..., Run], draw: Callable[..., PaperFigure]) -> None:
+    run = make_run(9)
+    name = run.classes.names[0]
+    for options, match in (
+        ({"classes": [name, name]}, "twice"),
+        ({"classes": []}, "no name"),
+        ({"classes": name}, "must be a list"),
+        ({"classes": ["waving"]}, "waving"),
+        ({"classes": [name], "most_confused": 3}, "use one of them"),
+        ({"most_confused": 1}, "2 or more"),
+    ):
+        with pytest.raises(MgkitError, match=match):
+            draw(run, **options)
+    labels = np.array([0, 1, 2])
+    right = import_scores(
+        run.root.with_name(f"right-{draw.__name__}"), clip_ids=list("abc"), labels=labels,
+        probabilities=np.eye(3)[labels], classes=Classes(("a", "b", "c")), name="right",
+    )  # fmt: skip
+    with pytest.raises(MgkitError, match="nothing is confused"):
+        draw(right, most_confused=2)
 
 
 @pytest.mark.parametrize("colour", ["class", "kind", "subject", "confidence", "distance"])

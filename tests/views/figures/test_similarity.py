@@ -13,6 +13,7 @@ from mgkit.results.run.folder import Run
 from mgkit.results.stats.metrics import confusion_matrix
 from mgkit.views import figures
 from mgkit.views.analysis.prototypes import run_similarity_and_confusion
+from tests.views.figures.test_many_classes import overlapping
 
 
 def numbered(figure: figures.PaperFigure) -> list[str]:
@@ -82,3 +83,29 @@ def test_without_scatter_no_split_is_needed(make_run: Callable[..., Run]) -> Non
         figures.prototype_similarity(run)
     with pytest.raises(MgkitError, match="prototypical refinement"):
         figures.prototype_similarity(make_run(4, prototypes=False))
+
+
+def test_similarity_is_white_at_zero_and_the_same_on_both_sides(make_run: Callable[..., Run]) -> None:
+    for classes in (4, 9, 52):
+        figure = figures.prototype_similarity(make_run(classes), scatter=False)
+        heat = figure.figure.axes[0].collections[0]
+        low, high = heat.get_clim()
+        assert low == -high
+        assert high >= figure.data["similarity"].abs().max()
+        assert heat.to_rgba(0.0)[:3] == pytest.approx((1, 1, 1), abs=0.01)
+        written = [text.get_text() for text in figure.figure.axes[0].texts]
+        assert len(written) in (0, classes * (classes - 1)), "all cells have their number, or none"
+    ticks = [text.get_text() for text in figure.figure.axes[1].get_xticklabels()]
+    assert ticks == [f"−{high:.2f}", "0.00", f"{high:.2f}"]
+
+
+def test_labels_of_pairs_are_not_over_marks_or_each_other(make_run: Callable[..., Run]) -> None:
+    for classes in (9, 32, 52):
+        figure = figures.prototype_similarity(make_run(classes, 20))
+        assert not overlapping(figure)
+        axes = figure.figure.axes[2]
+        marks = axes.transData.transform(np.asarray(axes.collections[0].get_offsets()))
+        for text in axes.texts:
+            if "–" in text.get_text():
+                box = text.get_window_extent()
+                assert not ((marks > (box.x0, box.y0)) & (marks < (box.x1, box.y1))).all(1).any()

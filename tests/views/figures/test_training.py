@@ -124,3 +124,16 @@ def test_what_may_not_be_averaged(tmp_path: Path, clips: Clips) -> None:
     (runs[1].root / "history.csv").unlink()
     with pytest.raises(MgkitError, match="wait for the first epoch"):
         figures.training_curves(runs)
+
+
+@pytest.mark.parametrize("columns", [1, 2])
+def test_legends_are_below_the_panels_and_hide_no_curve(tmp_path: Path, clips: Clips, columns: int) -> None:
+    runs = made(tmp_path, clips, 2)
+    for one in (runs[0], runs):
+        figure = figures.training_curves(one, columns=columns)
+        check(figure, VENUES["cvpr"][columns - 1])
+        for axes in figure.figure.axes:
+            legend = axes.get_legend()
+            assert legend is not None
+            assert legend.get_window_extent().y1 < axes.get_window_extent().y0
+            assert len(legend.get_texts()) >= 3

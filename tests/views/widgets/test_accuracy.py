@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -143,3 +144,33 @@ def test_every_widget_has_its_files_and_nothing_from_elsewhere() -> None:
             assert len(text) > 1000
             assert "http" not in text.replace("http://www.w3.org/2000/svg", ""), "works without a network"
             assert "innerHTML" not in text, "class names are text"
+
+
+def test_some_classes_and_the_others_together(make_run: Callable[..., Run]) -> None:
+    run = make_run(9)
+    there, names = run.predictions(), run.classes.names
+    chosen = [names[4], names[0]]
+    widget = ClassAccuracy(run, classes=chosen)
+    assert widget.classes["names"] == [*chosen, "others (7)"]
+    assert widget.others == 2
+    assert widget.order == "given"
+    assert all(order[-1] == 2 for orders in widget.orders.values() for order in orders.values())
+    table = per_class(run)
+    rest = table[~table["class"].isin(chosen)]
+    values = widget.values["fused"]
+    assert values["tp"] == [*(table["correct"][k] for k in (4, 0)), rest["correct"].sum()]
+    assert values["recall"][2] == pytest.approx(rest["correct"].sum() / rest["support"].sum())
+    for kind in ("TP", "FN", "FP"):
+        click(widget, 2, kind=kind)
+        assert len(widget.selection) == values[kind.lower()][2]
+    click(widget, 2)
+    assert len(widget.selection) == rest["support"].sum()
+    assert sum(widget.selected["held"][:2]) == 0
+    assert widget.select("others").description == "clips of others (7)"
+    assert widget.to_figure().data.query("output == 'fused'")["recall"].tolist() == pytest.approx(
+        values["recall"]
+    )
+    wrong = next(i for i, right in enumerate(there.correct()) if not right)
+    widget.selection.set([there.clip_ids[wrong]], focus=there.clip_ids[wrong])
+    assert 0 <= widget.selected["focus_true"] <= 2
+    assert len(ClassAccuracy(run, most_confused=4).classes["names"]) == 5

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -220,3 +221,52 @@ def test_awkward_names_reach_the_page_as_they_are(tmp_path: Path) -> None:
     )
     assert widget.classes["names"] == list(names)
     assert widget.select(names[0], names[1]).description == f"{names[0]} predicted as {names[1]} (Fused)"
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# A matrix of one's own: some classes in an order, and the others together
+
+
+def test_some_classes_and_the_others_together(make_run: Callable[..., Run]) -> None:
+    run = make_run(9)
+    there, names = run.predictions(), run.classes.names
+    chosen = [names[4], names[0], names[7]]
+    widget, whole = ConfusionMatrix(run, classes=chosen), ConfusionMatrix(run)
+    assert widget.classes["names"] == [*chosen, "others (6)"]
+    assert widget.others == 3
+    assert widget.order == "given"
+    counts, every = np.array(widget.matrix["counts"]), np.array(whole.matrix["counts"])
+    rest = [k for k in range(9) if names[k] not in chosen]
+    at = [[4], [0], [7], rest]
+    expected = [[every[np.ix_(row, column)].sum() for column in at] for row in at]
+    assert counts.tolist() == expected
+    for order in widget.matrix["orders"].values():
+        assert order[-1] == 3, "the others are always last"
+
+    # What a click selects is what its number says; the figure shows the same numbers.
+    for true in range(4):
+        for predicted in range(4):
+            click(widget, true=true, predicted=predicted)
+            assert len(widget.selection) == counts[true, predicted]
+            assert widget.selected["cells"] in ([[true, predicted, counts[true, predicted]]], [])
+    widget.select("others", names[0])
+    assert set(widget.selection.clip_ids) == {
+        clip_id
+        for clip_id, true, said in zip(there.clip_ids, there.labels, there.predicted(), strict=True)
+        if true in rest and said == 0
+    }
+    data = widget.to_figure().data
+    assert data["clips"].to_numpy().reshape(4, 4).tolist() == counts.tolist()
+    with pytest.raises(MgkitError, match="not shown by itself"):
+        widget.select(names[rest[0]])
+
+
+def test_the_most_confused_classes(make_run: Callable[..., Run]) -> None:
+    run = make_run(9)
+    widget = ConfusionMatrix(run, most_confused=4)
+    assert len(widget.classes["names"]) == 5
+    first = confusions(run).iloc[0]
+    assert {first["true"], first["predicted"]} <= set(widget.classes["names"])
+    assert widget.to_figure().data["true"].nunique() == 5
+    both = ConfusionMatrix(run, other=make_run(9, seed=1), classes=run.classes.names[:2], common=True)
+    assert np.array(both.matrix["other"]).shape == (3, 3)

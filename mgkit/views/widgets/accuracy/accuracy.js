@@ -207,7 +207,7 @@ class Bars extends CanvasView {
                 const values = this.of(label, output), value = values[metric], y = this.barTop(label, output);
                 if (value === null) continue;
                 empty = false;
-                context.fillStyle = OUTPUT_COLOURS[output];
+                context.fillStyle = label === this.model.get("others") ? theme.faint : OUTPUT_COLOURS[output];
                 context.fillRect(left, y + 0.5, Math.max(1.5, value * plot), thick - 1);
                 const low = values[`${metric}_low`], high = values[`${metric}_high`];
                 if (low === null || low === undefined) continue;

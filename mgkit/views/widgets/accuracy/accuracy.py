@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,9 +10,8 @@ import numpy.typing as npt
 import traitlets
 
 from mgkit.results.run.folder import Run
-from mgkit.results.stats.metrics import per_class
 from mgkit.views.analysis.outcomes import KINDS, Outcomes
-from mgkit.views.figures.classes import METRICS, ORDERS, bar_order, class_accuracy
+from mgkit.views.figures.classes import METRICS, ORDERS, bar_order, class_accuracy, class_tables
 from mgkit.views.figures.style import OUTPUT_NAMES, PaperFigure
 from mgkit.views.widgets.shared.base import RunWidget, class_index, one_of, plain
 from mgkit.views.widgets.shared.bundle import script
@@ -35,10 +35,13 @@ class ClassAccuracy(RunWidget):
         metric: "recall", "precision" or "f1".
         order: classes by decreasing "value" of the metric (of the best output), by decreasing "support" (clips), by
             "groups", or as "given"; classes without clips come last.
+        classes: names of the classes to show, in this order ("given"); the rest are pooled as one grey class,
+            "others", last in every order.
+        most_confused: show this number of classes, those of the most frequent confusions, and the rest likewise.
         selection: shared with other views; by default a new one.
 
     Raises:
-        MgkitError: an unknown split, metric or order.
+        MgkitError: an unknown split, metric, class or order.
 
     `metric` and `order` are traits: set them to change what is shown.
     """
@@ -50,6 +53,7 @@ class ClassAccuracy(RunWidget):
     # By output, a list of K for each of COLUMNS and for "tp", "fn", "fp"; null where a number is not defined.
     values = traitlets.Dict().tag(sync=True)
     orders = traitlets.Dict().tag(sync=True)  # by metric and name, the labels in that order
+    others = traitlets.Int(-1).tag(sync=True)  # the classes not shown by themselves; -1 = none
 
     def __init__(
         self,
@@ -58,18 +62,19 @@ class ClassAccuracy(RunWidget):
         *,
         metric: str = "recall",
         order: str = "value",
+        classes: Sequence[str] | None = None,
+        most_confused: int | None = None,
         selection: Selection | None = None,
     ) -> None:
         predictions = run.predictions(split)
-        count, names = len(run.classes), run.classes.names
+        count = len(run.classes)
         self._outcomes = {
             name: Outcomes(predictions.labels, predictions.predicted(name), count)
             for name in predictions.outputs
         }
-        tables = {
-            name: per_class(predictions.labels, outcomes.predicted, count, names)
-            for name, outcomes in self._outcomes.items()
-        }
+        tables, self._parts = class_tables(run, predictions, "recall", "given", classes, most_confused)
+        self._chosen: dict[str, Any] = {"classes": classes, "most_confused": most_confused}
+        shown = self._parts.as_classes(run.classes)
         values = {}
         for name, table in tables.items():
             correct = table["correct"].to_numpy()
@@ -85,11 +90,13 @@ class ClassAccuracy(RunWidget):
             selection,
             best=predictions.best,
             metric=one_of(metric, METRICS, "metric"),
-            order=one_of(order, ORDERS, "order"),
+            order="given" if classes is not None else one_of(order, ORDERS, "order"),
+            classes={"names": list(shown.names), "groups": self._parts.groups(run.classes)},
+            others=self._parts.others,
             values=values,
             orders={
                 metric: {
-                    order: bar_order(tables[predictions.best], run.classes, metric, order).tolist()
+                    order: self._parts.ordered(bar_order(tables[predictions.best], shown, metric, order))
                     for order in ORDERS
                 }
                 for metric in METRICS
@@ -102,7 +109,7 @@ class ClassAccuracy(RunWidget):
         """Select what a click selects.
 
         Args:
-            name: a class.
+            name: a class, or "others".
             kind: "TP", "FN" or "FP"; by default what a click on the bar of `metric` selects.
             output: "rgb", "pose" or "fused"; by default the best.
             add: in addition to what is selected.
@@ -110,43 +117,48 @@ class ClassAccuracy(RunWidget):
         Raises:
             MgkitError: an unknown class, kind or output.
         """
-        self._pick(self.run.classes.index(name), kind, output or self.best, add=add)
+        self._pick(self._parts.index(name, self.run.classes), kind, output or self.best, add=add)
         return self.selection
 
     def to_figure(self, *, venue: str = "cvpr", columns: int | None = None) -> PaperFigure:
         """`mg.figures.class_accuracy` of what is shown: the same metric and order."""
         return class_accuracy(
-            self.run, self.split, metric=self.metric, order=self.order, venue=venue, columns=columns
+            self.run,
+            self.split,
+            metric=self.metric,
+            order=self.order,
+            **self._chosen,
+            venue=venue,
+            columns=columns,
         )
 
     def _marks(self, rows: Ints, focus: int | None) -> dict[str, Any]:
-        count = len(self.run.classes)
-        held = np.bincount(self.predictions.labels[rows], minlength=count)
+        of = self._parts.of
+        held = np.bincount(of(self.predictions.labels[rows]), minlength=len(self._parts))
         predicted = {
-            name: None if focus is None else int(outcomes.predicted[focus])
+            name: None if focus is None else int(of(outcomes.predicted[focus]))
             for name, outcomes in self._outcomes.items()
         }
-        true = None if focus is None else int(self.predictions.labels[focus])
+        true = None if focus is None else int(of(self.predictions.labels[focus]))
         return {"held": held.tolist(), "focus_true": true, "focus_predicted": predicted}
 
     def _act(self, act: str, content: dict[str, Any]) -> None:
         if act == "pick":
-            label = class_index(len(self.run.classes), content, "label")
+            label = class_index(len(self._parts), content, "label")
             kind, output = content.get("kind"), str(content.get("output"))
             self._pick(label, kind, output, add=content.get("add") is True)
 
-    def _pick(self, label: int, kind: Any, output: str, *, add: bool) -> None:
+    def _pick(self, position: int, kind: Any, output: str, *, add: bool) -> None:
         outcomes = self._outcomes[one_of(output, self.outputs, "output")]
-        name = self.run.classes.names[label]
+        name = self._parts.names[position]
         which = f" ({OUTPUT_NAMES[output]})" if len(self.outputs) > 1 else ""
+        kinds = {"recall": ("TP", "FN"), "precision": ("TP", "FP"), "f1": KINDS}[self.metric]
+        what = {
+            "recall": f"clips of {name}",
+            "precision": f"clips predicted as {name}{which}",
+            "f1": f"TP, FN and FP of {name}{which}",
+        }[self.metric]
         if kind is not None:
-            self._select(
-                outcomes.kind(one_of(str(kind), KINDS, "kind"), label), f"{kind} of {name}{which}", add=add
-            )
-        elif self.metric == "recall":
-            self._select(outcomes.of(label), f"clips of {name}", add=add)
-        elif self.metric == "precision":
-            self._select(outcomes.taken_for(label), f"clips predicted as {name}{which}", add=add)
-        else:
-            rows = np.union1d(outcomes.of(label), outcomes.taken_for(label))
-            self._select(rows, f"TP, FN and FP of {name}{which}", add=add)
+            kinds, what = (one_of(str(kind), KINDS, "kind"),), f"{kind} of {name}{which}"
+        rows = [outcomes.kind(one, int(label)) for label in self._parts.labels(position) for one in kinds]
+        self._select(np.unique(np.concatenate(rows)), what, add=add)

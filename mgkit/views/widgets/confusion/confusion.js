@@ -158,9 +158,10 @@ class Matrix extends CanvasView {
         return [p === null ? left - 20 : left + (place.get(p) + 0.5) * cell, t === null ? top - 14 : top + (place.get(t) + 0.5) * cell];
     }
 
-    colour(value) {
+    colour(value, rest = false) {
         const { top, other } = this.now, { dark } = this.theme;
         const share = (Math.min(1, Math.abs(value) / top)) ** this.model.get("power");
+        if (rest) return dark ? between([9, 0, 0], [80, 0, 0], share) : between([100, 0, 0], [30, 0, 0], share);
         if (!other) return dark ? between([9, 0, 0], [93, -4, -16], share) : between([100, 0, 0], [20, 14, -44], share);
         const zero = dark ? [12, 0, 0] : [97, 0, 0];
         const more = dark ? [74, -10, -38] : [45, 0, -50], less = dark ? [74, 26, 56] : [45, 46, 54];
@@ -190,7 +191,7 @@ class Matrix extends CanvasView {
 
     drawCells(context) {
         const { left, top, cell, count, order, size, grouped, total, right } = this.box, { theme, now } = this;
-        const gap = cell >= 16 ? 1 : 0.5, { font } = theme;
+        const gap = cell >= 16 ? 1 : 0.5, { font } = theme, others = this.model.get("others");
         const digits = cell > 60 ? 15 : Math.min(12, cell * 0.44);
         context.textAlign = "center";
         context.textBaseline = "middle";
@@ -203,14 +204,14 @@ class Matrix extends CanvasView {
                 continue;
             }
             for (let j = 0; j < count; j++) {
-                const value = now.value(order[i], order[j]), x = left + j * cell;
-                context.fillStyle = this.colour(value);
+                const value = now.value(order[i], order[j]), x = left + j * cell, colour = this.colour(value, order[i] === others || order[j] === others);
+                context.fillStyle = colour;
                 context.fillRect(x, y, cell - gap, cell - gap);
                 if (!value || cell < 19) continue;
                 const text = this.digits(value);
                 context.font = `${digits}px ${font}`;
                 if (context.measureText(text).width > cell - 4) continue;
-                context.fillStyle = luminance(this.colour(value)) > 0.5 ? "#111" : "#fff";
+                context.fillStyle = luminance(colour) > 0.5 ? "#111" : "#fff";
                 context.fillText(text, x + cell / 2, y + cell / 2 + 0.5);
             }
         }
@@ -268,7 +269,7 @@ class Matrix extends CanvasView {
             const bold = shown?.t === label;
             font(bold);
             context.textAlign = "right";
-            context.fillStyle = now.support[label] ? theme.ink : theme.faint;
+            context.fillStyle = now.support[label] && label !== this.model.get("others") ? theme.ink : theme.faint;
             context.fillText(short[label], left - 6, top + (i + 0.5) * cell + 0.5);
             font(false);
             context.fillStyle = now.support[label] ? theme.soft : theme.faint;
@@ -276,7 +277,7 @@ class Matrix extends CanvasView {
         });
         order.forEach((label, i) => {
             font(shown?.p === label);
-            context.fillStyle = now.taken[label] || now.support[label] ? theme.ink : theme.faint;
+            context.fillStyle = (now.taken[label] || now.support[label]) && label !== this.model.get("others") ? theme.ink : theme.faint;
             const x = left + (i + 0.5) * cell;
             if (lines) {
                 context.textAlign = "center";

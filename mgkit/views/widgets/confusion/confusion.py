@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,8 @@ from mgkit.errors import MgkitError
 from mgkit.results.compare.runs import aligned_runs, run_names
 from mgkit.results.run.folder import Run
 from mgkit.results.run.records import Predictions
-from mgkit.views.analysis.errors import confusions
-from mgkit.views.analysis.outcomes import ORDERS, Outcomes, class_order
+from mgkit.results.stats.metrics import confusion_matrix
+from mgkit.views.analysis.outcomes import ORDERS, Outcomes, Parts, class_order, class_parts
 from mgkit.views.figures.confusion import POWER, confusion
 from mgkit.views.figures.style import OUTPUT_NAMES, PaperFigure
 from mgkit.views.widgets.shared.base import RunWidget, class_index, one_of
@@ -43,9 +44,11 @@ class ConfusionMatrix(RunWidget):
         selection: shared with other views; by default a new one.
         normalise: show percent of the true class instead of clips.
         order: "groups", "cluster" or "given", as in `mg.figures.confusion`.
+        classes: names of the classes to show, in this order; the rest are one grey row and column, "others".
+        most_confused: show this number of classes, those of the most frequent confusions, and the rest likewise.
 
     Raises:
-        MgkitError: an unknown split, output or order, or an `other` that cannot be compared.
+        MgkitError: an unknown split, output, class or order, or an `other` that cannot be compared.
 
     `output`, `normalise` and `order` are traits: set them to change what is shown.
     """
@@ -57,7 +60,10 @@ class ConfusionMatrix(RunWidget):
     order = traitlets.Enum(ORDERS, "groups").tag(sync=True)
     normalise = traitlets.Bool(True).tag(sync=True)
     power = traitlets.Float(POWER).tag(sync=True)  # of the colour scale
-    # What is drawn of the output: "counts" (K, K), "other" the same or null, "orders" by name, "top" confusions.
+    others = traitlets.Int(-1).tag(
+        sync=True
+    )  # row and column of the classes not shown by themselves; -1 = none
+    # What is drawn of the output: "counts" (M, M), "other" the same or null, "orders" by name, "top" confusions.
     matrix = traitlets.Dict().tag(sync=True)
 
     def __init__(
@@ -71,6 +77,8 @@ class ConfusionMatrix(RunWidget):
         *,
         normalise: bool = True,
         order: str = "groups",
+        classes: Sequence[str] | None = None,
+        most_confused: int | None = None,
     ) -> None:
         predictions, theirs, note = run.predictions(split), None, ""
         outputs = predictions.outputs
@@ -80,19 +88,27 @@ class ConfusionMatrix(RunWidget):
             if not outputs:
                 raise MgkitError(f"{run.root} and {other.root} have no output (rgb, pose, fused) in common.")
         default = predictions.best if predictions.best in outputs else outputs[0]
+        output = one_of(output or default, outputs, "output")
         self.other, self._theirs, self._common = other, theirs, common
-        self._outcomes = {name: _outcomes(predictions, name) for name in outputs}
-        self._their_outcomes = {name: _outcomes(theirs, name) for name in outputs} if theirs else {}
+        counts = confusion_matrix(predictions.labels, predictions.predicted(output), len(run.classes))
+        everything = np.arange(len(run.classes))
+        self._parts = parts = class_parts(run.classes, counts, everything, classes, most_confused)
+        self._chosen: dict[str, Any] = {"classes": classes, "most_confused": most_confused}
+        self._shown = parts.as_classes(run.classes)
+        self._outcomes = {name: _outcomes(predictions, name, parts) for name in outputs}
+        self._their_outcomes = {name: _outcomes(theirs, name, parts) for name in outputs} if theirs else {}
         super().__init__(
             run,
             predictions,
             split,
             selection,
+            classes={"names": list(parts.names), "groups": parts.groups(run.classes)},
+            others=parts.others,
             names=[run.name] if other is None else run_names([run, other]),
             note=note,
             outputs=outputs,
-            output=one_of(output or default, outputs, "output"),
-            order=one_of(order, ORDERS, "order"),
+            output=output,
+            order="given" if classes is not None else one_of(order, ORDERS, "order"),
             normalise=normalise,
         )
         self.matrix = self._matrix()
@@ -103,7 +119,7 @@ class ConfusionMatrix(RunWidget):
         """Select what a click selects: a cell, or with one name a row or a column.
 
         Args:
-            true, predicted: class names; None = any.
+            true, predicted: class names, or "others"; None = any.
             add: in addition to what is selected.
 
         Raises:
@@ -111,10 +127,10 @@ class ConfusionMatrix(RunWidget):
         """
         if true is None and predicted is None:
             raise MgkitError("name a true class, a predicted class or both.")
-        index = self.run.classes.index
-        self._pick(
-            None if true is None else index(true), None if predicted is None else index(predicted), add=add
+        both = (
+            None if name is None else self._parts.index(name, self.run.classes) for name in (true, predicted)
         )
+        self._pick(*both, add=add)
         return self.selection
 
     def to_figure(self, *, venue: str = "cvpr", columns: int | None = None) -> PaperFigure:
@@ -126,6 +142,7 @@ class ConfusionMatrix(RunWidget):
             normalise=self.normalise,
             order=self.order,
             other=self.other,
+            **self._chosen,
             common=self._common,
             venue=venue,
             columns=columns,
@@ -140,7 +157,7 @@ class ConfusionMatrix(RunWidget):
     def _matrix(self) -> dict[str, Any]:
         counts = self._outcomes[self.output].counts
         theirs = self._their_outcomes[self.output].counts if self._their_outcomes else None
-        orders = {name: class_order(self.run.classes, counts, name).tolist() for name in ORDERS}
+        orders = {name: self._parts.ordered(class_order(self._shown, counts, name)) for name in ORDERS}
         return {
             "counts": counts.tolist(),
             "other": None if theirs is None else theirs.tolist(),
@@ -151,18 +168,17 @@ class ConfusionMatrix(RunWidget):
     def _top(self, counts: Ints, theirs: Ints | None) -> list[list[int]]:
         """[true, predicted] of the most frequent confusions, or of those that changed most between the runs."""
         if theirs is None:
-            table = confusions(self.predictions, LISTED, self.output)
-            index = {name: k for k, name in enumerate(self.run.classes.names)}
-            return [[index[t], index[p]] for t, p in zip(table["true"], table["predicted"], strict=True)]
-        change = np.abs(counts - theirs)
+            change, share = counts.copy(), counts / np.maximum(counts.sum(1), 1)[:, None]
+        else:
+            change, share = np.abs(counts - theirs), np.zeros(counts.shape)
         np.fill_diagonal(change, 0)
-        largest = np.argsort(-change, axis=None, kind="stable")[:LISTED]
+        largest = np.lexsort((-share.ravel(), -change.ravel()))[:LISTED]
         pairs = np.stack(np.unravel_index(largest, change.shape), 1)
         return [[int(t), int(p)] for t, p in pairs if change[t, p]]
 
     def _marks(self, rows: Ints, focus: int | None) -> dict[str, Any]:
-        true, predicted = self.predictions.labels, self._predicted
-        count = len(self.run.classes)
+        true, predicted = self._outcomes[self.output].labels, self._predicted
+        count = len(self._parts)
         held = np.bincount(true[rows] * count + predicted[rows], minlength=count * count)
         cells = [[int(cell) // count, int(cell) % count, int(held[cell])] for cell in np.flatnonzero(held)]
         return {
@@ -175,7 +191,7 @@ class ConfusionMatrix(RunWidget):
         return self._outcomes[self.output].predicted
 
     def _act(self, act: str, content: dict[str, Any]) -> None:
-        count = len(self.run.classes)
+        count = len(self._parts)
         if act == "pick":
             true = None if content.get("true") is None else class_index(count, content, "true")
             predicted = None if content.get("predicted") is None else class_index(count, content, "predicted")
@@ -199,7 +215,7 @@ class ConfusionMatrix(RunWidget):
         self._select(both, what, add=add)
 
     def _describe(self, true: int | None, predicted: int | None) -> str:
-        names = self.run.classes.names
+        names = self._parts.names
         if predicted is None:
             assert true is not None
             return f"clips of {names[true]}"
@@ -211,5 +227,5 @@ class ConfusionMatrix(RunWidget):
         return f"{names[true]} predicted as {names[predicted]}{which}"
 
 
-def _outcomes(predictions: Predictions, output: str) -> Outcomes:
-    return Outcomes(predictions.labels, predictions.predicted(output), predictions.class_count)
+def _outcomes(predictions: Predictions, output: str, parts: Parts) -> Outcomes:
+    return Outcomes(parts.of(predictions.labels), parts.of(predictions.predicted(output)), len(parts))

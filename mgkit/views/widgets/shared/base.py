@@ -93,8 +93,8 @@ class RunWidget(Previewed, anywidget.AnyWidget):
         self._ids = np.array(predictions.clip_ids, dtype=object)
         groups = run.classes.groups
         classes = {"names": list(run.classes.names), "groups": None if groups is None else list(groups)}
-        state = {"outputs": predictions.outputs} | state
-        super().__init__(split=split, name=run.name, classes=classes, **state)
+        state = {"outputs": predictions.outputs, "classes": classes} | state
+        super().__init__(split=split, name=run.name, **state)
         self._stop_watching = self.selection.watch(self._show)
         self.on_msg(self._received)
         self._show(self.selection.state)

@@ -136,17 +136,30 @@ export function elide(context, text, width) {
     return low ? text.slice(0, low).trimEnd() + "…" : "";
 }
 
-// Names cut to a width; where two become equal, the middle is cut out instead of the end.
+// Names cut to a width; those that would become equal are cut where they do not differ (as fit_names in figures/style.py).
 export function elideAll(context, names, width) {
     const cut = names.map(name => elide(context, name, width));
+    const fits = text => context.measureText(text).width <= width;
     return names.map((name, i) => {
-        if (cut[i] === name || cut.filter(other => other === cut[i]).length === 1) return cut[i];
-        for (let keep = name.length - 1; keep > 3; keep--) {
-            const tail = Math.floor(keep / 2), short = `${name.slice(0, keep - tail).trimEnd()}…${name.slice(name.length - tail).trimStart()}`;
-            if (context.measureText(short).width <= width) return short;
-        }
-        return cut[i];
+        const alike = names.filter((_, k) => cut[k] === cut[i]);
+        if (new Set(alike).size < 2) return cut[i];
+        const head = common(alike), tail = common(alike.map(other => [...other.slice(head)].reverse().join("")));
+        const rest = name.slice(head), core = name.slice(head, name.length - tail);
+        for (const [part, end] of core.trim() ? [[rest, ""], [core, tail ? "…" : ""]] : [[rest, ""]])
+            for (let keep = head; keep > 0; keep--) {
+                const text = (keep < head ? `${name.slice(0, keep).trimEnd()}…${part.trimStart()}` : name.slice(0, keep) + part).trimEnd() + end;
+                if (fits(text)) return text;
+            }
+        return elide(context, `…${rest.trimStart()}`, width);
     });
+}
+
+// Length of the common beginning of names.
+function common(names) {
+    const sorted = [...names].sort(), first = sorted[0], last = sorted[sorted.length - 1];
+    let length = 0;
+    while (length < first.length && first[length] === last[length]) length++;
+    return length;
 }
 
 // The text in at most `lines` lines of `width`, broken between words; null if it does not fit.
