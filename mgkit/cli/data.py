@@ -49,6 +49,24 @@ def _add_prepare(commands: Commands) -> None:
         default=0.05,
         help="share of the clips that may be left out before the whole folder is refused (default: %(default)s)",
     )
+    points = parser.add_argument_group("key-points that are not pixels of the frame, one pose per frame")
+    points.add_argument(
+        "--pose-units",
+        choices=["pixels", "shares", "centred", "percent"],
+        help="shares of the frame: 0 to 1, -1 to 1, 0 to 100; pixels takes them unchecked (default: pixels, checked)",
+    )
+    points.add_argument(
+        "--pose-size",
+        metavar="1280x720",
+        help="width x height of the picture that they refer to, scaled to the video; stated: as the file says",
+    )
+    points.add_argument(
+        "--pose-fps", type=float, metavar="RATE", help="poses per second: resampled to the video"
+    )
+    points.add_argument(
+        "--pose-step", type=float, metavar="N",
+        help="frames of the video from one pose to the next: resampled; 1 cuts to the shortest instead",
+    )  # fmt: skip
     parser.add_argument("--report", action="store_true", help="print the whole report, not its first entries")
     parser.set_defaults(command=prepare)
 
@@ -59,7 +77,8 @@ def prepare(options: Any) -> None:
 
     clips = prepare(
         options.reader, options.source, options.out, size=options.size, workers=options.workers,
-        strict=options.strict, tolerated=options.tolerated, **parse_options(options.reader, options.rest),
+        strict=options.strict, tolerated=options.tolerated, pose_fps=options.pose_fps, pose_step=options.pose_step,
+        pose_units=options.pose_units, pose_size=options.pose_size, **parse_options(options.reader, options.rest),
     )  # fmt: skip
     print(clips)
     _report(clips, options.report)

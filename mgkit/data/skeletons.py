@@ -329,25 +329,29 @@ _PENN13 = (
 )
 
 
-def _holistic75() -> tuple[str, str]:
-    """MediaPipe Holistic without the face mesh: 33 pose landmarks, then 21 of the left hand, 21 of the right."""
-    pose = (
-        "nose left_eye_inner left_eye left_eye_outer right_eye_inner right_eye right_eye_outer left_ear right_ear "
-        "left_mouth right_mouth left_shoulder right_shoulder left_elbow right_elbow left_wrist right_wrist "
-        "left_pinky right_pinky left_index right_index left_thumb right_thumb left_hip right_hip left_knee "
-        "right_knee left_ankle right_ankle left_heel right_heel left_foot_index right_foot_index"
-    )
-    hand, hand_edges = _hand21()
-    hands = " ".join(f"{side}_{joint}" for side in ("left", "right") for joint in hand)
-    edges = (
+# MediaPipe's body: face, arms with three points of each hand, legs with three points of each foot.
+_MEDIAPIPE33 = (
+    "nose left_eye_inner left_eye left_eye_outer right_eye_inner right_eye right_eye_outer left_ear right_ear "
+    "left_mouth right_mouth left_shoulder right_shoulder left_elbow right_elbow left_wrist right_wrist "
+    "left_pinky right_pinky left_index right_index left_thumb right_thumb left_hip right_hip left_knee "
+    "right_knee left_ankle right_ankle left_heel right_heel left_foot_index right_foot_index",
+    _both(
         "nose-{s}_eye_inner {s}_eye_inner-{s}_eye {s}_eye-{s}_eye_outer {s}_eye_outer-{s}_ear nose-{s}_mouth "
         "nose-{s}_shoulder {s}_shoulder-{s}_elbow {s}_elbow-{s}_wrist "
         "{s}_wrist-{s}_pinky {s}_wrist-{s}_index {s}_wrist-{s}_thumb {s}_pinky-{s}_index "
         "{s}_shoulder-{s}_hip {s}_hip-{s}_knee {s}_knee-{s}_ankle "
-        "{s}_ankle-{s}_heel {s}_heel-{s}_foot_index {s}_ankle-{s}_foot_index {s}_wrist-{s}_hand_wrist"
+        "{s}_ankle-{s}_heel {s}_heel-{s}_foot_index {s}_ankle-{s}_foot_index"
     )
-    middle = "left_mouth-right_mouth left_shoulder-right_shoulder left_hip-right_hip"
-    return f"{pose} {hands}", f"{_both(edges)} {_both(hand_edges)} {middle}"
+    + " left_mouth-right_mouth left_shoulder-right_shoulder left_hip-right_hip",
+)
+
+
+def _holistic75() -> tuple[str, str]:
+    """MediaPipe Holistic without the face mesh: 33 points of the body, then 21 of the left hand, 21 of the right."""
+    hand, hand_edges = _hand21()
+    hands = " ".join(f"{side}_{joint}" for side in ("left", "right") for joint in hand)
+    edges = _both(f"{{s}}_wrist-{{s}}_hand_wrist {hand_edges}")
+    return f"{_MEDIAPIPE33[0]} {hands}", f"{_MEDIAPIPE33[1]} {edges}"
 
 
 def _from_words(name: str, joints: str, edges: str) -> Skeleton:
@@ -376,6 +380,7 @@ LAYOUTS: dict[str, Skeleton] = {
         "kinect25": _KINECT25,
         "kinect20": _KINECT20,
         "penn13": _PENN13,
+        "mediapipe33": _MEDIAPIPE33,
         "holistic75": _holistic75(),
     }.items()
 }
@@ -390,6 +395,7 @@ MA52_28 = LAYOUTS["ma52_28"]
 KINECT25 = LAYOUTS["kinect25"]
 KINECT20 = LAYOUTS["kinect20"]
 PENN13 = LAYOUTS["penn13"]
+MEDIAPIPE33 = LAYOUTS["mediapipe33"]
 HOLISTIC75 = LAYOUTS["holistic75"]
 
 

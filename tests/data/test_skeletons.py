@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mgkit.data.readers.pyskl import read_pyskl
 from mgkit.data.skeletons import (
     BODY25,
     COCO17,
@@ -27,10 +28,10 @@ ALL = pytest.mark.parametrize("skeleton", LAYOUTS.values(), ids=lambda s: s.name
 
 COUNTS = {
     "coco17": 17, "openpose18": 18, "body25": 25, "openpose137": 137, "imigue22": 22, "light_hand35": 35,
-    "ma52_28": 28, "kinect25": 25, "kinect20": 20, "penn13": 13, "holistic75": 75,
+    "ma52_28": 28, "kinect25": 25, "kinect20": 20, "penn13": 13, "mediapipe33": 33, "holistic75": 75,
 }  # fmt: skip
 # Rings: the hips of layouts without a hip centre, eyes and lips of the face, palms and feet of MediaPipe.
-NOT_TREES = {"coco17", "penn13", "openpose137", "holistic75"}
+NOT_TREES = {"coco17", "penn13", "openpose137", "mediapipe33", "holistic75"}
 
 # What may be joined, sides left out. A layout without a neck hangs the arms on the head.
 NEIGHBOURS = """
@@ -266,6 +267,20 @@ def test_body25_has_the_right_arm_first() -> None:
 def test_json_round_trip(skeleton: Skeleton, tmp_path: Path) -> None:
     write_json(tmp_path / "s.json", skeleton.to_dict())
     assert get_skeleton(tmp_path / "s.json") == skeleton
+
+
+def test_layouts_known_by_name_are_listed_where_a_user_looks() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "datasets.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\w+)` \| (\d+) \|", page, re.MULTILINE)
+    assert dict(rows) == {name: str(len(layout)) for name, layout in LAYOUTS.items()}
+    listed = (read_pyskl.__doc__ or "").partition("skeleton: joint layout:")[2].partition(" or a .json")[0]
+    assert [word.strip() for word in listed.split(",") if word.strip()] == list(LAYOUTS)
+
+
+def test_mediapipe_body_is_the_first_part_of_holistic() -> None:
+    body, whole = LAYOUTS["mediapipe33"], LAYOUTS["holistic75"]
+    assert whole.joints[:33] == body.joints
+    assert {edge for edge in whole.edges if max(edge) < 33} == set(body.edges)
 
 
 def test_bad_layouts_are_refused() -> None:

@@ -15,6 +15,7 @@ import os
 import pickle
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,9 @@ from mgkit.data.prepare.checks import (
     manifest,
     refuse_beyond,
 )
+from mgkit.data.prepare.looks import Look, check_looks, corner
 from mgkit.data.prepare.plan import MARGIN, Job, Made, Pose, make
+from mgkit.data.prepare.points import PoseRules
 from mgkit.data.readers import RawClip, RawDataset, note
 from mgkit.data.readers.options import get_reader
 from mgkit.data.skeletons import Skeleton
@@ -46,6 +49,7 @@ from mgkit.progress import Progress
 __all__ = ["MANIFEST", "NAME", "TOLERATED", "prepare", "report_lines"]
 
 TOLERATED = 0.05  # share of the clips that may be left out before the whole is refused
+EARLY = 32  # clips after which key-points that are wrong throughout are refused
 BATCH = 8  # clips sent to a worker at a time, where videos have few each
 
 
@@ -58,6 +62,10 @@ def prepare(
     workers: int | None = None,
     strict: bool = False,
     tolerated: float = TOLERATED,
+    pose_fps: float | None = None,
+    pose_step: float | None = None,
+    pose_units: str | None = None,
+    pose_size: str | tuple[int, int] | None = None,
     progress: bool = True,
     **options: Any,
 ) -> Clips:
@@ -74,6 +82,15 @@ def prepare(
         workers: processes; one per core by default.
         strict: refuse if a single clip cannot be made. By default such clips are left out and reported.
         tolerated: share of the clips that may be left out before the whole is refused.
+        pose_fps: poses per second of the key-points, where it is not the rate of the videos: they are resampled. A
+            clip without a video records it as its rate.
+        pose_step: the same, as frames of the video from one pose to the next (5; 0.5 = two poses per frame). 1 says
+            that lengths differ for another reason: each clip is cut to the shortest.
+        pose_units: "shares" of the frame (0 to 1), "centred" shares (-1 to 1), "percent" or "pixels". By default they
+            are pixels and checked to be; "pixels" is taken as it is.
+        pose_size: width and height of the picture that the pixels refer to (`1280x720`), where the frame size in the
+            file is wrong or missing, or the videos have another size; "stated" takes the size that the file gives.
+            The points are scaled to the video.
         progress: show progress and the time left.
         **options: what the reader takes, see `mgkit prepare READER --help`.
 
@@ -90,6 +107,7 @@ def prepare(
         raise MgkitError(f"workers is {workers}: give 1 or more, or None for one per core.")
     if not 0 <= tolerated <= 1:
         raise MgkitError(f"tolerated is {tolerated}: give a share from 0 to 1.")
+    rules = PoseRules.of(pose_fps, pose_step, pose_units, pose_size)
     # What the folder is made by: it must be the same in every call.
     read = get_reader(reader)
     out, source = Path(out), Path(source)
@@ -98,13 +116,11 @@ def prepare(
     settings = {"format": FORMAT, "reader": made_by, "size": size, "margin": MARGIN}
     options = {key: value for key, value in options.items() if value is not None}
     check_options(read, options, made_by)
+    stated = {f"pose_{key}": value for key, value in asdict(rules).items() if value is not None}
+    plain = _plain({**options, **stated})
     before = manifest(out, settings)
     # Nothing has changed since it was finished: there is nothing to do.
-    if (
-        before.get("complete")
-        and before.get("options") == _plain(options)
-        and unchanged(before["files"], source)
-    ):
+    if before.get("complete") and before.get("options") == plain and unchanged(before["files"], source):
         try:
             clips = load_clips(out)
         except MgkitError:
@@ -142,10 +158,8 @@ def prepare(
             # Unfinished until all is done: nobody should read an old table over new videos.
             write_json(out / MANIFEST, {**settings, "complete": False})
             (out / "clips.parquet").unlink(missing_ok=True)
-            clips = _make(raw, out, size, workers, bar, ledger, limit)
-            write_json(
-                out / MANIFEST, {**settings, "complete": True, "options": _plain(options), "files": files}
-            )
+            clips = _make(raw, out, size, workers, bar, ledger, limit, rules)
+            write_json(out / MANIFEST, {**settings, "complete": True, "options": plain, "files": files})
         except OSError as error:
             raise MgkitError(
                 f"{error.filename or out} cannot be written ({error.strerror or error}): check free space and "
@@ -155,9 +169,11 @@ def prepare(
 
 
 def _make(
-    raw: RawDataset, out: Path, size: int, workers: int | None, bar: Progress, ledger: Ledger, limit: int
-) -> Clips:
-    jobs = _jobs(raw, out, size, workers or cores(), ledger)
+    raw: RawDataset, out: Path, size: int, workers: int | None, bar: Progress, ledger: Ledger, limit: int,
+    rules: PoseRules,
+) -> Clips:  # fmt: skip
+    jobs = _jobs(raw, out, size, workers or cores(), ledger, rules)
+    looks: dict[str, Look] = {}
     lost = left_out(raw.report)
     rows: dict[str, dict[str, Any]] = {}
     notes: dict[str, list[dict[str, str]]] = {}
@@ -180,12 +196,19 @@ def _make(
             if len(lost) + len(broken) > limit:
                 write_json(out / "report.json", [*raw.report, *broken])
             refuse_beyond(limit, [*lost, *broken], len(raw.clips) + len(lost))
+            # A dataset that is wrong throughout is refused before hours of cutting.
+            if len(looks) < EARLY <= len(looks) + len(made.looks):
+                check_looks({**looks, **made.looks}, rules.units, 0.9)
+            looks.update(made.looks)
             bar.advance(len(job.clips), len(raw.clips))
+        looks = {clip.clip_id: looks[clip.clip_id] for clip in raw.clips if clip.clip_id in looks}
+        check_looks(looks, rules.units)
+        doubts = corner(looks) if rules == PoseRules() else []
         # Write the folder in the order of the dataset, without files of clips that are gone.
         kept = [clip for clip in raw.clips if clip.clip_id in rows]
         if not kept:
             raise MgkitError(f"none of the {len(raw.clips)} clips can be made: see {out / 'report.json'}.")
-        report = [*raw.report, *(e for clip in raw.clips for e in notes.get(clip.clip_id, []))]
+        report = [*raw.report, *doubts, *(e for clip in raw.clips for e in notes.get(clip.clip_id, []))]
         stale = set(ledger.files) - files - {"poses.npy"}
         for file in stale:
             (out / file).unlink(missing_ok=True)
@@ -207,7 +230,7 @@ def _make(
     return load_clips(out)
 
 
-def _jobs(raw: RawDataset, out: Path, size: int, workers: int, ledger: Ledger) -> list[Job]:
+def _jobs(raw: RawDataset, out: Path, size: int, workers: int, ledger: Ledger, rules: PoseRules) -> list[Job]:
     """One job per source video, the longest first, so that none is left over at the end."""
     groups: dict[object, list[RawClip]] = {}
     for i, clip in enumerate(raw.clips):
@@ -229,7 +252,7 @@ def _jobs(raw: RawDataset, out: Path, size: int, workers: int, ledger: Ledger) -
             if name in ledger.files and size_of(out / name) == ledger.files[name].bytes
         }
         source = ledger.sources.get(str(group[0].video))
-        jobs.append(Job(tuple(group), out, size, len(raw.skeleton), threads, source, known))
+        jobs.append(Job(tuple(group), out, size, len(raw.skeleton), threads, source, known, rules))
     return jobs
 
 

@@ -26,13 +26,14 @@ from mgkit.data.prepare.cut import (
     open_source,
     person_crop,
 )
+from mgkit.data.prepare.looks import Look
+from mgkit.data.prepare.points import UNITS, USUAL_RATE, PoseRules, Unusable, incoming
 from mgkit.data.readers import LEFT_OUT, RawClip, note, pose_notes
 from mgkit.data.report import picture_hash
-from mgkit.errors import MgkitError, some
+from mgkit.errors import some
 from mgkit.files import LONGEST_NAME
 
 MARGIN = 0.25  # of the half side, added around the joints: the published setting
-USUAL_RATE = 25.0  # frames per second of a video that does not state any
 
 Pose = npt.NDArray[np.float32]
 
@@ -48,6 +49,7 @@ class Job:
     threads: int
     source: Mapping[str, Any] | None  # `SourceInfo` as it was recorded
     files: Mapping[str, FileRecord]
+    rules: PoseRules
 
 
 @dataclass
@@ -56,6 +58,7 @@ class Made:
 
     rows: dict[str, dict[str, Any]] = field(default_factory=dict)
     poses: dict[str, Pose] = field(default_factory=dict)
+    looks: dict[str, Look] = field(default_factory=dict)
     notes: list[dict[str, str]] = field(default_factory=list)
     files: list[FileRecord] = field(default_factory=list)
     kept: list[FileRecord] = field(default_factory=list)  # files that were there already and are up to date
@@ -66,6 +69,7 @@ class Made:
 class _Plan:
     clip: RawClip
     pose: Pose | None
+    look: Look | None
     crop: Crop
     frames: int
     fps: float  # 0 = not known
@@ -109,11 +113,11 @@ def make(job: Job, stopped: Callable[[], bool] | None = None) -> Made:
         for clip in job.clips:
             try:
                 plans.append(_plan(clip, info, job, made.notes))
-            except _Unusable as reason:
+            except Unusable as reason:
                 _leave_out(made, [clip], reason.kind, reason.detail)
         if video is not None and info is not None:
             # Cut those that are not there yet, in one pass.
-            made.notes += _out_of_step(video, info, plans)
+            made.notes += _out_of_step(video, info, plans, job.rules)
             todo = []
             for plan in plans:
                 record = job.files.get(plan.file)
@@ -133,6 +137,8 @@ def make(job: Job, stopped: Callable[[], bool] | None = None) -> Made:
             made.notes += _damaged(video, plans, [*made.files, *made.kept])
     for plan in plans:
         made.rows[plan.clip.clip_id] = _row(plan, job.size)
+        if plan.look is not None:
+            made.looks[plan.clip.clip_id] = plan.look
         if plan.pose is not None:
             made.poses[plan.clip.clip_id] = moved(plan.pose[:, : plan.frames], plan.crop, job.size)
     return made
@@ -172,14 +178,6 @@ def moved(pose: Pose, crop: Crop, size: int) -> Pose:
 # --- planning -------------------------------------------------------------------------------------------------------
 
 
-class _Unusable(Exception):
-    """A clip cannot be made: the kind of reason, and details that name the file."""
-
-    def __init__(self, kind: str, detail: str) -> None:
-        super().__init__(detail)
-        self.kind, self.detail = kind, detail
-
-
 def impossible(clip: RawClip) -> tuple[str, str] | None:
     """The reason why a clip cannot be made, as far as its row shows; None = it may."""
     where = f"{clip.source or clip.video}, frames {clip.start} to {clip.end}"
@@ -198,34 +196,35 @@ def impossible(clip: RawClip) -> tuple[str, str] | None:
 def _plan(clip: RawClip, info: SourceInfo | None, job: Job, notes: list[dict[str, str]]) -> _Plan:
     reason = impossible(clip)
     if reason is not None:
-        raise _Unusable(*reason)
-    pose = _pose(clip, job.joints)
-    size = _frame_size(clip, info)
-    if pose is not None:
-        notes += pose_notes(clip.clip_id, pose, size)
+        raise Unusable(*reason)
+    if info is not None and clip.start >= info.frames:
+        raise Unusable(
+            "starts after the end of the video",
+            f"{clip.video} has {info.frames} frames, the clip would start at frame {clip.start}",
+        )
+    size, picture = _frame_size(clip, info, job.rules)
+    pose = look = None
+    if clip.pose is not None:
+        pose, done, look = incoming(clip, info, size, picture, job.joints, job.rules)
+        notes += [*done, *pose_notes(clip.clip_id, pose, size)]
     if clip.notes is not None:
-        notes += clip.notes()
+        notes += clip.notes(**job.rules.span(clip, info))
     # The length by label, video and pose: the shortest counts.
     lengths: dict[str, int] = {}
     if clip.end is not None:
         lengths["label"] = clip.end - clip.start
     if info is not None:
-        if clip.start >= info.frames:
-            raise _Unusable(
-                "starts after the end of the video",
-                f"{clip.video} has {info.frames} frames, the clip would start at frame {clip.start}",
-            )
         lengths["video"] = min(lengths.get("label", info.frames), info.frames - clip.start)
     if pose is not None:
         lengths["pose"] = pose.shape[1]
     if not lengths:
-        raise _Unusable("no frames", f"{clip.source}: it has neither a video, nor a pose, nor an end")
+        raise Unusable("no frames", f"{clip.source}: it has neither a video, nor a pose, nor an end")
     frames = min(lengths.values())
     if len(set(lengths.values())) > 1:
         found = ", ".join(f"{what} {count}" for what, count in lengths.items())
         if 2 * frames < lengths.get("label", frames):
             name = clip.video or clip.source
-            raise _Unusable(
+            raise Unusable(
                 "less than half is there", f"frames by {found} of {name}: correct the label or the file"
             )
         notes.append(note("lengths differ", f"frames by {found}: the shortest is kept", clip.clip_id))
@@ -234,41 +233,41 @@ def _plan(clip: RawClip, info: SourceInfo | None, job: Job, notes: list[dict[str
         notes.append(note("one frame", f"the clip is a single frame of {clip.source}", clip.clip_id))
     if pose is not None and not np.isfinite(pose[:, :frames]).all(-1).any():
         notes.append(note("no person", "no joint was seen: the whole frame is kept", clip.clip_id))
-    fps = clip.fps if info is None else info.fps
+    fps = info.fps if info is not None else clip.fps or job.rules.fps or 0.0
     file = "" if clip.video is None else f"videos/{clip.clip_id}.mp4"
-    return _Plan(clip, pose, person_crop(pose, size, MARGIN), frames, fps, file)
+    return _Plan(clip, pose, look, person_crop(pose, size, MARGIN), frames, fps, file)
 
 
-def _pose(clip: RawClip, joints: int) -> Pose | None:
-    if clip.pose is None:
-        return None
-    try:
-        pose = np.asarray(clip.pose(), dtype=np.float32)
-    except MgkitError as error:
-        raise _Unusable("pose cannot be read", str(error)) from None
-    except (OSError, EOFError, ValueError) as error:  # of a reader that leaves its files to a library
-        raise _Unusable("pose cannot be read", f"{clip.source}: {error}") from None
-    if pose.ndim != 4 or pose.shape[2:] != (joints, 3) or 0 in pose.shape:
-        raise _Unusable(
-            "pose cannot be read",
-            f"{clip.source}: it has shape {pose.shape}, expected (persons, frames, {joints}, 3)",
+def _frame_size(
+    clip: RawClip, info: SourceInfo | None, rules: PoseRules
+) -> tuple[tuple[int, int], tuple[int, int]]:
+    """(width, height) of the source frame, and of the picture that pixels refer to."""
+    stated = rules.size if isinstance(rules.size, tuple) else clip.size
+    if info is None and (stated is None or (min(stated) < 16 and rules.units != "pixels")):
+        found = "" if stated is None else f" larger than {stated[0]} x {stated[1]}"
+        raise Unusable(
+            "no frame size",
+            f"{clip.source}: it has neither a video nor a frame size (img_shape){found}: state it, --pose-size 640x480",
         )
-    return pose
-
-
-def _frame_size(clip: RawClip, info: SourceInfo | None) -> tuple[int, int]:
     if info is None:
-        if clip.size is None:
-            raise _Unusable("no frame size", f"{clip.source}: it has neither a video nor a frame size")
-        return clip.size
-    if clip.size is not None and clip.size != (info.width, info.height):
+        assert stated is not None
+        return stated, stated
+    frame = info.width, info.height
+    if stated is None or rules.size is not None or rules.units in UNITS:
+        return frame, stated or frame
+    if stated != frame:
         turned = f" (after the turn by {info.turned} degrees that the file asks for)" if info.turned else ""
-        raise _Unusable(
+        remedy = "give the videos that the poses were made from"
+        if stated == frame[::-1]:
+            remedy += ", or, if img_shape is (width, height), write it as (height, width)"
+        elif abs(stated[0] * frame[1] / (stated[1] * frame[0]) - 1) < 0.02:
+            remedy += ", or scale the poses to the video with --pose-size stated"
+        raise Unusable(
             "video and pose of different sizes",
-            f"{clip.video} is {info.width} x {info.height} pixels{turned}, but the poses are for {clip.size[0]} x "
-            f"{clip.size[1]}: give the videos that the poses were made from",
+            f"{clip.video} is {frame[0]} x {frame[1]} pixels{turned}, but the poses are for {stated[0]} x {stated[1]}: "
+            f"{remedy}",
         )
-    return info.width, info.height
+    return frame, frame
 
 
 def _odd(video: Path, info: SourceInfo, clips: Sequence[RawClip]) -> list[dict[str, str]]:
@@ -286,11 +285,16 @@ def _odd(video: Path, info: SourceInfo, clips: Sequence[RawClip]) -> list[dict[s
     return notes
 
 
-def _out_of_step(video: Path, info: SourceInfo, plans: Sequence[_Plan]) -> list[dict[str, str]]:
+def _out_of_step(
+    video: Path, info: SourceInfo, plans: Sequence[_Plan], rules: PoseRules
+) -> list[dict[str, str]]:
     """A note if the number of frames with key-points differs from that of the whole video."""
-    count = next((plan.clip.pose_frames for plan in plans if plan.clip.pose_frames), None)
-    frames = info.frames if count is None else count()
-    if frames == info.frames:
+    clip = next((plan.clip for plan in plans if plan.clip.pose_frames), None)
+    if clip is None or clip.pose_frames is None:
+        return []
+    step = rules.steps(clip, info) or 1.0
+    frames = round(clip.pose_frames() * step)
+    if abs(frames - info.frames) < max(1, step):
         return []
     names = some([plan.clip.clip_id for plan in plans], 3)
     text = f"{video.name} has {info.frames} frames, its key-points {frames}: if rows are missing or doubled, joints "

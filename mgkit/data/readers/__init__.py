@@ -41,11 +41,13 @@ class RawClip:
         source: the name recorded for the source; clips of one source video share it.
         start, end: source frames, half-open; end None = to the end.
         fps: frames per second, 0 when not known (that of a video counts).
-        pose: called when needed, gives (M, T, V, 3): x, y in source pixels, score in [0, 1], NaN = not seen. It must
-            be picklable, and cheap when the clips of one source are asked for in a row in one process.
+        pose: called when needed, gives (M, T, V, 3): x, y in source pixels, score in [0, 1], NaN = not seen; None or
+            an empty array where nobody was seen. It must be picklable, and cheap when the clips of one source are asked
+            for in a row in one process.
         notes: called after `pose`, gives report entries on what was odd in the files that it read.
         pose_frames: called after `pose`, gives the number of frames with key-points of the whole source. Where it
-            differs from its video, a missing row has shifted all that follow.
+            differs from its video, a missing row has shifted all that follow. With it, `pose` and `notes` also take
+            `start` and `end`, in frames of the key-points, for those of another rate than the video.
     """
 
     clip_id: str
@@ -87,13 +89,13 @@ def refuse(problems: list[str], remedy: str = "Correct the rows named, or take t
         raise MgkitError(f"{count}{'; '.join(problems[:5])}{more}. {remedy}")
 
 
-def frame_size_of(given: str | None) -> tuple[int, int] | None:
-    """(width, height) of text like `1280x720`; None stays None."""
+def frame_size_of(given: str | tuple[int, int] | None, option: str = "frame_size") -> tuple[int, int] | None:
+    """(width, height) of text like `1280x720` or of two numbers; None stays None. `option` is its name in errors."""
     if given is None:
         return None
-    parts = str(given).lower().split("x")
+    parts = given.lower().split("x") if isinstance(given, str) else [str(side) for side in given]
     if len(parts) != 2 or not all(part.strip().isdecimal() and int(part) > 0 for part in parts):
-        raise MgkitError(f"frame_size is {given!r}: give width and height in pixels, for example 1280x720.")
+        raise MgkitError(f"{option} is {given!r}: give width and height in pixels, for example 1280x720.")
     return int(parts[0]), int(parts[1])
 
 

@@ -292,7 +292,7 @@ class Recording:
         """A clip `<name>_<row>` for each row of the label file and its label."""
         first = True  # clip of this file that can be cut: its notes are about the whole file too
         for span, label in labelled:
-            clip_id, where = f"{self.name}_{span.index}", (span.start, span.end)
+            clip_id, where = f"{self.name}_{span.index}", {"start": span.start, "end": span.end}
             yield RawClip(
                 clip_id=clip_id,
                 split=self.split,
@@ -304,8 +304,8 @@ class Recording:
                 start=span.start,
                 end=span.end,
                 fps=fps,
-                pose=partial(track.pose, *where) if track else None,
-                notes=partial(track.notes, clip_id, first, *where) if track else None,
+                pose=partial(track.pose, **where) if track else None,
+                notes=partial(track.notes, clip_id, first, **where) if track else None,
                 pose_frames=track.frames if track else None,
             )
             first = first and not span.frames

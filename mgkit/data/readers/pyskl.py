@@ -9,8 +9,10 @@ layout are not part of it: they come from `<name>.meta.json` next to the pickle 
 from __future__ import annotations
 
 import unicodedata
+from collections import Counter
 from collections.abc import Sequence
 from functools import partial
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +48,8 @@ def read_pyskl(
         cache: not used; a pickle is quick.
         videos: folder with one video per clip, named `<frame_dir>.mp4` (or any other format), at any depth, in any
             capital letters, with or without `_rgb`, `_color` or `_video` behind the name.
-        skeleton: joint layout; needed unless the meta file names it.
+        skeleton: joint layout: coco17, openpose18, body25, openpose137, imigue22, light_hand35, ma52_28, kinect25,
+            kinect20, penn13, mediapipe33, holistic75, or a .json file; needed unless the meta file names it.
         classes: class names in label order; needed unless the meta file has them (else `class 0`, ... are used,
             which is reported).
         splits: which named splits to take (`("train", "test")` or `"train,test"`). All by default; a clip in two of
@@ -58,11 +61,13 @@ def read_pyskl(
             or poses whose joints do not fit the layout.
     """
     source = Path(source)
-    # Which annotations belong to which of the splits taken.
+    # What there is, and what its joints mean.
     report: Report = []
     found, split = load_annotations(source)
     meta_path = source.with_suffix(".meta.json")
     meta = _meta(meta_path) if meta_path.is_file() else {}
+    layout = _skeleton(skeleton, meta, list(found.values()), source, report)
+    # Which annotations belong to which of the splits taken.
     if not split:
         report.append(note("no splits", f"{source.name} names none: every clip is in the split 'all'"))
         split = {"all": list(found)}
@@ -81,11 +86,11 @@ def read_pyskl(
     if not annotations:
         raise MgkitError(f"{source}: the splits taken ({some(wanted or split)}) list no clip.")
 
-    # What their joints and labels mean, and their videos.
-    layout = _skeleton(skeleton, meta, next(iter(annotations.values())), source, report)
+    # What their labels mean, and their videos.
     labels = {clip_id: _label(annotation, source) for clip_id, annotation in annotations.items()}
     names = _classes(classes, meta, labels, source, report)
     pictures = _videos(videos, annotations, source, report)
+    sizes = {clip_id: size_of(annotation, source) for clip_id, annotation in annotations.items()}
     clips = []
     for clip_id, annotation in annotations.items():
         if not 0 <= labels[clip_id] < len(names):
@@ -94,16 +99,19 @@ def read_pyskl(
                 "it, or give the full list of classes."
             )
         video = pictures.get(clip_id)
+        points = check_points(annotation, layout, source, report)
+        if not len(points["keypoint"]):  # nobody: what its frame would have been does not matter
+            sizes[clip_id] = sizes[clip_id] or next((size for size in sizes.values() if size), None)
         clips.append(
             RawClip(
                 clip_id=clip_id,
                 split=member[clip_id],
                 label=labels[clip_id],
-                size=size_of(annotation, source),
-                subject=str(annotation.get("subject", "")),
+                size=sizes[clip_id],
+                subject=_subject(annotation.get("subject")),
                 video=video,
                 source=video.name if video else source.name,
-                pose=partial(read_pose, check_points(annotation, layout, source, report)),
+                pose=partial(read_pose, points),
             )
         )
     files = [source, *([meta_path] if meta else []), *(clip.video for clip in clips if clip.video)]
@@ -151,14 +159,24 @@ def load_annotations(
 
 
 def check_points(annotation: Annotation, layout: Skeleton, source: Path, report: Report) -> Annotation:
-    """The parts of an annotation that `read_pose` needs, checked: shapes and kinds of key-points and scores."""
+    """The parts of an annotation that `read_pose` needs, checked: shapes and kinds of key-points and scores.
+
+    Where nobody was seen (no 'keypoint', None, [], no persons), key-points are (0, T, V, 2) with T = total_frames, 0
+    where that is not known either.
+    """
     clip_id = str(annotation["frame_dir"])
     points, score = annotation.get("keypoint"), annotation.get("keypoint_score")
-    shape = _shape(points)
-    if len(shape) != 4 or shape[2:] != (len(layout), 2) or 0 in shape:
+    shape, stated = _shape(points), annotation.get("total_frames")
+    count = int(stated) if isinstance(stated, int | np.integer) and stated > 0 else None
+    if _nobody(points):
+        empty = np.zeros((0, count or (shape[1] if len(shape) == 4 else 0), len(layout), 2), dtype=np.float32)
+        return {"keypoint": empty, "keypoint_score": None}
+    turned = count is not None and len(shape) == 4 and shape[0] == count and abs(shape[1] - count) > 1
+    if len(shape) != 4 or shape[2:] != (len(layout), 2) or turned:
+        frames = f", and total_frames is {count}" if turned else ""
         raise MgkitError(
-            f"{source}: 'keypoint' of clip {clip_id!r} has shape {shape}; the layout {layout.name} asks for "
-            f"(persons, frames, {len(layout)}, 2)."
+            f"{source}: 'keypoint' of clip {clip_id!r} has shape {shape}{frames}; the layout {layout.name} asks for "
+            f"(persons, frames, {len(layout)}, 2){_how_to_turn(shape, len(layout), count)}."
         )
     if score is not None and _shape(score) != shape[:3]:
         raise MgkitError(
@@ -169,15 +187,32 @@ def check_points(annotation: Annotation, layout: Skeleton, source: Path, report:
             raise MgkitError(
                 f"{source}: {name!r} of clip {clip_id!r} does not hold numbers: make it an array of float."
             )
-    stated: Any = annotation.get("total_frames", shape[1])
-    if not np.array_equal(stated, shape[1]):
+    if "total_frames" in annotation and not np.array_equal(stated, shape[1]):  # type: ignore[arg-type]
         report.append(
             note("frame count", f"total_frames is {stated}, but there are {shape[1]} poses", clip_id)
         )
-    empty = int((~np.isfinite(np.asarray(points))).any(-1).sum())
-    if empty:
-        report.append(note("empty cells", f"{empty} points are not finite numbers: not seen", clip_id))
+    broken = int((~np.isfinite(np.asarray(points))).any(-1).sum())
+    if broken:
+        report.append(note("empty cells", f"{broken} points are not finite numbers: not seen", clip_id))
     return {"keypoint": points, "keypoint_score": score}
+
+
+def _how_to_turn(shape: tuple[int, ...], joints: int, frames: int | None) -> str:
+    """How an array of this shape becomes (persons, frames, joints, 2), in words; "" where it cannot."""
+    if shape[-2:] == (joints, 3):
+        return ": write the third number of each joint as 'keypoint_score'"
+    if len(shape) == 3 and shape[1:] == (joints, 2):
+        return ": give keypoint[None], one person"
+    for axes in permutations(range(len(shape))):
+        turned = tuple(shape[axis] for axis in axes)
+        if len(turned) == 4 and turned[2:] == (joints, 2) and frames in (None, turned[1]):
+            return f": np.transpose(keypoint, {axes}) gives {turned}; turn 'keypoint_score' with it"
+    return ""
+
+
+def _nobody(points: Any) -> bool:
+    """True if key-points are what stands for nobody: None, an empty list or array, no persons."""
+    return points is None or 0 in _shape(points)
 
 
 def _shape(values: Any) -> tuple[int, ...]:
@@ -193,8 +228,8 @@ def read_pose(annotation: Annotation) -> npt.NDArray[np.float32]:
     return mark_unseen(annotation["keypoint"], annotation["keypoint_score"])
 
 
-def size_of(annotation: Annotation, source: Path) -> tuple[int, int]:
-    """(width, height) of the frame that the key-points live in."""
+def size_of(annotation: Annotation, source: Path) -> tuple[int, int] | None:
+    """(width, height) of the frame that the key-points live in; None where it is not stated."""
     for name in ("img_shape", "original_shape"):
         given = annotation.get(name)
         if given is None:
@@ -211,7 +246,14 @@ def size_of(annotation: Annotation, source: Path) -> tuple[int, int]:
                 "pixels, (height, width)."
             )
         return int(shape[1]), int(shape[0])
-    raise MgkitError(f"{source}: clip {annotation['frame_dir']!r} has no 'img_shape' (height, width).")
+    return None
+
+
+def _subject(value: Any) -> str:
+    """A subject as text; "" for None or NaN, which a table writes where there is none."""
+    if value is None or (isinstance(value, float) and not value.is_integer()):
+        return ""
+    return str(int(value)) if isinstance(value, float) else str(value)
 
 
 def _id(annotation: Any, source: Path, i: int, labelled: bool) -> str:
@@ -358,7 +400,35 @@ def _meta(path: Path) -> dict[str, Any]:
     return meta
 
 
-def _skeleton(given: Any, meta: dict[str, Any], first: Annotation, source: Path, report: Report) -> Skeleton:
+def _skeleton(
+    given: Any, meta: dict[str, Any], annotations: list[Annotation], source: Path, report: Report
+) -> Skeleton:
+    """The layout given, or that of the meta file; refused where the key-points have another number of joints."""
+    shapes = [_shape(points) for a in annotations if not _nobody(points := a.get("keypoint"))]
+    if not shapes:
+        raise MgkitError(
+            f"{source}: nobody was seen in any clip: 'keypoint' (persons, frames, joints, 2) is empty or missing in "
+            f"all annotations; the first has {some(annotations[0], 9)}."
+        )
+    counts = Counter(shape[2] for shape in shapes if len(shape) == 4 and shape[3] in (2, 3))
+    joints = counts.most_common(1)[0][0] if counts else None
+    fitting = [name for name, layout in LAYOUTS.items() if len(layout) == joints]
+    hint = f"one of {some(fitting)}" if fitting else f"one of {', '.join(LAYOUTS)}"
+    layout = _layout(given, meta, source, report)
+    if layout is None:
+        raise MgkitError(
+            f"{source} does not name the joints of its {joints or '?'} key-points: give the layout with --skeleton "
+            f"({hint}, or a .json file)."
+        )
+    if joints not in (None, len(layout)):
+        raise MgkitError(
+            f"{source}: its key-points have {joints} joints, but the layout {layout.name} has {len(layout)}: give "
+            f"another one with --skeleton ({hint}, or a .json file)."
+        )
+    return layout
+
+
+def _layout(given: Any, meta: dict[str, Any], source: Path, report: Report) -> Skeleton | None:
     if given is not None:
         return get_skeleton(given)
     named = meta.get("skeleton")
@@ -373,11 +443,7 @@ def _skeleton(given: Any, meta: dict[str, Any], first: Annotation, source: Path,
         detail = f"{len(made)} joints, {len(made.edges)} edges and {len(made.pairs)} left/right pairs by its meta file"
         report.append(note("joint layout", f"{source.name}: {detail}"))
         return made
-    joints = _shape(first.get("keypoint"))[2:3]
-    raise MgkitError(
-        f"{source} does not name the joints of its {joints[0] if joints else '?'} key-points: give the layout, for "
-        f"example --skeleton {LAYOUTS['coco17'].name} (one of {', '.join(LAYOUTS)}, or a .json file)."
-    )
+    return None
 
 
 def _mirrored(joints: list[str]) -> list[list[int]]:

@@ -249,7 +249,7 @@ def test_fields_of_another_kind_are_named(videos: Path, tmp_path: Path, name: st
 def test_poses_that_cannot_go_to_other_processes_are_named(videos: Path, tmp_path: Path) -> None:
     def read(source: Path) -> RawDataset:
         raw = untrimmed(source)
-        return replace(raw, clips=[replace(clip, pose=lambda: np.ones((1, 20, 3, 3))) for clip in raw.clips])
+        return replace(raw, clips=[replace(clip, pose=lambda: np.ones((1, 9, 3, 3))) for clip in raw.clips])
 
     for name in "cd":
         film(videos / f"{name}.mp4", frames=20)

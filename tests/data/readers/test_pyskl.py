@@ -125,9 +125,11 @@ def test_folds_beside_train_and_test_need_a_choice(tmp_path: Path) -> None:
         ([annotation("a")], {"t": ["a", "z"]}, r"1 clips are listed in a split but have no annotation \(z\)"),
         ([annotation("a", 5)], {"t": ["a"]}, "label 5, outside the 2 classes"),
         ([annotation("a", -1)], {"t": ["a"]}, "label -1, outside"),
-        ([annotation("a", keypoint=np.zeros((1, 6, 17, 2)))], {"t": ["a"]}, r"has shape \(1, 6, 17, 2\)"),
-        ([annotation("a", keypoint=np.zeros((1, 0, 13, 2)))], {"t": ["a"]}, "has shape"),
-        ([annotation("a", img_shape=None, original_shape=None)], {"t": ["a"]}, "has no 'img_shape'"),
+        (
+            [annotation("a"), annotation("b"), annotation("c", keypoint=np.zeros((1, 6, 17, 2)))],
+            {"t": ["a", "b", "c"]},
+            r"'keypoint' of clip 'c' has shape \(1, 6, 17, 2\); the layout penn13 asks for \(persons, frames, 13, 2\)",
+        ),
         ([{"frame_dir": "a"}], {"t": ["a"]}, "annotation 0 lacks"),
         ([], {}, "has no clips"),
         (
@@ -164,7 +166,11 @@ def test_folds_beside_train_and_test_need_a_choice(tmp_path: Path) -> None:
         ([annotation("../a")], {"t": ["../a"]}, "use a name without '..'"),
         ([annotation("/a")], {"t": ["/a"]}, "use a name without '..'"),
         ([annotation(7)], {"t": ["a"]}, "'frame_dir' of annotation 0 is 7"),  # type: ignore[arg-type]
-        ([annotation("a", keypoint=None)], {"t": ["a"]}, r"has shape \(\)"),
+        (
+            [annotation("a", keypoint=None)],
+            {"t": ["a"]},
+            "nobody was seen in any clip: 'keypoint' .* frame_dir, lab",
+        ),
         ([annotation("a", keypoint=[[1], [2, 3]])], {"t": ["a"]}, r"has shape \(\)"),
         (
             [annotation("a", keypoint=np.full((1, 6, 13, 2), "x"))],
@@ -362,6 +368,92 @@ def test_class_files(tmp_path: Path) -> None:
     write_json(tmp_path / "d.json", {"names": ["x"]})
     with pytest.raises(MgkitError, match="not hold a list of class names"):
         read_classes(tmp_path / "d.json")
+
+
+@pytest.mark.parametrize(
+    ("turned", "remedy"),
+    [
+        (
+            (6, 1, 13, 2),
+            r"\(6, 1, 13, 2\), and total_frames is 6; .* np.transpose\(keypoint, \(1, 0, 2, 3\)\) gives",
+        ),
+        ((1, 13, 6, 2), r"np.transpose\(keypoint, \(0, 2, 1, 3\)\) gives \(1, 6, 13, 2\)"),
+        ((2, 6, 13, 1), r"np.transpose\(keypoint, \(3, 1, 2, 0\)\) gives"),
+        ((6, 13, 2), r"has shape \(6, 13, 2\); .* give keypoint\[None\], one person"),
+        ((1, 6, 13, 3), "write the third number of each joint as 'keypoint_score'"),
+        ((1, 6, 12, 2), r"asks for \(persons, frames, 13, 2\)\."),
+    ],
+)
+def test_axes_in_another_order_are_refused_with_the_way_to_turn_them(
+    tmp_path: Path, turned: tuple[int, ...], remedy: str
+) -> None:
+    a = annotation("a", keypoint=np.random.default_rng(0).uniform(1, 50, turned), keypoint_score=None)
+    others = [annotation("b"), annotation("c")]
+    with pytest.raises(MgkitError, match=remedy):
+        read_pyskl(write(tmp_path / "x.pkl", [a, *others]), skeleton="penn13")
+
+
+def test_a_frame_more_than_stated_is_no_other_order(tmp_path: Path) -> None:
+    two = annotation("a", total_frames=2, keypoint=np.ones((2, 3, 13, 2)), keypoint_score=None)
+    data = read_pyskl(write(tmp_path / "x.pkl", [two]), skeleton="penn13")
+    assert [n["detail"] for n in data.report if n["what"] == "frame count"] == [
+        "total_frames is 2, but there are 3 poses"
+    ]
+
+
+NOBODY: dict[str, dict[str, Any]] = {
+    "no persons": {"keypoint": np.zeros((0, 6, 13, 2)), "keypoint_score": np.zeros((0, 6, 13))},
+    "an empty list": {"keypoint": [], "keypoint_score": []},
+    "None": {"keypoint": None, "keypoint_score": None},
+    "no frames": {"keypoint": np.zeros((1, 0, 13, 2)), "keypoint_score": None},
+    "no size": {"keypoint": None, "keypoint_score": None, "img_shape": None, "original_shape": None},
+}
+
+
+@pytest.mark.parametrize("how", [*NOBODY, "no key"])
+def test_a_clip_with_nobody_is_kept_as_unseen(tmp_path: Path, how: str) -> None:
+    nobody = annotation("a", **NOBODY.get(how, {}))
+    if how == "no key":
+        del nobody["keypoint"], nobody["keypoint_score"]
+    source = write(tmp_path / "x.pkl", [nobody, annotation("b")])
+    clips = mg.prepare(
+        "pyskl", source, tmp_path / "out", skeleton="penn13", size=32, workers=1, progress=False
+    )
+    assert clips.table["frames"].tolist() == [6, 6]
+    assert np.isnan(clips.pose("a")).all()
+    assert [n["clip_id"] for n in clips.report if n["what"] == "no person"] == ["a"]
+
+
+def test_key_points_under_another_name_are_refused(tmp_path: Path) -> None:
+    a = annotation("a")
+    a["keypoints"] = a.pop("keypoint")
+    with pytest.raises(MgkitError, match="nobody was seen in any clip: .* keypoint_score, keypoints"):
+        read_pyskl(write(tmp_path / "x.pkl", [a]), skeleton="penn13")
+
+
+def test_a_wrong_layout_is_said_before_the_splits(tmp_path: Path) -> None:
+    folds = {"train": ["a"], "fold0": ["a"]}
+    body = annotation("a", keypoint=np.ones((1, 6, 33, 2)), keypoint_score=None)
+    source = write(tmp_path / "x.pkl", [body], folds)
+    with pytest.raises(
+        MgkitError, match=r"have 33 joints, but the layout coco17 has 17: .* \(one of mediapipe33, or"
+    ):
+        read_pyskl(source, skeleton="coco17")
+    with pytest.raises(
+        MgkitError, match=r"its 33 key-points: give .* --skeleton \(one of mediapipe33, or a .json"
+    ):
+        read_pyskl(source)
+    with pytest.raises(MgkitError, match="name the disjoint ones"):
+        read_pyskl(source, skeleton="mediapipe33")
+
+
+@pytest.mark.parametrize(
+    ("given", "subject"),
+    [("S1", "S1"), (7, "7"), (np.int64(7), "7"), (7.0, "7"), (None, ""), (float("nan"), "")],
+)
+def test_subjects(tmp_path: Path, given: Any, subject: str) -> None:
+    data = read_pyskl(write(tmp_path / "x.pkl", [annotation("a", subject=given)]), skeleton="penn13")
+    assert data.clips[0].subject == subject
 
 
 SAMPLES = [

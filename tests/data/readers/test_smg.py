@@ -2,12 +2,16 @@ from __future__ import annotations
 
 import pickle
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+import mgkit as mg
 from mgkit.data.readers.smg import read_smg
 from mgkit.errors import MgkitError
+from tests.made.points import in_source
+from tests.made.trees import write_smg
 
 FRAMES = 9
 
@@ -146,3 +150,22 @@ def test_nothing_to_read_is_refused(tmp_path: Path) -> None:
         read_smg(tmp_path)
     with pytest.raises(MgkitError, match="1 label files have no clip of the 16 classes"):
         read_smg(write_sample(tmp_path, "Sample0001", labels="17,0,3\n"), classes=16)
+
+
+@pytest.mark.slow
+def test_key_points_of_every_second_frame(tmp_path: Path) -> None:
+    write_smg(tmp_path / "smg", train=1, test=1, gestures=2, size=64)
+    options: dict[str, Any] = {"size": 32, "workers": 1, "progress": False}
+    whole = mg.prepare("smg", tmp_path / "smg", tmp_path / "whole", **options)
+    for path in (tmp_path / "smg").rglob("*_skeleton.csv"):
+        path.write_text("\n".join(path.read_text().splitlines()[::2]) + "\n")
+    with pytest.raises(
+        MgkitError, match=r"poses at another rate than the video \(2\).*about 2 frames per pose"
+    ):
+        mg.prepare("smg", tmp_path / "smg", tmp_path / "half", **options)
+    clips = mg.prepare("smg", tmp_path / "smg", tmp_path / "half", pose_step=2, **options)
+    assert clips.table["frames"].tolist() == whole.table["frames"].tolist()
+    for clip_id in clips.ids:  # every second frame is one that was read, the others lie between
+        difference = np.abs(in_source(clips, clip_id) - in_source(whole, clip_id))
+        assert np.nanmedian(difference) < 0.1
+    assert "video and key-points of different lengths" not in {entry["what"] for entry in clips.report}

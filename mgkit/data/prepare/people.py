@@ -1,0 +1,147 @@
+"""People in the rows of key-points: a tracker that loses somebody begins another row, or lets two change places."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mgkit.errors import some
+
+Array = npt.NDArray[np.float32]
+
+
+def seen(points: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+    """Which of the points (..., C) have only finite numbers."""
+    return np.asarray(np.isfinite(points).all(-1))
+
+
+def anybody(pose: Array) -> npt.NDArray[np.bool_]:
+    """(M, T): in which frames each row holds somebody."""
+    return np.asarray(seen(pose).any(-1))
+
+
+def steady(pose: Array, frame: tuple[int, int]) -> tuple[Array, list[tuple[str, str]]]:
+    """Each person in one row.
+
+    A row goes on with whoever was in it. Where that would be a jump, or somebody appears, the rows of the frame are
+    assigned to the nearest persons if these are nearer by half. Rows that then never overlap are joined where one
+    begins within a person's size of the place where the other ended.
+
+    Args:
+        pose: (M, T, V, 3) pixels, NaN = not seen.
+        frame: (width, height).
+
+    Returns:
+        (M', T, V, 3), and what was done: kinds and details.
+    """
+    there = anybody(pose)  # (M, T)
+    rows = np.flatnonzero(there.any(1))
+    if len(rows) < 2:
+        return pose[rows if len(rows) else slice(1)], []
+    size = max(extent(pose), 0.05 * max(frame))
+    pose, traded = _reidentified(pose[rows], there[rows], size / 2, 0.02 * max(frame))
+    pose = _joined(pose, 1.5 * size)
+    done = []
+    if len(pose) < len(rows):
+        detail = f"{len(rows)} rows hold {len(pose)} at a time: joined by the nearest position"
+        done.append(("rows joined", detail))
+    if traded:
+        detail = f"people change rows in frame {some(traded)}: put back by the nearest position"
+        done.append(("rows traded", detail))
+    return pose, done
+
+
+def _reidentified(
+    pose: Array, there: npt.NDArray[np.bool_], near: float, still: float
+) -> tuple[Array, list[int]]:
+    """Put back people who change rows; the frames in which they did.
+
+    Somebody who appears further than `near` from all others is new; a step up to `still` is no jump.
+    """
+    from scipy.optimize import linear_sum_assignment
+
+    out = np.full_like(pose, np.nan)
+    points = pose[..., :2]
+    steps = _apart(points[:, 1:], points[:, :-1])  # (M, T - 1), NaN where a row was empty
+    # Frames in which a row begins, goes on after a gap, or jumps; between them nothing changes.
+    usual = float(np.nanmedian(steps)) if np.isfinite(steps).any() else 0.0
+    jump = max(still, 4 * usual)
+    odd = there[:, 1:] & ~(steps <= jump)
+    to = np.arange(len(pose))  # the person whom each row holds
+    last = np.full((len(pose), *pose.shape[2:3], 2), np.nan, dtype=np.float32)  # where each was seen last
+    begun = 0
+    traded: list[int] = []
+    for at in [*(np.flatnonzero(odd.any(0)) + 1).tolist(), pose.shape[1]]:
+        for row, person in enumerate(to):
+            out[person, begun:at] = pose[row, begun:at]
+            at_last = np.flatnonzero(there[row, begun:at])
+            if len(at_last):
+                last[person] = points[row, begun + at_last[-1]]
+        begun = at
+        if at == pose.shape[1]:
+            break
+        now = np.flatnonzero(there[:, at])
+        cost = _apart(points[now, None, at], last[None])  # (rows that are seen, persons)
+        cost[:, np.isnan(last).all((1, 2))] = near  # of somebody new
+        cost = np.where(np.isfinite(cost), cost, 4 * near)
+        kept = cost[np.arange(len(now)), to[now]]
+        # As it is, unless others are clearly nearer.
+        tried = cost.copy()
+        tried[np.arange(len(now)), to[now]] -= 1e-3
+        best = linear_sum_assignment(tried)[1]
+        other = best != to[now]
+        chosen = cost[np.arange(len(now)), best]
+        if other.any() and chosen[other].sum() < kept[other].sum() / 2:
+            known = ~np.isnan(last[to[now]]).all((1, 2))
+            if (other & known & (kept > jump)).any():
+                traded.append(at)
+            free = [person for person in to if person not in best]
+            to[now] = best
+            for row in np.flatnonzero(~there[:, at]).tolist():
+                if to[row] in free:
+                    free.remove(to[row])
+                else:
+                    to[row] = -1
+            to[to < 0] = free
+    return out, traded
+
+
+def _joined(pose: Array, size: float) -> Array:
+    """Rows that never overlap in one, where the later one begins near the place where the earlier one ends."""
+    there = anybody(pose)
+    made: list[int] = []
+    for row in sorted(np.flatnonzero(there.any(1)).tolist(), key=lambda row: int(there[row].argmax())):
+        begin = int(there[row].argmax())
+        gaps = {}
+        for other in made:
+            if not (there[other] & there[row]).any():
+                before = np.flatnonzero(there[other, :begin])[-1]
+                gaps[other] = float(_apart(pose[row, begin, :, :2], pose[other, before, :, :2]))
+        nearest = min(gaps, key=lambda other: gaps[other], default=-1)
+        if nearest >= 0 and gaps[nearest] <= size:
+            pose[nearest, there[row]] = pose[row, there[row]]
+            there[nearest] |= there[row]
+        else:
+            made.append(row)
+    return pose[sorted(made)]
+
+
+def _apart(one: Array, other: Array) -> Array:
+    """Distance of people (..., V, 2): the median over the joints seen in both, else between their middles."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # nobody there: NaN
+        joints = np.nanmedian(np.linalg.norm(one - other, axis=-1), axis=-1)
+        middles = np.linalg.norm(np.nanmean(one, axis=-2) - np.nanmean(other, axis=-2), axis=-1)
+    return np.asarray(np.where(np.isnan(joints), middles, joints), dtype=np.float32)
+
+
+def extent(pose: Array) -> float:
+    """The usual height or width of a person, whichever is larger, without its outermost joints; 0 for single joints."""
+    points = pose[..., :2].reshape(-1, *pose.shape[2:3], 2)
+    points = points[np.asarray(seen(points).any(-1))]
+    few = points[:: max(1, len(points) // 32)]
+    low, high = np.nanquantile(few, [0.1, 0.9], axis=1)
+    return float(np.median((high - low).max(-1)))

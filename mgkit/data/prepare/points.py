@@ -1,0 +1,280 @@
+"""Key-points as they come in: put into pixels of the source frame, at the rate of its video, one person per row.
+
+A file of key-points does not say what its numbers mean. What `PoseRules` states is converted; what cannot be right is
+refused clip by clip (`Unusable`), so that a few odd clips are left out and many refuse the dataset. Filler values and
+people who change rows are mended and noted. Every reader's points pass through `incoming`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mgkit.data.prepare.cut import SourceInfo
+from mgkit.data.prepare.looks import Look, look_of
+from mgkit.data.prepare.people import Array, extent, seen, steady
+from mgkit.data.readers import RawClip, frame_size_of, note
+from mgkit.errors import MgkitError, some
+
+USUAL_RATE = 25.0  # frames per second of a video that does not state any
+UNITS = {"shares": (0.0, 1.0), "centred": (-1.0, 1.0), "percent": (0.0, 100.0)}  # of the two sides
+GROSS = 1.6  # poses per frame, or the reverse, from which on a clip cannot be used as it is
+SLACK = 5  # frames: a smaller difference is a loss at the ends, not another rate
+
+
+class Unusable(Exception):
+    """A clip cannot be made: the kind of reason, and details that name the file."""
+
+    def __init__(self, kind: str, detail: str) -> None:
+        super().__init__(detail)
+        self.kind, self.detail = kind, detail
+
+
+@dataclass(frozen=True)
+class PoseRules:
+    """What the user states about the key-points of a dataset. None = not stated: taken as they are, and checked.
+
+    Attributes:
+        fps: poses per second, beside a video of another rate.
+        step: frames of the video from one pose to the next; 1 says that lengths differ for another reason.
+        units: "pixels" (not checked), or one of `UNITS`.
+        size: (width, height) of the picture that pixels refer to, or "stated": the size that the file gives.
+    """
+
+    fps: float | None = None
+    step: float | None = None
+    units: str | None = None
+    size: tuple[int, int] | str | None = None
+
+    @classmethod
+    def of(
+        cls, fps: float | None, step: float | None, units: str | None, size: str | tuple[int, int] | None
+    ) -> PoseRules:
+        """Checked rules; a value that means nothing raises a `MgkitError`."""
+        for name, number in (("pose_fps", fps), ("pose_step", step)):
+            if number is not None and not (math.isfinite(number) and number > 0):
+                raise MgkitError(f"{name} is {number}: give a number above 0.")
+        if fps is not None and step is not None:
+            raise MgkitError("pose_fps and pose_step state the same thing: give one of them.")
+        if units not in (None, "pixels", *UNITS):
+            raise MgkitError(f"pose_units is {units!r}: use one of {some(['pixels', *UNITS])}.")
+        return cls(fps, step, units, size if size == "stated" else frame_size_of(size, "pose_size"))
+
+    def steps(self, clip: RawClip, info: SourceInfo | None) -> float | None:
+        """Frames from one pose of a clip to the next; None = not stated, or nothing to compare them with."""
+        rate = (info.fps or USUAL_RATE) if info else clip.fps if clip.pose_frames else 0.0
+        if not rate or self.step is not None:
+            return self.step if rate else None
+        return rate / self.fps if self.fps else None
+
+    def span(self, clip: RawClip, info: SourceInfo | None) -> dict[str, int]:
+        """`start` and `end` of the poses that a clip of a whole source needs; {} where its reader knows."""
+        step = self.steps(clip, info)
+        if clip.pose_frames is None or step is None or step == 1:
+            return {}
+        end = clip.end if clip.end is not None else info.frames if info else clip.start + 1
+        return {"start": int(clip.start / step), "end": math.ceil((end - 1) / step) + 1}
+
+
+def incoming(
+    clip: RawClip, info: SourceInfo | None, frame: tuple[int, int], picture: tuple[int, int], joints: int,
+    rules: PoseRules,
+) -> tuple[Array, list[dict[str, str]], Look | None]:  # fmt: skip
+    """Read the key-points of a clip.
+
+    Args:
+        clip: one with a `pose`.
+        info: of its video; None without one.
+        frame: (width, height) of the frame that the result lives in.
+        picture: (width, height) of the picture that pixels refer to.
+        joints: V.
+        rules: what is stated.
+
+    Returns:
+        (M, T, V, 3) in pixels of the frame, notes on what was done, and their look; None where nobody was seen.
+
+    Raises:
+        Unusable: they cannot be read, or cannot be what they are taken for.
+    """
+    step, span = rules.steps(clip, info), rules.span(clip, info)
+    known = clip.end - clip.start if clip.end is not None else info.frames - clip.start if info else None
+    if clip.pose_frames is not None and info is not None:
+        _check_rate(_called(clip, clip.pose_frames), info.frames, step, clip)
+    pose = _read(clip, span, known, joints)
+    if not seen(pose).any():
+        return _nobody(known or pose.shape[1], joints), [], None
+    _check_axes(pose, known, clip)
+    # Filler and units.
+    low, high = UNITS.get(rules.units or "", (0.0, 0.0))
+    sides = np.asarray((high - low, high - low) if high else picture, dtype=np.float32)
+    notes = _drop_filler(pose, low, low + sides, clip.clip_id)
+    if rules.units is None:
+        _check_units(pose, picture, clip)
+    pose[..., :2] = (pose[..., :2] - low) * (np.asarray(frame, dtype=np.float32) / sides)
+    # Rows before the rate: values are blended only within one person.
+    pose, done = steady(pose, frame)
+    notes += [note(what, detail, clip.clip_id) for what, detail in done]
+    before = pose.shape[1]
+    there = 0 if info is None or clip.pose_frames else known or 0
+    if there:
+        _check_rate(before, there, step, clip)
+    if step is not None and step != 1:
+        first, begin = span.get("start", 0), clip.start if span else 0
+        last = first + before - 1
+        covered = max(int(last * step) + 1, round((last + 1) * step)) - begin
+        length = min(max(1, covered), known or covered)
+        pose = _resampled(pose, (begin + np.arange(length)) / step - first)
+        notes.append(note("poses resampled", f"{before} poses to {length} frames of the video", clip.clip_id))
+    counts = (there, before) if there and step is None else (0, 0)
+    return pose, notes, look_of(pose, frame, *counts) if seen(pose).any() else None
+
+
+def _called(clip: RawClip, function: Callable[..., Any], **span: int) -> Any:
+    """The result of a function of the reader's."""
+    try:
+        return function(**span)
+    except MgkitError as error:
+        raise Unusable("pose cannot be read", str(error)) from None
+    except (OSError, EOFError, ValueError) as error:  # of a reader that leaves its files to a library
+        raise Unusable("pose cannot be read", f"{clip.source}: {error}") from None
+
+
+def _read(clip: RawClip, span: dict[str, int], known: int | None, joints: int) -> Array:
+    """Key-points (M, T, V, 3) as they are."""
+    assert clip.pose is not None
+    given = _called(clip, clip.pose, **span)
+    pose = _called(clip, lambda: np.array([] if given is None else given, dtype=np.float32))
+    if pose.size == 0:
+        length = known or (pose.shape[1] if pose.ndim == 4 else 0)
+        if not length:
+            raise Unusable("no frames", f"{clip.source}: nobody was seen, and its length is not known")
+        return _nobody(length, joints)
+    if pose.ndim != 4 or pose.shape[2:] != (joints, 3):
+        raise Unusable(
+            "pose cannot be read",
+            f"{clip.source}: it has shape {pose.shape}, expected (persons, frames, {joints}, 3)",
+        )
+    pose[~seen(pose)] = np.nan
+    return np.asarray(pose)
+
+
+def _nobody(frames: int, joints: int) -> Array:
+    return np.full((1, frames, joints, 3), np.nan, dtype=np.float32)
+
+
+# --- axes, units, rate ----------------------------------------------------------------------------------------------
+
+
+def _check_axes(pose: Array, known: int | None, clip: RawClip) -> None:
+    """Refuse (frames, persons, ...): by the length of the clip, or because many "persons" are one who hardly moves."""
+    rows, frames = pose.shape[:2]
+    stated = known is not None and rows == known and abs(frames - known) > 1
+    if stated or (rows >= 8 and rows > 4 * frames and _one_moves(pose)):
+        raise Unusable(
+            "axes in another order",
+            f"{clip.source}: the pose has shape {pose.shape}, {rows} persons in {frames} frames, which are {rows} "
+            f"frames of {frames}: give (persons, frames, joints, 3), by swapping its first two axes",
+        )
+
+
+def _one_moves(pose: Array) -> bool:
+    """True if each row of the first frame is near the row before: nobody else stands there."""
+    points = pose[:, 0, :, :2]
+    steps = np.linalg.norm(np.diff(points, axis=0), axis=-1)
+    steps, spread = steps[np.isfinite(steps)], extent(pose)
+    return bool(len(steps)) and float(np.median(steps)) < 0.2 * spread
+
+
+def _check_units(pose: Array, frame: tuple[int, int], clip: RawClip) -> None:
+    """Refuse points that all lie within a few pixels of the corner of the frame: they are in other units."""
+    points, limit = pose[seen(pose)][:, :2], max(3.0, 0.02 * min(frame))
+    if not len(points) or np.quantile(np.abs(points).max(-1), 0.95) > limit:
+        return
+    points = np.unique(points, axis=0)  # a pair that a file repeats says nothing
+    if len(points) < 3 or np.quantile(np.abs(points).max(-1), 0.95) > limit:
+        return
+    centred = bool((np.quantile(points, 0.25, axis=0) < 0).any())
+    likely = "centred (-1 to 1; or shares" if centred else "shares (0 to 1; or centred"
+    raise Unusable(
+        "key-points are not pixels",
+        f"{clip.source}: they lie between {points.min():.3g} and {points.max():.3g} in a frame of {frame[0]} x "
+        f"{frame[1]} pixels: if they are shares of the frame, state --pose-units {likely}); if metres, export pixels; "
+        "--pose-units pixels takes them as they are",
+    )
+
+
+def _check_rate(poses: int, frames: int, step: float | None, clip: RawClip) -> None:
+    """Refuse poses that are far from one per frame of the video; a step of 1 states that this is meant."""
+    covered = poses * (step or 1.0)
+    if step == 1 or max(frames, covered) < GROSS * min(frames, covered) or abs(frames - covered) < SLACK:
+        return
+    likely = float(Fraction(frames / poses).limit_denominator(5)) or frames / poses
+    stated = "" if step is None else f", not {step:.4g}"
+    raise Unusable(
+        "poses at another rate than the video",
+        f"{clip.video}: {poses} poses beside {frames} frames, about {likely:.4g} frames per pose{stated}: state "
+        f"--pose-step {likely:.4g}, or their rate with --pose-fps; if poses or pictures are missing at the end, copy "
+        "the files again; --pose-step 1 cuts to the shortest",
+    )
+
+
+def _resampled(pose: Array, at: npt.NDArray[np.float64]) -> Array:
+    """(M, len(at), V, 3) at these positions between the poses; a joint seen in one of two is that of the nearer."""
+    at = np.clip(at, 0, pose.shape[1] - 1)
+    low = np.floor(at).astype(np.int64)
+    share = (at - low).astype(np.float32)[:, None, None]
+    one, two = pose[:, low], pose[:, np.minimum(low + 1, pose.shape[1] - 1)]
+    mixed = one * (1 - share) + two * share
+    return np.where(np.isfinite(mixed).all(-1, keepdims=True), mixed, np.where(share < 0.5, one, two))
+
+
+# --- filler ---------------------------------------------------------------------------------------------------------
+
+
+def _drop_filler(pose: Array, low: float, high: Array, clip_id: str) -> list[dict[str, str]]:
+    """Mark as not seen, in place, what a file writes for "not seen"; notes with its value.
+
+    A pair of numbers is a filler if it lies outside the frame, and is a whole number twice (-1, -9999, 1e9), or is the
+    place of three joints at once, or of two in five frames, far from all others; or, anywhere, if half of the joints
+    are there in three frames. One joint that stays in one place belongs to somebody who keeps still, and several just
+    below the frame are feet that an estimator found at the edge of its map.
+    """
+    joints = pose.shape[2]
+    where = np.argwhere(seen(pose))  # (N, 3): person, frame, joint
+    points = np.ascontiguousarray(pose[tuple(where.T)][:, :2])
+    bits, index = np.unique(
+        points.view(np.uint64)[:, 0], return_inverse=True
+    )  # many times quicker than by row
+    pairs = bits[:, None].view(np.float32)
+    # Joints of one person in one frame that share a pair.
+    at = (index * len(pose) + where[:, 0]) * pose.shape[1] + where[:, 1]
+    places, together = np.unique(at, return_counts=True)
+    pair_of = places // (len(pose) * pose.shape[1])
+
+    def times(chosen: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
+        return np.bincount(pair_of[chosen], minlength=len(pairs))
+
+    outside = ((pairs < low) | (pairs > high)).any(-1)
+    twice = (pairs[:, 0] == pairs[:, 1]) & (pairs[:, 0] == np.round(pairs[:, 0]))
+    filler = twice & ((pairs[:, 0] < min(low, 0)) | (pairs[:, 0] == low) | (pairs[:, 0] > 4 * high.max()))
+    shared = outside & ((times(together >= 3) >= 1) | (times(together >= 2) >= 5))
+    if shared.any() and not shared[index].all():
+        low_by, high_by = np.quantile(points[~shared[index]], [0.05, 0.95], axis=0)
+        away = np.maximum(low_by - pairs, pairs - high_by).max(-1)
+        filler |= shared & (away > 0.5 * (high_by - low_by).max())
+    filler |= times((2 * together >= joints) & (together >= 3)) >= 3
+    notes = []
+    for i in np.flatnonzero(filler):
+        held = where[index == i]
+        many, frames = len(np.unique(held[:, 2])), len(np.unique(held[:, 1]))
+        value = f"({pairs[i, 0]:g}, {pairs[i, 1]:g})"
+        detail = f"{value} in {len(held)} points, {many} joints and {frames} frames: taken as not seen"
+        notes.append(note("filler value", detail, clip_id))
+    pose[tuple(where[filler[index]].T)] = np.nan
+    return notes

@@ -1,0 +1,432 @@
+"""Key-points that are not what their numbers look like: units, rates, axes, frames and fillers."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mgkit.cli import main
+from mgkit.data.clips import load_clips
+from mgkit.data.prepare.points import PoseRules
+from mgkit.data.readers.pyskl import write_pyskl
+from mgkit.errors import MgkitError
+from tests.made.points import clip, film, in_source, notes, person, prepared
+
+
+def scaled(pose: np.ndarray, scale: Any, shift: Any = 0.0) -> np.ndarray:
+    """The same key-points with x and y in other units."""
+    out = pose.copy()
+    out[..., :2] = pose[..., :2] * np.asarray(scale, np.float32) + np.asarray(shift, np.float32)
+    return out
+
+
+# --- units ----------------------------------------------------------------------------------------------------------
+
+UNITS = {
+    "shares": ((1 / 640, 1 / 480), 0.0),
+    "centred": ((2 / 640, 2 / 480), -1.0),
+    "percent": ((100 / 640, 100 / 480), 0.0),
+}
+
+
+@pytest.mark.parametrize("units", UNITS)
+def test_stated_units_are_converted_to_what_pixels_give(tmp_path: Path, units: str) -> None:
+    poses = {f"c{i}": person(seed=i)[None] for i in range(3)}
+    want = prepared(tmp_path / "pixels", [clip(name, pose) for name, pose in poses.items()])
+    other = [clip(name, scaled(pose, *UNITS[units])) for name, pose in poses.items()]
+    got = prepared(tmp_path / "other", other, pose_units=units)
+    for name in poses:
+        np.testing.assert_allclose(in_source(got, name), in_source(want, name), atol=0.01)
+        assert got.row(name)["crop_width"] == want.row(name)["crop_width"]
+
+
+@pytest.mark.parametrize(("units", "likely"), [("shares", "shares"), ("centred", "centred")])
+def test_points_that_cannot_be_pixels_are_refused_with_the_remedy(
+    tmp_path: Path, units: str, likely: str
+) -> None:
+    clips = [clip(f"c{i}", scaled(person(seed=i)[None], *UNITS[units])) for i in range(3)]
+    message = rf"they lie between -?0.* in a frame of 640 x 480 pixels: .*--pose-units {likely} \("
+    with pytest.raises(MgkitError, match=message):
+        prepared(tmp_path, clips)
+    # Whoever means it can say so.
+    assert len(prepared(tmp_path, clips, pose_units="pixels")) == 3
+
+
+def test_shares_that_reach_beyond_the_frame_and_have_fillers_are_refused_too(tmp_path: Path) -> None:
+    pose = scaled(person()[None], (1 / 640, 1 / 480))
+    pose[:, :, 11:, 1] += 1.6  # legs below the frame, as MediaPipe guesses them
+    pose[:, ::3, 4, :2] = -1
+    with pytest.raises(MgkitError, match="--pose-units shares"):
+        prepared(tmp_path, [clip("c", pose)])
+
+
+def test_shares_of_a_frame_of_one_pixel_ask_for_its_size(tmp_path: Path) -> None:
+    pose = scaled(person()[None], (1 / 640, 1 / 480))
+    for units in (None, "shares"):
+        with pytest.raises(
+            MgkitError, match=r"nor a frame size \(img_shape\) larger than 1 x 1: .*--pose-size 640x480"
+        ):
+            prepared(tmp_path, [clip("c", pose, size=(1, 1))], pose_units=units)
+    made = prepared(tmp_path, [clip("c", pose, size=(1, 1))], pose_units="shares", pose_size="640x480")
+    np.testing.assert_allclose(in_source(made, "c"), person()[None, ..., :2], atol=0.01)
+
+
+def test_units_stated_wrongly_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(
+        MgkitError, match=r"lie outside the frame: .* Are they shares, as --pose-units states\?"
+    ):
+        prepared(tmp_path, [clip("c", person()[None])], pose_units="shares")
+
+
+def test_what_is_stated_must_mean_something() -> None:
+    for stated, message in (
+        ((0.0, None, None, None), "pose_fps is 0.0: give a number above 0"),
+        ((None, -1.0, None, None), "pose_step is -1.0: give a number above 0"),
+        ((25.0, 2.0, None, None), "state the same thing: give one"),
+        ((None, None, "metres", None), "pose_units is 'metres': use one of pixels, shares, centred, percent"),
+        ((None, None, None, "640"), "pose_size is '640': give width and height"),
+    ):
+        with pytest.raises(MgkitError, match=message):
+            PoseRules.of(*stated)
+    assert PoseRules.of(None, None, None, (640, 480)).size == (640, 480)
+
+
+def test_what_is_stated_belongs_to_the_folder(tmp_path: Path) -> None:
+    first = prepared(tmp_path, [clip("c", person()[None])], pose_size="640x480")
+    again = prepared(tmp_path, [clip("c", scaled(person()[None], 0.5))], pose_size="640x480")
+    assert np.array_equal(first.pose("c"), again.pose("c"))  # the source has not changed
+    other = prepared(tmp_path, [clip("c", person()[None])], pose_size="1280x960")
+    assert other.row("c")["crop_width"] == first.row("c")["crop_width"]
+
+
+# --- rate -----------------------------------------------------------------------------------------------------------
+
+
+def filmed(folder: Path, poses: int, frames: int = 120, **options: Any) -> Any:
+    """One clip whose wrist goes right by 24 pixels a second, beside a video of 25 frames per second."""
+    video = folder / "v.mp4"
+    if not video.is_file():
+        film(video, frames)
+    points = scaled(person(poses, at=(20, 24), height=20)[None], 1)
+    points[0, :, 5, 0] = 10 + 24 * np.arange(poses) / poses * frames / 25 / 5
+    points[0, :, :5, :2], points[0, :, 6:, :2] = (20, 20), (30, 40)
+    points[0, :, [0, 12], 0] = 25
+    return prepared(folder, [clip("c", points, size=(64, 48), video=video)], **options)
+
+
+@pytest.mark.parametrize(("poses", "step", "fps"), [(24, 5, 5), (240, 0.5, 50)])
+def test_poses_at_another_rate_are_refused_with_the_factor_and_resampled_with_it(
+    tmp_path: Path, poses: int, step: float, fps: float
+) -> None:
+    message = rf"{poses} poses beside 120 frames, about {step} frames per pose: state --pose-step {step},"
+    with pytest.raises(MgkitError, match=message):
+        filmed(tmp_path, poses)
+    wrist = 10 + 24 * np.arange(120) / 25 / 5
+    for stated in ({"pose_step": step}, {"pose_fps": fps}):
+        clips = filmed(tmp_path, poses, **stated)
+        assert clips.row("c")["frames"] == 120
+        # In step to the last frame for which there is a pose.
+        last = int((poses - 1) * step) + 1
+        np.testing.assert_allclose(in_source(clips, "c")[0, :last, 5, 0], wrist[:last], atol=0.02)
+        assert notes(clips, "poses resampled") == {"c": f"{poses} poses to 120 frames of the video"}
+        assert not notes(clips, "lengths differ")
+
+
+def test_a_rate_stated_wrongly_is_refused_and_one_says_that_lengths_may_differ(tmp_path: Path) -> None:
+    with pytest.raises(
+        MgkitError, match="24 poses beside 120 frames, about 5 frames per pose, not 2: state --pose-step 5"
+    ):
+        filmed(tmp_path, 24, pose_step=2)
+    clips = filmed(tmp_path, 24, pose_step=1)
+    assert clips.row("c")["frames"] == 24
+    assert notes(clips, "lengths differ") == {"c": "frames by video 120, pose 24: the shortest is kept"}
+
+
+def test_a_joint_seen_in_one_of_two_poses_is_that_of_the_nearer(tmp_path: Path) -> None:
+    pose = person(4)[None]
+    pose[0, 1, 3] = np.nan
+    film(tmp_path / "v.mp4", 16, (640, 480))
+    clips = prepared(tmp_path, [clip("c", pose, video=tmp_path / "v.mp4")], pose_step=4)
+    seen = np.isfinite(clips.pose("c")[0, :, 3, 0])
+    assert seen.tolist() == [True] * 2 + [False] * 4 + [True] * 10
+    got = in_source(clips, "c")[0]
+    np.testing.assert_allclose(got[::4, 0], pose[0, :, 0, :2], atol=0.01)
+    np.testing.assert_allclose(got[1, 3], pose[0, 0, 3, :2], atol=0.01)
+
+
+def whole(start: int = 0, end: int = 0, *, poses: np.ndarray) -> np.ndarray:
+    return poses[None, start:end]
+
+
+def count(poses: int) -> int:
+    return poses
+
+
+@pytest.mark.parametrize("step", [2, 0.5])
+def test_key_points_of_a_whole_recording_at_another_rate(tmp_path: Path, step: float) -> None:
+    film(tmp_path / "v.mp4", 80, (640, 480))
+    full = int(80 / step)
+    poses = person(full, at=(100, 240))
+    poses[:, 5, 0] = 100 + np.arange(full) * step  # says in which frame of the video it was
+    clips = [
+        clip(
+            f"c{start}",
+            None,
+            video=tmp_path / "v.mp4",
+            start=start,
+            end=start + 20,
+            pose_frames=partial(count, full),
+        )
+        for start in (0, 20, 55)
+    ]
+    for one in clips:
+        object.__setattr__(one, "pose", partial(whole, start=one.start, end=one.end, poses=poses))
+    with pytest.raises(MgkitError, match=rf"{full} poses beside 80 frames, about {step} frames per pose"):
+        prepared(tmp_path, clips)
+    made = prepared(tmp_path, clips, pose_step=step)
+    for one in clips:
+        want = 100 + one.start + np.arange(20)
+        np.testing.assert_allclose(in_source(made, one.clip_id)[0, :, 5, 0], want, atol=0.02)
+    assert not notes(made, "video and key-points of different lengths")
+
+
+def test_a_rate_that_is_not_gross_but_the_same_everywhere_is_refused(tmp_path: Path) -> None:
+    clips, lost = [], []
+    for i, poses in enumerate((25, 30, 40, 50, 60)):  # 25 per second beside 30
+        video = film(tmp_path / f"{i}.mp4", round(1.2 * poses), fps=30)
+        pose = person(poses, at=(30, 24), height=30)[None]
+        clips.append(clip(f"c{i}", pose, size=(64, 48), video=video))
+        short = film(tmp_path / f"s{i}.mp4", poses + 5, fps=30)
+        lost.append(clip(f"c{i}", pose, size=(64, 48), video=short))
+    with pytest.raises(
+        MgkitError, match=r"25 beside 30 frames in clip 'c0', and 1.2 frames per pose in 100% of 5"
+    ):
+        prepared(tmp_path, clips)
+    made = prepared(tmp_path, clips, pose_fps=25)
+    assert made.table["frames"].tolist() == [30, 36, 48, 60, 72]
+    # Five frames lost at the end of each, as a network that looks ahead loses them, are another matter.
+    assert len(notes(prepared(tmp_path / "lost", lost), "lengths differ")) == 5
+
+
+def test_poses_alone_record_their_rate(tmp_path: Path) -> None:
+    assert prepared(tmp_path, [clip("c", person()[None])], pose_fps=12.5).row("c")["fps"] == 12.5
+
+
+# --- axes -----------------------------------------------------------------------------------------------------------
+
+
+def test_frames_before_persons_are_refused(tmp_path: Path) -> None:
+    turned = person()[:, None]  # (24, 1, 13, 3)
+    film(tmp_path / "v.mp4", 24, (640, 480))
+    message = (
+        r"the pose has shape \(24, 1, 13, 3\), 24 persons in 1 frames, .* give \(persons, frames, joints, 3\)"
+    )
+    for more in ({"video": tmp_path / "v.mp4"}, {"end": 24}, {}):  # the last: nothing states a length
+        with pytest.raises(MgkitError, match=message):
+            prepared(tmp_path, [clip("c", turned, **more)])
+
+
+def test_a_crowd_in_one_frame_is_a_crowd(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    crowd = np.stack([person(1, at=tuple(rng.uniform((50, 100), (600, 400))), height=60) for _ in range(12)])
+    assert prepared(tmp_path, [clip("c", crowd)]).row("c")["persons"] == 12
+
+
+# --- frames ---------------------------------------------------------------------------------------------------------
+
+
+def test_width_and_height_swapped_are_refused(tmp_path: Path) -> None:
+    clips = [clip(f"c{i}", person(at=(900, 400), seed=i)[None], size=(720, 1280)) for i in range(3)]
+    with pytest.raises(
+        MgkitError, match=r"3 of 3 clips \(c0, c1, c2\) .*720 x 1280\. With width and height swapped"
+    ):
+        prepared(tmp_path, clips)
+    made = prepared(tmp_path, clips, pose_size="1280x720")
+    assert not notes(made, "points outside the frame")
+    # In the middle of the picture a third is beyond the side, and the crop would cut the person.
+    clips = [clip(f"c{i}", person(at=(710, 400), seed=i)[None], size=(720, 1280)) for i in range(3)]
+    with pytest.raises(MgkitError, match="With width and height swapped all would fit"):
+        prepared(tmp_path / "middle", clips)
+
+
+def test_pixels_of_a_larger_picture_are_refused_with_the_factor(tmp_path: Path) -> None:
+    clips = [
+        clip(f"c{i}", person(at=(1400, 700), height=600, seed=i)[None], size=(640, 360)) for i in range(3)
+    ]
+    with pytest.raises(MgkitError, match="Divided by 3 they would fit, .* --pose-size 1920x1080"):
+        prepared(tmp_path, clips)
+    film(tmp_path / "v.mp4", 24, (640, 360))
+    small = [clip("c0", person(at=(1400, 700), height=600)[None], size=(640, 360), video=tmp_path / "v.mp4")]
+    made = prepared(tmp_path / "scaled", small, pose_size="1920x1080")
+    want = person(at=(1400, 700), height=600)[None, ..., :2] / 3
+    np.testing.assert_allclose(in_source(made, "c0"), want, atol=0.01)
+
+
+def test_videos_made_smaller_after_the_poses(tmp_path: Path) -> None:
+    pose = person()[None]
+    small = [clip("c", pose, video=film(tmp_path / "v.mp4", 24, (320, 240)))]
+    with pytest.raises(
+        MgkitError, match="is 320 x 240 pixels, but the poses are for 640 x 480: .* --pose-size stated"
+    ):
+        prepared(tmp_path, small)
+    made = prepared(tmp_path, small, pose_size="stated")
+    np.testing.assert_allclose(in_source(made, "c"), pose[..., :2] / 2, atol=0.01)
+    turned = [clip("c", pose, video=film(tmp_path / "t.mp4", 24, (480, 640)))]
+    with pytest.raises(
+        MgkitError, match=r"but the poses are for 640 x 480: .* if img_shape is \(width, height\)"
+    ):
+        prepared(tmp_path / "turned", turned)
+
+
+def test_points_nowhere_near_the_frame_are_refused(tmp_path: Path) -> None:
+    clips = [clip(f"c{i}", person(at=(-5000, 300), seed=i)[None]) for i in range(3)]
+    with pytest.raises(MgkitError, match="Neither swapped sides nor a plain factor would fit"):
+        prepared(tmp_path, clips)
+
+
+def test_points_of_a_smaller_picture_are_noted(tmp_path: Path) -> None:
+    clips = [clip(f"c{i}", scaled(person(seed=i)[None], 0.2)) for i in range(12)]
+    made = prepared(tmp_path, clips)
+    assert "all of 12 clips lie in the top left" in notes(made, "key-points in one corner")[""]
+    assert not notes(prepared(tmp_path / "few", clips[:5]), "key-points in one corner")
+
+
+# --- fillers --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("value", [(-1, -1), (-9999, -9999), (1e9, 1e9), (-320, -240), (0, 0)])
+def test_fillers_are_not_seen_and_told_with_their_value(tmp_path: Path, value: tuple[float, float]) -> None:
+    pose = person()[None]
+    lost = np.zeros(pose.shape[:3], bool)
+    lost[0, 4:, 7:] = True
+    pose[lost, :2] = value
+    clips = prepared(tmp_path, [clip("c", pose)])
+    assert np.array_equal(np.isnan(clips.pose("c")).all(-1), lost)
+    told = notes(clips, "filler value")["c"]
+    assert told == f"({value[0]:g}, {value[1]:g}) in 120 points, 6 joints and 20 frames: taken as not seen"
+    assert not notes(clips, "points outside the frame")
+
+
+def test_one_joint_in_one_frame_may_have_a_filler(tmp_path: Path) -> None:
+    pose = person()[None]
+    pose[0, 3, 5, :2] = -1
+    clips = prepared(tmp_path, [clip("c", pose)])
+    assert np.argwhere(np.isnan(clips.pose("c")[..., 0])).tolist() == [[0, 3, 5]]
+
+
+def test_a_body_in_one_point_is_a_filler(tmp_path: Path) -> None:
+    """What a reader makes of "0, 0" when it takes the middle of the frame for the origin."""
+    pose = person()[None]
+    pose[0, 10:14, :, :2] = (320, 240)
+    clips = prepared(tmp_path, [clip("c", pose)])
+    assert np.flatnonzero(np.isnan(clips.pose("c")).all((0, 2, 3))).tolist() == [10, 11, 12, 13]
+    assert notes(clips, "nobody seen") == {"c": "in 4 of 24 frames"}
+
+
+def test_fillers_of_other_units(tmp_path: Path) -> None:
+    for units, value in (("shares", -1), ("centred", -1), ("percent", -1)):
+        pose = scaled(person()[None], *UNITS[units])
+        pose[0, 4:9, 12, :2] = value
+        clips = prepared(tmp_path / units, [clip("c", pose)], pose_units=units)
+        assert np.isnan(clips.pose("c")[0, :, 12, 0]).sum() == 5
+        np.testing.assert_allclose(in_source(clips, "c")[0, :, 0], person()[:, 0, :2], atol=0.01)
+
+
+# --- nobody ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("nobody", [np.zeros((0, 24, 13, 3)), [], None, np.zeros((1, 24, 13, 3)) * np.nan])
+def test_a_clip_with_nobody_is_kept_as_unseen(tmp_path: Path, nobody: Any) -> None:
+    video = film(tmp_path / "v.mp4", 24, (640, 480))
+    clips = prepared(tmp_path, [clip("a", person()[None], video=video), clip("b", nobody, video=video)])
+    assert clips.row("b")["frames"] == 24
+    assert np.isnan(clips.pose("b")).all()
+    assert notes(clips, "no person") == {"b": "no joint was seen: the whole frame is kept"}
+
+
+def test_a_clip_with_nobody_and_no_length_is_left_out_by_name(tmp_path: Path) -> None:
+    clips = prepared(tmp_path, [clip("a", person()[None]), clip("b", [])], tolerated=0.5)
+    assert clips.ids == ["a"]
+    assert "nobody was seen, and its length is not known" in notes(clips, "left out: no frames")["b"]
+
+
+# --- what must not be refused ---------------------------------------------------------------------------------------
+
+
+def test_right_key_points_pass_as_they_are(tmp_path: Path) -> None:
+    one = np.full((1, 24, 13, 3), np.nan, np.float32)
+    one[0, 7, 3] = (0.7, 1.2, 0.9)  # a single joint, in the corner
+    still = np.repeat(person(1), 24, axis=0)[None]
+    cut = np.round(still)
+    cut[0, :, :, 0] += 300  # half of it beyond the right side, in whole pixels, quite still
+    feet = person(at=(320, 390))[None]
+    feet[0, 3:9, 9:, :2] = (
+        320,
+        487.5,
+    )  # OpenPose finds several at the edge of its map, in one frame as in the next
+    legs = person(at=(320, 420), height=300)[None]  # below the frame
+    legs[..., 2] = 1.0
+    mirrored = scaled(person()[None], (-1, 1), (640, 0))
+    poses = {
+        "usual": person()[None], "one joint": one, "still": still, "cut": cut, "legs": legs, "mirrored": mirrored,
+        "one frame": person(1)[None], "walks": person(walk=8)[None], "two": np.stack([person(), person(at=(500, 200))]),
+        "feet": feet, "long": person(90)[None],
+    }  # fmt: skip
+    clips = prepared(tmp_path, [clip(name, pose) for name, pose in poses.items()])
+    for name, pose in poses.items():
+        np.testing.assert_allclose(in_source(clips, name), pose[..., :2], atol=0.01, err_msg=name)
+    changed = {"filler value", "rows joined", "rows traded", "poses resampled", "key-points in one corner"}
+    assert not changed & {entry["what"] for entry in clips.report}
+
+
+def test_people_who_sit_before_the_camera_are_mostly_below_the_frame(tmp_path: Path) -> None:
+    """MediaPipe gives legs that nobody sees: most points of every clip, if their scores were not kept."""
+    poses = [person(at=(320, 470), height=700, seed=i)[None] for i in range(6)]
+    made = prepared(tmp_path, [clip(f"c{i}", pose) for i, pose in enumerate(poses)])
+    assert len(notes(made, "points outside the frame")) == 6
+
+
+def test_two_odd_clips_of_many_are_left_out_or_kept_by_name(tmp_path: Path) -> None:
+    clips = [clip(f"c{i:02}", person(6, seed=i)[None]) for i in range(60)]
+    clips[7] = clip("c07", scaled(person(6)[None], (1 / 640, 1 / 480)))
+    clips[9] = clip("c09", person(6, at=(2000, 2000))[None])
+    made = prepared(tmp_path, clips)
+    assert len(made) == 59
+    assert list(notes(made, "left out: key-points are not pixels")) == ["c07"]
+    assert list(notes(made, "points outside the frame")) == ["c09"]
+
+
+def test_a_dataset_that_is_wrong_throughout_is_refused_early(tmp_path: Path) -> None:
+    looked: list[str] = []
+
+    def far(name: str) -> np.ndarray:
+        looked.append(name)
+        return person(4, at=(2000, 2000))[None]
+
+    clips = [clip(f"c{i}", None) for i in range(200)]
+    for one in clips:
+        object.__setattr__(one, "pose", partial(far, one.clip_id))
+    with pytest.raises(MgkitError, match="many key-points of 64 of 64 clips"):
+        prepared(tmp_path, clips)
+    assert len(looked) == 64  # one job of poses
+
+
+# --- the shell ------------------------------------------------------------------------------------------------------
+
+
+def test_the_options_of_the_shell(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    made = prepared(tmp_path, [clip("a", person()[None])])
+    source = write_pyskl(made, tmp_path / "p.pkl")
+    command = ["prepare", "pyskl", str(source), str(tmp_path / "two"), "--size", "32"]
+    assert main([*command, "--pose-units", "pixels", "--pose-size", "stated", "--pose-step", "2"]) == 0
+    assert len(load_clips(tmp_path / "two")) == 1
+    assert main([*command[:3], str(tmp_path / "three"), "--pose-fps", "0"]) == 2
+    assert "pose_fps is 0.0" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        main(["prepare", "--help"])
+    shown = capsys.readouterr().out
+    assert all(f"--pose-{name}" in shown for name in ("units", "size", "fps", "step"))
