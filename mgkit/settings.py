@@ -146,14 +146,26 @@ def find(name: str, paths: Iterable[str]) -> list[str]:
     return [path for path in paths if path.endswith(f".{name}")]
 
 
-def close_to(name: str, paths: Iterable[str]) -> str:
-    """A hint at settings of similar names, "" if there are none."""
+def close_to(name: str, paths: Iterable[str], *, by_group: bool = False) -> str:
+    """A hint at settings of similar names, or at all of them.
+
+    Args:
+        name: what was asked for.
+        paths: of the settings there are.
+        by_group: list all of them in any case, by the group that each is in.
+    """
     paths = list(paths)
     last = {path.rpartition(".")[2] for path in paths} | set(paths)
     near = get_close_matches(name, sorted(last), 4, 0.6)
-    return (
-        f"did you mean {some(near)}?" if near else f"there are {some(shortest_names(paths).values(), 100)}."
-    )
+    hint = f"did you mean {some(near)}?" if near else ""
+    if not by_group:
+        return hint or f"there are {some(shortest_names(paths).values(), 100)}."
+    groups: dict[str, list[str]] = {}
+    for path, short in shortest_names(paths).items():
+        group = path.partition(".")[0]
+        groups.setdefault("refinement" if group == "prototypes" else group, []).append(short)
+    listed = "; ".join(f"{group.replace('_', ' ')}: {', '.join(names)}" for group, names in groups.items())
+    return f"{hint} There are {listed}." if hint else f"there are {listed}."
 
 
 def shortest_names(paths: Iterable[str]) -> dict[str, str]:

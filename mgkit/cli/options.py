@@ -23,7 +23,8 @@ def add_changes(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="change a setting of the recipe, e.g. epochs=12 or stream=bone; repeatable",
+        help="change a setting of the recipe, e.g. epochs=12 or stream=bone, or of one of its stages, e.g. "
+        "rgb.epochs=20 or joint.epochs=5; repeatable",
     )
 
 

@@ -106,7 +106,8 @@ def _training(parser: argparse.ArgumentParser) -> None:
         "--recipe",
         default="paper",
         metavar="NAME",
-        help=f"{', '.join(RECIPES)}, or FILE.py:NAME of your own (default: %(default)s)",
+        help=f"{', '.join(RECIPES)}, or FILE.py:NAME of your own; NAME.rgb or NAME.pose is a branch of it alone, such "
+        "as demo.rgb (default: %(default)s)",
     )
     parser.add_argument(
         "--network",
@@ -116,7 +117,7 @@ def _training(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--narrow",
         action="store_true",
-        help="make a system of one pathway small enough for two CPU cores, to try it out",
+        help="make a system of one pathway small enough for two CPU cores, to try it out; what --set gives stays",
     )
     parser.add_argument(
         "--recipe-file",
@@ -187,13 +188,20 @@ def _named_recipe(name: str, changes: dict[str, Any]) -> Any:
     from mgkit.parts import load_target
     from mgkit.training.recipe import Recipe
 
+    # A branch alone, trained as before the merge: "demo.rgb".
+    whole, _, pathway = name.rpartition(".")
+    if pathway in ("rgb", "pose") and whole:
+        recipe = _named_recipe(whole, changes)
+        stages = {stage.name: stage for stage in recipe.stages}
+        return stages[pathway] if pathway in stages else recipes.branch(recipe, pathway)
     # One recipe cannot be made without where its vectors come from.
     needed = {"vectors": changes.pop("vectors")} if "vectors" in changes else {}
     if name in recipes.RECIPES:
         return recipes.RECIPES[name](**needed)
     if ":" not in name:
         raise MgkitError(
-            f"there is no recipe {name!r}; there are {', '.join(recipes.RECIPES)}, and FILE.py:NAME."
+            f"there is no recipe {name!r}; there are {', '.join(recipes.RECIPES)}, FILE.py:NAME, and a branch of a "
+            "two-pathway one alone, such as demo.rgb."
         )
     found = load_target(name)
     recipe = found if isinstance(found, Recipe) else found(**needed)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,7 @@ from mgkit.models.losses.objective import Loss
 from mgkit.models.outline import outline as outline_of_model
 from mgkit.models.outline import traced
 from mgkit.parts import Part
-from mgkit.results.run.folder import Run
+from mgkit.results.run.folder import Run, load_run
 from mgkit.settings import plain
 from mgkit.training.recipe import CrossEntropy, Recipe
 
@@ -406,7 +407,7 @@ def _brief(value: Any) -> str:
 
 
 def outline(
-    recipe: Recipe | Run,
+    recipe: Recipe | Run | str | Path,
     clips: Clips | None = None,
     *,
     classes: int | None = None,
@@ -416,7 +417,7 @@ def outline(
     """What a recipe trains, or a run has trained: pathways, laterals, fusion, heads, losses.
 
     Args:
-        recipe: a recipe, or a run, which knows its recipe, classes and skeleton.
+        recipe: a recipe, or a run or its folder, which knows its recipe, classes and skeleton.
         clips: with a recipe: the clips, for their classes and skeleton.
         classes: without clips: number of classes.
         joints: without clips or a skeleton: key-points, or limbs where the recipe's heatmaps are limbs; not needed by a
@@ -440,6 +441,13 @@ def outline(
         >>> network["pathways"][1]["stages"][-1]["shape"]
         [512, 32, 7, 7]
     """
+    if isinstance(recipe, str | Path):
+        recipe = load_run(recipe)
+    if not isinstance(recipe, Recipe | Run):
+        raise MgkitError(
+            f"mg.recipes.outline was given {_brief(recipe)}: give a recipe, such as mg.recipes.demo(), a run or its "
+            "folder."
+        )
     if isinstance(recipe, Run):
         if not all(value is None for value in (clips, classes, joints, skeleton)):
             raise MgkitError("A run knows its classes and joints: give mg.recipes.outline the run alone.")

@@ -159,6 +159,8 @@ class Recipe:
         augment: functions (keypoints, generator) that change the key-points (M, T, V, 3) of a training clip.
         optimisation: optimiser, schedule, batches, and what is kept.
         stages: recipes trained first, an "rgb" and a "pose" one, whose weights a two-pathway recipe starts from.
+        given: paths of the settings that were changed by `with_`, as those given to `mg.recipes.rgb_only(epochs=300)`
+            are; `mg.recipes.narrow` leaves them alone. Two recipes that differ in it alone are equal.
     """
 
     network: Part
@@ -169,6 +171,7 @@ class Recipe:
     augment: tuple[Part, ...] = ()
     optimisation: Optimisation = field(default_factory=Optimisation)
     stages: tuple[Recipe, ...] = ()
+    given: frozenset[str] = field(default=frozenset(), compare=False)
 
     def __init__(
         self,
@@ -181,6 +184,7 @@ class Recipe:
         augment: Sequence[Part] = (),
         optimisation: Optimisation | None = None,
         stages: Sequence[Recipe] = (),
+        given: Iterable[str] = (),
         **settings: Any,
     ) -> None:
         groups: dict[str, Any] = {
@@ -195,6 +199,7 @@ class Recipe:
         for name, value in _changed(groups, settings).items():
             object.__setattr__(self, name, value)
         object.__setattr__(self, "stages", tuple(stages))
+        object.__setattr__(self, "given", frozenset(given))
         self._check()
 
     def _check(self) -> None:
@@ -288,7 +293,14 @@ class Recipe:
                 stage.with_(**theirs[stage.name]) if theirs[stage.name] else stage for stage in self.stages
             ]
         groups = _changed({name: getattr(self, name) for name in _GROUPS}, mine)
-        return Recipe(**groups, stages=stages)
+        paths = [path for path, _ in _leaves(groups)]
+        given = {path for name in mine for path in ([name] if name in _GROUPS else find(name, paths))}
+        return Recipe(**groups, stages=stages, given=self.given | given)
+
+    def is_given(self, name: str) -> bool:
+        """Whether a setting was changed by `with_`, alone or with the whole group it is in."""
+        path = _one_path(name, _named(self.settings()), self.refinement)
+        return path in self.given or path.partition(".")[0] in self.given
 
     def show(self, *, all: bool = True) -> str:
         """One setting per line; with `all=False` only those that differ from the defaults."""
@@ -435,7 +447,7 @@ def _one_path(name: str, paths: Iterable[str], refinement: Refinement | None) ->
         raise MgkitError(
             f"{name} is a setting of the refinement, which this recipe does without: give prototypes=True, too."
         )
-    raise MgkitError(f"the recipe has no setting {name!r}: {close_to(name, paths)}")
+    raise MgkitError(f"the recipe has no setting {name!r}: {close_to(name, paths, by_group=True)}")
 
 
 def _changed(groups: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:

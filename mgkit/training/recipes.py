@@ -52,7 +52,7 @@ def branch(recipe: Recipe, pathway: str, **changes: Any) -> Recipe:
         )
     alone = _network(f"{pathway}_resnet")
     shared = {name: value for name, value in recipe.network.settings.items() if name in alone.settings}
-    return Recipe(
+    made = Recipe(
         alone.with_(**shared),
         inputs=recipe.inputs.only(pathway),
         cross_entropy=recipe.cross_entropy,
@@ -60,7 +60,9 @@ def branch(recipe: Recipe, pathway: str, **changes: Any) -> Recipe:
         losses=recipe.losses,
         augment=recipe.augment if pathway == "pose" else (),
         optimisation=recipe.optimisation,
-    ).with_(**changes)
+        given=recipe.given,
+    )
+    return made.with_(**changes)
 
 
 def paper(**changes: Any) -> Recipe:
@@ -93,7 +95,10 @@ def pose_only(**changes: Any) -> Recipe:
 
 def pose_small(**changes: Any) -> Recipe:
     """The pose branch alone, small enough to train on one CPU core in half an hour on a thousand clips."""
-    small = pose_only(
+    small = Recipe(
+        _network("pose_resnet"),
+        reads=("heatmaps",),
+        prototypes=True,
         pose_width=16,
         pose_blocks=(1, 1, 1),
         pose_frames=16,
@@ -373,8 +378,9 @@ def poseconv3d_semantic(vectors: str | Path = "", **changes: Any) -> Recipe:
             "poseconv3d_semantic needs vectors of the class names: give a file of word vectors in GloVe's text format "
             '(--set vectors=glove.6B.300d.txt), or "sentence:all-MiniLM-L6-v2" with semantic_dim=384.'
         )
-    recipe = pose_only(
-        prototypes=False,
+    recipe = Recipe(
+        _network("pose_resnet"),
+        reads=("heatmaps",),
         head=part("mgkit.models.losses.semantic:SemanticHead"),
         losses=[part(semantic_loss, vectors=str(vectors), weight=20.0, name="semantic")],
         pose_frames=48,
@@ -424,11 +430,13 @@ NARROWED = tuple(_NARROW)  # the networks that `narrow` knows
 def narrow(recipe: Recipe, **changes: Any) -> Recipe:
     """The same system made narrow enough for two CPU cores and a small set of clips, in minutes.
 
-    Same code, fewer channels, blocks, frames and epochs: to try things out and for the notebooks, not for results.
+    Same code, fewer channels, blocks, frames and epochs: to try things out and for the notebooks, not for results. What
+    the recipe was given stays.
 
     >>> from mgkit.training.recipes import ctrgcn
-    >>> narrow(ctrgcn(stream="bone"))["stream"]
-    'bone'
+    >>> recipe = narrow(ctrgcn(stream="bone", epochs=300))
+    >>> recipe["stream"], recipe["epochs"], recipe["width"]
+    ('bone', 300, 16)
     """
     network = recipe.network.target.__name__
     if network not in _NARROW or recipe.network.own:
@@ -442,7 +450,14 @@ def narrow(recipe: Recipe, **changes: Any) -> Recipe:
     }  # fmt: skip
     if changes.get("prototypes", recipe["prototypes"]):
         usual |= {"prototypes": True, "alpha": 0.05}
-    return recipe.with_(**{**usual, **_NARROW[network]}).with_(**changes)
+    usual |= _NARROW[network]
+    # A rate is for a batch of so many clips, and steps are at their milestones: such pairs are taken together.
+    pairs = (("learning_rate", "learning_rate_batch"), ("schedule", "milestones"))
+    given = {name for name in usual if recipe.has(name) and recipe.is_given(name)}
+    given |= {name for pair in pairs if any(map(recipe.is_given, pair)) for name in pair}
+    return recipe.with_(**{name: value for name, value in usual.items() if name not in given}).with_(
+        **changes
+    )
 
 
 RECIPES = {
@@ -472,14 +487,16 @@ RECIPES = {
 
 
 def outline(
-    recipe: Recipe | Run,
+    recipe: Recipe | Run | str | Path,
     clips: Clips | None = None,
     *,
     classes: int | None = None,
     joints: int | None = None,
     skeleton: Skeleton | None = None,
 ) -> dict[str, Any]:
-    """The network and the losses of a recipe, or of a run, as plain values; `mg.figures.architecture` draws them.
+    """The network and the losses of a recipe, or of a run (or its folder), as plain values.
+
+    `mg.figures.architecture` draws them.
 
     >>> import mgkit as mg
     >>> mg.recipes.outline(mg.recipes.paper(), classes=32, joints=22)["pathways"][1]["stages"][-1]["shape"]

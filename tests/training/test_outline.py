@@ -50,6 +50,16 @@ def test_factors_and_auxiliary_losses_are_the_recipes() -> None:
     assert {"name": "groups", "pathway": "pose", "weight": 1.0} in ehct["losses"]
 
 
+def test_what_has_no_outline_is_refused_by_name(tmp_path: Path) -> None:
+    with pytest.raises(MgkitError, match="there is no run folder .*x: make one"):
+        mg.recipes.outline(str(tmp_path / "x"))
+    for nothing in (None, recipes.demo, {"network": "x"}):
+        with pytest.raises(
+            MgkitError, match=r"outline was given .*: give a recipe, such as mg\.recipes\.demo\(\)"
+        ):
+            mg.recipes.outline(nothing)  # type: ignore[arg-type]
+
+
 @pytest.mark.slow
 def test_a_skeleton_network_is_outlined_of_clips_or_a_skeleton(tmp_path: Path) -> None:
     clips = tiny_clips(tmp_path)

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from mgkit.cli import _parser
+from mgkit.cli import train as train_cli
 from mgkit.data.batches.spec import Inputs
 from mgkit.errors import MgkitError
 from mgkit.parts import part
@@ -99,7 +102,14 @@ def jitter(keypoints: Any, generator: Any, *, p: float) -> Any: ...
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"epoch": 3}, r"no setting 'epoch': did you mean epochs"),
+        (
+            {"epoch": 3},
+            r"no setting 'epoch': did you mean epochs\? There are inputs: reads, .*; network: .*epochs",
+        ),
+        (
+            {"nonsense": 3},
+            r"there are inputs: reads, .*; cross entropy: label_smoothing, .*; refinement: p",
+        ),
         ({"epochs": 0}, "epochs is 0; use a whole number, 1 or more"),
         ({"learning_rate": 0}, "learning_rate is 0; use a number above 0"),
         ({"reads": ("pose",)}, "reads is"),
@@ -118,6 +128,58 @@ def jitter(keypoints: Any, generator: Any, *, p: float) -> Any: ...
 def test_settings_that_cannot_be_are_refused(change: dict[str, Any], message: str) -> None:
     with pytest.raises(MgkitError, match=message):
         recipes.fusion(**change)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"epochs": 300}, {"epochs": 30}, {"rgb_width": 32}, {"optimisation.epochs": 40}, {"batch_size": 4},
+        {"rgb_size": 112, "dropout": 0.7}, {"alpha": 0.5}, {"milestones": (3, 4)}, {"schedule": "step"},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_what_a_recipe_was_given_stays_when_it_is_made_narrow(given: dict[str, Any]) -> None:
+    """Also where it is the default of the full-size recipe, and whichever way it was given."""
+    for recipe in (recipes.rgb_only(**given), recipes.rgb_only().with_(**given)):
+        small = recipes.narrow(recipe)
+        assert {name: small[name] for name in given} == given
+        assert small["embedding_dim"] == 64
+    assert recipes.narrow(recipes.rgb_only(**given), epochs=2)["epochs"] == 2
+    branch = recipes.branch(recipes.fusion(**given), "rgb")
+    assert {name: recipes.narrow(branch)[name] for name in given} == given
+
+
+def test_what_belongs_together_is_made_narrow_together() -> None:
+    small = recipes.narrow(recipes.tsm(learning_rate=0.3))
+    assert (small["learning_rate"], small["learning_rate_batch"]) == (0.3, 64)
+    small = recipes.narrow(recipes.rgb_only(milestones=(3, 4)))
+    assert (small["schedule"], small["milestones"]) == ("step", (3, 4))
+    for name in (
+        "pose-small",
+        "poseconv3d-semantic",
+        "ehct",
+    ):  # what these are made of was not given by anybody
+        assert recipes.narrow(ready(name))["epochs"] == 12
+    assert recipes.narrow(recipes.rgb_only(optimisation=Optimisation(epochs=77)))["epochs"] == 77
+
+
+def test_branches_and_stages_from_a_shell(tmp_path: Path) -> None:
+    def recipe(*words: str) -> Recipe:
+        made = train_cli._recipe(_parser().parse_args(["train", "clips", "run", *words]))
+        assert isinstance(made, Recipe)
+        return made
+
+    demo = recipe("--recipe", "demo", "--set", "rgb.epochs=3", "--set", "joint.epochs=2")
+    assert [one["epochs"] for one in (demo, *demo.stages)] == [2, 3, 12]
+    assert recipe("--recipe", "demo.rgb") == recipes.demo().stages[0]
+    assert recipe("--recipe", "demo.pose", "--set", "epochs=5") == recipes.demo().stages[1].with_(epochs=5)
+    assert recipe("--recipe", "paper.pose", "--narrow").pathways == ("pose",)
+    (tmp_path / "mine.py").write_text("from mgkit.training.recipes import demo\n\nours = demo(rgb_width=4)\n")
+    assert recipe("--recipe", f"{tmp_path / 'mine.py'}:ours.rgb")["rgb_width"] == 4
+    with pytest.raises(MgkitError, match="ctrgcn has no branches"):
+        recipe("--recipe", "ctrgcn.rgb")
+    with pytest.raises(MgkitError, match=r"there is no recipe 'demo.depth'; .* such as demo\.rgb"):
+        recipe("--recipe", "demo.depth")
 
 
 def test_settings_from_a_shell() -> None:
