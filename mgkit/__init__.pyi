@@ -9,6 +9,7 @@ from mgkit.demo.open import open_clips as open_clips
 from mgkit.demo.open import open_run as open_run
 from mgkit.demo.open import run_folder as run_folder
 from mgkit.errors import MgkitError as MgkitError
+from mgkit.notebook import if_possible as if_possible
 from mgkit.notebook import set_up_notebook as set_up_notebook
 from mgkit.parts import part as part
 from mgkit.results import ensembles as ensembles

@@ -1,10 +1,16 @@
-"""The first cell of a notebook: the place it runs in, widgets, and the device."""
+"""The first cell of a notebook (the place it runs in, widgets, the device), and cells that not all data allow."""
 
 from __future__ import annotations
 
 import os
 import sys
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, ParamSpec, TypeVar
+
+from mgkit.errors import MgkitError
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 JUPYTER, VSCODE, COLAB, IPYTHON, PLAIN = (
     "Jupyter",
@@ -61,6 +67,66 @@ def enable_colab_widgets() -> None:
     from google.colab import output  # type: ignore[import-not-found]  # exists on Colab only
 
     output.enable_custom_widget_manager()
+
+
+class Reason:
+    """The sentence that is shown in place of a result, see `if_possible`.
+
+    It is false and empty, and whatever a later cell takes from it is the same sentence.
+    """
+
+    def __init__(self, sentence: str) -> None:
+        self._sentence = sentence
+
+    def __repr__(self) -> str:
+        return self._sentence
+
+    def __bool__(self) -> bool:
+        return False
+
+    def __len__(self) -> int:
+        return 0
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(())
+
+    def __getattr__(self, name: str) -> Reason:
+        if name.startswith("_"):  # what Python, IPython and pandas ask any object for
+            raise AttributeError(name)
+        return self
+
+    def __getitem__(self, key: object) -> Reason:
+        return self
+
+    def __call__(self, *args: object, **kwargs: object) -> Reason:
+        return self
+
+
+def if_possible(call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | Any:
+    """The result of a call or, where the clips or the run do not have what it needs, the sentence that says so.
+
+    The notebooks run to their end on any data with it: clips without poses, a run of one pathway, imported scores.
+
+    >>> def joints(run):
+    ...     raise MgkitError("runs/rgb has no pose pathway.")
+    >>> found = if_possible(joints, "runs/rgb")
+    >>> found.head(3)
+    runs/rgb has no pose pathway.
+
+    Args:
+        call: what to call. Only its `MgkitError` is a reason; any other error is raised.
+        args, kwargs: its arguments. Where one of them is a reason already, that is returned.
+
+    Returns:
+        The result, or a `Reason`.
+    """
+    for value in (*args, *kwargs.values()):
+        if isinstance(value, Reason):
+            return value
+    try:
+        return call(*args, **kwargs)
+    except MgkitError as error:
+        return Reason(str(error))
 
 
 def _shell() -> Any:

@@ -56,7 +56,7 @@ clips
 # what is in the hands.
 
 # %%
-mg.figures.contact_sheet(clips.split("test" if "test" in clips.splits else clips.splits[-1]), n=5)
+mg.figures.contact_sheet(clips.split(clips.shown_split), n=5)
 
 # %% [markdown]
 # ## The model
@@ -65,7 +65,7 @@ mg.figures.contact_sheet(clips.split("test" if "test" in clips.splits else clips
 
 # %%
 run = mg.open_run(clips, RUN)
-split = "test" if "test" in run.splits() else run.splits()[0]
+split = run.shown_split
 run
 
 # %% [markdown]

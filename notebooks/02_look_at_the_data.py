@@ -87,7 +87,7 @@ mg.figures.clip_lengths(clips)
 # that is darker than the others is a person (or a camera) worth a look.
 
 # %%
-mg.figures.missing_joints(clips)
+mg.if_possible(mg.figures.missing_joints, clips)
 
 # %%
 summary.joints.sort_values("all", ascending=False).head(8).round(1)
@@ -98,7 +98,7 @@ summary.joints.sort_values("all", ascending=False).head(8).round(1)
 # that was not seen is not drawn (it is missing, not at coordinate 0).
 
 # %% tags=["picture"]
-test = clips.split("test" if "test" in clips.splits else clips.splits[-1])
+test = clips.split(clips.shown_split)
 mg.figures.contact_sheet(test, n=4)
 
 # %% [markdown]
@@ -120,6 +120,7 @@ from itertools import combinations
 
 import numpy as np
 import pandas as pd
+from IPython.display import display
 
 root = clips.skeleton.root
 
@@ -132,26 +133,26 @@ def posture(clip_id):
     return mean / mean.std()
 
 
-labels = [clips.classes.names[k] for k in test.labels]
-postures = pd.DataFrame([posture(clip_id) for clip_id in test.ids]).groupby(labels).mean()
+posed = test.table[test.table["persons"] > 0]  # a clip without a pose has no posture
+labels = [clips.classes.names[k] for k in posed["label"]]
+postures = pd.DataFrame([posture(clip_id) for clip_id in posed["clip_id"]], labels).groupby(level=0).mean()
 apart = pd.Series(
     {
         (a, b): ((postures.loc[a] - postures.loc[b]) ** 2).mean() ** 0.5
         for a, b in combinations(postures.index, 2)
-    }
+    },
+    dtype=float,
 )
-apart.nsmallest(5).round(3)
+closest = apart.nsmallest(5)
+closest.round(3) if len(closest) else "No two classes have poses to compare."
 
 # %% [markdown]
 # One clip of each of the two closest classes. (In the embedded data the hand is behind the body in *scratch back* and
 # in front of it in *touch neck*; *bite nails* and *touch chin* share a place.) To see two others, name them here.
 
 # %%
-one, other = apart.idxmin()
-mg.figures.film_strip(clips, test.ids[labels.index(one)])
-
-# %%
-mg.figures.film_strip(clips, test.ids[labels.index(other)])
+for name in closest.index[0] if len(closest) else ():
+    display(mg.figures.film_strip(clips, posed["clip_id"].iloc[labels.index(name)]))
 
 # %% [markdown]
 # ## How fast the hands move
@@ -168,9 +169,8 @@ def tempo(clip_id):
     return pd.Series(np.linalg.norm(steps, axis=-1).ravel()).median()
 
 
-pd.Series(map(tempo, test.ids), index=labels).groupby(level=0, sort=False).describe()[
-    ["25%", "50%", "75%"]
-].round(2)
+tempi = pd.Series([tempo(clip_id) for clip_id in posed["clip_id"]], labels, dtype=float)
+tempi.groupby(level=0, sort=False).quantile([0.25, 0.5, 0.75]).unstack().round(2)
 
 # %% [markdown]
 # ## Other splits of the same clips
@@ -179,11 +179,11 @@ pd.Series(map(tempo, test.ids), index=labels).groupby(level=0, sort=False).descr
 # `mg.train(folds[0], recipe, "runs/fold0")`.
 
 # %%
-known = [
-    by for by in ("subject", "source") if "" not in set(clips.table[by]) and clips.table[by].nunique() >= 3
-]
-spread = clips.table["label"].value_counts().max() >= 3  # else no class has a clip for each fold
-folds = clips.folds(3, group=known[0] if known else None, stratify=spread)
+used = [name for name in clips.splits if name not in (clips.shown_split, "unused")] or clips.splits
+pool = clips.table[clips.table["split"].isin(used)]
+known = [by for by in ("subject", "source") if "" not in set(pool[by]) and pool[by].nunique() >= 3]
+spread = (pool["label"].value_counts() >= 3).any()  # else no class has a clip for each fold
+folds = mg.if_possible(clips.folds, 3, group=known[0] if known else "clip", stratify=spread)
 folds
 
 # %% [markdown]

@@ -52,10 +52,12 @@ import pandas as pd
 
 clips = mg.open_clips(DATA)
 run = mg.open_run(clips, RUN)
-split = "test" if "test" in run.splits() else run.splits()[0]
+split = run.shown_split
 predictions = run.predictions(split)
-if CLASS is None:
-    CLASS = mg.analysis.confusions(predictions, 1)["true"].iloc[0]
+confused = mg.analysis.confusions(predictions, 1)["true"]
+CLASS = CLASS or (confused.iloc[0] if len(confused) else run.classes.names[predictions.labels[0]])
+# Imported scores have no pathways, and neither embeddings nor prototypes: the cells about those say so.
+first, last = (run.pathways[0], run.pathways[-1]) if run.pathways else (None, None)
 CLASS
 
 # %% [markdown]
@@ -64,7 +66,7 @@ CLASS
 # neighbours together; distances between distant clusters, and the sizes of clusters, mean little.
 
 # %% tags=["picture"]
-mg.figures.prototype_map(run, split, run.pathways[-1], highlight=CLASS)
+mg.if_possible(mg.figures.prototype_map, run, split, last, highlight=CLASS)
 
 # %% [markdown]
 # The same map, interactive, with a player below. Click a point, or draw a loop around the FN inside another class, and
@@ -73,8 +75,8 @@ mg.figures.prototype_map(run, split, run.pathways[-1], highlight=CLASS)
 
 # %%
 chosen = mg.widgets.Selection()
-mg.widgets.PrototypeMap(
-    run, split, pathway=run.pathways[-1], colour="kind", highlight=CLASS, selection=chosen
+mg.if_possible(
+    mg.widgets.PrototypeMap, run, split, pathway=last, colour="kind", highlight=CLASS, selection=chosen
 )
 
 # %%
@@ -84,7 +86,7 @@ mg.widgets.ClipPlayer(run, split=split, clips=clips, selection=chosen)
 # The same class in the RGB pathway. Where two classes overlap in one pathway but not in the other, fusion can help.
 
 # %%
-mg.figures.prototype_map(run, split, run.pathways[0], highlight=CLASS)
+mg.if_possible(mg.figures.prototype_map, run, split, first, highlight=CLASS)
 
 # %% [markdown]
 # ## TP, FN and FP of every class, by pathway
@@ -103,10 +105,7 @@ pd.DataFrame(kinds, index=names)
 # Cosine similarity of the pose prototypes. Classes with similar prototypes are the ones to watch.
 
 # %%
-similarity = mg.analysis.prototype_similarity(run, run.pathways[-1])[0]
-pd.DataFrame(similarity, index=names, columns=names).round(2).style.background_gradient(
-    "Blues", vmin=0, vmax=1
-).format("{:.2f}")
+mg.if_possible(mg.figures.prototype_similarity, run, last, split=split)
 
 # %% [markdown]
 # ## The most ambiguous clips
@@ -128,25 +127,32 @@ mg.figures.film_strip(clips, ambiguous["clip_id"].iloc[0])
 # Similarity of each pose prototype to its final position, by epoch of the joint stage: they settle early if the
 # branches are good before they are joined.
 
+
 # %%
-history = run.prototypes()
-vectors = history.vectors[run.pathways[-1]]
-vectors = vectors / ((vectors**2).sum(-1, keepdims=True) ** 0.5)
-pd.DataFrame(
-    (vectors * vectors[-1]).sum(-1), index=pd.Index(history.epochs, name="epoch"), columns=names
-).round(3)
+def settling():
+    """(epochs, classes) similarity of each prototype to its last position."""
+    history = run.prototypes()
+    vectors = history.vectors[last]
+    vectors = vectors / ((vectors**2).sum(-1, keepdims=True) ** 0.5)
+    return pd.DataFrame(
+        (vectors * vectors[-1]).sum(-1), index=pd.Index(history.epochs, name="epoch"), columns=names
+    ).round(3)
+
+
+mg.if_possible(settling)
 
 # %% [markdown]
 # ## Two trainings on one map
 # One joint fit of both runs, so that the panels have the same axes: here the branch alone and the same pathway within
-# the whole network. For a paper, `before` is a run with `prototypes=False` and `after` one with prototypes.
+# the whole network, where the training began with branches. For a paper, `before` is a run with `prototypes=False` and
+# `after` one with prototypes.
 
 # %%
-pathway = run.pathways[-1]
-alone = run.stage(pathway) if pathway in run.stages() else run
-mg.figures.refinement_maps(
-    alone, run, split, pathway, highlight=CLASS, labels=("branch alone", "within the whole")
-) if split in alone.splits() else "test the branch as well to see both"
+mg.if_possible(
+    lambda: mg.figures.refinement_maps(
+        run.stage(last), run, split, last, highlight=CLASS, labels=("branch alone", "within the whole")
+    )
+)
 
 # %% [markdown]
 # **Next.** If two prototypes are similar, or the FN of a class lie within another one, [6 · Errors](06_errors.ipynb)

@@ -49,7 +49,7 @@ VENUE = "cvpr"  # for the PDF: one of mg.figures.VENUES
 # %%
 clips = mg.open_clips(DATA)
 run = mg.open_run(clips, RUN)
-split = SPLIT or ("test" if "test" in run.splits() else run.splits()[0])
+split = SPLIT or run.shown_split
 mg.analysis.confusions(run.predictions(split), 5)
 
 # %% [markdown]
@@ -63,7 +63,7 @@ mg.analysis.confusions(run.predictions(split), 5)
 # 4. **Export.** The tab *Notes* lists all tagged clips; its button *Download CSV* saves the list for a spreadsheet.
 
 # %%
-mg.widgets.ErrorExplorer(run, split)
+mg.widgets.ErrorExplorer(run, split, clips=clips)
 
 # %% [markdown]
 # ## Your tags
@@ -101,7 +101,7 @@ suspects.head(10).round(3)
 
 # %%
 suspected = mg.widgets.Selection(suspects["clip_id"], "labels that are probably wrong")
-mg.widgets.ErrorExplorer(run, split, selection=suspected, views=["notes", "matrix"])
+mg.widgets.ErrorExplorer(run, split, clips=clips, selection=suspected, views=["notes", "matrix"])
 
 # %% [markdown]
 # ## Clips between two classes
@@ -119,7 +119,7 @@ ambiguous[["clip_id", "true", "confused_with", "ambiguity", "margin", "disagree"
 # explorers above works, too.
 
 # %%
-saliency = mg.explain(run, split, clip_ids=ambiguous["clip_id"].head(200))
+saliency = mg.if_possible(mg.explain, run, split, clip_ids=ambiguous["clip_id"].head(200))
 saliency
 
 # %% [markdown]
@@ -127,16 +127,16 @@ saliency
 
 # %%
 shown = list(ambiguous["clip_id"].head(50))
-mg.widgets.ClipPlayer(run, split=split, clip_ids=shown, saliency=True)
+mg.widgets.ClipPlayer(run, split=split, clips=clips, clip_ids=shown, saliency=bool(saliency))
 
 # %%
-mg.figures.film_strip(clips, shown[0], saliency=saliency)
+mg.figures.film_strip(clips, shown[0], saliency=saliency or None)
 
 # %% [markdown]
 # Joint importance per class:
 
 # %%
-mg.figures.joint_importance(run, split) if saliency.joints is not None else "This run has no pose pathway."
+mg.if_possible(mg.figures.joint_importance, run, split)
 
 # %% [markdown]
 # ## Train on the reviewed clips

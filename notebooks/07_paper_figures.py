@@ -48,8 +48,8 @@ VENUE = "cvpr"  # one of mg.figures.VENUES
 # %%
 clips = mg.open_clips(DATA)
 run = mg.open_run(clips, RUN)
-split = "test" if "test" in run.splits() else run.splits()[0]
-pathway = run.pathways[-1]
+split = run.shown_split
+pathway = run.pathways[-1] if run.pathways else None  # imported scores have none: the cells about them say so
 mg.figures.VENUES
 
 # %% [markdown]
@@ -57,7 +57,7 @@ mg.figures.VENUES
 # For the method section, drawn from the model itself: shapes are channels x frames x height x width.
 
 # %%
-mg.figures.architecture(mg.recipes.outline(run), venue=VENUE)
+mg.if_possible(lambda: mg.figures.architecture(mg.recipes.outline(run), venue=VENUE))
 
 # %% [markdown]
 # ## Training
@@ -65,7 +65,7 @@ mg.figures.architecture(mg.recipes.outline(run), venue=VENUE)
 # a dict of such lists compares settings: show how much a curve varies with the seed before comparing two.
 
 # %%
-mg.figures.training_curves(run, venue=VENUE)
+mg.if_possible(mg.figures.training_curves, run, venue=VENUE)
 
 # %% [markdown]
 # ## Results
@@ -86,13 +86,13 @@ mg.figures.class_accuracy(run, split, venue=VENUE)
 # UMAP keeps neighbours together; distances between clusters mean little, and the caption should say so.
 
 # %%
-mg.figures.prototype_map(run, split, pathway, venue=VENUE)
+mg.if_possible(mg.figures.prototype_map, run, split, pathway, venue=VENUE)
 
 # %% [markdown]
 # The similarity of the prototypes, and whether classes with similar prototypes are confused.
 
 # %%
-mg.figures.prototype_similarity(run, pathway, split=split, venue=VENUE)
+mg.if_possible(mg.figures.prototype_similarity, run, pathway, split=split, venue=VENUE)
 
 # %% [markdown]
 # ## A clip, and the evidence in it
@@ -101,8 +101,8 @@ mg.figures.prototype_similarity(run, pathway, split=split, venue=VENUE)
 
 # %%
 clip_id = mg.analysis.ambiguous(run, split)["clip_id"].iloc[0]
-saliency = mg.explain(run, split, clip_ids=[clip_id])
-mg.figures.film_strip(clips, clip_id, saliency=saliency, venue=VENUE)
+saliency = mg.if_possible(mg.explain, run, split, clip_ids=[clip_id])
+mg.figures.film_strip(clips, clip_id, saliency=saliency or None, venue=VENUE)
 
 # %% [markdown]
 # ## Tables

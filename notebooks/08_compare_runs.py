@@ -17,7 +17,8 @@
 # ![Clips that one run fixed and broke compared with another, per class](../docs/images/notebooks/08_compare_runs.png)
 #
 # One run scores higher than another. Which clips did it fix, which did it break, and could the gain be chance? Here a
-# branch trained alone is compared with the two-pathway network built from both branches.
+# branch trained alone is compared with the two-pathway network built from both branches; of a run without branches, the
+# two pathways are compared with each other.
 #
 # | | 2 CPU cores | GPU |
 # |---|---|---|
@@ -48,8 +49,9 @@ BASELINE = None  # the branch to start from, "rgb" or "pose"; None = the first
 # %%
 clips = mg.open_clips(DATA)
 run = mg.open_run(clips, RUN)
-branches = {name: run.stage(name) for name in run.stages()}
-one = branches[BASELINE or next(iter(branches))]
+split = run.shown_split
+branches = {name: run.stage(name) for name in run.stages() if split in run.stage(name).splits()}
+one = branches[BASELINE or next(iter(branches))] if branches else run  # itself: its pathways are compared
 {name: branch.root.name for name, branch in branches.items()} | {"all": run.root.name}
 
 # %% [markdown]
@@ -57,8 +59,8 @@ one = branches[BASELINE or next(iter(branches))]
 # Only the settings that differ, the results, and the gain over the baseline on the same clips.
 
 # %%
-comparison = mg.compare_runs([*branches.values(), run], baseline=one, clips=clips)
-table = mg.figures.table(comparison)
+comparison = mg.if_possible(mg.compare_runs, [*branches.values(), run], split, baseline=one, clips=clips)
+table = mg.if_possible(mg.figures.table, comparison)
 table
 
 # %% [markdown]
@@ -78,11 +80,12 @@ comparison[["fixed", "broken", "gain", "gain_low", "gain_high", "interval_over",
 
 # %% [markdown]
 # ## Explore fixed and broken clips
-# Click a number, a bar or a clip: every view with the same selection marks it. Arrow keys move, Enter selects.
+# Click a number, a bar or a clip: every view with the same selection marks it. Arrow keys move, Enter selects. With one
+# run twice, `mg.widgets.RunComparison(run, run)`, it shows what pose has right and RGB wrong, and the reverse.
 
 # %%
 selection = mg.widgets.Selection()
-compared = mg.widgets.RunComparison(one, run, selection=selection)
+compared = mg.if_possible(mg.widgets.RunComparison, one, run, split, selection=selection)
 compared
 
 # %%
@@ -95,7 +98,9 @@ list(selection)[:5]
 # run. It shares the selection with the view above.
 
 # %%
-matrix = mg.widgets.ConfusionMatrix(run, output=one.outputs[0], other=one, selection=selection)
+matrix = mg.if_possible(
+    mg.widgets.ConfusionMatrix, run, split, output=one.outputs[0], other=one, selection=selection
+)
 matrix
 
 # %% [markdown]
@@ -104,7 +109,7 @@ matrix
 # figure, and `.tex`, `.md` and CSV of the table.
 
 # %% tags=["picture"]
-mg.figures.run_comparison(one, run)
+mg.if_possible(mg.figures.run_comparison, one, run, split)
 
 # %%
 print(table.latex())

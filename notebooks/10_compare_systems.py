@@ -56,6 +56,13 @@ from pathlib import Path
 
 clips = mg.open_clips(DATA)
 folder = Path(RUN or f"{mg.run_folder(clips)}-systems")
+split = clips.shown_split
+validation = "val" if "val" in clips.splits and split != "val" else None
+splits = {"split": split, "val_split": validation}
+if split == "train":  # there is no other: each clip is tested by the one of three folds that held it out
+    people = clips.table["subject"].nunique() >= 3
+    folds = mg.if_possible(clips.folds, 3, group="subject" if people else "clip", stratify=False)
+    splits = {"folds": folds}
 
 # %% [markdown]
 # ## Recipes
@@ -95,13 +102,26 @@ if NARROW:
 recipes.differences(systems["CTR-GCN, bones"], systems["CTR-GCN"])
 
 # %% [markdown]
+# Systems that read what these clips do not have are left out.
+
+# %%
+readable = {"rgb": clips.has_video, "pose": clips.has_pose}
+left_out = [name for name, recipe in systems.items() if not all(readable[p] for p in recipe.pathways)]
+systems = {name: recipe for name, recipe in systems.items() if name not in left_out}
+left_out or "None is left out."
+
+# %% [markdown]
 # ## Train, test, measure
 # One call for all systems and seeds; each run is an ordinary folder that the widgets and figures of the other notebooks
 # open.
 
 # %%
-study = mg.study(clips, systems, folder, seeds=SEEDS, also=("val",), cost=True, progress=False)
-study.runs("CTR-GCN")[0].history().tail(1).T
+also = (validation,) if validation else ()
+study = mg.if_possible(
+    mg.study, clips, systems, folder, seeds=SEEDS, also=also, cost=True, progress=False, **splits
+)
+first = "CTR-GCN" if "CTR-GCN" in systems else next(iter(systems), "")
+study.runs(first, folds=True)[0].history().tail(1).T
 
 # %% [markdown]
 # ## The table
@@ -112,13 +132,13 @@ study.runs("CTR-GCN")[0].history().tail(1).T
 # Swin has hardly begun to learn, and nothing here is a result about the systems.
 
 # %%
-runs, names = study.labelled()
-table = mg.method_table(runs, names=names, clips=clips)
-printed = mg.figures.table(table)
+labelled = study.labelled()
+table = mg.if_possible(mg.method_table, labelled[0], study.split, names=labelled[1], clips=clips)
+printed = mg.if_possible(mg.figures.table, table)
 printed
 
 # %% tags=["picture"]
-mg.figures.methods(table, columns=2)
+mg.if_possible(mg.figures.methods, table, columns=2)
 
 # %% [markdown]
 # A Top-1 is bold only if it differs significantly from **every** other; p is McNemar's exact test against the best, after
@@ -131,15 +151,17 @@ print(printed.latex())
 # %% [markdown]
 # ## The ensemble
 # Scores are fused by clip id. The weights are searched on the **validation** clips, where the best of many always looks
-# too good; the output estimates how much of the gain is due to that. Each member is one run (the first seed).
+# too good; the output estimates how much of the gain is due to that. Each member is one run (the first seed). Without
+# validation clips all weigh the same.
 
 # %%
 members = {name: study.runs(name)[0] for name in study.names}
-found = mg.ensembles.search_weights(members, "val", method="convex", metric="log_loss")
+search = mg.ensembles.search_weights
+found = mg.if_possible(search, members, validation, method="convex", metric="log_loss") if also else None
 found
 
 # %%
-fused = mg.ensemble(members, "test", weights=found.by_name())
+fused = mg.if_possible(mg.ensemble, members, study.split, weights=found.by_name() if found else None)
 fused.table().round(3)
 
 # %% [markdown]
@@ -147,7 +169,7 @@ fused.table().round(3)
 # each other, so each alone may add nothing.
 
 # %%
-mg.ensembles.leave_one_out(fused).round(3)
+mg.if_possible(mg.ensembles.leave_one_out, fused).round(3)
 
 # %% [markdown]
 # The winner of 2023 fused joints and limbs at 0.4 to 0.6. Such a fusion is a member like any other, and `to_run` makes it
@@ -155,28 +177,38 @@ mg.ensembles.leave_one_out(fused).round(3)
 
 # %%
 limbs = ["PoseConv3D + semantic, joints", "PoseConv3D + semantic, limbs"]
-both = mg.ensemble({name: members[name] for name in limbs}, "test", weights=[0.4, 0.6])
-fusions = [both.to_run(folder / "joints-and-limbs"), fused.to_run(folder / "ensemble")]
-mg.figures.table(
-    mg.method_table(
-        [members["CTR-GCN"], members["TSM"], *fusions],
-        names=["CTR-GCN", "TSM", "Joints and limbs, 0.4 : 0.6", "Ensemble"],
-        modality=["Skeleton (J)", "RGB", "Skeleton (J + L)", "RGB & Skeleton"],
-        clips=clips,
-    )
+rows = {
+    name: (members[name], what)
+    for name, what in (("CTR-GCN", "Skeleton (J)"), ("TSM", "RGB"))
+    if name in members
+}
+if set(limbs) <= set(members):
+    both = mg.ensemble({name: members[name] for name in limbs}, study.split, weights=[0.4, 0.6])
+    rows["Joints and limbs, 0.4 : 0.6"] = both.to_run(folder / "joints-and-limbs"), "Skeleton (J + L)"
+kinds = (["RGB"] if clips.has_video else []) + (["Skeleton"] if clips.has_pose else [])
+rows["Ensemble"] = fused.to_run(folder / "ensemble"), " & ".join(kinds)
+compared = mg.if_possible(
+    mg.method_table,
+    [run for run, _ in rows.values()],
+    study.split,
+    names=list(rows),
+    modality=[what for _, what in rows.values()],
+    clips=clips,
 )
+mg.if_possible(mg.figures.table, compared)
 
 # %% [markdown]
 # The clips that the ensemble fixed, and those it broke:
 
 # %%
-mg.widgets.RunComparison(members["CTR-GCN"], fusions[-1])
+ensemble = rows["Ensemble"][0]
+mg.if_possible(mg.widgets.RunComparison, members.get(first), ensemble, study.split)
 
 # %% [markdown]
 # Calibration: a mean of many systems is less confident than each of them, usually too little.
 
 # %%
-mg.figures.reliability({"CTR-GCN": members["CTR-GCN"], "ensemble": fusions[-1]})
+mg.if_possible(mg.figures.reliability, {first: members.get(first), "ensemble": ensemble}, study.split)
 
 # %% [markdown]
 # ## The published numbers

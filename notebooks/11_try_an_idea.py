@@ -56,6 +56,13 @@ from torch import nn
 
 clips = mg.open_clips(DATA)
 folder = RUN or f"{mg.run_folder(clips)}-ideas"
+split = clips.shown_split
+validation = "val" if "val" in clips.splits and split != "val" else None
+splits = {"split": split, "val_split": validation}
+if split == "train":  # there is no other: each clip is tested by the one of three folds that held it out
+    people = clips.table["subject"].nunique() >= 3
+    folds = mg.if_possible(clips.folds, 3, group="subject" if people else "clip", stratify=False)
+    splits = {"folds": folds}
 fewer = {} if EPOCHS is None else {"epochs": EPOCHS, "warmup_epochs": 0}
 
 # %% [markdown]
@@ -103,7 +110,7 @@ recipes = {
     "paper's fusion": mg.recipes.demo(prototypes=False, **fewer),
     "GatedSum": ours,
 }
-study = mg.study(clips, recipes, folder, seeds=SEEDS, progress=False)
+study = mg.if_possible(mg.study, clips, recipes, folder, seeds=SEEDS, progress=False, **splits)
 table = study.table()
 table.drop(columns="top1_of_seeds").T
 
@@ -121,11 +128,11 @@ study.figure()
 # `study.runs(name)` are ordinary run folders: every widget, figure and table opens them.
 
 # %%
-first = {name: study.runs(name)[0] for name in study.names}
-mg.widgets.RunComparison(first["laterals"], first["GatedSum"])
+laterals, gated = (study.runs(name)[0] for name in ("laterals", "GatedSum"))
+mg.if_possible(mg.widgets.RunComparison, laterals, gated, study.split)
 
 # %%
-mg.figures.class_accuracy(first["GatedSum"])
+mg.if_possible(mg.figures.class_accuracy, gated, study.split)
 
 # %% [markdown]
 # ## A network, a loss and an augmentation
@@ -180,14 +187,17 @@ networks = {
     "+ hidden joints": mg.Recipe(network=mg.part(joint_net), augment=[mg.part(drop_joints, p=0.1)], **common),
     "ST-GCN++": mg.recipes.narrow(mg.recipes.stgcnpp(), **fewer),
 }
-skeletons = mg.study(clips, networks, f"{folder}-skeletons", seeds=SEEDS, progress=False)
-(100 * skeletons.table()[["top1", "top1_low", "top1_high", "macro_f1", "gain"]]).round(1)
+skeletons = mg.if_possible(
+    mg.study, clips, networks, f"{folder}-skeletons", seeds=SEEDS, progress=False, **splits
+)
+skeletons.table()[["top1", "top1_low", "top1_high", "macro_f1", "gain"]].mul(100).round(1)
 
 # %% [markdown]
 # The term has its own column in the history, under its name:
 
 # %%
-skeletons.runs("+ centre loss")[0].history().tail(2).T
+trained = skeletons.runs("+ centre loss", folds=True)[0]
+trained.history().tail(2).T
 
 # %% [markdown]
 # ## Keep it
@@ -196,8 +206,7 @@ skeletons.runs("+ centre loss")[0].history().tail(2).T
 # shows the changed lines and asks for another folder, or `changed_code="accept"`.
 
 # %%
-kept = skeletons.runs("+ centre loss")[0].root / "code"
-print(*sorted(path.name for path in kept.iterdir()))
+sorted(path.name for path in (trained.root / "code").iterdir()) if trained else trained
 
 # %% [markdown]
 # Moved to a file, the same parts train from a shell: `mgkit train data/demo runs/mine --network my_models.py:joint_net

@@ -38,6 +38,7 @@ from mgkit.data.splits import (
     apply_review,
     plan_folds,
     read_split,
+    shown_split,
     split_path,
     write_split,
 )
@@ -95,6 +96,11 @@ class Clips:
     @property
     def splits(self) -> list[str]:
         return sorted(self.table["split"].unique())
+
+    @property
+    def shown_split(self) -> str:
+        """The split to look at first: the test split where there is one, see `splits.shown_split`."""
+        return shown_split(self.splits)
 
     @property
     def has_video(self) -> bool:

@@ -93,7 +93,7 @@ def summarise(table: pd.DataFrame, names: tuple[str, ...], skeleton: Skeleton, p
         joints["all"] = missing_joints(table, names, skeleton, pose, None)["all"]
         joints = joints[[*[s for s in splits if s in joints and s != "all"], "all"]]
     else:
-        joints = pd.DataFrame(index=pd.Index(skeleton.joints, name="joint")).iloc[:0]
+        joints = pd.DataFrame({"all": []}, pd.Index([], dtype=object, name="joint"), dtype=float)
     return Summary(counts, lengths, joints)
 
 

@@ -154,6 +154,19 @@ def is_test(name: str) -> bool | None:
     return None if any(word in name.lower() for word in _UNSURE) else False
 
 
+def shown_split(splits: Sequence[str]) -> str:
+    """The split to look at first: a test split, else a validation split, else the last by name; "unused" never.
+
+    >>> shown_split(["train", "val", "test"]), shown_split(["train", "xsub_test"]), shown_split(["train"])
+    ('test', 'xsub_test', 'train')
+    """
+    kinds = ("test", "val", None, "train")
+    used = sorted(split for split in splits if split != UNUSED)
+    return min(
+        used, key=lambda name: (kinds.index(split_by_name(name)), name not in kinds, -used.index(name))
+    )
+
+
 def not_test(splits: Sequence[str], where: Path, purpose: str) -> list[str]:
     """The splits that are neither test splits nor "unused".
 

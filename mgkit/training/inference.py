@@ -185,6 +185,8 @@ def open_network(
     run_code: bool = False,
 ) -> Network:
     """Load what `test` needs, and refuse what does not fit the run; arguments and errors as there."""
+    if run.scores_only:
+        raise MgkitError(f"{run.root} was made from scores, so it has no network that could look at clips.")
     if weights is not None and set(weights) != set(run.pathways):
         raise MgkitError(
             f"weights are for {some(weights) or 'nothing'}: give one for each of {', '.join(run.pathways)}."

@@ -15,6 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mgkit.data.splits import UNUSED
 from mgkit.data.word_vectors import ClassVectors, class_vectors
 from mgkit.errors import MgkitError
 from mgkit.parts import Part, part
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from mgkit.results.run.folder import Run
 
 __all__ = [
-    "RECIPES", "aagcn", "ablation", "branch", "ctrgcn", "demo", "dgstgcn", "differences", "ehct", "fusion",
+    "RECIPES", "aagcn", "ablation", "branch", "ctrgcn", "demo", "dgstgcn", "differences", "ehct", "fitting", "fusion",
     "hyperformer", "narrow", "paper", "parse_changes", "pose_only", "pose_small", "poseconv3d_semantic",
     "rgb_only", "stgcn", "stgcnpp", "stgcnpp_strong", "tsm", "video_swin_base", "video_swin_small",
     "video_swin_tiny",
@@ -63,6 +64,26 @@ def branch(recipe: Recipe, pathway: str, **changes: Any) -> Recipe:
         given=recipe.given,
     )
     return made.with_(**changes)
+
+
+def fitting(recipe: Recipe, clips: Clips) -> Recipe:
+    """The recipe or, for clips that have only videos or only poses, its branch that reads those.
+
+    Raises:
+        MgkitError: neither the recipe nor one of its branches reads what all clips have.
+    """
+    used = clips.select(clips.table.loc[clips.table["split"] != UNUSED, "clip_id"])
+    have = {"rgb": used.has_video, "pose": used.has_pose}
+    for one in (recipe, *recipe.stages):
+        if all(have[pathway] for pathway in one.pathways):
+            return one
+    lacking = " and ".join(
+        {"rgb": "a video", "pose": "a pose"}[name] for name in recipe.pathways if not have[name]
+    )
+    raise MgkitError(
+        f"not every clip of {clips.root} has {lacking}, which the recipe reads: choose a recipe that reads what there "
+        f"is, or make a split table (`clips.with_splits`) in which the clips without are {UNUSED!r}."
+    )
 
 
 def paper(**changes: Any) -> Recipe:

@@ -63,6 +63,17 @@ def test_keys_move_and_select(page: Page, tmp_path: Path) -> None:
     until_selected(bare)
 
 
+def test_the_pathways_of_one_run(page: Page, tmp_path: Path) -> None:
+    run = made_run(tmp_path / "ours", {"rgb": RGB, "pose": POSE, "fused": FUSED})
+    bare = BarePage(page, RunComparison(run, run))
+    assert page.locator(".mgk-title").inner_text().startswith("ours RGB → ours Pose")
+    page.get_by_role("button", name="Pose → Fused").click()
+    page.get_by_text("ours Pose → ours Fused").wait_for()
+    page.locator(".mgk-four [data-fate=fixed]").click()
+    until_selected(bare, *RunComparison(run, run, output=("pose", "fused")).select("fixed"))
+    assert bare.errors == []
+
+
 def test_equal_runs_say_so(page: Page, tmp_path: Path) -> None:
     one, other = (made_run(tmp_path / name, {"fused": FUSED}) for name in ("one", "two"))
     bare = BarePage(page, RunComparison(one, other))

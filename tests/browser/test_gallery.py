@@ -231,6 +231,30 @@ def test_a_pressed_tag_can_be_read_under_the_pointer(page: Page, own_run: Run) -
 # The bar
 
 
+def test_escape_closes_the_list_of_keys_before_anything_else(page: Page, tmp_path: Path) -> None:
+    """Wherever the keyboard is: a part that clears the selection with Escape is asked only once the list is closed."""
+    explorer = ErrorExplorer(made_run(tmp_path / "ours", {"rgb": RGB, "pose": POSE, "fused": FUSED}))
+    BarePage(page, explorer.bar)
+    page.evaluate("""() => {
+        const part = document.createElement("button");
+        part.id = "part";
+        window.cleared = 0;
+        part.addEventListener("keydown", event => { if (event.key === "Escape") window.cleared += 1; });
+        document.querySelector("#place").classList.add("mgk-explorer");
+        document.querySelector("#place").append(part);
+    }""")
+    keys = page.locator(".mgk-keys")
+    page.locator("#part").focus()
+    page.keyboard.press("?")
+    expect(keys).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(keys).to_be_hidden()
+    assert page.evaluate("window.cleared") == 0
+    page.keyboard.press("Escape")
+    expect(keys).to_be_hidden()
+    assert page.evaluate("window.cleared") == 1
+
+
 def test_the_bar_of_filters(page: Page, tmp_path: Path) -> None:
     run = made_run(tmp_path / "ours", {"rgb": RGB, "pose": POSE, "fused": FUSED})
     explorer = ErrorExplorer(run)
@@ -241,10 +265,15 @@ def test_the_bar_of_filters(page: Page, tmp_path: Path) -> None:
     assert list(explorer.selection) == ["c3"]
     page.get_by_role("button", name="RGB", exact=True).click()
     assert list(explorer.selection) == ["c2", "c3"]
-    page.get_by_role("button", name="RGB ≠ pose").click()
+    page.get_by_label("pathways").select_option("RGB ≠ pose")
     bare.settle()
     assert list(explorer.selection) == ["c3"]
     page.get_by_text("1 of 2 clips pass the filters").wait_for()
+    page.get_by_label("pathways").select_option("RGB right, pose wrong")
+    bare.settle()
+    assert list(explorer.selection) == []
+    page.get_by_label("pathways").select_option("any")
+    bare.settle()
     page.get_by_label("Maximum confidence").fill("40")
     bare.settle()
     assert list(explorer.selection) == []

@@ -50,6 +50,7 @@ def test_tables_of_a_small_set(tmp_path: Path) -> None:
 def test_without_poses_there_are_no_joints(tmp_path: Path) -> None:
     clips = write_clip_folder(tmp_path, [tiny_row("a", 0, persons=0)], [None], CLASSES, TRIANGLE)
     assert clips.summary().joints.empty
+    assert clips.summary().joints.sort_values("all").empty
     assert "not seen" not in repr(clips.summary())
     with pytest.raises(MgkitError, match="has a pose"):
         clips.missing_joints()

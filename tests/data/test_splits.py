@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from mgkit.data.clips import Classes, Clips, Folds, load_clips, write_clip_folder
+from mgkit.data.splits import shown_split
 from mgkit.errors import MgkitError
 from mgkit.results.run.folder import create_run
 from tests.tiny import TRIANGLE, tiny_clips, tiny_row
@@ -228,3 +229,15 @@ def test_no_class_has_a_clip_for_each_fold(tmp_path: Path) -> None:
     with pytest.raises(MgkitError, match="stratify=False"):
         clips.folds(3, group="clip")
     assert len(clips.folds(3, group="clip", stratify=False)) == 3
+
+
+@pytest.mark.parametrize(
+    "splits, shown",
+    [
+        (["test", "train", "val"], "test"), (["train", "xsub_test", "xsub_train"], "xsub_test"),
+        (["train", "val"], "val"),
+        (["train", "unused"], "train"), (["fold0", "train"], "fold0"), (["unused", "official_test", "test"], "test"),
+    ],
+)  # fmt: skip
+def test_the_split_to_look_at_first(splits: list[str], shown: str) -> None:
+    assert shown_split(splits) == shown

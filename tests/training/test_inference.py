@@ -13,6 +13,7 @@ from mgkit.data.clips import Classes, Clips, write_clip_folder
 from mgkit.errors import MgkitError
 from mgkit.models import fuse_probabilities
 from mgkit.results.run.folder import Run, load_run
+from mgkit.results.scores.scores import import_scores
 from mgkit.training import recipes
 from mgkit.training.inference import load_checkpoint, open_network
 from mgkit.training.inference import test as run_test
@@ -175,6 +176,21 @@ def test_what_does_not_fit_the_run_is_refused(run: Run, tmp_path: Path) -> None:
             quiet(run, weights=weights)
     with pytest.raises(MgkitError, match="device is 'tpu'"):
         quiet(run, device="tpu")
+
+
+def test_imported_scores_have_no_network(clips: Clips, tmp_path: Path) -> None:
+    scores = np.full((1, len(clips.classes)), 1 / len(clips.classes))
+    run = import_scores(
+        tmp_path / "theirs",
+        clip_ids=clips.ids[:1],
+        labels=[0],
+        probabilities=scores,
+        classes=clips.classes,
+        name="a",
+    )
+    for given in (None, clips):
+        with pytest.raises(MgkitError, match="was made from scores, so it has no network"):
+            run_test(run, clips=given)
 
 
 def test_a_broken_video_is_one_sentence_from_a_worker_too(run: Run, tmp_path: Path) -> None:

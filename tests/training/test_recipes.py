@@ -10,12 +10,14 @@ import torch
 from mgkit.cli import _parser
 from mgkit.cli import train as train_cli
 from mgkit.data.batches.spec import Inputs
+from mgkit.data.clips import write_clip_folder
 from mgkit.errors import MgkitError
 from mgkit.parts import part
 from mgkit.settings import Settings, flat
 from mgkit.training import recipes
 from mgkit.training.build import build_model, build_objective
 from mgkit.training.recipe import CrossEntropy, Optimisation, Recipe, Refinement
+from tests.tiny import CLASSES, TRIANGLE, tiny_pose, tiny_row
 
 
 def test_the_default_is_the_papers_recipe() -> None:
@@ -305,3 +307,30 @@ def test_rows_of_the_ablation_differ_in_the_part_they_name() -> None:
         recipes.ablation(recipes.pose_only())
     with pytest.raises(MgkitError, match="staged recipe with fusion and prototypes"):
         recipes.ablation(recipes.demo(fusion=None))
+
+
+@pytest.mark.parametrize(
+    "videos, poses, expected", [(True, True, None), (True, False, "rgb"), (False, True, "pose")]
+)
+def test_clips_of_one_kind_are_trained_with_the_branch_that_reads_them(
+    tmp_path: Path, videos: bool, poses: bool, expected: str | None
+) -> None:
+    row = tiny_row("a", 0, video="videos/a.mp4" if videos else "", persons=int(poses))
+    left_out = tiny_row("b", 0, split="unused", persons=0)
+    if videos:
+        (tmp_path / "videos").mkdir()
+        (tmp_path / "videos" / "a.mp4").touch()
+    clips = write_clip_folder(
+        tmp_path, [row, left_out], [tiny_pose(0, 0) if poses else None, None], CLASSES, TRIANGLE
+    )
+    recipe = recipes.demo()
+    fitting = recipes.fitting(recipe, clips)
+    assert fitting == (
+        recipe if expected is None else {stage.name: stage for stage in recipe.stages}[expected]
+    )
+    alone = recipes.rgb_only()
+    if videos:
+        assert recipes.fitting(alone, clips) is alone
+    else:
+        with pytest.raises(MgkitError, match="not every clip of .* has a video, which the recipe reads"):
+            recipes.fitting(alone, clips)

@@ -43,7 +43,7 @@ import pandas as pd
 from mgkit.data.batches.spec import Inputs
 from mgkit.data.clips import Classes, Clips, load_clips
 from mgkit.data.skeletons import Skeleton
-from mgkit.data.splits import is_test
+from mgkit.data.splits import is_test, shown_split
 from mgkit.errors import MgkitError, command, some
 from mgkit.files import write_json
 from mgkit.results.run.cost import Cost, cost_path, read_cost
@@ -170,6 +170,17 @@ class Run:
     def splits(self) -> list[str]:
         """The splits that have been evaluated."""
         return sorted(path.parent.name for path in (self.root / "splits").glob("*/predictions.parquet"))
+
+    @property
+    def shown_split(self) -> str:
+        """The evaluated split to look at first: the test split where there is one, see `data.splits.shown_split`.
+
+        Raises:
+            MgkitError: none has been evaluated.
+        """
+        if not self.splits():
+            raise MgkitError(f"the run {self.root} has not been tested: run `mgkit test {self.root}`.")
+        return shown_split(self.splits())
 
     def predictions(self, split: str = "test") -> Predictions:
         """Predictions of an evaluated split, checked against the classes of the run; read again when they change."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -253,6 +254,7 @@ def _most_confused(counts: npt.NDArray[Any], many: int) -> list[int]:
 
 FATES = ("right", "fixed", "broken", "wrong")
 BEST = "best"  # each run's best output, where those are not the same one
+TO = " to "  # between two outputs that are compared: "rgb to pose"
 
 
 @dataclass(frozen=True, eq=False)
@@ -262,6 +264,7 @@ class Changes:
     Attributes:
         before, after: predictions of the two, in the same order of clips.
         outputs: which output of each is compared.
+        paired: whether the two outputs were chosen one by one, as those of one run are.
         fate: (N,) index into `FATES`.
         confidence: (N,) change of the probability of the true class, after - before, in [-1, 1].
         counts: (K, 4) clips by true class and fate.
@@ -281,6 +284,7 @@ class Changes:
     gain: Estimate
     interval_over: str
     note: str = ""
+    paired: bool = False
 
     def order(self) -> npt.NDArray[np.int64]:
         """(k,) the classes in which a clip changed, from the largest gain in clips to the largest loss."""
@@ -311,45 +315,60 @@ class Changes:
 
 
 def outputs_to_compare(one: Run, other: Run, before: Predictions, after: Predictions) -> list[str]:
-    """The outputs both runs have; first `BEST` if the best outputs of the two differ."""
+    """The outputs both runs have, first `BEST` if their best outputs differ; of one run, its pairs of outputs."""
+    if same_run(one, other):
+        return [TO.join(pair) for pair in combinations(before.outputs, 2)]
     common = [name for name in before.outputs if name in after.outputs]
     return common if before.best == after.best else [BEST, *common]
+
+
+def same_run(one: Run, other: Run) -> bool:
+    """Whether two runs are one folder."""
+    return one.root.resolve() == other.root.resolve()
 
 
 def changes(
     one: Run,
     other: Run,
     split: str = "test",
-    output: str | None = None,
+    output: str | tuple[str, str] | None = None,
     *,
     common: bool = False,
     draws: int = 2000,
 ) -> Changes:
-    """Compare two runs clip by clip: right in both, fixed, broken, or wrong in both.
+    """Compare two runs, or two outputs of one run, clip by clip: right in both, fixed, broken, or wrong in both.
 
     Args:
         one: the baseline.
-        other: the run it is compared with, over the same classes.
+        other: the run it is compared with, over the same classes; it may be the same run.
         split: an evaluated split of both.
-        output: "rgb", "pose" or "fused" of both; by default the best of each.
+        output: "rgb", "pose" or "fused" of both, or one of each: ("rgb", "pose"), or "rgb to pose". By default the best
+            of each, and the first two outputs of one run.
         common: compare runs that were tested on different clips, on the clips that both have.
         draws: bootstrap samples of the interval, always from the same seed.
 
     Raises:
-        MgkitError: an unknown output, or runs over different clips, classes or labels.
+        MgkitError: an unknown output, an output compared with itself, or runs over different clips, classes or labels.
     """
     (before, after), note = aligned_runs([one, other], split, common=common)
-    if output in (None, BEST):
-        outputs = before.best, after.best
+    itself = same_run(one, other)
+    if itself and output is None:
+        output = TO.join(before.outputs[:2])
+    if output is None or output == BEST:
+        outputs, pair = (before.best, after.best), False
     else:
-        assert output is not None
-        outputs = output, output
-        for run, predictions in ((one, before), (other, after)):
-            if output not in predictions.outputs:
+        outputs, pair = _outputs(output)
+        for run, predictions, name in ((one, before, outputs[0]), (other, after, outputs[1])):
+            if name not in predictions.outputs:
                 raise MgkitError(
-                    f"{run.root} has no output {output!r} (it has {', '.join(predictions.outputs)}): "
+                    f"{run.root} has no output {name!r} (it has {', '.join(predictions.outputs)}): "
                     "leave output out to compare the best of each."
                 )
+    if itself and outputs[0] == outputs[1]:
+        others = f", or two of its outputs ({', '.join(before.outputs)})" if len(before.outputs) > 1 else ""
+        raise MgkitError(
+            f"{one.root} is compared with itself by the output {outputs[0]!r}: give another run{others}."
+        )
     was, now = before.correct(outputs[0]), after.correct(outputs[1])
     fate = np.where(was & now, 0, np.where(now, 1, np.where(was, 2, 3))).astype(np.int64)
     rows = np.arange(len(before))
@@ -360,4 +379,12 @@ def changes(
     people = subjects_of(one, before.clip_ids) or subjects_of(other, before.clip_ids)
     gain = subject_interval(now, was, people, np.random.default_rng(0), draws=draws)
     over = "subjects" if people else "clips"
-    return Changes(before, after, outputs, fate, confidence, table, paired(now, was), gain, over, note)
+    return Changes(before, after, outputs, fate, confidence, table, paired(now, was), gain, over, note, pair)
+
+
+def _outputs(output: str | tuple[str, str]) -> tuple[tuple[str, str], bool]:
+    """The output of each run, and whether each was named."""
+    names = output.split(TO) if isinstance(output, str) else list(output)
+    if len(names) > 2:
+        raise MgkitError(f"output is {output!r}: give one output for both runs, or one of each.")
+    return (names[0], names[-1]), len(names) == 2

@@ -19,7 +19,7 @@ from mgkit.results.compare.runs import run_names
 from mgkit.results.run.folder import Run, as_run
 from mgkit.results.run.records import Predictions
 from mgkit.results.stats.metrics import class_table, confusion_matrix, per_class
-from mgkit.views.analysis.outcomes import Parts, changes, class_parts
+from mgkit.views.analysis.outcomes import Changes, Parts, changes, class_parts, same_run
 from mgkit.views.figures.style import (
     BAR_COLOURS,
     FAINT,
@@ -224,13 +224,21 @@ def _name_bars(
     return list(axes.get_xticklabels() if standing else axes.get_yticklabels())
 
 
+def compared_names(one: Run, other: Run, found: Changes) -> tuple[str, str]:
+    """Names of the two sides of a comparison: the runs, and their outputs where those were chosen one by one."""
+    first, second = (one.name, one.name) if same_run(one, other) else run_names([one, other])
+    if not found.paired:
+        return first, second
+    return f"{first} {OUTPUT_NAMES[found.outputs[0]]}", f"{second} {OUTPUT_NAMES[found.outputs[1]]}"
+
+
 @in_style
 def run_comparison(
     one: Run | str | Path,
     other: Run | str | Path,
     split: str = "test",
     *,
-    output: str | None = None,
+    output: str | tuple[str, str] | None = None,
     common: bool = False,
     venue: str = "cvpr",
     columns: int | None = None,
@@ -238,9 +246,9 @@ def run_comparison(
     """Clips of `one`, the baseline, that `other` fixed (right of zero) and broke (left), per class, by net gain.
 
     Args:
-        one, other: runs over the same classes, tested on the same clips.
+        one, other: runs over the same classes, tested on the same clips; or one run twice, to compare its outputs.
         split: an evaluated split of both.
-        output: "rgb", "pose" or "fused" of both; by default the best of each.
+        output: "rgb", "pose" or "fused" of both, or one of each, ("rgb", "pose"); by default the best of each.
         common: compare runs that were tested on different clips, on the clips that both have.
         venue: a key of `style.VENUES`.
         columns: 1 or 2; by default 1.
@@ -252,8 +260,7 @@ def run_comparison(
     """
     one, other = as_run(one), as_run(other)
     found = changes(one, other, split, output, common=common)
-    first, second = run_names([one, other])
-    names = first, second
+    names = compared_names(one, other, found)
     order, classes = found.order(), one.classes.names
     data = pd.DataFrame(
         {

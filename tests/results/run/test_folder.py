@@ -329,6 +329,14 @@ def test_what_is_missing_says_what_there_is(full: Run) -> None:
         write_predictions(full.root, "test", scores(4, 7))
 
 
+def test_the_split_to_look_at_first(run: Run, full: Run) -> None:
+    assert full.shown_split == "test"
+    with pytest.raises(
+        MgkitError, match=f"the run {run.root} has not been tested: run `mgkit test {run.root}`"
+    ):
+        run.shown_split  # noqa: B018
+
+
 def test_stages_are_runs_of_their_own(run: Run, clips: Clips) -> None:
     begin(run.root / "stages" / "pose", clips, pathways=["pose"])
     assert run.stages() == ["pose"]

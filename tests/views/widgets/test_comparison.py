@@ -76,6 +76,57 @@ def test_runs_of_one_pathway_are_compared_by_their_best(tmp_path: Path) -> None:
         RunComparison(one, other, output="rgb")
 
 
+def test_two_outputs_of_one_run(run: Run) -> None:
+    """What pose fixes and breaks of RGB, against a plain loop."""
+    truth = run.predictions().labels
+    fixed = [f"c{i}" for i in range(8) if POSE[i] == truth[i] != RGB[i]]
+    broken = [f"c{i}" for i in range(8) if RGB[i] == truth[i] != POSE[i]]
+    assert fixed
+    assert broken
+    widget = RunComparison(run, run)
+    assert (widget.output, widget.outputs) == (
+        "rgb to pose",
+        ["rgb to pose", "rgb to fused", "pose to fused"],
+    )
+    assert widget.names == ["ours RGB", "ours Pose"]
+    assert [list(widget.select(fate)) for fate in ("fixed", "broken")] == [fixed, broken]
+    assert widget.selection.description == "clips broken by ours Pose"
+    assert (
+        f"ours Pose fixes {len(fixed)} and breaks {len(broken)} of 8 clips of ours RGB"
+        in widget.found["words"]
+    )
+    assert figures.run_comparison(run, run, output=("rgb", "pose")).note.startswith(widget.found["words"])
+    widget.output = "pose to fused"
+    assert widget.names == ["ours Pose", "ours Fused"]
+    assert widget.found["words"] == RunComparison(run, run, output=("pose", "fused")).found["words"]
+    with pytest.raises(MgkitError, match="compared by different outputs"):
+        widget.confusion()
+    with pytest.raises(MgkitError, match="no output 'flow'"):
+        RunComparison(run, run, output=("rgb", "flow"))
+    with pytest.raises(MgkitError, match="one output for both runs, or one of each"):
+        RunComparison(run, run, output="rgb to pose to fused")
+    for same in ("rgb", ("rgb", "rgb")):
+        with pytest.raises(
+            MgkitError,
+            match=r"itself by the output 'rgb': give another run, or two of its outputs \(rgb, pose",
+        ):
+            RunComparison(run, run, output=same)
+
+
+def test_a_run_with_one_output_has_nothing_to_compare_with_itself(tmp_path: Path) -> None:
+    run = made_run(tmp_path / "rgb", {"rgb": RGB})
+    with pytest.raises(MgkitError, match=r"itself by the output 'rgb': give another run\.$"):
+        RunComparison(run, run)
+
+
+def test_an_output_of_each_of_two_runs(run: Run, other: Run) -> None:
+    widget = RunComparison(other, run, output=("fused", "rgb"))
+    assert widget.names == ["theirs Fused", "ours RGB"]
+    assert widget.output in widget.outputs
+    widget.output = "fused"
+    assert widget.names == ["theirs", "ours"]
+
+
 def test_equal_runs_and_runs_without_a_common_clip(tmp_path: Path) -> None:
     one, other = (made_run(tmp_path / name, {"fused": FUSED}) for name in ("a", "b"))
     widget = RunComparison(one, other)

@@ -73,9 +73,16 @@ def test_each_filter_against_a_plain_loop(run: Run) -> None:
     explorer = ErrorExplorer(run)
     predictions = run.predictions()
     explorer.form.notes.set("c1", ["occluded"])  # type: ignore[union-attr]
-    explorer.filter(outcome="all", disagree=True)
+    explorer.filter(outcome="all", pathways="disagree")
     assert shown(explorer) == [f"c{i}" for i in range(8) if RGB[i] != POSE[i]]
-    explorer.filter(disagree=False, notes="tagged")
+    truth = predictions.labels
+    for which, (right, wrong) in {"rgb right": (RGB, POSE), "pose right": (POSE, RGB)}.items():
+        explorer.filter(pathways=which)
+        expected = [f"c{i}" for i in range(8) if right[i] == truth[i] != wrong[i]]
+        assert expected
+        assert shown(explorer) == expected
+    assert explorer.selection.description == "all clips, pose right and RGB wrong"
+    explorer.filter(pathways="any", notes="tagged")
     assert shown(explorer) == ["c1"]
     explorer.filter(notes="bad pose")
     assert shown(explorer) == []
@@ -126,7 +133,7 @@ def test_values_that_cannot_be(run: Run) -> None:
         ("low", 2, "a number from 0 to 1"), ("low", True, "a number from 0 to 1"), ("label", 3, "cannot be 3"),
         ("label", True, "cannot be True"), ("label", 1.0, r"cannot be 1\.0"),
         ("outcome", "odd", "cannot be 'odd'"), ("subject", "S9", "cannot be 'S9'"),
-        ("disagree", 1, "cannot be 1"), ("nonsense", 1, "unknown filter 'nonsense'"),
+        ("pathways", True, "cannot be True"), ("nonsense", 1, "unknown filter 'nonsense'"),
     ]:  # fmt: skip
         with pytest.raises(MgkitError, match=message):
             explorer._act({"act": "filter", "name": name, "value": value})
@@ -146,7 +153,7 @@ def test_a_run_with_one_pathway_has_nothing_to_disagree(tmp_path: Path) -> None:
     assert not explorer.bar.options["both"]
     assert explorer.selection.description == "wrong clips"
     with pytest.raises(MgkitError, match="both pathways"):
-        explorer.filter(disagree=True)
+        explorer.filter(pathways="disagree")
 
 
 def test_a_run_without_errors(tmp_path: Path) -> None:
@@ -167,7 +174,7 @@ def test_a_click_in_a_view_and_the_filters(run: Run) -> None:
     explorer._view("matrix").select("touch chin")
     assert shown(explorer) == ["c4", "c5", "c6", "c7"]
     assert explorer.bar.state["picked"] == "clips of touch chin"
-    press(explorer, name="disagree", value=True)
+    press(explorer, name="pathways", value="disagree")
     assert shown(explorer) == ["c6", "c7"]
     assert explorer.bar.state == {"picked": "clips of touch chin", "count": 2, "of": 4, "narrows": True}
     assert explorer.selection.description == "clips of touch chin, RGB and pose disagree"
@@ -198,11 +205,11 @@ def test_what_python_selects_is_what_is_shown(run: Run) -> None:
     explorer = ErrorExplorer(run, selection=selection)
     assert shown(explorer) == ["c5", "c1", "c7"]
     assert explorer.bar.state == {"picked": "mine", "count": 3, "of": 3, "narrows": False}
-    explorer.filter(disagree=True)
+    explorer.filter(pathways="disagree")
     assert shown(explorer) == ["c1", "c7"]
     selection.set(["c4", "c0", "elsewhere"], description="from Python")
     assert shown(explorer) == ["c4", "c0", "elsewhere"]
-    assert not explorer.filters.disagree
+    assert explorer.filters.pathways == "any"
     assert explorer.bar.state["picked"] == "from Python"
     assert explorer.gallery.shown == ["c4", "c0"]
     explorer.filter(sort="id")
@@ -212,9 +219,9 @@ def test_what_python_selects_is_what_is_shown(run: Run) -> None:
 def test_a_filter_that_is_lifted_gives_back_what_python_selected(run: Run) -> None:
     selection = Selection(["c5", "elsewhere", "c1", "c7"], "mine")
     explorer = ErrorExplorer(run, selection=selection)
-    explorer.filter(disagree=True)
+    explorer.filter(pathways="disagree")
     assert shown(explorer) == ["c1", "c7"]
-    explorer.filter(disagree=False)
+    explorer.filter(pathways="any")
     assert shown(explorer) == ["c5", "elsewhere", "c1", "c7"]
     explorer.filter(low=1.0)
     assert shown(explorer) == []
@@ -441,7 +448,7 @@ def test_a_sieve_of_many_clips_equals_a_search() -> None:
         filters = Filters(
             outcome=str(rng.choice(["all", "wrong", "TP", "FN", "FP"])), label=int(rng.integers(classes)),
             output=str(rng.choice(["rgb", "pose", "fused"])), subject=str(rng.choice(["", "S2"])),
-            low=float(rng.uniform(0, 0.6)), disagree=bool(rng.integers(2)),
+            low=float(rng.uniform(0, 0.6)), pathways=str(rng.choice(["any", "disagree", "rgb right", "pose right"])),
         )  # fmt: skip
         said = {name: array.argmax(1) for name, array in scores.items()}
         expected = []
@@ -453,7 +460,11 @@ def test_a_sieve_of_many_clips_equals_a_search() -> None:
             )
             keep &= scores[filters.output][i].max() >= filters.low
             keep &= filters.subject in ("", f"S{i % 4}")
-            keep &= not filters.disagree or said["rgb"][i] != said["pose"][i]
+            rgb, pose = (bool(said[name][i] == labels[i]) for name in ("rgb", "pose"))
+            keep &= {
+                "any": True, "disagree": said["rgb"][i] != said["pose"][i], "rgb right": rgb and not pose,
+                "pose right": pose and not rgb,
+            }[filters.pathways]  # fmt: skip
             if keep:
                 expected.append(i)
         rows = sieve.passing(sieve.picked(filters), filters, {})

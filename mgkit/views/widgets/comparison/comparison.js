@@ -19,9 +19,10 @@ class Comparison {
     dispose() { this.ends.forEach(end => end()); }
 
     build(el) {
-        const { model } = this, [one, other] = model.get("names");
-        const title = element("span", { className: "mgk-title" }, `${one} → ${other}`, element("small", { textContent: model.get("split") }));
-        const outputs = model.get("outputs").map(name => [name, OUTPUT_NAMES[name] ?? "best of each"]);
+        const { model } = this, words = name => name.split(" to ").map(one => OUTPUT_NAMES[one] ?? "best of each").join(" → ");
+        this.between = element("span");
+        const title = element("span", { className: "mgk-title" }, this.between, element("small", { textContent: model.get("split") }));
+        const outputs = model.get("outputs").map(name => [name, words(name)]);
         this.outputs = choice("output", outputs, name => { model.set("output", name); model.save_changes(); });
         this.words = element("p", { className: "mgk-words", attributes: { "aria-live": "polite" } });
         this.four = element("div", { className: "mgk-four" });
@@ -44,6 +45,7 @@ class Comparison {
     fill() {
         const { model } = this, { words } = model.get("found");
         this.outputs.press(model.get("output"));
+        this.between.textContent = model.get("names").join(" → ");
         this.words.textContent = words;
         this.fillFour();
         this.fillBars();

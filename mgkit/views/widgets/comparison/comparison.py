@@ -9,10 +9,9 @@ import numpy.typing as npt
 import traitlets
 
 from mgkit.errors import MgkitError
-from mgkit.results.compare.runs import run_names
 from mgkit.results.run.folder import Run
-from mgkit.views.analysis.outcomes import BEST, FATES, Changes, changes, outputs_to_compare
-from mgkit.views.figures.classes import run_comparison
+from mgkit.views.analysis.outcomes import BEST, FATES, TO, Changes, changes, outputs_to_compare
+from mgkit.views.figures.classes import compared_names, run_comparison
 from mgkit.views.figures.style import OUTPUT_NAMES, PaperFigure
 from mgkit.views.widgets.confusion import ConfusionMatrix
 from mgkit.views.widgets.shared.base import RunWidget, class_index, one_of
@@ -25,14 +24,18 @@ LISTED = 40  # clips in each list
 class RunComparison(RunWidget):
     """The clips that `other` fixed and broke compared with `one`, the baseline: how many, in which classes, and which.
 
+    With one run twice, the clips that one of its outputs has right and another wrong: "rgb to pose" are those that pose
+    fixes and breaks of RGB.
+
     A click in the 2x2 table or on a bar selects its clips; Shift adds them to the selection. A click in the list of
     clips shows that clip. Tab and arrow keys move, Enter selects, Escape clears the selection.
 
     Args:
         one: the baseline.
-        other: the run to compare with it, over the same classes, tested on the same clips.
+        other: the run to compare with it, over the same classes, tested on the same clips; or the same run.
         split: an evaluated split of both.
-        output: "rgb", "pose" or "fused" of both; by default the best of each ("best" where they differ).
+        output: "rgb", "pose" or "fused" of both, or one of each: ("rgb", "pose"), or "rgb to pose". By default the best
+            of each ("best" where they differ), and the first two outputs of one run.
         common: compare runs that were tested on different clips, on the clips that both have.
         selection: shared with other views; by default a new one.
 
@@ -56,22 +59,23 @@ class RunComparison(RunWidget):
         other: Run,
         split: str = "test",
         *,
-        output: str | None = None,
+        output: str | tuple[str, str] | None = None,
         common: bool = False,
         selection: Selection | None = None,
     ) -> None:
         default = changes(one, other, split, output, common=common)
         outputs = outputs_to_compare(one, other, default.before, default.after)
-        shown = output or (BEST if BEST in outputs else default.outputs[0])
+        pair = TO.join(default.outputs)
+        if default.paired and pair not in outputs:
+            outputs = [*outputs, pair]
+        shown = pair if default.paired else str(output or (BEST if BEST in outputs else default.outputs[0]))
         self.one, self.other, self._common, self._cached = one, other, common, {shown: default}
-        first, second = run_names([one, other])
-        self._run_names = first, second
         super().__init__(
             other,
             default.after,
             split,
             selection,
-            names=list(self._run_names),
+            names=list(compared_names(one, other, default)),
             outputs=outputs,
             output=one_of(shown, outputs, "output"),
         )
@@ -106,10 +110,11 @@ class RunComparison(RunWidget):
         Raises:
             MgkitError: different outputs of the two runs are compared, which one matrix cannot show.
         """
-        if self.output == BEST:
+        if self.output not in self.predictions.outputs:
+            both = [name for name in self.outputs if name in self.predictions.outputs]
             raise MgkitError(
                 f"{self.names[0]} and {self.names[1]} are compared by different outputs: choose an output that both "
-                f"have ({', '.join(self.outputs[1:]) or 'there is none'})."
+                f"have ({', '.join(both) or 'there is none'})."
             )
         return ConfusionMatrix(
             self.other, self.split, self.output, other=self.one, common=self._common, selection=self.selection
@@ -130,6 +135,7 @@ class RunComparison(RunWidget):
     @traitlets.observe("output")
     def _output_changed(self, _: Any) -> None:
         if self.found:  # not while the widget is being made
+            self.names = list(compared_names(self.one, self.other, self.changes))
             self.found = self._found()
             self._show(self.selection.state)
 
@@ -145,7 +151,7 @@ class RunComparison(RunWidget):
         before, after = now.before.predicted(now.outputs[0]), now.after.predicted(now.outputs[1])
         return {
             "totals": totals,
-            "words": now.words(self._run_names),
+            "words": now.words((self.names[0], self.names[1])),
             "p": now.test.p_mid,
             "shown": [OUTPUT_NAMES[name] for name in now.outputs],
             "order": now.order().tolist(),

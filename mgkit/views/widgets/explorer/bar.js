@@ -5,7 +5,7 @@ import { choice, clipsOf, element, menu, mounted, number, onChanges, OUTPUT_NAME
 const KEYS = [
     ["n p", "next, previous clip"], ["e E", "next, previous error"], ["1 2 3 4", "tag: label wrong, ambiguous, occluded, bad pose"], ["t", "write a comment"],
     ["← → ↑ ↓", "move in the pictures; step frames in the player"], ["Page ↓ ↑", "next, previous page"], ["space", "play (in the player)"],
-    ["Esc", "clear the selection"], ["?", "show or hide this list"],
+    ["Esc", "close this list; clear the selection"], ["?", "show or hide this list"],
 ];
 const OUTCOME_WORDS = { all: "All", wrong: "Wrong", correct: "Correct", TP: "TP", FN: "FN", FP: "FP" };
 // Of all classes, and of one.
@@ -18,11 +18,13 @@ class Bar {
     constructor(model, el) {
         this.model = model;
         this.build(el);
-        this.ends = [onChanges(model, ["filters", "state"], () => this.fill()), scopedKeys(this.root, event => {
-            if (event.key !== "?") return false;
+        const help = acts => event => {
+            if (!acts(event.key)) return false;
             this.toggleHelp();
             return true;
-        })];
+        };
+        this.ends = [onChanges(model, ["filters", "state"], () => this.fill()), scopedKeys(this.root, help(key => key === "?")),
+            scopedKeys(this.root, help(key => key === "Escape" && !this.help.hidden), true)];
         this.fill();
     }
 
@@ -46,8 +48,7 @@ class Bar {
         this.subject = menu("subject", [["", "any"], ...subjects.map(name => [name, name])], value => this.ask("subject", value));
         this.notes = menu("notes", [["any", "any"], ["untagged", "without notes"], ["tagged", "with notes"], ...tags.map(tag => [tag, tag])], value => this.ask("notes", value));
         this.sort = menu("sort by", [["sure", "most confident"], ["unsure", "least confident"], ["id", "clip ID"]], value => this.ask("sort", value));
-        this.differ = element("button", { type: "button", className: "mgk-small mgk-toggle", textContent: "RGB ≠ pose", title: "Only clips on which RGB and pose disagree",
-            onclick: () => this.ask("disagree", !this.model.get("filters").disagree) });
+        this.pathways = menu("pathways", [["any", "any"], ["disagree", "RGB ≠ pose"], ["rgb right", "RGB right, pose wrong"], ["pose right", "pose right, RGB wrong"]], value => this.ask("pathways", value));
         this.chip = element("span", { className: "mgk-chip" });
         this.count = element("span", { className: "mgk-count", attributes: { role: "status" } });
         this.reset = element("button", { type: "button", className: "mgk-small", textContent: "Reset", title: "All wrong clips, no filters", onclick: () => this.send("reset") });
@@ -59,7 +60,7 @@ class Bar {
             [...words.map(word => (word.length === 1 && word !== "–" ? element("kbd", { textContent: word }) : word)), "\u2002"]);
         this.root = element("div", { className: "mgk mgk-filters", tabIndex: -1, style: { outline: "none" }, attributes: { role: "search", "aria-label": "Filters", "data-lm-suppress-shortcuts": "true" } },
             element("div", { className: "mgk-bar" }, this.outcomes, this.label.node, ...(outputs.length > 1 ? [this.output.node] : []), this.range(),
-                ...(both ? [this.differ] : []), ...(subjects.length > 1 ? [this.subject.node] : []), this.notes.node),
+                ...(both ? [this.pathways.node] : []), ...(subjects.length > 1 ? [this.subject.node] : []), this.notes.node),
             element("div", { className: "mgk-bar mgk-second-bar" }, head, this.chip, this.count, this.sort.node, this.reset, element("span", { className: "mgk-hint" }, ...hint), this.helpButton),
             this.help);
         el.append(this.root);
@@ -89,7 +90,7 @@ class Bar {
     }
 
     fill() {
-        const { outcome, label, output, subject, low, high, disagree, notes, sort } = this.model.get("filters");
+        const { outcome, label, output, subject, low, high, pathways, notes, sort } = this.model.get("filters");
         const { picked, count, of, narrows } = this.model.get("state"), one = label !== null;
         const keys = one ? ["all", "TP", "FN", "FP", "wrong"] : ["all", "wrong", "correct"];
         const held = this.outcomes.contains(document.activeElement);
@@ -103,7 +104,7 @@ class Bar {
         this.subject.press(subject);
         this.notes.press(notes);
         this.sort.press(sort);
-        this.differ.setAttribute("aria-pressed", String(disagree));
+        this.pathways.press(pathways);
         this.low.value = Math.round(100 * low);
         this.high.value = Math.round(100 * high);
         this.slide("low");

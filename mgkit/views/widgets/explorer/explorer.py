@@ -42,8 +42,8 @@ class FilterBar(anywidget.AnyWidget):
 
     Args:
         act: called with the page's messages: {"act": "filter", "name", "value"}, {"act": "unpick"} or {"act": "reset"}.
-        options: "title", "split", "names" (of classes), "outputs", "subjects", "tags", "both" (whether RGB and pose can
-            disagree).
+        options: "title", "split", "names" (of classes), "outputs", "subjects", "tags", "both" (whether there is
+            RGB and pose).
     """
 
     _esm = script("explorer/bar.js")
@@ -162,7 +162,7 @@ class ErrorExplorer(Previewed, ipywidgets.Box):
             self._act,
             options={
                 "title": run.name, "split": split, "names": list(names), "outputs": predictions.outputs,
-                "subjects": self._sieve.subjects, "tags": list(TAGS), "both": self._sieve.differ is not None,
+                "subjects": self._sieve.subjects, "tags": list(TAGS), "both": bool(self._sieve.by_pathways),
             },
         )  # fmt: skip
         self.gallery = Gallery(run, split, clips=self.clips, selection=self.selection, notes=self.form.shown)
@@ -215,7 +215,7 @@ class ErrorExplorer(Previewed, ipywidgets.Box):
 
         Args:
             cls: a class name; "" for any.
-            changes: fields of `Filters`: outcome, output, subject, low, high, disagree, notes, sort.
+            changes: fields of `Filters`: outcome, output, subject, low, high, pathways, notes, sort.
 
         Raises:
             MgkitError: an unknown filter, class or value.

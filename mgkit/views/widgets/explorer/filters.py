@@ -19,6 +19,13 @@ from mgkit.views.figures.style import OUTPUT_NAMES
 OUTCOMES = ("all", "wrong", "correct", *KINDS)
 SORTS = ("sure", "unsure", "id")
 NOTED = ("any", "tagged", "untagged", *TAGS)
+# What the pathways say of a clip, and how the filter is described.
+PATHWAYS = {
+    "any": "",
+    "disagree": "RGB and pose disagree",
+    "rgb right": "RGB right and pose wrong",
+    "pose right": "pose right and RGB wrong",
+}
 
 Ints = npt.NDArray[np.int64]
 Bools = npt.NDArray[np.bool_]
@@ -34,7 +41,8 @@ class Filters:
         output: the output that decides what is wrong, and whose confidence counts.
         subject: "" = any.
         low, high: probability of the predicted class, in [0, 1].
-        disagree: only clips on which RGB and pose disagree.
+        pathways: "any"; "disagree", the clips on which RGB and pose predict different classes; "rgb right", those that
+            RGB has right and pose wrong; or "pose right", the reverse.
         notes: "any", "tagged" (with a note), "untagged", or a tag.
         sort: "sure" (most confident first), "unsure", or "id".
     """
@@ -45,7 +53,7 @@ class Filters:
     subject: str = ""
     low: float = 0.0
     high: float = 1.0
-    disagree: bool = False
+    pathways: str = "any"
     notes: str = "any"
     sort: str = "sure"
 
@@ -80,15 +88,21 @@ class Sieve:
             predicted = predictions.predicted(output)
             self.outcomes[output] = Outcomes(predictions.labels, predicted, len(names))
             self.confidence[output] = predictions.scores(output)[np.arange(len(predicted)), predicted]
-        self.differ: Bools | None = None
+        self.by_pathways: dict[str, Bools] = {}  # the clips of each of `PATHWAYS`; empty with one pathway
         if {"rgb", "pose"} <= set(predictions.outputs):
-            self.differ = self.outcomes["rgb"].predicted != self.outcomes["pose"].predicted
+            rgb, pose = (self.outcomes[name].predicted for name in ("rgb", "pose"))
+            differ = rgb != pose
+            self.by_pathways = {
+                "disagree": differ,
+                "rgb right": differ & (rgb == predictions.labels),
+                "pose right": differ & (pose == predictions.labels),
+            }
 
     def checked(self, filters: Filters, change: Mapping[str, Any]) -> Filters:
         """Filters with a change; an impossible value raises a `MgkitError`."""
         allowed: dict[str, Container[Any]] = {
             "outcome": OUTCOMES, "output": self._predictions.outputs, "subject": ["", *self.subjects],
-            "notes": NOTED, "sort": SORTS, "disagree": (False, True), "label": (None, *range(len(self._names))),
+            "notes": NOTED, "sort": SORTS, "pathways": tuple(PATHWAYS), "label": (None, *range(len(self._names))),
         }  # fmt: skip
         for name, value in change.items():
             if name in ("low", "high"):
@@ -100,8 +114,7 @@ class Sieve:
                 )
             elif (
                 value not in allowed[name]
-                or isinstance(value, bool) != (name == "disagree")
-                or isinstance(value, float)  # 1.0 is in a range, but not an index
+                or isinstance(value, bool | float)  # True and 1.0 are in a range, but no index
             ):
                 raise MgkitError(f"the filter {name} cannot be {value!r}: use one of {allowed[name]}.")
         new = replace(filters, **change)
@@ -109,8 +122,8 @@ class Sieve:
             new = (
                 replace(new, high=new.low) if "low" in change and "high" not in change else replace(new, low=new.high)
             )  # fmt: skip
-        if new.disagree and self.differ is None:
-            raise MgkitError("disagree needs a run with both pathways: this one has only one.")
+        if new.pathways != "any" and not self.by_pathways:
+            raise MgkitError("the filter pathways needs a run with both pathways: this one has only one.")
         if new.label is None and new.outcome in KINDS:
             new = replace(new, outcome="correct" if new.outcome == "TP" else "wrong")
         elif new.label is not None and new.outcome == "correct":
@@ -137,9 +150,8 @@ class Sieve:
         if filters.subject:
             assert self._subjects is not None
             keep &= self._subjects[rows] == filters.subject
-        if filters.disagree:
-            assert self.differ is not None
-            keep &= self.differ[rows]
+        if filters.pathways != "any":
+            keep &= self.by_pathways[filters.pathways][rows]
         if filters.notes != "any":
             noted = {
                 clip_id for clip_id, note in notes.items() if filters.notes not in TAGS or filters.notes in note.tags
@@ -169,7 +181,7 @@ class Sieve:
         words = [f"subject {filters.subject}"] if filters.subject else []
         if filters.low > 0 or filters.high < 1:
             words.append(f"confidence {100 * filters.low:.0f} to {100 * filters.high:.0f} %")
-        words += ["RGB and pose disagree"] if filters.disagree else []
+        words += [PATHWAYS[filters.pathways]] if filters.pathways != "any" else []
         if filters.notes != "any":
             words.append(filters.notes if filters.notes in NOTED[:3] else f"tagged {filters.notes}")
         return ", ".join(words)

@@ -275,8 +275,9 @@ export function statusLine(model) {
     return { node, show };
 }
 
-// Keys that work anywhere in the explorer a widget belongs to, or in the widget itself; `act` returns whether it used the key.
-export function scopedKeys(root, act) {
+// Keys that work anywhere in the explorer a widget belongs to, or in the widget itself; `act` returns whether it used the
+// key. With `first` it is asked before the part that has the keyboard.
+export function scopedKeys(root, act, first = false) {
     const listen = event => {
         if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return;
         if (!(event.target instanceof Element) || event.target.closest("input:not([type=range]), textarea, select")) return;
@@ -285,8 +286,8 @@ export function scopedKeys(root, act) {
         event.preventDefault();
         event.stopPropagation();
     };
-    document.addEventListener("keydown", listen);
-    return () => document.removeEventListener("keydown", listen);
+    document.addEventListener("keydown", listen, first);
+    return () => document.removeEventListener("keydown", listen, first);
 }
 
 // The export of a widget's module: one view for each place it is shown in.

@@ -1,0 +1,258 @@
+"""Every notebook runs to its end on data of every kind, and a cell that a kind does not allow says so in a sentence.
+
+The cells are executed here, without a kernel, on a few clips of a few pixels. What the notebooks compute and draw has
+tests of its own; so figures are made but not rendered, and the trainings of whole studies are refused as they would be
+but write a run without computing it.
+"""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import linecache
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import jupytext
+import numpy as np
+import pytest
+
+import mgkit as mg
+from mgkit.data.clips import Classes, Clips, write_clip_folder
+from mgkit.data.video import write_video
+from mgkit.demo.open import run_folder
+from mgkit.notebook import Reason
+from mgkit.results.run.files import append_history
+from mgkit.results.run.folder import Run, create_run, load_run, write_predictions
+from mgkit.results.run.jobs import Job
+from mgkit.results.run.records import Predictions
+from mgkit.results.run.status import write_status
+from mgkit.results.stats import resampling
+from mgkit.training import loop, recipes
+from mgkit.training.options import Options
+from mgkit.training.recipe import Recipe
+from tests.tiny import TRIANGLE, tiny_pose, tiny_row
+from tests.training.training import TINY, fit
+
+pytestmark = pytest.mark.slow
+
+SCRIPTS = sorted((Path(__file__).resolve().parents[1] / "notebooks").glob("*.py"))
+STUDIES = ("09_ablation", "10_compare_systems", "11_try_an_idea")
+WITHOUT_RUN = ("02_look_at_the_data", "03_train", *STUDIES)  # they look at no run but their own
+FRAMES = 6
+
+
+@dataclasses.dataclass(frozen=True)
+class Kind:
+    """A kind of data: `counts` are clips per class of each split, `run` is the pathway or pathways of its run, "" for
+    imported scores; `lacking` clips have neither a video nor a pose."""
+
+    counts: dict[str, int]
+    classes: int = 4
+    run: str = "both"
+    videos: bool = True
+    poses: bool = True
+    prototypes: bool = True
+    lacking: int = 0
+
+
+USUAL = {"train": 3, "val": 1, "test": 2}
+KINDS = {
+    "videos without poses": Kind(USUAL, run="rgb", poses=False),
+    "poses without videos": Kind(USUAL, run="pose", videos=False),
+    "a single-pathway run": Kind(USUAL, run="rgb"),
+    "one split only": Kind({"train": 4}),
+    "three classes of four clips": Kind({"train": 2, "test": 2}, classes=3),
+    "52 classes": Kind({"train": 1, "test": 1}, classes=52),
+    "imported scores": Kind(USUAL, run=""),
+    # Two more of the same kind.
+    "a run without prototypes": Kind({"xsub_train": 1, "train": 2, "xsub_test": 1}, prototypes=False),
+    "clips without anything": Kind(USUAL, run="", lacking=5),
+}
+
+
+def made_clips(root: Path, kind: Kind) -> Clips:
+    rows, poses = [], []
+    (root / "videos").mkdir(parents=True)
+    one = root / "videos" / "any.mp4"
+    write_video(one, np.random.default_rng(0).integers(0, 255, (FRAMES, 32, 32, 3), np.uint8), 25)
+    for split, count in kind.counts.items():
+        for label in range(kind.classes):
+            for i in range(count):
+                clip_id = f"{split}_{label}_{i}"
+                there = len(rows) >= kind.lacking
+                video = f"videos/{clip_id}.mp4" if kind.videos and there else ""
+                if video:
+                    shutil.copy(one, root / video)
+                posed = kind.poses and there
+                where = {"subject": f"S{i % 3}", "source": f"film {i % 4}"}
+                size = {"frames": FRAMES, "end": FRAMES, "persons": int(posed)}
+                rows.append(tiny_row(clip_id, label, split=split, video=video, **where, **size))
+                poses.append(tiny_pose(label, len(rows), FRAMES) if posed else None)
+    names = Classes(tuple(f"gesture {k}" for k in range(kind.classes)))
+    return write_clip_folder(root, rows, poses, names, TRIANGLE)
+
+
+def tiny_recipe(run: str, **changes: Any) -> Recipe:
+    whole = recipes.demo(**{**TINY, "epochs": 1, "batch_size": 32, **changes})
+    return {"both": whole, **{stage.name: stage for stage in whole.stages}}[run]
+
+
+def made_run(root: Path, clips: Clips, kind: Kind) -> Run:
+    part = clips.split(clips.shown_split)
+    if not kind.run:
+        scores = np.random.default_rng(0).dirichlet(np.full(kind.classes, 0.3), len(part))
+        return mg.import_scores(
+            root, clip_ids=part.ids, labels=part.labels, probabilities=scores, classes=clips.classes,
+            name="theirs", split=clips.shown_split, skeleton=clips.skeleton,
+        )  # fmt: skip
+    recipe = tiny_recipe(kind.run, prototypes=kind.prototypes)
+    run = fit(clips, recipe, root, val_split="val" if "val" in clips.splits else None)
+    for one in (*(run.stage(name) for name in run.stages()), run):
+        mg.test(one, clips.shown_split, workers=0, device="cpu", progress=False)
+    return load_run(root)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[Clips, Run]]:
+    """The clips and the run of a kind, made when they are first asked for."""
+    root, found = tmp_path_factory.mktemp("kinds"), dict[str, tuple[Clips, Run]]()
+
+    def make(name: str) -> tuple[Clips, Run]:
+        if name not in found:
+            folder = f"kind{len(found)}"
+            clips = made_clips(root / "data" / folder, KINDS[name])
+            found[name] = clips, made_run(run_folder(clips), clips, KINDS[name])
+        return found[name]
+
+    return make
+
+
+def quick_training(clips: Clips, recipe: Recipe, out: str | Path, **options: Any) -> Run:
+    """Refuses what a training refuses, and writes a tested run without computing one."""
+    options.pop("start", None)
+    chosen = Options(**{"progress": False, **options})
+    loop._clip_sets(SimpleNamespace(clips=clips, options=chosen), recipe)  # type: ignore[arg-type]
+    root = Path(out)
+    if (root / "config.json").is_file():
+        return load_run(root)
+    create_run(
+        root, recipe=recipe.to_dict(), clips=clips, pathways=recipe.pathways, environment={},
+        settings={"seed": chosen.seed},
+    )  # fmt: skip
+    outputs = [*recipe.pathways, *(["fused"] if len(recipe.pathways) > 1 else [])]
+    for name in clips.splits:
+        part, rng = clips.split(name), np.random.default_rng([chosen.seed, len(str(root))])
+        scores = {one: rng.dirichlet(np.full(len(clips.classes), 0.3), len(part)) for one in outputs}
+        write_predictions(root, name, Predictions(part.ids, part.labels, scores))
+    append_history(root, {"epoch": 1, "loss": 1.0})
+    write_status(root, "finished", 1, 1)
+    (root / "code").mkdir()
+    return load_run(root)
+
+
+def launched(clips: Clips, recipe: Recipe, out: str | Path, **options: Any) -> Job:
+    """Trains at once instead of in a process of its own."""
+    fit(clips, recipe, Path(out), **options)
+    return Job(Path(out))
+
+
+def few_draws(*given: Any, _bootstrap: Callable[..., Any] = resampling.bootstrap) -> Any:
+    *before, draws = given
+    return _bootstrap(*before, min(draws, 50))
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch, flat: None) -> None:
+    """Nothing takes long that has tests of its own."""
+    picture = (b"", {"width": 1, "height": 1})
+    monkeypatch.setattr("mgkit.views.figures.style.PaperFigure._repr_png_", lambda self: picture)
+    monkeypatch.setattr("mgkit.views.figures.style.PaperFigure.png", lambda self, dpi=0: b"")
+    monkeypatch.setattr("mgkit.views.figures.style.PaperFigure.pdf", lambda self: b"")
+    monkeypatch.setattr(mg.figures, "draw_figures", lambda *given, **options: [])
+    monkeypatch.setattr(mg, "launch", launched)
+    monkeypatch.setitem(recipes.RECIPES, "demo", lambda **changes: tiny_recipe("both", **changes))
+    monkeypatch.setattr("mgkit.training.inference.tested_as", lambda *given, **options: True)
+    monkeypatch.setattr("mgkit.training.cost.measure", lambda *given, **options: None)
+    for module in ("resampling", "significance"):
+        monkeypatch.setattr(f"mgkit.results.stats.{module}.bootstrap", few_draws)
+    for name in ("train", "test", "explain"):
+        monkeypatch.setattr(mg, name, partial(getattr(mg, name), device="cpu", workers=0, progress=False))
+
+
+@pytest.fixture
+def flat(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "mgkit.views.analysis.embedding._umap", lambda fitted, moving, seed: (fitted[:, :2], moving[:, :2])
+    )
+
+
+@pytest.fixture
+def main() -> Iterator[dict[str, Any]]:
+    """The names of a fresh `__main__`, as a kernel has one."""
+    before, module = sys.modules["__main__"], ModuleType("__main__")
+    sys.modules["__main__"] = module
+    yield vars(module)
+    sys.modules["__main__"] = before
+
+
+def run_cells(script: Path, parameters: dict[str, Any], names: dict[str, Any]) -> list[str]:
+    """Execute the cells of a notebook and show what each ends with; returns the sentences that stand for a result."""
+    sentences = []
+    for number, cell in enumerate(jupytext.read(script).cells):
+        if cell.cell_type != "code":
+            continue
+        source = cell.source
+        if "parameters" in cell.metadata.get("tags", ()):
+            source += "".join(f"\n{name} = {value!r}" for name, value in parameters.items())
+        file = f"ipykernel/{script.stem}-{number}.py"  # where the code of a run's parts is looked up
+        linecache.cache[file] = len(source), None, source.splitlines(True), file
+        body = ast.parse(source).body
+        last = ast.Expression(body.pop().value) if isinstance(body[-1], ast.Expr) else None
+        exec(compile(ast.Module(body, []), file, "exec"), names)
+        shown = None if last is None else eval(compile(last, file, "eval"), names)
+        if isinstance(shown, Reason):
+            sentences.append(repr(shown))
+        for name in ("_repr_mimebundle_", "_repr_html_", "_repr_png_", "__repr__"):
+            if not isinstance(shown, type) and hasattr(shown, name):
+                getattr(shown, name)()
+    return sentences
+
+
+CASES = [
+    pytest.param(script, name, id=f"{script.stem}-{name}")
+    for name in KINDS
+    for script in SCRIPTS
+    if script.stem not in WITHOUT_RUN or name not in ("a single-pathway run", "imported scores")
+]
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("script, name", CASES)
+def test_every_notebook_runs_on_every_kind_of_data(
+    script: Path, name: str, made: Callable[[str], tuple[Clips, Run]], tmp_path: Path, quick: None,
+    main: dict[str, Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    clips, run = made(name)
+    text = script.read_text(encoding="utf-8")
+    parameters: dict[str, Any] = {"DATA": str(clips.root)}
+    if "EPOCHS = " in text:
+        parameters |= {"EPOCHS": 1, "RUN": str(tmp_path / "run")}
+    elif "RUN = " in text:  # a copy beside it, for what the notebook writes
+        parameters["RUN"] = str(run.root.with_name(f"{run.root.name}-{script.stem}"))
+        shutil.copytree(run.root, parameters["RUN"])
+    if "SEEDS = " in text:
+        parameters["SEEDS"] = 1
+    if "VIEWS = " in text:
+        parameters["VIEWS"] = 2
+    if script.stem in STUDIES:
+        monkeypatch.setattr(loop, "train", quick_training)
+    sentences = run_cells(script, parameters, main)
+    assert all(sentence.endswith(".") and "\n" not in sentence for sentence in sentences)
+    if KINDS[name].run == "both" and KINDS[name].prototypes and script.stem != "05_prototypes":
+        assert not sentences, "nothing is missing here"
