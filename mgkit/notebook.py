@@ -45,6 +45,17 @@ def has_kernel() -> bool:
     return hasattr(_shell(), "kernel")
 
 
+def ask(question: str) -> bool | None:
+    """Ask whoever sits at the notebook or terminal; None where nobody can be asked, as in a script or a queue."""
+    if not has_kernel() and not (sys.stdin is not None and sys.stdin.isatty()):
+        return None
+    try:
+        answer = input(f"{question} [y/n] ")
+    except (EOFError, NotImplementedError):  # a notebook that is run by a program
+        return None
+    return answer.strip().lower() in ("y", "yes")
+
+
 def set_up_notebook() -> str:
     """Enable widgets where that takes a call (Colab), and report the device that the notebook will compute on.
 

@@ -15,7 +15,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "mgkit"
 BASE = {"errors", "files", "progress", "pickles", "parallel", "parts", "settings"}
 ALLOWED = {
     "data": {"data"},
-    "demo": {"demo", "data", "results", "training"},
+    "demo": {"demo", "data", "results", "training", "notebook"},
     "models": {"models"},
     "results": {"results", "data"},
     "training": {"training", "data", "models", "results"},

@@ -12,6 +12,8 @@ from mgkit.data.clips import Clips, load_clips
 from mgkit.data.prepare.folder import prepare
 from mgkit.demo.dataset import write_raw
 from mgkit.errors import MgkitError, command
+from mgkit.notebook import ask
+from mgkit.progress import Progress
 from mgkit.results.run.folder import Run, load_run
 from mgkit.training import recipes
 from mgkit.training.inference import test
@@ -24,17 +26,29 @@ def open_clips(path: str | Path = "data/demo") -> Clips:
     """Open a clip folder (or a split table in one); the embedded dataset is made first if it does not exist.
 
     The notebooks use this to open their clips. Only a folder named `demo` or `ablation` is ever made, so that a
-    mistyped path of another dataset is an error.
+    mistyped path of another dataset is an error. It is asked for where somebody can be asked, since a kernel that runs
+    in another folder means another place by `../data/demo`; a program makes it next to what is there.
 
     Args:
         path: a clip folder, or a split table in it.
 
     Raises:
-        MgkitError: there is none, and it is not the embedded one.
+        MgkitError: there is none, and it is not the embedded one; or it shall not be made, or would be made in a folder
+            that does not exist. The message names the whole path.
     """
     path = Path(path)
     if path.name not in EMBEDDED or (path / "clips.parquet").is_file():
         return load_clips(path)
+    place = path.resolve()
+    if not path.exists():
+        answer = ask(f"There is no clip folder {place}. Draw the embedded dataset there, in about a minute?")
+        if answer is False or (answer is None and not place.parent.is_dir()):
+            make = command("demo", "--data", place, "--out", place.parent.parent / "runs" / place.name)
+            raise MgkitError(
+                f"there is no clip folder {place}, and nothing was drawn: start in another folder than {Path.cwd()}, "
+                f"give the whole path of the clips, or make the embedded dataset and its run there, `{make}`."
+            )
+    Progress("demo").say(f"the embedded dataset is made in {place}")
     counts: dict[str, Any] = {"test": 400} if path.name == "ablation" else {}
     return demo_clips(path, **counts)
 

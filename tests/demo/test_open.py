@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 import mgkit as mg
 from mgkit.data.clips import Clips
 from mgkit.demo import open as demo
+from mgkit.notebook import ask
 from mgkit.results.run.folder import Run
 from tests.tiny import tiny_clips
 
@@ -29,6 +31,47 @@ def test_the_embedded_ones_are_made(
     monkeypatch.setattr(demo, "demo_clips", lambda path, **given: asked.append((path, given)))
     mg.open_clips(tmp_path / name)
     assert asked == [(tmp_path / name, counts)]
+
+
+@pytest.mark.parametrize("answer", [True, False, None])
+def test_a_kernel_in_another_folder_names_the_whole_path_and_asks(
+    answer: bool | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`../data/demo` of another folder is another place: a second dataset is not drawn in silence."""
+    asked: list[str] = []
+    made: list[Path] = []
+    monkeypatch.setattr(demo, "ask", lambda question: asked.append(question) or answer)
+    monkeypatch.setattr(demo, "demo_clips", lambda path, **given: made.append(path))
+    (tmp_path / "scratch").mkdir()
+    monkeypatch.chdir(tmp_path / "scratch")
+    place = tmp_path / "data" / "demo"
+    if answer:
+        mg.open_clips("../data/demo")
+        assert f"the embedded dataset is made in {place}" in capsys.readouterr().err
+    else:
+        with pytest.raises(
+            mg.MgkitError, match=f"no clip folder {place}, and nothing was drawn: .*{tmp_path}/scratch"
+        ):
+            mg.open_clips("../data/demo")
+    assert asked == [f"There is no clip folder {place}. Draw the embedded dataset there, in about a minute?"]
+    assert made == ([Path("../data/demo")] if answer else [])
+
+
+def test_nobody_is_asked_where_nobody_sits(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert ask("?") is None  # standard input of the tests is no terminal
+
+    def answers(text: str) -> Callable[[str], str]:
+        return lambda question: text
+
+    def unable(question: str) -> str:
+        raise NotImplementedError("raw_input was called, but this frontend does not support input requests")
+
+    monkeypatch.setattr("mgkit.notebook.has_kernel", lambda: True)
+    for reply, expected in (("y", True), (" Yes ", True), ("", False), ("no", False)):
+        monkeypatch.setattr("builtins.input", answers(reply))
+        assert ask("?") is expected
+    monkeypatch.setattr("builtins.input", unable)
+    assert ask("?") is None
 
 
 @pytest.mark.slow
