@@ -71,7 +71,8 @@ run
 # %% [markdown]
 # ## Accuracy
 # Top-1 alone misleads: one class may hold a third of the clips. `majority` is the score of always predicting the most
-# frequent training class; the interval is a 95 % Wilson interval.
+# frequent training class; the interval is a 95 % Wilson interval. On the embedded data the fused Top-1 is 88 to 97 %: with
+# another seed, or on another processor, which rounds differently, the same training ends elsewhere.
 
 # %%
 mg.evaluate(run, split).round(3)

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from mgkit.cli import _parser
+from mgkit.cli import _parser, train
 from mgkit.cli.data import READER_NAMES
 from mgkit.data.readers.options import parse_options
-from mgkit.errors import command
+from mgkit.errors import MgkitError, command
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "data").glob("*.md"))]
@@ -86,8 +86,10 @@ def understood(text: str) -> None:
     options, rest = parser.parse_known_args(words)
     if options.command.__name__ == "prepare":
         parse_options(options.reader, rest)
-    else:
-        assert not rest, f"not understood: {rest}"
+        return
+    assert not rest, f"not understood: {rest}"
+    if options.command in (train.train, train.launch) and ".py:" not in options.recipe + str(options.network):
+        train._recipe(options)  # its settings are those of the recipe
 
 
 @pytest.mark.parametrize("suggested", [suggested_by_code, suggested_by_pages], ids=["code", "pages"])
@@ -111,11 +113,12 @@ def test_every_suggested_command_is_understood(
 def test_a_wrong_command_is_found() -> None:
     for text in (
         "mgkit tset runs/x",
+        "mgkit train a b --set epoch=3",
         "mgkit test --splits",
         "mgkit folds data/x None",
         "mgkit train a b --epochs 3",
     ):
-        with pytest.raises((AssertionError, SystemExit)):
+        with pytest.raises((AssertionError, SystemExit, MgkitError)):
             understood(text)
 
 
