@@ -23,15 +23,16 @@ def live(show: bool = True) -> bool:
 
 
 class Progress:
-    """A text bar over clips; in a log (no terminal, no notebook) a line per minute, and what `say` is given.
+    """A text bar over clips (or another `unit`); in a log (no terminal, no notebook) a line per minute, and what `say`
+    is given.
 
     Use as a context manager; `advance` moves it, `say` writes a line above it.
     """
 
     LOG_EVERY = 60.0  # seconds between the lines of a log
 
-    def __init__(self, label: str, show: bool = True) -> None:
-        self.label, self.show = label, show
+    def __init__(self, label: str, show: bool = True, unit: str = "clips") -> None:
+        self.label, self.show, self.unit = label, show, unit
         self.live = live(show)
         self._bar: Any = None
         self._done, self._text = 0, ""
@@ -47,7 +48,7 @@ class Progress:
             self._bar.close()
 
     def advance(self, clips: int, total: int, text: str = "") -> None:
-        """Move by some clips of a total; the bar is made at the first call."""
+        """Move by some clips of a total (0 only shows the text); the bar is made at the first call."""
         self._done += clips
         self._text = text or self._text
         if not self.live:
@@ -56,7 +57,8 @@ class Progress:
                 self._since = now
                 speed = self._done / max(now - self._began, 1e-9)
                 minutes = (total - self._done) / speed / 60
-                line = f"{self.label}: {self._done} of {total} clips, {speed:.1f} clips/s, {minutes:.0f} min left"
+                done, rate = f"{self._done} of {total} {self.unit}", f"{speed:.1f} {self.unit}/s"
+                line = f"{self.label}: {done}, {rate}, {minutes:.0f} min left"
                 self.say(", ".join(filter(None, [line, self._text])))
             return
         if self._bar is None:
@@ -64,7 +66,7 @@ class Progress:
             self._bar = tqdm(
                 total=total,
                 desc=self.label,
-                unit=" clips",
+                unit=f" {self.unit}",
                 bar_format="{desc}: {percentage:3.0f}% {bar} {n_fmt}/{total_fmt} {rate_fmt}{postfix}",
                 mininterval=0.3,
                 dynamic_ncols=True,
@@ -72,7 +74,7 @@ class Progress:
                 file=out(),
             )
         if text:
-            self._bar.set_postfix_str(text, refresh=False)  # it stays until there is another one
+            self._bar.set_postfix_str(text, refresh=not clips)  # it stays until there is another one
         self._bar.update(clips)
 
     def say(self, line: str) -> None:

@@ -5,7 +5,9 @@ Each command is its parser and, below it, its function; heavy libraries are impo
 
 from __future__ import annotations
 
+import shutil
 import sys
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -164,7 +166,8 @@ def compare(options: Any) -> None:
     ]
     print(shown().rstrip("\n"))
     if options.form is None:
-        print(f"\n{found.note}")
+        width = max(80, shutil.get_terminal_size((100, 24)).columns)
+        print(f"\n{textwrap.fill(found.note, width)}")
 
 
 def _add_ensemble(commands: Commands) -> None:

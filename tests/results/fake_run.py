@@ -107,7 +107,7 @@ def fake_clips(
             rows.append(
                 {
                     "clip_id": clip_id, "split": ("train", "test", "val", "train")[i % 4], "label": label,
-                    "subject": f"p{i % 7}", "source": "film.mp4", "start": 0, "end": frames,
+                    "subject": f"p{number % 9}", "source": "film.mp4", "start": 0, "end": frames,
                     "frames": frames, "fps": 25.0,
                     "width": 160, "height": 200, "video": name, "persons": int(pose),
                     "crop_x": 0.0, "crop_y": 0.0, "crop_width": 160.0, "crop_height": 200.0,

@@ -29,12 +29,13 @@ from mgkit.results.compare.runs import (
     run_names,
     seed_of,
     subjects_of,
+    tested_with,
 )
 from mgkit.results.run.cost import Cost
 from mgkit.results.run.folder import Run, cautions
 from mgkit.results.run.records import Ints, Predictions
-from mgkit.results.stats.metrics import wilson
-from mgkit.results.stats.resampling import ACCURACIES, accuracy_measures, intervals
+from mgkit.results.stats.metrics import ResultTable, wilson
+from mgkit.results.stats.resampling import ACCURACIES, accuracy_measures, intervals, resampled
 from mgkit.results.stats.significance import holm, paired, seeds_apart, subject_interval
 
 __all__ = ["MAJORITY", "method_table", "modality_of"]
@@ -106,7 +107,7 @@ def method_table(
     groups = _rows(opened, split, titles, called)
     kinds = _given(modality, opened, titles, "modality")
     subjects = subjects_of(opened[0], scores[0].clip_ids, clips)
-    over = "clips" if subjects is None else "subjects"
+    over = resampled(subjects, len(labels))
     here = _tested_on(opened[0], len(labels))
 
     def results(answers: Ints) -> dict[str, Any]:
@@ -131,7 +132,7 @@ def method_table(
             )
         answers = np.stack([scores[i].predicted(output) for i in group])
         rows[title] = {"modality": stated[0], "source": "tested here", "seeds": len(group)}
-        rows[title]["tested_with"] = some(dict.fromkeys(_tested_with(opened[i], split) for i in group), 9)
+        rows[title]["tested_with"] = some(dict.fromkeys(tested_with(opened[i], split) for i in group), 9)
         rows[title] |= results(answers) | _cost([opened[i] for i in group])
     base = _base(rows, groups, opened, titles, baseline)
     for title, group in groups.items():
@@ -152,11 +153,11 @@ def method_table(
         "parameters", "flops", "clips_per_second", "measured_on",
         "against", "fixed", "broken", "gain", "gain_low", "gain_high", "test", "p",
     ]  # fmt: skip
-    table = pd.DataFrame([*rows.values(), *others.values()], columns=columns)
+    table = ResultTable([*rows.values(), *others.values()], columns=columns)
     table.index = pd.Index([*rows, *others], name="method")
     table["p_holm"] = holm(table["p"].astype(float).tolist())
     whole = ("seeds", "clips", "parameters", "flops", "fixed", "broken")
-    table = table.astype(dict.fromkeys(whole, "Int64"))
+    table = ResultTable(table.astype(dict.fromkeys(whole, "Int64")))
     table.attrs |= {"note": note, "caution": cautions(opened)}
     return table
 
@@ -271,18 +272,9 @@ def _against(
             "fixed": found.fixed, "broken": found.broken, "test": "McNemar exact", "p": found.p_exact,
         }  # fmt: skip
     accuracies = [[float(one.correct(output).mean()) for one in side] for side in (ours, theirs)]
-    over = "clips" if subjects is None else "subjects"
-    # A gain must hold for other people and for other seeds.
-    return row | {"test": f"{over} and seeds", "p": max(gain.p, seeds_apart(*accuracies))}
-
-
-def _tested_with(run: Run, split: str) -> str:
-    """How a run was tested: views of each clip, mirrored ones too; "-" for scores from elsewhere."""
-    made = run.test_settings(split)
-    if "views" not in made:
-        return "-"
-    views = int(made["views"])
-    return f"{views} view{'s' * (views > 1)}{' and their mirror images' * bool(made.get('flip'))}"
+    # A gain must hold for other people and for other seeds; with too few people that is not known.
+    p = float(np.maximum(gain.p, seeds_apart(*accuracies)))
+    return row | {"test": f"{resampled(subjects, len(a))} and seeds", "p": p}
 
 
 def _tested_on(run: Run, clips: int) -> str:

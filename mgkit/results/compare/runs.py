@@ -15,7 +15,8 @@ from mgkit.errors import MgkitError, some
 from mgkit.results.run.folder import Run, as_run, cautions
 from mgkit.results.run.records import Predictions
 from mgkit.results.scores.scores import Scores
-from mgkit.results.stats.metrics import WILSON, accuracies
+from mgkit.results.stats.metrics import WILSON, ResultTable, accuracies
+from mgkit.results.stats.resampling import resampled
 from mgkit.results.stats.significance import holm, paired, seed_difference, seed_mean, subject_interval
 from mgkit.settings import flat_all
 
@@ -54,15 +55,17 @@ def compare_runs(
         draws: bootstrap samples over subjects, always from the same seed.
 
     Returns:
-        Index `run`. Columns: the settings that differ, each `recipe.<name>`, `recipe.stages.<pathway>.<name>`,
-        `settings.<name>` or `test.<name>` ("-" if a run has no such setting); `seeds`, as text; `output`; `clips`;
+        Index `run`. Columns: `seeds`, as text; `output`; `clips`;
         `left_out` (with `common`, if any: clips of the run that others lack); `top1`, `top1_low`, `top1_high` and
         `top1_interval`, which names the 95 % interval ("Wilson, clips"; "t, seeds" of a group), with groups
         `top1_spread` (standard deviation over seeds), `macro_f1`, `mean_class_accuracy`, all in [0, 1]; and against the
         baseline (empty in its own row) `fixed`, `broken` (clips; means over the seeds that both have need not be
         whole), `gain` in Top-1 with its 95 % interval `gain_low`, `gain_high` over what `interval_over` says
-        ("subjects", or "clips" if not all subjects are known or there is only one), `test`, `p` (McNemar's mid-p
-        unless `test` says otherwise), `p_exact`, and `p_holm`, p adjusted over the rows after Holm.
+        ("24 subjects", or clips if not all subjects are known or there is only one; no interval if they are fewer than
+        8), `test`, `p` (McNemar's mid-p unless `test` says otherwise), `p_exact`, and `p_holm`, p adjusted over the
+        rows after Holm. Last the settings that differ, each `recipe.<name>`, `recipe.stages.<pathway>.<name>`,
+        `settings.<name>` or `test.<name>` ("-" if a run has no such setting). Runs that were not tested with the same
+        views are named in `attrs["tested"]`.
 
     Raises:
         MgkitError: fewer than two runs, an unknown baseline or output, a run that is given twice, and runs over
@@ -102,10 +105,13 @@ def compare_runs(
                 output, subjects, draws,
             )  # fmt: skip
         rows.append(row)
-    table = pd.DataFrame(rows, index=pd.Index(titles, name="run"))
+    table = ResultTable(rows, index=pd.Index(titles, name="run"))
     if "p" in table:
         table["p_holm"] = holm(table["p"].tolist())
-    table.attrs |= {"note": note, "caution": cautions(opened)}
+    for name in settings[0]:  # results first
+        table[name] = table.pop(name)
+    tested = tested_differently(titles, [opened[group[0]] for group in groups], split)
+    table.attrs |= {"note": note, "caution": cautions(opened), "tested": tested}
     return table
 
 
@@ -176,6 +182,27 @@ def differing_settings(runs: Sequence[Run], split: str | None = "test") -> list[
         and not any(key.startswith(f"{part}.") for part in lacking)
     ]
     return [{key: one.get(key, ABSENT) for key in keys} for one in flat]
+
+
+def tested_with(run: Run, split: str) -> str:
+    """How a run was tested: views of each clip, mirrored ones too; "-" for scores from elsewhere."""
+    made = run.test_settings(split)
+    if "views" not in made:
+        return "-"
+    views = int(made["views"])
+    return f"{views} view{'s' * (views > 1)}{' and their mirror images' * bool(made.get('flip'))}"
+
+
+def tested_differently(names: Sequence[str], runs: Sequence[Run], split: str) -> str:
+    """A sentence on runs that were not tested with the same views; "" if they were, or none says how."""
+    ways: dict[str, list[str]] = {}
+    for name, run in zip(names, runs, strict=True):
+        ways.setdefault(tested_with(run, split), []).append(name)
+    ways.pop("-", None)
+    if len(ways) < 2:
+        return ""
+    each = "; ".join(f"{some(its)} with {way}" for way, its in ways.items())
+    return f"Not tested alike: {each}"
 
 
 def _tested(run: Run, split: str) -> dict[str, Any]:
@@ -382,7 +409,7 @@ def _against(
     gain = subject_interval(a, b, subjects, np.random.default_rng(0), draws=draws)
     row: dict[str, Any] = {
         "gain": gain.mean, "gain_low": gain.low, "gain_high": gain.high,
-        "interval_over": "clips" if subjects is None else "subjects",
+        "interval_over": resampled(subjects, len(a)),
     }  # fmt: skip
     if not repeated:
         found = paired(a > 0.5, b > 0.5)

@@ -13,6 +13,7 @@ from mgkit.results.compare.runs import aligned_runs, subjects_of
 from mgkit.results.run.folder import Run, cautions
 from mgkit.results.run.records import Predictions
 from mgkit.results.stats.metrics import macro_f1, mean_class_accuracy, top1
+from mgkit.results.stats.resampling import resampled
 from mgkit.results.stats.significance import holm, seed_difference, seed_mean, subject_interval
 
 __all__ = ["ABOVE", "FIRST", "study_table", "study_text"]
@@ -48,7 +49,8 @@ def study_table(
         `mean_class_accuracy` (means);
         `against`; `gain` on that row over the seeds that both have, with the t interval `gain_low`, `gain_high` and the
         paired t-test `p_seeds`, `p_seeds_holm` after Holm over the rows; `subject_low`, `subject_high`, `p_subjects`,
-        `p_subjects_holm` of the bootstrap; `resampled` ("subjects", or "clips" if subjects are unknown).
+        `p_subjects_holm` of the bootstrap; `resampled` ("24 subjects", or clips if subjects are unknown;
+        with fewer than 8 the bootstrap is missing).
 
     Raises:
         MgkitError: no tested run, an unknown row, rows that were tested on different clips.
@@ -77,7 +79,7 @@ def study_table(
         base = names[max(0, place - 1)] if against == ABOVE else names[0] if against == FIRST else against
         if base != name:
             gain = _gain(by_seed, scores[base], output, subjects, draws)
-            rows[name] |= {"against": base, "resampled": "clips" if subjects is None else "subjects", **gain}
+            rows[name] |= {"against": base, "resampled": resampled(subjects, len(ids)), **gain}
     columns = [
         "seeds", "top1", "top1_low", "top1_high", "top1_of_seeds", "macro_f1", "mean_class_accuracy", "against", "gain",
         "gain_low", "gain_high", "p_seeds", "subject_low", "subject_high", "p_subjects", "resampled",

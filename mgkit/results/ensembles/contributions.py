@@ -14,7 +14,7 @@ from mgkit.errors import MgkitError
 from mgkit.results.ensembles.fuse import Ensemble, fuse
 from mgkit.results.ensembles.members import Members
 from mgkit.results.ensembles.search import best_weights
-from mgkit.results.stats.resampling import Doubles, Measure, Metric, combined, intervals, measure
+from mgkit.results.stats.resampling import Doubles, Measure, Metric, combined, intervals, measure, resampled
 
 __all__ = ["agreement", "leave_one_out", "oracle", "summary"]
 
@@ -44,7 +44,8 @@ def leave_one_out(
     Returns:
         Index `member`. `weight`; `top1_alone`; `top1`, of the ensemble, and `top1_without`; `top1_change`, what the
         member adds, with its paired 95 % interval `top1_low`, `top1_high`; the same of `macro_f1`; `fixed` and
-        `broken`, clips that are right only with the member and only without; `interval_over`, "subjects" or "clips".
+        `broken`, clips that are right only with the member and only without; `interval_over`, such as "24 subjects" or
+        "500 clips" (if they are fewer than 8, there is no interval).
     """
     m = found.members
     if len(m) < 2:
@@ -71,7 +72,7 @@ def leave_one_out(
         ):
             row |= {f"{key}_low": float(low), f"{key}_high": float(high)}
         row["fixed"], row["broken"] = int((right & ~without).sum()), int((~right & without).sum())
-        row["interval_over"] = "clips" if m.subjects is None else "subjects"
+        row["interval_over"] = resampled(m.subjects, len(labels))
         rows[name] = row
     order = ["weight"]
     for key in ("top1", "macro_f1"):
@@ -132,11 +133,16 @@ def summary(found: Ensemble) -> str:
         added = [f"{key}_{part}" for key in ("top1", "macro_f1") for part in ("change", "low", "high")]
         table = leave_one_out(found)
         lines += [
-            f"\nwhat each member adds, in points (95 % over {table['interval_over'].iloc[0]})",
+            f"\nwhat each member adds, in points ({_interval(table)})",
             _percent(table[["weight", *added, "fixed", "broken"]], added),
             f"\nat least one member is right on {100 * oracle(found):.1f} % of the clips",
         ]
     return "\n".join(lines)
+
+
+def _interval(table: pd.DataFrame) -> str:
+    over = table["interval_over"].iloc[0]
+    return f"{over}, too few for intervals" if table["top1_low"].isna().all() else f"95 % over {over}"
 
 
 def _percent(table: pd.DataFrame, columns: list[str]) -> str:

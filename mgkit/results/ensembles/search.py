@@ -30,6 +30,7 @@ from mgkit.results.stats.resampling import (
     combined,
     intervals,
     measure,
+    resampled,
     true_losses,
 )
 
@@ -94,14 +95,17 @@ class WeightSearch:
             return "No other weights were better on these clips."
         if np.isnan(self.gain):
             return "Selection noise cannot be estimated: all clips show one subject."
-        message = (
-            f"On {self.drawn} left out of the search the gain is {self._points(self.gain)} (95 % "
-            f"{self._points(self.gain_low, unit=False)} to {self._points(self.gain_high, unit=False)})"
+        known = not np.isnan(self.gain_low)
+        interval = (
+            f"95 % {self._points(self.gain_low, unit=False)} to {self._points(self.gain_high, unit=False)}"
+            if known
+            else "too few for an interval"
         )
+        message = f"On each of {self.drawn}, left out of the search, the gain is {self._points(self.gain)} ({interval})"
         if self.apparent_gain > 0:
             share = min(1.0, max(0.0, 1 - self.gain / self.apparent_gain))
             message += f": {100 * share:.0f} % of the apparent gain is selection noise"
-        if self.gain_low > 0:
+        if self.gain_low > 0 or not known:
             return f"{message}."
         if self.gain_high < 0:
             return f"{message}. Equal weights are better."
@@ -188,7 +192,7 @@ def search_weights(
         gain = difference.value()
         ((low, high),) = intervals([difference], found.subjects, source, draws).tolist()
     return WeightSearch(
-        found.names, chosen[0], metric, method, split, len(labels), "clips" if found.subjects is None else "subjects",
+        found.names, chosen[0], metric, method, split, len(labels), resampled(found.subjects, len(labels)),
         len(simplex_grid(count, step)) if method == "grid" else 0,
         int(parts.max()) + 1 if len(parts) else 0, len(parts), value, equal, sign * (value - equal),
         gain, low, high,

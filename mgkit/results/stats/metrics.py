@@ -10,6 +10,7 @@ has precision 0 and F1 0.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,23 @@ from mgkit.results.run.records import Predictions
 Ints = npt.NDArray[np.int64]
 Doubles = npt.NDArray[np.float64]
 WILSON = "Wilson, clips"  # the name of that interval in tables
+
+
+class ResultTable(pd.DataFrame):
+    """A table that prints all of its columns, folded to the width of the terminal; otherwise a DataFrame."""
+
+    @property
+    def _constructor(self) -> type[pd.DataFrame]:
+        return pd.DataFrame  # what is made of it is a table like any other
+
+    def __repr__(self) -> str:
+        width = max(80, shutil.get_terminal_size().columns)
+        look: dict[str, Any] = {
+            "float_format": lambda value: f"{value:.3f}",
+            "na_rep": "-",
+            "max_colwidth": 40,
+        }
+        return str(self.to_string(line_width=width, **look))
 
 
 def top1(labels: npt.ArrayLike, predicted: npt.ArrayLike) -> float:
@@ -131,7 +149,7 @@ def class_table(names: Sequence[Any], support: Ints, taken: Ints, correct: Ints)
         precision = np.where((taken == 0) & (support > 0), 0.0, correct / taken)
     recall_low, recall_high = wilson(correct, support)
     precision_low, precision_high = wilson(correct, taken)
-    return pd.DataFrame(
+    return ResultTable(
         {
             "class": list(names),
             "support": support,
@@ -266,8 +284,8 @@ def evaluate(
         if classes > 5:
             rows[name]["top5"] = topk(labels, array, 5)
     columns = ["clips", "top1", "top1_low", "top1_high", "top5", "macro_f1", "mean_class_accuracy"]
-    table = pd.DataFrame.from_dict(rows, orient="index")
-    table = table[[name for name in columns if name in table]].astype({"clips": int})
+    found = pd.DataFrame.from_dict(rows, orient="index")
+    table = ResultTable(found[[name for name in columns if name in found]].astype({"clips": int}))
     table.index.name = "output"
     table.attrs |= {"top1_interval": WILSON, "caution": cautions([run]) if isinstance(run, Run) else ""}
     return table

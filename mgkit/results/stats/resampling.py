@@ -3,7 +3,7 @@
 A percentile bootstrap. Subjects are drawn with replacement if they are known, each with all of its clips, because
 clips of one person are not independent; otherwise clips are drawn. The intervals answer how a number might come out on
 other people; the trained networks stay the same. With few subjects they are somewhat too narrow: with 35 of them about
-93 of 100 hold the truth, not 95.
+93 of 100 hold the truth, not 95. With fewer than `FEWEST` they are not given at all.
 
 A measure is computed from sums over clips, so that a bootstrap sample is a weighted sum of what each subject adds, and
 many samples are one matrix product.
@@ -23,6 +23,7 @@ from mgkit.results.stats.metrics import Doubles, class_f1, class_mean, class_rec
 
 __all__ = [
     "ACCURACIES",
+    "FEWEST",
     "FLOOR",
     "METRICS",
     "Measure",
@@ -33,7 +34,9 @@ __all__ = [
     "intervals",
     "mean_of",
     "measure",
+    "resampled",
     "true_losses",
+    "unit_count",
 ]
 
 ACCURACIES = ("top1", "macro_f1", "mean_class_accuracy")
@@ -41,6 +44,8 @@ Metric = Literal["top1", "macro_f1", "log_loss"]
 METRICS = ("top1", "macro_f1", "log_loss")
 FLOOR = 1e-12  # of a probability in a logarithm: a single 0 for the true class would make every mean infinite
 CHUNK = 200  # bootstrap samples at once
+# Subjects (or clips) below which no interval is given: of 3, every ninth sample is one of them alone.
+FEWEST = 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,6 +144,17 @@ def measure(metric: str, labels: npt.ArrayLike, probabilities: npt.ArrayLike) ->
     return accuracy_measures(labels, p.argmax(1), p.shape[1])[metric]
 
 
+def unit_count(subjects: Sequence[str] | None, clips: int) -> int:
+    """The number of subjects that are resampled, or of clips if subjects are unknown."""
+    return clips if subjects is None else len(set(subjects))
+
+
+def resampled(subjects: Sequence[str] | None, clips: int) -> str:
+    """What is resampled, for tables and notes: "24 subjects", "500 clips"."""
+    count = unit_count(subjects, clips)
+    return f"{count:,} {'clip' if subjects is None else 'subject'}{'s' * (count != 1)}"
+
+
 def bootstrap(
     measures: Sequence[Measure], subjects: Sequence[str] | None, generator: np.random.Generator, draws: int
 ) -> Doubles:
@@ -189,6 +205,11 @@ def intervals(
     draws: int,
     level: float = 0.95,
 ) -> Doubles:
-    """(S, 2) percentile intervals of S measures; arguments as of `bootstrap`."""
+    """(S, 2) percentile intervals of S measures; NaN with fewer than `FEWEST` subjects (or clips).
+
+    Arguments as of `bootstrap`.
+    """
     values = bootstrap(measures, subjects, generator, draws)
+    if unit_count(subjects, len(measures[0].terms)) < FEWEST:
+        return np.full((len(measures), 2), np.nan)
     return np.quantile(values, [(1 - level) / 2, (1 + level) / 2], axis=1).T

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mgkit.errors import MgkitError
-from mgkit.results.stats.resampling import bootstrap, mean_of
+from mgkit.results.stats.resampling import FEWEST, bootstrap, mean_of, unit_count
 
 __all__ = [
     "Estimate",
@@ -149,7 +149,7 @@ def subject_interval(
 ) -> Estimate:
     """Mean difference per clip, with a percentile bootstrap over subjects.
 
-    See `resampling` for what such an interval covers. With a single subject interval and p are NaN.
+    See `resampling` for what such an interval covers. With fewer than `FEWEST` subjects interval and p are NaN.
 
     Args:
         ours, theirs: (N,) score of each clip, for example the share of seeds that had it right.
@@ -162,7 +162,7 @@ def subject_interval(
     """
     gain = np.asarray(ours, np.float64) - np.asarray(theirs, np.float64)
     values = bootstrap([mean_of(gain)], subjects, generator, draws)[0]
-    if np.isnan(values).any():
+    if unit_count(subjects, len(gain)) < FEWEST:
         return Estimate(float(gain.mean()), float("nan"), float("nan"))
     low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
     p = min(1.0, 2 * max(1 / draws, min(float((values <= 0).mean()), float((values >= 0).mean()))))

@@ -13,10 +13,11 @@ import numpy.typing as npt
 
 from mgkit.data.clips import Classes
 from mgkit.errors import MgkitError, some
-from mgkit.results.compare.runs import aligned_runs, subjects_of
+from mgkit.results.compare.runs import aligned_runs, run_names, subjects_of, tested_differently
 from mgkit.results.run.folder import Run
 from mgkit.results.run.records import Predictions
 from mgkit.results.stats.metrics import confusion_matrix
+from mgkit.results.stats.resampling import resampled
 from mgkit.results.stats.significance import Estimate, Paired, paired, subject_interval
 
 ORDERS = ("groups", "cluster", "given")
@@ -269,9 +270,10 @@ class Changes:
         confidence: (N,) change of the probability of the true class, after - before, in [-1, 1].
         counts: (K, 4) clips by true class and fate.
         test: the 2x2 table and McNemar's p.
-        gain: of Top-1, with its 95 % interval, over `interval_over`: "subjects", or "clips" if not all are
-            known or there is only one.
+        gain: of Top-1, with its 95 % interval (missing with fewer than 8), over `interval_over`: "24 subjects", or
+            clips if not all subjects are known or there is only one.
         note: on clips that only one of the runs has and that were left out, else "".
+        tested: a sentence on runs that were not tested with the same views, else "".
     """
 
     before: Predictions
@@ -285,6 +287,7 @@ class Changes:
     interval_over: str
     note: str = ""
     paired: bool = False
+    tested: str = ""
 
     def order(self) -> npt.NDArray[np.int64]:
         """(k,) the classes in which a clip changed, from the largest gain in clips to the largest loss."""
@@ -301,16 +304,22 @@ class Changes:
             return f"{same}{where}."
         low, high = 100 * self.gain.low, 100 * self.gain.high
         shown = "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
-        clear = low > 0 or high < 0  # False for a single clip, which has no interval
+        known, clear = not np.isnan(low), low > 0 or high < 0
         verdict = (
-            "The difference is unlikely to be chance." if p < 0.05 and clear
+            "There are too few for an interval, and the test takes clips of one person as independent." if not known
+            else "The difference is unlikely to be chance." if p < 0.05 and clear
             else "That may be chance." if p >= 0.05 and not clear
             else "The test and the interval disagree: do not rely on the difference."
         )  # fmt: skip
+        interval = (
+            f"95 % interval over {self.interval_over} {low:+.1f} to {high:+.1f}"
+            if known
+            else self.interval_over
+        )
         return (
             f"{names[1]} fixes {t.fixed} and breaks {t.broken} of {t.clips} clips of {names[0]}{where}: "
-            f"{100 * self.gain.mean:+.1f} points of Top-1 (95 % interval over {self.interval_over} {low:+.1f} to "
-            f"{high:+.1f}; McNemar mid-p, {shown}). {verdict}"
+            f"{100 * self.gain.mean:+.1f} points of Top-1 ({interval}; McNemar mid-p, {shown}). {verdict}"
+            f"{f' {self.tested}.' if self.tested else ''}"
         )
 
 
@@ -378,8 +387,11 @@ def changes(
     table = np.bincount(before.labels * 4 + fate, minlength=4 * count).reshape(count, 4)
     people = subjects_of(one, before.clip_ids) or subjects_of(other, before.clip_ids)
     gain = subject_interval(now, was, people, np.random.default_rng(0), draws=draws)
-    over = "subjects" if people else "clips"
-    return Changes(before, after, outputs, fate, confidence, table, paired(now, was), gain, over, note, pair)
+    over = resampled(people, len(was))
+    tested = tested_differently(run_names([one, other]), [one, other], split)
+    return Changes(
+        before, after, outputs, fate, confidence, table, paired(now, was), gain, over, note, pair, tested
+    )
 
 
 def _outputs(output: str | tuple[str, str]) -> tuple[tuple[str, str], bool]:

@@ -16,7 +16,7 @@ from matplotlib.colors import FuncNorm, PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from mgkit.results.compare.runs import aligned_runs, run_names
+from mgkit.results.compare.runs import aligned_runs, run_names, tested_differently
 from mgkit.results.run.folder import Run, as_run
 from mgkit.results.stats.metrics import confusion_matrix
 from mgkit.views.analysis.outcomes import class_order, class_parts
@@ -137,6 +137,8 @@ def confusion(
     if other is not None:
         ours, others = run_names([run, other])
         note += f"; {left_out}" if left_out else ""
+        tested = tested_differently([ours, others], [run, other], split)
+        note += f"; {tested[0].lower()}{tested[1:]}" if tested else ""
         note += f"; difference {ours} - {others}: blue = more in {ours}, orange = more in {others}"
     note += f"; {empty} grey row{'s have' if empty > 1 else ' has'} no clip" if empty else ""
     note += f"; others are the {len(parts.rest)} classes that are not shown" if len(parts.rest) else ""

@@ -82,8 +82,10 @@ def methods(
         figure.legend(
             handles=handles, loc="outside upper center", ncols=len(handles), fontsize=SMALL, frameon=False
         )
-    note = "lines are 95 % intervals over " + " and ".join(
-        sorted(map(str, shown["interval_over"].dropna().unique()))
+    over = " and ".join(sorted(map(str, shown["interval_over"].dropna().unique())))
+    there = shown[f"{metric}_low"].notna().any()
+    note = (
+        f"lines are 95 % intervals over {over}" if there else f"no intervals: {over} are too few to resample"
     )
     if f"{metric}_spread" in shown and shown[f"{metric}_spread"].notna().any():
         note += "; grey ticks one standard deviation over seeds"

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from mgkit.data.clips import Clips
 from mgkit.errors import MgkitError, command
+from mgkit.progress import Progress
 from mgkit.results.run.folder import Run, as_run
 from mgkit.views.analysis.errors import ambiguous
 from mgkit.views.figures.classes import class_accuracy
@@ -33,7 +34,12 @@ class Drawn(list[Path]):
 
 
 def draw_figures(
-    run: Run | str | Path, clips: Clips | None = None, split: str = "test", *, venue: str = "cvpr"
+    run: Run | str | Path,
+    clips: Clips | None = None,
+    split: str = "test",
+    *,
+    venue: str = "cvpr",
+    progress: bool = True,
 ) -> Drawn:
     """Draw every figure that a run has the data for into `run.figures`.
 
@@ -47,6 +53,7 @@ def draw_figures(
             skipped if there are none.
         split: an evaluated split.
         venue: a key of `style.VENUES`, which fixes the widths.
+        progress: show how far it is.
 
     Returns:
         The files written: PDF, PNG and CSV of each figure. Its `skipped` names the figures not drawn, and why.
@@ -106,5 +113,10 @@ def draw_figures(
             for number, clip_id in enumerate(hard, 1):
                 known = saliency if saliency is not None and clip_id in saliency else None
                 draw[f"ambiguous_{number}"] = partial(film_strip, shown, clip_id, saliency=known, venue=venue)
-    written = [path for name, make in draw.items() for path in make().save(run.figures / name)]
+    written = []
+    with Progress("figures", progress, unit="figures") as bar:
+        for name, make in draw.items():
+            bar.advance(0, len(draw), name)
+            written += make().save(run.figures / name)
+            bar.advance(1, len(draw))
     return Drawn(written, skipped)

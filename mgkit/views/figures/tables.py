@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import html
 import math
+import shutil
+import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -73,6 +75,7 @@ class PaperTable:
         note: what a reader must know; belongs in the caption.
         small: text after that of a cell in smaller type, by (row, column).
         rules: rows with a rule above them.
+        below: a second table that belongs to it: of runs, the settings in which they differ.
     """
 
     header: list[str]
@@ -83,6 +86,7 @@ class PaperTable:
     note: str = ""
     small: Mapping[Cell, str] = field(default_factory=dict)
     rules: frozenset[int] = frozenset()
+    below: PaperTable | None = None
 
     # pandas' Styler.to_latex needs jinja2, to_markdown needs tabulate; neither can draw a rule between rows.
 
@@ -94,30 +98,60 @@ class PaperTable:
         for i, cells in enumerate(self._marked(latex_escaped, "\\textbf{", "}", "{\\scriptsize ", "}")):
             lines += ["\\midrule"] if i in self.rules else []
             lines.append(" & ".join(cells) + " \\\\")
-        return "\n".join([*lines, "\\bottomrule", "\\end{tabular}"]) + "\n"
+        whole = "\n".join([*lines, "\\bottomrule", "\\end{tabular}"]) + "\n"
+        return f"{whole}\n{self.below.latex()}" if self.below else whole
 
     def markdown(self) -> str:
         """A table for a page on GitHub and the like."""
         sides = ["---" if j in self.text_columns else "---:" for j in range(len(self.header))]
         cells = self._marked(_markdown_escaped, "**", "**")
         lines = [list(map(_markdown_escaped, self.header)), sides, *cells]
-        return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+        whole = "".join(f"| {' | '.join(line)} |\n" for line in lines)
+        return f"{whole}\n{self.below.markdown()}" if self.below else whole
 
-    def text(self) -> str:
-        """Aligned columns for a terminal; best values carry a star."""
-        lines = [self.header, *self._marked(str, "", "*")]
-        widths = [max(len(line[j]) for line in lines) for j in range(len(self.header))]
-        sides = [str.ljust if j in self.text_columns else str.rjust for j in range(len(self.header))]
-        shown = [
+    def text(self, width: int | None = None) -> str:
+        """Aligned columns for a terminal; best values carry a star.
+
+        Args:
+            width: characters of a line; by default those of the terminal. A wider table is folded into several, each
+                with the first column.
+        """
+        if width is None:
+            width = max(80, shutil.get_terminal_size((100, 24)).columns)
+        columns = range(len(self.header))
+        rows = [self.header, *self._marked(str, "", "*")]
+        # A cell that is wider than a line goes on below itself.
+        first = min(width // 2, max(len(row[0]) for row in rows))
+        # Columns of words share the line, so that the settings of two or three runs are side by side.
+        share = max(20, (width - first) // min(3, max(1, len(self.header) - 1)) - 2)
+        limits = [first if j == 0 else share if j in self.text_columns else width for j in columns]
+        cells = [[textwrap.wrap(row[j], limits[j]) or [""] for j in columns] for row in rows]
+        widths = [max(len(line) for row in cells for line in row[j]) for j in columns]
+        folds = [[0]]
+        for j in columns[1:]:
+            if len(folds[-1]) > 1 and sum(widths[k] + 2 for k in folds[-1]) + widths[j] > width:
+                folds.append([0])
+            folds[-1].append(j)
+        blocks = []
+        for fold in folds:
+            shown = [self._lines([row[j] for j in fold], [widths[j] for j in fold], fold) for row in cells]
+            rule = "-" * max(len(line) for lines in shown for line in lines)
+            for i in {0, *self.rules}:
+                shown[i].append(rule)
+            blocks.append("\n".join(line for lines in shown for line in lines) + "\n")
+        return "\n".join([*blocks, *([self.below.text(width)] if self.below else [])])
+
+    def _lines(self, cells: list[list[str]], widths: list[int], columns: list[int]) -> list[str]:
+        """The lines of a row of wrapped cells."""
+        sides = [str.ljust if j in self.text_columns else str.rjust for j in columns]
+        tall = max(map(len, cells))
+        filled = [[*cell, *[""] * (tall - len(cell))] for cell in cells]
+        return [
             "  ".join(
-                side(cell, width) for side, cell, width in zip(sides, line, widths, strict=True)
+                side(cell[k], wide) for side, cell, wide in zip(sides, filled, widths, strict=True)
             ).rstrip()
-            for line in lines
+            for k in range(tall)
         ]
-        rule = "-" * max(map(len, shown))
-        for i in sorted({0, *self.rules}, reverse=True):
-            shown.insert(i + 1, rule)
-        return "\n".join(shown) + "\n"
 
     def csv(self) -> str:
         """The numbers behind it."""
@@ -150,7 +184,8 @@ class PaperTable:
         body = "".join(line("td", cells, above if i in self.rules else "") for i, cells in enumerate(rows))
         head = line("th", [html.escape(text) for text in self.header])
         note = f"<p><small>{html.escape(self.note)}</small></p>" if self.note else ""
-        return f"<table><thead>{head}</thead><tbody>{body}</tbody></table>{note}"
+        below = self.below._repr_html_() if self.below else ""
+        return f"<table><thead>{head}</thead><tbody>{body}</tbody></table>{below}{note}"
 
     def _marked(
         self, escape: Callable[[str], str], before: str, after: str, opening: str = "", closing: str = ""
@@ -209,14 +244,19 @@ class _Columns:
             ]
         self.add(head, shown)
 
-    def table(self, data: pd.DataFrame, note: str, rules: Iterable[int] = ()) -> PaperTable:
+    def table(
+        self, data: pd.DataFrame, note: str, rules: Iterable[int] = (), below: PaperTable | None = None
+    ) -> PaperTable:
         rows = [list(cells) for cells in zip(*self.columns, strict=True)]
         if left_out := data.attrs.get("note"):  # runs that were tested on different clips
             note += f" Numbers are {left_out}."
+        if tested := data.attrs.get("tested"):
+            note += f" {tested}."
         if caution := data.attrs.get("caution"):
             note += f" Caution: {caution}."
         return PaperTable(
-            self.header, rows, frozenset(self.bold), frozenset(self.words), data, note, self.small, frozenset(rules)
+            self.header, rows, frozenset(self.bold), frozenset(self.words), data, note, self.small, frozenset(rules),
+            below,
         )  # fmt: skip
 
 
@@ -262,10 +302,6 @@ def _of_results(data: pd.DataFrame, kind: str) -> PaperTable:
     names = ["Always the majority" if one else name for name, one in zip(names, majority, strict=True)]
     out.add({"run": "Run", "row": "Row", "output": "Output"}[kind], names, words=True)
 
-    # How they were trained and tested.
-    for name in data.columns:
-        if str(name).startswith(SETTING_KINDS):
-            out.add(_setting_head(str(name)), data[name], words=True)
     if "seeds" in data:
         out.add("Seeds", data["seeds"] if kind == "run" else map(_count, data["seeds"]), words=kind == "run")
     if kind == "run" and data["output"].nunique() > 1:
@@ -294,10 +330,10 @@ def _of_results(data: pd.DataFrame, kind: str) -> PaperTable:
         out.add("p (Holm)", map(_p, data["p_holm"]))
         tests, over = (" or ".join(data[name].dropna().unique()) for name in ("test", "interval_over"))
         base = " and ".join(str(name) for name in data.index[data["gain"].isna()])
-        note += (
-            f" Gain over {base} on the same clips, with its 95 % interval from resampling {over}; p by {tests}, "
-            "adjusted after Holm."
-        )
+        interval = f"with its 95 % interval from resampling {over}"
+        if data["gain_low"].isna().all():
+            interval = f"without an interval, as there are only {over}"
+        note += f" Gain over {base} on the same clips, {interval}; p by {tests}, adjusted after Holm."
     if kind == "row" and "gain" in data:
         bases = list(dict.fromkeys(data["against"].dropna()))
         over = " and ".join(sorted(set(data["resampled"].dropna()))) or "subjects"
@@ -310,7 +346,19 @@ def _of_results(data: pd.DataFrame, kind: str) -> PaperTable:
             "adjusted after Holm."
         )
         data = data.drop(columns="top1_of_seeds", errors="ignore")
-    return out.table(data.reset_index(), note)
+    return out.table(data.reset_index(), note, below=_settings(data))
+
+
+def _settings(data: pd.DataFrame) -> PaperTable | None:
+    """The settings in which runs differ, one row per setting, one column per run."""
+    names = [str(name) for name in data.columns if str(name).startswith(SETTING_KINDS)]
+    if not names:
+        return None
+    out = _Columns()
+    out.add("Setting", map(_setting_head, names), words=True)
+    for run, values in data[names].iterrows():
+        out.add(str(run), values, words=True)
+    return out.table(data[names].T.reset_index(), "")
 
 
 def _setting_head(name: str) -> str:
@@ -395,10 +443,10 @@ def _notes(data: pd.DataFrame, base: pd.Index) -> list[str]:
     notes = []
     if len(ours):
         over = ours["interval_over"].iloc[0]
-        notes.append(
-            f"{int(ours['clips'].iloc[0]):,} clips. In brackets 95 % intervals from resampling {over}; the trained "
-            "networks stay the same."
-        )
+        interval = f"In brackets 95 % intervals from resampling {over}; the trained networks stay the same."
+        if ours["top1_low"].isna().all():
+            interval = f"No intervals: {over} are too few to resample."
+        notes.append(f"{int(ours['clips'].iloc[0]):,} clips. {interval}")
         if (ours["seeds"] > 1).any():
             notes.append("Means over seeds, ± their standard deviation, which the intervals do not cover.")
         if len(ours) > 1:

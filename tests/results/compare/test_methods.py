@@ -50,7 +50,7 @@ def test_numbers_are_those_of_the_parts(runs: list[Run]) -> None:
         bounds = intervals(list(measures.values()), people, np.random.default_rng(0), DRAWS)
         for name, bound in zip(measures, bounds, strict=True):
             assert (row[f"{name}_low"], row[f"{name}_high"]) == pytest.approx(tuple(bound))
-        assert (row["interval_over"], row["clips"], row["seeds"]) == ("subjects", len(mine), 1)
+        assert (row["interval_over"], row["clips"], row["seeds"]) == ("9 subjects", len(mine), 1)
         assert (row["modality"], row["source"], row["tested_on"]) == (
             "RGB & Skeleton (J)", "tested here", "other data",
         )  # fmt: skip

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from math import comb
 from pathlib import Path
 
@@ -17,9 +18,10 @@ from mgkit.results.compare.runs import compare_runs, differing_settings
 from mgkit.results.compare.studies import study_table, study_text
 from mgkit.results.run.folder import Run, load_run
 from mgkit.results.scores.scores import import_scores
-from mgkit.results.stats.metrics import evaluate
+from mgkit.results.stats.metrics import evaluate, per_class
 from mgkit.results.stats.significance import holm, paired
 from mgkit.views import figures
+from mgkit.views.figures.tables import table as paper_table
 from tests.results.fake_run import fake_clips, fake_run
 
 
@@ -107,7 +109,7 @@ def test_the_table_joins_by_clip_id(runs: list[Run]) -> None:
         assert row["gain"] == pytest.approx((row["fixed"] - row["broken"]) / row["clips"])
         assert row["p"] == pytest.approx(by_hand(int(row["fixed"]), int(row["broken"]))[1])
         assert row["gain_low"] <= row["gain"] <= row["gain_high"]
-        assert row["interval_over"] == "subjects"
+        assert row["interval_over"] == "9 subjects"
     assert table["p_holm"].tolist()[1:] == pytest.approx(holm(table["p"].tolist()[1:]))
     assert pd.isna(table.loc["run0", "gain"])
     pd.testing.assert_frame_equal(table, compare_runs([str(run.root) for run in runs]))
@@ -148,7 +150,7 @@ def test_seeds_are_grouped(runs: list[Run], tmp_path: Path) -> None:
     assert table.loc["ours", "top1_spread"] == pytest.approx(np.std(each, ddof=1))
     assert table.loc["theirs", "test"] == "t over seeds"
     uneven = compare_runs([*ours, theirs[0]], group_seeds=True, clips=runs[0].clips())
-    assert uneven["test"].tolist()[1] == "bootstrap over subjects"
+    assert uneven["test"].tolist()[1] == "bootstrap over 9 subjects"
     twice = changed(runs[2], tmp_path / "again", seed=0)
     with pytest.raises(MgkitError, match="same settings and seeds"):
         compare_runs([*ours, twice], group_seeds=True)
@@ -200,11 +202,75 @@ def test_without_subjects_the_interval_says_so(tmp_path: Path) -> None:
     ids = [f"c{i}" for i in range(4)]
     one, other = (scores(tmp_path / name, ids, [0, 1, 0, 1]) for name in ("a", "b"))
     table = compare_runs([one, other])
-    assert table["interval_over"].tolist()[1] == "clips"
+    assert table["interval_over"].tolist()[1] == "4 clips"
     assert table["p"].tolist()[1] == 1
+    assert table[["gain_low", "gain_high"]].isna().all(axis=None), "four clips bear no interval"
 
 
 def test_one_run_or_a_path_is_no_list(runs: list[Run]) -> None:
     for one in (runs[0], runs[0].root, str(runs[0].root)):
         with pytest.raises(MgkitError, match="runs must be a list"):
             compare_runs(one)  # type: ignore[arg-type]
+
+
+def test_three_subjects_bear_no_interval_and_are_counted(tmp_path: Path) -> None:
+    clips = fake_clips(tmp_path / "clips", 4, 20)
+    few = replace(clips, table=clips.table.assign(subject=[f"p{i % 3}" for i in range(len(clips))]))
+    runs = [fake_run(tmp_path / f"run{s}", clips, epochs=1, splits=("test",), seed=s) for s in range(2)]
+    table = compare_runs(runs, clips=few)
+    assert table["interval_over"].tolist()[1] == "3 subjects"
+    assert table[["gain_low", "gain_high"]].isna().all(axis=None)
+    printed = paper_table(table)
+    assert "without an interval, as there are only 3 subjects" in printed.note
+    gain = printed.rows[1][printed.header.index("Gain (points)")]
+    assert "[" not in gain
+    assert float(gain)
+    many = paper_table(compare_runs(runs))
+    assert "95 % interval from resampling 9 subjects" in many.note
+    methods = paper_table(method_table(runs, clips=few, draws=20))
+    assert "No intervals: 3 subjects are too few to resample." in methods.note
+    assert not any("[" in text for text in methods.small.values())
+
+
+def test_results_come_first_and_every_column_is_printed(runs: list[Run], tmp_path: Path) -> None:
+    long = {f"setting_{k}": list(range(40)) for k in range(20)}
+    a = changed(runs[0], tmp_path / "a", long)
+    b = changed(runs[1], tmp_path / "b", {name: [1] for name in long})
+    table = compare_runs([a, b])
+    names = list(table.columns)
+    first = next(i for i, name in enumerate(names) if name.startswith("recipe."))
+    assert all(name.startswith(("recipe.", "settings.", "test.")) for name in names[first:])
+    assert {"top1", "gain", "p_holm"} <= set(names[:first])
+    shown = str(table)
+    assert all(name in shown for name in names)
+    for found in (evaluate(a), per_class(a)):
+        assert all(name in str(found) for name in found.columns), "intervals too"
+        assert max(map(len, str(found).splitlines())) <= 82
+    assert type(table[["top1"]]) is pd.DataFrame
+
+    # Folded to the width, with the settings below, side by side.
+    printed = paper_table(table)
+    text = printed.text(90)
+    assert max(map(len, text.splitlines())) <= 90
+    head, *_, last = (block.splitlines()[0] for block in text.split("\n\n"))
+    assert head.startswith("Run")
+    assert last.split() == ["Setting", "a", "b"]
+    assert printed.markdown().index("Top-1") < printed.markdown().index("setting 3")
+    assert printed.latex().count("tabular}{") == 2
+    assert "setting 3" in printed._repr_html_()
+    assert "recipe.setting_3" in printed.csv()
+
+
+def test_runs_that_were_not_tested_alike_are_named(runs: list[Run], tmp_path: Path) -> None:
+    a, b = changed(runs[0], tmp_path / "a"), changed(runs[1], tmp_path / "b")
+    for run, views in ((a, 1), (b, 10)):
+        (run.root / "splits" / "test" / "test.json").write_text(
+            json.dumps({"views": views, "flip": views > 1})
+        )
+    said = "Not tested alike: a with 1 view; b with 10 views and their mirror images"
+    assert compare_runs([a, b]).attrs["tested"] == said
+    assert said in paper_table(compare_runs([a, b])).note
+    assert said in figures.run_comparison(a, b).note
+    assert said[1:] in figures.confusion(a, other=b).note
+    assert compare_runs([a, changed(a, tmp_path / "c", seed=5)]).attrs["tested"] == ""
+    assert "tested alike" not in figures.run_comparison(runs[0], runs[1]).note

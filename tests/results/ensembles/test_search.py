@@ -85,7 +85,7 @@ def test_the_search_and_its_gain_by_brute_force(metric: Any, seed: int) -> None:
     assert found.apparent_gain == pytest.approx(sign * (found.value - found.equal))
     assert found.apparent_gain >= 0
     # six parts of six subjects are those subjects: one round, and no chance in it
-    assert (found.folds, found.rounds, found.drawn, found.tried) == (6, 1, "subjects", 67)
+    assert (found.folds, found.rounds, found.drawn, found.tried) == (6, 1, "6 subjects", 67)
     fused = np.empty(p.shape[1:])
     for s in range(6):
         out = np.arange(60) % 6 == s

@@ -114,7 +114,7 @@ def test_a_perfectly_calibrated_system_is_told_from_one_too_sure() -> None:
 
 def test_intervals_respect_subjects() -> None:
     scores = draw(300)
-    blocks = [f"p{i // 100}" for i in range(300)]
+    blocks = [f"p{min(i // 100, 1) or -(i // 15)}" for i in range(300)]  # eight subjects, one of 200 clips
     labels = np.where(np.arange(300) < 100, scores.predicted(), scores.truth())  # one subject is always right
     uneven = replace(scores, labels=labels)
     alone, together = (calibration.errors(uneven, subjects=s).iloc[0] for s in (None, blocks))

@@ -38,17 +38,28 @@ def test_few_or_equal_seeds_are_no_evidence() -> None:
 
 
 def test_people_are_drawn_not_clips() -> None:
-    """Forty clips of two people who differ are hardly more evidence than two clips."""
-    gain = np.repeat([0.3, -0.1], 20)
-    clips = [f"c{i}" for i in range(40)]
-    people = np.repeat(["A", "B"], 20).tolist()
+    """160 clips of eight people who differ are hardly more evidence than eight clips."""
+    gain = np.repeat([0.3, -0.1] * 4, 20)
+    clips = [f"c{i}" for i in range(160)]
+    people = np.repeat(list("ABCDEFGH"), 20).tolist()
     generator = np.random.default_rng(0)
-    alone = subject_interval(gain, np.zeros(40), clips, generator)
-    grouped = subject_interval(gain, np.zeros(40), people, generator)
+    alone = subject_interval(gain, np.zeros(160), clips, generator)
+    grouped = subject_interval(gain, np.zeros(160), people, generator)
     assert alone.mean == grouped.mean == pytest.approx(0.1)
     assert alone.low > 0 > grouped.low
-    assert (grouped.low, grouped.high) == pytest.approx((-0.1, 0.3))
-    assert grouped.p > 0.3 > 0.01 > alone.p
+    assert grouped.high > alone.high
+    assert grouped.p > 0.05 > 0.01 > alone.p
+
+
+def test_few_people_bear_no_interval() -> None:
+    gain = np.repeat([0.3, -0.1, 0.2], 20)
+    for groups in (np.repeat(["A", "B", "C"], 20).tolist(), ["A"] * 60):
+        found = subject_interval(gain, np.zeros(60), groups, np.random.default_rng(0))
+        assert found.mean == pytest.approx(gain.mean())
+        assert np.isnan([found.low, found.high, found.p]).all()
+    seven, eight = ([f"p{i % count}" for i in range(60)] for count in (7, 8))
+    assert np.isnan(subject_interval(gain, np.zeros(60), seven, np.random.default_rng(0)).low)
+    assert np.isfinite(subject_interval(gain, np.zeros(60), eight, np.random.default_rng(0)).low)
 
 
 def test_the_bootstrap_covers_what_it_says() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 import zlib
 from collections.abc import Callable, Iterator
 from itertools import pairwise
@@ -24,7 +25,7 @@ from mgkit.views import figures
 from mgkit.views.analysis import confusions
 from mgkit.views.figures import style
 from mgkit.views.figures.style import VENUES, PaperFigure
-from tests.results.fake_run import fake_clips, fake_run
+from tests.results.fake_run import fake_clips, fake_frames, fake_run
 
 pytestmark = pytest.mark.usefixtures("flat")
 
@@ -484,6 +485,21 @@ def test_draw_figures_draws_all_there_is(
 
 
 # Names that are too long
+
+
+def test_drawing_all_figures_shows_how_far_it_is(
+    make_run: Callable[..., Run], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = make_run(3, video=True)
+    monkeypatch.setattr(PaperFigure, "save", lambda self, path: [path])
+    monkeypatch.setattr("mgkit.data.video.read_frames", fake_frames)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    drawn = figures.draw_figures(run)
+    shown = capsys.readouterr().err
+    assert f"0/{len(drawn)}" in shown
+    assert "training_curves" in shown, "the figure that is being drawn"
+    figures.draw_figures(run, progress=False)
+    assert capsys.readouterr().err == ""
 
 
 def test_names_are_cut_to_fit_and_stay_apart() -> None:
