@@ -15,6 +15,7 @@ from mgkit.results.run.folder import load_run
 from mgkit.training import recipes
 from mgkit.training.inference import test as run_test
 from mgkit.training.launch import launch
+from mgkit.training.loop import train
 from mgkit.training.recipe import Optimisation
 from tests.tiny import CLASSES, TRIANGLE, tiny_clips, tiny_pose, tiny_row
 from tests.training.training import fit, tiny, tiny_pose_only
@@ -77,6 +78,24 @@ def test_a_training_split_that_is_not_there_is_told_with_the_way_on(clips: Clips
     said = r"no clip in the training split 'all'; its splits are test, train, val: name one of them \(--train-split"
     with pytest.raises(MgkitError, match=said):
         fit(clips, tiny_pose_only(), tmp_path / "run", train_split="all")
+
+
+@pytest.mark.parametrize("call", [train, launch])
+def test_how_long_it_takes_is_said_before_anything_is_begun(
+    clips: Clips, tmp_path: Path, call: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[tuple[Any, ...]] = []
+
+    def stop(*given: Any) -> None:
+        asked.append(given)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(f"mgkit.training.{'loop' if call is train else 'launch'}.say_duration", stop)
+    with pytest.raises(KeyboardInterrupt):
+        call(clips, tiny_pose_only(), tmp_path / "run", device="cpu", workers=0)
+    ((recipe, training),) = asked
+    assert (recipe, training.splits) == (tiny_pose_only(), ["train"])
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_launch_looks_at_its_start_at_once(clips: Clips, tmp_path: Path) -> None:

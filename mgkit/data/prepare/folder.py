@@ -225,7 +225,11 @@ def _make(
     if (out / "poses.npy").is_file():
         ledger.add([FileRecord("poses.npy", size_of(out / "poses.npy"), sha256_of(out / "poses.npy"))])
     report += [note(row["what"], row["detail"]) for row in clips.leakage().to_dict("records")]
+    useless = _nothing_to_learn(clips)
+    report += useless
     write_json(out / "report.json", report)
+    for entry in useless:
+        bar.say(f"prepare: WARNING {entry['what']}: {entry['detail']}")
     _say(bar, report, new, len(files) - new, len(stale))
     return load_clips(out)
 
@@ -286,6 +290,21 @@ def _made(jobs: Sequence[Job], workers: int | None) -> Iterator[tuple[Job, Made]
 
 def _make_batch(batch: list[Job], stopped: Callable[[], bool]) -> list[Made]:
     return [make(job, stopped) for job in batch]
+
+
+def _nothing_to_learn(clips: Clips) -> list[dict[str, str]]:
+    """Notes on a folder that any network would get right, or none could: of one class, or without any joint."""
+    found = []
+    labels = set(clips.labels.tolist())
+    if len(labels) == 1:
+        name = clips.classes.names[labels.pop()]
+        found.append(
+            note("one class only", f"all {len(clips)} clips are {name!r}: a training will be refused")
+        )
+    posed = clips.table.loc[clips.table["pose_offset"] >= 0, "clip_id"].tolist()
+    if posed and not any(bool(np.isfinite(clips.pose(clip_id)[..., :2]).any()) for clip_id in posed):
+        found.append(note("no joint in any clip", f"all {len(posed)} poses are empty: check the key-points"))
+    return found
 
 
 class _Spool:

@@ -569,3 +569,23 @@ def test_a_clip_whose_file_name_would_be_too_long_is_left_out(tmp_path: Path) ->
     assert clips.ids == ["nod/a"]
     entry = next(e for e in clips.report if e["what"] == "left out: name too long")
     assert entry["clip_id"] == f"nod/{'x' * 252}"
+
+
+def test_a_folder_from_which_nothing_can_be_learned_is_warned_of(
+    tmp_path: Path, layout: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = raw(tmp_path)
+    content = pickle.loads(source.read_bytes())
+    for annotation in content["annotations"]:
+        annotation["label"] = 0
+        annotation["keypoint_score"][:] = 0
+    source.write_bytes(pickle.dumps(content))
+    clips = prepare(
+        "pyskl", source, tmp_path / "out", skeleton=layout, classes=["nod", "wave"], size=32, workers=1
+    )
+    said = {entry["what"]: entry["detail"] for entry in clips.report}
+    assert said["one class only"] == "all 3 clips are 'nod': a training will be refused"
+    assert said["no joint in any clip"] == "all 3 poses are empty: check the key-points"
+    assert capsys.readouterr().err.count("WARNING") == 2
+    ordinary = run(raw(tmp_path / "b"), tmp_path / "both", layout, workers=1)
+    assert not {"one class only", "no joint in any clip"} & {entry["what"] for entry in ordinary.report}
