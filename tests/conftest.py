@@ -23,6 +23,8 @@ from mgkit.results.run.folder import Run
 # Before torch is imported, and for the processes that tests start: on few and busy cores the threads of small
 # convolutions wait for each other many times longer than they compute.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# The first UMAP would give torch as many threads as numba has: both take theirs from one OpenMP.
+os.environ.setdefault("NUMBA_NUM_THREADS", "1")
 
 # A process that a shell or nohup starts in the background ignores Ctrl-C, and so would all that the tests start.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
