@@ -28,7 +28,7 @@ def steady(pose: Array, frame: tuple[int, int]) -> tuple[Array, list[tuple[str, 
 
     A row goes on with whoever was in it. Where that would be a jump, or somebody appears, the rows of the frame are
     assigned to the nearest persons if these are nearer by half. Rows that then never overlap are joined where one
-    begins within a person's size of the place where the other ended.
+    begins near the place where the other ended.
 
     Args:
         pose: (M, T, V, 3) pixels, NaN = not seen.
@@ -61,15 +61,19 @@ def _reidentified(
 
     Somebody who appears further than `near` from all others is new; a step up to `still` is no jump.
     """
+    points = pose[..., :2]
+    # Frames in which a row begins, goes on after a gap, or jumps; between them nothing changes. The usual step is that
+    # to the nearest person, since some files order people at random in every frame.
+    middles = np.nan_to_num(points).sum(2) / np.maximum(seen(points).sum(2), 1)[..., None]
+    middles[~there] = 1e9
+    steps = np.linalg.norm(middles[:, None, 1:] - middles[None, :, :-1], axis=-1).min(axis=1)[there[:, 1:]]
+    jump = max(still, 4 * float(np.median(steps)) if len(steps) else 0.0)
+    odd = there[:, 1:] & ~(_apart(points[:, 1:], points[:, :-1]) <= jump)
+    if not odd.any():
+        return pose, []
     from scipy.optimize import linear_sum_assignment
 
     out = np.full_like(pose, np.nan)
-    points = pose[..., :2]
-    steps = _apart(points[:, 1:], points[:, :-1])  # (M, T - 1), NaN where a row was empty
-    # Frames in which a row begins, goes on after a gap, or jumps; between them nothing changes.
-    usual = float(np.nanmedian(steps)) if np.isfinite(steps).any() else 0.0
-    jump = max(still, 4 * usual)
-    odd = there[:, 1:] & ~(steps <= jump)
     to = np.arange(len(pose))  # the person whom each row holds
     last = np.full((len(pose), *pose.shape[2:3], 2), np.nan, dtype=np.float32)  # where each was seen last
     begun = 0
@@ -98,14 +102,9 @@ def _reidentified(
             known = ~np.isnan(last[to[now]]).all((1, 2))
             if (other & known & (kept > jump)).any():
                 traded.append(at)
-            free = [person for person in to if person not in best]
-            to[now] = best
-            for row in np.flatnonzero(~there[:, at]).tolist():
-                if to[row] in free:
-                    free.remove(to[row])
-                else:
-                    to[row] = -1
-            to[to < 0] = free
+            for here, who in zip(now.tolist(), best.tolist(), strict=True):
+                holder = np.flatnonzero(to == who)[0]
+                to[holder], to[here] = to[here], who
     return out, traded
 
 

@@ -171,7 +171,7 @@ def check_points(annotation: Annotation, layout: Skeleton, source: Path, report:
     if _nobody(points):
         empty = np.zeros((0, count or (shape[1] if len(shape) == 4 else 0), len(layout), 2), dtype=np.float32)
         return {"keypoint": empty, "keypoint_score": None}
-    turned = count is not None and len(shape) == 4 and shape[0] == count and abs(shape[1] - count) > 1
+    turned = count is not None and len(shape) == 4 and shape[0] == count and count > shape[1] + 1
     if len(shape) != 4 or shape[2:] != (len(layout), 2) or turned:
         frames = f", and total_frames is {count}" if turned else ""
         raise MgkitError(

@@ -53,6 +53,22 @@ def test_two_people_who_trade_rows_are_put_back(tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.parametrize("miss", [0.0, 0.2])
+def test_people_in_no_order_at_all_as_an_estimator_without_a_tracker_finds_them(miss: float) -> None:
+    rng = np.random.default_rng(1)
+    people = np.stack([person(60, at=(100 + 150 * i, 240), seed=i) for i in range(3)])
+    given, want = np.full_like(people, np.nan), people.copy()
+    for t in range(60):
+        found = [i for i in range(3) if rng.random() >= miss]
+        want[[i for i in range(3) if i not in found], t] = np.nan
+        rng.shuffle(found)
+        given[: len(found), t] = people[found, t]
+    got, done = steady(given, FRAME)
+    at = np.nanmedian(got[..., 0], axis=(1, 2)).argsort()
+    np.testing.assert_array_equal(got[at], want)
+    assert [what for what, _ in done] == ["rows traded"]
+
+
 def test_somebody_who_moves_to_a_row_of_its_own_leaves_the_old_one_to_another() -> None:
     left, right = person(40, at=(150, 240)), person(40, at=(450, 240), seed=1)
     time = np.arange(40)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -9,12 +10,15 @@ from typing import Any
 import numpy as np
 import pytest
 
+import mgkit as mg
 from mgkit.cli import main
 from mgkit.data.clips import load_clips
 from mgkit.data.prepare.points import PoseRules
 from mgkit.data.readers.pyskl import write_pyskl
+from mgkit.data.video import probe
 from mgkit.errors import MgkitError
 from tests.made.points import clip, film, in_source, notes, person, prepared
+from tests.made.trees import write_imigue, write_ma52, write_smg
 
 
 def scaled(pose: np.ndarray, scale: Any, shift: Any = 0.0) -> np.ndarray:
@@ -413,6 +417,48 @@ def test_a_dataset_that_is_wrong_throughout_is_refused_early(tmp_path: Path) -> 
     with pytest.raises(MgkitError, match="many key-points of 64 of 64 clips"):
         prepared(tmp_path, clips)
     assert len(looked) == 64  # one job of poses
+
+
+# --- every reader ---------------------------------------------------------------------------------------------------
+
+
+def in_shares(reader: str, root: Path, size: tuple[int, int]) -> None:
+    """Divide the key-points of a made tree by the sides of its frame."""
+    for path in root.rglob("*_light_hand.csv" if reader == "imigue" else "*_skeleton.csv"):
+        values = np.genfromtxt(path, delimiter=",", ndmin=2)
+        start, step = (1, 3) if reader == "imigue" else (7, 11)
+        for axis in (0, 1):
+            values[:, start + axis :: step] /= size[axis]
+        np.savetxt(path, values, fmt="%.6g", delimiter=",")
+    for path in root.rglob("*.pkl"):
+        content = pickle.loads(path.read_bytes())
+        for one in content["annotations"]:
+            one["keypoint"] = np.asarray(one["keypoint"], np.float32) / np.asarray(size, np.float32)
+        path.write_bytes(pickle.dumps(content))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("reader", ["imigue", "smg", "ma52"])
+def test_the_readers_of_datasets_pass_through_the_same_checks(tmp_path: Path, reader: str) -> None:
+    root = tmp_path / "raw"
+    if reader == "imigue":
+        write_imigue(root, train=1, val=1, test=1, gestures=2, size=64, poses=["light_hand"])
+    elif reader == "smg":
+        write_smg(root, train=1, test=1, gestures=2, size=64)
+    else:
+        write_ma52(root, train=2, val=1, test=1, size=64)
+    options: dict[str, Any] = {"size": 32, "workers": 1, "progress": False}
+    pixels = mg.prepare(reader, root, tmp_path / "pixels", **options)
+    video = next(path for path in root.rglob("*.mp4"))
+    info = probe(video)
+    in_shares(reader, root, (info.width, info.height))
+    with pytest.raises(MgkitError, match="key-points are not pixels .* --pose-units shares"):
+        mg.prepare(reader, root, tmp_path / "shares", **options)
+    shares = mg.prepare(reader, root, tmp_path / "shares", pose_units="shares", **options)
+    body = slice(0, 12)  # which block of finger tips is left is decided by distances, which shares distort
+    for clip_id in pixels.ids:
+        got, want = (in_source(clips, clip_id)[:, :, body] for clips in (shares, pixels))
+        np.testing.assert_allclose(got, want, atol=0.05)
 
 
 # --- the shell ------------------------------------------------------------------------------------------------------
