@@ -143,6 +143,7 @@ def prepare(
         raw = read(source, **options)
         options.pop("cache", None)
         check_raw(raw, source)
+        rules.check(raw.clips, source)
         files = stamps({*map(Path, raw.files), *(clip.video for clip in raw.clips if clip.video)}, source)
         ledger = read_ledger(out)
         check_same_dataset(raw, ledger, out)

@@ -121,8 +121,8 @@ def _check_outside(looks: Mapping[str, Look], units: str | None, share: float) -
     if units is not None:
         fits = f"Are they {units}, as --pose-units states?"
     elif swapped:
-        fits = "With width and height swapped all would fit: write img_shape as (height, width), or state --pose-size "
-        fits += f"{high}x{wide} (width x height)."
+        fits = "With width and height swapped all would fit: write img_shape as (height, width) and points as (x, y), "
+        fits += f"or state --pose-size {high}x{wide} (width x height)."
     elif legs and float(np.median([look.outside for look in chosen])) < 0.95:
         return
     elif factor:

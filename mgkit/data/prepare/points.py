@@ -8,9 +8,10 @@ people who change rows are mended and noted. Every reader's points pass through 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -65,6 +66,15 @@ class PoseRules:
         if units not in (None, "pixels", *UNITS):
             raise MgkitError(f"pose_units is {units!r}: use one of {some(['pixels', *UNITS])}.")
         return cls(fps, step, units, size if size == "stated" else frame_size_of(size, "pose_size"))
+
+    def check(self, clips: Sequence[RawClip], source: Path) -> None:
+        """Refuse what is stated about key-points or videos that a dataset does not have."""
+        if self != PoseRules() and not any(clip.pose for clip in clips):
+            raise MgkitError(
+                f"{source} has no key-points, so that nothing can be stated about them: leave pose_* out."
+            )
+        if self.step is not None and not any(clip.video or clip.pose_frames for clip in clips):
+            raise MgkitError(f"{source} has no videos, so that pose_step means nothing: leave it out.")
 
     def steps(self, clip: RawClip, info: SourceInfo | None) -> float | None:
         """Frames from one pose of a clip to the next; None = not stated, or nothing to compare them with."""
@@ -193,7 +203,7 @@ def _one_moves(pose: Array) -> bool:
 
 def _check_units(pose: Array, frame: tuple[int, int], clip: RawClip) -> None:
     """Refuse points that all lie within a few pixels of the corner of the frame: they are in other units."""
-    points, limit = pose[seen(pose)][:, :2], max(3.0, 0.02 * min(frame))
+    points, limit = pose[seen(pose)][:, :2], min(max(3.0, 0.02 * min(frame)), 16.0)
     if not len(points) or np.quantile(np.abs(points).max(-1), 0.95) > limit:
         return
     points = np.unique(points, axis=0)  # a pair that a file repeats says nothing

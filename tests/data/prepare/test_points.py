@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -99,6 +100,14 @@ def test_what_is_stated_must_mean_something() -> None:
     assert PoseRules.of(None, None, None, (640, 480)).size == (640, 480)
 
 
+def test_what_is_stated_about_nothing_is_refused(tmp_path: Path) -> None:
+    alone = replace(clip("c", None, video=film(tmp_path / "v.mp4", 9)), pose=None)
+    with pytest.raises(MgkitError, match="has no key-points, so that nothing can be stated about them"):
+        prepared(tmp_path, [alone], pose_units="shares")
+    with pytest.raises(MgkitError, match="has no videos, so that pose_step means nothing"):
+        prepared(tmp_path, [clip("c", person()[None])], pose_step=2)
+
+
 def test_what_is_stated_belongs_to_the_folder(tmp_path: Path) -> None:
     first = prepared(tmp_path, [clip("c", person()[None])], pose_size="640x480")
     again = prepared(tmp_path, [clip("c", scaled(person()[None], 0.5))], pose_size="640x480")
@@ -187,8 +196,7 @@ def test_key_points_of_a_whole_recording_at_another_rate(tmp_path: Path, step: f
         )
         for start in (0, 20, 55)
     ]
-    for one in clips:
-        object.__setattr__(one, "pose", partial(whole, start=one.start, end=one.end, poses=poses))
+    clips = [replace(one, pose=partial(whole, start=one.start, end=one.end, poses=poses)) for one in clips]
     with pytest.raises(MgkitError, match=rf"{full} poses beside 80 frames, about {step} frames per pose"):
         prepared(tmp_path, clips)
     made = prepared(tmp_path, clips, pose_step=step)
@@ -411,9 +419,7 @@ def test_a_dataset_that_is_wrong_throughout_is_refused_early(tmp_path: Path) -> 
         looked.append(name)
         return person(4, at=(2000, 2000))[None]
 
-    clips = [clip(f"c{i}", None) for i in range(200)]
-    for one in clips:
-        object.__setattr__(one, "pose", partial(far, one.clip_id))
+    clips = [replace(clip(f"c{i}", None), pose=partial(far, f"c{i}")) for i in range(200)]
     with pytest.raises(MgkitError, match="many key-points of 64 of 64 clips"):
         prepared(tmp_path, clips)
     assert len(looked) == 64  # one job of poses
@@ -468,10 +474,10 @@ def test_the_options_of_the_shell(tmp_path: Path, capsys: pytest.CaptureFixture[
     made = prepared(tmp_path, [clip("a", person()[None])])
     source = write_pyskl(made, tmp_path / "p.pkl")
     command = ["prepare", "pyskl", str(source), str(tmp_path / "two"), "--size", "32"]
-    assert main([*command, "--pose-units", "pixels", "--pose-size", "stated", "--pose-step", "2"]) == 0
-    assert len(load_clips(tmp_path / "two")) == 1
-    assert main([*command[:3], str(tmp_path / "three"), "--pose-fps", "0"]) == 2
-    assert "pose_fps is 0.0" in capsys.readouterr().err
+    assert main([*command, "--pose-units", "pixels", "--pose-size", "stated", "--pose-fps", "20"]) == 0
+    assert load_clips(tmp_path / "two").row("a")["fps"] == 20
+    assert main([*command[:3], str(tmp_path / "three"), "--pose-step", "0"]) == 2
+    assert "pose_step is 0.0" in capsys.readouterr().err
     with pytest.raises(SystemExit):
         main(["prepare", "--help"])
     shown = capsys.readouterr().out
