@@ -66,13 +66,13 @@ def launch(
         _check_same(root, clips, recipe, settings)
         if files and chosen.changed_code == "refuse":
             code.refuse_changes(root, files)
+    on_cpu = chosen.device == "cpu" or (chosen.device == "auto" and not torch.cuda.is_available())
+    if chosen.progress and on_cpu and not (root / "config.json").is_file():
+        say_duration(recipe, clips.split(chosen.train_split))
     try:
         root.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise MgkitError(f"{root} cannot be made ({error.strerror}): choose another folder.") from None
-    on_cpu = chosen.device == "cpu" or (chosen.device == "auto" and not torch.cuda.is_available())
-    if chosen.progress and on_cpu and not (root / "config.json").is_file():
-        say_duration(recipe, clips.split(chosen.train_split))
     code.remember(files)  # so that the process may run it
     where = os.path.relpath(clips.path.resolve(), root.resolve())
     words = [*option_words(chosen), *_start_words(start)]
