@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable
+from difflib import get_close_matches
 
 
 class MgkitError(ValueError):
@@ -21,6 +22,18 @@ def command(*words: object) -> str:
     "mgkit test 'runs/my run' --split val"
     """
     return shlex.join(["mgkit", *map(str, words)])
+
+
+def meant(name: str, names: Iterable[str]) -> str:
+    """The names that a mistyped one may stand for, as the end of a message; "" if none is near.
+
+    >>> meant("Touch_Face", ["touch face", "nod"])
+    ": did you mean 'touch face'?"
+    """
+    plain = {" ".join(known.casefold().replace("_", " ").replace("-", " ").split()): known for known in names}
+    wanted = " ".join(name.casefold().replace("_", " ").replace("-", " ").split())
+    near = [plain[key] for key in get_close_matches(wanted, list(plain), 3, 0.6)]
+    return f": did you mean {' or '.join(map(repr, near))}?" if near else ""
 
 
 def some(names: Iterable[object], limit: int = 5) -> str:

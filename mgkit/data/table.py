@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mgkit.errors import MgkitError, some
+from mgkit.errors import MgkitError, meant, some
 
 COLUMNS: dict[str, str] = {
     "clip_id": "str",  # unique
@@ -65,7 +65,10 @@ class Classes:
     def index(self, name: str) -> int:
         """The label of a class name; an unknown name raises a `MgkitError` that lists the known ones."""
         if name not in self.names:
-            raise MgkitError(f"there is no class {name!r}; the classes are {some(self.names, 40)}.")
+            hint = meant(str(name), self.names)
+            raise MgkitError(
+                f"there is no class {name!r}{hint or f'; the classes are {some(self.names, 40)}.'}"
+            )
         return self.names.index(name)
 
     def to_dict(self) -> dict[str, Any]:

@@ -159,3 +159,15 @@ def test_poses_of_another_type_are_refused(tmp_path: Path) -> None:
     (tmp_path / "poses.npy").write_bytes(b"")
     with pytest.raises(MgkitError, match=r"poses\.npy cannot be read"):
         load_clips(clips.root)
+
+
+@pytest.mark.parametrize("typed", ["Touch Face", "touch_face", "touch-face", "tuch face", "touch  face"])
+def test_a_mistyped_class_is_answered_with_the_one_meant(typed: str) -> None:
+    classes = Classes(("touch face", "nod", "摸脸"))
+    with pytest.raises(MgkitError, match=f"there is no class '{typed}': did you mean 'touch face'\\?"):
+        classes.index(typed)
+
+
+def test_a_class_that_is_like_none_is_answered_with_all_of_them() -> None:
+    with pytest.raises(MgkitError, match="no class 'waltz'; the classes are touch face, nod"):
+        Classes(("touch face", "nod")).index("waltz")

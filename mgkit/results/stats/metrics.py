@@ -10,6 +10,7 @@ has precision 0 and F1 0.
 
 from __future__ import annotations
 
+import html
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -29,20 +30,30 @@ WILSON = "Wilson, clips"  # the name of that interval in tables
 
 
 class ResultTable(pd.DataFrame):
-    """A table that prints all of its columns, folded to the width of the terminal; otherwise a DataFrame."""
+    """A DataFrame that prints all of its columns, folded to the width of the terminal; without rows it says so."""
 
     @property
     def _constructor(self) -> type[pd.DataFrame]:
         return pd.DataFrame  # what is made of it is a table like any other
 
     def __repr__(self) -> str:
-        width = max(80, shutil.get_terminal_size().columns)
-        look: dict[str, Any] = {
-            "float_format": lambda value: f"{value:.3f}",
-            "na_rep": "-",
-            "max_colwidth": 40,
-        }
-        return str(self.to_string(line_width=width, **look))
+        if not len(self):
+            return f"nothing found (a table of {', '.join(map(str, self.columns))})"
+        return str(
+            self.to_string(
+                line_width=max(80, shutil.get_terminal_size().columns),
+                float_format=lambda value: f"{value:.3f}",
+                na_rep="-",
+                max_colwidth=40,
+                max_rows=60,
+                min_rows=20,
+            )
+        )
+
+    def _repr_html_(self) -> str | None:
+        if not len(self):
+            return f"<p>{html.escape(repr(self))}</p>"
+        return pd.DataFrame(self)._repr_html_()  # type: ignore[operator]
 
 
 def top1(labels: npt.ArrayLike, predicted: npt.ArrayLike) -> float:

@@ -9,7 +9,8 @@ Arguments that the functions share:
 `exemplars`, `hardest_fn` and `hardest_fp` return at most `n` rows per class with the columns `class`, `clip_id`,
 `true`, `predicted` (class names), `probability` (of the predicted class), `probability_of_true` and `distance`, the
 cosine distance in [0, 2] to the prototype of the true class (for the fused output the mean over pathways; NaN without a
-prototype). Classes are in label order; equally ranked clips are sorted by id. Without any such clip the table is empty.
+prototype). Classes are in label order; equally ranked clips are sorted by id. Without any such clip the table is empty,
+and prints that nothing was found.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ import pandas as pd
 from mgkit.errors import MgkitError, some
 from mgkit.results.run.folder import Run, as_predictions, as_run
 from mgkit.results.run.records import Embeddings, Predictions
-from mgkit.results.stats.metrics import confusion_matrix
+from mgkit.results.stats.metrics import ResultTable, confusion_matrix
 from mgkit.views.analysis.decisions import entropy, pathway_disagreement, view_variation, views_disagree
 
 # As in cleanlab: probabilities closer than this are equal, and no threshold is so low that 0 reaches it.
@@ -110,7 +111,9 @@ def ambiguous(
     if class_name is not None:
         frame["role"] = predictions.kinds(output, class_index(predictions, class_name))
         frame = frame[frame["role"] != "TN"]
-    return frame.sort_values(["ambiguity", "clip_id"], ascending=[False, True], ignore_index=True)
+    return ResultTable(
+        frame.sort_values(["ambiguity", "clip_id"], ascending=[False, True], ignore_index=True)
+    )
 
 
 def confusions(
@@ -141,7 +144,7 @@ def confusions(
         }
     )
     table = table.sort_values(["clips", "share"], ascending=False, kind="stable")
-    return table.head(k).reset_index(drop=True)
+    return ResultTable(table.head(k).reset_index(drop=True))
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -238,7 +241,7 @@ def _ranked(
             rows = rows[np.isfinite(order[rows])]
         groups.append(rows[np.lexsort((ids[rows].astype(str), order[rows]))][:n])
     at = np.concatenate(groups)
-    return pd.DataFrame(
+    return ResultTable(
         {
             "class": names[np.repeat(list(wanted), [len(group) for group in groups])],
             "clip_id": ids[at],
@@ -429,7 +432,7 @@ def label_errors(
             "margin": (own[found] - rival[found] + 1) / 2,
         }
     )
-    return table.sort_values(["margin", "clip_id"], ignore_index=True)
+    return ResultTable(table.sort_values(["margin", "clip_id"], ignore_index=True))
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -454,7 +457,7 @@ def class_index(predictions: Predictions, class_name: str) -> int:
         return predictions.classes.index(class_name)
     names = class_names(predictions).tolist()
     if class_name not in names:
-        raise MgkitError(f"there is no class {class_name!r}; the classes have no names, only {some(names)}.")
+        raise MgkitError(f"there is no class {class_name!r}: the classes have no names, only {some(names)}.")
     return names.index(class_name)
 
 

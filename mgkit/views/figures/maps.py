@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap, ListedColormap
 from matplotlib.lines import Line2D
 
-from mgkit.errors import MgkitError, some
+from mgkit.errors import MgkitError, meant, some
 from mgkit.results.compare.runs import aligned_runs
 from mgkit.results.run.folder import Run, as_run
 from mgkit.results.run.records import Floats, Ints
@@ -160,7 +160,8 @@ def picked(wanted: Sequence[str], names: Sequence[str], what: str) -> list[int]:
     """Indices of the chosen classes or subjects; unknown ones, or too many, raise a `MgkitError`."""
     unknown = [name for name in wanted if name not in names]
     if unknown:
-        raise MgkitError(f"there is no {what} {unknown[0]!r}; there are {some(names)}.")
+        hint = meant(str(unknown[0]), names) or f"; there are {some(names)}."
+        raise MgkitError(f"there is no {what} {unknown[0]!r}{hint}")
     if len(wanted) > MOST:
         plural = "classes" if what == "class" else "subjects"
         raise MgkitError(f"{len(wanted)} {plural} cannot be distinguished by colour: choose at most {MOST}.")

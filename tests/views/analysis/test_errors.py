@@ -413,3 +413,18 @@ def test_labels_that_do_not_go_together_are_refused(make_run: Callable[..., Run]
         confident_joint(labels, p)
     with pytest.raises(MgkitError, match="no 'rgb' predictions"):
         label_errors(make_run(4, pathways=("pose",), prototypes=False), pathway="rgb")
+
+
+def test_empty_tables_say_that_nothing_was_found() -> None:
+    right = Predictions(["x", "y"], np.array([0, 1]), {"rgb": np.eye(2)})
+    for table in (confusions(right), hardest_fn(right), hardest_fp(right), label_errors(right)):
+        assert table.empty
+        assert str(table).startswith("nothing found")
+        assert table.columns[0] in str(table)
+        assert "nothing found" in (table._repr_html_() or "")
+        assert list(pd.concat([table, table]).columns) == list(table.columns)
+    long = ambiguous(
+        Predictions([f"c{i}" for i in range(500)], np.arange(500) % 2, {"rgb": np.eye(2)[np.arange(500) % 2]})
+    )
+    assert len(str(long).splitlines()) < 200
+    assert "<table" in (long._repr_html_() or "")
