@@ -182,7 +182,7 @@ def test_folds_from_a_shell(demo_copy: Path, tmp_path: Path, capsys: pytest.Capt
         (("train", "val", "test"), "val", []),
         (("train", "val"), "val", ["--split", "val"]),
         (("train", "official_test", "val"), "val", ["--split", "official_test"]),
-        (("train", "eval"), None, ["--split", "train"]),
+        (("train", "eval"), None, ["--split", "eval"]),
     ],
 )
 def test_the_next_command_after_a_training_tests_a_split_that_is_there(

@@ -55,13 +55,10 @@ def print_once(text: str) -> None:
 
 
 def test_command(run: Any) -> str:
-    """The command that tests a run, on a split that its clips have: a test split, else the one it was validated on."""
-    from mgkit.data.splits import UNUSED, is_test
+    """The command that tests a run, on the split of its clips to look at first."""
+    from mgkit.data.splits import shown_split
 
-    settings = run.config["settings"]
-    there = [split for split in run.config["data"]["splits"] if split != UNUSED]
-    wanted = ["test", *(s for s in there if is_test(s)), settings["val_split"], settings["train_split"]]
-    split = next(split for split in wanted if split in there)
+    split = shown_split(list(run.config["data"]["splits"]))
     return command("test", run.root, *([] if split == "test" else ["--split", split]))
 
 

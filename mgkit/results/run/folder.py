@@ -179,7 +179,7 @@ class Run:
             MgkitError: none has been evaluated.
         """
         if not self.splits():
-            raise MgkitError(f"the run {self.root} has not been tested: run `mgkit test {self.root}`.")
+            raise MgkitError(f"the run {self.root} has not been tested: run `{command('test', self.root)}`.")
         return shown_split(self.splits())
 
     def predictions(self, split: str = "test") -> Predictions:
