@@ -327,12 +327,8 @@ def _videos(
     return found
 
 
-ENDINGS = (
-    "_rgb",
-    "_color",
-    "_colour",
-    "_video",
-)  # of the names of videos of which others hold depth or infrared
+# Of the names of videos, where others hold depth or infrared.
+ENDINGS = ("_rgb", "_color", "_colour", "_video")
 
 
 def find_videos(
