@@ -36,7 +36,7 @@ def shown(state: str = "running", **changes: Any) -> dict[str, Any]:
     stage = {**part, "name": "rgb", "state": "finished", "epoch": 4, "current": False, "live": {}}
     base = {
         "name": "mine", "state": state, "message": "", "can_stop": state == "running", "can_resume": state == "failed",
-        "log": ["one", "<b>two</b>"], "parts": [stage, part],
+        "log": ["one", "<b>two</b>"], "parts": [stage, part], "stop": "mgkit stop /runs/mine",
     }  # fmt: skip
     return base | changes
 
@@ -123,6 +123,28 @@ def test_buttons_ask_before_they_act(page: Page, tmp_path: Path) -> None:
     assert page.evaluate("model.sent") == [{"act": "stop"}]
     expect(page.locator(".mgk-warn")).to_contain_text("cannot be stopped")  # nothing runs in that folder
     assert not bare.errors
+
+
+def test_a_button_that_a_busy_kernel_does_not_hear_says_what_will_happen(page: Page, tmp_path: Path) -> None:
+    bare = show(page, tmp_path / "none", shown())
+    page.evaluate("() => { model.really = model.send; model.send = content => { model.kept = content; }; }")
+    page.locator(".mgk-stop").click()
+    page.locator(".mgk-stop").click()
+    warning = page.locator(".mgk-warn")
+    expect(warning).to_contain_text("when the cell that is running has ended")
+    expect(warning).to_contain_text("To stop it now, run in a terminal: mgkit stop /runs/mine")
+    page.evaluate("() => model.really(model.kept)")  # the cell has ended
+    expect(warning).not_to_contain_text("kernel is busy")
+    expect(warning).to_contain_text("cannot be stopped")  # nothing runs in that folder
+    assert not bare.errors
+
+
+def test_a_training_that_was_asked_to_stop_says_so(page: Page, tmp_path: Path) -> None:
+    show(page, tmp_path / "none", shown("stopping", message="it ends after the current step", can_stop=False))
+    expect(page.locator(".mgk-state")).to_have_text("Stopping")
+    expect(page.locator(".mgk-warn")).to_have_text("it ends after the current step")
+    assert not page.locator(".mgk-stop").is_visible()
+    assert not page.locator(".mgk-resume").is_visible()
 
 
 def test_a_failure_is_told_and_an_empty_folder_waited_for(page: Page, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -265,7 +266,8 @@ def start_job(
                 stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
                 env={**os.environ, "PYTHONUNBUFFERED": "1"},
             )  # fmt: skip
-        _CHILDREN.append(process)
+        # Reaped as soon as it has ended, whether or not anybody looks: no zombie of a kernel that stays open.
+        threading.Thread(target=process.wait, name="mgkit training", daemon=True).start()
         try:
             write_json(
                 root / "job.json",
@@ -300,16 +302,10 @@ def read_job(root: Path) -> dict[str, Any] | None:
     return record
 
 
-# Held so that Python neither warns of a child that outlives its handle nor leaves it unreaped once it has ended.
-_CHILDREN: list[subprocess.Popen[bytes]] = []
-
-
 def _runs(pid: int, root: Path) -> bool:
     """Whether a process of this machine is the one that was started to train this folder."""
     import psutil
 
-    for child in _CHILDREN:
-        child.poll()
     try:
         process = psutil.Process(pid)
         return process.status() != psutil.STATUS_ZOMBIE and str(root.resolve()) in process.cmdline()

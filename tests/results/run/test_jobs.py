@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 import mgkit as mg
@@ -181,6 +182,15 @@ def test_a_process_that_has_ended_and_that_nobody_has_reaped(
     until(lambda: not job.look().here, job)
     assert processes[-1].returncode is None
     assert job.state == "killed"
+
+
+def test_a_process_that_has_ended_is_reaped_though_nobody_looks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jobs.sys, "executable", shutil.which("true"))
+    job = start_job(tmp_path, "../clips", [], {})
+    pid = json.loads((tmp_path / "job.json").read_text())["pid"]
+    until(lambda: not psutil.pid_exists(pid), job)  # a zombie still exists
 
 
 def test_of_two_launches_at_once_one_is_refused(

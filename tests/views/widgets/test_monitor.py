@@ -2,6 +2,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import socket
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -12,12 +15,14 @@ import pytest
 
 from mgkit.data.clips import Classes
 from mgkit.errors import MgkitError
+from mgkit.files import write_json
 from mgkit.results.run.files import append_history
 from mgkit.results.run.folder import Run
 from mgkit.results.run.jobs import Job
 from mgkit.results.run.status import write_live, write_status
 from mgkit.results.scores.scores import import_scores
 from mgkit.views.widgets import TrainingMonitor
+from mgkit.views.widgets.monitor.monitor import snapshot
 
 
 @pytest.fixture
@@ -148,6 +153,35 @@ def test_a_button_that_cannot_do_it_says_why(root: Path) -> None:
     assert "cannot be stopped from here: it is finished" in monitor.problem
     monitor._received(None, {"act": "resume"}, [])
     assert "was not launched" in monitor.problem
+
+
+def test_a_training_is_stopping_until_its_process_has_ended(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After the press of the button, and where somebody else has stopped it: it has written so, and still runs."""
+    write_status(root, "running")
+    process = subprocess.Popen([sys.executable, "-c", "input()", str(root.resolve())], stdin=subprocess.PIPE)
+    record = {"format": 1, "clips": "c", "options": [], "host": socket.gethostname(), "log_from": 0}
+    write_json(root / "job.json", {**record, "pid": process.pid})
+    monitor = TrainingMonitor(root, interval=60)
+    monitor.close()
+    try:
+        assert (monitor.shown["state"], monitor.shown["can_stop"]) == ("running", True)
+        assert monitor.shown["stop"] == f"mgkit stop {root.resolve()}"
+        asked: list[Path] = []
+        monkeypatch.setattr(Job, "ask_to_stop", lambda job: asked.append(job.root))
+        monitor._received(None, {"act": "stop"}, [])
+        assert (len(asked), monitor.heard, monitor.problem) == (1, 1, "")
+        assert (monitor.shown["state"], monitor.shown["can_stop"]) == ("stopping", False)
+        assert snapshot(monitor.job)["state"] == "running", "another monitor has not asked"
+        write_status(root, "interrupted", message="resume it")
+        for stopped in (None, process.pid):
+            assert snapshot(monitor.job, stopped)["state"] == "stopping"
+    finally:
+        process.communicate(b"\n")
+    monitor.refresh()
+    assert (monitor.shown["state"], monitor.shown["message"]) == ("interrupted", "resume it")
+    assert monitor.shown["can_resume"]
 
 
 def test_the_picture_that_stands_in(root: Path, tmp_path: Path) -> None:

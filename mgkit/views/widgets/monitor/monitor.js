@@ -3,10 +3,11 @@
 import { element, number, onAppearance, onChanges, oncePerFrame, OUTPUT_COLOURS, OUTPUT_NAMES, percent, ROLE_COLOURS } from "../shared/common.js";
 
 const STATE_WORDS = {
-    none: "Not started yet", running: "Running", finished: "Finished", waiting: "Waiting",
+    none: "Not started yet", running: "Running", stopping: "Stopping", finished: "Finished", waiting: "Waiting",
     interrupted: "Stopped", failed: "Failed", killed: "Stopped without an error message",
 };
 const STATE_COLOURS = { running: "#009E73", finished: "#0072B2", failed: "#D55E00", killed: "#D55E00" };
+const HEARD = 1500; // milliseconds in which a kernel that is not busy answers a button
 const PART_NAMES = { rgb: "RGB branch", pose: "Pose branch", joint: "Joint" };
 const OTHER_TERMS = ["#56B4E9", "#999933", "#882255", "#8C6D31"];
 const clock = seconds => {
@@ -131,9 +132,17 @@ function render({ model, el }) {
 
     // A button asks first: one press arms it, a second one acts; "No", Escape or ten seconds disarm it.
     let armed = null, timer = 0, picked = null;
+    // A kernel that is busy with a cell may hear of a button only when the cell has ended: say so, and what works now.
+    let unheard = null, patience = 0;
+    const send = act => {
+        model.send({ act });
+        clearTimeout(patience);
+        patience = setTimeout(() => { unheard = act; draw(); }, HEARD);
+    };
+    const hear = () => { clearTimeout(patience); unheard = null; draw(); };
     const disarm = () => { armed = null; clearTimeout(timer); draw(); };
     const press = act => {
-        if (armed === act) { model.send({ act }); disarm(); return; }
+        if (armed === act) { send(act); disarm(); return; }
         armed = act;
         clearTimeout(timer);
         timer = setTimeout(disarm, 10000);
@@ -155,9 +164,11 @@ function render({ model, el }) {
         stop.textContent = armed === "stop" ? "Stop after this step?" : "Stop";
         resume.textContent = armed === "resume" ? "Resume training?" : "Resume";
         no.hidden = !armed;
-        const bad = ["failed", "killed", "interrupted", "none"].includes(shown.state) || (shown.state === "running" && !shown.can_stop);
+        const bad = ["failed", "killed", "interrupted", "none"].includes(shown.state) || shown.state === "stopping" || (shown.state === "running" && !shown.can_stop);
         const untrained = shown.state === "finished" && !shown.parts.length; // imported from scores: there is only the message
-        message.textContent = [problem, bad || untrained ? shown.message : ""].filter(Boolean).join(" · ");
+        const busy = unheard === "stop" ? `The kernel is busy: it stops the training when the cell that is running has ended. To stop it now, run in a terminal: ${shown.stop}`
+            : unheard ? "The kernel is busy: the training resumes when the cell that is running has ended." : "";
+        message.textContent = [busy, problem, bad || untrained ? shown.message : ""].filter(Boolean).join(" · ");
         if (!shown.parts.length && !message.textContent) message.textContent = "Curves appear here once training has started in this folder.";
         message.hidden = !message.textContent;
 
@@ -181,7 +192,7 @@ function render({ model, el }) {
 
         const live = part.live, at = part.epoch + (live.steps ? live.step / live.steps : 0);
         bar.style.width = `${100 * Math.min(1, at / Math.max(1, part.epochs))}%`;
-        const running = shown.state === "running" && Number.isFinite(live.clips);
+        const running = ["running", "stopping"].includes(shown.state) && Number.isFinite(live.clips);
         const latest = name => part.curves[name]?.at(-1);
         const facts = [["epoch", `${Math.min(part.epochs, live.epoch ?? part.epoch)} of ${part.epochs}`]];
         if (running) facts.push(["clips", `${number(live.clips)} of ${number(live.of)}`]);
@@ -203,9 +214,9 @@ function render({ model, el }) {
         }
     }
     const ask = oncePerFrame(draw);
-    const ends = [onChanges(model, ["shown", "problem"], ask), onAppearance(root, ask)];
+    const ends = [onChanges(model, ["shown", "problem"], ask), onChanges(model, ["heard"], hear), onAppearance(root, ask)];
     draw();
-    return () => { ends.forEach(end => end()); ask.cancel(); clearTimeout(timer); };
+    return () => { ends.forEach(end => end()); ask.cancel(); clearTimeout(timer); clearTimeout(patience); };
 }
 
 export default { render };

@@ -12,9 +12,10 @@ import anywidget
 import numpy as np
 import traitlets
 
-from mgkit.errors import MgkitError
+from mgkit.errors import MgkitError, command
 from mgkit.results.run.folder import Run, load_run
 from mgkit.results.run.jobs import ENDED, Job, read_job
+from mgkit.results.run.status import read_status
 from mgkit.views.figures.style import PaperFigure
 from mgkit.views.figures.training import training_curves
 from mgkit.views.widgets.shared.base import Previewed, plain
@@ -41,11 +42,13 @@ class TrainingMonitor(Previewed, anywidget.AnyWidget):
     _css = styles("monitor/monitor.css")
     shown = traitlets.Dict().tag(sync=True)  # see `snapshot`
     problem = traitlets.Unicode().tag(sync=True)  # why a button did nothing
+    heard = traitlets.Int().tag(sync=True)  # presses of a button that have reached Python
 
     def __init__(self, run: Run | Job | str | Path, *, interval: float = 1.0) -> None:
         if not interval > 0:
             raise MgkitError(f"interval is {interval!r}: use seconds above 0.")
         self.job = Job(Path(run) if isinstance(run, str | Path) else run.root)
+        self._stopped: int | None = None  # the process that this monitor has asked to stop
         super().__init__(shown=snapshot(self.job))
         self.on_msg(self._received)
         self._end = threading.Event()
@@ -56,7 +59,7 @@ class TrainingMonitor(Previewed, anywidget.AnyWidget):
 
     def refresh(self) -> None:
         """Read the folder now."""
-        shown = snapshot(self.job)
+        shown = snapshot(self.job, self._stopped)
         if shown != self.shown:
             self.shown = shown
 
@@ -76,11 +79,17 @@ class TrainingMonitor(Previewed, anywidget.AnyWidget):
         if act not in ("stop", "resume"):
             return
         try:
-            self.job.ask_to_stop() if act == "stop" else self.job.resume()
+            if act == "stop":
+                self.job.ask_to_stop()
+                record = read_job(self.job.root)
+                self._stopped = None if record is None else int(record["pid"])
+            else:
+                self.job.resume()
             self.problem = ""
         except (MgkitError, OSError) as error:
             self.problem = str(error)
         self.refresh()
+        self.heard += 1
 
     def __repr__(self) -> str:
         return f"TrainingMonitor({str(self.job.root)!r}: {self.shown['state']})"
@@ -108,21 +117,24 @@ def _follow(widget: weakref.ref[TrainingMonitor], end: threading.Event, interval
         del alive
 
 
-def snapshot(job: Job) -> dict[str, Any]:
-    """Everything the page shows, as plain JSON.
+def snapshot(job: Job, stopped: int | None = None) -> dict[str, Any]:
+    """Everything the page shows, as plain JSON; `stopped` is the process that was asked to stop.
 
-    "name", "state", "message", "can_stop", "can_resume", "log" (lines), and "parts": for each stage and the whole,
+    "name", "state" ("stopping" from then until its process has ended), "message", "stop" (the command that stops it),
+    "can_stop", "can_resume", "log" (lines), and "parts": for each stage and the whole,
     "name", "state", "epoch", "epochs", "current", "live" and "curves" (name to a list over "epochs_done"). A file that
     cannot be read is reported in "message" and does not raise, since another process may be writing it.
     """
     root = job.root
     shown: dict[str, Any] = {
         "name": root.resolve().name, "state": "none", "message": "", "can_stop": False, "can_resume": False, "log": [],
-        "parts": [],
+        "parts": [], "stop": command("stop", root.resolve()),
     }  # fmt: skip
     try:
         state = job.look()
         shown |= {"state": state.name, "message": state.message, "can_stop": state.here}
+        if state.here and _ending(root, stopped):
+            shown |= {"state": "stopping", "message": "it ends after the current step", "can_stop": False}
         if state.name in ENDED and state.name != "finished":
             shown["can_resume"] = read_job(root) is not None
         shown["log"] = [line.rsplit("\r", 1)[-1] for line in job.log(12).splitlines()]
@@ -136,6 +148,12 @@ def snapshot(job: Job) -> dict[str, Any]:
     except MgkitError as error:
         shown["message"] = str(error)
     return shown
+
+
+def _ending(root: Path, stopped: int | None) -> bool:
+    """Whether a process that still runs was asked to stop: from here, or from elsewhere, and has said so."""
+    record = read_job(root)
+    return (record is not None and record["pid"] == stopped) or read_status(root)["state"] != "running"
 
 
 def _parts(run: Run, state: str) -> list[dict[str, Any]]:
