@@ -19,7 +19,7 @@ ALLOWED = {
     "models": {"models"},
     "results": {"results", "data"},
     "training": {"training", "data", "models", "results"},
-    "views": {"views", "results", "data"},
+    "views": {"views", "results", "data", "notebook"},
 }
 
 # Within a folder: a file or folder imports from its own level and those before it.

@@ -85,7 +85,9 @@ def tidy(notebook: NotebookNode) -> NotebookNode:
         cell.metadata.pop("execution", None)
         if cell.cell_type != "code":
             continue
-        cell.outputs = _as_seen(cell.outputs)
+        cell.outputs = [
+            out for out in _as_seen(cell.outputs) if "data" not in out or set(out.data) & set(KEPT)
+        ]
         for out in cell.outputs:
             if "data" in out:
                 out.data = {kind: value for kind, value in out.data.items() if kind in KEPT}

@@ -265,14 +265,14 @@ def test_the_bar_of_filters(page: Page, tmp_path: Path) -> None:
     assert list(explorer.selection) == ["c3"]
     page.get_by_role("button", name="RGB", exact=True).click()
     assert list(explorer.selection) == ["c2", "c3"]
-    page.get_by_label("pathways").select_option("RGB ≠ pose")
+    page.get_by_label("Pathways").select_option("RGB ≠ pose")
     bare.settle()
     assert list(explorer.selection) == ["c3"]
     page.get_by_text("1 of 2 clips pass the filters").wait_for()
-    page.get_by_label("pathways").select_option("RGB right, pose wrong")
+    page.get_by_label("Pathways").select_option("RGB right, pose wrong")
     bare.settle()
     assert list(explorer.selection) == []
-    page.get_by_label("pathways").select_option("any")
+    page.get_by_label("Pathways").select_option("RGB and pose")
     bare.settle()
     page.get_by_label("Maximum confidence").fill("40")
     bare.settle()

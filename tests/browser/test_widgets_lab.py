@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+import nbformat
 import pytest
+from nbconvert import HTMLExporter
 from playwright.sync_api import Page
 
 from tests.browser.lab import Lab, Notebook
@@ -179,3 +181,39 @@ def test_map_in_jupyterlab(lab: Lab, page: Page, tmp_path: Path) -> None:
         canvas.click(position={"x": x, "y": y})
         notebook.until(f"selection.focus == {ids[row]!r}")
         assert not [line for line in notebook.console if line.startswith("page error")], notebook.console
+
+
+def test_a_saved_notebook_shows_the_picture_where_no_kernel_has_the_widget(
+    lab: Lab, page: Page, tmp_path: Path
+) -> None:
+    run = made_run(tmp_path / "run", {"rgb": RGB, "pose": POSE, "fused": FUSED})
+    cells = [
+        f"import mgkit as mg; run = mg.load_run({str(run.root)!r})",
+        "mg.widgets.ConfusionMatrix(run)",
+        "mg.widgets.ErrorExplorer(run)",
+    ]
+    with Notebook(lab, page, cells, "saved.ipynb") as notebook:
+        notebook.run_all()
+        notebook.cell(2).locator(".mgk-gallery").wait_for()
+        pictures, widgets = page.locator(".mgk-static"), page.locator(".jp-Cell .mgk canvas")
+        widgets.first.wait_for()
+        assert [picture.is_visible() for picture in pictures.all()] == [False, False]
+
+        session = "window.jupyterapp.shell.currentWidget.sessionContext"
+        page.evaluate("() => window.jupyterapp.commands.execute('docmanager:save').then(() => null)")
+        page.evaluate(f"() => {session}.shutdown().then(() => null)")
+        page.reload(wait_until="domcontentloaded")
+        page.get_by_text("model not found").nth(1).wait_for(state="attached")  # a new kernel has no widget
+        assert [picture.is_visible() for picture in pictures.all()] == [True, True]
+        assert pictures.first.locator("img").evaluate("image => image.naturalWidth") > 100
+        assert not [text for text in page.get_by_text("model not found").all() if text.is_visible()]
+
+    # Elsewhere: the first output has the picture, the second nothing that a page without widgets can show.
+    saved = nbformat.read(lab.notebooks / "saved.ipynb", as_version=4)
+    for cell in saved.cells[1:]:
+        first, second = (set(out["data"]) for out in cell.outputs)
+        assert first == {"text/plain", "text/html"}
+        assert second == {"application/vnd.jupyter.widget-view+json"}
+    exported, _ = HTMLExporter(template_name="classic").from_notebook_node(saved)
+    assert exported.count("Static preview of") == 2
+    assert "widget-view" not in exported

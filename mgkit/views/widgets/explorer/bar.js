@@ -48,7 +48,10 @@ class Bar {
         this.subject = menu("subject", [["", "any"], ...subjects.map(name => [name, name])], value => this.ask("subject", value));
         this.notes = menu("notes", [["any", "any"], ["untagged", "without notes"], ["tagged", "with notes"], ...tags.map(tag => [tag, tag])], value => this.ask("notes", value));
         this.sort = menu("sort by", [["sure", "most confident"], ["unsure", "least confident"], ["id", "clip ID"]], value => this.ask("sort", value));
-        this.pathways = menu("pathways", [["any", "any"], ["disagree", "RGB ≠ pose"], ["rgb right", "RGB right, pose wrong"], ["pose right", "pose right, RGB wrong"]], value => this.ask("pathways", value));
+        this.pathways = menu("", [["any", "RGB and pose"], ["disagree", "RGB ≠ pose"], ["rgb right", "RGB right, pose wrong"], ["pose right", "pose right, RGB wrong"]], value => this.ask("pathways", value));
+        this.pathways.node.querySelector("select").setAttribute("aria-label", "Pathways");
+        this.pathways.node.title = "What the pathways predict";
+        this.pathways.node.classList.add("mgk-pathways");
         this.chip = element("span", { className: "mgk-chip" });
         this.count = element("span", { className: "mgk-count", attributes: { role: "status" } });
         this.reset = element("button", { type: "button", className: "mgk-small", textContent: "Reset", title: "All wrong clips, no filters", onclick: () => this.send("reset") });

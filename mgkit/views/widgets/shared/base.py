@@ -13,6 +13,7 @@ import numpy.typing as npt
 import traitlets
 
 from mgkit.errors import MgkitError
+from mgkit.notebook import JUPYTER, place
 from mgkit.results.run.folder import Run
 from mgkit.results.run.records import Predictions
 from mgkit.views.figures.style import PaperFigure
@@ -20,6 +21,14 @@ from mgkit.views.widgets.shared.bundle import styles
 from mgkit.views.widgets.shared.selection import Selected, Selection
 
 PREVIEW_DPI = 130  # sharp enough to read, small in a saved notebook
+WIDGET = "application/vnd.jupyter.widget-view+json"
+# In JupyterLab and Notebook the static preview is an output of its own, before that of the widget. One of the two is
+# shown: the widget as soon as it has something in it, the preview as long as the other is only text, which it is
+# without a kernel ("Error displaying widget: model not found").
+_EITHER = """<style>
+.jp-OutputArea-child:has(.mgk-static):has(+ .jp-OutputArea-child > .jp-OutputArea-output > *),
+.jp-OutputArea-child:has(.mgk-static) + .jp-OutputArea-child:not(:has(> .jp-OutputArea-output > *)) { display: none; }
+</style>"""
 
 
 def static_preview(name: str, shown: PaperFigure | str | None, about: str = "") -> str:
@@ -47,6 +56,19 @@ class Previewed:
     def _preview(self) -> tuple[PaperFigure | str, str]:
         """The figure (or HTML) to show, and what it shows, "" for the figure's own note."""
         return self.to_figure(), ""  # type: ignore[attr-defined]
+
+    def _ipython_display_(self, **options: Any) -> None:
+        """Publish the widget, with its preview for places without a kernel."""
+        from IPython.display import publish_display_data
+
+        bundle = self._repr_mimebundle_(**options)
+        data, metadata = bundle if isinstance(bundle, tuple) else (bundle, {})
+        if place() != JUPYTER or WIDGET not in data:  # other places choose between the kinds of one output
+            publish_display_data(data, metadata)
+            return
+        preview = f'{_EITHER}<div class="mgk-static">{data["text/html"]}</div>'
+        publish_display_data({"text/plain": data["text/plain"], "text/html": preview})
+        publish_display_data({WIDGET: data[WIDGET]}, metadata)
 
     def _repr_mimebundle_(self, **options: Any) -> Any:
         bundle = super()._repr_mimebundle_(**options)  # type: ignore[misc]
