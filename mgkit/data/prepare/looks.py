@@ -100,30 +100,34 @@ def check_looks(looks: Mapping[str, Look], units: str | None, share: float = 0.5
 
 
 def _check_outside(looks: Mapping[str, Look], units: str | None, share: float) -> None:
+    if not looks:
+        return
     found = [name for name, look in looks.items() if look.outside > 0.5]
-    swapped = len(found) > share * len(looks) and np.median([looks[name].swapped for name in found]) <= 0.02
-    # A frame that is upright by mistake leaves people to its right, which a camera that stands upright hardly does.
-    upright = [name for name, look in looks.items() if look.frame[0] < look.frame[1]]
-    if len(upright) > share * len(looks):
-        outside, other = (
-            float(np.mean([getattr(looks[name], key) for name in upright])) for key in ("aside", "swapped")
-        )
-        if outside > 0.05 and other < outside / 4:
-            found, swapped = [name for name in upright if looks[name].aside > 0], True
-    if not swapped and len(found) <= share * len(looks):
+    each = np.array([(look.outside, look.aside, look.swapped) for look in looks.values()])
+    outside, aside, other = each.mean(axis=0)
+    # A frame that is upright by mistake leaves people to its right, which a camera that stands upright hardly does; in
+    # one that is wide by mistake they reach below it, but never further than it is wide.
+    upright = np.mean([look.frame[0] < look.frame[1] for look in looks.values()]) > share
+    swapped = (upright and aside > 0.05 and other < aside / 4) or (outside > 0.3 and other < 0.005)
+    if swapped:
+        found = [name for name, look in looks.items() if look.outside > 0]
+    elif len(found) <= share * len(looks):
         return
     chosen, first = [looks[name] for name in found], looks[found[0]]
     reach = np.quantile([look.reach for look in chosen], 0.9, axis=0)
     factor = next((factor for factor in FACTORS if factor >= 0.97 * reach.max() and reach.min() > 0.5), None)
     # Guessed legs of people who sit before the camera, if nothing says that they are guessed.
-    legs = not any(look.scored for look in chosen) and max(look.aside for look in chosen) < 0.1
+    beside, beyond = (
+        float(np.median([getattr(look, key) for look in chosen])) for key in ("aside", "outside")
+    )
+    legs = not any(look.scored for look in chosen) and beside < 0.1 and beyond < 0.95
     wide, high = first.frame
     if units is not None:
         fits = f"Are they {units}, as --pose-units states?"
     elif swapped:
         fits = "With width and height swapped all would fit: write img_shape as (height, width) and points as (x, y), "
         fits += f"or state --pose-size {high}x{wide} (width x height)."
-    elif legs and float(np.median([look.outside for look in chosen])) < 0.95:
+    elif legs:
         return
     elif factor:
         wide, high = round(factor * wide), round(factor * high)

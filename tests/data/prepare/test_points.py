@@ -263,6 +263,12 @@ def test_width_and_height_swapped_are_refused(tmp_path: Path) -> None:
     clips = [clip(f"c{i}", person(at=(710, 400), seed=i)[None], size=(720, 1280)) for i in range(3)]
     with pytest.raises(MgkitError, match="With width and height swapped all would fit"):
         prepared(tmp_path / "middle", clips)
+    # And the reverse: a picture that stands upright, taken as a wide one.
+    clips = [
+        clip(f"c{i}", person(at=(360, 760), height=700, seed=i)[None], size=(1280, 720)) for i in range(3)
+    ]
+    with pytest.raises(MgkitError, match=r"With width and height swapped .* --pose-size 720x1280 "):
+        prepared(tmp_path / "upright", clips)
 
 
 def test_pixels_of_a_larger_picture_are_refused_with_the_factor(tmp_path: Path) -> None:
