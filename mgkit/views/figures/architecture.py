@@ -55,7 +55,9 @@ OUTPUTS, LOSSES = ("logits", "embedding", "auxiliary"), ("entropy", "refinement"
 
 
 @in_style
-def architecture(outline: Mapping[str, Any], *, venue: str = "cvpr", columns: int = 2) -> PaperFigure:
+def architecture(
+    outline: Mapping[str, Any], *, axes: Any = None, venue: str = "cvpr", columns: int = 2
+) -> PaperFigure:
     """The network with the shape of every map: pathways, where they meet, heads, prediction and losses.
 
     It runs from left to right if the width allows it, otherwise from top to bottom. A network that is not mgkit's is
@@ -63,6 +65,7 @@ def architecture(outline: Mapping[str, Any], *, venue: str = "cvpr", columns: in
 
     Args:
         outline: from `mg.recipes.outline` (or `mgkit.models.outline.outline`, then without losses).
+        axes: draw into this subfigure, or in the place of these axes, of a figure of your own (`style.in_style`).
         venue: a key of `style.VENUES`.
         columns: 1 or 2.
 

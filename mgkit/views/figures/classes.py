@@ -55,6 +55,7 @@ def class_accuracy(
     order: str = "value",
     classes: Sequence[str] | None = None,
     most_confused: int | None = None,
+    axes: Any = None,
     venue: str = "cvpr",
     columns: int | None = None,
 ) -> PaperFigure:
@@ -69,6 +70,7 @@ def class_accuracy(
             "groups" or as "given"; classes without clips come last.
         classes: names of the classes to show, in this order; the rest are pooled as one grey class, "others".
         most_confused: show this number of classes, those of the most frequent confusions, and the rest likewise.
+        axes: draw into this subfigure, or in the place of these axes, of a figure of your own (`style.in_style`).
         venue: a key of `style.VENUES`.
         columns: 1 (horizontal bars) or 2 (vertical bars); by default 1 up to 12 classes.
 
@@ -240,6 +242,7 @@ def run_comparison(
     *,
     output: str | tuple[str, str] | None = None,
     common: bool = False,
+    axes: Any = None,
     venue: str = "cvpr",
     columns: int | None = None,
 ) -> PaperFigure:
@@ -250,6 +253,7 @@ def run_comparison(
         split: an evaluated split of both.
         output: "rgb", "pose" or "fused" of both, or one of each, ("rgb", "pose"); by default the best of each.
         common: compare runs that were tested on different clips, on the clips that both have.
+        axes: draw into this subfigure, or in the place of these axes, of a figure of your own (`style.in_style`).
         venue: a key of `style.VENUES`.
         columns: 1 or 2; by default 1.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -59,6 +60,7 @@ def film_strip(
     *,
     skeleton: bool = True,
     saliency: Saliency | None = None,
+    axes: Any = None,
     venue: str = "cvpr",
     columns: int = 2,
 ) -> PaperFigure:
@@ -75,6 +77,7 @@ def film_strip(
         skeleton: draw the key-points: left joints blue, right ones orange, others white; joints that were not seen,
             and limbs that end in one, are not drawn.
         saliency: from `run.saliency(split)`.
+        axes: draw into this subfigure, or in the place of these axes, of a figure of your own (`style.in_style`).
         venue: a key of `style.VENUES`.
         columns: 1 or 2; in one column the strip breaks into rows of four.
 
@@ -157,6 +160,7 @@ def contact_sheet(
     classes: Sequence[str] | None = None,
     skeleton: bool = True,
     seed: int = 0,
+    axes: Any = None,
     venue: str = "cvpr",
     columns: int = 2,
 ) -> PaperFigure:
@@ -168,6 +172,7 @@ def contact_sheet(
         classes: class names; by default all that have clips, or the 16 with the most.
         skeleton: draw the key-points, as in `film_strip`.
         seed: seed of the draw.
+        axes: draw into this subfigure, or in the place of these axes, of a figure of your own (`style.in_style`).
         venue: a key of `style.VENUES`.
         columns: 1 or 2 columns of classes.
 
@@ -310,6 +315,7 @@ def clip_sheet(
     *,
     skeleton: bool = True,
     note: str = "",
+    axes: Any = None,
     venue: str = "cvpr",
     columns: int = 2,
 ) -> PaperFigure:

@@ -63,6 +63,7 @@ def confusion(
     most_confused: int | None = None,
     other: Run | str | Path | None = None,
     common: bool = False,
+    axes: Any = None,
     venue: str = "cvpr",
     columns: int | None = None,
 ) -> PaperFigure:
@@ -79,6 +80,7 @@ def confusion(
         most_confused: show this number of classes, those of the most frequent confusions, and the rest likewise.
         other: a run over the same classes: the figure shows the difference run - other.
         common: compare runs that were tested on different clips, on the clips that both have.
+        axes: draw into this subfigure, or in the place of these axes, of a figure of your own (`style.in_style`).
         venue: a key of `style.VENUES`.
         columns: 1 or 2; by default 1 up to 12 classes.
 

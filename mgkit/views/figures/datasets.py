@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -40,13 +41,19 @@ _FIRST = {"train": 0, "val": 1, "test": 2}
 
 @in_style
 def class_counts(
-    clips: Clips | Run | str | Path, *, order: str = "count", venue: str = "cvpr", columns: int | None = None
+    clips: Clips | Run | str | Path,
+    *,
+    order: str = "count",
+    axes: Any = None,
+    venue: str = "cvpr",
+    columns: int | None = None,
 ) -> PaperFigure:
     """Clips of every class in every split, on a log scale: the long tail, and classes that a split lacks.
 
     Args:
         clips: the clips, their folder, or a run that knows them.
         order: classes by falling "count", or as "given".
+        axes: draw into this subfigure, or in the place of these axes, of a figure of your own (`style.in_style`).
         venue: a key of `style.VENUES`.
         columns: 1 or 2; by default 1 up to 40 classes.
 
@@ -115,7 +122,13 @@ def _count_bars(
 
 
 @in_style
-def clip_lengths(clips: Clips | Run | str | Path, *, venue: str = "cvpr", columns: int = 1) -> PaperFigure:
+def clip_lengths(
+    clips: Clips | Run | str | Path,
+    *,
+    axes: Any = None,
+    venue: str = "cvpr",
+    columns: int = 1,
+) -> PaperFigure:
     """Lengths of the clips of each split: share of clips up to each length, on a log scale.
 
     The line is at 32 frames, the input of the pose pathway: clips to its left are stretched.
@@ -153,13 +166,19 @@ def clip_lengths(clips: Clips | Run | str | Path, *, venue: str = "cvpr", column
 
 @in_style
 def missing_joints(
-    clips: Clips | Run | str | Path, by: str = "subject", *, venue: str = "cvpr", columns: int | None = None
+    clips: Clips | Run | str | Path,
+    by: str = "subject",
+    *,
+    axes: Any = None,
+    venue: str = "cvpr",
+    columns: int | None = None,
 ) -> PaperFigure:
     """Share of frames in which each joint (rows) of each subject (columns) was not seen.
 
     Args:
         clips: clips with poses.
         by: the columns: "subject", "source", "split" or "class".
+        axes: draw into this subfigure, or in the place of these axes, of a figure of your own (`style.in_style`).
         venue: a key of `style.VENUES`.
         columns: 1 or 2; by default 1 up to 40 of them.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.colors import LinearSegmentedColormap, ListedColormap
+from matplotlib.colors import LinearSegmentedColormap, ListedColormap, is_color_like
 from matplotlib.lines import Line2D
 
 from mgkit.errors import MgkitError, meant, some
@@ -39,6 +39,7 @@ from mgkit.views.figures.style import (
     OUTPUT_NAMES,
     SMALL,
     PaperFigure,
+    fit_names,
     fit_text,
     in_style,
     new_figure,
@@ -62,9 +63,11 @@ def prototype_map(
     *,
     colour: str | None = None,
     chosen: Sequence[str] | None = None,
+    colours: Mapping[str, str] | None = None,
     epoch: int | None = None,
     paths: bool = False,
     seed: int = 0,
+    axes: Any = None,
     venue: str = "cvpr",
     columns: int = 2,
 ) -> PaperFigure:
@@ -80,9 +83,12 @@ def prototype_map(
             draws only that.
         chosen: the classes (or subjects) coloured, at most 10, others grey. By default all up to 10; of more, the
             highlighted class and the five it is most confused with, or the six subjects with the most clips.
+        colours: {class (or subject): matplotlib colour}; these are the coloured ones unless `chosen` names others.
         epoch: the epoch whose prototypes are drawn; by default the last.
-        paths: draw how the prototypes moved over the epochs.
+        paths: draw how the prototypes moved over the epochs, each in the colour of its class, from a ring after the
+            first epoch to the star.
         seed: seed of the map.
+        axes: draw into this subfigure, or in the place of these axes, of a figure of your own (`style.in_style`).
         venue: a key of `style.VENUES`.
         columns: 2 puts the two panels side by side, 1 on top of each other.
 
@@ -106,11 +112,18 @@ def prototype_map(
     data = drawn.frame(run.classes, epoch, paths)
     rest = len(data) - len(roles)
     data["role"] = [*roles, *[""] * rest]
+    own = dict(colours or {})
+    wrong = [name for name, value in own.items() if not is_color_like(value)]
+    if wrong:
+        raise MgkitError(f"colours: {own[wrong[0]]!r} of {wrong[0]!r} is not a colour that matplotlib knows.")
+    chosen = list(own) if chosen is None and own else chosen
     coloured = (
         coloured_classes(predictions, drawn.pathway, index)
         if chosen is None or colour == "subject"
-        else picked(chosen, run.classes.names, "class")
+        else picked(chosen, run.classes.names, "class", own)
     )
+    palette = _palette([run.classes.names[k] for k in coloured], own)
+    of_class = dict(zip(coloured, palette, strict=True))
 
     # One panel, or two next to or below each other.
     width = width_of(venue, columns)
@@ -129,21 +142,26 @@ def prototype_map(
             _draw_roles(axes, drawn, names[index], stars[index], roles, room)
             bold = {index: "white"}
         elif what == "class":
-            bold = {k: CLASS_COLOURS[i] for i, k in enumerate(coloured)}
-            draw_groups(axes, drawn, drawn.labels, names, coloured, "other classes", stars, bold, room)
+            bold = of_class
+            draw_groups(
+                axes, drawn, drawn.labels, names, coloured, palette, "other classes", stars, bold, room
+            )
         elif what == "subject":
             found = subjects_of(run, drawn.clip_ids)
             few = found.names if len(found.names) <= MOST else found.names[:6]
-            subjects = picked(few if chosen is None else chosen, found.names, "subject")
-            draw_groups(axes, drawn, found.of, found.names, subjects, "other subjects", stars, {}, room)
+            subjects = picked(few if chosen is None else chosen, found.names, "subject", own)
+            tones = _palette([found.names[k] for k in subjects], own)
+            draw_groups(
+                axes, drawn, found.of, found.names, subjects, tones, "other subjects", stars, {}, room
+            )
             data["value"] = [*(found.names[k] for k in found.of), *[""] * rest]
         else:
             of = confidence_of if what == "confidence" else distance_of
             values = of(predictions, drawn.pathway)
             _draw_values(axes, drawn, values, what, stars)
             data["value"] = [*values, *[np.nan] * rest]
-        if paths:
-            _draw_paths(axes, drawn, bold)
+        if paths:  # next to TP, FN and FP, colours of classes would have two meanings
+            _draw_paths(axes, drawn, {index: "black"} if what == "kind" else of_class)
         draw_frame(axes, drawn)
 
     # The caption names coloured classes without a star.
@@ -152,17 +170,28 @@ def prototype_map(
     note = f"{drawn.method} of the {OUTPUT_NAMES[drawn.pathway]} embeddings of {split}; stars are class prototypes"
     note += f" after epoch {epoch}; " if epoch is not None else "; "
     note += drawn.note
+    note += (
+        "; lines show how prototypes moved, from a ring after the first epoch to the star" if paths else ""
+    )
     note += f"; no prototype yet: {', '.join(shown)}" if shown else ""
     return PaperFigure(figure, data, note)
 
 
-def picked(wanted: Sequence[str], names: Sequence[str], what: str) -> list[int]:
+def _palette(names: Sequence[str], own: Mapping[str, str]) -> list[str]:
+    """A colour for each name: its own, or the next of `CLASS_COLOURS`."""
+    rest = iter([colour for colour in CLASS_COLOURS if colour not in own.values()])
+    return [own[name] if name in own else next(rest, GREY) for name in names]
+
+
+def picked(
+    wanted: Sequence[str], names: Sequence[str], what: str, own: Mapping[str, str] | None = None
+) -> list[int]:
     """Indices of the chosen classes or subjects; unknown ones, or too many, raise a `MgkitError`."""
     unknown = [name for name in wanted if name not in names]
     if unknown:
         hint = meant(str(unknown[0]), names) or f"; there are {some(names)}."
         raise MgkitError(f"there is no {what} {unknown[0]!r}{hint}")
-    if len(wanted) > MOST:
+    if len([name for name in wanted if name not in (own or {})]) > MOST:
         plural = "classes" if what == "class" else "subjects"
         raise MgkitError(f"{len(wanted)} {plural} cannot be distinguished by colour: choose at most {MOST}.")
     return [list(names).index(name) for name in wanted]
@@ -221,6 +250,7 @@ def draw_groups(
     of: Ints,
     names: Sequence[str],
     coloured: list[int],
+    palette: Sequence[str],
     others: str,
     stars: Floats,
     bold: dict[int, str],
@@ -230,10 +260,9 @@ def draw_groups(
     rest = ~np.isin(of, coloured)
     _scatter(axes, drawn.points[rest], 0.7 * size, FAINT, "o", 1)
     handles = []
-    for i, k in enumerate(coloured):
-        colour = CLASS_COLOURS[i]
+    labels = fit_names([names[k] for k in coloured], 0.36 * room, SMALL)
+    for k, colour, label in zip(coloured, palette, labels, strict=True):
         _scatter(axes, drawn.points[of == k], size, colour, "o", 2)
-        label = fit_text(names[k], 0.36 * room, SMALL)
         handles.append(_handle(label, colour))
     _draw_stars(axes, stars, bold)
     if rest.any():
@@ -278,18 +307,22 @@ def _draw_values(axes: Axes, drawn: EmbeddingMap, values: Floats, what: str, sta
         )  # fmt: skip
 
 
-def _draw_paths(axes: Axes, drawn: EmbeddingMap, bold: dict[int, str]) -> None:
-    """How the prototypes moved: a line with a dot per epoch, on a white rim."""
+def _draw_paths(axes: Axes, drawn: EmbeddingMap, colours: dict[int, str]) -> None:
+    """How the prototypes moved: a line with a dot per epoch, on a white rim, from a ring to the star."""
     for k in np.flatnonzero(drawn.seen).tolist():
         track = drawn.paths[:, k]
         x, y = track[np.isfinite(track[:, 0])].T
-        colour = bold.get(k, GREY)
-        colour, thick = ("black" if colour == "white" else colour), 1.0 if k in bold or not bold else 0.5
+        colour, thick = colours.get(k, GREY), 1.0 if k in colours else 0.5
         axes.plot(x, y, color="white", linewidth=thick + 1, zorder=2.6, solid_joinstyle="round")
         axes.plot(
             x, y, color=colour, linewidth=thick, marker="o", markersize=1.2 + thick, markeredgewidth=0, zorder=2.7,
             solid_joinstyle="round",
         )  # fmt: skip
+        if len(x) > 1:
+            axes.plot(
+                x[0], y[0], marker="o", markersize=2.5 + 2 * thick, markerfacecolor="white", markeredgecolor=colour,
+                markeredgewidth=0.5 + 0.4 * thick, zorder=2.8,
+            )  # fmt: skip
 
 
 def _draw_roles(
@@ -341,6 +374,7 @@ def refinement_maps(
     labels: tuple[str, str] = ("before refinement", "after refinement"),
     common: bool = False,
     seed: int = 0,
+    axes: Any = None,
     venue: str = "cvpr",
     columns: int = 2,
 ) -> PaperFigure:
@@ -359,6 +393,7 @@ def refinement_maps(
         labels: titles of the panels.
         common: compare runs that were tested on different clips, on the clips that both have.
         seed: seed of the map.
+        axes: draw into this subfigure, or in the place of these axes, of a figure of your own (`style.in_style`).
         venue: a key of `style.VENUES`.
         columns: 2 puts the panels side by side, 1 on top of each other.
 
@@ -386,7 +421,9 @@ def refinement_maps(
     tables = []
     for axes, drawn, label in zip(panels, maps, labels, strict=True):
         room = width * 72 / (2 if wide else 1)
-        draw_groups(axes, drawn, drawn.labels, names, coloured, "other classes", drawn.prototypes, bold, room)
+        palette = list(bold.values())
+        stars = drawn.prototypes
+        draw_groups(axes, drawn, drawn.labels, names, coloured, palette, "other classes", stars, bold, room)
         draw_frame(axes, drawn)
         _title_inside(axes, label)
         tables.append(drawn.frame(before.classes).assign(panel=label))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
@@ -23,7 +25,13 @@ LOOKS = {"RGB": ("#D55E00", "s"), "Skeleton": ("#0072B2", "o"), "both": ("#009E7
 
 @in_style
 def methods(
-    table: pd.DataFrame, *, metric: str = "top1", sort: bool = True, venue: str = "cvpr", columns: int = 1
+    table: pd.DataFrame,
+    *,
+    metric: str = "top1",
+    sort: bool = True,
+    axes: Any = None,
+    venue: str = "cvpr",
+    columns: int = 1,
 ) -> PaperFigure:
     """Each method of a comparison with its 95 % interval, coloured by modality.
 
@@ -31,6 +39,7 @@ def methods(
         table: from `mg.method_table`.
         metric: "top1", "macro_f1" or "mean_class_accuracy"; published numbers are Top-1 only.
         sort: the best first; otherwise in the order of the table.
+        axes: draw into this subfigure, or in the place of these axes, of a figure of your own (`style.in_style`).
         venue: a key of `style.VENUES`.
         columns: 1 or 2.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -39,6 +40,7 @@ def reliability(
     *,
     bins: int = 10,
     adaptive: bool = False,
+    axes: Any = None,
     venue: str = "cvpr",
     columns: int | None = None,
 ) -> PaperFigure:
@@ -53,6 +55,7 @@ def reliability(
         output: "rgb", "pose" or "fused" of runs or predictions; by default the best of each.
         bins: the number of bins.
         adaptive: bins with about equal numbers of clips in place of equal width.
+        axes: draw into this subfigure, or in the place of these axes, of a figure of your own (`style.in_style`).
         venue: a key of `style.VENUES`.
         columns: 1 or 2; by default 1.
 

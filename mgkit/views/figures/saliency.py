@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -173,13 +174,19 @@ def draw_scale(figure: Figure, box: tuple[float, float, float, float], label: st
 
 @in_style
 def joint_importance(
-    run: Run | str | Path, split: str = "test", *, venue: str = "cvpr", columns: int | None = None
+    run: Run | str | Path,
+    split: str = "test",
+    *,
+    axes: Any = None,
+    venue: str = "cvpr",
+    columns: int | None = None,
 ) -> PaperFigure:
     """Share of each joint in the decisions for each class, see `mg.analysis.joint_importance`.
 
     Args:
         run: a run with explained clips of the split.
         split: that split.
+        axes: draw into this subfigure, or in the place of these axes, of a figure of your own (`style.in_style`).
         venue: a key of `style.VENUES`.
         columns: 1 or 2; by default 1 up to 18 joints.
 

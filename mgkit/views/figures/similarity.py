@@ -58,6 +58,7 @@ def prototype_similarity(
     order: str = "groups",
     scatter: bool = True,
     seed: int = 0,
+    axes: Any = None,
     venue: str = "cvpr",
     columns: int = 2,
 ) -> PaperFigure:
@@ -71,6 +72,7 @@ def prototype_similarity(
             next to each other (average linkage, those without a prototype last), "given" keeps the label order.
         scatter: draw the second panel, one point per pair of classes.
         seed: of the permutations and bootstrap behind p and the interval.
+        axes: draw into this subfigure, or in the place of these axes, of a figure of your own (`style.in_style`).
         venue: a key of `style.VENUES`.
         columns: 2 puts the panels side by side, 1 on top of each other.
 

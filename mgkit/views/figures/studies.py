@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
@@ -13,11 +15,12 @@ SURE = 0.05
 
 
 @in_style
-def study(table: pd.DataFrame, *, venue: str = "cvpr", columns: int = 1) -> PaperFigure:
+def study(table: pd.DataFrame, *, axes: Any = None, venue: str = "cvpr", columns: int = 1) -> PaperFigure:
     """Mean Top-1 of each row with its 95 % interval over seeds, every seed as a tick, and the gain at the right.
 
     Args:
         table: from `study.table()`.
+        axes: draw into this subfigure, or in the place of these axes, of a figure of your own (`style.in_style`).
         venue: a key of `style.VENUES`.
         columns: 1 or 2.
 

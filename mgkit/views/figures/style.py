@@ -13,6 +13,7 @@ import math
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import lru_cache, wraps
 from pathlib import Path
@@ -27,8 +28,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg, RendererAgg
 from matplotlib.cm import ScalarMappable
 from matplotlib.colorbar import Colorbar
 from matplotlib.colors import ListedColormap
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, SubFigure
 from matplotlib.font_manager import FontProperties
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullFormatter
 from matplotlib.transforms import Bbox
 
@@ -128,7 +130,7 @@ class PaperFigure:
     """A figure, the numbers it shows, and a note for its caption.
 
     Attributes:
-        figure: the matplotlib figure, which may be changed before saving.
+        figure: the matplotlib figure, which may be changed before saving; the whole of it if a part was drawn into.
         data: the table behind it.
         note: what a reader must know; belongs in the caption.
     """
@@ -139,6 +141,7 @@ class PaperFigure:
     _begin: dict[Axes, Bbox] = field(init=False, repr=False)  # positions of the axes before the first drawing
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "figure", _root(self.figure))
         places = {axes: axes.get_position(original=True).frozen() for axes in self.figure.axes}
         object.__setattr__(self, "_begin", places)
         with styled():
@@ -207,14 +210,55 @@ def joined(note: str, more: str) -> str:
 
 
 def in_style(draw: Callable[P, PaperFigure]) -> Callable[P, PaperFigure]:
-    """Decorator of a function that draws: it runs under `styled`."""
+    """Decorator of a function that draws: it runs under `styled`, and draws into its argument `axes` if that is given.
+
+    `axes` is a subfigure, or axes in a grid (of `figure.subplots`), whose place a subfigure takes: they are removed.
+    The width is then that of the place, not of the venue, and the figure that is returned is the whole one.
+    """
 
     @wraps(draw)
     def wrapper(*args: P.args, **kwargs: P.kwargs) -> PaperFigure:
+        axes: Any = kwargs.get("axes")
         with styled():
-            return draw(*args, **kwargs)
+            held = _PLACE.set(None if axes is None else _place(axes))
+            try:
+                return draw(*args, **kwargs)
+            finally:
+                _PLACE.reset(held)
 
     return wrapper
+
+
+# Where the function that is running draws, None for a figure of its own: for that time only, as the style itself.
+_PLACE: ContextVar[SubFigure | None] = ContextVar("place", default=None)
+
+
+def _place(axes: Any) -> SubFigure:
+    """A subfigure as it is, or one in the place of axes in a grid, which are removed."""
+    if isinstance(axes, SubFigure):
+        return axes
+    spec = axes.get_subplotspec() if isinstance(axes, Axes) else None
+    if spec is None:
+        raise MgkitError(
+            f"axes is {type(axes).__name__}: give a subfigure of your figure (figure.subfigures), or axes that are in "
+            "a grid (figure.subplots)."
+        )
+    parent = axes.figure
+    axes.remove()
+    return parent.add_subfigure(spec)
+
+
+def _root(figure: Figure | SubFigure) -> Figure:
+    while isinstance(figure, SubFigure):
+        figure = figure.figure
+    return figure
+
+
+def _inches(figure: Figure | SubFigure) -> npt.NDArray[np.float64]:
+    """Width and height of a figure or subfigure."""
+    if isinstance(figure, Figure):
+        return np.asarray(figure.get_size_inches(), np.float64)
+    return np.array([figure.bbox.width, figure.bbox.height]) / figure.dpi
 
 
 def width_of(venue: str, columns: int) -> float:
@@ -223,11 +267,16 @@ def width_of(venue: str, columns: int) -> float:
         raise MgkitError(f"{venue!r} is not a known venue: use one of {', '.join(VENUES)}.")
     if columns not in (1, 2):
         raise MgkitError(f"columns is {columns}: a figure is 1 or 2 columns wide.")
+    if (place := _PLACE.get()) is not None:
+        _root(place).draw_without_rendering()  # the layout decides how large it is
+        return float(_inches(place)[0])
     return VENUES[venue][columns - 1]
 
 
 def new_figure(width: float, height: float, constrained: bool = True) -> Figure:
-    """A figure of exactly this size in inches, drawn by Agg and unknown to pyplot."""
+    """A figure of exactly this size in inches, drawn by Agg and unknown to pyplot; or the place of `in_style`."""
+    if (place := _PLACE.get()) is not None:
+        return _in_place(place, height, constrained)
     figure = Figure(figsize=(width, height), layout="constrained" if constrained else None)
     FigureCanvasAgg(figure)
     if constrained:
@@ -237,15 +286,35 @@ def new_figure(width: float, height: float, constrained: bool = True) -> Figure:
     return figure
 
 
+def _in_place(place: SubFigure, height: float, constrained: bool) -> Any:
+    """The subfigure to draw into: all of a place where a layout fits the content to it, else its upper part."""
+    wide, tall = _inches(place)
+    if constrained:
+        if not isinstance(_root(place).get_layout_engine(), ConstrainedLayoutEngine):
+            raise MgkitError(
+                "the figure has no constrained layout, so its parts would overlap: make it with "
+                'plt.figure(layout="constrained"), or plt.subplots(..., layout="constrained").'
+            )
+        return place
+    if height > 1.01 * tall:
+        raise MgkitError(
+            f"the place is {wide:.2f} x {tall:.2f} inches, and this figure needs {height:.2f} inches of height there: "
+            "make it higher or narrower, or show less."
+        )
+    rest = max(tall - height, 1e-3)
+    upper: Any = place.subfigures(2, 1, height_ratios=[height, rest], wspace=0, hspace=0)
+    return upper[0]
+
+
 def axes_at(figure: Figure, x: float, y: float, width: float, height: float) -> Axes:
     """Axes in a box that is placed in points, from the lower left corner of the figure."""
-    wide, tall = 72 * figure.get_size_inches()
+    wide, tall = 72 * _inches(figure)
     return figure.add_axes((x / wide, y / tall, width / wide, height / tall))
 
 
 def text_at(figure: Figure, x: float, y: float, text: str, **look: Any) -> None:
     """Text placed in points, from the lower left corner of the figure."""
-    wide, tall = 72 * figure.get_size_inches()
+    wide, tall = 72 * _inches(figure)
     figure.text(x / wide, y / tall, text, **look)
 
 

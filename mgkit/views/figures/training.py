@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, SubFigure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator
+from matplotlib.transforms import ScaledTranslation
 
 from mgkit.errors import MgkitError
 from mgkit.results.run.folder import Run, as_run
@@ -48,7 +49,12 @@ Runs = One | Sequence[One] | Mapping[str, One | Sequence[One]]
 
 @in_style
 def training_curves(
-    run: Runs, *, pathway: str | None = None, venue: str = "cvpr", columns: int = 2
+    run: Runs,
+    *,
+    pathway: str | None = None,
+    axes: Any = None,
+    venue: str = "cvpr",
+    columns: int = 2,
 ) -> PaperFigure:
     """Losses and accuracy over the epochs, of one run, of seeds of one setting, or of several settings.
 
@@ -63,6 +69,7 @@ def training_curves(
             per setting.
         pathway: with several settings the output whose accuracy is drawn: "rgb", "pose" or "fused"; by default the
             fused one of each, or its only one.
+        axes: draw into this subfigure, or in the place of these axes, of a figure of your own (`style.in_style`).
         venue: a key of `style.VENUES`.
         columns: 2 puts the panels side by side, 1 on top of each other.
 
@@ -324,23 +331,30 @@ def _draw_accuracy(axes: Axes, history: pd.DataFrame, suffix: str = "", seeds: S
 
 def _legend_below(axes: Axes, handles: list[Any], labels: list[str]) -> None:
     """A legend below a panel, where it hides no curve; the figure becomes higher by its lines (`_make_room`)."""
-    figure = axes.get_figure()
-    assert isinstance(figure, Figure)
-    room = 72 * figure.get_figwidth() / len({panel.get_position().x0 for panel in figure.axes}) - 30
+    room = 72 * axes.get_window_extent().width / axes.figure.dpi + 20
     across = max(1, min(len(labels), int(room / (max(text_width(label, SMALL) for label in labels) + 22))))
     across = math.ceil(len(labels) / math.ceil(len(labels) / across))  # lines of equal length
+    below = ScaledTranslation(0, -31 / 72, axes.figure.dpi_scale_trans)  # numbers and name of the axis
     axes.legend(
-        handles, labels, loc="upper center", bbox_to_anchor=(0.5, -0.24), ncols=across, columnspacing=1,
+        handles,
+        labels,
+        loc="upper center",
+        bbox_to_anchor=(0.5, 0),
+        bbox_transform=axes.transAxes + below,
+        ncols=across,
+        columnspacing=1,
         borderaxespad=0,
-    )  # fmt: skip
+    )
 
 
-def _make_room(figure: Figure, panels: Sequence[Axes], columns: int) -> None:
+def _make_room(figure: Figure | SubFigure, panels: Sequence[Axes], columns: int) -> None:
     """Make a figure higher by the lines of the legends below its panels."""
     lines = [0]
     for axes in panels:
         if (legend := axes.get_legend()) is not None:
             lines.append(-(-len(legend.get_texts()) // legend._ncols))  # type: ignore[attr-defined]
+    if isinstance(figure, SubFigure):  # it is as high as its place
+        return
     height = 0.135 * (max(lines) if columns == 2 else sum(lines)) + 0.05
     figure.set_figheight(figure.get_figheight() + height)
 

@@ -603,6 +603,43 @@ def test_a_map_of_one_colour(make_run: Callable[..., Run], name: str, colour: st
     assert first.pdf() == again.pdf()
 
 
+def test_colours_of_ones_own_on_a_map(make_run: Callable[..., Run]) -> None:
+    run = make_run(32, 8)
+    names = run.classes.names
+    wanted = {name: f"#{k:02x}8040" for k, name in enumerate(names[:12])}  # more than there are colours for
+    figure = figures.prototype_map(run, colour="class", colours=wanted)
+    legend = figure.figure.axes[0].get_legend()
+    assert legend is not None
+    shown = {
+        text.get_text(): line.get_color()
+        for text, line in zip(legend.get_texts(), legend.get_lines(), strict=True)
+    }
+    assert {shown[name] for name in shown if name in wanted} <= set(wanted.values())
+    assert set(wanted.values()) <= set(shown.values())
+    part = figures.prototype_map(run, colour="class", chosen=names[:2], colours={names[0]: "red"})
+    legend = part.figure.axes[0].get_legend()
+    assert legend is not None
+    assert [line.get_color() for line in legend.get_lines()][:2] == ["red", style.CLASS_COLOURS[0]]
+    for colours, match in (({names[0]: "reddish"}, "not a colour"), ({"waltz": "red"}, "waltz")):
+        with pytest.raises(MgkitError, match=match):
+            figures.prototype_map(run, colours=colours)
+
+
+def test_paths_have_the_colour_of_their_class_and_a_beginning(make_run: Callable[..., Run]) -> None:
+    run = make_run(9)
+    figure = figures.prototype_map(run, colour="class", paths=True)
+    lines = [line for line in figure.figure.axes[0].get_lines() if line.get_color() != "white"]
+    paths = [line for line in lines if len(line.get_xdata()) > 1]  # type: ignore[arg-type]
+    rings = [line for line in lines if len(line.get_xdata()) == 1]  # type: ignore[arg-type]
+    assert [line.get_color() for line in paths] == list(style.CLASS_COLOURS[:9])
+    assert [ring.get_markeredgecolor() for ring in rings] == list(style.CLASS_COLOURS[:9])
+    for path, ring in zip(paths, rings, strict=True):
+        assert ring.get_markerfacecolor() == "white"
+        assert (ring.get_xdata()[0], ring.get_ydata()[0]) == (path.get_xdata()[0], path.get_ydata()[0])  # type: ignore[index]
+    assert "from a ring after the first epoch to the star" in figure.note
+    assert "ring" not in figures.prototype_map(run, colour="class").note
+
+
 def test_refinement_maps_share_their_axes(make_run: Callable[..., Run]) -> None:
     before, after = make_run(9, prototypes=False), make_run(9, seed=1)
     figure = figures.refinement_maps(before, after, pathway="pose", venue="ieee")
