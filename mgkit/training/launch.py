@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from dataclasses import fields
 from pathlib import Path
@@ -68,7 +69,9 @@ def launch(
             code.refuse_changes(root, files)
     on_cpu = chosen.device == "cpu" or (chosen.device == "auto" and not torch.cuda.is_available())
     if chosen.progress and on_cpu and not (root / "config.json").is_file():
-        say_duration(recipe, clips.split(chosen.train_split))
+        # A network that cannot be made is named by the training.
+        with contextlib.suppress(MgkitError, ValueError, RuntimeError):
+            say_duration(recipe, clips.split(chosen.train_split))
     try:
         root.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -98,6 +98,15 @@ def test_how_long_it_takes_is_said_before_anything_is_begun(
     assert not (tmp_path / "run").exists()
 
 
+def test_a_launch_leaves_a_network_that_cannot_be_to_the_training(
+    clips: Clips, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[Path] = []
+    monkeypatch.setattr("mgkit.training.launch.start_job", lambda root, *given: started.append(root))
+    launch(clips, tiny(**{"fusion.heads": 7, "epochs": 30}), tmp_path / "run", device="cpu")
+    assert started == [tmp_path / "run"]
+
+
 def test_a_launch_looks_at_its_start_at_once(clips: Clips, tmp_path: Path) -> None:
     with pytest.raises(MgkitError, match="there is no run folder"):
         launch(clips, tiny_pose_only(), tmp_path / "run", start={"pose": tmp_path / "none"})
