@@ -125,8 +125,8 @@ def test_a_start_that_does_not_fit_is_refused_before_anything_is_made(
     refused("there is no run folder", rgb=tmp_path / "nowhere", pose=branches["pose"])
     others = write_clip_folder(
         tmp_path / "others",
-        [tiny_row(s, 0, split=s, video="") for s in ("train", "val")],
-        [tiny_pose(0, 0)] * 2,
+        [tiny_row(f"{s}{i}", i, split=s, video="") for s in ("train", "val") for i in range(2)],
+        [tiny_pose(0, 0)] * 4,
         Classes(("x", "y")),
         TRIANGLE,
     )
