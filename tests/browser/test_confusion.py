@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Browser, Page
 
 from mgkit.views.figures import style
-from mgkit.views.widgets import ConfusionMatrix, Selection
+from mgkit.views.widgets import ConfusionMatrix, ErrorExplorer, Selection
 from tests.browser.bare import BarePage
 from tests.results.fake_run import fake_clips, fake_run
 from tests.views.widgets.conftest import FUSED, LABELS, NAMES, POSE, RGB, made_run
@@ -231,3 +231,39 @@ def test_a_second_view_and_a_removed_one(page: Page, tmp_path: Path) -> None:
     assert bare.colours()["#e69f00"] > 20
     assert bare.errors == []
     assert NAMES[0] in page.locator(".mgk-list").inner_text()
+
+
+@pytest.mark.parametrize("classes, width", [(32, 394), (52, 394), (52, 300)])
+def test_many_classes_are_seen_whole_in_the_column_of_an_explorer(
+    page: Page, tmp_path: Path, classes: int, width: int
+) -> None:
+    """The selection that it opens with, all errors, does not frame nearly every cell; that of one cell is framed."""
+    run = fake_run(tmp_path / "run", fake_clips(tmp_path / "clips", classes, 24), epochs=1, splits=("test",))
+    explorer = ErrorExplorer(run)
+    matrix = explorer._view("matrix")
+    bare = BarePage(page, matrix)
+    page.evaluate(
+        "width => { const at = document.querySelector('#place'); at.style.width = `${width}px`; }", width
+    )
+    page.evaluate("() => { document.querySelector('#place').className = 'mgk-explorer'; }")
+    page.set_viewport_size({"width": 900, "height": 700})  # drawn again
+    page.wait_for_function("() => document.querySelector('canvas').clientWidth <= 394")
+    bare.settle()
+    size = page.locator("canvas").evaluate("canvas => [canvas.clientWidth, canvas.clientHeight]")
+    assert size[0] <= width
+    assert size[1] <= 480
+    cells = len(matrix.selected["cells"])
+    assert cells > 20
+    assert page.locator(".mgk-unframed").inner_text() == f"clips of {cells} cells selected"
+    true, predicted, _ = matrix.selected["cells"][0]
+    place = page.locator("canvas").evaluate(
+        "canvas => [canvas.dataset.left, canvas.dataset.top, canvas.dataset.cell]"
+    )
+    left, top, cell = map(float, place)
+    order = matrix.matrix["orders"][matrix.order]
+    at = {"x": left + (order.index(predicted) + 0.5) * cell, "y": top + (order.index(true) + 0.5) * cell}
+    page.locator("canvas").click(position=at)  # type: ignore[arg-type]
+    page.get_by_text("all selected").wait_for()
+    assert [one[:2] for one in matrix.selected["cells"]] == [[true, predicted]]
+    assert page.locator(".mgk-unframed").count() == 0
+    assert bare.errors == []

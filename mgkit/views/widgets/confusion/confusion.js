@@ -4,6 +4,8 @@ import { adds, CanvasView } from "../shared/canvas.js";
 import { between, brackets, choice, clipsOf, diamond, diamondKey, elideAll, element, lab, luminance, menu, mounted, number, OUTPUT_NAMES, percent, prepare, themeOf, wrap } from "../shared/common.js";
 
 const LEAST_CELL = 11, BEST_HEIGHT = 760, WIDE = 720;
+// Of a matrix that must fit into its column; and the number of selected cells that are framed in any case.
+const TIGHT_CELL = [3, 16], FEW_MARKS = 8;
 
 // A place is {t, p}: the labels of the true and the predicted class, null for a whole column or row.
 class Matrix extends CanvasView {
@@ -133,6 +135,9 @@ class Matrix extends CanvasView {
         const right = grouped && room > 480 ? Math.ceil(Math.min(Math.max(...groups.map(measure)), 84)) + 14 : 0;
         const most = Math.max(LEAST_CELL, Math.min(count <= 3 ? 140 : count === 4 ? 88 : 46, Math.floor(BEST_HEIGHT / count)));
         const cell = Math.max(LEAST_CELL, Math.min(most, Math.floor((room - left - total - right) / count)));
+        // In the column of an explorer the whole matrix is seen: where the names of the classes do not fit, those of the
+        // groups stand at its side, and a tooltip names the cell.
+        if (this.root.closest(".mgk-explorer") && left + cell * count + total > room) return this.tight(context, { width, wide, count, order, grouped, size, room });
         const short = elideAll(context, names, left - 10);
         const lines = names.map(name => wrap(context, name, cell - 6, 3));
         const flat = cell >= 40 && lines.every(Boolean);
@@ -141,6 +146,17 @@ class Matrix extends CanvasView {
         const place = new Map(order.map((label, i) => [label, i]));
         return { width, wide, count, order, place, grouped, size, left, total, right, cell, short, upright, lines: flat ? lines : null, top,
             canvasWidth: left + cell * count + total + right, canvasHeight: top + cell * count + 2 };
+    }
+
+    tight(context, { width, wide, count, order, grouped, size, room }) {
+        const { groups } = this.model.get("classes");
+        context.font = `${size}px ${this.theme.font}`;
+        const texts = ["predicted →", ...(grouped ? groups : [])];
+        const left = Math.ceil(Math.min(84, Math.max(...texts.map(text => context.measureText(text).width)))) + 10, total = 2, top = 34;
+        const cell = Math.max(TIGHT_CELL[0], Math.min(TIGHT_CELL[1], Math.floor((room - left - total) / count)));
+        const place = new Map(order.map((label, i) => [label, i]));
+        return { width, wide, count, order, place, grouped, size, left, total, right: 0, cell, short: null, upright: null, lines: null, top,
+            canvasWidth: left + cell * count + total, canvasHeight: top + cell * count + 2 };
     }
 
     at(x, y) {
@@ -265,7 +281,8 @@ class Matrix extends CanvasView {
             if (column >= 0) context.fillRect(left + column * cell, 0, cell, top);
         }
         context.textBaseline = "middle";
-        order.forEach((label, i) => {
+        if (!short) this.drawGroups(context);
+        else order.forEach((label, i) => {
             const bold = shown?.t === label;
             font(bold);
             context.textAlign = "right";
@@ -275,7 +292,7 @@ class Matrix extends CanvasView {
             context.fillStyle = now.support[label] ? theme.soft : theme.faint;
             context.fillText(number(now.support[label]), end + total - 4, top + (i + 0.5) * cell + 0.5);
         });
-        order.forEach((label, i) => {
+        if (short) order.forEach((label, i) => {
             font(shown?.p === label);
             context.fillStyle = (now.taken[label] || now.support[label]) && label !== this.model.get("others") ? theme.ink : theme.faint;
             const x = left + (i + 0.5) * cell;
@@ -296,7 +313,27 @@ class Matrix extends CanvasView {
         context.textAlign = "right";
         context.fillText("predicted →", left - 6, top - 22);
         context.fillText("true ↓", left - 6, top - 8);
-        context.fillText("n", end + total - 4, top - 8);
+        if (short) context.fillText("n", end + total - 4, top - 8);
+    }
+
+    // The names of the groups in the place of those of the classes, each where it has the room.
+    drawGroups(context) {
+        const { left, top, cell, order, grouped, size } = this.box, { groups } = this.model.get("classes");
+        if (!grouped) return;
+        context.font = `${size}px ${this.theme.font}`;
+        context.textAlign = "right";
+        context.fillStyle = this.theme.ink;
+        for (let i = 0, next; i < order.length; i = next) {
+            next = i + 1;
+            while (next < order.length && groups[order[next]] === groups[order[i]]) next++;
+            if ((next - i) * cell >= size) context.fillText(elideAll(context, [groups[order[i]]], left - 10)[0], left - 6, top + ((i + next) / 2) * cell);
+        }
+    }
+
+    // Whether the selected cells are framed: not where they are so many that the frames would hide the matrix.
+    get framed() {
+        const { cells } = this.model.get("selected"), { counts } = this.now;
+        return cells.length <= Math.max(FEW_MARKS, 0.25 * counts.flat().filter(Boolean).length);
     }
 
     drawMarks(context, shown) {
@@ -310,7 +347,7 @@ class Matrix extends CanvasView {
             context.strokeStyle = colour;
             context.strokeRect(x, y, width, height);
         };
-        for (const [t, p, held] of cells) {
+        for (const [t, p, held] of this.framed ? cells : []) {
             const x = left + place.get(p) * cell, y = top + place.get(t) * cell;
             if (held === now.counts[t][p]) {
                 frame(x + 0.5, y + 0.5, cell - 2, cell - 2, theme.ink, cell >= 16 ? 2 : 1.5);
@@ -360,7 +397,9 @@ class Matrix extends CanvasView {
         const bar = element("span", { className: "mgk-scale" }, element("i", { style: { background: `linear-gradient(to right, ${steps.join(", ")})` } }), element("div", {}, ...marks));
         const keys = [element("span", { className: "mgk-key", style: { gap: "18px", paddingRight: "10px" } }, unit, bar)];
         if (other) keys.push(element("span", { textContent: `blue: more in ${names[0]}, orange: more in ${names[1]}` }));
-        const framed = cells.some(([t, p, n]) => n === now.counts[t][p]), cornered = cells.some(([t, p, n]) => n < now.counts[t][p]);
+        const marked = this.framed ? cells : [];
+        const framed = marked.some(([t, p, n]) => n === now.counts[t][p]), cornered = marked.some(([t, p, n]) => n < now.counts[t][p]);
+        if (!this.framed) keys.push(element("span", { className: "mgk-unframed", textContent: `clips of ${number(cells.length)} cells selected` }));
         const swatch = style => element("span", { className: "mgk-swatch", style });
         if (framed) keys.push(element("span", { className: "mgk-key" }, swatch({ border: `2px solid ${theme.ink}` }), "all selected"));
         if (cornered) keys.push(element("span", { className: "mgk-key" }, swatch({ background: `linear-gradient(135deg, ${theme.ink} 40%, ${theme.wash} 42%)` }), "some selected"));
