@@ -216,6 +216,8 @@ class Run:
         """
         path = views_path(self.root, split)
         if not path.is_file():
+            if self.scores_only:
+                raise MgkitError(f"{self.root} was made from scores, so it has no scores of single views.")
             raise MgkitError(
                 f"{self.root} has no scores of single views of split {split!r}: test it with several, e.g. "
                 f"`{command('test', self.root, '--split', split, '--views', 10)}`."
@@ -296,7 +298,9 @@ class Run:
         recorded = self.config["data"]["root"]
         elsewhere = "open the right folder with load_clips and pass it on as `clips=`"
         if recorded is None:
-            raise MgkitError(f"{self.root} was imported and knows no clip folder: {elsewhere}.")
+            raise MgkitError(
+                f"{self.root} was imported and knows no clip folder: pass clips= to mg.import_scores, or {elsewhere}."
+            )
         path = (self.root.resolve() / recorded).resolve()
         if path.is_relative_to(
             Path.cwd()
@@ -339,6 +343,16 @@ class Run:
     def _evaluated(self, path: Path, split: str) -> None:
         if not path.is_file():
             there = some(self.splits()) or "none yet"
+            if self.scores_only:
+                remedy = (
+                    "scores have none, so there is no map and no nearest clip"
+                    if path.stem == "embeddings"
+                    else "bring the scores of that split in as well (mg.import_scores, or mg.ensemble)"
+                )
+                raise MgkitError(
+                    f"{self.root} has no {path.stem} of split {split!r} (evaluated: {there}): it was made from scores, "
+                    f"so there is no network to test; {remedy}."
+                )
             raise MgkitError(
                 f"{self.root} has no {path.stem} of split {split!r} (evaluated: {there}): run "
                 f"`{command('test', self.root, '--split', split)}`."
@@ -477,28 +491,33 @@ def create_run(
     check_names(pathways, PATHWAYS, "pathways")
     if not pathways or len(set(pathways)) != len(pathways):
         raise MgkitError(f"pathways are {list(pathways)}: give one or both of rgb and pose, each once.")
-    splits = {
-        name: np.bincount(
-            clips.labels[clips.table["split"].to_numpy() == name], minlength=len(clips.classes)
-        ).tolist()
-        for name in clips.splits
-    }
     config = {
         "format": FORMAT,
         "recipe": recipe,
         "settings": settings or {},
-        "data": {
-            "root": _relative(clips.path, root),
-            "fingerprint": clips.fingerprint,
-            "classes": clips.classes.to_dict(),
-            "skeleton": clips.skeleton.to_dict(),
-            "splits": splits,
-        },
+        "data": recorded(clips, root),
         "pathways": [name for name in PATHWAYS if name in pathways],
     }
     if code:
         config["code"] = code
     return begin_run(root, config, environment, state="running", epochs=epochs)
+
+
+def recorded(clips: Clips, root: Path) -> dict[str, Any]:
+    """What config.json of a run folder holds of the clips: where they are, and the clips per class of each split."""
+    counts = {
+        name: np.bincount(
+            clips.labels[clips.table["split"].to_numpy() == name], minlength=len(clips.classes)
+        ).tolist()
+        for name in clips.splits
+    }
+    return {
+        "root": _relative(clips.path, root),
+        "fingerprint": clips.fingerprint,
+        "classes": clips.classes.to_dict(),
+        "skeleton": clips.skeleton.to_dict(),
+        "splits": counts,
+    }
 
 
 def begin_run(

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mgkit.data.clips import Classes
+from mgkit.data.clips import Classes, Clips, load_clips
 from mgkit.data.skeletons import Skeleton
-from mgkit.errors import MgkitError
+from mgkit.errors import MgkitError, some
 from mgkit.results.run.files import FORMAT
-from mgkit.results.run.folder import Run, begin_run, write_predictions
+from mgkit.results.run.folder import Run, begin_run, recorded, write_predictions
 from mgkit.results.run.records import (
     PATHWAYS,
     ByClip,
@@ -132,10 +132,11 @@ def import_scores(
     root: str | Path,
     *,
     clip_ids: Sequence[str],
-    labels: npt.ArrayLike,
     probabilities: npt.ArrayLike | Mapping[str, npt.ArrayLike],
-    classes: Classes,
     name: str,
+    labels: npt.ArrayLike | None = None,
+    classes: Classes | None = None,
+    clips: Clips | str | Path | None = None,
     skeleton: Skeleton | None = None,
     split: str = "test",
     train_counts: Sequence[int] | None = None,
@@ -145,14 +146,19 @@ def import_scores(
     Args:
         root: the run folder to make; importing the same scores again into it is allowed.
         clip_ids: N unique ids, those of the clip folder if you want to look at clips.
-        labels: (N,) true classes in [0, K).
         probabilities: (N, K), or a dictionary of them under "rgb", "pose", "fused". If both pathways are given
             without "fused", it is their mean. Apply a softmax to logits first.
-        classes: the class list, in the order of the K columns.
         name: the name of the run in tables.
-        skeleton: the key-point layout, if you want to draw film strips.
+        labels: (N,) true classes in [0, K); by default those of `clips`.
+        classes: the class list, in the order of the K columns; by default that of `clips`.
+        clips: the clips, or their folder, which the run then knows as a trained one does: pictures, players, subjects.
+        skeleton: the key-point layout, if you want to draw film strips; by default that of `clips`.
         split: the split of the clips.
-        train_counts: (K,) training clips per class, for the always-majority score.
+        train_counts: (K,) training clips per class, for the always-majority score; by default those of `clips`.
+
+    Raises:
+        MgkitError: neither labels and classes nor clips, ids that the clips lack, labels or classes that differ from
+            those of the clips, or what is wrong with the scores.
     """
     root = Path(root)
     if isinstance(probabilities, Mapping):
@@ -161,25 +167,67 @@ def import_scores(
             given["fused"] = np.asarray((given["rgb"] + given["pose"]) / 2, np.float32)
     else:
         given = {"fused": np.asarray(probabilities, np.float32)}
-    predictions = Predictions(list(clip_ids), np.asarray(labels), given, classes=classes)
-    counts = {split: np.bincount(predictions.labels, minlength=len(classes)).tolist()}
-    if train_counts is not None:
-        if len(train_counts) != len(classes):
-            raise MgkitError(f"there are {len(train_counts)} train counts for {len(classes)} classes.")
-        counts["train"] = [int(count) for count in train_counts]
-    config = {
-        "format": FORMAT,
-        "name": name,
-        "recipe": {"imported": True},
-        "data": {
+
+    # What is known of the clips: from their folder, from the caller, or both.
+    ids, data = list(clip_ids), None
+    if clips is not None:
+        opened = clips if isinstance(clips, Clips) else load_clips(clips)
+        labels, classes = _checked_with(opened, ids, labels, classes)
+        data = recorded(opened, root)
+        if skeleton is not None:
+            data["skeleton"] = skeleton.to_dict()
+    if labels is None or classes is None:
+        raise MgkitError(
+            "scores need labels and classes to become a run: pass both, or clips, which have them."
+        )
+    predictions = Predictions(ids, np.asarray(labels), given, classes=classes)
+    if data is None:
+        data = {
             "root": None,
             "fingerprint": None,
             "classes": classes.to_dict(),
             "skeleton": None if skeleton is None else skeleton.to_dict(),
-            "splits": counts,
-        },
+            "splits": {split: np.bincount(predictions.labels, minlength=len(classes)).tolist()},
+        }
+    if train_counts is not None:
+        if len(train_counts) != len(classes):
+            raise MgkitError(f"there are {len(train_counts)} train counts for {len(classes)} classes.")
+        data["splits"]["train"] = [int(count) for count in train_counts]
+    config = {
+        "format": FORMAT,
+        "name": name,
+        "recipe": {"imported": True},
+        "data": data,
         "pathways": [pathway for pathway in PATHWAYS if pathway in given],
     }
     run = begin_run(root, config, {}, state="finished", epochs=0)
     write_predictions(root, split, predictions)
     return run
+
+
+def _checked_with(
+    clips: Clips, ids: list[str], labels: npt.ArrayLike | None, classes: Classes | None
+) -> tuple[npt.ArrayLike, Classes]:
+    """Labels and classes of these clips; a `MgkitError` where those given are others."""
+    known = dict(zip(clips.ids, clips.labels.tolist(), strict=True))
+    missing = [clip_id for clip_id in ids if clip_id not in known]
+    if missing:
+        raise MgkitError(
+            f"{clips.root} lacks {len(missing):,} of {len(ids):,} clips ({some(missing, 3)}): give the clips, and "
+            "their ids, that the scores are of."
+        )
+    if classes is not None and classes.names != clips.classes.names:
+        raise MgkitError(
+            f"the classes are not those of {clips.root}, or in another order: leave classes out, and bring the columns "
+            "of the scores into the order of clips.classes.names."
+        )
+    theirs = np.array([known[clip_id] for clip_id in ids], np.int64)
+    if labels is not None and len(np.asarray(labels)) == len(theirs):
+        wrong = np.flatnonzero(np.asarray(labels) != theirs)
+        if len(wrong):
+            names = clips.classes.names
+            raise MgkitError(
+                f"labels and {clips.root} disagree on {len(wrong):,} clips, first on {ids[wrong[0]]}, which is "
+                f"{names[theirs[wrong[0]]]!r} there: leave labels out, or pass the clips that they are of."
+            )
+    return theirs if labels is None else labels, clips.classes
