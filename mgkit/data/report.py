@@ -272,10 +272,11 @@ def _alike(one: npt.NDArray[np.float32], other: npt.NDArray[np.float32], least: 
         return False
     # The less the others differ, the less a single joint may.
     limit = min(max(6 * float(np.median(apart[seen])), NEAR), MOVED)
-    for joint, there in zip(apart.max(-1).T, seen.all(-1).T, strict=True):
-        if there.sum() > MOMENTS // 4 and np.quantile(joint[there], 0.85) > limit:
-            return False
-    return True
+    by_joint = np.sort(apart.max(-1), axis=0)  # (MOMENTS, V), those not seen last
+    count = seen.all(-1).sum(0)
+    nearly_all = np.ceil(0.85 * (count - 1)).astype(int).clip(0)
+    farthest = by_joint[nearly_all, np.arange(len(count))]
+    return not bool(((count > MOMENTS // 4) & (farthest > limit)).any())
 
 
 def picture_hash(pictures: npt.NDArray[np.uint8]) -> str:
