@@ -267,3 +267,22 @@ def test_many_classes_are_seen_whole_in_the_column_of_an_explorer(
     assert [one[:2] for one in matrix.selected["cells"]] == [[true, predicted]]
     assert page.locator(".mgk-unframed").count() == 0
     assert bare.errors == []
+
+
+def test_the_classes_that_are_not_shown_are_one_grey_row_and_column(page: Page, tmp_path: Path) -> None:
+    clips = fake_clips(tmp_path / "clips", 9, 12)
+    run = fake_run(tmp_path / "run", clips, epochs=1, splits=("test",))
+    widget = ConfusionMatrix(run, classes=run.classes.names[:3])
+    bare = BarePage(page, widget)
+    counts = np.array(widget.matrix["counts"])
+    aside = 0.4 * float(page.get_attribute("canvas", "data-cell") or 0)  # of the number
+    for row in range(4):
+        for column in range(4):
+            x, y = middle(bare, row, column)
+            red, green, blue = pixel(bare, x - aside, y + aside)
+            grey = max(red, green, blue) - min(red, green, blue) <= 3
+            assert grey == (row == 3 or column == 3 or counts[row, column] == 0)
+    click(bare, 3, 0)
+    assert widget.selection.description.startswith("others (6) predicted as")
+    assert len(widget.selection) == counts[3, 0]
+    assert bare.errors == []

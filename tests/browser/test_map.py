@@ -176,6 +176,7 @@ def test_prototypes_paths_and_those_never_seen(page: Page, tmp_path: Path) -> No
     page.locator(".mgk-map label", has_text="paths").click()
     bare.settle()
     assert bare.colours(MAP) != before
+    assert "its place after epoch 1" in page.locator(".mgk-side").inner_text()
     page.locator("input[type=range]").evaluate(
         "node => { node.value = 0; node.dispatchEvent(new Event('input')); }"
     )

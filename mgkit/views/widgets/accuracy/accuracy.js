@@ -60,7 +60,7 @@ class Bars extends CanvasView {
         this.status.show(model.get("split"));
         this.fillPanel(metric);
         const best = model.get("best"), { names } = model.get("classes"), support = this.support;
-        const lowest = [...model.get("orders")[metric].value].filter(k => support[k]).reverse().slice(0, LOWEST);
+        const lowest = [...model.get("orders")[metric].value].filter(k => support[k] && k !== model.get("others")).reverse().slice(0, LOWEST);
         const title = element("h4", {}, `Lowest ${metric === "f1" ? "F1" : metric}`, element("small", { textContent: model.get("outputs").length > 1 ? OUTPUT_NAMES[best] : "" }));
         const at = [...this.list.querySelectorAll("button")].indexOf(document.activeElement);
         this.list.replaceChildren(title, element("ul", { className: "mgk-list" }, ...lowest.map(label => {

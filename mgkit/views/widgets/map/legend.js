@@ -56,7 +56,8 @@ export function starKeys(view) {
     const { seen, epochs } = view.map, { names } = view.model.get("classes"), never = names.filter((_, k) => !seen[k]);
     if (!epochs.length) return [element("p", { className: "mgk-note", textContent: "This run has no prototypes." })];
     const key = element("p", { className: "mgk-key" }, markerKey(context => view.drawStar(context, 7, 7, 6.2, view.theme.paper)), "class prototype");
-    return [key, ...(never.length ? [element("p", { className: "mgk-never", textContent: `No prototype yet: ${never.join(", ")}` })] : [])];
+    const begin = element("p", { className: "mgk-key" }, markerKey(context => view.drawBeginning(context, 7, 7, 4, view.theme.ink)), `its place after epoch ${epochs[0]}`);
+    return [key, ...(view.model.get("paths") && epochs.length > 1 ? [begin] : []), ...(never.length ? [element("p", { className: "mgk-never", textContent: `No prototype yet: ${never.join(", ")}` })] : [])];
 }
 
 export function clipWords(view, row) {

@@ -351,7 +351,19 @@ class PrototypeMapView extends CanvasView {
                 context.arc(x, y, bold ? 2.6 : 1.6, 0, 2 * Math.PI);
                 context.fill();
             }
+            this.drawBeginning(context, ...track[0], bold ? 4 : 2.8, this.starColour(k) ?? (bold ? theme.ink : theme.soft));
         }
+    }
+
+    // A ring where the path of a prototype begins; it ends at the star.
+    drawBeginning(context, x, y, radius, colour) {
+        context.beginPath();
+        context.arc(x, y, radius, 0, 2 * Math.PI);
+        context.fillStyle = this.theme.paper;
+        context.fill();
+        context.lineWidth = 1.5;
+        context.strokeStyle = colour;
+        context.stroke();
     }
 
     // Names next to their stars, the coloured ones first, each only where it covers nothing.
