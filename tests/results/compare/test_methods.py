@@ -101,7 +101,7 @@ def test_seeds_of_one_recipe_are_one_method(runs: list[Run], tmp_path: Path) -> 
             assert table.loc[name, metric] == pytest.approx(np.mean(values))
             assert table.loc[name, f"{metric}_spread"] == pytest.approx(np.std(values, ddof=1))
     other = table["p"].first_valid_index()
-    assert table.loc[other, "test"] == "subjects and seeds"
+    assert table.loc[other, "test"] == "9 subjects and seeds"
     tops = [[each[run.root]["top1"] for run in group] for group in (ours, theirs)]
     assert table.loc[other, "p"] >= seeds_apart(*tops), "never surer than the seeds allow"
     assert pd.isna(table.loc[other, "fixed"])
@@ -129,7 +129,7 @@ def test_scores_from_elsewhere_are_grouped_by_name(tmp_path: Path) -> None:
     table = method_table(given, names={"a": "ensemble", "b": "ensemble"}, draws=50)
     assert table.index.tolist() == ["ensemble", "c"]
     assert table["seeds"].tolist() == [2, 1]
-    assert table["interval_over"].tolist() == ["clips", "clips"]
+    assert table["interval_over"].tolist() == ["6 clips", "6 clips"]
     assert table["modality"].tolist() == ["-", "-"]
     assert method_table(given, modality={"a": "RGB"}, draws=50).loc["a", "modality"] == "RGB"
     with pytest.raises(MgkitError, match="different modalities"):

@@ -92,7 +92,12 @@ def test_the_search_and_its_gain_by_brute_force(metric: Any, seed: int) -> None:
         fused[out] = np.tensordot(best(~out), p[:, out], 1)
     gain = scored(metric, labels, fused) - scored(metric, labels, p.mean(0))
     assert found.gain == pytest.approx(gain, abs=1e-6)
-    assert found.gain_low <= found.gain_high
+    assert np.isnan([found.gain_low, found.gain_high]).all(), "six subjects bear no interval"
+    assert "6 subjects, left out of the search, the gain is" in repr(found)
+    assert "too few for an interval" in repr(found)
+    many = {f"c{i}": f"p{i % 12}" for i in range(60)}
+    of_twelve = search_weights(members, metric=metric, step=0.1, subjects=many, folds=6, rounds=1, draws=50)
+    assert of_twelve.gain_low <= of_twelve.gain_high
 
 
 def test_convex_weights_are_the_best_there_are() -> None:
