@@ -327,7 +327,11 @@ def is_own(module: str) -> bool:
     if file is None:  # compiled into Python
         return False
     path = Path(file).resolve()
-    installed = {
-        Path(sysconfig.get_path(key)).resolve() for key in ("stdlib", "platstdlib", "purelib", "platlib")
-    }
-    return not any(path.is_relative_to(folder) for folder in (_PACKAGE, *installed))
+    return not any(path.is_relative_to(folder) for folder in (_PACKAGE, *_installed()))
+
+
+@functools.cache
+def _installed() -> tuple[Path, ...]:
+    """Where Python and packages are installed; asked for every part of every recipe, and slow to find out."""
+    keys = ("stdlib", "platstdlib", "purelib", "platlib")
+    return tuple({Path(sysconfig.get_path(key)).resolve() for key in keys})

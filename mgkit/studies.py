@@ -178,6 +178,7 @@ def study(
     views: int = 1,
     flip: bool = False,
     cost: bool = False,
+    train: bool = True,
     device: str = "auto",
     **options: Any,
 ) -> Study:
@@ -198,6 +199,7 @@ def study(
         also: further splits to test, for example "val", on which the weights of an ensemble can be searched.
         views, flip: of the tests, see `mg.test`.
         cost: count parameters and operations of each row (`mg.measure`).
+        train: train what is not there; False refuses a study of which something is missing, before anything is written.
         device: of trainings and tests.
         options: of `mg.train`, for example `val_split=None`, `workers=4`, `progress=False`.
 
@@ -220,6 +222,8 @@ def study(
         split = "val"
         options = {**options, "val_split": None}
     made = Study(Path(out), folders, numbers, len(parts), split, clips)
+    if not train:
+        _refuse_missing(made, recipes)
     if rank() == 0:
         rows = [{"name": name, "folder": folder} for name, folder in folders.items()]
         write_json(
@@ -325,6 +329,19 @@ def _checked(recipes: Mapping[str, Row], seeds: Sequence[int], options: Mapping[
                 )
         folders[name] = folder
     return folders
+
+
+def _refuse_missing(made: Study, recipes: Mapping[str, Row]) -> None:
+    """Refuse a study of which a training has not finished."""
+    places = [f"fold{i}" for i in range(made.folds)] or [""]
+    trained = [name for name, row in recipes.items() if isinstance(row, Recipe)]
+    wanted = [(name, seed, place) for name in trained for seed in made.seeds for place in places]
+    missing = sum(made._finished(*cell) is None for cell in wanted)
+    if missing:
+        raise MgkitError(
+            f"{missing} of the {len(wanted)} trainings of the study in {made.root} are not there: train them with "
+            "train=True."
+        )
 
 
 def _folds(clips: Clips, folds: int | Sequence[Clips] | None) -> list[Clips]:

@@ -98,6 +98,24 @@ def test_the_repository_is_named_everywhere_by_one_call(tmp_path: Path) -> None:
         TOOL["name_repository"](tmp_path, "mgkit")
 
 
+def test_the_kept_result_of_the_ablation_is_that_of_its_page() -> None:
+    def rows(text: str) -> dict[str, list[str]]:
+        """{row: Top-1, macro-F1, mean class accuracy, gain on the row above, p}, without intervals."""
+        cells = [
+            [re.sub(r" \[.*?\]", "", one).strip() for one in line.split("|")[1:7]]
+            for line in text.splitlines()
+        ]
+        return {row[0]: row[1:] for row in cells if len(row) == 6 and re.fullmatch(r"[\d.]+", row[1])}
+
+    script = ROOT / "notebooks" / "09_ablation.py"
+    kept = rows(
+        "\n".join(cell.source for cell in jupytext.read(script).cells if "## A result" in cell.source)
+    )
+    page = (ROOT / "docs" / "ablation.md").read_text(encoding="utf-8")
+    assert len(kept) == 9
+    assert kept == rows(page[page.index("| 5 seeds |") : page.index("## Findings")])
+
+
 @pytest.mark.slow
 def test_pictures_are_small(tmp_path: Path) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (900, 1600, 3), np.uint8)
@@ -182,6 +200,8 @@ def test_notebook_runs(
         )
     if seeds:
         parameters["SEEDS"] = min(2, int(seeds[1]))
+    if "TRAIN = " in given:
+        parameters["TRAIN"] = True
     if "VIEWS = " in given:
         parameters["VIEWS"] = 2
     TOOL["run"](script, parameters, kernel=kernel)

@@ -179,6 +179,7 @@ def quick(monkeypatch: pytest.MonkeyPatch, flat: None) -> None:
     monkeypatch.setitem(recipes.RECIPES, "demo", lambda **changes: tiny_recipe("both", **changes))
     monkeypatch.setattr("mgkit.training.inference.tested_as", lambda *given, **options: True)
     monkeypatch.setattr("mgkit.training.cost.measure", lambda *given, **options: None)
+    monkeypatch.setattr("gc.collect", lambda generation=2: 0)  # of a long test session it takes half a second
     for module in ("resampling", "significance"):
         monkeypatch.setattr(f"mgkit.results.stats.{module}.bootstrap", few_draws)
     for name in ("train", "test", "explain"):
@@ -248,6 +249,8 @@ def test_every_notebook_runs_on_every_kind_of_data(
         shutil.copytree(run.root, parameters["RUN"])
     if "SEEDS = " in text:
         parameters["SEEDS"] = 1
+    if "TRAIN = " in text:
+        parameters["TRAIN"] = True
     if "VIEWS = " in text:
         parameters["VIEWS"] = 2
     if script.stem in STUDIES:

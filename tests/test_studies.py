@@ -72,6 +72,18 @@ def test_the_same_call_trains_and_tests_nothing_twice(made: Study, clips: Clips)
     pd.testing.assert_frame_equal(table, Study.open(made.root).table())
 
 
+def test_a_study_that_may_not_train_only_shows_what_is_there(made: Study, clips: Clips) -> None:
+    shown = study(clips, rows(), made.root, seeds=2, train=False, **OPTIONS)
+    pd.testing.assert_frame_equal(made.table(), shown.table())
+    before = sorted(made.root.rglob("*"))
+    with pytest.raises(
+        MgkitError, match=r"4 of the 12 trainings of the study in .* are not there: train them"
+    ):
+        study(clips, rows(), made.root, seeds=3, train=False, **OPTIONS)
+    assert sorted(made.root.rglob("*")) == before
+    assert Study.open(made.root).seeds == (0, 1)
+
+
 def test_the_table_is_what_the_predictions_say(made: Study) -> None:
     table = made.table()
     assert list(table.index) == ["RGB", "pose", "late fusion", "both", "slower"]

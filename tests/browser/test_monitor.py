@@ -132,7 +132,9 @@ def test_a_button_that_a_busy_kernel_does_not_hear_says_what_will_happen(page: P
     page.locator(".mgk-stop").click()
     warning = page.locator(".mgk-warn")
     expect(warning).to_contain_text("when the cell that is running has ended")
-    expect(warning).to_contain_text("To stop it now, run in a terminal: mgkit stop /runs/mine")
+    expect(warning).to_contain_text(
+        "To stop it now, interrupt the kernel (■), or run in a terminal: mgkit stop /runs"
+    )
     page.evaluate("() => model.really(model.kept)")  # the cell has ended
     expect(warning).not_to_contain_text("kernel is busy")
     expect(warning).to_contain_text("cannot be stopped")  # nothing runs in that folder

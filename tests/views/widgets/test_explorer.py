@@ -12,13 +12,14 @@ import psutil
 import pytest
 
 import mgkit as mg
-from mgkit.data.clips import Clips, load_clips
+from mgkit.data.clips import Classes, Clips, load_clips
 from mgkit.errors import MgkitError
 from mgkit.results.run.folder import Run
+from mgkit.results.scores.scores import import_scores
 from mgkit.views.widgets import ErrorExplorer, Selection
 from mgkit.views.widgets.explorer.filters import Filters, Sieve
 from tests.player_clips import numbered_run
-from tests.views.widgets.conftest import POSE, RGB, made_run
+from tests.views.widgets.conftest import FUSED, LABELS, NAMES, POSE, RGB, made_run
 
 WRONG = ["c3", "c7"]  # of the fused output; all clips are equally sure
 
@@ -154,6 +155,23 @@ def test_a_run_with_one_pathway_has_nothing_to_disagree(tmp_path: Path) -> None:
     assert explorer.selection.description == "wrong clips"
     with pytest.raises(MgkitError, match="both pathways"):
         explorer.filter(pathways="disagree")
+
+
+@pytest.mark.parametrize("given", [{"fused": FUSED}, {"rgb": RGB, "pose": POSE}])
+def test_the_map_of_imported_scores_suggests_nothing_that_cannot_work(
+    tmp_path: Path, given: dict[str, list[int]]
+) -> None:
+    scores = {name: np.eye(3, dtype=np.float32)[said] for name, said in given.items()}
+    run = import_scores(
+        tmp_path, clip_ids=[f"c{i}" for i in range(8)], labels=LABELS, probabilities=scores, classes=Classes(NAMES),
+        name="theirs",
+    )  # fmt: skip
+    explorer = ErrorExplorer(run)
+    explorer.view = "map"
+    (shown,) = explorer._shown_view.children
+    assert isinstance(shown, ipywidgets.HTML)
+    assert "scores" in shown.value or "no pathway" in shown.value
+    assert "mgkit test" not in shown.value
 
 
 def test_a_run_without_errors(tmp_path: Path) -> None:

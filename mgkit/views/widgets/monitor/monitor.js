@@ -166,7 +166,7 @@ function render({ model, el }) {
         no.hidden = !armed;
         const bad = ["failed", "killed", "interrupted", "none"].includes(shown.state) || shown.state === "stopping" || (shown.state === "running" && !shown.can_stop);
         const untrained = shown.state === "finished" && !shown.parts.length; // imported from scores: there is only the message
-        const busy = unheard === "stop" ? `The kernel is busy: it stops the training when the cell that is running has ended. To stop it now, run in a terminal: ${shown.stop}`
+        const busy = unheard === "stop" ? `The kernel is busy: it stops the training when the cell that is running has ended. To stop it now, interrupt the kernel (■), or run in a terminal: ${shown.stop}`
             : unheard ? "The kernel is busy: the training resumes when the cell that is running has ended." : "";
         message.textContent = [busy, problem, bad || untrained ? shown.message : ""].filter(Boolean).join(" · ");
         if (!shown.parts.length && !message.textContent) message.textContent = "Curves appear here once training has started in this folder.";
