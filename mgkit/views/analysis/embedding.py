@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 import warnings
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -281,13 +285,28 @@ def _unit(vectors: Floats) -> Floats:
     return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
 
 
+@cache
+def _kept_umap() -> Any:
+    """UMAP, with its compiled functions kept on the disk, where numba keeps those that ask for it.
+
+    Compiling them takes some fifteen seconds, otherwise once per process.
+    """
+    import umap
+    from numba.core.dispatcher import Dispatcher
+
+    modules = [module for name, module in list(sys.modules.items()) if name.split(".")[0] == "umap"]
+    for value in [value for module in modules for value in vars(module).values()]:
+        if isinstance(value, Dispatcher):
+            with suppress(RuntimeError):  # nowhere to write to: it is compiled as ever
+                value.enable_caching()
+    return umap.UMAP
+
+
 def _umap(fitted: Floats, moving: Floats, seed: int) -> tuple[Floats, Floats]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # on import: TensorFlow is missing; on fitting: isolated points
-        import umap
-
         # Euclidean on unit vectors ranks like cosine, under which a zero vector would be NaN.
-        reducer = umap.UMAP(
+        reducer = _kept_umap()(
             n_neighbors=min(NEIGHBOURS, len(fitted) - 1),
             min_dist=MIN_DIST,
             metric="euclidean",

@@ -34,6 +34,12 @@ def test_umap_is_seeded_cached_and_keeps_classes_together(make_run: Callable[...
     assert not (run.root / "cache").exists()
     again = embedding_map(run, "test", "rgb")
     np.testing.assert_array_equal(first.points, again.points)
+    import umap
+    from numba.core.dispatcher import Dispatcher
+
+    compiled = [one for one in vars(umap.umap_).values() if isinstance(one, Dispatcher) and one.signatures]
+    assert compiled
+    assert all(one.stats.cache_path for one in compiled)  # the next process compiles nothing
     assert (first.method, first.note) == ("UMAP", NOTE)
     assert np.isfinite(first.points).all()
     assert first.seen.tolist() == [True, False, True, True, True, True]
