@@ -1,5 +1,6 @@
 # Every public name, listed once: type checkers and editors read this file, and `mgkit/__init__.py` loads from it.
 
+from mgkit import baselines as baselines
 from mgkit import models as models
 from mgkit.checkup import doctor as doctor
 from mgkit.data.batches.spec import Inputs as Inputs
@@ -7,7 +8,6 @@ from mgkit.data.clips import load_clips as load_clips
 from mgkit.data.prepare.folder import prepare as prepare
 from mgkit.demo.open import open_clips as open_clips
 from mgkit.demo.open import open_run as open_run
-from mgkit.demo.open import run_folder as run_folder
 from mgkit.errors import MgkitError as MgkitError
 from mgkit.notebook import if_possible as if_possible
 from mgkit.notebook import set_up_notebook as set_up_notebook
@@ -19,6 +19,7 @@ from mgkit.results.compare.methods import method_table as method_table
 from mgkit.results.compare.runs import compare_runs as compare_runs
 from mgkit.results.ensembles.fuse import ensemble as ensemble
 from mgkit.results.run.folder import load_run as load_run
+from mgkit.results.run.folder import run_folder as run_folder
 from mgkit.results.run.jobs import attach as attach
 from mgkit.results.scores import calibration as calibration
 from mgkit.results.scores import submission as submission

@@ -62,20 +62,23 @@ run
 mg.if_possible(mg.test, run, split, views=1)
 few = mg.evaluate(run, split)
 mg.if_possible(mg.test, run, split, views=VIEWS)
-many = mg.evaluate(run, split)
+floor = mg.if_possible(mg.baselines.extra_trees, clips)
+many = mg.evaluate(run, split, baseline=floor or None)
 (100 * many.drop(columns="clips")).round(1)
 
 # %% [markdown]
 # `top1` has a 95 % Wilson interval; `macro_f1` and `mean_class_accuracy` weight all classes equally; `majority` is the
-# score of always predicting the most frequent training class. A Top-1 that is not well above that row means little. The
-# interval assumes independent clips; clips of one person are not, so the true interval is wider.
+# score of always predicting the most frequent training class, `extra_trees` that of a forest of trees on the key-points
+# (`mg.baselines`). A Top-1 that is not well above these rows means little. The interval assumes independent clips;
+# clips of one person are not, so the true interval is wider.
 #
 # The gain from more views, in percentage points. Is it larger than the width of the interval?
 
 # %%
 columns = ["top1", "macro_f1", "mean_class_accuracy"]
-(100 * (many[columns] - few[columns])).round(1).assign(
-    interval=(100 * (many["top1_high"] - many["top1_low"])).round(1)
+gain = many.loc[few.index]
+(100 * (gain[columns] - few[columns])).round(1).assign(
+    interval=(100 * (gain["top1_high"] - gain["top1_low"])).round(1)
 )
 
 # %% [markdown]

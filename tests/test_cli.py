@@ -57,6 +57,10 @@ def test_the_whole_chain_from_a_shell(tmp_path: Path, capsys: pytest.CaptureFixt
     assert "jump" not in printed
     assert "test: 2 clips, per cent" in printed
     assert "majority" in printed
+    assert main(["baseline", data, str(tmp_path / "floor"), "--trees", "10"]) == 0
+    printed = capsys.readouterr().out
+    assert "test: 2 clips, per cent" in printed
+    assert f"next: mgkit train {data}" in printed
     assert main(["figures", out]) == 0
     assert {p.suffix for p in (tmp_path / "run" / "figures").iterdir()} == {".pdf", ".png", ".csv"}
     assert main(["show", out]) == 0

@@ -26,7 +26,7 @@ ALLOWED = {
 LEVELS = {
     "data": [
         {"table", "skeletons", "splits", "ledger", "video", "word_vectors"},
-        {"report"},
+        {"report", "body"},
         {"clips"},
         {"readers", "batches"},
         {"prepare"},

@@ -25,10 +25,9 @@ import pytest
 import mgkit as mg
 from mgkit.data.clips import Classes, Clips, write_clip_folder
 from mgkit.data.video import write_video
-from mgkit.demo.open import run_folder
 from mgkit.notebook import Reason
 from mgkit.results.run.files import append_history
-from mgkit.results.run.folder import Run, create_run, load_run, write_predictions
+from mgkit.results.run.folder import Run, create_run, load_run, run_folder, write_predictions
 from mgkit.results.run.jobs import Job
 from mgkit.results.run.records import Predictions
 from mgkit.results.run.status import write_status

@@ -116,7 +116,7 @@ def _add_folds(commands: Commands) -> None:
 
 def folds(options: Any) -> None:
     from mgkit.data.clips import load_clips
-    from mgkit.demo.open import run_folder
+    from mgkit.results.run.folder import run_folder
 
     folds = load_clips(options.folder).folds(
         options.k, group=options.group, stratify=not options.plain,

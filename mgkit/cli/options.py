@@ -62,8 +62,8 @@ def test_command(run: Any) -> str:
     return command("test", run.root, *([] if split == "test" else ["--split", split]))
 
 
-def results(run: Any, split: str) -> str:
-    """The table of results of a run and of its branches, in per cent."""
+def results(run: Any, split: str, baseline: Any = None) -> str:
+    """The table of results of a run and of its branches, and of a baseline, in per cent."""
     import pandas as pd
 
     from mgkit.results.stats.metrics import evaluate
@@ -71,13 +71,14 @@ def results(run: Any, split: str) -> str:
     parts = {
         f"{name} branch alone": run.stage(name) for name in run.stages() if split in run.stage(name).splits()
     }
-    table = evaluate(run, split)
+    table = evaluate(run, split, baseline=baseline)
     caution = f"\nCAUTION: {table.attrs['caution']}" if table.attrs["caution"] else ""
     rows = {name: evaluate(stage, split).iloc[0] for name, stage in parts.items()}
     shown = {"rgb": "RGB", "pose": "pose"}
     joint = "two-pathway: " if len(run.pathways) > 1 else ""
     names = {key: f"{joint}{text}" for key, text in {**shown, "fused": "fused"}.items()} | {
-        "majority": "always the majority"
+        "majority": "always the majority",
+        "extra_trees": "extra trees on key-points",
     }
     table.index = pd.Index([names.get(str(name), str(name)) for name in table.index])
     table = pd.concat([pd.DataFrame(rows).T, table]) if rows else table

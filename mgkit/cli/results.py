@@ -333,8 +333,7 @@ def _add_review(commands: Commands) -> None:
 
 def review(options: Any) -> None:
     from mgkit.data.clips import load_clips
-    from mgkit.demo.open import run_folder
-    from mgkit.results.run.folder import load_run
+    from mgkit.results.run.folder import load_run, run_folder
 
     run = load_run(options.run)
     notes = run.notes()

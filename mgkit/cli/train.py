@@ -30,6 +30,7 @@ from mgkit.training.recipes import RECIPES
 def add_commands(commands: Commands) -> None:
     """Add these commands to the command line."""
     _add_demo(commands)
+    _add_baseline(commands)
     _add_train(commands)
     _add_launch(commands)
     _add_stop(commands)
@@ -53,7 +54,7 @@ def _add_demo(commands: Commands) -> None:
 
 
 def demo(options: Any) -> None:
-    from mgkit import recipes
+    from mgkit import baselines, recipes
     from mgkit.demo import open as demo
     from mgkit.training.inference import test
     from mgkit.training.loop import train
@@ -68,13 +69,47 @@ def demo(options: Any) -> None:
     _step("3/4 test")
     for part in (*(run.stage(name) for name in run.stages()), run):
         test(part, "test", clips=clips, device=options.device)
+    floor = baselines.extra_trees(
+        clips, options.out.with_name(f"{options.out.name}-extra_trees"), seed=options.seed
+    )
     _step("4/4 figures")
     from mgkit.views.figures import draw_figures
 
     draw_figures(run, clips, "test")
-    print(f"\n{results(run, 'test')}\n")
+    print(f"\n{results(run, 'test', floor)}\n")
     print(f"run folder  {run.root}\nfigures     {run.figures}\nclip folder {clips.root}")
     print(f"notebooks   make lab\n{(time.monotonic() - began) / 60:.1f} minutes")
+
+
+def _add_baseline(commands: Commands) -> None:
+    parser = commands.add_parser(
+        "baseline",
+        help="train extra trees on key-points, the floor that a network has to beat (under a minute)",
+    )
+    parser.add_argument("clips", type=Path, help="clip folder, or a split table in it")
+    parser.add_argument("out", type=Path, nargs="?", help="run folder (default: beside the data)")
+    parser.add_argument("--train-split", default="train", help="to train on (default: %(default)s)")
+    parser.add_argument("--trees", type=int, default=500, help="how many (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="of the trees (default: %(default)s)")
+    parser.set_defaults(command=baseline)
+
+
+def baseline(options: Any) -> None:
+    from mgkit.baselines import extra_trees
+    from mgkit.data.clips import load_clips
+    from mgkit.results.run.folder import run_folder
+
+    clips = load_clips(options.clips)
+    run = extra_trees(
+        clips,
+        options.out,
+        train_split=options.train_split,
+        trees=options.trees,
+        seed=options.seed,
+    )
+    for split in run.splits():
+        print(f"{results(run, split)}\n")
+    print(f"run folder {run.root}\nnext: {command('train', clips.path, run_folder(clips))}")
 
 
 def _add_train(commands: Commands) -> None:

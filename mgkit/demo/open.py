@@ -14,7 +14,7 @@ from mgkit.demo.dataset import write_raw
 from mgkit.errors import MgkitError, command
 from mgkit.notebook import ask
 from mgkit.progress import Progress
-from mgkit.results.run.folder import Run, load_run
+from mgkit.results.run.folder import Run, load_run, run_folder
 from mgkit.training import recipes
 from mgkit.training.inference import test
 from mgkit.training.loop import train
@@ -51,22 +51,6 @@ def open_clips(path: str | Path = "data/demo") -> Clips:
     Progress("demo").say(f"the embedded dataset is made in {place}")
     counts: dict[str, Any] = {"test": 400} if path.name == "ablation" else {}
     return demo_clips(path, **counts)
-
-
-def run_folder(clips: Clips, suffix: str = "") -> Path:
-    """Where the notebooks keep the run of some clips: `runs/<name>` next to the folder `data` that they are in.
-
-    Clips in `data/imigue` have `runs/imigue`, those of a split table `data/imigue/splits/fold0.csv` have
-    `runs/imigue-fold0`; clips outside a folder named `data` have a `runs` next to them.
-
-    Args:
-        clips: the clips.
-        suffix: added to the name after a dash, for a further run of the same clips.
-    """
-    root, table = clips.root, clips.path
-    base = root.parent.parent if root.parent.name == "data" else root.parent
-    fold = [table.stem] if table != root else []
-    return base / "runs" / "-".join([root.name, *fold, *([suffix] if suffix else [])])
 
 
 def open_run(clips: Clips, root: str | Path | None = None) -> Run:

@@ -359,6 +359,8 @@ class Recipe:
             where: the file that it is from, named in errors.
             load: gives the target of a part's path.
         """
+        if "baseline" in value:
+            raise MgkitError(f"{where}: this run is a baseline and has no network: use the run of a network.")
         if "imported" in value or "ensemble" in value:
             raise MgkitError(
                 f"{where}: this run was made of scores and has no network: use a run that the scores came from."

@@ -110,8 +110,8 @@ class Run:
 
     @property
     def scores_only(self) -> bool:
-        """Whether it was made from scores, imported ones or those of other runs, and has no network."""
-        return "imported" in self.recipe or "ensemble" in self.recipe
+        """Whether it has no network: made from imported scores or those of other runs, or a baseline."""
+        return bool({"imported", "ensemble", "baseline"} & set(self.recipe))
 
     @property
     def pathways(self) -> tuple[str, ...]:
@@ -398,6 +398,22 @@ def load_run(root: str | Path) -> Run:
         if not isinstance(counts, list) or len(counts) != len(run.classes):
             raise MgkitError(f"{path}: data.splits.{name} must hold {len(run.classes)} class counts.")
     return run
+
+
+def run_folder(clips: Clips, suffix: str = "") -> Path:
+    """Where the notebooks keep the run of some clips: `runs/<name>` next to the folder `data` that they are in.
+
+    Clips in `data/imigue` have `runs/imigue`, those of a split table `data/imigue/splits/fold0.csv` have
+    `runs/imigue-fold0`; clips outside a folder named `data` have a `runs` next to them.
+
+    Args:
+        clips: the clips.
+        suffix: added to the name after a dash, for a further run of the same clips.
+    """
+    root, table = clips.root, clips.path
+    base = root.parent.parent if root.parent.name == "data" else root.parent
+    fold = [table.stem] if table != root else []
+    return base / "runs" / "-".join([root.name, *fold, *([suffix] if suffix else [])])
 
 
 def as_run(run: Run | str | Path) -> Run:

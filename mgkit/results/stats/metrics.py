@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from mgkit.errors import MgkitError
+from mgkit.errors import MgkitError, some
 from mgkit.results.run.folder import Run, as_predictions, as_run, cautions
 from mgkit.results.run.records import Predictions
 
@@ -255,14 +255,21 @@ def evaluate(
     split: str = "test",
     *,
     train_labels: npt.ArrayLike | None = None,
+    baseline: Run | str | Path | None = None,
 ) -> pd.DataFrame:
-    """The table to report: one row per output (rgb, pose, fused) and one for always answering the majority class.
+    """The table to report: one row per output (rgb, pose, fused), one for always answering the majority class, and one
+    for a baseline.
 
     Args:
         run: a run, its folder, or predictions.
         split: the evaluated split of the run; not used with predictions.
         train_labels: (N,) labels that the majority class is taken from. By default those of the split that the
             run was trained on; without either there is no majority row.
+        baseline: a run of `mg.baselines`, the floor, on the same clips and split; its row has its name.
+
+    Raises:
+        MgkitError: the run or the baseline has no predictions of the split, or the baseline has other classes or lacks
+            some of the clips.
 
     Returns:
         Index `output`; columns `clips`, `top1` with its 95 % Wilson interval `top1_low`, `top1_high` (which takes clips
@@ -288,6 +295,9 @@ def evaluate(
     if counts is not None and counts.sum():
         constant = (counts / counts.sum()).astype(np.float32)
         scores["majority"] = np.broadcast_to(constant, (len(labels), classes))
+    if baseline is not None:
+        floor = as_run(baseline)
+        scores[str(floor.recipe.get("baseline", floor.name))] = _on_clips_of(floor, split, predictions)
 
     rows = {}
     for name, array in scores.items():
@@ -300,6 +310,23 @@ def evaluate(
     table.index.name = "output"
     table.attrs |= {"top1_interval": WILSON, "caution": cautions([run]) if isinstance(run, Run) else ""}
     return table
+
+
+def _on_clips_of(baseline: Run, split: str, predictions: Predictions) -> npt.NDArray[np.float32]:
+    """(N, K) scores of a baseline, in the order of the clips of other predictions."""
+    found = baseline.predictions(split)
+    names = None if predictions.classes is None else predictions.classes.names
+    if found.class_count != predictions.class_count or (
+        names is not None and names != baseline.classes.names
+    ):
+        raise MgkitError(f"the baseline {baseline.root} has other classes: train it on the clips of the run.")
+    lacking = [clip_id for clip_id in predictions.clip_ids if clip_id not in found]
+    if lacking:
+        raise MgkitError(
+            f"the baseline {baseline.root} lacks {len(lacking)} of {len(predictions)} clips ({some(lacking, 3)}): "
+            "train it on the clips and the split table of the run."
+        )
+    return found.select(predictions.clip_ids).scores()
 
 
 def _pair(labels: npt.ArrayLike, predicted: npt.ArrayLike) -> tuple[Ints, Ints]:
