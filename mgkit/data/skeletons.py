@@ -7,7 +7,9 @@ array, edges as `a-b`; a joint `left_x` has its mirror image in `right_x`. Left 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
@@ -16,11 +18,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mgkit.errors import MgkitError, some
+from mgkit.errors import MgkitError, meant, some
 from mgkit.files import read_json
 
 # Where a graph is centred, in order of preference. Not the hips: seated people are seen without them.
 ROOTS = ("spine_shoulder", "neck", "nose", "head")
+# Words in the names of the joints below the hips.
+LEGS = ("knee", "ankle", "foot", "toe", "heel")
 
 
 @dataclass(frozen=True)
@@ -98,6 +102,60 @@ class Skeleton:
             hops[reached & (hops == count)] = step
             reached = (reached.astype(np.float32) @ near) > 0
         return hops
+
+    def positions(self, part: Skeleton) -> list[int]:
+        """Where the joints of a part of this layout stand in it."""
+        return [self.joints.index(joint) for joint in part.joints]
+
+    def part(self, patterns: Sequence[str]) -> Skeleton:
+        """The layout of some joints only.
+
+        A joint whose neighbour towards the root is left out is joined to the next one there that is kept, so that what
+        hung together still does.
+
+        Args:
+            patterns: names of joints, with `*` for any letters (`left_*`), and "upper" for all but knees, ankles and
+                feet; none = all.
+
+        Raises:
+            MgkitError: a pattern that no joint has.
+
+        >>> COCO17.part(["upper"]).joints[-2:]
+        ('left_hip', 'right_hip')
+        """
+        if not patterns:
+            return self
+        kept: set[str] = set()
+        for pattern in patterns:
+            if pattern == "upper":
+                found = [joint for joint in self.joints if not any(word in joint for word in LEGS)]
+            else:
+                found = [joint for joint in self.joints if fnmatchcase(joint, pattern)]
+            if not found:
+                raise MgkitError(
+                    f"the layout {self.name} has no joint {pattern!r}{meant(pattern, self.joints)}; its joints are "
+                    f"{some(self.joints, 40)}."
+                )
+            kept |= set(found)
+        old = [i for i, joint in enumerate(self.joints) if joint in kept]
+        if len(old) == len(self):
+            return self
+        new = {joint: i for i, joint in enumerate(old)}
+        edges = [(a, b) for a, b in self.edges if a in new and b in new]
+        for joint in old:
+            parent = int(self.parents[joint])
+            if parent in new:
+                continue
+            while parent not in new and self.parents[parent] != parent:
+                parent = int(self.parents[parent])
+            if parent in new:
+                edges.append((joint, parent))
+        return Skeleton(
+            f"{self.name} ({len(old)} of {len(self)} joints)",
+            tuple(self.joints[i] for i in old),
+            tuple((new[a], new[b]) for a, b in edges),
+            tuple((new[a], new[b]) for a, b in self.pairs if a in new and b in new),
+        )
 
     @cached_property
     def root(self) -> int:

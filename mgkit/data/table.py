@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from dataclasses import dataclass
 from numbers import Real
 from pathlib import Path
@@ -36,6 +37,19 @@ COLUMNS: dict[str, str] = {
 }
 
 
+_OTHER = {"left": "right", "Left": "Right", "LEFT": "RIGHT"}
+_OTHER |= {other: side for side, other in _OTHER.items()}
+# A word of its own, at the end of one or between capitals: "left_ear", "touchLeftEar", not "bright" or "leftover".
+_SIDE = re.compile(
+    r"(?<![A-Za-z])(?:left|right|Left|Right|LEFT|RIGHT)(?![a-z])|(?<=[a-z])(?:Left|Right)(?![a-z])"
+)
+
+
+def other_side(name: str) -> str:
+    """A name with left and right exchanged; the same where it has neither."""
+    return _SIDE.sub(lambda found: _OTHER[found[0]], name)
+
+
 @dataclass(frozen=True)
 class Classes:
     """Class names in label order, their coarse groups, and which one (if any) is not a gesture."""
@@ -61,6 +75,24 @@ class Classes:
 
     def __len__(self) -> int:
         return len(self.names)
+
+    @property
+    def sided(self) -> list[tuple[str, str]]:
+        """Pairs of classes whose names differ in left and right only: a mirror makes one of the other.
+
+        >>> Classes(("wave", "touch left ear", "touch right ear")).sided
+        [('touch left ear', 'touch right ear')]
+        """
+        place = {name: i for i, name in enumerate(self.names)}
+        return [
+            (name, other) for name in self.names if place[name] < place.get(other := other_side(name), -1)
+        ]
+
+    @property
+    def one_sided(self) -> list[str]:
+        """Classes that name a side, without a class that names the other one."""
+        paired = {name for pair in self.sided for name in pair}
+        return [name for name in self.names if other_side(name) != name and name not in paired]
 
     def index(self, name: str) -> int:
         """The label of a class name; an unknown name raises a `MgkitError` that lists the known ones."""

@@ -280,7 +280,7 @@ def _run_for_real(recipe: Recipe, clips: Clips) -> list[str]:
     rows = range(min(2, len(dataset)))
     with naming("an augmentation", recipe.augment):
         batch = collate([dataset[0, row, 0] for row in rows] * (1 if len(rows) == 2 else 2))
-    given = batch_inputs(batch, inputs, clips.skeleton)
+    given = batch_inputs(batch, inputs)
     with naming(f"the network {network.name}", [network]):
         model = build_model(recipe, classes, inputs, generator, counts).train()
         outputs = model({name: value.clone() for name, value in given.items()})

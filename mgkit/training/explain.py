@@ -253,7 +253,7 @@ def _explained(
     with unwrapped_errors():
         for batch in loader:
             batch = batch.to(network.device)
-            inputs = batch_inputs(batch, spec, clips.skeleton)
+            inputs = batch_inputs(batch, spec)
             if settings["target"] == "true":
                 target = batch.labels
             else:
@@ -268,12 +268,16 @@ def _explained(
             times = [view_times(spec, int(lengths[row])) for row in rows]
             parts: dict[str, npt.NDArray[Any]] = {}
             if "pose" in inputs:
-                values = found.parts["pose"].cpu()
+                values, part = found.parts["pose"].cpu(), dataset.spec.skeleton or clips.skeleton
                 if spec.keypoints:
-                    joints = over_skeleton(values, clips.skeleton, spec.stream)
+                    joints = over_skeleton(values, part, spec.stream)
                 else:
-                    joints = over_joints(values, clips.skeleton, spec.heatmap)
-                parts |= {"joints": joints.numpy(), "pose_frames": np.stack([t["pose"] for t in times])}
+                    joints = over_joints(values, part, spec.heatmap)
+                of_all = torch.zeros(*joints.shape[:2], len(clips.skeleton), dtype=joints.dtype)
+                of_all[..., clips.skeleton.positions(part)] = (
+                    joints  # 0 for a joint that the network does not see
+                )
+                parts |= {"joints": of_all.numpy(), "pose_frames": np.stack([t["pose"] for t in times])}
             if "rgb" in inputs:
                 maps = over_grid(found.parts["rgb"].cpu())
                 parts |= {"maps": maps.numpy(), "rgb_frames": np.stack([t["rgb"] for t in times])}

@@ -66,7 +66,8 @@ def test(
         clips: the clip folder; the one the run was trained on by default.
         checkpoint: "best" (what the recipe's `keep` chose) or "last".
         views: clips drawn from each video at evenly spread time shifts; the paper tests with 10.
-        flip: test the mirrored twin of each view too.
+        flip: test the mirrored twin of each view too. The scores of classes that the recipe's `mirror_pairs` names
+            trade places in it; other classes that differ in left and right are warned about.
         weights: of the pathways in the fused probabilities, 1:1 by default.
         rectification: lambda of PCAN's prototype-guided rectification: lambda times the similarity to each class's
             prototype is added to the logits. 0, the default, leaves them alone. Choose it on the validation split.
@@ -105,6 +106,8 @@ def test(
     chosen = network.clips.split(split)
     workers = default_workers(recipe.pathways, network.device) if workers is None else workers
     bar = Progress(f"test {split}", progress and network.fabric.is_global_zero)
+    if flip and (warning := network.inputs.mirror_warning(network.clips.classes)):
+        bar.say(f"flip: {warning}")
     with bar, cpu_threads(network.device, workers):
         predictions, embeddings, by_view = predict(
             network.model,
@@ -288,7 +291,7 @@ def predict(
     count, classes = len(dataset), len(dataset.clips.classes)
     pathways = dataset.spec.pathways
     names = [*pathways, "fused"] if len(pathways) > 1 else list(pathways)
-    views = dataset.views_per_clip
+    views, swapped = dataset.views_per_clip, torch.from_numpy(dataset.mirrored_class).to(device)
     sums = {name: torch.zeros(count, classes, dtype=torch.float64) for name in names}
     each = {name: torch.zeros(count, views, classes, dtype=torch.float32) for name in names if views > 1}
     done = 0  # the sampler goes through the views of a clip in order, whatever the batches and workers
@@ -297,7 +300,7 @@ def predict(
     model.eval()
     with unwrapped_errors(), torch.inference_mode():
         for batch in on_device(loader, device):
-            inputs = batch_inputs(batch, dataset.spec, dataset.clips.skeleton)
+            inputs = batch_inputs(batch, dataset.spec)
             with autocast():
                 outputs = model({name: value.to(kind) for name, value in inputs.items()})
             if rectification:
@@ -305,7 +308,10 @@ def predict(
             rows = batch.rows.cpu()
             view = (done + torch.arange(len(rows))) % views
             done += len(rows)
+            twins = (view >= dataset.views).to(batch.rows.device)
             for name, probability in fuse_probabilities(outputs, weights).items():
+                # What a mirrored clip shows is the other class of a pair.
+                probability = torch.where(twins[:, None], probability[:, swapped], probability)
                 if name in sums:
                     sums[name].index_add_(0, rows, probability.double().cpu())
                 if name in each:

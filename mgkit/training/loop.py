@@ -51,7 +51,7 @@ from mgkit.training.build import (
 )
 from mgkit.training.checkpoints import Checkpoints, remove_left_overs
 from mgkit.training.cost import say_duration
-from mgkit.training.epoch import Live, Tally, epoch_line
+from mgkit.training.epoch import Live, Tally, epoch_line, still_rising
 from mgkit.training.inference import predict
 from mgkit.training.machine import (
     cpu_threads,
@@ -105,7 +105,8 @@ def train(
         chosen.device, chosen.precision, devices=chosen.devices, nodes=chosen.nodes, strategy=chosen.strategy,
         unused_parameters=recipe.refinement is None or bool(own_parts(recipe)),
     )  # fmt: skip
-    _train_recipe(Plan(fabric, clips, chosen), recipe, Path(out), start)
+    count = int((clips.table["split"] == chosen.train_split).sum())
+    _train_recipe(Plan(fabric, clips, chosen), recipe.for_clips(count), Path(out), start)
     return load_run(out)
 
 
@@ -167,7 +168,8 @@ def _train_recipe(
         return
     if progress and whole and (caution := cautions([load_run(out)])):
         Progress(recipe.name).say(f"{recipe.name}: CAUTION: {caution}")
-    for report in reports.values() if progress else ():
+    mirror = recipe.inputs.mirror_warning(plan.clips.classes) if whole and recipe.inputs.flip else ""
+    for report in [*reports.values(), *([mirror] if mirror else [])] if progress else ():
         Progress(recipe.name).say(report)
 
     with ExitStack() as held:
@@ -423,7 +425,10 @@ class Training:
         if self.at.epoch < self.settings.epochs:
             waited = self.at.selection.waited
             return f"stopped after epoch {self.at.epoch}: {waited} epochs without a better {self.settings.stop_on}"
-        return ""
+        rising = on_first(self.fabric, lambda: still_rising(load_run(self.out).history()))
+        if rising and self.progress:
+            Progress(self.recipe.name).say(f"{self.recipe.name}: {rising}")
+        return rising
 
     def _epoch(self) -> None:
         """Train one epoch, or what is left of it, validate, and write what it leaves in the run folder."""
@@ -499,7 +504,7 @@ class Training:
         self.optimizer.zero_grad(set_to_none=True)
         for part, mine in enumerate(shares):
             batch = next(batches)
-            inputs = batch_inputs(batch, self.spec, self.train_set.clips.skeleton)
+            inputs = batch_inputs(batch, self.spec)
             labels = batch.labels[:mine]
             if not mine:  # the last batch has fewer clips than there are processes
                 inputs = {name: value[:0] for name, value in inputs.items()}

@@ -69,6 +69,8 @@ class Optimisation(Settings):
 
     Attributes:
         epochs: passes over the training clips.
+        steps: at least this many steps of the optimiser: on few clips, which give few steps per pass, there are as many
+            more epochs, see `Recipe.for_clips`; 0 leaves the epochs as they are.
         batch_size: clips per step.
         learning_rate: for a batch of `learning_rate_batch` clips; scaled in proportion to `batch_size`.
         schedule: "step" divides by 10 after each of the epochs `milestones`, "cosine" falls to 0.
@@ -93,6 +95,7 @@ class Optimisation(Settings):
     """
 
     epochs: int = setting(30, low=1)
+    steps: int = setting(0, low=0)
     batch_size: int = setting(10, low=1)
     learning_rate: float = setting(0.0075, above=0)
     learning_rate_batch: int = setting(10, low=1)
@@ -296,6 +299,20 @@ class Recipe:
         paths = [path for path, _ in _leaves(groups)]
         given = {path for name in mine for path in ([name] if name in _GROUPS else find(name, paths))}
         return Recipe(**groups, stages=stages, given=self.given | given)
+
+    def for_clips(self, count: int) -> Recipe:
+        """The recipe with as many epochs over `count` training clips as its `steps` want, in every stage.
+
+        >>> from mgkit.training.recipes import pose_small
+        >>> pose_small(epochs=10, batch_size=16, steps=2000).for_clips(320)["epochs"]
+        100
+        """
+        settings = self.optimisation
+        epochs = max(settings.epochs, -(-settings.steps // max(1, -(-count // settings.batch_size))))
+        longer = epochs / settings.epochs
+        milestones = tuple(round(longer * epoch) for epoch in settings.milestones)
+        made = replace(self, optimisation=replace(settings, epochs=epochs, milestones=milestones))
+        return replace(made, stages=tuple(stage.for_clips(count) for stage in self.stages))
 
     def is_given(self, name: str) -> bool:
         """Whether a setting was changed by `with_`, alone or with the whole group it is in."""

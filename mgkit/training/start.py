@@ -168,12 +168,14 @@ def apply_start(
 
 def _joints(weights: Weights, recipe: Recipe, clips: Clips) -> Any:
     if recipe.inputs.keypoints and isinstance(weights.joints, str):
-        same = weights.joints != "new" and get_skeleton(weights.joints).joints == clips.skeleton.joints
+        own = recipe.inputs.on(clips.skeleton).skeleton or clips.skeleton
+        same = weights.joints != "new" and get_skeleton(weights.joints).joints == own.joints
         return None if same else "new"  # what belongs to one graph is of no use on another
     if weights.joints is None or weights.joints == "new" or not isinstance(weights.joints, str):
         return _mapped(weights.joints)
     heatmap = recipe.inputs.heatmap
-    return match_names(_channels(clips.skeleton, heatmap), _channels(get_skeleton(weights.joints), heatmap))
+    own = recipe.inputs.on(clips.skeleton).skeleton or clips.skeleton
+    return match_names(_channels(own, heatmap), _channels(get_skeleton(weights.joints), heatmap))
 
 
 def _channels(skeleton: Skeleton, heatmap: str) -> list[str]:

@@ -397,3 +397,13 @@ def test_limb_heatmaps(clips: Clips, tmp_path: Path) -> None:
     assert saliency.joints.shape == (8, 8, 3)
     halves = saliency.joints.astype(np.float64).sum((0, 1))
     np.testing.assert_allclose(halves[0], halves[1] + halves[2], rtol=2e-2)  # both limbs end in the top joint
+
+
+def test_joints_that_the_network_does_not_see_have_none(clips: Clips, tmp_path: Path) -> None:
+    small = {key: value for key, value in SMALL.items() if not key.startswith("rgb")}
+    recipe = recipes.pose_small(**{**small, "epochs": 1}, joints=("top", "right_foot"), centre="moving body")
+    run = train(clips, recipe, tmp_path / "run", workers=0, device="cpu", progress=False)
+    joints = quiet(run).joints
+    assert joints.shape == (8, 8, 3)
+    assert (joints[..., 1] == 0).all()
+    assert (joints[..., 0] != 0).any()

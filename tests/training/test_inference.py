@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from mgkit.data.batches.dataset import ClipDataset, collate
 from mgkit.data.batches.device import batch_inputs
 from mgkit.data.clips import Classes, Clips, write_clip_folder
 from mgkit.errors import MgkitError
+from mgkit.files import read_json, write_json
 from mgkit.models import fuse_probabilities
 from mgkit.results.run.folder import Run, load_run
 from mgkit.results.scores.scores import import_scores
@@ -20,6 +22,7 @@ from mgkit.training.inference import test as run_test
 from mgkit.training.loop import train
 from mgkit.training.recipe import Recipe
 from tests.tiny import TRIANGLE, tiny_clips, tiny_pose, tiny_row
+from tests.training.training import fit, tiny_pose_only
 
 pytestmark = pytest.mark.slow
 
@@ -228,3 +231,33 @@ def test_a_checkpoint_of_another_run_is_refused(run: Run, tmp_path: Path) -> Non
     shutil.copy(run.stage("rgb").checkpoint("best"), copy.checkpoint("best"))
     with pytest.raises(MgkitError, match=r"best\.pt does not fit this recipe \(its model\)"):
         quiet(copy, clips=run.clips())
+
+
+def test_scores_of_sides_trade_places_in_a_mirror(clips: Clips, tmp_path: Path, capsys: Any) -> None:
+    """The mirrored views of a run, against those of the same weights without pairs."""
+    pair = ("red still", "blue moving")
+    run = fit(clips, tiny_pose_only(mirror_pairs=[pair], epochs=1), tmp_path / "run")
+    quiet(run, views=1, flip=True)
+    kept = run.view_scores("test").scores("pose")
+    assert not capsys.readouterr().err
+    config = read_json(run.root / "config.json")
+    config["recipe"]["inputs"]["mirror_pairs"] = []
+    write_json(run.root / "config.json", config)
+    quiet(load_run(run.root), views=1, flip=True)
+    plain = run.view_scores("test").scores("pose")
+    np.testing.assert_allclose(kept[:, 0], plain[:, 0], atol=1e-6)
+    np.testing.assert_allclose(kept[:, 1], plain[:, 1][:, [3, 1, 2, 0]], atol=1e-6)
+    assert np.abs(kept[:, 1] - plain[:, 1]).max() > 1e-3
+
+
+def test_mirrored_sides_are_warned_about(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sides = replace(
+        tiny_clips(tmp_path / "clips", videos=False), classes=Classes(("left", "right", "nod", "wave"))
+    )
+    run = fit(sides, tiny_pose_only(epochs=1), tmp_path / "run", progress=True)
+    assert "left / right" in capsys.readouterr().err
+    run_test(run, "test", clips=sides, flip=True, workers=0, device="cpu")
+    assert "mirror_pairs='named'" in capsys.readouterr().err
+    fit(sides, tiny_pose_only(epochs=1, flip=0.0), tmp_path / "none", progress=True)
+    fit(sides, tiny_pose_only(epochs=1, mirror_pairs="named"), tmp_path / "named", progress=True)
+    assert "left / right" not in capsys.readouterr().err

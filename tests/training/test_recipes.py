@@ -334,3 +334,16 @@ def test_clips_of_one_kind_are_trained_with_the_branch_that_reads_them(
     else:
         with pytest.raises(MgkitError, match="not every clip of .* has a video, which the recipe reads"):
             recipes.fitting(alone, clips)
+
+
+def test_steps_make_as_many_epochs_as_they_need() -> None:
+    few = recipes.pose_small(epochs=10, batch_size=16, steps=200, milestones=[5, 8], schedule="step")
+    made = few.for_clips(33)  # 3 steps an epoch
+    assert made["epochs"] == 67
+    assert made["milestones"] == (34, 54)
+    assert made.for_clips(33) == made
+    assert few.for_clips(10_000) == few
+    assert recipes.pose_small(epochs=10).for_clips(16)["epochs"] == 10
+    staged = recipes.demo(steps=100).for_clips(80)  # 10 steps an epoch; the RGB stage has more already
+    assert (staged["epochs"], *(stage["epochs"] for stage in staged.stages)) == (10, 20, 12)
+    assert recipes.demo(steps=150).for_clips(80)["epochs"] == 15

@@ -16,7 +16,7 @@ def crop_affine(box: tuple[float, float, float, float], mirrored: bool) -> npt.N
 
 
 def random_box(
-    width: int, height: int, area: tuple[float, float], generator: np.random.Generator
+    width: float, height: float, area: tuple[float, float], generator: np.random.Generator
 ) -> tuple[float, float, float, float]:
     """A crop of random size (share of the frame's area in `area`), aspect (3/4 to 4/3) and place, inside the frame."""
     share = generator.uniform(*area)
@@ -30,6 +30,15 @@ def square_around(width: int, height: int) -> tuple[float, float, float, float]:
     """The square around the whole frame, with which it keeps its proportions: key-points are not resampled pixels."""
     side = float(max(width, height))
     return (width - side) / 2, (height - side) / 2, side, side
+
+
+def shifted(
+    affine: npt.NDArray[np.float32], shift: float, generator: np.random.Generator
+) -> npt.NDArray[np.float32]:
+    """A clip's matrix (2, 3) after a random move by up to a share `shift` of the unit square, in either direction."""
+    moved = affine.copy()
+    moved[:, 2] += generator.uniform(-shift, shift, 2)
+    return moved
 
 
 def turned(

@@ -8,7 +8,7 @@ interruption or the order of loading changes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,11 +17,12 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, default_collate
 
-from mgkit.data.batches.augment import crop_affine, random_box, square_around, turned
+from mgkit.data.batches.augment import crop_affine, random_box, shifted, square_around, turned
 from mgkit.data.batches.pose import (
     select_persons,
 )
 from mgkit.data.batches.spec import Inputs, rgb_times, uniform_times
+from mgkit.data.body import find_body, main_person
 from mgkit.data.clips import Clips
 from mgkit.data.video import read_frames
 from mgkit.errors import MgkitError
@@ -56,9 +57,6 @@ class Batch(NamedTuple):
             t.to(device, non_blocking=True) for t in (self.rows, self.labels, self.affines)
         )
         return Batch(rows, labels, moved(self.frames), moved(self.keypoints), affines)
-
-
-# --- space ----------------------------------------------------------------------------------------------------------
 
 
 # --- samples --------------------------------------------------------------------------------------------------------
@@ -102,9 +100,19 @@ class ClipDataset(Dataset[Sample]):
                 f"{clips.root}: {len(lacking)} of {len(clips)} clips have no pose (first: {lacking.iloc[0]}), which "
                 "the pose pathway needs: prepare with poses, or train an RGB-only recipe."
             )
-        self.clips, self.spec, self.training, self.seed = clips, spec, training, seed
+        if spec.centre != "picture" and not clips.has_pose:
+            lacking = clips.table.loc[clips.table["pose_offset"] < 0, "clip_id"]
+            raise MgkitError(
+                f"{clips.root}: {len(lacking)} of {len(clips)} clips have no pose (first: {lacking.iloc[0]}), which "
+                f"centre={spec.centre!r} needs to find the body: prepare with poses, or use centre='picture'."
+            )
+        self.clips, self.spec, self.training, self.seed = clips, spec.on(clips.skeleton), training, seed
         self.views, self.flip, self.augment = views, flip, tuple(augment)
         self._ids = clips.ids
+        part = self.spec.skeleton or clips.skeleton
+        self._joints = None if len(part) == len(clips.skeleton) else clips.skeleton.positions(part)
+        self._flip_index = part.flip_index
+        self.mirrored_class = spec.mirrored(clips.classes)
         self._rows = clips.table.to_dict("records")
 
     def __len__(self) -> int:
@@ -114,51 +122,95 @@ class ClipDataset(Dataset[Sample]):
     def views_per_clip(self) -> int:
         return self.views * (2 if self.flip else 1)
 
-    def __getitem__(self, key: tuple[int, int, int]) -> Sample:
+    def label(self, key: tuple[int, int, int]) -> int:
+        """The label of a view: that of its clip or, mirrored, of the class that the mirror makes of it."""
+        label = int(self._rows[key[1]]["label"])
+        return int(self.mirrored_class[label]) if self.spec.mirror_pairs and self._draw(key)[1] else label
+
+    def _draw(
+        self, key: tuple[int, int, int]
+    ) -> tuple[npt.NDArray[np.int64], bool, np.random.Generator | None]:
+        """Times of the frames (T',) of a view, whether it is mirrored, and in training what draws the rest."""
         epoch, position, view = key
+        length, spec = self._rows[position]["frames"], self.spec
+        if not self.training:
+            return uniform_times(length, spec.pose_frames, shift=self._shift(view)), view >= self.views, None
+        # A clip drawn again in the same epoch (balanced sampling) gets another crop.
+        generator = np.random.default_rng([self.seed, epoch, position, *([view] if view else [])])
+        first, part = 0, length
+        if spec.time_crop != (1, 1):
+            part = max(1, round(generator.uniform(*spec.time_crop) * length))
+            first = int(generator.integers(length - part + 1))
+        times = first + uniform_times(part, spec.pose_frames, generator)
+        return times, bool(generator.random() < spec.flip), generator
+
+    def _shift(self, view: int) -> float:
+        """Where in each time bin a test view looks."""
+        return 0.5 if self.training else (view % self.views + 0.5) / self.views
+
+    def _whole(
+        self, pose: npt.NDArray[np.float32] | None, row: dict[Hashable, Any]
+    ) -> tuple[tuple[float, float, float, float], npt.NDArray[np.float32] | None]:
+        """The box (x, y, w, h) that a clip is shown in before any crop and, where it is to be held still, how far the
+        body is from its usual place in each frame, (T, 2)."""
+        width, height = row["width"], row["height"]
+        person = None if pose is None or self.spec.centre == "picture" else main_person(pose)
+        if pose is None or person is None:
+            if self.spec.keypoints:
+                return square_around(width, height), None
+            return (0.0, 0.0, float(width), float(height)), None
+        body = find_body(pose[person], self.clips.skeleton)
+        middle, side = np.median(body.centre, axis=0), self.spec.body_span * body.size
+        box = (float(middle[0] - side / 2), float(middle[1] - side / 2), side, side)
+        moving = self.spec.centre == "moving body"
+        return box, (body.centre - middle).astype(np.float32) if moving else None
+
+    def __getitem__(self, key: tuple[int, int, int]) -> Sample:
+        position, view = key[1:]
         row, spec = self._rows[position], self.spec
-        length, width, height = row["frames"], row["width"], row["height"]
-        generator = None
-        whole = square_around(width, height) if spec.keypoints else (0.0, 0.0, float(width), float(height))
-        if self.training:  # a clip drawn again in the same epoch (balanced sampling) gets another crop
-            again = [view] if view else []
-            generator = np.random.default_rng([self.seed, epoch, position, *again])
-        if generator is None:
-            shift = (view % self.views + 0.5) / self.views
-            times = uniform_times(length, spec.pose_frames, shift=shift)
-            mirrored, box = view >= self.views, whole
-        else:
-            shift = 0.5
-            times = uniform_times(length, spec.pose_frames, generator)
-            mirrored = bool(generator.random() < spec.flip)
-            box = whole if spec.keypoints else random_box(width, height, spec.crop_area, generator)
+        length = row["frames"]
+        times, mirrored, generator = self._draw(key)
+        posed = "pose" in spec.pathways or spec.centre != "picture"
+        whole_clip = self.clips.pose(self._ids[position]) if posed else None
+        whole, moves = self._whole(whole_clip, row)
+        box = whole
+        if generator is not None and not spec.keypoints:
+            x, y, w, h = random_box(whole[2], whole[3], spec.crop_area, generator)
+            box = (whole[0] + x, whole[1] + y, w, h)
         affine = crop_affine(box, mirrored)
         if generator is not None and (spec.rotation or spec.scaling):
             affine = turned(affine, box, spec.rotation, spec.scaling, generator)
+        if generator is not None and spec.translation:
+            affine = shifted(affine, spec.translation, generator)
         frames = keypoints = None
         if "rgb" in spec.pathways:
             if spec.time_sampling == "subset":
                 frame_times = rgb_times(times, spec.rgb_frames, generator)
             else:
-                frame_times = uniform_times(length, spec.rgb_frames, generator, shift)
+                frame_times = uniform_times(length, spec.rgb_frames, generator, self._shift(view))
             frames = read_frames(self.clips.root / row["video"], frame_times)
-        if "pose" in spec.pathways:
-            whole_clip = self.clips.pose(self._ids[position])
+        if "pose" in spec.pathways and whole_clip is not None:
+            if moves is not None:
+                whole_clip = np.array(whole_clip)
+                whole_clip[..., :2] -= moves[:, None]
             if (
                 spec.keypoints and len(whole_clip) > spec.persons
             ):  # by all frames: the same in every draw and view
                 everyone = torch.from_numpy(np.array(whole_clip))[None]
                 whole_clip = select_persons(everyone, spec.persons)[0].numpy()
+            if self._joints is not None:
+                whole_clip = whole_clip[:, :, self._joints]
             keypoints = whole_clip[:, times]  # (M, T', V, 3), a copy
             if spec.motion:
                 after = whole_clip[:, np.minimum(times + 1, length - 1)]
                 after[:, times + 1 == length] = np.nan
                 keypoints = np.concatenate([keypoints, after], axis=1)
             if mirrored:
-                keypoints = keypoints[:, :, self.clips.skeleton.flip_index]
+                keypoints = keypoints[:, :, self._flip_index]
             if generator is not None and self.augment:
                 keypoints = self._augmented(keypoints, generator)
-        return Sample(position, row["label"], frames, keypoints, affine)
+        label = int(self.mirrored_class[row["label"]]) if mirrored else row["label"]
+        return Sample(position, label, frames, keypoints, affine)
 
     def _augmented(
         self, keypoints: npt.NDArray[np.float32], generator: np.random.Generator

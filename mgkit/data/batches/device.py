@@ -21,6 +21,7 @@ from mgkit.data.batches.pose import (
 )
 from mgkit.data.batches.spec import Inputs
 from mgkit.data.skeletons import Skeleton
+from mgkit.errors import MgkitError
 
 
 def on_device(batches: Iterable[Batch], device: torch.device) -> Iterator[Batch]:
@@ -63,8 +64,13 @@ RGB_STD = (58.395, 57.12, 57.375)
 
 
 @torch.no_grad()
-def batch_inputs(batch: Batch, spec: Inputs, skeleton: Skeleton) -> dict[str, Tensor]:
+def batch_inputs(batch: Batch, spec: Inputs, skeleton: Skeleton | None = None) -> dict[str, Tensor]:
     """Network inputs of a batch, on the batch's device.
+
+    Args:
+        batch: of a `ClipDataset` with the same inputs.
+        spec: the inputs.
+        skeleton: the layout of the batch's key-points; by default that of `spec`, where it is bound to clips.
 
     Returns:
         {"rgb": (N, 3, T, S, S) normalised, "pose": (N, V or E, T', S', S') in [0, 1]}, as far as the batch has them,
@@ -72,20 +78,27 @@ def batch_inputs(batch: Batch, spec: Inputs, skeleton: Skeleton) -> dict[str, Te
         (N, M, T', V, 3): x and y with the middle of the frame at 0 and half its longer side as 1, and the score.
     """
     inputs: dict[str, Tensor] = {}
+    layout = skeleton or spec.skeleton
     if batch.frames is not None:
         inputs["rgb"] = resample_frames(batch.frames, batch.affines, spec.rgb_size)
-    if batch.keypoints is not None and spec.keypoints:
+    if batch.keypoints is None:
+        return inputs
+    if layout is None:
+        raise MgkitError(
+            "the layout of the key-points is not known: pass one, or inputs bound to clips (`on`)."
+        )
+    if spec.keypoints:
         points = transform_keypoints(select_persons(batch.keypoints, spec.persons), batch.affines, 1)
         points = torch.cat([2 * points[..., :2] - 1, points[..., 2:]], dim=-1)
         points, after = points.chunk(2, dim=2) if spec.motion else (points, None)
-        inputs["pose"] = skeleton_stream(points, skeleton.parents, spec.stream, after)
-    elif batch.keypoints is not None:
+        inputs["pose"] = skeleton_stream(points, layout.parents, spec.stream, after)
+    else:
         points = transform_keypoints(batch.keypoints, batch.affines, spec.heatmap_size)
         size = (spec.heatmap_size, spec.heatmap_size)
         if spec.heatmap == "joint":
             inputs["pose"] = joint_heatmaps(points, size=size, sigma=spec.sigma)
         else:
-            inputs["pose"] = limb_heatmaps(points, skeleton.edges, size=size, sigma=spec.sigma)
+            inputs["pose"] = limb_heatmaps(points, layout.edges, size=size, sigma=spec.sigma)
     return inputs
 
 

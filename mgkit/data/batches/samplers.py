@@ -79,6 +79,7 @@ class StepSampler(Sampler[list[Key]]):
         sampling: str = "all",
     ) -> None:
         self.labels, self.seed = dataset.clips.labels, dataset.seed
+        self._label = dataset.label if dataset.spec.mirror_pairs else None
         self.batch_size, self.parts, self.sampling = batch_size, parts, sampling
         self.rank, self.processes = rank, processes
         self.steps = -(-len(self.labels) // batch_size)
@@ -101,7 +102,12 @@ class StepSampler(Sampler[list[Key]]):
 
     def whole_labels(self, step: int) -> npt.NDArray[np.int64]:
         """Labels of the whole batch of a step, all parts and processes together."""
-        return self.labels[self._batch(step)[:, 0]]
+        batch = self._batch(step)
+        if self._label is None:
+            return self.labels[batch[:, 0]]
+        return np.array(
+            [self._label((self.epoch, int(clip), int(repeat))) for clip, repeat in batch], np.int64
+        )
 
     def shares(self, step: int) -> list[int]:
         """Number of clips that this process has in each part of a step."""

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from mgkit.data.skeletons import Skeleton
-from mgkit.errors import MgkitError
+from mgkit.data.table import Classes
+from mgkit.errors import MgkitError, some
 from mgkit.settings import Settings, setting
 
 STREAMS = ("joint", "bone", "joint-motion", "bone-motion")
 READS = ("frames", "heatmaps", "keypoints")
+CENTRES = ("picture", "body", "moving body")
 
 # Settings of one kind of input only: they are neither recorded nor accepted where it is not read.
 _OF = {
     "rgb_frames": ("frames",), "rgb_size": ("frames",), "time_sampling": ("frames",),
     "heatmap_size": ("heatmaps",), "heatmap": ("heatmaps",), "sigma": ("heatmaps",),
     "stream": ("keypoints",), "persons": ("keypoints",), "crop_area": ("frames", "heatmaps"),
+    "joints": ("heatmaps", "keypoints"),
 }  # fmt: skip
 
 
@@ -43,7 +47,18 @@ class Inputs(Settings):
         rotation: in training each clip is turned by up to this angle, degrees, either way, about the middle of its
             crop.
         scaling: in training each clip is made larger or smaller by up to this share, alike in both directions.
-        skeleton: the layout of the key-points; None until the inputs are bound to clips by `on`.
+        translation: in training each clip is moved by up to this share of its crop, in either direction.
+        time_crop: range of the part of a clip that is shown in training, as a share of its frames.
+        centre: "picture" shows the whole picture. "body" shows the square around the person seen best, `body_span`
+            shoulder widths wide, in testing and before any crop in training, so that neither the place nor the size of
+            a person in the picture matters. "moving body" holds the middle of the shoulders still as well, frame by
+            frame, for people who walk or lean; only where no frames are read, since those are not moved along.
+        body_span: see there; about 5 shows arms that are stretched out, 8 somebody who stands.
+        joints: names of the joints that are drawn or fed, "upper" for all but those below the hips, `*` for any letters
+            (`left_*`); () = all.
+        mirror_pairs: pairs of classes that trade places in a mirror, so that a mirrored clip of one has the label of
+            the other; "named" stands for all pairs whose names differ in left and right only, () for none.
+        skeleton: the layout of those key-points; None until the inputs are bound to clips by `on`.
     """
 
     reads: tuple[str, ...] = setting(("frames", "heatmaps"))
@@ -60,12 +75,19 @@ class Inputs(Settings):
     persons: int = setting(1, low=1)
     rotation: float = setting(0.0, low=0, high=180)
     scaling: float = setting(0.0, low=0, high=0.99)
+    translation: float = setting(0.0, low=0, high=1)
+    time_crop: tuple[float, float] = setting((1.0, 1.0))
+    centre: str = setting("picture", one_of=CENTRES)
+    body_span: float = setting(6.0, above=0)
+    joints: tuple[str, ...] = setting(())
+    mirror_pairs: tuple[Any, ...] = setting(())
     skeleton: Skeleton | None = field(default=None, compare=False)
     _channels: int | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        if isinstance(self.reads, str):
-            object.__setattr__(self, "reads", (self.reads,))
+        for name in ("reads", "joints", "mirror_pairs"):  # one of them alone
+            if isinstance(value := getattr(self, name), str):
+                object.__setattr__(self, name, (value,))
         super().__post_init__()
         known = set(self.reads) <= set(READS) and len(set(self.reads)) == len(self.reads)
         if not known or not self.reads or {"heatmaps", "keypoints"} <= set(self.reads):
@@ -79,10 +101,17 @@ class Inputs(Settings):
                     f"{name} is {getattr(self, name)!r}, but it is a setting of {' and '.join(_OF[name])}, and only "
                     f"{' and '.join(self.reads)} are read: leave it out, or change reads."
                 )
-        area = self.crop_area
-        good = len(area) == 2 and all(isinstance(share, int | float) for share in area)
-        if not good or not 0 < area[0] <= area[1] <= 1:
-            raise MgkitError(f"crop_area is {area!r}; use two shares, above 0 and up to 1, in order.")
+        for name in ("crop_area", "time_crop"):
+            area = getattr(self, name)
+            good = len(area) == 2 and all(isinstance(share, int | float) for share in area)
+            if not good or not 0 < area[0] <= area[1] <= 1:
+                raise MgkitError(f"{name} is {area!r}; use two shares, above 0 and up to 1, in order.")
+        if self.centre == "moving body" and "frames" in self.reads:
+            raise MgkitError(
+                "centre is 'moving body', but frames are not moved along with the key-points: use 'body', or read no "
+                "frames."
+            )
+        object.__setattr__(self, "mirror_pairs", _pairs(self.mirror_pairs))
         if "rgb" in self.pathways and self.time_sampling == "subset" and self.pose_frames % self.rgb_frames:
             raise MgkitError(
                 f"pose_frames ({self.pose_frames}) must be a multiple of rgb_frames ({self.rgb_frames})."
@@ -116,7 +145,42 @@ class Inputs(Settings):
         """The inputs of clips of this key-point layout, or with heatmaps of this number of channels."""
         if isinstance(skeleton, int):
             return replace(self, skeleton=None, _channels=skeleton)
-        return replace(self, skeleton=skeleton, _channels=None)
+        part = None if skeleton is None else skeleton.part(self.joints if "pose" in self.pathways else ())
+        return replace(self, skeleton=part, _channels=None)
+
+    def mirrored(self, classes: Classes) -> npt.NDArray[np.int64]:
+        """(K,) the class that a mirrored clip of each class shows: itself, or the other one of its pair.
+
+        Raises:
+            MgkitError: `mirror_pairs` names a class that there is not, or one in two pairs.
+        """
+        index = np.arange(len(classes))
+        for pair in self.mirror_pairs:
+            pairs = classes.sided if pair == "named" else [pair]
+            for a, b in ((classes.index(one), classes.index(other)) for one, other in pairs):
+                if a == b or index[a] != a or index[b] != b:
+                    raise MgkitError(
+                        f"mirror_pairs: {classes.names[a]!r} or {classes.names[b]!r} is in two pairs, or its own other "
+                        "side: name each class once."
+                    )
+                index[a], index[b] = b, a
+        return index
+
+    def mirror_warning(self, classes: Classes) -> str:
+        """What to say of mirrored clips of classes that are a matter of sides; "" where none are, or it is settled."""
+        pairs, alone = classes.sided, classes.one_sided
+        if self.mirror_pairs or not (pairs or alone):
+            return ""
+        named = some([" / ".join(pair) for pair in pairs], 3) if pairs else some(alone, 3)
+        remedy = (
+            "mirror_pairs='named' gives a mirrored clip the label of the other side"
+            if pairs
+            else "no class is the other side of these"
+        )
+        return (
+            f"in a mirror, classes trade places that differ in left and right ({named}), but a mirrored clip keeps its "
+            f"label: {remedy}; flip=0 mirrors none"
+        )
 
     def only(self, pathway: str) -> Inputs:
         """The inputs of one of the two pathways."""
@@ -155,6 +219,19 @@ class Inputs(Settings):
     def to_dict(self) -> dict[str, object]:
         """Plain values of the settings in use."""
         return {name: value for name, value in super().to_dict().items() if name in self.in_use}
+
+
+def _pairs(given: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The pairs of classes as tuples; a `MgkitError` for what is none."""
+    if len(given) == 2 and all(isinstance(one, str) for one in given) and "named" not in given:
+        given = (given,)  # one pair
+    pairs = tuple(one if isinstance(one, str) else tuple(one) for one in given)
+    for one in pairs:
+        if one != "named" and (
+            len(one) != 2 or isinstance(one, str) or not all(isinstance(name, str) for name in one)
+        ):
+            raise MgkitError(f"mirror_pairs has {one!r}; use pairs of class names, or 'named'.")
+    return pairs
 
 
 def uniform_times(

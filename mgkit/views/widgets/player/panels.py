@@ -177,8 +177,9 @@ def seen_heatmaps(clips: Clips, clip_id: str, spec: Inputs, view: View = MIDDLE)
 
     alone = spec.only("pose")
     dataset = ClipDataset(clips.select([clip_id]), alone, training=False, views=view.of)
-    maps = batch_inputs(collate([dataset[0, 0, view.number]]), alone, clips.skeleton)["pose"][0].numpy()
-    sides = np.array(_channel_sides(clips.skeleton, spec.heatmap))
+    skeleton = dataset.spec.skeleton or clips.skeleton
+    maps = batch_inputs(collate([dataset[0, 0, view.number]]), dataset.spec)["pose"][0].numpy()
+    sides = np.array(_channel_sides(skeleton, spec.heatmap))
     grouped = np.zeros((len(GROUPS), *maps.shape[1:]), np.float32)
     for group, name in zip(grouped, GROUPS, strict=True):
         if (sides == name).any():
