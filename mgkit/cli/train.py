@@ -165,7 +165,8 @@ def _training(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="PATHWAY=START",
-        help="start rgb, pose or all from a finished run (in place of that stage) or a file of weights",
+        help="start rgb, pose or all from a finished run (in place of that stage), a file of weights, or published "
+        "ones by name: imagenet, kinetics",
     )
     parser.add_argument(
         "--start-classes",
@@ -257,6 +258,7 @@ def _given(options: Any) -> dict[str, Any]:
 
 def _start(words: Sequence[str], classes: str | None, joints: str | None) -> dict[str, Any] | None:
     """What `--start` and its options say, as `train` takes it: runs as they are, files with what is to be adapted."""
+    from mgkit.models.weights.known import KNOWN
     from mgkit.training.start import Weights
 
     start: dict[str, Any] = {}
@@ -264,11 +266,15 @@ def _start(words: Sequence[str], classes: str | None, joints: str | None) -> dic
         name, sign, value = word.partition("=")
         if not sign or not value:
             raise MgkitError(
-                f"{word!r} is not a valid --start: write rgb=, pose= or all= and a run folder or a file."
+                f"{word!r} is not a valid --start: write rgb=, pose= or all= and a run folder, a file, or the name of "
+                f"published weights ({', '.join(KNOWN)})."
             )
         file = Path(value).is_file()
-        if not file and not Path(value).exists():
-            raise MgkitError(f"--start {word}: {value} does not exist.")
+        if not file and not Path(value).exists() and value not in KNOWN:
+            raise MgkitError(
+                f"--start {word}: {value} does not exist, and is none of the published weights known by name "
+                f"({', '.join(KNOWN)})."
+            )
         start[name] = Weights(value, classes, None if name == "rgb" else joints) if file else value
     if (classes or joints) and not any(isinstance(given, Weights) for given in start.values()):
         raise MgkitError("--start-classes and --start-joints need a file of weights in --start.")

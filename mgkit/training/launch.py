@@ -12,6 +12,7 @@ import torch
 
 from mgkit.data.clips import Clips, load_clips
 from mgkit.errors import MgkitError
+from mgkit.models.weights.known import KNOWN
 from mgkit.results.run.files import plain, read_dict
 from mgkit.results.run.folder import Run, load_run, refuse_other_run
 from mgkit.results.run.jobs import Job, start_job
@@ -126,7 +127,8 @@ def _start_words(start: Start | None) -> list[str]:
     changes: dict[str, set[str]] = {"--start-classes": set(), "--start-joints": set()}
     for name, given in (start or {}).items():
         path = given.root if isinstance(given, Run) else given.path if isinstance(given, Weights) else given
-        words += ["--start", f"{name}={Path(path).resolve()}"]
+        named = path in KNOWN and not Path(path).exists()  # published weights, fetched there
+        words += ["--start", f"{name}={path if named else Path(path).resolve()}"]
         if isinstance(given, Weights):
             for option, value in (("--start-classes", given.classes), ("--start-joints", given.joints)):
                 if value is not None and not isinstance(value, str):

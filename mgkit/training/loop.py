@@ -385,7 +385,8 @@ class Training:
             class_names=clips.classes.names,
         )  # fmt: skip
         if start and not (out / "checkpoints" / "last.pt").is_file():
-            report = str(apply_start(self.model, self.objective, start, recipe, clips))
+            about = [weights.about for weights in start.values() if weights.about]
+            report = "\n".join([*about, str(apply_start(self.model, self.objective, start, recipe, clips))])
             on_first(fabric, lambda: _write_text(out / "start.txt", report))
         if self.settings.batch_norm == "batch" and fabric.world_size > 1:
             normalise_over_processes(self.model, fabric.device)

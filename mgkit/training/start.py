@@ -16,6 +16,7 @@ from mgkit.data.skeletons import Skeleton, get_skeleton
 from mgkit.errors import MgkitError, some
 from mgkit.models import Objective, load_published, match_names
 from mgkit.models.weights.fitting import LoadReport
+from mgkit.models.weights.known import KNOWN, find_known
 from mgkit.results.run.folder import Run, load_run
 from mgkit.training.build import build_model, build_objective, embedding_widths
 from mgkit.training.recipe import Recipe
@@ -35,12 +36,14 @@ class Weights:
         joints: None: the same joints; the name of the layout that the file was trained on ("coco17"), whose joints are
             found by name; "new"; or a list as for classes.
         finished: the weights are those of a finished run: they stand for a stage instead of being its first ones.
+        about: source and licence, as start.txt names them.
     """
 
     path: str | Path
     classes: str | Sequence[int | None] | None = None
     joints: str | Sequence[int | None] | None = None
     finished: bool = False
+    about: str = ""
 
 
 Start = Mapping[str, Run | Weights | str | Path]
@@ -51,7 +54,8 @@ def find_start(start: Start | None, recipe: Recipe, clips: Clips) -> dict[str, W
 
     Args:
         start: under "rgb" and "pose" what that pathway starts from, or under "all" what the whole model does: a
-            finished run, its folder, a file of weights, or `Weights`.
+            finished run, its folder, a file of weights, `Weights`, or the name of published ones (`KNOWN`), which are
+            fetched where they are not on this machine.
         recipe: what shall be trained from there.
         clips: what it shall be trained on; a run must have the same classes and joints.
 
@@ -74,9 +78,18 @@ def find_start(start: Start | None, recipe: Recipe, clips: Clips) -> dict[str, W
             found[key] = given
         elif isinstance(given, str | Path) and Path(given).is_file():
             found[key] = Weights(given)
+        elif isinstance(given, str) and given in KNOWN and not Path(given).exists():
+            known = KNOWN[given]
+            if key not in ("all", known.pathway) or (key == "all" and recipe.pathways != (known.pathway,)):
+                raise MgkitError(
+                    f"start: the weights {given!r} are of the pathway {known.pathway}: write {{{known.pathway!r}: "
+                    f"{given!r}}}."
+                )
+            found[key] = Weights(find_known(given), classes="new", about=known.about())
         elif not isinstance(given, Run | str | Path):
             raise MgkitError(
-                f"start: {key!r} is {given!r}; give a finished run, its folder, a file or Weights."
+                f"start: {key!r} is {given!r}; give a finished run, its folder, a file, Weights, or the name of "
+                f"published ones ({some(KNOWN)})."
             )
         else:
             found[key] = _of_run(given, recipe.pathways if key == "all" else (key,), clips)
