@@ -388,7 +388,7 @@ def _results(scores: Sequence[Predictions], output: str | None) -> dict[str, Any
     row["top1_interval"] = WILSON
     if len(scores) > 1:
         values = [one["top1"] for one in each]
-        mean = seed_mean(values)
+        mean = seed_mean(values, within=(0, 1))
         row |= {"top1_low": mean.low, "top1_high": mean.high, "top1_interval": "t, seeds"}
         row["top1_spread"] = float(np.std(values, ddof=1))
     return row

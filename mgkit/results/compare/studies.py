@@ -45,7 +45,7 @@ def study_table(
 
     Returns:
         Index `row`. Columns `seeds` (how many); `top1` (mean over seeds, in [0, 1]) with its 95 % t interval
-        `top1_low`, `top1_high` (missing for one seed) and `top1_of_seeds` (the list); `macro_f1`,
+        `top1_low`, `top1_high` (within [0, 1]; missing for one seed) and `top1_of_seeds` (the list); `macro_f1`,
         `mean_class_accuracy` (means);
         `against`; `gain` on that row over the seeds that both have, with the t interval `gain_low`, `gain_high` and the
         paired t-test `p_seeds`, `p_seeds_holm` after Holm over the rows; `subject_low`, `subject_high`, `p_subjects`,
@@ -129,7 +129,7 @@ def study_text(table: pd.DataFrame) -> str:
 def _accuracy(by_seed: Mapping[int, Predictions], output: str | None) -> dict[str, object]:
     answers = [(p.labels, p.predicted(output), p.class_count) for p in by_seed.values()]
     accuracies = [top1(labels, predicted) for labels, predicted, _ in answers]
-    mean = seed_mean(accuracies)
+    mean = seed_mean(accuracies, within=(0, 1))
     return {
         "seeds": len(by_seed), "top1": mean.mean, "top1_low": mean.low, "top1_high": mean.high,
         "top1_of_seeds": accuracies, "macro_f1": float(np.mean([macro_f1(*one) for one in answers])),

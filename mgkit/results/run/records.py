@@ -364,10 +364,30 @@ def check_probabilities(array: Floats, name: str, ids: list[str]) -> None:
     wrong = (np.abs(sums - 1) > 1e-3) | (rows.min(2) < -1e-6) | (rows.max(2) > 1 + 1e-3)
     if wrong.any():
         clip, row = np.argwhere(wrong)[0]
+        total = common_sum(rows.reshape(-1, rows.shape[2]))
+        remedy = (
+            "if they are logits, apply a softmax first"
+            if total is None
+            else f"every row sums to about {total:.4g}, so divide them by it, without a softmax"
+        )
         raise MgkitError(
             f"the {name} probabilities of clip {ids[clip]!r} sum to {sums[clip, row]:.4g} "
-            f"({int(wrong.any(1).sum())} such clips), or are not in [0, 1]: if they are logits, apply a softmax first."
+            f"({int(wrong.any(1).sum())} such clips), or are not in [0, 1]: {remedy}."
         )
+
+
+def common_sum(rows: npt.NDArray[Any]) -> float | None:
+    """What all rows of (N, K) numbers sum to, within 1 %: 1 of probabilities, 100 of percentages; None of others.
+
+    A softmax over percentages is 1 for the largest, whatever it was, and over probabilities nearly the same for all.
+    """
+    sums = rows.sum(1, dtype=np.float64)
+    total = float(np.median(sums)) if len(rows) else 0.0
+    if rows.shape[1] < 2 or total <= 0 or rows.min() < -1e-6 or (np.abs(sums - total) > 0.01 * total).any():
+        return None
+    usual = next((one for one in (1.0, 100.0) if abs(total - one) <= 0.01 * one), None)
+    # One row has a sum in any case; several do not have the same by chance.
+    return usual or (total if len(rows) > 1 else None)
 
 
 def best_output(outputs: Iterable[str]) -> str:

@@ -29,7 +29,7 @@ from mgkit.errors import MgkitError, some
 from mgkit.files import atomic
 from mgkit.results.run.files import read_npz
 from mgkit.results.run.folder import Run, as_run
-from mgkit.results.run.records import Floats, Ints, Predictions, check_ids
+from mgkit.results.run.records import Floats, Ints, Predictions, check_ids, common_sum
 from mgkit.results.scores import pickles
 from mgkit.results.scores.scores import Raw, Scores
 
@@ -62,9 +62,10 @@ def read(
         split: the split of the scores, kept with them.
         labels: true classes in [0, K), by clip id, or in the order of clip_ids, else of the rows.
         classes: the class list in the order of the columns.
-        kind: "probabilities" or "logits" (a softmax is applied). "auto" accepts rows that are not negative and sum to 1
-            within 1e-3, and refuses all others. "probabilities" allows sums within 1e-2, as of rounded numbers, and
-            divides such rows by their sum.
+        kind: "probabilities" or "logits" (a softmax is applied; rows that are not negative and all have the same sum,
+            as percentages have, are refused). "auto" accepts rows that are not negative and sum to 1 within 1e-3, and
+            refuses all others. "probabilities" allows sums within 1e-2, as of rounded numbers, and divides such rows by
+            their sum.
         name: of the system; by default the one in the file, else the name of the file.
 
     Raises:
@@ -197,7 +198,13 @@ def _probabilities(values: npt.NDArray[Any], ids: list[str], kind: Kind) -> Floa
         raise MgkitError(
             f"the scores of {some(ids[i] for i in np.flatnonzero(bad))} are not finite: make the file again."
         )
+    total = common_sum(values)
     if kind == "logits":
+        if total is not None:
+            raise MgkitError(
+                f"its rows are not negative and all sum to about {total:.4g}, as logits do not: leave out kind='logits'"
+                + ("" if total == 1 else f", and divide the scores by {total:.4g} first")
+            )
         return np.asarray(softmax(values.astype(np.float64), axis=1), np.float32)
     sums = values.sum(1, dtype=np.float64)
     allowed = ROUNDED if kind == "probabilities" else 1e-3
@@ -206,8 +213,13 @@ def _probabilities(values: npt.NDArray[Any], ids: list[str], kind: Kind) -> Floa
         i = int(wrong[0])
         raise MgkitError(
             f"the scores of {len(wrong)} clips are not probabilities ({ids[i]}: lowest {values[i].min():.4g}, sum "
-            f"{sums[i]:.4g}); pass kind='logits' if they are logits"
-            + ("" if kind == "probabilities" else ", kind='probabilities' if they were rounded")
+            f"{sums[i]:.4g}); "
+            + (
+                f"every row sums to about {total:.4g}: divide them by it in the file"
+                if total not in (None, 1.0)
+                else "pass kind='logits' if they are logits"
+                + ("" if kind == "probabilities" else ", kind='probabilities' if they were rounded")
+            )
         )
     off = np.abs(sums - 1) > 1e-3
     if off.any():

@@ -85,8 +85,13 @@ def paired(ours: npt.ArrayLike, theirs: npt.ArrayLike) -> Paired:
     return Paired(right, fixed, broken, wrong, exact, middle)
 
 
-def seed_mean(values: Sequence[float], level: float = 0.95) -> Estimate:
+def seed_mean(
+    values: Sequence[float], level: float = 0.95, *, within: tuple[float, float] | None = None
+) -> Estimate:
     """Mean of S repetitions and the t interval of the mean; the interval is NaN with fewer than two.
+
+    `within` is the range that the mean can have, (0, 1) for an accuracy: of an interval from two seeds, which is often
+    wider, only that part can hold it.
 
     >>> e = seed_mean([0.5, 0.6, 0.7])
     >>> f"{e.mean:.2f} {e.low:.3f} {e.high:.3f}"
@@ -104,6 +109,8 @@ def seed_mean(values: Sequence[float], level: float = 0.95) -> Estimate:
         return Estimate(mean, mean, mean, 1.0 if mean == 0 else 0.0)
     found = stats.ttest_1samp(x, 0)
     low, high = found.confidence_interval(level)
+    if within is not None:
+        low, high = np.clip((low, high), *within)
     return Estimate(mean, float(low), float(high), float(found.pvalue))
 
 

@@ -266,21 +266,33 @@ class Neighbour(NamedTuple):
 
 
 def nearest_correct(
-    predictions: Predictions, embeddings: Embeddings, clip_id: str, pathway: str | None = None
+    run: Run | Predictions | str | Path,
+    clip_id: str,
+    pathway: str | None = None,
+    *,
+    split: str = "test",
+    embeddings: Embeddings | None = None,
 ) -> Neighbour:
     """The correctly classified clip of the same true class that is nearest in the embedding.
 
     Args:
-        predictions: of the split that the clip is in, `run.predictions(split)`.
-        embeddings: of the same split, `run.embeddings(split)`.
+        run: a run, its folder, or its predictions together with `embeddings`.
         clip_id: the clip whose neighbour is wanted; it is never its own.
         pathway: the output "rgb", "pose" or "fused" that decides what is correct and whose embedding counts (for
             "fused" the mean distance over the pathways); by default fused, or the only one.
+        split: the evaluated split of the run that the clip is in; not used with predictions.
+        embeddings: those of the clips; by default the run's.
 
     Raises:
-        MgkitError: an unknown clip, or no other clip of its class was classified correctly.
+        MgkitError: an unknown clip, no other clip of its class was classified correctly, or no embeddings.
     """
-    output = predictions.best if pathway is None else pathway
+    predictions, output = _opened(run, split, pathway)
+    if embeddings is None:
+        if isinstance(run, Predictions):
+            raise MgkitError(
+                "predictions have no embeddings: pass the run, or embeddings=run.embeddings(split)."
+            )
+        embeddings = as_run(run).embeddings(split)
     at, others = _correct_others(predictions, clip_id, output)
     chosen = embeddings.select([clip_id, *(predictions.clip_ids[row] for row in others)])
     found = []

@@ -86,7 +86,7 @@ def prototype_map(
         colours: {class (or subject): matplotlib colour}; these are the coloured ones unless `chosen` names others.
         epoch: the epoch whose prototypes are drawn; by default the last.
         paths: draw how the prototypes moved over the epochs, each in the colour of its class, from a ring after the
-            first epoch to the star.
+            first epoch to the star; of more than 10 classes only the coloured ones. The data has all.
         seed: seed of the map.
         axes: draw into this subfigure, or in the place of these axes, of a figure of your own (`style.in_style`).
         venue: a key of `style.VENUES`.
@@ -125,6 +125,12 @@ def prototype_map(
     palette = _palette([run.classes.names[k] for k in coloured], own)
     of_class = dict(zip(coloured, palette, strict=True))
 
+    # Of many classes only the coloured ones have paths: all of them would hide the clips.
+    moved = np.flatnonzero(drawn.seen).tolist()
+    few_paths = len(moved) > MOST
+    if few_paths:
+        moved = [k for k in moved if k in {index, *coloured}]
+
     # One panel, or two next to or below each other.
     width = width_of(venue, columns)
     wide = columns == 2 and colour is None
@@ -161,7 +167,7 @@ def prototype_map(
             _draw_values(axes, drawn, values, what, stars)
             data["value"] = [*values, *[np.nan] * rest]
         if paths:  # next to TP, FN and FP, colours of classes would have two meanings
-            _draw_paths(axes, drawn, {index: "black"} if what == "kind" else of_class)
+            _draw_paths(axes, drawn, {index: "black"} if what == "kind" else of_class, moved)
         draw_frame(axes, drawn)
 
     # The caption names coloured classes without a star.
@@ -170,9 +176,9 @@ def prototype_map(
     note = f"{drawn.method} of the {OUTPUT_NAMES[drawn.pathway]} embeddings of {split}; stars are class prototypes"
     note += f" after epoch {epoch}; " if epoch is not None else "; "
     note += drawn.note
-    note += (
-        "; lines show how prototypes moved, from a ring after the first epoch to the star" if paths else ""
-    )
+    if paths:
+        which = f" of {len(moved)} of {int(drawn.seen.sum())} classes" if few_paths else ""
+        note += f"; lines show how prototypes{which} moved, from a ring after the first epoch to the star"
     note += f"; no prototype yet: {', '.join(shown)}" if shown else ""
     return PaperFigure(figure, data, note)
 
@@ -307,9 +313,9 @@ def _draw_values(axes: Axes, drawn: EmbeddingMap, values: Floats, what: str, sta
         )  # fmt: skip
 
 
-def _draw_paths(axes: Axes, drawn: EmbeddingMap, colours: dict[int, str]) -> None:
-    """How the prototypes moved: a line with a dot per epoch, on a white rim, from a ring to the star."""
-    for k in np.flatnonzero(drawn.seen).tolist():
+def _draw_paths(axes: Axes, drawn: EmbeddingMap, colours: dict[int, str], moved: Sequence[int]) -> None:
+    """How these prototypes moved: a line with a dot per epoch, on a white rim, from a ring to the star."""
+    for k in moved:
         track = drawn.paths[:, k]
         x, y = track[np.isfinite(track[:, 0])].T
         colour, thick = colours.get(k, GREY), 1.0 if k in colours else 0.5

@@ -375,3 +375,18 @@ def test_what_cannot_be_written_leaves_the_old_file(tmp_path: Path) -> None:
         read(tmp_path / "none.csv")
     with pytest.raises(MgkitError, match="not a score file"):
         read(tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["auto", "probabilities", "logits"])
+@pytest.mark.parametrize("rows", [[[60, 30, 10.2], [0, 99.6, 0]], [[60.0, 30, 10]], [[1.2, 0.8], [2, 0]]])
+def test_shares_of_another_whole_are_not_logits(tmp_path: Path, rows: list[list[float]], kind: Any) -> None:
+    # a softmax would make 1 of the largest percentage, whatever it was
+    with pytest.raises(MgkitError, match=r"sums? to about (100|2).*divide"):
+        read(npz(tmp_path / "a.npz", rows), kind=kind)
+
+
+def test_probabilities_are_not_logits(tmp_path: Path) -> None:
+    path = npz(tmp_path / "a.npz", [[0.9, 0.1], [0.2, 0.8]])
+    with pytest.raises(MgkitError, match="leave out kind='logits'$|leave out kind='logits'.$"):
+        read(path, kind="logits")
+    assert read(path).probabilities[0, 0] == np.float32(0.9)

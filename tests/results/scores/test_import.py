@@ -91,3 +91,13 @@ def test_the_map_of_the_explorer_says_why_there_is_none(tmp_path: Path, clips: C
     (words,) = explorer._shown_view.children
     assert "made from scores" in words.value
     assert "mgkit test" not in words.value
+
+
+def test_percentages_are_divided_not_put_through_a_softmax(tmp_path: Path, clips: Clips) -> None:
+    given = scores(clips)
+    with pytest.raises(
+        MgkitError, match="every row sums to about 100, so divide them by it, without a softmax"
+    ):
+        import_scores(
+            tmp_path / "theirs", clips=clips, **given | {"probabilities": 100 * given["probabilities"]}
+        )

@@ -17,6 +17,13 @@ def test_the_interval_over_seeds_is_students() -> None:
     assert ours.p == pytest.approx(theirs.pvalue)
 
 
+def test_the_interval_of_an_accuracy_from_two_seeds_stays_among_accuracies() -> None:
+    wide, kept = seed_mean([0.2, 0.7]), seed_mean([0.2, 0.7], within=(0, 1))
+    assert wide.low < 0
+    assert wide.high > 1
+    assert (kept.mean, kept.low, kept.high, kept.p) == (wide.mean, 0, 1, wide.p)
+
+
 def test_differences_are_paired_by_seed() -> None:
     a, b = [0.9, 0.6, 0.7, 0.8], [0.88, 0.57, 0.69, 0.77]
     ours, theirs = seed_difference(a, b), stats.ttest_rel(a, b)

@@ -256,9 +256,10 @@ def test_nearest_correct_against_a_search(make_run: Callable[..., Run], pathway:
         others = [i for i in predictions.clip_ids if i != clip_id and right[i] and label[i] == label[clip_id]]
         if not others:
             with pytest.raises(MgkitError, match="no other clip of"):
-                nearest_correct(predictions, embeddings, clip_id, pathway)
+                nearest_correct(run, clip_id, pathway)
             continue
-        found = nearest_correct(predictions, embeddings, clip_id, pathway)
+        found = nearest_correct(predictions, clip_id, pathway, embeddings=embeddings)
+        assert found == nearest_correct(run.root, clip_id, pathway)
         assert found.clip_id == min(others, key=lambda other, at=clip_id: distance(at, other))
         assert found.distance == pytest.approx(distance(clip_id, found.clip_id), abs=1e-6)
         checked += 1
@@ -287,7 +288,9 @@ def test_a_missing_partner_is_named(make_run: Callable[..., Run]) -> None:
     with pytest.raises(MgkitError, match="no clip 'nobody'"):
         exemplar(predictions, "nobody")
     with pytest.raises(MgkitError, match="no clip 'nobody'"):
-        nearest_correct(predictions, run.embeddings(), "nobody")
+        nearest_correct(run, "nobody")
+    with pytest.raises(MgkitError, match="pass the run, or embeddings="):
+        nearest_correct(predictions, predictions.clip_ids[0])
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -640,6 +640,17 @@ def test_paths_have_the_colour_of_their_class_and_a_beginning(make_run: Callable
     assert "ring" not in figures.prototype_map(run, colour="class").note
 
 
+def test_of_many_classes_only_the_coloured_ones_have_paths(make_run: Callable[..., Run]) -> None:
+    run = make_run(**RUNS["52 classes"])
+    names = run.classes.names[3:5]
+    figure = figures.prototype_map(run, highlight=names[0], colour="class", chosen=names, paths=True)
+    lines = [line for line in figure.figure.axes[0].get_lines() if line.get_color() != "white"]
+    paths = [line for line in lines if len(line.get_xdata()) > 1]  # type: ignore[arg-type]
+    assert [line.get_color() for line in paths] == list(style.CLASS_COLOURS[:2])
+    assert "of 2 of 52 classes" in figure.note
+    assert figure.data.loc[figure.data["epoch"].notna(), "class"].nunique() == 52
+
+
 def test_refinement_maps_share_their_axes(make_run: Callable[..., Run]) -> None:
     before, after = make_run(9, prototypes=False), make_run(9, seed=1)
     figure = figures.refinement_maps(before, after, pathway="pose", venue="ieee")

@@ -315,7 +315,7 @@ class Panels:
         if self.predictions is None:
             raise MgkitError(f"{compare!r} needs the predictions of a run: give a run instead of clips.")
         if compare == "nearest_correct":
-            found = nearest_correct(self.predictions, self._embeddings, clip_id, self.pathway)
+            found = nearest_correct(self.predictions, clip_id, self.pathway, embeddings=self._embeddings)
             return found.clip_id, f"nearest correct clip, at distance {found.distance:.2f}"
         found = exemplar(self.predictions, clip_id, self.pathway)
         return found.clip_id, f"class exemplar, at distance {found.distance:.2f} from the prototype"
