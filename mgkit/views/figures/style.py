@@ -164,10 +164,11 @@ class PaperFigure:
         path = Path(path)
         stem = path.with_suffix("") if path.suffix.lower() in (".pdf", ".png", ".csv") else path
         written = [stem.with_name(stem.name + suffix) for suffix in (".pdf", ".png", ".csv")]
-        with atomic(written[0]) as temporary:
-            temporary.write_bytes(self.pdf())
-        with atomic(written[1]) as temporary:
-            temporary.write_bytes(self.png())
+        with self._laid_out():
+            with atomic(written[0]) as temporary:
+                temporary.write_bytes(self.pdf())
+            with atomic(written[1]) as temporary:
+                temporary.write_bytes(self.png())
         with atomic(written[2]) as temporary:
             self.data.to_csv(temporary, index=False, float_format="%.6g", lineterminator="\n")
         return written
@@ -183,18 +184,41 @@ class PaperFigure:
 
     def _render(self, kind: str, metadata: dict[str, Any], dpi: float = DPI) -> bytes:
         stream = io.BytesIO()
-        # A constrained layout continues from the last one. Start where the first did, so that a figure that was shown
-        # before is saved as the same file. Axes that somebody placed are not in the layout, and stay where they are.
-        if self.figure.get_layout_engine() is not None:
-            for axes in self.figure.axes:
+        with self._laid_out(), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Glyph .* missing from")  # the note has a sentence on them
+            self.figure.savefig(stream, format=kind, dpi=dpi, metadata=metadata)
+        return stream.getvalue()
+
+    @contextmanager
+    def _laid_out(self) -> Iterator[None]:
+        """A context in which the layout is solved and the figure has no layout engine: with one, each `savefig` would
+        solve it again, and draw the figure twice. Within itself it does nothing."""
+        figure, engine = self.figure, self.figure.get_layout_engine()
+        with styled():
+            fonts.dress(figure)  # texts may have been added
+            if engine is None or not figure.axes:
+                yield
+                return
+            # A constrained layout continues from the last one. Start where the first did, so that a figure that was
+            # shown before is saved as the same file. Axes that somebody placed are not in the layout, and stay.
+            for axes in figure.axes:
                 if axes in self._begin and axes.get_in_layout():
                     axes.set_position(self._begin[axes])
                     axes.set_in_layout(True)
-        with styled(), warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "Glyph .* missing from")  # the note has a sentence on them
-            fonts.dress(self.figure)  # texts may have been added
-            self.figure.savefig(stream, format=kind, dpi=dpi, metadata=metadata)
-        return stream.getvalue()
+            canvas, dpi = figure.canvas, figure.dpi
+            # Not the canvas of a window or a notebook: it has its own resolution, and would follow that of the figure.
+            FigureCanvasAgg(figure)
+            figure.dpi = DPI
+            try:
+                with warnings.catch_warnings():
+                    warnings.filterwarnings("ignore", "Glyph .* missing from")
+                    engine.execute(figure)
+                figure.set_layout_engine(None)
+                yield
+            finally:
+                figure.set_layout_engine(engine)
+                figure.dpi = dpi
+                figure.set_canvas(canvas)
 
     def _repr_png_(self) -> tuple[bytes, dict[str, int]]:
         width, height = self.figure.get_size_inches()

@@ -77,8 +77,7 @@ def check(figure: PaperFigure, width: float) -> None:
     assert b"CreationDate" not in pdf
     assert min(text.get_fontsize() for text in texts(figure)) >= 6
     with style.styled():
-        figure.figure.draw_without_rendering()
-        drawn = figure.figure.get_tightbbox()  # in inches
+        drawn = figure.figure.get_tightbbox()  # in inches, of the layout that is in the PDF
     height = figure.figure.get_figheight()
     assert drawn.x0 > -0.01, drawn
     assert drawn.y0 > -0.01, drawn

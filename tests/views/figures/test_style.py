@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import numpy as np
+import pandas as pd
 import pytest
+from matplotlib.axes import Axes
 
 from mgkit.views.figures import style
+from mgkit.views.figures.style import PaperFigure
 
 HANDS = ("left hand", "right hand", "other hand")
 
@@ -73,3 +79,24 @@ def test_diverging_colours_are_white_at_zero_and_equally_dark_at_both_ends() -> 
     assert luminance[0] == pytest.approx(luminance[-1], abs=0.1)
     assert (np.diff(luminance[:129]) > 0).all()
     assert (np.diff(luminance[128:]) < 0).all()
+
+
+def test_saving_draws_once_a_file_in_one_layout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    figure = style.new_figure(3.25, 2)
+    axes = figure.subplots()
+    axes.set_ylabel("share of clips")
+    paper = PaperFigure(figure, pd.DataFrame({"a": [1]}))
+    places: list[tuple[float, ...]] = []
+    draw = Axes.draw
+
+    def record(drawn: Axes, renderer: Any) -> None:
+        places.append(drawn.get_position().bounds)
+        draw(drawn, renderer)
+
+    held = figure.canvas, figure.dpi, figure.get_layout_engine()
+    with monkeypatch.context() as patch:
+        patch.setattr(Axes, "draw", record)
+        paper.save(tmp_path / "figure")
+    assert len(places) == 2
+    assert places[0] == places[1] != axes.get_subplotspec().get_position(figure).bounds  # type: ignore[union-attr]
+    assert (figure.canvas, figure.dpi, figure.get_layout_engine()) == held
