@@ -30,12 +30,15 @@ class CrossAttention(nn.Module):
         heads: attention heads; must divide `channels`.
         axis: "channel": each head's map is (C / heads) x (C / heads), softmax(Q^T K / sqrt(T)), the T frames
             being the summed dimension. "time": each head's map is T x T, softmax(Q K^T / sqrt(C / heads)).
+        dropout: share of the map's entries that are left out in training, 0 to 1.
 
     Shapes:
         queries, context: (N, T, C) -> (N, T, C).
     """
 
-    def __init__(self, channels: int, *, heads: int = 8, axis: Axis = "channel") -> None:
+    def __init__(
+        self, channels: int, *, heads: int = 8, axis: Axis = "channel", dropout: float = 0.0
+    ) -> None:
         super().__init__()
         if axis not in ("channel", "time"):
             raise MgkitError(f"axis must be 'channel' or 'time', not {axis!r}.")
@@ -46,6 +49,7 @@ class CrossAttention(nn.Module):
             )
         self.heads = heads
         self.axis = axis
+        self.dropout = dropout
         self.query = nn.Linear(channels, channels)
         self.key = nn.Linear(channels, channels)
         self.value = nn.Linear(channels, channels)
@@ -58,7 +62,7 @@ class CrossAttention(nn.Module):
         if self.axis == "channel":
             # Channels become the tokens and frames their coordinates: the default scale is 1 / sqrt(frames).
             q, k, v = q.transpose(2, 3), k.transpose(2, 3), v.transpose(2, 3)  # (N, heads, C / heads, T)
-        attended = F.scaled_dot_product_attention(q, k, v)
+        attended = F.scaled_dot_product_attention(q, k, v, dropout_p=self.dropout if self.training else 0.0)
         if self.axis == "channel":
             attended = attended.transpose(2, 3)
         return self.output(attended.transpose(1, 2).flatten(2))  # (N, T, C)
@@ -72,6 +76,10 @@ class CrossModalFusion(nn.Module):
 
         rgb'' = gate_rgb * rgb + rgb,   pose'' = gate_pose * pose + pose.
 
+    A gate of one number scales a whole map, and its gradient is a sum over it: in few steps an unbounded gate can do
+    more harm than the other pathway's news is worth. `bounded`, `normalised`, `attention_dropout` and `rate` hold it
+    back. None of them has a parameter or changes what a module with zero gates does, and none is the paper's.
+
     Attention runs on pooled tokens only, so its cost does not depend on the image size.
 
     Args:
@@ -83,6 +91,10 @@ class CrossModalFusion(nn.Module):
             default they attend to the RGB tokens as projected.
         zero_init_gates: start with gates of zero, so that the module is the identity and a model merged from
             two trained branches starts exactly as those branches. Otherwise torch's default initialisation.
+        bounded: gates between -1 and 1: x'' = 2 sigmoid(gate) x instead of (1 + gate) x, the same where the gate is 0.
+        normalised: bring the tokens of each frame to mean 0 and variance 1 before they attend.
+        attention_dropout: share of the attention maps' entries that are left out in training (PCAN's code: 0.1).
+        rate: factor of the learning rate for all of the module's parameters.
         speed_ratio: pose frames per RGB frame.
         generator: source of the initial weights; torch's own when omitted.
 
@@ -91,7 +103,8 @@ class CrossModalFusion(nn.Module):
         The spatial sizes need not agree.
 
     Raises:
-        MgkitError: if `heads` does not divide `hidden`, or the lengths in time are not `speed_ratio` apart.
+        MgkitError: if `heads` does not divide `hidden`, a dropout is not between 0 and 1 or a rate not above 0, or the
+            lengths in time are not `speed_ratio` apart.
 
     Example:
         >>> fusion = CrossModalFusion(rgb_channels=6, pose_channels=4, hidden=8)
@@ -113,19 +126,29 @@ class CrossModalFusion(nn.Module):
         axis: Axis = "channel",
         sequential: bool = False,
         zero_init_gates: bool = True,
+        bounded: bool = False,
+        normalised: bool = False,
+        attention_dropout: float = 0.0,
+        rate: float = 1.0,
         speed_ratio: int = 4,
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
+        if not 0 <= attention_dropout < 1 or not rate > 0:
+            raise MgkitError(
+                f"attention_dropout is {attention_dropout} and rate is {rate}: use 0 or more and below 1, and above 0."
+            )
         hidden = pose_channels if hidden is None else hidden
+        self.bounded, self.normalised = bounded, normalised
+        self.learning_rate_factor = rate
         self.sequential = sequential
         self.zero_init_gates = zero_init_gates
         self.speed_ratio = speed_ratio
         kernel = (speed_ratio, 1, 1)
         self.project_rgb = nn.Conv3d(rgb_channels, hidden, 1)
         self.project_pose = nn.Conv3d(pose_channels, hidden, kernel, stride=kernel)
-        self.attend_rgb = CrossAttention(hidden, heads=heads, axis=axis)
-        self.attend_pose = CrossAttention(hidden, heads=heads, axis=axis)
+        self.attend_rgb = CrossAttention(hidden, heads=heads, axis=axis, dropout=attention_dropout)
+        self.attend_pose = CrossAttention(hidden, heads=heads, axis=axis, dropout=attention_dropout)
         self.gate_rgb = nn.Conv3d(hidden, rgb_channels, 1)
         self.gate_pose = nn.ConvTranspose3d(hidden, pose_channels, kernel, stride=kernel)
         self.reset_parameters(generator)
@@ -159,10 +182,15 @@ class CrossModalFusion(nn.Module):
             )
         rgb_tokens = self.project_rgb(rgb).amax(dim=(3, 4)).transpose(1, 2)  # (N, T, C')
         pose_tokens = self.project_pose(pose).amax(dim=(3, 4)).transpose(1, 2)  # (N, T, C')
+        if self.normalised:
+            rgb_tokens = F.layer_norm(rgb_tokens, rgb_tokens.shape[-1:])
+            pose_tokens = F.layer_norm(pose_tokens, pose_tokens.shape[-1:])
         rgb_attended = self.attend_rgb(rgb_tokens, pose_tokens)
         pose_attended = self.attend_pose(pose_tokens, rgb_attended if self.sequential else rgb_tokens)
         gate_rgb = self.gate_rgb(rgb_attended.transpose(1, 2)[..., None, None])  # (N, C1, T, 1, 1)
         gate_pose = self.gate_pose(
             pose_attended.transpose(1, 2)[..., None, None]
         )  # (N, C2, speed_ratio * T, 1, 1)
+        if self.bounded:  # 2 sigmoid(gate) - 1
+            gate_rgb, gate_pose = torch.tanh(gate_rgb / 2), torch.tanh(gate_pose / 2)
         return gate_rgb * rgb + rgb, gate_pose * pose + pose

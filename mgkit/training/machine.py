@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import math
 import os
 import platform
 import subprocess
@@ -100,11 +101,15 @@ def make_fabric(
 def make_optimizer(model: nn.Module, settings: Optimisation, device: torch.device) -> torch.optim.Optimizer:
     """The recipe's optimiser; on a GPU one kernel for all parameters (`fused`).
 
-    Its groups carry the "factor" of the learning rate that holds for them (`backbone_rate`, 1 for the heads).
+    Its groups carry the "factor" of the learning rate that holds for them: `backbone_rate`, 1 for the heads, times the
+    `learning_rate_factor` of the modules that have one.
     """
+    factors = {name: getattr(module, "learning_rate_factor", None) for name, module in model.named_modules()}
+    own = {name: float(value) for name, value in factors.items() if isinstance(value, int | float)}
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, parameter in model.named_parameters():
         factor = 1.0 if name.startswith("heads.") else settings.backbone_rate
+        factor *= math.prod(value for module, value in own.items() if name.startswith(f"{module}."))
         # What AdamW would only pull to zero: biases, scales, and the tables of positions (Liu et al., Video Swin).
         bare = settings.optimizer == "adamw" and (parameter.ndim < 2 or "position" in name)
         groups.setdefault((factor, 0.0 if bare else settings.weight_decay), []).append(parameter)

@@ -63,7 +63,7 @@ def test_attention_is_its_definition(axis, frames):
         torch.testing.assert_close(module(queries, context).double(), expected, atol=1e-4, rtol=1e-4)
 
 
-def einsum_fusion(state, rgb, pose, *, heads, axis, sequential, ratio):
+def einsum_fusion(state, rgb, pose, *, heads, axis, sequential, ratio, bounded=False, normalised=False):
     """Section 2.2, equations 1 to 3, from the bare weights: explicit heads, no convolution, no attention function."""
     w = {name: value.double() for name, value in state.items()}
     # A convolution of kernel and stride `ratio` sees each block of `ratio` frames once.
@@ -73,7 +73,11 @@ def einsum_fusion(state, rgb, pose, *, heads, axis, sequential, ratio):
     tokens = {}
     for name, x in (("rgb", rgb_tokens), ("pose", pose_tokens)):
         x = x + w[f"project_{name}.bias"][:, None, None, None]
-        tokens[name] = x.flatten(3).max(dim=3).values.transpose(1, 2)  # (N, T, C')
+        x = x.flatten(3).max(dim=3).values.transpose(1, 2)  # (N, T, C')
+        if normalised:
+            middle = x.mean(2, keepdim=True)
+            x = (x - middle) / (((x - middle) ** 2).mean(2, keepdim=True) + 1e-5).sqrt()
+        tokens[name] = x
 
     def attend(name, queries, context):
         q, k, v = (
@@ -104,15 +108,26 @@ def einsum_fusion(state, rgb, pose, *, heads, axis, sequential, ratio):
     gates = [
         gate + w[f"gate_{name}.bias"][:, None] for name, gate in (("rgb", gate_rgb), ("pose", gate_pose))
     ]
+    if bounded:
+        gates = [2 / (1 + (-gate).exp()) - 1 for gate in gates]
     return tuple(x + x * gate[..., None, None] for x, gate in zip((rgb, pose), gates, strict=True))
 
 
 @pytest.mark.parametrize("axis", ["channel", "time"])
 @pytest.mark.parametrize("sequential", [False, True])
 @pytest.mark.parametrize("frames", [8, 3])
-def test_the_module_is_the_equations(axis, sequential, frames):
+@pytest.mark.parametrize("options", [{}, {"bounded": True}, {"normalised": True}], ids=str)
+def test_the_module_is_the_equations(axis, sequential, frames, options):
     module = CrossModalFusion(
-        6, 4, 12, heads=3, axis=axis, sequential=sequential, zero_init_gates=False, generator=seeded()
+        6,
+        4,
+        12,
+        heads=3,
+        axis=axis,
+        sequential=sequential,
+        zero_init_gates=False,
+        generator=seeded(),
+        **options,
     ).double()
     with torch.no_grad():
         for i, p in enumerate(module.parameters()):  # biases too
@@ -120,7 +135,7 @@ def test_the_module_is_the_equations(axis, sequential, frames):
     rgb = torch.randn(2, 6, frames, 5, 4, generator=seeded(1), dtype=torch.float64)
     pose = torch.randn(2, 4, 4 * frames, 5, 4, generator=seeded(2), dtype=torch.float64)
     expected = einsum_fusion(
-        module.state_dict(), rgb, pose, heads=3, axis=axis, sequential=sequential, ratio=4
+        module.state_dict(), rgb, pose, heads=3, axis=axis, sequential=sequential, ratio=4, **options
     )
     for ours, theirs in zip(module(rgb, pose), expected, strict=True):
         torch.testing.assert_close(ours, theirs)
@@ -216,3 +231,25 @@ def test_wrong_arguments_are_explained():
         CrossAttention(8, axis="space")
     with pytest.raises(MgkitError, match="got 12 pose and 2 RGB frames"):
         CrossModalFusion(6, 4, 8)(torch.zeros(1, 6, 2, 3, 3), torch.zeros(1, 4, 12, 3, 3))
+
+
+def test_held_back_it_has_the_same_weights_and_is_the_identity_at_first():
+    options = {"bounded": True, "normalised": True, "attention_dropout": 0.5, "rate": 0.1}
+    module, plain = CrossModalFusion(6, 4, 8, heads=2, **options), CrossModalFusion(6, 4, 8, heads=2)
+    assert module.state_dict().keys() == plain.state_dict().keys()
+    rgb, pose = (
+        torch.randn(2, 6, 3, 5, 4, generator=seeded(1)),
+        torch.randn(2, 4, 12, 5, 4, generator=seeded(2)),
+    )
+    assert all(torch.equal(out, x) for out, x in zip(module(rgb, pose), (rgb, pose), strict=True))
+    with torch.no_grad():
+        for p in module.parameters():
+            p.normal_(std=3, generator=seeded(p.numel()))
+    for out, x in zip(module(rgb, pose), (rgb, pose), strict=True):
+        assert ((out / x >= -1e-5) & (out / x <= 2 + 1e-5)).all()
+    assert not torch.equal(module(rgb, pose)[0], module(rgb, pose)[0])  # parts of the map are left out
+    module.eval()
+    assert torch.equal(module(rgb, pose)[0], module(rgb, pose)[0])
+    for wrong in ({"rate": 0.0}, {"attention_dropout": 1.0}):
+        with pytest.raises(MgkitError, match="attention_dropout is"):
+            CrossModalFusion(6, 4, 8, heads=2, **wrong)

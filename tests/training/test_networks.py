@@ -317,6 +317,16 @@ def test_the_optimiser_has_the_groups_of_the_recipe() -> None:
     assert seen["backbones.rgb.norm.weight"] == (0.1, 0.0)
 
 
+def test_the_fusion_module_learns_at_its_own_rate() -> None:
+    recipe = recipes.demo(backbone_rate=0.5, **{"fusion.rate": 0.1, "fusion.bounded": True})
+    model = build_model(recipe, 4, recipe.inputs.on(TRIANGLE))
+    groups = make_optimizer(model, recipe.optimisation, torch.device("cpu")).param_groups
+    factors = {id(value): group.get("factor", 1.0) for group in groups for value in group["params"]}
+    for name, value in model.named_parameters():
+        wanted = 1.0 if name.startswith("heads.") else 0.05 if "project_" in name or "gate_" in name else 0.5
+        assert "attend" in name or factors[id(value)] == pytest.approx(wanted), name
+
+
 def test_the_backbone_learns_at_its_own_rate(clips: Clips, tmp_path: Path) -> None:
     frozen = SYSTEMS["ctrgcn"].with_(backbone_rate=0.0, epochs=1)
     run = fit(clips, frozen, tmp_path / "run")
