@@ -57,6 +57,11 @@ def _add_test(commands: Commands) -> None:
         metavar="LAMBDA",
         help="add LAMBDA times the similarity to each prototype to the logits (default: 0, off)",
     )
+    parser.add_argument(
+        "--choose-on",
+        metavar="SPLIT",
+        help="choose the weights of the pathways and the rectification on this validation split",
+    )
     parser.add_argument("--checkpoint", default="best", help="best or last (default: %(default)s)")
     parser.add_argument("--run-code", action="store_true", help=RUN_CODE)
     add_hardware(parser)
@@ -78,6 +83,7 @@ def test(options: Any) -> None:
         test(
             part, options.split, clips=clips, views=options.views, flip=options.flip, checkpoint=options.checkpoint,
             weights=weights if part is run else None, rectification=options.rectification,
+            choose_on=options.choose_on if part is run else None,
             device=options.device, devices=options.devices, nodes=options.nodes, workers=options.workers,
             run_code=options.run_code,
         )  # fmt: skip

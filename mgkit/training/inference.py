@@ -23,10 +23,13 @@ from mgkit.errors import MgkitError, some
 from mgkit.models import PathwayOutput, PrototypicalRefinement, fuse_probabilities, rectify
 from mgkit.models.layers import cosine_similarity, rank, sum_over_processes, world_size
 from mgkit.progress import Progress
+from mgkit.results.ensembles.fuse import fuse
+from mgkit.results.ensembles.search import best_weights, refuse_test
 from mgkit.results.run.files import write_embeddings
 from mgkit.results.run.folder import Run, load_run, write_predictions
 from mgkit.results.run.records import Embeddings, Predictions
 from mgkit.results.run.view_scores import ViewScores, write_view_scores
+from mgkit.results.stats.metrics import top1
 from mgkit.training.build import build_model, build_objective, check_workers, embedding_widths
 from mgkit.training.code import recipe_of
 from mgkit.training.machine import (
@@ -39,6 +42,8 @@ from mgkit.training.machine import (
 )
 from mgkit.training.recipe import Recipe
 
+RECTIFICATIONS = (0.0, 0.5, 1.0, 2.0, 5.0)  # PCAN's code has 5 for RGB and 1 for pose
+
 
 def test(
     run: Run | str | Path,
@@ -50,6 +55,7 @@ def test(
     flip: bool = False,
     weights: Mapping[str, float] | None = None,
     rectification: float = 0.0,
+    choose_on: str | None = None,
     batch_size: int | None = None,
     device: str = "auto",
     devices: int | None = None,
@@ -71,6 +77,9 @@ def test(
         weights: of the pathways in the fused probabilities, 1:1 by default.
         rectification: lambda of PCAN's prototype-guided rectification: lambda times the similarity to each class's
             prototype is added to the logits. 0, the default, leaves them alone. Choose it on the validation split.
+        choose_on: a validation split: the weights of the pathways (in steps of 0.05), and for a run with prototypes the
+            rectification (of `RECTIFICATIONS`), that have the highest Top-1 there, in place of `weights` and
+            `rectification`. Of equally good ones those nearest to equal weights without rectification are taken.
         batch_size: views a step; any value gives the same answer. The recipe's by default.
         device: "auto", "cpu", "cuda".
         devices, nodes: processes that share the clips, as for `train`.
@@ -85,8 +94,8 @@ def test(
         `run.view_scores(split)`.
 
     Raises:
-        MgkitError: no such split or checkpoint, clips of other classes or another skeleton than the run's, a video
-            that cannot be decoded.
+        MgkitError: no such split or checkpoint, `choose_on` that names a split that is, or may be, a test split, clips
+            of other classes or another skeleton than the run's, a video that cannot be decoded.
     """
     run = run if isinstance(run, Run) else load_run(run)
     check_whole(views=views, batch_size=batch_size)
@@ -105,6 +114,8 @@ def test(
     recipe = network.recipe
     chosen = network.clips.split(split)
     workers = default_workers(recipe.pathways, network.device) if workers is None else workers
+    if choose_on is not None:
+        weights, rectification = _choose(network, choose_on, weights, rectification, workers, progress)
     bar = Progress(f"test {split}", progress and network.fabric.is_global_zero)
     if flip and (warning := network.inputs.mirror_warning(network.clips.classes)):
         bar.say(f"flip: {warning}")
@@ -127,6 +138,8 @@ def test(
         "weights": None if weights is None else dict(weights), "rectification": rectification,
         "clips": network.clips.fingerprint,
     }  # fmt: skip
+    if choose_on is not None:
+        settings["chosen_on"] = choose_on
 
     def write() -> None:
         write_predictions(run.root, split, predictions, settings)
@@ -137,6 +150,52 @@ def test(
 
     on_first(network.fabric, write)
     return predictions
+
+
+def _choose(
+    network: Network,
+    split: str,
+    given: Mapping[str, float] | None,
+    rectification: float,
+    workers: int,
+    progress: bool,
+) -> tuple[dict[str, float] | None, float]:
+    """The weights of the pathways and the rectification of the highest Top-1 on a validation split."""
+    if given is not None or rectification:
+        raise MgkitError(
+            "weights and rectification are either given or chosen on a split: leave out one of the two."
+        )
+    pathways = network.recipe.pathways
+    if len(pathways) < 2 and not len(network.prototypes):
+        raise MgkitError("there is nothing to choose: the run has one pathway, and no prototypes.")
+    refuse_test(split)
+    clips = network.clips.split(split)
+    found: list[tuple[float, float, dict[str, float] | None]] = []  # Top-1, rectification, weights
+    weights: dict[str, float] | None
+    bar = Progress(f"choose on {split}", progress and network.fabric.is_global_zero)
+    with bar, cpu_threads(network.device, workers):
+        for value in RECTIFICATIONS if len(network.prototypes) else (0.0,):
+            predictions, *_ = predict(
+                network.model, network.prototypes, ClipDataset(clips, network.inputs, training=False),
+                embedding=network.embedding, device=network.device, autocast=network.autocast, rectification=value,
+                batch_size=network.recipe.optimisation.batch_size, workers=workers, progress=bar,
+            )  # fmt: skip
+            scores = np.stack([predictions.scores(name) for name in pathways])  # (P, N, K)
+            if not found:
+                found.append((top1(predictions.labels, predictions.predicted()), 0.0, None))
+            if len(pathways) > 1:
+                best = best_weights(scores, predictions.labels, "grid", "top1", 0.05)
+                weights = dict(zip(pathways, best.tolist(), strict=True))
+                found.append((top1(predictions.labels, fuse(scores, best).argmax(1)), value, weights))
+            else:
+                found.append((top1(predictions.labels, predictions.predicted()), value, None))
+        accuracy, value, weights = max(found, key=lambda one: one[0])  # of equally good ones the first
+        shares = ", ".join(f"{name} {weight:.2f}" for name, weight in (weights or {}).items())
+        bar.say(
+            f"chosen on {len(clips)} clips of {split}: {shares or 'equal weights'}, rectification {value:g} "
+            f"(Top-1 {100 * accuracy:.1f} % there, {100 * found[0][0]:.1f} % with equal weights and none)"
+        )
+    return weights, value
 
 
 def tested_as(run: Run, split: str, clips: Clips, *, views: int = 1, flip: bool = False) -> bool:

@@ -261,3 +261,38 @@ def test_mirrored_sides_are_warned_about(tmp_path: Path, capsys: pytest.CaptureF
     fit(sides, tiny_pose_only(epochs=1, flip=0.0), tmp_path / "none", progress=True)
     fit(sides, tiny_pose_only(epochs=1, mirror_pairs="named"), tmp_path / "named", progress=True)
     assert "left / right" not in capsys.readouterr().err
+
+
+def test_weights_and_rectification_are_chosen_on_validation(
+    run: Run, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """The best Top-1 on validation of all weights and rectifications, each tested by itself."""
+    chosen = quiet(run, split="test", choose_on="val", progress=True)
+    said = capsys.readouterr().err
+    settings = run.test_settings("test")
+    assert settings["chosen_on"] == "val"
+    assert "chosen on 4 clips of val" in said
+    assert chosen.clip_ids == run.clips().split("test").ids
+    base = quiet(run, split="val")
+    tried = {(None, 0.0): float((base.predicted() == base.labels).mean())}
+    for value in (0.0, 0.5, 1.0, 2.0, 5.0):
+        for share in np.arange(0, 1.01, 0.05):
+            weights = {"rgb": 1 - share, "pose": share}
+            found = quiet(run, split="val", weights=weights, rectification=value)
+            tried[1 - share, value] = float((found.predicted() == found.labels).mean())
+    found = quiet(run, split="val", weights=settings["weights"], rectification=settings["rectification"])
+    assert float((found.predicted() == found.labels).mean()) == max(tried.values())
+    if tried[None, 0.0] == max(tried.values()):
+        assert (settings["weights"], settings["rectification"]) == (None, 0.0)
+    again = quiet(run, weights=settings["weights"], rectification=settings["rectification"])
+    np.testing.assert_allclose(again.scores(), chosen.scores(), atol=1e-6)
+    for wrong, message in (
+        ({"choose_on": "test"}, "validation clips"),
+        ({"choose_on": "val", "rectification": 1.0}, "leave out one"),
+        ({"choose_on": "nosuch"}, "splits are"),
+    ):
+        with pytest.raises(MgkitError, match=message):
+            quiet(run, **wrong)
+    alone = fit(run.clips(), tiny_pose_only(epochs=1, prototypes=False), tmp_path / "alone")
+    with pytest.raises(MgkitError, match="nothing to choose"):
+        quiet(alone, choose_on="val")

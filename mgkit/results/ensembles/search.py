@@ -169,7 +169,7 @@ def search_weights(
     if folds < 2 or rounds < 1:
         raise MgkitError(f"folds is {folds} and rounds {rounds}: use 2 or more, and 1 or more.")
     if not even_on_test:
-        _refuse_test(split)
+        refuse_test(split)
     found = gather(members, split, output=output, subjects=subjects, temperatures=temperatures, common=common)
     if not even_on_test:
         _refuse_shared(found)
@@ -264,7 +264,8 @@ def convex_weights(own: npt.ArrayLike, tolerance: float = 1e-6) -> Doubles:
 # Inside the search
 
 
-def _refuse_test(split: str) -> None:
+def refuse_test(split: str) -> None:
+    """A `MgkitError` for a split to search on that is a test split by its name, or may be one."""
     if is_test(split) is not False:
         what = "" if is_test(split) else ", which may be a test split"
         raise MgkitError(
