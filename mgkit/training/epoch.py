@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,9 +18,9 @@ from typing import Any
 
 import pandas as pd
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from mgkit.models import fuse_probabilities
+from mgkit.models import CrossModalFusion, fuse_probabilities
 from mgkit.models.layers import sum_over_processes, world_size
 from mgkit.progress import Progress
 from mgkit.results.run.status import write_live
@@ -91,6 +92,27 @@ def _means(state: Mapping[str, Any]) -> dict[str, float]:
 
 def _detached(output: Any) -> Any:
     return output._replace(logits=output.logits.detach())
+
+
+@contextmanager
+def gate_sizes(model: nn.Module) -> Iterator[dict[str, list[float]]]:
+    """Collects mean |gate| of each pathway, of every batch that goes through the fusion modules meanwhile."""
+    sizes: dict[str, list[float]] = {"rgb": [], "pose": []}
+
+    def watch(name: str) -> Callable[..., None]:
+        return lambda module, inputs, gate: sizes[name].append(float(gate.detach().abs().mean()))
+
+    modules = [module for module in model.modules() if isinstance(module, CrossModalFusion)]
+    hooks = [
+        gate.register_forward_hook(watch(name))
+        for module in modules
+        for name, gate in (("rgb", module.gate_rgb), ("pose", module.gate_pose))
+    ]
+    try:
+        yield sizes
+    finally:
+        for hook in hooks:
+            hook.remove()
 
 
 def still_rising(history: pd.DataFrame) -> str:

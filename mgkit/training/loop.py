@@ -51,7 +51,7 @@ from mgkit.training.build import (
 )
 from mgkit.training.checkpoints import Checkpoints, remove_left_overs
 from mgkit.training.cost import say_duration
-from mgkit.training.epoch import Live, Tally, epoch_line, still_rising
+from mgkit.training.epoch import Live, Tally, epoch_line, gate_sizes, still_rising
 from mgkit.training.inference import predict
 from mgkit.training.machine import (
     cpu_threads,
@@ -438,6 +438,8 @@ class Training:
         rate = self.settings.learning_rate_at(at.epoch)
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group.get("factor", 1.0)
+        if self.recipe.refinement is not None:
+            self.objective.alpha = self.recipe.refinement.alpha_at(at.epoch)
         self.model.train()
         self.objective.train()
         if self.settings.batch_norm == "frozen":
@@ -525,16 +527,22 @@ class Training:
         """The columns of the history that validation gives."""
         if self.val_set is None:
             return {}
-        predictions, *_ = predict(
-            self.model, self.objective.refinement, self.val_set, embedding=self.embedding, device=self.fabric.device,
-            autocast=self.fabric.autocast, workers=self.workers,
-            batch_size=max(1, self.settings.batch_size // self.settings.accumulation),
-        )  # fmt: skip
+        with gate_sizes(self.model) as gates:
+            predictions, *_ = predict(
+                self.model, self.objective.refinement, self.val_set, embedding=self.embedding,
+                device=self.fabric.device, autocast=self.fabric.autocast, workers=self.workers,
+                batch_size=max(1, self.settings.batch_size // self.settings.accumulation),
+            )  # fmt: skip
         labels, classes = predictions.labels, predictions.class_count
         row = {f"val_top1_{name}": top1(labels, predictions.predicted(name)) for name in predictions.outputs}
         row["val_macro_f1"] = macro_f1(labels, predictions.predicted(), classes)
         true = predictions.scores()[np.arange(len(labels)), labels].astype(np.float64)
         row["val_loss"] = float(-np.log(np.maximum(true, 1e-12)).mean())
+        # How often the nearest prototype, alone, is that of the true class: where it is never better than the
+        # classifier, rectification cannot help.
+        for name, own in predictions.own.items():
+            row[f"val_nearest_{name}"] = float((own < predictions.other[name]).mean())
+        row |= {f"gate_{name}": float(np.mean(sizes)) for name, sizes in gates.items() if sizes}
         return {key: round(value, 6) for key, value in row.items()}
 
     def _end_epoch(self, chosen: bool, row: Mapping[str, Any]) -> None:

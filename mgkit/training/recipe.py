@@ -48,11 +48,14 @@ class Refinement(Settings):
 
     Attributes:
         alpha: weight of the refinement loss (D8).
+        alpha_warmup: epochs over which the weight rises from 0: prototypes move from the first one on, and the loss
+            waits until they are where their classes are. 0 is the paper's.
         temperature, prototype_momentum, prototype_memory, margin, shift, detach_probability: see there (D5 to D7).
         pr_rgb_weight, pr_pose_weight: factor of each pathway's loss, in addition to alpha.
     """
 
     alpha: float = setting(0.2, low=0)
+    alpha_warmup: int = setting(0, low=0)
     temperature: float = setting(0.125, above=0)
     prototype_momentum: float = setting(0.9, low=0, high=1)
     prototype_memory: int = setting(0, low=0)
@@ -61,6 +64,14 @@ class Refinement(Settings):
     detach_probability: bool = setting(True)
     pr_rgb_weight: float = setting(1.0, low=0)
     pr_pose_weight: float = setting(1.0, low=0)
+
+    def alpha_at(self, epoch: int) -> float:
+        """Weight of the refinement loss in an epoch (counted from 0).
+
+        >>> [Refinement(alpha=0.2, alpha_warmup=2).alpha_at(epoch) for epoch in range(4)]
+        [0.0, 0.1, 0.2, 0.2]
+        """
+        return self.alpha * min(1.0, epoch / self.alpha_warmup) if self.alpha_warmup else self.alpha
 
 
 @dataclass(frozen=True, kw_only=True)

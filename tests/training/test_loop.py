@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+import mgkit as mg
 from mgkit.data.clips import Clips
 from mgkit.errors import MgkitError
 from mgkit.results.run.folder import Run, load_run
@@ -215,3 +216,31 @@ def test_a_missing_validation_split_says_what_to_do(tmp_path: Path) -> None:
     ):
         train(clips, recipes.pose_only(), tmp_path / "run", device="cpu")
     assert not (tmp_path / "run").exists()
+
+
+def test_what_the_prototypes_did_is_in_the_history(run: Run, clips: Clips) -> None:
+    """Of the last epoch, against the kept predictions: the same weights on the same clips."""
+    history = run.history()
+    run_test(run, "val", checkpoint="last", workers=0, device="cpu", progress=False)
+    found = run.predictions("val")
+    for name in ("rgb", "pose"):
+        nearest = (found.own[name] < found.other[name]).mean()
+        assert history[f"val_nearest_{name}"].iloc[-1] == pytest.approx(nearest, abs=1e-6)
+        assert (history[f"gate_{name}"] >= 0).all()
+    assert history[["gate_rgb", "gate_pose"]].iloc[-1].max() > 0  # they begin at 0 and have been trained
+    table = mg.analysis.refinement_history(run)
+    assert list(table.columns) == [
+        "epoch", "pathway", "fn_share", "fp_share", "loss", "nearest", "classifier", "gate",
+    ]  # fmt: skip
+    assert len(table) == 2 * len(history)
+    shares = table[["fn_share", "fp_share"]].to_numpy(float)
+    assert ((shares >= 0) & (shares <= 1) | np.isnan(shares)).all()
+    with pytest.raises(MgkitError, match="without prototypes"):
+        mg.analysis.refinement_history(Run(run.root, {**run.config, "pathways": []}))
+
+
+def test_the_weight_of_the_refinement_may_wait_for_the_prototypes(clips: Clips, tmp_path: Path) -> None:
+    late = fit(clips, tiny_pose_only(epochs=3, alpha=1.0, alpha_warmup=2), tmp_path / "late").history()
+    extra = late["loss"] - late["loss_ce_pose"]
+    np.testing.assert_allclose(extra, [0, 0.5, 1] * late["loss_pr_pose"], atol=2e-5)
+    assert (late["loss_pr_pose"] > 0).any()

@@ -171,7 +171,10 @@ def append_history(root: str | Path, row: Mapping[str, Any]) -> None:
             look for:
             `loss` and `loss_<term>`: training loss and its terms, `ce_<pathway>` and `pr_<pathway>` among them;
             `train_top1_<output>`, `val_top1_<output>`: accuracy in [0, 1] of rgb, pose, fused; `val_macro_f1`;
-            `tp_<pathway>`, `fn_<pathway>`, `fp_<pathway>`: clips over the epoch;
+            `tp_<pathway>`, `fn_<pathway>`, `fp_<pathway>`: clips over the epoch; `lowered_fn_<pathway>`,
+            `lowered_fp_<pathway>`: those on which the terms of the refinement acted;
+            `val_nearest_<pathway>`: accuracy of the nearest prototype alone, in [0, 1];
+            `gate_<pathway>`: mean size |g| of the fusion module's gates in validation, 0 = identity;
             `learning_rate`, `clips_per_second`, `seconds`. Others are kept as they are.
     """
     path = Path(root) / "history.csv"

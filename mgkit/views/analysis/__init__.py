@@ -28,6 +28,7 @@ from mgkit.views.analysis.errors import (
 from mgkit.views.analysis.prototypes import (
     SimilarityConfusion,
     prototype_similarity,
+    refinement_history,
     run_similarity_and_confusion,
     similarity_and_confusion,
 )
@@ -53,6 +54,7 @@ __all__ = [
     "nearest_correct",
     "pathway_disagreement",
     "prototype_similarity",
+    "refinement_history",
     "run_separability",
     "run_similarity_and_confusion",
     "separability",

@@ -12,7 +12,7 @@ import pandas as pd
 
 from mgkit.errors import MgkitError
 from mgkit.results.run.folder import Run, as_run
-from mgkit.results.stats.metrics import confusion_matrix
+from mgkit.results.stats.metrics import ResultTable, confusion_matrix
 
 
 def prototype_similarity(
@@ -58,6 +58,48 @@ class SimilarityConfusion:
     p: float
     never_seen: tuple[str, ...]
     absent: tuple[str, ...]
+
+
+def refinement_history(run: Run | str | Path) -> pd.DataFrame:
+    """What prototypical refinement did in each epoch, one row per epoch and pathway that has it.
+
+    Where the terms act on few clips they can change little (a larger batch, or `prototype_memory`, fills the sets), and
+    where the nearest prototype is never better than the classifier, rectification cannot help.
+
+    Returns:
+        Columns `epoch`, `pathway`; `fn_share` and `fp_share`, the shares in [0, 1] of true positives (with
+        `shift="all"` of all clips) on which the FN and the FP term of equation 9 act, because a false negative or
+        positive of their class is in sight (NaN without any); `loss`, the pathway's term before its weight; and of
+        validation, where there is one, `nearest`, the accuracy of the nearest prototype alone, `classifier`, that of
+        the classifier, and `gate`, the mean size of the fusion module's gates on the pathway (0 = identity).
+
+    Raises:
+        MgkitError: the run was trained without prototypes.
+    """
+    opened = as_run(run)
+    history = opened.history()
+    every = (opened.recipe.get("refinement") or {}).get("shift") == "all"
+    tables = []
+    for pathway in [name for name in opened.pathways if f"tp_{name}" in history]:
+        clips = history[f"tp_{pathway}"] + (history[f"fn_{pathway}"] if every else 0)
+        columns = {
+            "loss": f"loss_pr_{pathway}", "nearest": f"val_nearest_{pathway}",
+            "classifier": f"val_top1_{pathway}", "gate": f"gate_{pathway}",
+        }  # fmt: skip
+        tables.append(
+            pd.DataFrame(
+                {
+                    "epoch": history["epoch"],
+                    "pathway": pathway,
+                    "fn_share": history[f"lowered_fn_{pathway}"] / clips.where(clips > 0),
+                    "fp_share": history[f"lowered_fp_{pathway}"] / clips.where(clips > 0),
+                    **{name: history[column] for name, column in columns.items() if column in history},
+                }
+            )
+        )
+    if not tables:
+        raise MgkitError(f"{opened.root} was trained without prototypes: there is no refinement to follow.")
+    return ResultTable(pd.concat(tables, ignore_index=True))
 
 
 def similarity_and_confusion(

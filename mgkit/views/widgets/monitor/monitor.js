@@ -44,6 +44,9 @@ function linesOf(part, panel) {
             for (const split of ["val", "train"])
                 if (names.includes(`${split}_top1_${output}`))
                     lines.push({ name: `${split}_top1_${output}`, text: `${OUTPUT_NAMES[output]} ${split}`, colour: OUTPUT_COLOURS[output], dashed: split === "train" });
+        for (const pathway of ["rgb", "pose"])
+            if (names.includes(`val_nearest_${pathway}`))
+                lines.push({ name: `val_nearest_${pathway}`, text: `${OUTPUT_NAMES[pathway]} nearest prototype, val`, colour: OUTPUT_COLOURS[pathway], dotted: true });
     } else if (panel === "rate") {
         if (names.includes("learning_rate")) lines.push({ name: "learning_rate", text: "", colour: "var(--mgk-ink)", dashed: false });
     } else
@@ -69,7 +72,7 @@ function svg(tag, attributes, ...children) {
 function stroke(line, points) {
     return svg("polyline", {
         points: points.map(point => point.join(",")).join(" "), fill: "none", "stroke-width": line.dashed ? 1.2 : 1.7,
-        "stroke-dasharray": line.dashed ? "4 3" : "none", "stroke-linejoin": "round", style: `stroke: ${line.colour}`, "data-line": line.name,
+        "stroke-dasharray": line.dotted ? "1 3" : line.dashed ? "4 3" : "none", "stroke-linejoin": "round", style: `stroke: ${line.colour}`, "data-line": line.name,
     });
 }
 
