@@ -72,6 +72,11 @@ def extra_trees(
         )
     for split in (train_split, *others):
         _check_poses(clips.split(split), split)
+    if not any(np.isfinite(clips.pose(clip_id)[..., :2]).any() for clip_id in train.ids):
+        raise MgkitError(
+            f"no joint was seen in any clip of split {train_split!r} of {clips.root}, so the trees would learn from "
+            "nothing: check the key-points (`mgkit show`)."
+        )
 
     run = create_run(
         run_folder(clips, "extra_trees") if root is None else root,

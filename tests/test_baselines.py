@@ -205,6 +205,11 @@ def test_what_it_refuses(clips: Clips, tmp_path: Path) -> None:
         extra_trees(unposed, tmp_path / "run")
     with pytest.raises(MgkitError, match="at least one"):
         extra_trees(clips, tmp_path / "run", trees=0)
+    rows = [tiny_row(str(i), i % 4, split="train" if i < 4 else "val", frames=9) for i in range(8)]
+    poses = [person(i) * (np.nan if i < 4 else 1) for i in range(8)]  # nobody in a training clip
+    unseen = write_clip_folder(tmp_path / "unseen", rows, poses, CLASSES, COCO)
+    with pytest.raises(MgkitError, match="no joint was seen in any clip of split 'train'"):
+        extra_trees(unseen, tmp_path / "run")
     assert not (tmp_path / "run").exists()
     run = extra_trees(clips, tmp_path / "run", trees=5)
     for call in (

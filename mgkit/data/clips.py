@@ -161,7 +161,7 @@ class Clips:
 
     def with_splits(
         self,
-        splits: Sequence[str],
+        splits: Sequence[str] | Mapping[str, str],
         name: str,
         report: Sequence[dict[str, str]] = (),
         *,
@@ -170,11 +170,19 @@ class Clips:
         """The same clips with other splits, to be saved with `save_splits`.
 
         Args:
-            splits: the split of each clip in the order of `table`.
+            splits: the split of each clip by its id, or in the order of `table`.
             name: of the split table.
             report: entries to add to the report.
             labels: the label of each clip in the same order; None = as they are.
         """
+        if isinstance(splits, Mapping):
+            odd = sorted(set(splits) ^ set(self.ids))
+            if odd:
+                raise MgkitError(
+                    f"splits and {self.root} have different clips ({some(odd)}): give each clip one split, "
+                    f"{UNUSED!r} to leave it out."
+                )
+            splits = [splits[clip_id] for clip_id in self.ids]
         if len(splits) != len(self) or not all(splits):
             raise MgkitError(f"splits must be {len(self)} names, one per clip in the order of the table.")
         split_path(self.root, name)  # refuses a name that cannot be one

@@ -12,7 +12,7 @@ import pytest
 import mgkit as mg
 from mgkit.errors import MgkitError
 from mgkit.results.run.folder import Run
-from mgkit.views import analysis, figures
+from mgkit.views import analysis, figures, widgets
 
 pytestmark = pytest.mark.usefixtures("flat")
 
@@ -107,7 +107,52 @@ def test_per_class_of_arrays_needs_all_of_them() -> None:
         mg.per_class([0, 1], [0, 1])
 
 
-def test_functions_of_probabilities_name_where_they_are(make_run: Callable[..., Run]) -> None:
-    for function in (analysis.entropy, analysis.view_variation):
-        with pytest.raises(MgkitError, match=r"scores\(output\)"):
-            function(make_run(9))  # type: ignore[arg-type]
+ARRAYS = {
+    "entropy": (analysis.entropy, r"pass run\.predictions\(split\)\.scores\(output\)"),
+    "view_variation": (analysis.view_variation, r"run\.view_scores\(split\)\.scores\(output\)"),
+    "views_disagree": (analysis.views_disagree, r"run\.view_scores\(split\)\.scores\(output\)"),
+    "pathway_disagreement": (analysis.pathway_disagreement, r"p\.scores\('rgb'\) and p\.scores\('pose'\)"),
+    "separability": (analysis.separability, r"use run_separability\(run\)"),
+    "similarity_and_confusion": (
+        analysis.similarity_and_confusion, r"use run_similarity_and_confusion\(run, generator\)"
+    ),
+    "confident_joint": (analysis.confident_joint, r"pass p\.labels and p\.scores\(output\); label_errors\(run\)"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ARRAYS)
+def test_functions_of_arrays_name_what_takes_a_run(make_run: Callable[..., Run], name: str) -> None:
+    run, (function, words) = make_run(9), ARRAYS[name]
+    for given in (run, str(run.root), run.root, run.predictions()):
+        with pytest.raises(MgkitError, match=rf"{name} takes arrays, not a \w+: .*{words}"):
+            function(given)
+
+
+WIDGETS = {
+    "ConfusionMatrix": lambda one: widgets.ConfusionMatrix(one, other=one),
+    "ClassAccuracy": widgets.ClassAccuracy,
+    "PrototypeMap": widgets.PrototypeMap,
+    "Gallery": widgets.Gallery,
+    "ReviewForm": widgets.ReviewForm,
+    "ReviewList": widgets.ReviewList,
+    "RunComparison": lambda one: widgets.RunComparison(one, one),
+    "ClipPlayer": widgets.ClipPlayer,
+    "ErrorExplorer": widgets.ErrorExplorer,
+}
+
+
+@pytest.mark.parametrize("name", WIDGETS)
+@pytest.mark.usefixtures("frames")
+def test_a_widget_takes_a_run_folder(make_run: Callable[..., Run], name: str) -> None:
+    run = make_run(9)
+    for given in (str(run.root), run.root):
+        WIDGETS[name](given)
+    for wrong in ([run], run.predictions(), None):
+        with pytest.raises(MgkitError, match=r"pass mg\.load_(run|clips)"):
+            WIDGETS[name](wrong)
+
+
+@pytest.mark.usefixtures("frames")
+def test_a_player_takes_a_clip_folder(make_run: Callable[..., Run]) -> None:
+    clips = make_run(9).clips()
+    assert widgets.ClipPlayer(str(clips.root)).selection.clip_ids == tuple(clips.ids)

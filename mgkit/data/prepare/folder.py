@@ -39,7 +39,7 @@ from mgkit.data.prepare.looks import Look, check_looks, corner
 from mgkit.data.prepare.plan import MARGIN, Job, Made, Pose, make
 from mgkit.data.prepare.points import PoseRules
 from mgkit.data.readers import RawClip, RawDataset, note
-from mgkit.data.readers.options import get_reader
+from mgkit.data.readers.options import get_reader, listed
 from mgkit.data.skeletons import Skeleton
 from mgkit.errors import MgkitError, some
 from mgkit.files import exclusive, write_json
@@ -116,6 +116,7 @@ def prepare(
     settings = {"format": FORMAT, "reader": made_by, "size": size, "margin": MARGIN}
     options = {key: value for key, value in options.items() if value is not None}
     check_options(read, options, made_by)
+    options = {key: listed(read, key, value) for key, value in options.items()}
     stated = {f"pose_{key}": value for key, value in asdict(rules).items() if value is not None}
     plain = _plain({**options, **stated})
     before = manifest(out, settings)
@@ -376,7 +377,8 @@ def _say(bar: Progress, report: list[dict[str, str]], new: int, kept: int, remov
         bar.say(f"prepare: {new} videos made, {kept} kept, {removed} removed")
     broken = [entry["clip_id"] for entry in left_out(report)]
     if broken:
-        bar.say(f"prepare: WARNING {len(broken)} clips left out ({some(broken)}): see report_table()")
+        clips = "clip" if len(broken) == 1 else "clips"
+        bar.say(f"prepare: WARNING {len(broken)} {clips} left out ({some(broken)}): see report_table()")
 
 
 def report_lines(clips: Clips) -> Iterator[str]:

@@ -115,7 +115,7 @@ def incoming(
     """
     step, span = rules.steps(clip, info), rules.span(clip, info)
     known = clip.end - clip.start if clip.end is not None else info.frames - clip.start if info else None
-    if clip.pose_frames is not None and info is not None:
+    if clip.pose_frames is not None and info is not None and rules.step != 1:
         _check_rate(_called(clip, clip.pose_frames), info.frames, step, clip)
     pose = _read(clip, span, known, joints)
     if not seen(pose).any():
@@ -133,7 +133,7 @@ def incoming(
     notes += [note(what, detail, clip.clip_id) for what, detail in done]
     before = pose.shape[1]
     there = 0 if info is None or clip.pose_frames else known or 0
-    if there:
+    if there and rules.step != 1:  # which states that lengths differ for another reason
         _check_rate(before, there, step, clip)
     if step is not None and step != 1:
         first, begin = span.get("start", 0), clip.start if span else 0
@@ -220,12 +220,12 @@ def _check_units(pose: Array, frame: tuple[int, int], clip: RawClip) -> None:
 
 
 def _check_rate(poses: int, frames: int, step: float | None, clip: RawClip) -> None:
-    """Refuse poses that are far from one per frame of the video; a step of 1 states that this is meant."""
+    """Refuse poses that are far from one per step of the video."""
     covered = poses * (step or 1.0)
-    if step == 1 or max(frames, covered) < GROSS * min(frames, covered) or abs(frames - covered) < SLACK:
+    if max(frames, covered) < GROSS * min(frames, covered) or abs(frames - covered) < SLACK:
         return
     likely = float(Fraction(frames / poses).limit_denominator(5)) or frames / poses
-    stated = "" if step is None else f", not {step:.4g}"
+    stated = "" if step is None else f", not {step:.4g} as stated"
     raise Unusable(
         "poses at another rate than the video",
         f"{clip.video}: {poses} poses beside {frames} frames, about {likely:.4g} frames per pose{stated}: state "
@@ -281,9 +281,14 @@ def _drop_filler(pose: Array, low: float, high: Array, clip_id: str) -> list[dic
     notes = []
     for i in np.flatnonzero(filler):
         held = where[index == i]
-        many, frames = len(np.unique(held[:, 2])), len(np.unique(held[:, 1]))
+        spread = (
+            (len(held), "point"),
+            (len(np.unique(held[:, 2])), "joint"),
+            (len(np.unique(held[:, 1])), "frame"),
+        )
+        number, many, frames = (f"{n} {what}{'s' * (n > 1)}" for n, what in spread)
         value = f"({pairs[i, 0]:g}, {pairs[i, 1]:g})"
-        detail = f"{value} in {len(held)} points, {many} joints and {frames} frames: taken as not seen"
+        detail = f"{value} in {number}, {many} and {frames}: taken as not seen"
         notes.append(note("filler value", detail, clip_id))
     pose[tuple(where[filler[index]].T)] = np.nan
     return notes

@@ -63,6 +63,16 @@ def parse_options(name: str, words: Sequence[str], prog: str = "mgkit prepare") 
     return {key: value for key, value in vars(given).items() if value is not None}
 
 
+def listed(read: Reader, name: str, value: Any) -> Any:
+    """A value of an option as its reader takes it: text in place of a list is read as on the command line.
+
+    Otherwise "a,b" would be a list of three letters.
+    """
+    kinds = _kinds(typing.get_type_hints(read).get(name, str))
+    wanted = isinstance(value, str) and str not in kinds and any(_is_list(kind) for kind in kinds)
+    return read_names(value) if wanted else value
+
+
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise MgkitError(f"{message}; see {self.prog} --help.")

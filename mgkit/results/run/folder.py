@@ -31,11 +31,11 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -67,6 +67,9 @@ from mgkit.results.run.view_scores import ViewScores, read_view_scores, views_pa
 
 if TYPE_CHECKING:
     from mgkit.results.run.review import Notes
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, eq=False)
@@ -446,6 +449,23 @@ def as_clips(clips: Clips | Run | str | Path) -> Clips:
     raise MgkitError(
         f"{_kind(clips)} does not have clips: pass mg.load_clips(<clip folder>), or a run that knows its clips."
     )
+
+
+def of_arrays(instead: str) -> Callable[[Callable[P, T]], Callable[P, T]]:
+    """Let a function of arrays say what to call where its first argument is a run, its folder or its predictions."""
+
+    def decorate(function: Callable[P, T]) -> Callable[P, T]:
+        @wraps(function)
+        def checked(*args: P.args, **options: P.kwargs) -> T:
+            if args and isinstance(args[0], Run | Predictions | str | Path):
+                raise MgkitError(
+                    f"{function.__name__} takes arrays, not a {type(args[0]).__name__}: {instead}."
+                )
+            return function(*args, **options)
+
+        return checked
+
+    return decorate
 
 
 def _kind(thing: object) -> str:

@@ -9,12 +9,12 @@ import numpy.typing as npt
 import pandas as pd
 
 from mgkit.errors import MgkitError
-from mgkit.results.run.folder import Run, as_run
-from mgkit.results.run.records import Predictions
+from mgkit.results.run.folder import Run, as_run, of_arrays
 
 Doubles = npt.NDArray[np.float64]
 
 
+@of_arrays("pass run.predictions(split).scores(output)")
 def entropy(probabilities: npt.ArrayLike) -> Doubles:
     """(N,) entropy of each row of (N, K) probabilities in [0, 1]: -sum p log p / log K.
 
@@ -28,6 +28,7 @@ def entropy(probabilities: npt.ArrayLike) -> Doubles:
     return _entropy(p) / np.log(max(p.shape[1], 2)) + 0.0  # never -0
 
 
+@of_arrays("with p = run.predictions(split), pass p.scores('rgb') and p.scores('pose')")
 def pathway_disagreement(rgb: npt.ArrayLike, pose: npt.ArrayLike) -> Doubles:
     """(N,) Jensen-Shannon divergence of two sets of (N, K) probabilities, to the base 2 (Lin, 1991).
 
@@ -44,6 +45,7 @@ def pathway_disagreement(rgb: npt.ArrayLike, pose: npt.ArrayLike) -> Doubles:
     return _divergence(np.stack([p, q], 1))
 
 
+@of_arrays("pass run.view_scores(split).scores(output)")
 def view_variation(scores: npt.ArrayLike) -> Doubles:
     """(N,) variation of the prediction over the views of a clip: (N, V, K) probabilities to [0, 1].
 
@@ -57,6 +59,7 @@ def view_variation(scores: npt.ArrayLike) -> Doubles:
     return _divergence(_probabilities(scores, "(clips, views, classes)"))
 
 
+@of_arrays("pass run.view_scores(split).scores(output)")
 def views_disagree(scores: npt.ArrayLike) -> Doubles:
     """(N,) share in [0, 1] of the views whose most probable class is not that of the mean over the views.
 
@@ -100,11 +103,6 @@ def joint_importance(run: Run | str | Path, split: str = "test") -> pd.DataFrame
 
 def _probabilities(given: npt.ArrayLike, shape: str) -> Doubles:
     """Probabilities in float64, scaled to sum to 1 exactly: those stored in 16 bits do within 1e-3."""
-    if isinstance(given, Run | Predictions | str):
-        raise MgkitError(
-            f"probabilities of shape {shape} are expected, not a {type(given).__name__}: pass "
-            "run.predictions(split).scores(output), or run.view_scores(split).scores(output) for views."
-        )
     p = np.asarray(given, np.float64)
     if p.ndim != len(shape.split(",")) or 0 in p.shape:
         raise MgkitError(f"probabilities must have the shape {shape}; got {p.shape}.")

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from mgkit.errors import MgkitError
-from mgkit.results.run.folder import Run, as_run
+from mgkit.results.run.folder import Run, as_run, of_arrays
 from mgkit.results.stats.metrics import ResultTable, confusion_matrix
 
 
@@ -102,6 +102,7 @@ def refinement_history(run: Run | str | Path) -> pd.DataFrame:
     return ResultTable(pd.concat(tables, ignore_index=True))
 
 
+@of_arrays("of a run, use run_similarity_and_confusion(run, generator)")
 def similarity_and_confusion(
     similarity: npt.ArrayLike,
     counts: npt.ArrayLike,

@@ -151,9 +151,14 @@ def test_poses_at_another_rate_are_refused_with_the_factor_and_resampled_with_it
 
 def test_a_rate_stated_wrongly_is_refused_and_one_says_that_lengths_may_differ(tmp_path: Path) -> None:
     with pytest.raises(
-        MgkitError, match="24 poses beside 120 frames, about 5 frames per pose, not 2: state --pose-step 5"
+        MgkitError,
+        match="24 poses beside 120 frames, about 5 frames per pose, not 2 as stated: state --pose-step 5",
     ):
         filmed(tmp_path, 24, pose_step=2)
+    with pytest.raises(MgkitError, match="about 5 frames per pose, not 1 as stated: state --pose-step 5"):
+        filmed(
+            tmp_path, 24, pose_fps=25
+        )  # the rate of the video, which 24 poses beside 120 frames do not have
     clips = filmed(tmp_path, 24, pose_step=1)
     assert clips.row("c")["frames"] == 24
     assert notes(clips, "lengths differ") == {"c": "frames by video 120, pose 24: the shortest is kept"}

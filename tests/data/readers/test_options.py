@@ -10,7 +10,7 @@ import pytest
 from mgkit.cli.data import READER_NAMES
 from mgkit.data.readers import RawDataset
 from mgkit.data.readers import options as reader_options
-from mgkit.data.readers.options import READERS, get_reader, parse_options
+from mgkit.data.readers.options import READERS, get_reader, listed, parse_options
 from mgkit.errors import MgkitError
 
 
@@ -96,3 +96,12 @@ def test_the_readers_there_are() -> None:
         MgkitError, match="there is no reader 'x'; there are imigue, smg, ma52, pyskl, folders"
     ):
         get_reader("x")
+
+
+def test_text_in_place_of_a_list_is_read_as_on_the_command_line(tmp_path: Path) -> None:
+    (tmp_path / "names.txt").write_text("nod\nshake\n")
+    assert listed(read_made, "classes", "nod, shake") == ["nod", "shake"]
+    assert listed(read_made, "classes", str(tmp_path / "names.txt")) == ["nod", "shake"]
+    assert listed(read_made, "classes", ("nod", "shake")) == ("nod", "shake")
+    assert listed(read_made, "videos", "a,b") == "a,b"
+    assert listed(read_made, "side", "left") == "left"

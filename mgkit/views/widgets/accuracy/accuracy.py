@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import traitlets
 
-from mgkit.results.run.folder import Run
+from mgkit.results.run.folder import Run, as_run
 from mgkit.views.analysis.outcomes import KINDS, Outcomes
 from mgkit.views.figures.classes import METRICS, ORDERS, bar_order, class_accuracy, class_tables
 from mgkit.views.figures.style import OUTPUT_NAMES, PaperFigure
@@ -57,7 +58,7 @@ class ClassAccuracy(RunWidget):
 
     def __init__(
         self,
-        run: Run,
+        run: Run | str | Path,
         split: str = "test",
         *,
         metric: str = "recall",
@@ -66,6 +67,7 @@ class ClassAccuracy(RunWidget):
         most_confused: int | None = None,
         selection: Selection | None = None,
     ) -> None:
+        run = as_run(run)
         predictions = run.predictions(split)
         count = len(run.classes)
         self._outcomes = {

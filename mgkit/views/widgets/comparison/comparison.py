@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy.typing as npt
 import traitlets
 
 from mgkit.errors import MgkitError
-from mgkit.results.run.folder import Run
+from mgkit.results.run.folder import Run, as_run
 from mgkit.views.analysis.outcomes import BEST, FATES, TO, Changes, changes, outputs_to_compare
 from mgkit.views.figures.classes import compared_names, run_comparison
 from mgkit.views.figures.style import OUTPUT_NAMES, PaperFigure
@@ -55,14 +56,15 @@ class RunComparison(RunWidget):
 
     def __init__(
         self,
-        one: Run,
-        other: Run,
+        one: Run | str | Path,
+        other: Run | str | Path,
         split: str = "test",
         *,
         output: str | tuple[str, str] | None = None,
         common: bool = False,
         selection: Selection | None = None,
     ) -> None:
+        one, other = as_run(one), as_run(other)
         default = changes(one, other, split, output, common=common)
         outputs = outputs_to_compare(one, other, default.before, default.after)
         pair = TO.join(default.outputs)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import traitlets
 
 from mgkit.errors import MgkitError
 from mgkit.results.compare.runs import aligned_runs, run_names
-from mgkit.results.run.folder import Run
+from mgkit.results.run.folder import Run, as_run
 from mgkit.results.run.records import Predictions
 from mgkit.results.stats.metrics import confusion_matrix
 from mgkit.views.analysis.outcomes import ORDERS, Outcomes, Parts, class_order, class_parts
@@ -68,10 +69,10 @@ class ConfusionMatrix(RunWidget):
 
     def __init__(
         self,
-        run: Run,
+        run: Run | str | Path,
         split: str = "test",
         output: str | None = None,
-        other: Run | None = None,
+        other: Run | str | Path | None = None,
         common: bool = False,
         selection: Selection | None = None,
         *,
@@ -80,6 +81,7 @@ class ConfusionMatrix(RunWidget):
         classes: Sequence[str] | None = None,
         most_confused: int | None = None,
     ) -> None:
+        run, other = as_run(run), None if other is None else as_run(other)
         predictions, theirs, note = run.predictions(split), None, ""
         outputs = predictions.outputs
         if other is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import anywidget
@@ -16,7 +17,7 @@ import traitlets
 from mgkit.data.clips import Clips
 from mgkit.data.splits import TAGS
 from mgkit.errors import MgkitError
-from mgkit.results.run.folder import Run
+from mgkit.results.run.folder import Run, as_run
 from mgkit.results.run.review import Change, Notes
 from mgkit.views.figures.style import PaperFigure
 from mgkit.views.widgets.accuracy import ClassAccuracy
@@ -115,7 +116,7 @@ class ErrorExplorer(Previewed, ipywidgets.Box):
 
     def __init__(
         self,
-        run: Run,
+        run: Run | str | Path,
         split: str = "test",
         *,
         selection: Selection | None = None,
@@ -133,6 +134,7 @@ class ErrorExplorer(Previewed, ipywidgets.Box):
                 self._views[view[0]], self._titles[view[0]] = view[1], view[0]
         if not self._titles:
             raise MgkitError(f"no views: give some of {', '.join(VIEWS)}.")
+        run = as_run(run)
         self.run, self.split, self._height = run, split, height
         self.predictions = predictions = run.predictions(split)
         self.clips, self.trouble = _open(run, clips)

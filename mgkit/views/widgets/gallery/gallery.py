@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ import traitlets
 from mgkit.data.clips import Clips
 from mgkit.data.skeletons import Skeleton
 from mgkit.errors import MgkitError
-from mgkit.results.run.folder import Run
+from mgkit.results.run.folder import Run, as_run
 from mgkit.results.run.review import Note
 from mgkit.views.figures.clips import BLANK, SIDES, clip_sheet
 from mgkit.views.figures.style import PaperFigure
@@ -147,7 +148,7 @@ class Gallery(RunWidget):
 
     def __init__(
         self,
-        run: Run,
+        run: Run | str | Path,
         split: str = "test",
         *,
         clips: Clips | None = None,
@@ -156,6 +157,7 @@ class Gallery(RunWidget):
         notes: Mapping[str, Note] | None = None,
         page_size: int = 24,
     ) -> None:
+        run = as_run(run)
         predictions = run.predictions(split)
         if page_size < 1:
             raise MgkitError(f"page_size is {page_size}: use at least 1.")

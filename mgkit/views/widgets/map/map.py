@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import numpy.typing as npt
 import traitlets
 
 from mgkit.errors import MgkitError
-from mgkit.results.run.folder import Run
+from mgkit.results.run.folder import Run, as_run
 from mgkit.views.analysis.embedding import (
     COLOURS,
     MOST,
@@ -88,7 +89,7 @@ class PrototypeMap(RunWidget):
 
     def __init__(
         self,
-        run: Run,
+        run: Run | str | Path,
         split: str = "test",
         *,
         pathway: str | None = None,
@@ -99,6 +100,7 @@ class PrototypeMap(RunWidget):
         height: int = 460,
         width: int | None = None,
     ) -> None:
+        run = as_run(run)
         predictions = run.predictions(split)
         self._map = embedding_map(run, split, pathway)
         pathway = self._map.pathway

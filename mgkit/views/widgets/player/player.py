@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 import anywidget
@@ -11,7 +12,7 @@ import traitlets
 from mgkit.data.batches.spec import Inputs
 from mgkit.data.clips import Clips
 from mgkit.errors import MgkitError
-from mgkit.results.run.folder import Run
+from mgkit.results.run.folder import Run, as_clips, load_run
 from mgkit.views.figures.clips import BLANK, SIDES, film_strip
 from mgkit.views.figures.style import OUTPUT_COLOURS, PaperFigure
 from mgkit.views.widgets.player.panels import NEIGHBOURS, Panels
@@ -87,7 +88,7 @@ class ClipPlayer(Previewed, anywidget.AnyWidget):
 
     def __init__(
         self,
-        source: Run | Clips,
+        source: Run | Clips | str | Path,
         clip_id: str | None = None,
         *,
         split: str = "test",
@@ -110,8 +111,10 @@ class ClipPlayer(Previewed, anywidget.AnyWidget):
             )
         if quality not in range(1, 101) or max_frames < 1:
             raise MgkitError(f"quality is {quality}, max_frames {max_frames}: use 1 to 100, and at least 1.")
+        if isinstance(source, str | Path):
+            source = load_run(source) if (Path(source) / "config.json").is_file() else as_clips(source)
         run = source if isinstance(source, Run) else None
-        there = source if isinstance(source, Clips) else source.clips() if clips is None else clips
+        there = as_clips(source) if run is None or clips is None else clips
         self._clips = there
         self._panels = Panels(
             there, run, split=split, pathway=pathway, inputs=inputs, view=view, quality=quality, limit=max_frames,

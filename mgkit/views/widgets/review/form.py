@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ import traitlets
 
 from mgkit.data.splits import TAGS
 from mgkit.errors import MgkitError, some
-from mgkit.results.run.folder import Run
+from mgkit.results.run.folder import Run, as_run
 from mgkit.results.run.review import Change, Note, Notes
 from mgkit.views.widgets.shared.base import RunWidget
 from mgkit.views.widgets.shared.bundle import script, styles
@@ -39,9 +40,12 @@ class ReviewForm(RunWidget):
     tags: traitlets.List[Any] = traitlets.List(list(TAGS)).tag(sync=True)
     changes = traitlets.Int(0)
 
-    def __init__(self, run: Run, split: str = "test", *, selection: Selection | None = None) -> None:
+    def __init__(
+        self, run: Run | str | Path, split: str = "test", *, selection: Selection | None = None
+    ) -> None:
         self.trouble = ""
         self._unsaved: list[Change] = []
+        run = as_run(run)
         self.notes: Notes | None = None
         self._read(run)
         super().__init__(run, run.predictions(split), split, selection)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ import traitlets
 
 from mgkit.data.splits import TAGS
 from mgkit.errors import MgkitError
-from mgkit.results.run.folder import Run
+from mgkit.results.run.folder import Run, as_run
 from mgkit.results.run.review import Note, Notes, as_csv
 from mgkit.views.figures.style import PaperFigure
 from mgkit.views.widgets.shared.base import RunWidget
@@ -40,7 +41,7 @@ class ReviewList(RunWidget):
 
     def __init__(
         self,
-        run: Run,
+        run: Run | str | Path,
         split: str = "test",
         *,
         selection: Selection | None = None,
@@ -48,6 +49,7 @@ class ReviewList(RunWidget):
     ) -> None:
         self._given = notes
         self._file: Notes | None = None
+        run = as_run(run)
         predictions = run.predictions(split)
         self._predicted = predictions.predicted(predictions.best)
         super().__init__(run, predictions, split, selection)
