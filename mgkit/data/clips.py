@@ -19,7 +19,7 @@ from __future__ import annotations
 import hashlib
 import html
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -33,6 +33,7 @@ from mgkit.data import report as reports
 from mgkit.data.ledger import damaged, wrong_size
 from mgkit.data.skeletons import Skeleton
 from mgkit.data.splits import (
+    UNUSED,
     WRONG_LABEL,
     Notes,
     apply_review,

@@ -222,6 +222,12 @@ def test_own_split_tables(tmp_path: Path) -> None:
         clips.save_splits()
     with pytest.raises(MgkitError, match="must be 8 names"):
         clips.with_splits(["train"], "x")
+    of_ids = dict(zip(reversed(clips.ids), ["train", "val"] * 4, strict=True))
+    by_id = clips.with_splits(of_ids, "by_id").table
+    assert by_id["split"].tolist() == [of_ids[clip_id] for clip_id in clips.ids]
+    for wrong in ({**of_ids, "other": "train"}, dict(list(of_ids.items())[1:])):
+        with pytest.raises(MgkitError, match="have different clips"):
+            clips.with_splits(wrong, "by_id")
 
 
 def test_no_class_has_a_clip_for_each_fold(tmp_path: Path) -> None:
