@@ -135,7 +135,7 @@ def import_scores(
     probabilities: npt.ArrayLike | Mapping[str, npt.ArrayLike],
     name: str,
     labels: npt.ArrayLike | None = None,
-    classes: Classes | None = None,
+    classes: Classes | Sequence[str] | None = None,
     clips: Clips | str | Path | None = None,
     skeleton: Skeleton | None = None,
     split: str = "test",
@@ -150,7 +150,7 @@ def import_scores(
             without "fused", it is their mean. Apply a softmax to logits first.
         name: the name of the run in tables.
         labels: (N,) true classes in [0, K); by default those of `clips`.
-        classes: the class list, in the order of the K columns; by default that of `clips`.
+        classes: the class list, or its names, in the order of the K columns; by default that of `clips`.
         clips: the clips, or their folder, which the run then knows as a trained one does: pictures, players, subjects.
         skeleton: the key-point layout, if you want to draw film strips; by default that of `clips`.
         split: the split of the clips.
@@ -168,6 +168,8 @@ def import_scores(
     else:
         given = {"fused": np.asarray(probabilities, np.float32)}
 
+    if classes is not None and not isinstance(classes, Classes):
+        classes = Classes(tuple(classes))
     # What is known of the clips: from their folder, from the caller, or both.
     ids, data = list(clip_ids), None
     if clips is not None:

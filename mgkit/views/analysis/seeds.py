@@ -55,6 +55,13 @@ class Seeds:
         return out
 
 
+def no_history(run: Run) -> str:
+    """Why a run has no curves, as a sentence."""
+    if run.status()["state"] == "finished":  # imported scores, an ensemble, a forest of trees
+        return f"{run.root} was not trained in epochs, so it has no curves: pass a run of mg.train."
+    return f"{run.root} has no history yet: wait for the first epoch to finish."
+
+
 def over_seeds(runs: Sequence[Run], name: str) -> Seeds:
     """The mean history of runs of one setting, and its 95 % t interval.
 
@@ -74,7 +81,7 @@ def over_seeds(runs: Sequence[Run], name: str) -> Seeds:
     histories = [run.history() for run in runs]
     for run, history in zip(runs, histories, strict=True):
         if history.empty:
-            raise MgkitError(f"{run.root} has no history yet: wait for the first epoch to end.")
+            raise MgkitError(no_history(run))
         if run.outputs != runs[0].outputs:
             raise MgkitError(
                 f"{runs[0].root} has the outputs {', '.join(runs[0].outputs)} and {run.root} "

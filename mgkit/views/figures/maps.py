@@ -242,12 +242,9 @@ def _legend_below(axes: Axes, handles: list[Line2D]) -> None:
     )  # fmt: skip
 
 
-def _title_inside(axes: Axes, text: str, **look: Any) -> None:
-    """A title in the upper left corner of a panel."""
-    axes.annotate(
-        text, (0, 1), xycoords="axes fraction", xytext=(3, -3), textcoords="offset points", va="top",
-        fontsize=SMALL, zorder=6, bbox={"facecolor": "white", "alpha": 0.75, "linewidth": 0, "pad": 1}, **look,
-    )  # fmt: skip
+def _title(axes: Axes, text: str, **look: Any) -> None:
+    """A title above a panel: inside it would hide marks."""
+    axes.set_title(text, loc="left", fontsize=SMALL, pad=2, **look)
 
 
 def draw_groups(
@@ -353,7 +350,7 @@ def _draw_roles(
     if np.isfinite(star[0]):
         handles.append(_star_handle("its prototype"))
     _legend_below(axes, handles)
-    _title_inside(axes, fit_text(name, 0.8 * room, SMALL), style="italic")
+    _title(axes, fit_text(name, 0.8 * room, SMALL), style="italic")
 
 
 def draw_frame(axes: Axes, drawn: EmbeddingMap) -> None:
@@ -431,7 +428,7 @@ def refinement_maps(
         stars = drawn.prototypes
         draw_groups(axes, drawn, drawn.labels, names, coloured, palette, "other classes", stars, bold, room)
         draw_frame(axes, drawn)
-        _title_inside(axes, label)
+        _title(axes, label)
         tables.append(drawn.frame(before.classes).assign(panel=label))
     data = pd.concat(tables, ignore_index=True)
     data = data[["panel", *(name for name in data.columns if name != "panel")]]

@@ -20,7 +20,7 @@ from matplotlib.transforms import ScaledTranslation
 from mgkit.errors import MgkitError
 from mgkit.results.run.folder import Run, as_run
 from mgkit.results.run.records import OUTPUTS
-from mgkit.views.analysis.seeds import Seeds, over_seeds
+from mgkit.views.analysis.seeds import Seeds, no_history, over_seeds
 from mgkit.views.figures.style import (
     FAINT,
     GREY,
@@ -119,7 +119,7 @@ def _settings(run: Runs) -> dict[str, list[Run]]:
 def _single(run: Run, venue: str, columns: int) -> PaperFigure:
     history = run.history()
     if history.empty:
-        raise MgkitError(f"{run.root} has no history yet: wait for the first epoch to finish.")
+        raise MgkitError(no_history(run))
     stages = {name: table for name in run.stages() if not (table := run.stage(name).history()).empty}
     losses = _losses(history)
     panels = (["loss"] if losses else []) + ["accuracy"] + (["stages"] if stages else [])
@@ -279,14 +279,20 @@ def _loss_style(name: str, others: dict[str, str]) -> dict[str, Any]:
 
 def _draw_losses(axes: Axes, history: pd.DataFrame, losses: list[str], seeds: Seeds | None = None) -> None:
     others: dict[str, str] = {}
+    alone: dict[str, Any] = {"marker": "o", "markersize": 3} if len(history) == 1 else {}  # no line to see
     for name in losses:
         look = _loss_style(name, others)
-        axes.plot(history["epoch"], history[name], **look)
+        axes.plot(history["epoch"], history[name], **look, **alone)
         if seeds is not None:
             _draw_band(axes, seeds, name, 1, look["color"])
     if "val_loss" in history:
         axes.plot(
-            history["epoch"], history["val_loss"], color="black", linestyle=":", label="total, validation"
+            history["epoch"],
+            history["val_loss"],
+            color="black",
+            linestyle=":",
+            label="total, validation",
+            **alone,
         )
     axes.set_ylabel("training loss")
     axes.set_ylim(bottom=0)
@@ -378,6 +384,9 @@ def _mark_rates(axes: Axes, history: pd.DataFrame) -> None:
 
 
 def _tidy(axes: Axes) -> None:
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6, min_n_ticks=1))
+    low, high = axes.dataLim.intervalx
+    if low == high:  # a single epoch, which else would be 0.96 to 1.04
+        axes.set_xlim(low - 0.5, high + 0.5)
     axes.yaxis.grid(True)
     axes.set_axisbelow(True)

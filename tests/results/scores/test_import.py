@@ -40,6 +40,10 @@ def test_clips_give_labels_classes_and_all_that_a_trained_run_knows(tmp_path: Pa
     assert mg.compare_runs([trained, run])["interval_over"].tolist()[1] == "9 subjects"
     again = import_scores(tmp_path / "theirs", clips=str(clips.root), **scores(clips))
     assert again.config == run.config
+    named = import_scores(
+        tmp_path / "theirs", clips=clips, classes=list(clips.classes.names), **scores(clips)
+    )
+    assert named.config == run.config
     mg.figures.class_counts(run)
 
 

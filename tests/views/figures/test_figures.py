@@ -19,6 +19,7 @@ from matplotlib.text import Text
 from mgkit.data.clips import Classes
 from mgkit.errors import MgkitError
 from mgkit.results.run.folder import Run, load_run
+from mgkit.results.run.status import write_status
 from mgkit.results.scores.scores import import_scores
 from mgkit.results.stats.metrics import per_class
 from mgkit.views import figures
@@ -283,6 +284,7 @@ def test_prototype_map_marks_the_class_asked_for(make_run: Callable[..., Run]) -
     assert (figure.data["kind"] == "prototype").sum() == 32
     shown = {text.get_text() for text in texts(figure)}
     assert name in shown
+    assert figure.figure.axes[1].get_title(loc="left") == name, "above the panel, where it hides no clip"
     assert f"TP: recognised ({(clips['role'] == 'TP').sum()})" in shown
     with pytest.raises(MgkitError, match="there is no class 'wave'"):
         figures.prototype_map(run, highlight="wave")
@@ -352,8 +354,18 @@ def test_curves_tell_terms_apart_and_mark_no_schedule(tmp_path: Path, make_run: 
 
 def test_curves_of_the_first_epoch_and_before_it(tmp_path: Path, make_run: Callable[..., Run]) -> None:
     run = fake_run(tmp_path / "one", make_run(9).clips(), epochs=1, splits=())
-    check(figures.training_curves(run), VENUES["cvpr"][1])
+    figure = figures.training_curves(run)
+    check(figure, VENUES["cvpr"][1])
+    for axes in figure.figure.axes:
+        assert axes.get_xlim() == (0.5, 1.5)
+        assert 1 in axes.get_xticks()
+        assert all(line.get_marker() == "o" for line in axes.get_lines() if len(line.get_xdata()))
     (run.root / "history.csv").unlink()
+    with pytest.raises(
+        MgkitError, match=r"was not trained in epochs, so it has no curves: pass a run of mg\.train"
+    ):
+        figures.training_curves(run)
+    write_status(run.root, "running", 0, 1)
     with pytest.raises(MgkitError, match="wait for the first epoch"):
         figures.training_curves(run)
 

@@ -122,7 +122,7 @@ def test_what_may_not_be_averaged(tmp_path: Path, clips: Clips) -> None:
     with pytest.raises(MgkitError, match="for several settings"):
         figures.training_curves(runs, pathway="rgb")
     (runs[1].root / "history.csv").unlink()
-    with pytest.raises(MgkitError, match="wait for the first epoch"):
+    with pytest.raises(MgkitError, match="was not trained in epochs"):
         figures.training_curves(runs)
 
 
