@@ -19,6 +19,18 @@ PIP_NEWS := grep --line-buffered -oE '^ *Downloading [^ ]+ \(([0-9]{2,}(\.[0-9]+
 RIGHT_PYTHON := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
 # a process a core, and all tests of a file in one of them: a fixture of a module is made once
 IN_PROCESSES := -n logical --maxprocesses 8 --dist loadfile --no-loadscope-reorder
+LINT := set -x; $(PY) -m ruff check . && $(PY) -m ruff format --check . && $(PY) -m mypy
+# Lint keeps one core busy, so it runs beside the tests. What it says comes after them, in one piece, and either can
+# fail the whole.
+define BESIDE_LINT
+said=$$(mktemp); { $(LINT); } >"$$said" 2>&1 & lint=$$!; \
+	trap 'kill $$lint 2>/dev/null; rm -f "$$said"' EXIT; \
+	( set -x; $(1) ); tests=$$?; \
+	wait $$lint; linted=$$?; cat "$$said"; \
+	if [ $$linted -ne 0 ]; then echo "lint failed, see above" >&2; fi; \
+	if [ $$tests -ne 0 ]; then echo "tests failed, see further above" >&2; fi; \
+	exit $$(( tests ? tests : linted ))
+endef
 # every cache is found by name, and never looked for in a person's data, runs or environment
 KEEP_OUT := -not \( -path ./data -prune \) -not \( -path ./runs -prune \) -not \( -path ./notebooks/runs -prune \) -not \( -path ./$(VENV) -prune \) -not \( -path ./.git -prune \)
 
@@ -56,16 +68,14 @@ demo: env ## train on the embedded data, which is drawn into data/demo: the whol
 lab: env ## open the notebooks in JupyterLab
 	$(PY) -m jupyterlab --LabApp.default_url=/lab/tree/notebooks $(ARGS)
 
-check: lint ## lint, types and the quick tests, under a minute: for daily work
-	$(PY) -m pytest $(IN_PROCESSES) -m "not slow" $(ARGS)
+check: env ## lint, types and the quick tests, under a minute: for daily work
+	@$(call BESIDE_LINT,$(PY) -m pytest $(IN_PROCESSES) -m "not slow" $(ARGS))
 
-test: lint ## lint, types and all tests: what CI runs
-	$(PY) -m pytest $(IN_PROCESSES) $(ARGS)
+test: env ## lint, types and all tests: what CI runs
+	@$(call BESIDE_LINT,$(PY) -m pytest $(IN_PROCESSES) $(ARGS))
 
 lint: env ## ruff check, ruff format --check, mypy
-	$(PY) -m ruff check .
-	$(PY) -m ruff format --check .
-	$(PY) -m mypy
+	@$(LINT)
 
 notebooks: env ## run every notebooks/*.py and write its .ipynb with outputs (after make demo: some minutes)
 	$(PY) tools/notebooks.py $(ARGS)

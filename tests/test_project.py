@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
+import os
 import re
 import shutil
 import subprocess
@@ -209,3 +210,26 @@ def test_make_help_names_each_target() -> None:
     assert phony
     for target in phony[1].split():
         assert re.search(rf"^  {target}\s+\S", shown, re.MULTILINE), f"make help does not tell of {target}"
+
+
+@pytest.mark.parametrize(("fails", "said"), [("", []), ("mypy", ["lint failed"]), ("pytest", ["tests failed"]),
+                                             ("m ", ["lint failed", "tests failed"])])  # fmt: skip
+def test_lint_beside_the_tests_is_reported_after_them_and_either_fails_the_whole(
+    fails: str, said: list[str], tmp_path: Path
+) -> None:
+    if shutil.which("make") is None:
+        pytest.skip("no make here: apt-get install make")
+    python = tmp_path / "bin" / "python"
+    python.parent.mkdir()
+    python.write_text('#!/bin/sh\necho "ran $*"\ncase "$*" in *"$FAILS"*) exit 7;; esac\n')
+    python.chmod(0o755)
+    environment = {**os.environ, "FAILS": fails or "nothing"}
+    for target in ("check", "test"):
+        done = subprocess.run(
+            ["make", "-o", f"{tmp_path}/.mgkit-env", f"VENV={tmp_path}", target],
+            cwd=ROOT, capture_output=True, text=True, env=environment,
+        )  # fmt: skip
+        ran = re.findall(r"^ran -m (\w+)", done.stdout, re.MULTILINE)
+        assert ran == (["pytest", "ruff"] if "m " in fails else ["pytest", "ruff", "ruff", "mypy"])
+        assert bool(done.returncode) == bool(fails)
+        assert [line.split(",")[0] for line in done.stderr.splitlines() if " failed, see" in line] == said
