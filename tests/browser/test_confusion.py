@@ -242,10 +242,11 @@ def test_many_classes_are_seen_whole_in_the_column_of_an_explorer(
     explorer = ErrorExplorer(run)
     matrix = explorer._view("matrix")
     bare = BarePage(page, matrix)
-    page.evaluate(
-        "width => { const at = document.querySelector('#place'); at.style.width = `${width}px`; }", width
+    page.evaluate(  # at once: it is drawn again when its width changes, and only then
+        "width => { const at = document.querySelector('#place');"
+        "at.className = 'mgk-explorer'; at.style.width = `${width}px`; }",
+        width,
     )
-    page.evaluate("() => { document.querySelector('#place').className = 'mgk-explorer'; }")
     page.set_viewport_size({"width": 900, "height": 700})  # drawn again
     page.wait_for_function("() => document.querySelector('canvas').clientWidth <= 394")
     bare.settle()
