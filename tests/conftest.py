@@ -63,9 +63,9 @@ def _shared(name: str) -> Path:
 
 @pytest.fixture(scope="session")
 def forkserver() -> ForkServerContext:
-    """Starts processes that have imported torch and mgkit before they begin."""
+    """Starts processes that have imported torch, mgkit and IPython before they begin."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.training.training"])
+    context.set_forkserver_preload(["tests.training.training", "IPython.core.interactiveshell"])
     return context
 
 

@@ -87,10 +87,9 @@ def test_the_same_seed_gives_the_same_weights_whatever_the_workers(
     clips: Clips, run: Run, tmp_path: Path
 ) -> None:
     assert_same_weights(run, fit(clips, tiny(), tmp_path / "again", workers=1))
-    other = fit(clips, tiny(), tmp_path / "other", seed=1)
-    assert not torch.equal(
-        states(run)[0]["heads.rgb.classifier.weight"], states(other)[0]["heads.rgb.classifier.weight"]
-    )
+    one, other = (fit(clips, tiny_pose_only(epochs=1), tmp_path / str(seed), seed=seed) for seed in range(2))
+    name = "heads.pose.classifier.weight"
+    assert not torch.equal(states(one)[0][name], states(other)[0][name])
 
 
 def test_the_callers_random_state_is_left_alone(clips: Clips, tmp_path: Path) -> None:
@@ -202,7 +201,7 @@ def test_it_learns(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     clips = tiny_clips(tmp_path_factory.mktemp("more"), counts={"train": 8, "val": 4})
     run = fit(
         clips,
-        tiny(epochs=14, learning_rate=0.1, crop_area=(0.95, 1.0), flip=0.0, dropout=0.0),
+        tiny(epochs=8, batch_size=8, learning_rate=0.05, crop_area=(0.95, 1.0), flip=0.0, dropout=0.0),
         tmp_path / "run",
     )
     assert run.history()["train_top1_fused"].iloc[-1] > 0.7

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 import textwrap
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from mgkit.training.explain import explain
 from mgkit.training.inference import test as run_test
 from tests.tiny import tiny_clips
 from tests.training import own
-from tests.training.training import assert_same_weights, fit, tiny, tiny_pose_only
+from tests.training.training import assert_same_weights, fit, run_cells, tiny, tiny_pose_only
 
 QUIET: dict[str, Any] = {"workers": 0, "device": "cpu", "progress": False}
 FILE = Path(own.__file__)
@@ -182,23 +182,21 @@ def test_changed_code_is_refused_with_its_lines_or_accepted_and_recorded(
 
 @pytest.mark.slow
 def test_code_of_a_run_is_run_only_if_it_is_known_or_allowed(
-    clips: Clips, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    clips: Clips, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, forkserver: ForkServerContext
 ) -> None:
     run = fit(clips, in_file(tmp_path, SOURCE), tmp_path / "run")
-    test = (
-        f"import mgkit as mg; mg.test({str(run.root)!r}, 'val', workers=0, device='cpu', progress=False{{}})"
-    )
 
-    def in_another_process(more: str = "") -> subprocess.CompletedProcess[str]:
-        return subprocess.run([sys.executable, "-c", test.format(more)], capture_output=True, text=True)
+    def in_another_process(more: str = "") -> tuple[int, str]:
+        test = f"import mgkit as mg; mg.test(RUN, 'val', workers=0, device='cpu', progress=False{more})"
+        return notebook(forkserver, tmp_path, [test], RUN=run.root)
 
-    assert in_another_process().returncode == 0, "what was trained on this machine may be run again"
+    assert in_another_process()[0] == 0, "what was trained on this machine may be run again"
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "elsewhere"))
-    refused = in_another_process()
-    assert refused.returncode
-    assert "mine.py (SHA-256" in refused.stderr
-    assert "run_code=True" in refused.stderr
-    assert in_another_process(", run_code=True").returncode == 0
+    status, said = in_another_process()
+    assert status
+    assert "mine.py (SHA-256" in said
+    assert "run_code=True" in said
+    assert in_another_process(", run_code=True")[0] == 0
     # Looking at a run never imports its code, whoever it is from.
     (run.root / "code" / "mine.py").write_text("raise SystemExit(7)")
     opened = load_run(run.root)
@@ -269,22 +267,29 @@ CELLS = [
 ]
 
 
-def notebook(tmp_path: Path, cells: list[str], **names: Any) -> subprocess.CompletedProcess[str]:
-    """The cells in a process of IPython, as a kernel runs them."""
-    script = tmp_path / "kernel.py"
-    script.write_text(
-        "import __main__\nfrom IPython.core.interactiveshell import InteractiveShell\n"
-        "shell = InteractiveShell.instance(user_module=__main__, user_ns=vars(__main__))\n"
-        f"vars(__main__).update({ {name: str(value) for name, value in names.items()}!r})\n"
-        f"for cell in {[textwrap.dedent(cell) for cell in cells]!r}:\n    shell.run_cell(cell).raise_error()\n"
-    )
-    return subprocess.run([sys.executable, str(script)], capture_output=True, text=True)
+def notebook(
+    context: ForkServerContext, tmp_path: Path, cells: list[str], **names: Any
+) -> tuple[int | None, str]:
+    """The cells in a process of IPython, as a kernel runs them: its exit status and all that it printed."""
+    (output := tmp_path / "cells.txt").unlink(missing_ok=True)
+    process = context.Process(
+        target=run_cells,
+        args=(
+            str(output), {"XDG_CACHE_HOME": os.environ["XDG_CACHE_HOME"]}, [textwrap.dedent(cell) for cell in cells],
+            {name: str(value) for name, value in names.items()},
+        ),
+    )  # fmt: skip
+    process.start()
+    process.join()
+    return process.exitcode, output.read_text()
 
 
 @pytest.mark.slow
-def test_a_network_of_a_notebook_is_kept_and_used_again(clips: Clips, tmp_path: Path) -> None:
-    done = notebook(tmp_path, CELLS, CLIPS=clips.root, OUT=tmp_path / "run")
-    assert done.returncode == 0, done.stdout + done.stderr
+def test_a_network_of_a_notebook_is_kept_and_used_again(
+    clips: Clips, tmp_path: Path, forkserver: ForkServerContext
+) -> None:
+    status, said = notebook(forkserver, tmp_path, CELLS, CLIPS=clips.root, OUT=tmp_path / "run")
+    assert status == 0, said
     run = load_run(tmp_path / "run")
     text = (run.root / "code" / "my_net.py").read_text()
     assert [
@@ -293,8 +298,8 @@ def test_a_network_of_a_notebook_is_kept_and_used_again(clips: Clips, tmp_path: 
     assert "load_clips" not in text
     # After a restart, without the cells; and in a new kernel with them.
     run_test(run, "val", **QUIET)
-    again = notebook(tmp_path, CELLS, CLIPS=clips.root, OUT=tmp_path / "run")
-    assert again.returncode == 0, again.stdout + again.stderr
+    status, said = notebook(forkserver, tmp_path, CELLS, CLIPS=clips.root, OUT=tmp_path / "run")
+    assert status == 0, said
     calls = """
     for call in (lambda: mg.train(clips, recipe, OUT, **options), lambda: mg.test(OUT, "val", **options)):
         try:
@@ -305,11 +310,11 @@ def test_a_network_of_a_notebook_is_kept_and_used_again(clips: Clips, tmp_path: 
     """
     cells = [*CELLS[:2], CELLS[2].split("    run = mg.train")[0] + calls.lstrip("\n")]
     other = [cell.replace("math.sqrt(1)", "math.sqrt(4)") for cell in cells]
-    changed = notebook(tmp_path, other, CLIPS=clips.root, OUT=tmp_path / "run")
-    assert changed.returncode == 0, changed.stdout + changed.stderr
-    assert "the code of this run has changed since it was begun" in changed.stdout
-    assert "my_net of this session is not the one that this run was trained with" in changed.stdout
-    assert changed.stdout.count("+        return self.line(SCALE * x) * math.sqrt(4)") == 2
+    status, said = notebook(forkserver, tmp_path, other, CLIPS=clips.root, OUT=tmp_path / "run")
+    assert status == 0, said
+    assert "the code of this run has changed since it was begun" in said
+    assert "my_net of this session is not the one that this run was trained with" in said
+    assert said.count("+        return self.line(SCALE * x) * math.sqrt(4)") == 2
 
 
 @pytest.mark.slow
@@ -337,17 +342,21 @@ def test_a_module_of_a_package_is_imported_by_its_name_and_compared(
 
 
 @pytest.mark.slow
-def test_a_network_of_a_notebook_is_launched_and_resumed(clips: Clips, tmp_path: Path) -> None:
+def test_a_network_of_a_notebook_is_launched_and_resumed(
+    clips: Clips, tmp_path: Path, forkserver: ForkServerContext
+) -> None:
     calls = """
     job = mg.launch(clips, recipe, OUT, workers=0, device="cpu")
     job.wait(300)
     """
     launched = CELLS[2].split("    run = mg.train")[0] + calls.lstrip("\n")
-    done = notebook(tmp_path, [*CELLS[:2], launched], CLIPS=clips.root, OUT=tmp_path / "run")
-    assert done.returncode == 0, done.stdout + done.stderr
+    status, said = notebook(
+        forkserver, tmp_path, [*CELLS[:2], launched], CLIPS=clips.root, OUT=tmp_path / "run"
+    )
+    assert status == 0, said
     assert load_run(tmp_path / "run").status()["state"] == "finished"
-    direct = notebook(tmp_path, CELLS, CLIPS=clips.root, OUT=tmp_path / "run")
-    assert direct.returncode == 0, direct.stdout + direct.stderr
+    status, said = notebook(forkserver, tmp_path, CELLS, CLIPS=clips.root, OUT=tmp_path / "run")
+    assert status == 0, said
 
 
 WITHOUT = [  # (a definition that cannot be kept, what is said of it)
@@ -365,7 +374,9 @@ WITHOUT = [  # (a definition that cannot be kept, what is said of it)
 
 
 @pytest.mark.slow
-def test_what_cannot_be_kept_is_refused_before_anything_is_trained(clips: Clips, tmp_path: Path) -> None:
+def test_what_cannot_be_kept_is_refused_before_anything_is_trained(
+    clips: Clips, tmp_path: Path, forkserver: ForkServerContext
+) -> None:
     train = """
     try:
         mg.train(clips, mg.Recipe(mg.part(my_net), reads=("keypoints",)), OUT, **options)
@@ -373,9 +384,9 @@ def test_what_cannot_be_kept_is_refused_before_anything_is_trained(clips: Clips,
         print("refused:", error)
     """
     cells = [cell for definition, _ in WITHOUT for cell in (definition, train)]
-    done = notebook(tmp_path, [CELLS[0], *cells], CLIPS=clips.root, OUT=tmp_path / "run")
-    refusals = [line for line in done.stdout.splitlines() if "refused:" in line]
-    assert len(refusals) == len(WITHOUT), done.stdout + done.stderr
+    status, said = notebook(forkserver, tmp_path, [CELLS[0], *cells], CLIPS=clips.root, OUT=tmp_path / "run")
+    refusals = [line for line in said.splitlines() if "refused:" in line]
+    assert (status, len(refusals)) == (0, len(WITHOUT)), said
     for line, (_, message) in zip(refusals, WITHOUT, strict=True):
         assert message in line
     assert not (tmp_path / "run").exists()

@@ -13,6 +13,7 @@ import os
 import signal
 import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -117,6 +118,20 @@ def one_of_several(rank: int, processes: int, port: int, errors: str, *words: st
     }
     os.environ |= {name: str(value) for name, value in started.items()}
     main(*words)
+
+
+def run_cells(output: str, variables: dict[str, str], cells: list[str], names: dict[str, str]) -> None:
+    """Run cells as a kernel does; what is printed goes into a file, and the first error ends the process."""
+    for stream in (1, 2):
+        os.dup2(os.open(output, os.O_WRONLY | os.O_CREAT | os.O_APPEND), stream)
+    os.environ |= variables
+    from IPython.core.interactiveshell import InteractiveShell
+
+    module = sys.modules["__main__"] = ModuleType("__main__")
+    vars(module).update(names)
+    shell = InteractiveShell.instance(user_module=module, user_ns=vars(module))
+    for cell in cells:
+        shell.run_cell(cell).raise_error()
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ import pytest
 
 import mgkit as mg
 from mgkit.cli import main
-from mgkit.data.clips import Clips
+from mgkit.data.clips import Clips, load_clips
 from mgkit.errors import MgkitError
 from mgkit.files import exclusive, write_json
 from mgkit.results.run import jobs
@@ -35,6 +36,7 @@ LONG: dict[str, Any] = {
     "pose_frames": 8, "heatmap_size": 8, "pose_width": 4, "pose_blocks": (1, 1, 1), "embedding_dim": 8,
     "batch_size": 4, "epochs": 100_000, "warmup_epochs": 0,
 }  # fmt: skip
+SHORT = recipes.pose_small(**{**LONG, "epochs": 2})
 
 
 def until(fact: Callable[[], Any], job: Job) -> None:
@@ -83,45 +85,47 @@ def test_kill_and_stop_and_resume(launched: Job, clips: Clips, tmp_path: Path) -
         job.stop()
 
     done = int(job.run().history()["epoch"].max())
-    assert main(["resume", str(job.root)]) == 0
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as between the cells of a kernel
+    try:
+        assert main(["resume", str(job.root)]) == 0
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert job.state == "running"
     until(lambda: job.state == "running" and job.run().history()["epoch"].max() > done, job)
-    assert job.stop().name == "interrupted"
+    assert job.stop().name == "interrupted", "though its process was born ignoring Ctrl-C"
     assert job.run().status()["state"] == "interrupted"
     assert "interrupted" in job.log()
 
 
-@pytest.mark.slow
-def test_a_process_that_ignores_ctrl_c_by_inheritance_is_stopped(clips: Clips, tmp_path: Path) -> None:
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # as between the cells of a kernel
-    try:
-        job = launch(clips, recipes.pose_small(**LONG), tmp_path / "run", device="cpu", workers=0)
-    finally:
-        signal.signal(signal.SIGINT, before)
-    try:
-        until(lambda: epochs(job) > 0, job)
-        assert job.stop().name == "interrupted"
-    finally:
-        if job.look().here:
-            job.stop(hard=True)
+def from_a_shell(*words: str) -> None:
+    sys.exit(main(words))
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, forkserver: ForkServerContext) -> Job:
+    """A training that was launched from a shell, by a process that ended long before it; not to be written to."""
+    root = tmp_path_factory.mktemp("finished")
+    clips = tiny_clips(root / "clips", counts={"train": 1, "val": 1}, videos=False)
+    write_json(root / "recipe.json", SHORT.to_dict())
+    words = ["launch", str(clips.root), str(root / "run"), "--recipe-file", str(root / "recipe.json")]
+    shell = forkserver.Process(target=from_a_shell, args=(*words, "--device", "cpu", "--workers", "0"))
+    shell.start()
+    shell.join()
+    assert shell.exitcode == 0
+    attach(root / "run").wait(120)
+    return attach(root / "run")
 
 
 @pytest.mark.slow
-def test_the_launching_process_may_end(clips: Clips, tmp_path: Path) -> None:
+def test_the_launching_process_may_end(finished: Job, capsys: pytest.CaptureFixture[str]) -> None:
     """And from a shell: launch, status; its end is that of the command, not of the training."""
-    small = {**LONG, "epochs": 2}
-    recipe = tmp_path / "recipe.json"
-    write_json(recipe, recipes.pose_small(**small).to_dict())
-    words = [sys.executable, "-m", "mgkit", "launch", str(clips.root), str(tmp_path / "run")]
-    subprocess.run([*words, "--recipe-file", str(recipe), "--device", "cpu", "--workers", "0"], check=True)
-    job = attach(tmp_path / "run")
-    run = job.wait(120)
+    run = finished.run()
     assert run.status()["state"] == "finished"
     assert len(run.history()) == 2
     with pytest.raises(MgkitError, match="is finished"):
-        job.resume()
-    shown = subprocess.run([*words[:3], "status", str(job.root)], capture_output=True, text=True, check=True)
-    assert "finished" in shown.stdout
+        finished.resume()
+    assert main(["status", str(finished.root)]) == 0
+    assert "finished" in capsys.readouterr().out
 
 
 @pytest.mark.slow
@@ -286,35 +290,34 @@ def test_a_copied_folder_is_not_that_of_the_training(made: Callable[..., Job], t
 
 
 @pytest.mark.slow
-def test_a_launch_with_other_settings_leaves_the_run_that_is_there_alone(tmp_path: Path) -> None:
-    clips = tiny_clips(tmp_path / "clips", counts={"train": 1, "val": 1}, videos=False)
-    small, out = {**LONG, "epochs": 2}, tmp_path / "run"
-    first = launch(clips, recipes.pose_small(**small), out, device="cpu", workers=0)
-    first.wait(120)
-    again = launch(clips, recipes.pose_small(**small), out, device="cpu", workers=0)
+def test_a_launch_with_other_settings_leaves_the_run_that_is_there_alone(
+    finished: Job, tmp_path: Path
+) -> None:
+    clips, out = load_clips(finished.root.with_name("clips")), finished.root
+    again = launch(clips, SHORT, out, device="cpu", workers=0)
     assert again.state == "finished"
     before = {name: (out / name).read_bytes() for name in ("job.json", "recipe.json")}
     with pytest.raises(MgkitError, match=r"another run, which differs in settings\.seed \(0 there, 4 now\)"):
-        launch(clips, recipes.pose_small(**small), out, seed=4)
+        launch(clips, SHORT, out, seed=4)
     with pytest.raises(MgkitError, match=r"another run, which differs in recipe\.refinement\.alpha"):
-        launch(clips, recipes.pose_small(**small, alpha=0.3), out)
+        launch(clips, SHORT.with_(alpha=0.3), out)
     with pytest.raises(MgkitError, match=r"another run, which differs in settings\.val_split"):
-        launch(clips, recipes.pose_small(**small), out, val_split=None)
+        launch(clips, SHORT, out, val_split=None)
     other = tiny_clips(tmp_path / "other", counts={"train": 2, "val": 1}, videos=False)
     with pytest.raises(MgkitError, match=r"another run, which differs in data\.fingerprint"):
-        launch(other, recipes.pose_small(**small), out)
+        launch(other, SHORT, out)
     assert before == {name: (out / name).read_bytes() for name in before}
 
 
 @pytest.mark.slow
 def test_a_launch_resumes_a_run_that_was_begun_otherwise(clips: Clips, tmp_path: Path) -> None:
     """By mg.train: no recipe.json is there. One of another recipe that was refused before is not in the way."""
-    small, out = recipes.pose_small(**{**LONG, "epochs": 2}), tmp_path / "run"
-    mg.train(clips, small, out, device="cpu", workers=0, progress=False)
+    out = tmp_path / "run"
+    mg.train(clips, SHORT, out, device="cpu", workers=0, progress=False)
     with pytest.raises(MgkitError, match=r"recipe\.refinement\.alpha"):
-        launch(clips, small.with_(alpha=0.3), out)
+        launch(clips, SHORT.with_(alpha=0.3), out)
     write_status(out, "interrupted", 1, 2)
-    launch(clips, small, out, device="cpu", workers=0).wait(120)
+    launch(clips, SHORT, out, device="cpu", workers=0).wait(120)
 
 
 def test_a_broken_record_says_what_to_do(made: Callable[..., Job]) -> None:
