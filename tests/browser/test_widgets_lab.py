@@ -8,7 +8,7 @@ from pathlib import Path
 import nbformat
 import pytest
 from nbconvert import HTMLExporter
-from playwright.sync_api import Page
+from playwright.sync_api import Browser, Page
 
 from tests.browser.lab import Lab, Notebook
 from tests.results.fake_run import fake_clips, fake_run
@@ -184,7 +184,7 @@ def test_map_in_jupyterlab(lab: Lab, page: Page, tmp_path: Path) -> None:
 
 
 def test_a_saved_notebook_shows_the_picture_where_no_kernel_has_the_widget(
-    lab: Lab, page: Page, tmp_path: Path
+    lab: Lab, page: Page, browser: Browser, tmp_path: Path
 ) -> None:
     run = made_run(tmp_path / "run", {"rgb": RGB, "pose": POSE, "fused": FUSED})
     cells = [
@@ -214,6 +214,13 @@ def test_a_saved_notebook_shows_the_picture_where_no_kernel_has_the_widget(
         first, second = (set(out["data"]) for out in cell.outputs)
         assert first == {"text/plain", "text/html"}
         assert second == {"application/vnd.jupyter.widget-view+json"}
+    # A page that nbconvert makes has a script in place of the widget, which may find none.
+    saved.metadata.pop("widgets", None)
+    (tmp_path / "saved.html").write_text(HTMLExporter().from_notebook_node(saved)[0], encoding="utf-8")
+    exported_page = browser.new_page(offline=True)
+    exported_page.goto((tmp_path / "saved.html").as_uri(), wait_until="domcontentloaded")
+    assert [image.is_visible() for image in exported_page.locator(".mgk-static img").all()] == [True, True]
+    exported_page.close()
     exported, _ = HTMLExporter(template_name="classic").from_notebook_node(saved)
     assert exported.count("Static preview of") == 2
     assert "widget-view" not in exported

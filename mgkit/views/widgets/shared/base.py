@@ -24,10 +24,13 @@ PREVIEW_DPI = 130  # sharp enough to read, small in a saved notebook
 WIDGET = "application/vnd.jupyter.widget-view+json"
 # In JupyterLab and Notebook the static preview is an output of its own, before that of the widget. One of the two is
 # shown: the widget as soon as it has something in it, the preview as long as the other is only text, which it is
-# without a kernel ("Error displaying widget: model not found").
+# without a kernel ("Error displaying widget: model not found"), or a script that finds no widget, as in a page that
+# nbconvert made.
 _EITHER = """<style>
-.jp-OutputArea-child:has(.mgk-static):has(+ .jp-OutputArea-child > .jp-OutputArea-output > *),
-.jp-OutputArea-child:has(.mgk-static) + .jp-OutputArea-child:not(:has(> .jp-OutputArea-output > *)) { display: none; }
+.jp-OutputArea-child:has(.mgk-static):has(+ .jp-OutputArea-child > .jp-OutputArea-output > :not(script)),
+.jp-OutputArea-child:has(.mgk-static) + .jp-OutputArea-child:not(:has(> .jp-OutputArea-output > :not(script))) {
+  display: none;
+}
 </style>"""
 
 
