@@ -187,7 +187,7 @@ def test_notebook_runs(
     script: Path, demo_clips: Clips, few_clips: Clips, demo_run: Run, tmp_path: Path, kernel: KernelManager
 ) -> None:
     (given,) = cells(script, "parameters")
-    seeds = re.search(r"^SEEDS = (\d+)", given, re.MULTILINE)
+    seeds = "SEEDS = " in given
     parameters: dict[str, Any] = {"DATA": str(few_clips.path if seeds else demo_clips.root)}
     if "EPOCHS = " in given:  # it trains
         parameters |= {"EPOCHS": 1, "RUN": str(tmp_path / "run")}
@@ -198,8 +198,8 @@ def test_notebook_runs(
         parameters["RUN"] = str(
             shutil.copytree(root, root.with_name(f"demo-{script.stem}")) if writes else root
         )
-    if seeds:
-        parameters["SEEDS"] = min(2, int(seeds[1]))
+    if seeds:  # the cells on several seeds are run on made trainings, in test_notebooks_data.py
+        parameters["SEEDS"] = 1
     if "TRAIN = " in given:
         parameters["TRAIN"] = True
     if "VIEWS = " in given:

@@ -49,7 +49,7 @@ FRAMES = 6
 @dataclasses.dataclass(frozen=True)
 class Kind:
     """A kind of data: `counts` are clips per class of each split, `run` is the pathway or pathways of its run, "" for
-    imported scores; `lacking` clips have neither a video nor a pose."""
+    imported scores; `lacking` clips have neither a video nor a pose; `seeds` are those of a study."""
 
     counts: dict[str, int]
     classes: int = 4
@@ -58,6 +58,7 @@ class Kind:
     poses: bool = True
     prototypes: bool = True
     lacking: int = 0
+    seeds: int = 1
 
 
 USUAL = {"train": 3, "val": 1, "test": 2}
@@ -66,7 +67,7 @@ KINDS = {
     "poses without videos": Kind(USUAL, run="pose", videos=False),
     "a single-pathway run": Kind(USUAL, run="rgb"),
     "one split only": Kind({"train": 4}),
-    "three classes of four clips": Kind({"train": 2, "test": 2}, classes=3),
+    "three classes of four clips": Kind({"train": 2, "test": 2}, classes=3, seeds=2),
     "52 classes": Kind({"train": 1, "test": 1}, classes=52),
     "imported scores": Kind(USUAL, run=""),
     # Two more of the same kind.
@@ -247,7 +248,7 @@ def test_every_notebook_runs_on_every_kind_of_data(
         parameters["RUN"] = str(run.root.with_name(f"{run.root.name}-{script.stem}"))
         shutil.copytree(run.root, parameters["RUN"])
     if "SEEDS = " in text:
-        parameters["SEEDS"] = 1
+        parameters["SEEDS"] = KINDS[name].seeds
     if "TRAIN = " in text:
         parameters["TRAIN"] = True
     if "VIEWS = " in text:
