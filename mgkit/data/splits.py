@@ -409,7 +409,8 @@ def apply_review(
             f" Ids like {padded[0]} seem to have lost their leading zeros in a spreadsheet." if padded else ""
         )
         raise MgkitError(
-            f"{where} has no clip {some(lost)}, which the notes name: open the reviewed clips.{hint}"
+            f"{where} has no clip {some(lost)}, which the notes name: open the clips that were reviewed, or take these "
+            f"notes away.{hint}"
         )
     repeated = notes.loc[notes["clip_id"].duplicated(), "clip_id"]
     if len(repeated):

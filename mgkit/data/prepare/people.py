@@ -11,6 +11,7 @@ import numpy.typing as npt
 from mgkit.errors import some
 
 Array = npt.NDArray[np.float32]
+SAME = 0.1  # of the size of a person: two rows that are never further apart hold the same one
 
 
 def seen(points: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
@@ -28,7 +29,8 @@ def steady(pose: Array, frame: tuple[int, int]) -> tuple[Array, list[tuple[str, 
 
     A row goes on with whoever was in it. Where that would be a jump, or somebody appears, the rows of the frame are
     assigned to the nearest persons if these are nearer by half. Rows that then never overlap are joined where one
-    begins near the place where the other ended.
+    begins near the place where the other ended, and rows that overlap where both are in the same place all that time:
+    a tracker may keep the old row for a few frames, or an estimator find somebody twice.
 
     Args:
         pose: (M, T, V, 3) pixels, NaN = not seen.
@@ -43,7 +45,7 @@ def steady(pose: Array, frame: tuple[int, int]) -> tuple[Array, list[tuple[str, 
         return pose[rows if len(rows) else slice(1)], []
     size = max(extent(pose), 0.05 * max(frame))
     pose, traded = _reidentified(pose[rows], there[rows], size / 2, 0.02 * max(frame))
-    pose = _joined(pose, 1.5 * size)
+    pose = _joined(pose, size)
     done = []
     if len(pose) < len(rows):
         detail = f"{len(rows)} rows hold {len(pose)} at a time: joined by the nearest position"
@@ -109,19 +111,24 @@ def _reidentified(
 
 
 def _joined(pose: Array, size: float) -> Array:
-    """Rows that never overlap in one, where the later one begins near the place where the earlier one ends."""
+    """Rows of one person in one: the later begins near the place where the earlier ended, or they are in one place."""
     there = anybody(pose)
     made: list[int] = []
     for row in sorted(np.flatnonzero(there.any(1)).tolist(), key=lambda row: int(there[row].argmax())):
         begin = int(there[row].argmax())
         gaps = {}
         for other in made:
-            if not (there[other] & there[row]).any():
+            both = there[other] & there[row]
+            if both.any():
+                apart = float(_apart(pose[row, both, :, :2], pose[other, both, :, :2]).max())
+                if apart <= SAME * size:
+                    gaps[other] = apart
+            else:
                 before = np.flatnonzero(there[other, :begin])[-1]
                 gaps[other] = float(_apart(pose[row, begin, :, :2], pose[other, before, :, :2]))
         nearest = min(gaps, key=lambda other: gaps[other], default=-1)
-        if nearest >= 0 and gaps[nearest] <= size:
-            pose[nearest, there[row]] = pose[row, there[row]]
+        if nearest >= 0 and gaps[nearest] <= 1.5 * size:
+            pose[nearest] = np.where(seen(pose[nearest])[..., None], pose[nearest], pose[row])
             there[nearest] |= there[row]
         else:
             made.append(row)

@@ -270,7 +270,7 @@ def refuse_test(split: str) -> None:
         what = "" if is_test(split) else ", which may be a test split"
         raise MgkitError(
             f"weights must be searched on validation clips, not on {split!r}{what}: weights chosen on test clips make "
-            "their score worthless. Test the members on a validation split, or pass even_on_test=True."
+            "their score worthless. Test the members on a validation split, or, in Python, pass even_on_test=True."
         )
 
 
@@ -283,7 +283,7 @@ def _refuse_shared(found: Members) -> None:
             if shared:
                 raise MgkitError(
                     f"{found.split!r} has clips of {split!r} of {run.root}, e.g. {some(shared, 3)}: search on clips "
-                    "outside the test split, or pass even_on_test=True."
+                    "outside the test split, or, in Python, pass even_on_test=True."
                 )
 
 

@@ -40,6 +40,26 @@ def test_one_person_in_five_rows_is_one_person(tmp_path: Path, row: np.ndarray) 
     assert torch.isfinite(chosen).all()
 
 
+@pytest.mark.parametrize("overlap", [1, 3, 25], ids=["a frame", "a few frames", "found twice"])
+def test_one_person_in_two_rows_at_once_is_one_person(overlap: int) -> None:
+    one = person(50, walk=2)
+    time, again = np.arange(50), one.copy()
+    again[..., :2] += np.random.default_rng(0).normal(
+        0, 2, again[..., :2].shape
+    )  # of a person 200 pixels high
+    given = np.stack([one, again])
+    given[0, 25 + overlap :] = np.nan
+    given[1, : 25 if overlap < 25 else 0] = np.nan
+    got, done = steady(given, FRAME)
+    assert got.shape[0] == 1
+    np.testing.assert_array_equal(got[0], np.where((time < 25 + overlap)[:, None, None], one, again))
+    assert done == [("rows joined", "2 rows hold 1 at a time: joined by the nearest position")]
+    # Somebody else beside the first one, half a body away, stays apart.
+    other = one.copy()
+    other[..., 0] += 50
+    assert len(steady(np.stack([given[0], np.where(np.isnan(given[1]), np.nan, other)]), FRAME)[0]) == 2
+
+
 def test_two_people_who_trade_rows_are_put_back(tmp_path: Path) -> None:
     """94 pixels apart, less than half of their height."""
     left, right = person(50, at=(250, 240)), person(50, at=(344, 240), seed=1)
