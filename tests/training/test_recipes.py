@@ -11,6 +11,7 @@ from mgkit.cli import _parser
 from mgkit.cli import train as train_cli
 from mgkit.data.batches.spec import Inputs
 from mgkit.data.clips import write_clip_folder
+from mgkit.data.skeletons import COCO17, get_skeleton
 from mgkit.errors import MgkitError
 from mgkit.parts import part
 from mgkit.settings import Settings, flat
@@ -347,3 +348,19 @@ def test_steps_make_as_many_epochs_as_they_need() -> None:
     staged = recipes.demo(steps=100).for_clips(80)  # 10 steps an epoch; the RGB stage has more already
     assert (staged["epochs"], *(stage["epochs"] for stage in staged.stages)) == (10, 20, 12)
     assert recipes.demo(steps=150).for_clips(80)["epochs"] == 15
+
+
+@pytest.mark.parametrize(
+    "made", [recipes.small(), *recipes.small().stages, recipes.small_skeleton()], ids=str
+)
+def test_the_recipes_for_small_sets_suit_any_layout_of_a_body(made: Recipe) -> None:
+    """Built and fed once, whatever the joints: with legs and hands, without either, and without known names."""
+    for layout in ("holistic75", "coco17", "imigue22", "penn13"):
+        inputs = made.inputs.on(get_skeleton(layout))
+        assert not any("knee" in joint for joint in (inputs.skeleton or COCO17).joints) or made.name == "rgb"
+        if made.inputs.keypoints:
+            model = build_model(made, 5, inputs, torch.Generator().manual_seed(0)).eval()
+            outputs = model({"pose": torch.zeros(2, *inputs.shapes["pose"])})
+            assert outputs["pose"].logits.shape == (2, 5)
+    assert made["mirror_pairs"] == ("named",)
+    assert made.for_clips(315)["epochs"] > made["epochs"]

@@ -168,8 +168,12 @@ class Inputs(Settings):
 
     def mirror_warning(self, classes: Classes) -> str:
         """What to say of mirrored clips of classes that are a matter of sides; "" where none are, or it is settled."""
-        pairs, alone = classes.sided, classes.one_sided
-        if self.mirror_pairs or not (pairs or alone):
+        given = {name for pair in self.mirror_pairs if pair != "named" for name in pair}
+        pairs, alone = (
+            [] if self.mirror_pairs else classes.sided,
+            [n for n in classes.one_sided if n not in given],
+        )
+        if not pairs and not alone:
             return ""
         named = some([" / ".join(pair) for pair in pairs], 3) if pairs else some(alone, 3)
         remedy = (

@@ -12,9 +12,9 @@ from mgkit.errors import MgkitError, some
 from mgkit.results.compare.runs import aligned_runs, subjects_of
 from mgkit.results.run.folder import Run, cautions
 from mgkit.results.run.records import Predictions
-from mgkit.results.stats.metrics import macro_f1, mean_class_accuracy, top1
+from mgkit.results.stats.metrics import macro_f1, mean_class_accuracy, top1, wilson
 from mgkit.results.stats.resampling import resampled
-from mgkit.results.stats.significance import holm, seed_difference, seed_mean, subject_interval
+from mgkit.results.stats.significance import holm, seed_difference, seed_mean, smallest_gain, subject_interval
 
 __all__ = ["ABOVE", "FIRST", "study_table", "study_text"]
 
@@ -46,11 +46,13 @@ def study_table(
     Returns:
         Index `row`. Columns `seeds` (how many); `top1` (mean over seeds, in [0, 1]) with its 95 % t interval
         `top1_low`, `top1_high` (within [0, 1]; missing for one seed) and `top1_of_seeds` (the list); `macro_f1`,
-        `mean_class_accuracy` (means);
+        `mean_class_accuracy` (means); `clips` tested and what so few show: the Wilson interval of `top1`, `clips_low`,
+        `clips_high`;
         `against`; `gain` on that row over the seeds that both have, with the t interval `gain_low`, `gain_high` and the
         paired t-test `p_seeds`, `p_seeds_holm` after Holm over the rows; `subject_low`, `subject_high`, `p_subjects`,
         `p_subjects_holm` of the bootstrap; `resampled` ("24 subjects", or clips if subjects are unknown;
-        with fewer than 8 the bootstrap is missing).
+        with fewer than 8 the bootstrap is missing); `smallest_gain`, what a gain of this row would have to be for one
+        seed on these clips to show it in four of five cases (`stats.significance.smallest_gain`).
 
     Raises:
         MgkitError: no tested run, an unknown row, rows that were tested on different clips.
@@ -81,8 +83,9 @@ def study_table(
             gain = _gain(by_seed, scores[base], output, subjects, draws)
             rows[name] |= {"against": base, "resampled": resampled(subjects, len(ids)), **gain}
     columns = [
-        "seeds", "top1", "top1_low", "top1_high", "top1_of_seeds", "macro_f1", "mean_class_accuracy", "against", "gain",
-        "gain_low", "gain_high", "p_seeds", "subject_low", "subject_high", "p_subjects", "resampled",
+        "seeds", "top1", "top1_low", "top1_high", "top1_of_seeds", "clips", "clips_low", "clips_high", "macro_f1",
+        "mean_class_accuracy", "against", "gain", "gain_low", "gain_high", "p_seeds", "subject_low", "subject_high",
+        "p_subjects", "resampled", "smallest_gain",
     ]  # fmt: skip
     table = pd.DataFrame.from_dict(rows, orient="index").reindex(columns=columns)
     for p in ("p_seeds", "p_subjects"):
@@ -105,12 +108,24 @@ def study_text(table: pd.DataFrame) -> str:
     def p_value(value: float) -> str:
         return "-" if np.isnan(value) else "< 0.001" if value < 0.001 else f"{value:.3f}"
 
-    head = ["row", "seeds", "Top-1", "macro-F1", "mean class acc.", "gain on", "gain", "p over seeds"]
+    count = int(table["clips"].iloc[0])
+    head = [
+        "row",
+        "seeds",
+        "Top-1",
+        f"{count} clips show",
+        "macro-F1",
+        "mean class acc.",
+        "gain on",
+        "gain",
+        "p over seeds",
+    ]
     over = " and ".join(sorted(set(table["resampled"].dropna()))) or "subjects"
     lines = [[*head, f"over {over}", f"p over {over}"]]
     for name, row in table.iterrows():
         lines.append([
             str(name), str(row["seeds"]), percent(row["top1"]) + span(row["top1_low"], row["top1_high"]),
+            span(row["clips_low"], row["clips_high"]).strip(),
             percent(row["macro_f1"]), percent(row["mean_class_accuracy"]),
             "-" if pd.isna(row["against"]) else str(row["against"]),
             percent(row["gain"], "+") + span(row["gain_low"], row["gain_high"], "+"), p_value(row["p_seeds_holm"]),
@@ -121,16 +136,24 @@ def study_text(table: pd.DataFrame) -> str:
         " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in lines
     ]
     rule = " | ".join("-" * width for width in widths)
+    limits = table["smallest_gain"].dropna().astype(float)
+    limit = [] if limits.empty else [
+        f"On {count} clips one seed shows a gain from about {percent(limits.min())} points on, in four of five cases; "
+        "on clips of few people from more."
+    ]  # fmt: skip
     caution = table.attrs.get("caution")
     lines_of_table = [f"| {line} |" for line in (padded[0], rule, *padded[1:])]
-    return "\n".join([*lines_of_table, *([f"CAUTION: {caution}"] if caution else [])])
+    return "\n".join([*lines_of_table, *limit, *([f"CAUTION: {caution}"] if caution else [])])
 
 
 def _accuracy(by_seed: Mapping[int, Predictions], output: str | None) -> dict[str, object]:
     answers = [(p.labels, p.predicted(output), p.class_count) for p in by_seed.values()]
     accuracies = [top1(labels, predicted) for labels, predicted, _ in answers]
     mean = seed_mean(accuracies, within=(0, 1))
+    clips = len(answers[0][0])
+    low, high = wilson(mean.mean * clips, clips)
     return {
+        "clips": clips, "clips_low": low, "clips_high": high,
         "seeds": len(by_seed), "top1": mean.mean, "top1_low": mean.low, "top1_high": mean.high,
         "top1_of_seeds": accuracies, "macro_f1": float(np.mean([macro_f1(*one) for one in answers])),
         "mean_class_accuracy": float(np.mean([mean_class_accuracy(*one) for one in answers])),
@@ -153,7 +176,9 @@ def _gain(
     over_people = subject_interval(
         np.mean(a, axis=0), np.mean(b, axis=0), subjects, np.random.default_rng(0), draws=draws
     )
+    apart = float(np.mean([one != other for one, other in zip(a, b, strict=True)]))
     return {
+        "smallest_gain": smallest_gain(apart, len(a[0])),
         "gain": over_seeds.mean, "gain_low": over_seeds.low, "gain_high": over_seeds.high, "p_seeds": over_seeds.p,
         "subject_low": over_people.low, "subject_high": over_people.high, "p_subjects": over_people.p,
     }  # fmt: skip

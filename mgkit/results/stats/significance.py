@@ -176,6 +176,33 @@ def subject_interval(
     return Estimate(float(gain.mean()), float(low), float(high), p)
 
 
+def smallest_gain(discordant: float, clips: int, level: float = 0.05, power: float = 0.8) -> float:
+    """The smallest gain in accuracy that a paired test on so many clips would usually show.
+
+    Of McNemar's two-sided test (Connor, Biometrics 1987): with a share d of clips on which exactly one of the two is
+    right, a gain g is found in `power` of all cases where sqrt(n) g = z(1 - level/2) sqrt(d) + z(power) sqrt(d - g^2).
+
+    Args:
+        discordant: d, in [0, 1].
+        clips: n; clips are taken as independent, and those of one person are not: the true limit is higher.
+
+    Returns:
+        g in [0, d]; NaN where no gain up to d would be found, or d is 0.
+
+    >>> round(smallest_gain(0.2, 200), 3)
+    0.088
+    """
+    from scipy.stats import norm
+
+    if not 0 < discordant <= 1 or clips < 1:
+        return float("nan")
+    a, b = norm.ppf(1 - level / 2) * np.sqrt(discordant), norm.ppf(power)
+    # The square of sqrt(n) g - a = b sqrt(d - g^2), solved for g.
+    n = clips + b**2
+    g = (a * np.sqrt(clips) + np.sqrt(a**2 * clips - n * (a**2 - b**2 * discordant))) / n
+    return float(g) if g <= discordant else float("nan")
+
+
 def holm(p_values: Sequence[float]) -> list[float]:
     """Holm's step-down adjusted p-values, in the order given; NaN stays and does not count.
 

@@ -192,4 +192,7 @@ def test_pairs_of_classes_by_name_or_given() -> None:
     assert "left ear / right ear" in Inputs().mirror_warning(SIDES)
     assert "raise_left_arm" in Inputs().mirror_warning(Classes(("raise_left_arm", "nod")))
     assert Inputs(mirror_pairs="named").mirror_warning(SIDES) == ""
+    alone = Classes(("raise_left_arm", "raise_arm", "nod"))
+    assert "raise_left_arm" in Inputs(mirror_pairs="named").mirror_warning(alone)
+    assert Inputs(mirror_pairs=("raise_left_arm", "raise_arm")).mirror_warning(alone) == ""
     assert Inputs().mirror_warning(Classes(("wave", "nod"))) == ""

@@ -18,8 +18,8 @@ from mgkit.results.compare.runs import compare_runs, differing_settings
 from mgkit.results.compare.studies import study_table, study_text
 from mgkit.results.run.folder import Run, load_run
 from mgkit.results.scores.scores import import_scores
-from mgkit.results.stats.metrics import evaluate, per_class
-from mgkit.results.stats.significance import holm, paired
+from mgkit.results.stats.metrics import evaluate, per_class, wilson
+from mgkit.results.stats.significance import holm, paired, smallest_gain
 from mgkit.views import figures
 from mgkit.views.figures.tables import table as paper_table
 from tests.results.fake_run import fake_clips, fake_run
@@ -274,3 +274,19 @@ def test_runs_that_were_not_tested_alike_are_named(runs: list[Run], tmp_path: Pa
     assert said[1:] in figures.confusion(a, other=b).note
     assert compare_runs([a, changed(a, tmp_path / "c", seed=5)]).attrs["tested"] == ""
     assert "tested alike" not in figures.run_comparison(runs[0], runs[1]).note
+
+
+def test_a_study_says_what_so_few_clips_can_show(runs: list[Run]) -> None:
+    table = study_table({"a": {0: runs[0], 1: runs[1]}, "b": {0: runs[1], 1: runs[2]}}, "test")
+    count = len(runs[0].predictions("test"))
+    assert (table["clips"] == count).all()
+    hits = [[runs[i].predictions("test").correct() for i in pair] for pair in ((0, 1), (1, 2))]
+    low, high = wilson(np.mean(hits[1]) * count, count)
+    assert table.loc["b", ["clips_low", "clips_high"]].tolist() == pytest.approx([low, high])
+    apart = np.mean([x != y for x, y in zip(*hits, strict=True)])
+    assert table.loc["b", "smallest_gain"] == pytest.approx(smallest_gain(apart, count), nan_ok=True)
+    assert np.isnan(table.loc["a", "smallest_gain"])
+    text = study_text(table.assign(smallest_gain=[np.nan, 0.123]))
+    assert f"| {count} clips show" in text
+    assert "one seed shows a gain from about 12.3 points on" in text
+    assert "one seed shows" not in study_text(table.assign(smallest_gain=np.nan))

@@ -6,7 +6,13 @@ from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
 from mgkit.errors import MgkitError
-from mgkit.results.stats.significance import holm, seed_difference, seed_mean, subject_interval
+from mgkit.results.stats.significance import (
+    holm,
+    seed_difference,
+    seed_mean,
+    smallest_gain,
+    subject_interval,
+)
 
 
 def test_the_interval_over_seeds_is_students() -> None:
@@ -116,3 +122,25 @@ def test_kinds_of_subjects_are_drawn_as_subjects_are() -> None:
     assert (found.low, found.high) == pytest.approx(np.quantile(means, [0.025, 0.975]), abs=0.012)
     below, above = np.mean(np.array(means) <= 0), np.mean(np.array(means) >= 0)
     assert found.p == pytest.approx(2 * min(below, above), abs=0.03)
+
+
+@pytest.mark.parametrize(("discordant", "clips"), [(0.2, 200), (0.1, 1000), (0.5, 57), (0.05, 4000)])
+def test_the_smallest_gain_is_found_in_four_of_five_cases(discordant: float, clips: int) -> None:
+    """Against the equation solved by bisection, and against McNemar's test on drawn clips."""
+    gain = smallest_gain(discordant, clips)
+    low, high = 0.0, discordant
+    for _ in range(60):
+        middle = (low + high) / 2
+        needed = 1.959964 * discordant**0.5 + 0.841621 * max(0.0, discordant - middle**2) ** 0.5
+        low, high = (middle, high) if clips**0.5 * middle < needed else (low, middle)
+    assert gain == pytest.approx(middle, abs=1e-5)
+    generator = np.random.default_rng(0)
+    shares = [(discordant + gain) / 2, (discordant - gain) / 2, 1 - discordant]
+    better, worse, _ = generator.multinomial(clips, shares, size=4000).T
+    found = np.abs(better - worse) / np.sqrt(np.maximum(1, better + worse)) > 1.959964
+    assert found.mean() == pytest.approx(0.8, abs=0.03)
+
+
+def test_there_may_be_no_gain_that_would_be_found() -> None:
+    assert np.isnan(smallest_gain(0.0, 100))
+    assert np.isnan(smallest_gain(0.02, 50))  # one clip
