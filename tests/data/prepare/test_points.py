@@ -229,6 +229,23 @@ def test_a_rate_that_is_not_gross_but_the_same_everywhere_is_refused(tmp_path: P
     assert len(notes(prepared(tmp_path / "lost", lost), "lengths differ")) == 5
 
 
+@pytest.mark.parametrize(
+    ("frames", "poses", "step"), [(120, 100, "1.2"), (100, 120, "0.8333"), (120, 112, "")]
+)
+def test_another_rate_of_clips_of_one_length(tmp_path: Path, frames: int, poses: int, step: str) -> None:
+    """20 of 120 frames less in every clip are 25 per second beside 30; 8 may be lost at the ends."""
+    video = film(tmp_path / "v.mp4", frames, (640, 480))
+    clips = [clip(f"c{i}", person(poses, seed=i)[None], video=video) for i in range(5)]
+    if step:
+        with pytest.raises(
+            MgkitError, match=f"{poses} beside {frames} frames .* state --pose-step {step}, or"
+        ):
+            prepared(tmp_path, clips)
+        assert prepared(tmp_path / "stated", clips, pose_step=float(step)).row("c0")["frames"] == frames
+    made = prepared(tmp_path / "cut", clips, pose_step=1 if step else None)
+    assert made.row("c0")["frames"] == min(frames, poses)
+
+
 def test_poses_alone_record_their_rate(tmp_path: Path) -> None:
     assert prepared(tmp_path, [clip("c", person()[None])], pose_fps=12.5).row("c")["fps"] == 12.5
 
