@@ -469,6 +469,8 @@ def get_skeleton(layout: str | Path | Skeleton) -> Skeleton:
     path = Path(layout)
     if path.suffix == ".json" and path.is_file():
         return Skeleton.from_dict(read_json(path), where=str(path))
+    if path.suffix == ".json":
+        raise MgkitError(f"there is no file {path} with a joint layout: correct the path.")
     raise MgkitError(
         f"unknown skeleton {str(layout)!r}: use one of {some(LAYOUTS, len(LAYOUTS))}, or a .json file with a layout."
     )

@@ -307,3 +307,8 @@ def test_sides_of_joints_and_edges() -> None:
         for (a, b), side in zip(layout.edges, layout.edge_sides, strict=True):
             ends = {layout.sides[a], layout.sides[b]} - {"middle"}
             assert side == (ends.pop() if len(ends) == 1 else "middle")
+
+
+def test_a_layout_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(MgkitError, match=r"there is no file .*mine\.json with a joint layout"):
+        get_skeleton(tmp_path / "mine.json")
