@@ -26,6 +26,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # The first UMAP would give torch as many threads as numba has: both take theirs from one OpenMP.
 os.environ.setdefault("NUMBA_NUM_THREADS", "1")
 
+# The files of a test need not outlive a power cut, and waiting for the disk is most of what a small one takes to write.
+os.fsync = lambda descriptor: None  # type: ignore[assignment]
+
 # A process that a shell or nohup starts in the background ignores Ctrl-C, and so would all that the tests start.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)

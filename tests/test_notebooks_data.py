@@ -182,6 +182,7 @@ def quick(monkeypatch: pytest.MonkeyPatch, flat: None) -> None:
     monkeypatch.setattr("gc.collect", lambda generation=2: 0)  # of a long test session it takes half a second
     for module in ("resampling", "significance"):
         monkeypatch.setattr(f"mgkit.results.stats.{module}.bootstrap", few_draws)
+    monkeypatch.setattr(mg.baselines, "extra_trees", partial(mg.baselines.extra_trees, trees=10))
     for name in ("train", "test", "explain"):
         monkeypatch.setattr(mg, name, partial(getattr(mg, name), device="cpu", workers=0, progress=False))
 
