@@ -95,12 +95,17 @@ def _detached(output: Any) -> Any:
 
 
 @contextmanager
-def gate_sizes(model: nn.Module) -> Iterator[dict[str, list[float]]]:
-    """Collects mean |gate| of each pathway, of every batch that goes through the fusion modules meanwhile."""
-    sizes: dict[str, list[float]] = {"rgb": [], "pose": []}
+def gate_sizes(model: nn.Module) -> Iterator[dict[str, Tensor]]:
+    """Adds up |gate| of each pathway over all that goes through the fusion modules meanwhile: its sum and the number of
+    clips and modules, (2,), of this process."""
+    sizes = {"rgb": torch.zeros(2, dtype=torch.float64), "pose": torch.zeros(2, dtype=torch.float64)}
 
     def watch(name: str) -> Callable[..., None]:
-        return lambda module, inputs, gate: sizes[name].append(float(gate.detach().abs().mean()))
+        def add(module: nn.Module, inputs: Any, gate: Tensor) -> None:
+            each = gate.detach().abs().double().flatten(1).mean(1)  # (N,)
+            sizes[name] += torch.tensor([float(each.sum()), len(each)])
+
+        return add
 
     modules = [module for module in model.modules() if isinstance(module, CrossModalFusion)]
     hooks = [

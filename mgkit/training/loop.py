@@ -31,7 +31,7 @@ from mgkit.data.video import probe
 from mgkit.errors import MgkitError, some
 from mgkit.files import atomic, exclusive, write_json
 from mgkit.models import recompute_blocks
-from mgkit.models.layers import freeze_statistics, normalise_over_processes
+from mgkit.models.layers import freeze_statistics, normalise_over_processes, sum_over_processes
 from mgkit.progress import Progress
 from mgkit.results.run.files import append_history, keep_code, write_prototypes
 from mgkit.results.run.folder import Run, cautions, create_run, load_run
@@ -542,7 +542,10 @@ class Training:
         # classifier, rectification cannot help.
         for name, own in predictions.own.items():
             row[f"val_nearest_{name}"] = float((own < predictions.other[name]).mean())
-        row |= {f"gate_{name}": float(np.mean(sizes)) for name, sizes in gates.items() if sizes}
+        for name, size in gates.items():
+            total, count = sum_over_processes(size.to(self.fabric.device)).tolist()
+            if count:
+                row[f"gate_{name}"] = total / count
         return {key: round(value, 6) for key, value in row.items()}
 
     def _end_epoch(self, chosen: bool, row: Mapping[str, Any]) -> None:

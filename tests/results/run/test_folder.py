@@ -276,7 +276,7 @@ def test_a_single_pathway_is_the_best_one() -> None:
         ({"probabilities": {"audio": np.eye(4)}}, "audio is not one of rgb, pose, fused"),
         ({"probabilities": {"rgb": np.eye(4), "pose": np.eye(4)}}, "without those of fused"),
         ({"probabilities": {"rgb": np.eye(4)[:3]}}, "rgb probabilities have shape"),
-        ({"probabilities": {"rgb": 2 * np.eye(4)}}, "sum to 2 .*apply a softmax"),
+        ({"probabilities": {"rgb": 2 * np.eye(4)}}, "sum to 2 .*divide them by it"),
         ({"probabilities": {"rgb": np.eye(4) + np.array([0.5, -0.5, 0, 0])}}, r"not in \[0, 1\]"),
         ({"probabilities": {"rgb": np.where(np.eye(4) > 0, np.nan, 0)}}, "'c0' are not finite"),
         ({"own": {"rgb": np.full(4, 3.0)}}, r"rgb_own must be 4 cosine distances in \[0, 2\]"),
@@ -499,7 +499,7 @@ def test_scores_of_another_toolbox_become_a_run(tmp_path: Path) -> None:
     given: dict[str, Any] = {"clip_ids": ids, "labels": labels, "classes": classes, "name": "both"}
     both = import_scores(tmp_path / "y", probabilities={"rgb": array, "pose": array[::-1]}, **given)
     np.testing.assert_allclose(both.predictions().scores("fused"), (array + array[::-1]) / 2, rtol=1e-6)
-    with pytest.raises(MgkitError, match="apply a softmax"):
+    with pytest.raises(MgkitError, match="divide them by it"):
         import_scores(tmp_path / "z", probabilities=array * 10, **given)
     assert not (tmp_path / "z").exists()
     with pytest.raises(MgkitError, match="2 train counts for 3 classes"):
