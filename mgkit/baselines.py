@@ -72,7 +72,7 @@ def extra_trees(
         )
     for split in (train_split, *others):
         _check_poses(clips.split(split), split)
-    if not any(np.isfinite(clips.pose(clip_id)[..., :2]).any() for clip_id in train.ids):
+    if not train.has_seen_joint:
         raise MgkitError(
             f"no joint was seen in any clip of split {train_split!r} of {clips.root}, so the trees would learn from "
             "nothing: check the key-points (`mgkit show`)."

@@ -113,6 +113,11 @@ class Clips:
         """Every clip of this selection has a pose."""
         return bool((self.table["pose_offset"] >= 0).all())
 
+    @property
+    def has_seen_joint(self) -> bool:
+        """Some joint is seen in some frame of this selection, whose clips all have a pose."""
+        return any(bool(np.isfinite(self.pose(clip_id)[..., :2]).any()) for clip_id in self.ids)
+
     def split(self, name: str) -> Clips:
         """The clips of one split; an empty or unknown one raises a `MgkitError` that lists what there is."""
         chosen = self.table[self.table["split"] == name]

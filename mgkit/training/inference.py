@@ -369,8 +369,8 @@ def predict(
             done += len(rows)
             twins = (view >= dataset.views).to(batch.rows.device)
             for name, probability in fuse_probabilities(outputs, weights).items():
-                # What a mirrored clip shows is the other class of a pair.
-                probability = torch.where(twins[:, None], probability[:, swapped], probability)
+                if dataset.flip:  # what a mirrored clip shows is the other class of a pair
+                    probability = torch.where(twins[:, None], probability[:, swapped], probability)
                 if name in sums:
                     sums[name].index_add_(0, rows, probability.double().cpu())
                 if name in each:

@@ -243,7 +243,7 @@ def _check_content(training: Clips, recipe: Recipe) -> None:
         )
     if "pose" not in recipe.pathways or not training.has_pose:  # without a pose the dataset says so itself
         return
-    if not any(bool(np.isfinite(training.pose(clip_id)[..., :2]).any()) for clip_id in training.ids):
+    if not training.has_seen_joint:
         raise MgkitError(
             f"{where} are without a joint that was seen, so a pose network would learn from nothing: check the "
             "key-points (`mgkit show`), or train the videos alone (--recipe rgb-only)."

@@ -9,10 +9,11 @@ interruption or the order of loading changes nothing.
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset, default_collate
@@ -89,23 +90,20 @@ class ClipDataset(Dataset[Sample]):
         augment: Sequence[Part] = (),
     ) -> None:
         if "rgb" in spec.pathways and not clips.has_video:
-            lacking = clips.table.loc[clips.table["video"] == "", "clip_id"]
-            raise MgkitError(
-                f"{clips.root}: {len(lacking)} of {len(clips)} clips have no video (first: {lacking.iloc[0]}), which "
-                "the RGB pathway needs: prepare with videos, or train a pose-only recipe."
-            )
+            _refuse_lack(
+                clips, clips.table["video"] == "", "video",
+                "the RGB pathway needs: prepare with videos, or train a pose-only recipe.",
+            )  # fmt: skip
         if "pose" in spec.pathways and not clips.has_pose:
-            lacking = clips.table.loc[clips.table["pose_offset"] < 0, "clip_id"]
-            raise MgkitError(
-                f"{clips.root}: {len(lacking)} of {len(clips)} clips have no pose (first: {lacking.iloc[0]}), which "
-                "the pose pathway needs: prepare with poses, or train an RGB-only recipe."
-            )
+            _refuse_lack(
+                clips, clips.table["pose_offset"] < 0, "pose",
+                "the pose pathway needs: prepare with poses, or train an RGB-only recipe.",
+            )  # fmt: skip
         if spec.centre != "picture" and not clips.has_pose:
-            lacking = clips.table.loc[clips.table["pose_offset"] < 0, "clip_id"]
-            raise MgkitError(
-                f"{clips.root}: {len(lacking)} of {len(clips)} clips have no pose (first: {lacking.iloc[0]}), which "
-                f"centre={spec.centre!r} needs to find the body: prepare with poses, or use centre='picture'."
-            )
+            _refuse_lack(
+                clips, clips.table["pose_offset"] < 0, "pose",
+                f"centre={spec.centre!r} needs to find the body: prepare with poses, or use centre='picture'.",
+            )  # fmt: skip
         self.clips, self.spec, self.training, self.seed = clips, spec.on(clips.skeleton), training, seed
         self.views, self.flip, self.augment = views, flip, tuple(augment)
         self._ids = clips.ids
@@ -124,8 +122,11 @@ class ClipDataset(Dataset[Sample]):
 
     def label(self, key: tuple[int, int, int]) -> int:
         """The label of a view: that of its clip or, mirrored, of the class that the mirror makes of it."""
-        label = int(self._rows[key[1]]["label"])
-        return int(self.mirrored_class[label]) if self.spec.mirror_pairs and self._draw(key)[1] else label
+        return self._label(key[1], bool(self.spec.mirror_pairs) and self._draw(key)[1])
+
+    def _label(self, position: int, mirrored: bool) -> int:
+        label = int(self._rows[position]["label"])
+        return int(self.mirrored_class[label]) if mirrored else label
 
     def _draw(
         self, key: tuple[int, int, int]
@@ -209,8 +210,7 @@ class ClipDataset(Dataset[Sample]):
                 keypoints = keypoints[:, :, self._flip_index]
             if generator is not None and self.augment:
                 keypoints = self._augmented(keypoints, generator)
-        label = int(self.mirrored_class[row["label"]]) if mirrored else row["label"]
-        return Sample(position, label, frames, keypoints, affine)
+        return Sample(position, self._label(position, mirrored), frames, keypoints, affine)
 
     def _augmented(
         self, keypoints: npt.NDArray[np.float32], generator: np.random.Generator
@@ -235,6 +235,14 @@ class ClipDataset(Dataset[Sample]):
                 )
             points = changed
         return points.numpy()
+
+
+def _refuse_lack(clips: Clips, without: pd.Series, what: str, needed: str) -> NoReturn:
+    """Refuse clips of which some have no video or pose."""
+    lacking = clips.table.loc[without, "clip_id"]
+    raise MgkitError(
+        f"{clips.root}: {len(lacking)} of {len(clips)} clips have no {what} (first: {lacking.iloc[0]}), which {needed}"
+    )
 
 
 def collate(samples: Sequence[Sample]) -> Batch:
