@@ -26,7 +26,7 @@ define BESIDE_LINT
 said=$$(mktemp); { $(LINT); } >"$$said" 2>&1 & lint=$$!; \
 	trap 'kill $$lint 2>/dev/null; rm -f "$$said"' EXIT; \
 	( set -x; $(1) ); tests=$$?; \
-	wait $$lint; linted=$$?; cat "$$said"; \
+	wait $$lint; linted=$$?; trap 'rm -f "$$said"' EXIT; cat "$$said"; \
 	if [ $$linted -ne 0 ]; then echo "lint failed, see above" >&2; fi; \
 	if [ $$tests -ne 0 ]; then echo "tests failed, see further above" >&2; fi; \
 	exit $$(( tests ? tests : linted ))
