@@ -132,10 +132,8 @@ class Skeleton:
             else:
                 found = [joint for joint in self.joints if fnmatchcase(joint, pattern)]
             if not found:
-                raise MgkitError(
-                    f"the layout {self.name} has no joint {pattern!r}{meant(pattern, self.joints)}; its joints are "
-                    f"{some(self.joints, 40)}."
-                )
+                hint = meant(pattern, self.joints) or f"; its joints are {some(self.joints, 40)}."
+                raise MgkitError(f"the layout {self.name} has no joint {pattern!r}{hint}")
             kept |= set(found)
         old = [i for i, joint in enumerate(self.joints) if joint in kept]
         if len(old) == len(self):

@@ -168,7 +168,7 @@ def _choose(
     pathways = network.recipe.pathways
     if len(pathways) < 2 and not len(network.prototypes):
         raise MgkitError("there is nothing to choose: the run has one pathway, and no prototypes.")
-    refuse_test(split)
+    refuse_test(split, "Name a validation split.")
     clips = network.clips.split(split)
     found: list[tuple[float, float, dict[str, float] | None]] = []  # Top-1, rectification, weights
     weights: dict[str, float] | None

@@ -87,7 +87,9 @@ def find_known(name: str) -> Path:
             says where to put it.
     """
     if name not in KNOWN:
-        raise MgkitError(f"there are no weights {name!r}{meant(name, KNOWN)}; there are {some(KNOWN)}.")
+        raise MgkitError(
+            f"there are no weights {name!r}{meant(name, KNOWN) or f'; there are {some(KNOWN)}.'}"
+        )
     known = KNOWN[name]
     path = Path(torch.hub.get_dir()) / "checkpoints" / known.file
     if not path.is_file():

@@ -169,7 +169,7 @@ def search_weights(
     if folds < 2 or rounds < 1:
         raise MgkitError(f"folds is {folds} and rounds {rounds}: use 2 or more, and 1 or more.")
     if not even_on_test:
-        refuse_test(split)
+        refuse_test(split, "Test the members on a validation split, or, in Python, pass even_on_test=True.")
     found = gather(members, split, output=output, subjects=subjects, temperatures=temperatures, common=common)
     if not even_on_test:
         _refuse_shared(found)
@@ -264,13 +264,13 @@ def convex_weights(own: npt.ArrayLike, tolerance: float = 1e-6) -> Doubles:
 # Inside the search
 
 
-def refuse_test(split: str) -> None:
-    """A `MgkitError` for a split to search on that is a test split by its name, or may be one."""
+def refuse_test(split: str, remedy: str) -> None:
+    """A `MgkitError` for a split to search on that is a test split by its name, or may be one; it ends in `remedy`."""
     if is_test(split) is not False:
         what = "" if is_test(split) else ", which may be a test split"
         raise MgkitError(
             f"weights must be searched on validation clips, not on {split!r}{what}: weights chosen on test clips make "
-            "their score worthless. Test the members on a validation split, or, in Python, pass even_on_test=True."
+            f"their score worthless. {remedy}"
         )
 
 
