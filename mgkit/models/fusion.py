@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mgkit.errors import MgkitError
+from mgkit.models.layers import Conv3d
 
 __all__ = ["Axis", "CrossAttention", "CrossModalFusion"]
 
@@ -145,11 +146,11 @@ class CrossModalFusion(nn.Module):
         self.zero_init_gates = zero_init_gates
         self.speed_ratio = speed_ratio
         kernel = (speed_ratio, 1, 1)
-        self.project_rgb = nn.Conv3d(rgb_channels, hidden, 1)
-        self.project_pose = nn.Conv3d(pose_channels, hidden, kernel, stride=kernel)
+        self.project_rgb = Conv3d(rgb_channels, hidden, 1)
+        self.project_pose = Conv3d(pose_channels, hidden, kernel, stride=kernel)
         self.attend_rgb = CrossAttention(hidden, heads=heads, axis=axis, dropout=attention_dropout)
         self.attend_pose = CrossAttention(hidden, heads=heads, axis=axis, dropout=attention_dropout)
-        self.gate_rgb = nn.Conv3d(hidden, rgb_channels, 1)
+        self.gate_rgb = Conv3d(hidden, rgb_channels, 1)
         self.gate_pose = nn.ConvTranspose3d(hidden, pose_channels, kernel, stride=kernel)
         self.reset_parameters(generator)
 

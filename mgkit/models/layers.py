@@ -1,4 +1,5 @@
-"""Layers that networks and losses share: cosine similarity, sums and BatchNorm over processes, recomputed blocks."""
+"""Layers that networks and losses share: cosine similarity, flat convolutions, sums and BatchNorm over processes,
+recomputed blocks."""
 
 from __future__ import annotations
 
@@ -9,11 +10,13 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 from torch import distributed as dist
+from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from mgkit.errors import MgkitError
 
 __all__ = [
+    "Conv3d",
     "GlobalBatchNorm",
     "RecomputedBlock",
     "at_least_float32",
@@ -77,6 +80,38 @@ def unit(x: Tensor, least: float = SHORTEST) -> Tensor:
     length = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
     directed = length > least
     return torch.where(directed, x / torch.where(directed, length, 1.0), 0.0)
+
+
+# Convolutions
+
+
+class Conv3d(nn.Conv3d):
+    """`torch.nn.Conv3d`, which on a CPU runs as a 2D convolution where its kernel is flat in time or in space.
+
+    A kernel of (1, h, w) sees the frames one by one, one of (t, 1, 1) the places one by one: the same sums, for which a
+    CPU has better code in two dimensions (benchmarks/convolutions.py). In the memory format channels_last_3d, in which
+    training and testing keep everything, the change of shape copies nothing.
+
+    Shapes:
+        (N, in_channels, T, H, W) -> (N, out_channels, T', H', W'), as `torch.nn.Conv3d`.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        # Grouped ones stay: torch 2.14 sums a 2D weight's gradient wrongly in float64, channels last, for one clip.
+        known = self.groups == 1 and self.dilation == (1, 1, 1) and self.padding_mode == "zeros"
+        if input.device.type != "cpu" or input.dim() != 5 or not known or isinstance(self.padding, str):
+            return super().forward(input)
+        weight, bias = self.weight, self.bias
+        kernel, stride, padding = self.kernel_size, self.stride, tuple(self.padding)
+        if kernel[0] == stride[0] == 1 and padding[0] == 0:
+            frames = input.transpose(1, 2)  # (N, T, C, H, W)
+            flat = F.conv2d(frames.flatten(0, 1), weight.squeeze(2), bias, stride[1:], padding[1:])
+            return flat.unflatten(0, frames.shape[:2]).transpose(1, 2)
+        if kernel[1:] == stride[1:] == (1, 1) and padding[1:] == (0, 0):
+            places = input.flatten(3)  # (N, C, T, H * W)
+            flat = F.conv2d(places, weight.squeeze(4), bias, (stride[0], 1), (padding[0], 0))
+            return flat.unflatten(3, input.shape[3:])
+        return super().forward(input)
 
 
 # Sums and gathers over the processes of a training; with one process they cost nothing and change nothing

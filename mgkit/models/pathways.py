@@ -27,6 +27,7 @@ from mgkit.errors import MgkitError, some
 from mgkit.models.cnns.resnet3d import ResNet3d
 from mgkit.models.fusion import CrossModalFusion
 from mgkit.models.heads import PathwayHead, PathwayOutput
+from mgkit.models.layers import Conv3d
 from mgkit.parts import Part, part
 
 __all__ = [
@@ -156,7 +157,7 @@ class TwoPathway(nn.Module):
             rgb_channels, pose_channels = rgb.out_channels[i + 1], pose.out_channels[i]
             if self.laterals:
                 self.pose_to_rgb.append(
-                    nn.Conv3d(
+                    Conv3d(
                         pose_channels,
                         to_rgb[i],
                         (7, 1, 1),

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from mgkit.errors import MgkitError
-from mgkit.models.layers import RecomputedBlock
+from mgkit.models.layers import Conv3d, RecomputedBlock
 
 __all__ = [
     "Bottleneck",
@@ -52,7 +52,7 @@ class ConvNorm(nn.Module):
     ) -> None:
         super().__init__()
         padding = (kernel[0] // 2, kernel[1] // 2, kernel[2] // 2)
-        self.conv = nn.Conv3d(in_channels, out_channels, kernel, stride, padding, bias=False)
+        self.conv = Conv3d(in_channels, out_channels, kernel, stride, padding, bias=False)
         self.norm = nn.BatchNorm3d(out_channels)
         self.act = nn.ReLU(inplace=True) if activate else nn.Identity()
 
