@@ -101,6 +101,16 @@ kinds = {
 pd.DataFrame(kinds, index=names)
 
 # %% [markdown]
+# ## What the refinement did
+# Per epoch: the shares of true positives on which the terms for false negatives and false positives act, and on the
+# validation clips the accuracy of the nearest prototype alone beside that of the classifier. Where the terms act on few
+# clips they can change little; where `nearest` is never above `classifier`, rectification cannot help.
+
+# %%
+acted = mg.if_possible(mg.analysis.refinement_history, run)
+acted.round(2).tail(12)
+
+# %% [markdown]
 # ## Similarity of the prototypes
 # Cosine similarity of the pose prototypes. Classes with similar prototypes are the ones to watch.
 
