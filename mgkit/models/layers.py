@@ -210,7 +210,10 @@ class GlobalBatchNorm(nn.modules.batchnorm._BatchNorm):
         variance = sum_over_processes(deviations.square().sum(axes)) / count
         with torch.no_grad():
             assert self.running_mean is not None and self.running_var is not None
-            share = cast(float, self.momentum)
+            # Without a momentum the statistics are the mean over all batches so far, as in torch's BatchNorm.
+            share = self.momentum
+            if share is None:
+                share = 1 / (1 + int(cast(Tensor, self.num_batches_tracked)))
             self.running_mean.lerp_(mean, share)
             self.running_var.lerp_(variance * (count / (count - 1).clamp(min=1)), share)
             if self.num_batches_tracked is not None:

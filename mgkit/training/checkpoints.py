@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 from lightning_fabric import Fabric
+from torch.optim.swa_utils import AveragedModel
 
 from mgkit.errors import MgkitError
 from mgkit.files import atomic
@@ -62,10 +63,24 @@ class Checkpoints:
         out: the run folder.
         parts: what is saved beside the position: model, objective, optimizer, precision; each with `state_dict`.
         minutes: how often `step.pt` is written at most.
+        averaged: the mean of the model's weights, which is saved in its place once it has begun; the model is then
+            saved as "trained", which the training goes on with.
     """
 
-    def __init__(self, fabric: Fabric, out: Path, parts: Mapping[str, Any], minutes: float) -> None:
-        self.fabric, self.folder, self.parts = fabric, out / "checkpoints", dict(parts)
+    def __init__(
+        self,
+        fabric: Fabric,
+        out: Path,
+        parts: Mapping[str, Any],
+        minutes: float,
+        averaged: AveragedModel | None = None,
+    ) -> None:
+        self.fabric, self.folder, self.parts, self.averaged = (
+            fabric,
+            out / "checkpoints",
+            dict(parts),
+            averaged,
+        )
         self.out = out
         self.seconds = 60 * minutes
         self._written = time.monotonic()
@@ -82,6 +97,10 @@ class Checkpoints:
         path, state = list(states.items())[-1]
         # Only half precision on a GPU has a state of the precision; checkpoints of before have none at all.
         there = {name: part for name, part in self.parts.items() if name != "precision" or state.get(name)}
+        if self.averaged is not None and "trained" in state:
+            restore(state, path, model=self.averaged.module)
+            self.averaged.n_averaged.fill_(state["averaged"])
+            state["model"] = state["trained"]
         restore(state, path, **there)
         inside = state.get("inside") or {}
         selection = Selection(**{"best": state["best"], **state.get("selection", {})})
@@ -128,9 +147,12 @@ class Checkpoints:
 
     def _state(self, position: Position) -> dict[str, Any]:
         selection = asdict(position.selection)
+        states = {name: part.state_dict() for name, part in self.parts.items()}
+        if self.averaged is not None and self.averaged.n_averaged > 0:
+            states |= {"trained": states["model"], "averaged": int(self.averaged.n_averaged)}
+            states["model"] = self.averaged.module.state_dict()
         return {
-            "format": 1, "epoch": position.epoch - 1, "best": selection.pop("best"), "selection": selection,
-            **{name: part.state_dict() for name, part in self.parts.items()},
+            "format": 1, "epoch": position.epoch - 1, "best": selection.pop("best"), "selection": selection, **states,
         }  # fmt: skip
 
 

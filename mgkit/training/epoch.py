@@ -2,14 +2,14 @@
 
 What a running training says between two epochs: in the bar, and in live.json for whoever looks on from outside.
 
-Which epoch's weights are kept, and when a training has stopped getting better.
+Which epoch's weights are kept, their mean over several epochs, and when a training has stopped getting better.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -19,6 +19,7 @@ from typing import Any
 import pandas as pd
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, update_bn
 
 from mgkit.models import CrossModalFusion, fuse_probabilities
 from mgkit.models.layers import sum_over_processes, world_size
@@ -285,6 +286,31 @@ class Selection:
         """Whether the patience of the recipe has ended."""
         patience = recipe.optimisation.patience
         return patience > 0 and self.waited >= patience
+
+
+def add_to_mean(
+    averaged: AveragedModel, model: nn.Module, batches: Iterable[Mapping[str, Tensor]] | None
+) -> None:
+    """Take the weights of a network into a mean, all with the same share (Izmailov et al., UAI 2018, equation 1).
+
+    Parameters are averaged. Buffers, counters among them, are those of the network, but for the statistics of
+    BatchNorm: the mean of several networks' statistics is not what the layers of the mean network put out, whose
+    variance is smaller, so they are measured anew, as the mean over batches in training mode.
+
+    Args:
+        averaged: the mean so far.
+        model: the network that was trained on.
+        batches: inputs to measure on, the same as in training; None leaves the statistics as the network has them.
+    """
+    averaged.update_parameters(model)
+    if batches is None:
+        return
+    update_bn(batches, averaged)
+    for mine, trained in zip(averaged.module.modules(), model.modules(), strict=True):
+        # What a network of the user's keeps in evaluation mode has seen no batch, and was set to 0 and 1.
+        if isinstance(mine, nn.modules.batchnorm._BatchNorm) and mine.num_batches_tracked == 0:
+            for to, value in zip(mine.buffers(), trained.buffers(), strict=True):
+                to.copy_(value)
 
 
 def measured(name: str, recipe: Recipe, row: Mapping[str, Any]) -> float | None:

@@ -9,7 +9,7 @@ on a CPU, with the weights of one that never was. On several processes each take
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -21,6 +21,8 @@ from typing import Any
 import numpy as np
 import torch
 from lightning_fabric import Fabric
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader
 
 from mgkit.data.batches.dataset import ClipDataset, collate, worker_options
@@ -51,7 +53,7 @@ from mgkit.training.build import (
 )
 from mgkit.training.checkpoints import Checkpoints, remove_left_overs
 from mgkit.training.cost import say_duration
-from mgkit.training.epoch import Live, Tally, epoch_line, gate_sizes, still_rising
+from mgkit.training.epoch import Live, Tally, add_to_mean, epoch_line, gate_sizes, still_rising
 from mgkit.training.inference import predict
 from mgkit.training.machine import (
     cpu_threads,
@@ -398,7 +400,8 @@ class Training:
             "model": self.model, "objective": self.objective, "optimizer": optimizer,
             "precision": fabric.strategy.precision,
         }  # fmt: skip
-        self.checkpoints = Checkpoints(fabric, out, saved, plan.options.checkpoint_minutes)
+        self.averaged = _copy_for_mean(self.model, recipe) if self.settings.average else None
+        self.checkpoints = Checkpoints(fabric, out, saved, plan.options.checkpoint_minutes, self.averaged)
         self.at = self.checkpoints.position()
 
         # A process that was killed between the last checkpoint and its status has left an older status.
@@ -408,6 +411,8 @@ class Training:
             self.model.compile()
         self.net, self.optimizer = fabric.setup(self.model, optimizer)
         self.objective.to(fabric.device)
+        if self.averaged is not None:
+            fabric.strategy.precision.convert_module(self.averaged).to(fabric.device)
         self.sampler = StepSampler(
             train_set, self.settings.batch_size, parts=self.settings.accumulation, rank=fabric.global_rank,
             processes=fabric.world_size, sampling=self.settings.sampling,
@@ -465,7 +470,7 @@ class Training:
             )
         row |= {"clips_per_second": round(len(self.train_set) / seconds, 2)}
         share_buffers(self.model)
-        row |= self._validate()
+        row |= self._validate(self._mean())
         row["seconds"] = round(time.monotonic() - began, 2)
         bar.say(epoch_line(self.recipe, row))
         self.at = at.next_epoch()
@@ -523,13 +528,33 @@ class Training:
         self.optimizer.step()
         return len(labels_of_all)
 
-    def _validate(self) -> dict[str, float]:
-        """The columns of the history that validation gives."""
+    def _mean(self) -> nn.Module:
+        """The mean of the weights, with those that this epoch ends with in it; the network itself before it begins."""
+        if self.averaged is None or self.at.epoch < self.settings.averaged_from:
+            return self.model
+        with self.fabric.autocast():
+            frozen = self.settings.batch_norm == "frozen"
+            add_to_mean(self.averaged, self.model, None if frozen else self._shown_again())
+        share_buffers(self.averaged.module)
+        return self.averaged.module
+
+    def _shown_again(self) -> Iterator[dict[str, Tensor]]:
+        """The inputs of this epoch once more: this process's share of each part of each batch, as it was trained on."""
+        self.sampler.begin(self.at.epoch)
+        kind, device = next(self.model.parameters()).dtype, self.fabric.device
+        batches = on_device(self.loader, device)
+        for mine in (mine for step in range(self.sampler.steps) for mine in self.sampler.shares(step)):
+            with torch.autocast(device.type, enabled=False):
+                inputs = batch_inputs(next(batches), self.spec)
+            yield {name: value[:mine].to(kind) for name, value in inputs.items()}
+
+    def _validate(self, model: nn.Module) -> dict[str, float]:
+        """The columns of the history that validation of a network gives."""
         if self.val_set is None:
             return {}
-        with gate_sizes(self.model) as gates:
+        with gate_sizes(model) as gates:
             predictions, *_ = predict(
-                self.model, self.objective.refinement, self.val_set, embedding=self.embedding,
+                model, self.objective.refinement, self.val_set, embedding=self.embedding,
                 device=self.fabric.device, autocast=self.fabric.autocast, workers=self.workers,
                 batch_size=max(1, self.settings.batch_size // self.settings.accumulation),
             )  # fmt: skip
@@ -563,6 +588,16 @@ class Training:
         self.logs.epoch(row)
         self.checkpoints.save_epoch(self.at, chosen)
         write_status(self.out, "running", self.at.epoch, self.settings.epochs)
+
+
+def _copy_for_mean(model: nn.Module, recipe: Recipe) -> AveragedModel:
+    try:
+        return AveragedModel(model)
+    except (RuntimeError, TypeError) as error:  # such as weights that a hook computes anew, or a lock
+        raise MgkitError(
+            f"average needs a copy of the network {recipe.network.name}, which cannot be copied ({error}): change what "
+            "it keeps, or use average=0."
+        ) from None
 
 
 def _write_text(path: Path, text: str) -> None:

@@ -103,6 +103,9 @@ class Optimisation(Settings):
             or of the best one by a column of the history, see METRICS ("val_macro_f1", "val_loss", ...).
         patience: stop after this many epochs without a better `stop_on`; 0 never does.
         stop_on: what that looks at, "best" or one of METRICS.
+        average: share of the last epochs over which the weights are averaged (Izmailov et al., UAI 2018): the mean of
+            the weights at the end of each of them is what is validated and kept, and what a next stage starts from.
+            0 averages none, above 0 it is one epoch at least. Epochs that `patience` cuts off are not made up for.
     """
 
     epochs: int = setting(30, low=1)
@@ -125,6 +128,7 @@ class Optimisation(Settings):
     keep: str = setting("best", one_of=("best", "last", *METRICS))
     patience: int = setting(0, low=0)
     stop_on: str = setting("best", one_of=("best", *METRICS))
+    average: float = setting(0.0, low=0, high=1)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -145,9 +149,19 @@ class Optimisation(Settings):
             return rate * 0.5 * (1 + math.cos(math.pi * share))
         return rate / 10 ** sum(epoch >= milestone for milestone in self.milestones)
 
+    @property
+    def averaged_from(self) -> int:
+        """The first epoch (counted from 0) whose weights are averaged; `epochs` where none are.
+
+        >>> [Optimisation(epochs=10, average=share).averaged_from for share in (0, 0.01, 0.3, 1)]
+        [10, 9, 7, 0]
+        """
+        return self.epochs - max(int(self.average > 0), round(self.average * self.epochs))
+
     def to_dict(self) -> dict[str, Any]:
-        """Plain values of the settings in use: no milestones of a cosine, no momentum of AdamW."""
+        """Plain values of the settings in use: no milestones of a cosine, no momentum of AdamW, no average of 0."""
         unused = {"milestones"} if self.schedule == "cosine" else set()
+        unused |= set() if self.average else {"average"}
         unused |= {"momentum", "nesterov"} if self.optimizer == "adamw" else set()
         return {name: value for name, value in super().to_dict().items() if name not in unused}
 

@@ -42,7 +42,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SAME: dict[str, Any] = {"dropout": 0.0, "batch_size": 5, "epochs": 2, "learning_rate": 0.01}
 GRAPH: dict[str, Any] = {
     **SAME, "pose_frames": 8, "width": 8, "blocks": (1, 1), "embedding_dim": 8,
-    "prototypes": True,
+    "prototypes": True, "average": 0.5,
 }  # fmt: skip
 GROUPED: dict[str, Any] = {"head": part(GroupedHead, groups=2), "losses": [part(GroupLoss, name="groups")]}
 CLOSE = {"atol": 1e-5, "rtol": 1e-5}
@@ -98,7 +98,7 @@ RECIPES = {
     # In three parts, of which the second process has no clip in many, and with parameters that the loss leaves out.
     # Two-dimensional BatchNorm, a loss of an auxiliary output, and a last batch of which one process has no clip.
     "graph": recipes.narrow(recipes.ctrgcn(**GROUPED), **GRAPH),
-    "parts": tiny_pose_only(**SAME, batch_norm="frozen", accumulation=3, prototypes=False),
+    "parts": tiny_pose_only(**SAME, batch_norm="frozen", accumulation=3, prototypes=False, average=1.0),
 }
 
 
