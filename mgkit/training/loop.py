@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
@@ -26,14 +27,20 @@ from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader
 
 from mgkit.data.batches.dataset import ClipDataset, collate, worker_options
-from mgkit.data.batches.device import batch_inputs, on_device
+from mgkit.data.batches.device import batch_inputs, mixed, on_device
 from mgkit.data.batches.samplers import StepSampler
 from mgkit.data.clips import Clips
 from mgkit.data.video import probe
 from mgkit.errors import MgkitError, some
 from mgkit.files import atomic, exclusive, write_json
 from mgkit.models import recompute_blocks
-from mgkit.models.layers import freeze_statistics, normalise_over_processes, sum_over_processes
+from mgkit.models.layers import (
+    freeze_statistics,
+    gather_over_processes,
+    normalise_over_processes,
+    sum_over_processes,
+)
+from mgkit.models.losses.objective import Mixing
 from mgkit.progress import Progress
 from mgkit.results.run.files import append_history, keep_code, write_prototypes
 from mgkit.results.run.folder import Run, cautions, create_run, load_run
@@ -507,26 +514,50 @@ class Training:
         """One step of the optimiser, over the parts of its batch; returns the clips of all processes."""
         fabric = self.fabric
         labels_of_all = self.sampler.whole_labels(step)
-        shares = self.sampler.shares(step)
-        whole = None if len(shares) == 1 else torch.from_numpy(labels_of_all).to(fabric.device)
+        parts = self.sampler.positions(step)
+        whole = None if len(parts) == 1 else torch.from_numpy(labels_of_all).to(fabric.device)
+        partner, mixing = np.empty(0, np.int64), None
+        if self.settings.mixup:
+            partner, share = self.sampler.partners(step, self.settings.mixup)
+            second = torch.from_numpy(labels_of_all[partner]).to(fabric.device)
+            mixing = Mixing(second, torch.from_numpy(share).to(fabric.device))
         self.optimizer.zero_grad(set_to_none=True)
-        for part, mine in enumerate(shares):
+        for part, (all_rows, rows) in enumerate(parts):
             batch = next(batches)
             inputs = batch_inputs(batch, self.spec)
-            labels = batch.labels[:mine]
-            if not mine:  # the last batch has fewer clips than there are processes
+            labels = batch.labels[: len(rows)]
+            if not len(rows):  # the last batch has fewer clips than there are processes
                 inputs = {name: value[:0] for name, value in inputs.items()}
-            with fabric.no_backward_sync(self.net, enabled=part + 1 < len(shares)):
+            mine = None
+            if mixing is not None:
+                inputs, mine = self._mixed(inputs, all_rows, rows, partner, mixing)
+            with fabric.no_backward_sync(self.net, enabled=part + 1 < len(parts)):
                 outputs = self.net(inputs)
-                result = self.objective(outputs, labels, whole)
+                result = self.objective(outputs, labels, whole, mine, mixing)
                 fabric.backward(result.loss)
-            tally.add(labels, outputs, result, len(labels_of_all))
+            shown = labels if mine is None else mine.greater(labels)
+            tally.add(shown, outputs, result, len(labels_of_all))
         if self.settings.gradient_clip is not None:
             fabric.clip_gradients(
                 self.net, self.optimizer, max_norm=self.settings.gradient_clip, error_if_nonfinite=False
             )
         self.optimizer.step()
         return len(labels_of_all)
+
+    def _mixed(
+        self,
+        inputs: dict[str, Tensor],
+        all_rows: npt.NDArray[np.int64],
+        rows: npt.NDArray[np.int64],
+        partner: npt.NDArray[np.int64],
+        mixing: Mixing,
+    ) -> tuple[dict[str, Tensor], Mixing]:
+        """The inputs of this process's clips of a part, mixed with those of their partners, which may be another's."""
+        device = self.fabric.device
+        mine = Mixing(*(value[torch.from_numpy(rows).to(device)] for value in mixing))
+        theirs = torch.from_numpy(partner[rows] - all_rows[0]).to(device)
+        others = {name: gather_over_processes(value)[theirs] for name, value in inputs.items()}
+        return mixed(inputs, others, mine.share, self.spec), mine
 
     def _mean(self) -> nn.Module:
         """The mean of the weights, with those that this epoch ends with in it; the network itself before it begins."""
@@ -539,7 +570,7 @@ class Training:
         return self.averaged.module
 
     def _shown_again(self) -> Iterator[dict[str, Tensor]]:
-        """The inputs of this epoch once more: this process's share of each part of each batch, as it was trained on."""
+        """The inputs of this epoch once more: this process's share of each part of each batch, but unmixed."""
         self.sampler.begin(self.at.epoch)
         kind, device = next(self.model.parameters()).dtype, self.fabric.device
         batches = on_device(self.loader, device)

@@ -103,6 +103,9 @@ class Optimisation(Settings):
             or of the best one by a column of the history, see METRICS ("val_macro_f1", "val_loss", ...).
         patience: stop after this many epochs without a better `stop_on`; 0 never does.
         stop_on: what that looks at, "best" or one of METRICS.
+        mixup: the clips of a batch are mixed in pairs (Zhang et al., ICLR 2018), each with a share drawn from
+            Beta(mixup, mixup), and have the losses of both labels in these shares; 0 mixes none, 0.1 to 0.4 are usual.
+            Only without prototypes.
         average: share of the last epochs over which the weights are averaged (Izmailov et al., UAI 2018): the mean of
             the weights at the end of each of them is what is validated and kept, and what a next stage starts from.
             0 averages none, above 0 it is one epoch at least. Epochs that `patience` cuts off are not made up for.
@@ -128,6 +131,7 @@ class Optimisation(Settings):
     keep: str = setting("best", one_of=("best", "last", *METRICS))
     patience: int = setting(0, low=0)
     stop_on: str = setting("best", one_of=("best", *METRICS))
+    mixup: float = setting(0.0, low=0)
     average: float = setting(0.0, low=0, high=1)
 
     def __post_init__(self) -> None:
@@ -159,9 +163,9 @@ class Optimisation(Settings):
         return self.epochs - max(int(self.average > 0), round(self.average * self.epochs))
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values of the settings in use: no milestones of a cosine, no momentum of AdamW, no average of 0."""
+        """Plain values of the settings in use: no milestones of a cosine, no momentum of AdamW, no 0 of what is off."""
         unused = {"milestones"} if self.schedule == "cosine" else set()
-        unused |= set() if self.average else {"average"}
+        unused |= {name for name in ("mixup", "average") if not getattr(self, name)}
         unused |= {"momentum", "nesterov"} if self.optimizer == "adamw" else set()
         return {name: value for name, value in super().to_dict().items() if name not in unused}
 
@@ -250,6 +254,11 @@ class Recipe:
                 raise MgkitError(
                     f"the augmentation {one.name} works on key-points, which this recipe does not read."
                 )
+        if self.optimisation.mixup and self.refinement is not None:
+            raise MgkitError(
+                f"mixup is {self.optimisation.mixup}: a mixed clip is of two classes, and prototypes are made of clips "
+                "of one. Use prototypes=False, or mixup=0."
+            )
         if self.stages and [stage.pathways for stage in self.stages] != [(name,) for name in self.pathways]:
             raise MgkitError(
                 'the stages of a two-pathway recipe are one "rgb" and one "pose" recipe, in this order.'

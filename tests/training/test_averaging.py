@@ -130,8 +130,8 @@ def test_averaging_leaves_the_training_alone_and_is_what_validation_sees(
 def test_interrupted_anywhere_the_mean_is_the_same(
     clips: Clips, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In steps before and after it has begun, and while the statistics are measured, with dropout."""
-    recipe = tiny_pose_only(epochs=3, average=0.5, dropout=0.5, batch_size=5)
+    """In steps before and after it has begun, and while the statistics are measured; with dropout and mixed clips."""
+    recipe = tiny_pose_only(epochs=3, average=0.5, dropout=0.5, batch_size=5, prototypes=False, mixup=0.4)
     whole = fit(clips, recipe, tmp_path / "whole")
     real, calls = loop.batch_inputs, 0
 

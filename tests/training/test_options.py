@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from mgkit.data.clips import Clips
 from mgkit.errors import MgkitError
 from mgkit.models import Objective, PathwayOutput
+from mgkit.models.losses.objective import Mixing
 from mgkit.results.run.folder import load_run
 from mgkit.training import checkpoints, recipes
 from mgkit.training.build import build_model, build_objective, class_weights
@@ -24,7 +25,7 @@ from mgkit.training.inference import test as run_test
 from mgkit.training.recipe import CrossEntropy
 from mgkit.training.reporting import Logs
 from tests.tiny import tiny_clips
-from tests.training.training import TIMES, fit, tiny_pose_only
+from tests.training.training import TIMES, fit, tiny, tiny_pose_only
 
 
 @pytest.fixture(scope="module")
@@ -125,6 +126,64 @@ def test_parts_add_up_to_the_loss_and_gradient_of_the_batch(weighted: bool, size
         torch.testing.assert_close(o.embedding.grad, gradients[name][1])  # type: ignore[union-attr]
 
 
+@pytest.mark.parametrize("weighted", [False, True])
+def test_a_mixed_clip_has_the_losses_of_both_its_labels(weighted: bool) -> None:
+    """By a loop over clips and labels, with smoothing and a further loss; and of a part, its share of the batch's."""
+    outputs, labels = outputs_of(6, 4)
+    mixing = Mixing(labels[[2, 0, 1, 3, 5, 4]], torch.tensor([0.1, 0.9, 0.5, 0.3, 1.0, 0.0]))
+    weights = [1.0, 3.0, 0.5, 2.0] if weighted else [1.0] * 4
+
+    def own(given: Any, targets: torch.Tensor) -> torch.Tensor:
+        return given["rgb"].embedding.sum(1) * (targets + 1)
+
+    objective = Objective(
+        ("rgb", "pose"), 4, None, prototypes=False, label_smoothing=0.1, losses={"own": (own, 0.5)},
+        class_weights=weights if weighted else None, term_weights={"ce_rgb": 2.0},
+    )  # fmt: skip
+    slow = torch.zeros(())
+    pairs = [
+        (i, int(label), share)
+        for both, shares in ((labels, mixing.share), (mixing.others, 1 - mixing.share))
+        for i, (label, share) in enumerate(zip(both, shares.tolist(), strict=True))
+    ]
+    for name, factor in (("rgb", 2.0), ("pose", 1.0)):
+        total, norm = torch.zeros(()), 0.0
+        for i, label, share in pairs:
+            logs = outputs[name].logits[i].log_softmax(0)
+            smooth = sum(weights[k] * -logs[k] for k in range(4)) / 4
+            total = total + share * (0.9 * weights[label] * -logs[label] + 0.1 * smooth)
+            norm += share * weights[label]
+        slow = slow + factor * total / norm
+    for i, label, share in pairs:
+        slow = slow + 0.5 * share * outputs["rgb"].embedding[i].sum() * (label + 1) / 6  # type: ignore[union-attr, index]
+    torch.testing.assert_close(objective(outputs, labels, None, mixing).loss, slow)
+    total = torch.zeros(())
+    for rows in (slice(0, 4), slice(4, 6)):
+        part = {name: PathwayOutput(o.logits[rows], o.embedding[rows]) for name, o in outputs.items()}  # type: ignore[index]
+        mine = Mixing(mixing.others[rows], mixing.share[rows])
+        total = total + objective(part, labels[rows], labels, mine, mixing).loss
+    torch.testing.assert_close(total, slow)
+    assert mixing.greater(labels).tolist() == [
+        int(mixing.others[0]), int(labels[1]), int(labels[2]), int(mixing.others[3]), int(labels[4]),
+        int(mixing.others[5]),
+    ]  # fmt: skip
+    with pytest.raises(MgkitError, match="prototypes of one"):
+        Objective(("rgb", "pose"), 4, 6)(outputs, labels, None, mixing)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["both pathways", "key-points"])
+def test_mixed_clips_train_every_kind_of_network(kind: str, tmp_path: Path) -> None:
+    videos = kind == "both pathways"
+    clips = tiny_clips(tmp_path / "clips", counts={"train": 4, "val": 1}, videos=videos)
+    shared: dict[str, Any] = {"mixup": 0.3, "prototypes": False, "epochs": 1, "flip": 0.5}
+    graph = {"pose_frames": 8, "width": 8, "blocks": (1,), "embedding_dim": 8, "stream": "bone-motion"}
+    pairs = [(clips.classes.names[0], clips.classes.names[1])]
+    recipe = tiny(**shared) if videos else recipes.narrow(recipes.ctrgcn(**shared), **graph)
+    run = fit(clips, recipe.with_(mirror_pairs=pairs), tmp_path / "run")
+    assert np.isfinite(run.history()["loss"]).all()
+
+
 @pytest.mark.slow
 def test_accumulation_is_the_training_of_the_whole_batch(clips: Clips, tmp_path: Path) -> None:
     """Where nothing looks across clips (frozen BatchNorm, no refinement): warm-up, clipping, smoothing and all."""
@@ -142,14 +201,21 @@ def test_accumulation_is_the_training_of_the_whole_batch(clips: Clips, tmp_path:
         torch.testing.assert_close(value, right[name], atol=1e-7, rtol=1e-6)
 
 
-def test_a_step_is_that_of_a_plain_loop(clips: Clips, tmp_path: Path) -> None:
+@pytest.mark.parametrize("mixup", [0.0, 0.4])
+def test_a_step_is_that_of_a_plain_loop(clips: Clips, tmp_path: Path, mixup: float) -> None:
     """One epoch against SGD written out: momentum, weight decay, clipping of the gradient's norm, the learning rate."""
     from mgkit.data.batches.dataset import ClipDataset, collate
     from mgkit.data.batches.device import batch_inputs
-    from mgkit.data.batches.samplers import epoch_order
+    from mgkit.data.batches.samplers import StepSampler, epoch_order
 
     recipe = tiny_pose_only(
-        batch_norm="frozen", prototypes=False, dropout=0.0, epochs=1, gradient_clip=0.5, weight_decay=0.01
+        batch_norm="frozen",
+        prototypes=False,
+        dropout=0.0,
+        epochs=1,
+        gradient_clip=0.5,
+        weight_decay=0.01,
+        mixup=mixup,
     )
     run = fit(clips, recipe, tmp_path / "run", val_split=None)
     g = torch.Generator().manual_seed(0)
@@ -157,12 +223,24 @@ def test_a_step_is_that_of_a_plain_loop(clips: Clips, tmp_path: Path) -> None:
     model = build_model(recipe, 4, spec, g).eval()  # without dropout, frozen BatchNorm is evaluation mode
     dataset = ClipDataset(clips.split("train"), spec, training=True)
     order = epoch_order(dataset.clips.labels, 0, 0)[:, 0]
+    sampler, right = StepSampler(dataset, 4), 0
     velocity = {name: torch.zeros_like(p) for name, p in model.named_parameters()}
     for i in range(0, 16, 4):
         batch = collate([dataset[(0, int(position), 0)] for position in order[i : i + 4]])
         model.zero_grad()
-        logits = model(batch_inputs(batch, dataset.spec, clips.skeleton))["pose"].logits
-        F.cross_entropy(logits, batch.labels).backward()
+        inputs, labels = batch_inputs(batch, dataset.spec, clips.skeleton)["pose"], batch.labels
+        if mixup:
+            partner, share = sampler.partners(i // 4, mixup)
+            part = torch.from_numpy(share)
+            inputs = torch.stack([part[n] * inputs[n] + (1 - part[n]) * inputs[partner[n]] for n in range(4)])
+            logits = model({"pose": inputs})["pose"].logits
+            losses = [F.cross_entropy(logits, one, reduction="none") for one in (labels, labels[partner])]
+            (part * losses[0] + (1 - part) * losses[1]).mean().backward()
+            labels = torch.where(part >= 0.5, labels, labels[partner])
+        else:
+            logits = model({"pose": inputs})["pose"].logits
+            F.cross_entropy(logits, labels).backward()
+        right += int((logits.argmax(1) == labels).sum())
         gradients = {
             n: torch.zeros_like(p) if p.grad is None else p.grad for n, p in model.named_parameters()
         }
@@ -173,6 +251,7 @@ def test_a_step_is_that_of_a_plain_loop(clips: Clips, tmp_path: Path) -> None:
                 step = gradients[name] * min(1.0, 0.5 / (norm + 1e-6)) + (0.01 * p if used else 0)
                 velocity[name] = 0.9 * velocity[name] + step
                 p -= recipe.optimisation.learning_rate_at(0) * velocity[name]
+    assert run.history()["train_top1_pose"].tolist() == [right / 16]
     state = load_checkpoint(run.checkpoint("last"))["model"]
     for name, p in model.named_parameters():
         torch.testing.assert_close(
@@ -266,6 +345,8 @@ def test_the_validation_loss_is_that_of_the_predictions(clips: Clips, tmp_path: 
         ({"keep": "val_accuracy"}, "keep is 'val_accuracy'"),
         ({"stop_on": "last"}, "stop_on is 'last'"),
         ({"patience": -1}, "patience is -1"),
+        ({"mixup": -0.1, "prototypes": False}, "mixup is -0.1"),
+        ({"mixup": 0.2}, "mixup is 0.2: a mixed clip is of two classes"),
         ({"batch_norm": "sync"}, "batch_norm is 'sync'"),
         ({"class_weight_beta": 1.0}, "class_weight_beta is 1.0"),
         ({"ce_rgb_weight": -1.0}, "ce_rgb_weight is -1.0"),

@@ -98,7 +98,9 @@ RECIPES = {
     # In three parts, of which the second process has no clip in many, and with parameters that the loss leaves out.
     # Two-dimensional BatchNorm, a loss of an auxiliary output, and a last batch of which one process has no clip.
     "graph": recipes.narrow(recipes.ctrgcn(**GROUPED), **GRAPH),
-    "parts": tiny_pose_only(**SAME, batch_norm="frozen", accumulation=3, prototypes=False, average=1.0),
+    "parts": tiny_pose_only(
+        **SAME, batch_norm="frozen", accumulation=3, prototypes=False, average=1.0, mixup=0.4
+    ),
 }
 
 

@@ -1,11 +1,12 @@
 """Batches on the device: frames resampled, key-points transformed and heatmaps drawn for the whole batch at once.
 
-`on_device` copies the next batch while the current one is in use; `batch_inputs` makes the network's inputs of a batch.
+`on_device` copies the next batch while the current one is in use; `batch_inputs` makes the network's inputs of a batch,
+`mixed` mixes them in pairs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 import torch
 from torch import Tensor
@@ -100,6 +101,32 @@ def batch_inputs(batch: Batch, spec: Inputs, skeleton: Skeleton | None = None) -
         else:
             inputs["pose"] = limb_heatmaps(points, layout.edges, size=size, sigma=spec.sigma)
     return inputs
+
+
+def mixed(
+    inputs: Mapping[str, Tensor], partners: Mapping[str, Tensor], share: Tensor, spec: Inputs
+) -> dict[str, Tensor]:
+    """Network inputs of clips, each mixed with another clip (Zhang et al., ICLR 2018, equation 1).
+
+    Frames and heatmaps are weighted means, value by value. So are key-points, where a joint was seen in both clips; one
+    that was seen in one of them is where it was seen, since the other's 0, 0 is no place. Its score is the weighted
+    mean in any case, with 0 for a joint that was not seen: as the peak of its heatmap would be.
+
+    Args:
+        inputs: of N clips, from `batch_inputs`.
+        partners: the same of the clips that they are mixed with.
+        share: (N,) of the clips of `inputs`, 0 to 1.
+        spec: the inputs.
+    """
+    made = {}
+    for name, one in inputs.items():
+        other = partners[name]
+        made[name] = mean = torch.lerp(one, other, (1 - share).to(one.dtype).view(-1, *[1] * (one.ndim - 1)))
+        if name == "pose" and spec.keypoints:
+            here, there = one.any(-1, keepdim=True), other.any(-1, keepdim=True)  # not seen is 0, 0, 0
+            place = torch.where(here & there, mean, torch.where(here, one, other))
+            made[name] = torch.cat([place[..., :2], mean[..., 2:]], dim=-1)
+    return made
 
 
 def transform_keypoints(keypoints: Tensor, affines: Tensor, size: int) -> Tensor:

@@ -113,6 +113,23 @@ class StepSampler(Sampler[list[Key]]):
         """Number of clips that this process has in each part of a step."""
         return [len(mine) for mine in self._cut(self._batch(step))]
 
+    def positions(self, step: int) -> list[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
+        """Of each part of a step, where in the batch its clips are, of all processes and of this one."""
+        rows = np.arange(len(self._batch(step)))
+        return list(zip(np.array_split(rows, min(self.parts, len(rows))), self._cut(rows), strict=True))
+
+    def partners(self, step: int, mixup: float) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float32]]:
+        """Whom the clips of a step are mixed with: those of each part, of all processes, in a random order.
+
+        Returns:
+            (B,) the position in the batch of each clip's partner, which may be itself, and (B,) the share of the clip
+            in the pair, from Beta(mixup, mixup). They follow from seed, epoch and step, as the order of clips does.
+        """
+        # Five numbers: no draw of a clip or of an order has the same.
+        generator = np.random.default_rng([self.seed, self.epoch, step, 0, 1])
+        order = np.concatenate([generator.permutation(rows) for rows, _ in self.positions(step)])
+        return order, generator.beta(mixup, mixup, len(order)).astype(np.float32)
+
     def _batch(self, step: int) -> npt.NDArray[np.int64]:
         return self._order[step * self.batch_size : (step + 1) * self.batch_size]
 

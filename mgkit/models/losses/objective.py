@@ -19,9 +19,29 @@ from mgkit.models.layers import sum_over_processes, world_size
 from mgkit.models.losses.prototypes import Shift, checked_labels
 from mgkit.models.losses.refinement import PrototypicalRefinement, RefinementOutput
 
-__all__ = ["Loss", "Objective", "ObjectiveOutput"]
+__all__ = ["Loss", "Mixing", "Objective", "ObjectiveOutput"]
 
 Loss = Callable[[Mapping[str, PathwayOutput], Tensor], Tensor | Mapping[str, Tensor]]
+
+
+class Mixing(NamedTuple):
+    """What clips were mixed with (mixup, Zhang et al., ICLR 2018).
+
+    Attributes:
+        others: (N,) int64, label of the other clip.
+        share: (N,) float32, share of the clip itself, and so of its own label, 0..1.
+    """
+
+    others: Tensor
+    share: Tensor
+
+    def of(self, own: Tensor, other: Tensor) -> Tensor:
+        """Values (N,) of the clips' own labels and of the others, in their shares."""
+        return self.share * own + (1 - self.share) * other
+
+    def greater(self, labels: Tensor) -> Tensor:
+        """(N,) the label with the greater share."""
+        return torch.where(self.share >= 0.5, labels, self.others)
 
 
 class ObjectiveOutput(NamedTuple):
@@ -64,11 +84,14 @@ class Objective(nn.Module):
         forward: {pathway: PathwayOutput}, labels (N,) integers in 0..K-1 -> ObjectiveOutput. Where a batch is taken
         in several parts (gradient accumulation), `whole` (B,) are the labels of all of it, in all processes: the
         losses are then the part's share of the whole batch's, so that sums over the parts are those of the batch.
-        The sets, centres and prototypes are always those of the part.
+        The sets, centres and prototypes are always those of the part. Of mixed clips `mixing` has the second labels:
+        each term is that of both labels in their shares, and a weighted mean is over the weights of both. It goes with
+        `whole_mixing` as `labels` with `whole`, and not with prototypes.
 
     Raises:
         MgkitError: if the outputs lack a pathway or an embedding, shapes, types, devices or labels do not fit,
-            `class_weights` has not one value a class, or `term_weights` names an unknown term.
+            `class_weights` has not one value a class, `term_weights` names an unknown term, or clips are mixed that
+            have prototypes.
 
     Example:
         >>> import torch
@@ -155,8 +178,15 @@ class Objective(nn.Module):
                 )
 
     def forward(
-        self, outputs: Mapping[str, PathwayOutput], labels: Tensor, whole: Tensor | None = None
+        self,
+        outputs: Mapping[str, PathwayOutput],
+        labels: Tensor,
+        whole: Tensor | None = None,
+        mixing: Mixing | None = None,
+        whole_mixing: Mixing | None = None,
     ) -> ObjectiveOutput:
+        if mixing is not None and len(self.refinement):
+            raise MgkitError("mixed clips are of two classes, prototypes of one: use prototypes=False.")
         missing = [name for name in self.pathways if name not in outputs]
         if missing:
             raise MgkitError(
@@ -167,9 +197,10 @@ class Objective(nn.Module):
         terms: dict[str, Tensor] = {}
         refinement: dict[str, RefinementOutput] = {}
         total = outputs[self.pathways[0]].logits.new_zeros((), dtype=torch.float32)
+        counted = self._weight(labels, mixing) if whole is None else self._weight(whole, whole_mixing)
         for name in self.pathways:
             output = outputs[name]
-            cross_entropy = self._cross_entropy(output.logits, labels, whole)
+            cross_entropy = self._mean(self._cross_entropy(output.logits, labels, mixing), counted, whole)
             terms[f"ce_{name}"] = cross_entropy.detach()
             total = total + self.term_weights[f"ce_{name}"] * cross_entropy
             if name in self.refinement:
@@ -186,7 +217,11 @@ class Objective(nn.Module):
                 terms[f"pr_{name}"] = loss.detach()
                 total = total + self.alpha * self.term_weights[f"pr_{name}"] * loss
         for name, weight in self.loss_weights.items():
-            for term, per_clip in self._further(name, outputs, labels).items():
+            each = self._further(name, outputs, labels)
+            if mixing is not None:
+                others = self._further(name, outputs, mixing.others)
+                each = {term: mixing.of(value, others[term]) for term, value in each.items()}
+            for term, per_clip in each.items():
                 count = per_clip.new_tensor(float(len(labels if whole is None else whole)))
                 loss = self._mean(per_clip, count, whole)
                 terms[term] = loss.detach()
@@ -235,8 +270,8 @@ class Objective(nn.Module):
                 )
         return labels
 
-    def _cross_entropy(self, logits: Tensor, labels: Tensor, whole: Tensor | None) -> Tensor:
-        """torch's mean cross-entropy, over the clips of all processes while training; of a part, its share of that."""
+    def _cross_entropy(self, logits: Tensor, labels: Tensor, mixing: Mixing | None) -> Tensor:
+        """torch's cross-entropy of each clip, (N,), not yet divided by the weights of their classes."""
         per_clip = F.cross_entropy(
             logits.float(),
             labels,
@@ -244,11 +279,16 @@ class Objective(nn.Module):
             reduction="none",
             label_smoothing=self.label_smoothing,
         )
-        counted = labels if whole is None else whole
-        weights = (
-            per_clip.new_ones(len(counted)) if self.class_weights is None else self.class_weights[counted]
-        )
-        return self._mean(per_clip, weights.sum().detach(), whole)
+        if mixing is None:
+            return per_clip
+        return mixing.of(per_clip, self._cross_entropy(logits, mixing.others, None))
+
+    def _weight(self, labels: Tensor, mixing: Mixing | None) -> Tensor:
+        """The sum of the class weights of clips, (): what their cross-entropies are divided by."""
+        if self.class_weights is None:
+            return torch.full((), float(len(labels)), device=labels.device)
+        weights = self.class_weights[labels]
+        return (weights if mixing is None else mixing.of(weights, self.class_weights[mixing.others])).sum()
 
     def _mean(self, per_clip: Tensor, total: Tensor, whole: Tensor | None) -> Tensor:
         """Losses (N,) divided by `total`, what all their weights add up to: their share of the batch's mean."""

@@ -91,6 +91,28 @@ def test_the_shares_of_parts_and_processes_are_the_batch(
     assert all(next(one, None) is None for one in given)
 
 
+def test_partners_are_of_the_same_part_whatever_the_processes(dataset: ClipDataset) -> None:
+    one, other = (StepSampler(dataset, 5, parts=2, rank=rank, processes=2) for rank in range(2))
+    drawn, kinds = [], set()
+    for epoch in range(40):
+        one.begin(epoch)
+        other.begin(epoch, step=1)
+        for step in range(one.steps):
+            partner, share = one.partners(step, 0.4)
+            for mine, theirs in zip((partner, share), other.partners(step, 0.4), strict=True):
+                np.testing.assert_array_equal(mine, theirs)
+            pairs = zip(one.positions(step), other.positions(step), strict=True)
+            for (rows, mine), (_, theirs) in pairs:
+                assert sorted(partner[rows]) == rows.tolist() == [*mine, *theirs]
+            drawn += share.tolist()
+            kinds.add(tuple(partner))
+    assert [len(mine) for _, mine in one.positions(0)] == one.shares(0)
+    assert len(kinds) > 5
+    # The variance of Beta(a, a) is 1 / (8 a + 4); there are 640 draws.
+    assert np.mean(drawn) == pytest.approx(0.5, abs=0.06)
+    assert np.var(drawn) == pytest.approx(1 / 7.2, abs=0.02)
+
+
 def test_an_epoch_goes_on_at_a_step(dataset: ClipDataset) -> None:
     whole, rest = (StepSampler(dataset, 5, parts=2) for _ in range(2))
     whole.begin(1)
