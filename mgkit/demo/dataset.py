@@ -28,7 +28,7 @@ All 32 classes of iMiGUE (`classes="imigue32"`, or any of its names), the 17 of 
 `tail`, `faults` and `variety` make the task as skewed, noisy and varied as desired; the defaults never change.
 
 A clip is drawn by `people` (who), `gestures` (what they do; add a class there), `motion` (how they move), `figure` and
-`scene` (what a camera sees) and `estimator` (what a pose estimator sees).
+`scene` (what a camera sees) and `estimator` (what a pose estimator sees). `recording` films somebody for minutes.
 """
 
 from __future__ import annotations

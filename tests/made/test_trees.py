@@ -14,12 +14,8 @@ import pytest
 
 from mgkit.data.skeletons import BODY25, IMIGUE22, LIGHT_HAND35, OPENPOSE137
 from mgkit.data.video import probe, read_frames
-from mgkit.demo.gestures import CLASS_SETS, GESTURES
-from mgkit.demo.motion import move
-from mgkit.demo.people import make_subject
 from mgkit.errors import MgkitError
 from tests.made import trees as synthetic_trees
-from tests.made.recording import Take, active_between, chain, record
 from tests.made.tree_parts import Tree
 from tests.made.trees import NOT_IN_VAL, write_imigue, write_ma52, write_smg
 
@@ -286,59 +282,6 @@ def test_refused(tmp_path: Path) -> None:
     with pytest.raises(MgkitError, match="first frame has number 2"):
         write_smg(tmp_path / "new", first_frame=2)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["thesis.txt"]
-
-
-# --- recordings -----------------------------------------------------------------------------------------------------
-
-
-def test_a_recording_is_continuous() -> None:
-    subject = make_subject("S", np.random.default_rng(0))
-    takes = [Take(GESTURES[n], 12, 20) for n in ("touch chin", "move torso", "arms akimbo")]
-    recording = record(takes, subject, 64, np.random.default_rng(1))
-    assert recording.spans == ((12, 32), (44, 64), (76, 96))
-    assert len(recording) == 96 + 12
-    assert sum(1 for _ in recording.frames()) == len(recording)
-    step = np.abs(np.diff(recording.joints(IMIGUE22), axis=0)).max(axis=(1, 2))
-    busy = np.zeros(len(step), dtype=bool)
-    for start, end in recording.spans:
-        busy[start - 1 : end] = True
-    assert step[~busy].max() < 1.5  # pixels a frame, the seams between gestures included
-    assert step[busy].max() > 4
-
-
-def test_frames_are_drawn_the_same_each_time() -> None:
-    subject = make_subject("S", np.random.default_rng(0))
-    recording = record([Take(GESTURES["play with things"], 8, 6)], subject, 64, np.random.default_rng(1))
-    assert all((a == b).all() for a, b in zip(recording.frames(), recording.frames(), strict=True))
-
-
-def test_active_between() -> None:
-    for start, end in ((5, 40), (5, 11), (5, 8)):
-        active = active_between(50, start, end)
-        assert (active[:start] == 0).all()
-        assert (active[end:] == 0).all()
-        assert (active[start:end] > 0).all()
-        assert active.max() > 0.9
-
-
-def test_chain_joins_without_loss() -> None:
-    subject = make_subject("S", np.random.default_rng(0))
-    motions = [
-        move(GESTURES["rub hands"], subject, 20 + i, np.random.default_rng(i), np.zeros(20 + i))
-        for i in range(3)
-    ]
-    parts = chain(motions, 6)
-    assert [len(part) for part in parts] == [14, 15, 22]
-    assert np.array_equal(parts[1].neck[6:], motions[1].neck[6:15])
-    seam = np.concatenate([part.arms[0].tips for part in parts])
-    assert np.abs(np.diff(seam, axis=0)).max() < 2.5
-    assert [part.look for part in parts] == [motion.look for motion in motions]
-
-
-def test_a_recording_needs_rest() -> None:
-    with pytest.raises(MgkitError, match="8 frames or more of rest"):
-        record([Take(CLASS_SETS["smg17"][0], 3, 20)], make_subject("S", np.random.default_rng(0)), 64,
-               np.random.default_rng(0))  # fmt: skip
 
 
 def test_videos_of_a_tree_show_the_recording(smg: Tree) -> None:
