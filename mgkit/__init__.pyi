@@ -2,6 +2,7 @@
 
 from mgkit import baselines as baselines
 from mgkit import models as models
+from mgkit import pose as pose
 from mgkit.checkup import doctor as doctor
 from mgkit.data.batches.spec import Inputs as Inputs
 from mgkit.data.clips import load_clips as load_clips

@@ -17,6 +17,7 @@ ALLOWED = {
     "data": {"data"},
     "demo": {"demo", "data", "results", "training", "notebook"},
     "models": {"models"},
+    "pose": {"pose", "data"},
     "results": {"results", "data"},
     "training": {"training", "data", "models", "results"},
     "views": {"views", "results", "data", "notebook"},
@@ -25,7 +26,7 @@ ALLOWED = {
 # Within a folder: a file or folder imports from its own level and those before it.
 LEVELS = {
     "data": [
-        {"table", "skeletons", "splits", "ledger", "video", "word_vectors"},
+        {"table", "skeletons", "keypoints", "splits", "ledger", "video", "word_vectors"},
         {"report", "body"},
         {"clips"},
         {"readers", "batches"},

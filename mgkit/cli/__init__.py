@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from mgkit import __version__
-from mgkit.cli import data, results, train
+from mgkit.cli import data, pose, results, train
 from mgkit.errors import MgkitError
 
 EXIT_USER_ERROR, EXIT_INTERRUPTED = 2, 130
@@ -49,6 +49,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"mgkit {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
-    for page in (data, train, results):
+    for page in (data, pose, train, results):
         page.add_commands(commands)
     return parser

@@ -81,17 +81,18 @@ def prepare(options: Any) -> None:
         pose_units=options.pose_units, pose_size=options.pose_size, **parse_options(options.reader, options.rest),
     )  # fmt: skip
     print(clips)
-    _report(clips, options.report)
+    print_report(clips.report, options.report)
 
 
-def _report(clips: Any, whole: bool = False) -> None:
-    from mgkit.data.prepare.folder import report_lines
+def print_report(report: list[dict[str, str]], whole: bool = False) -> None:
+    """Print what was odd: all of it, or the first of each kind."""
+    from mgkit.data.report import report_lines
 
     if whole:
-        for entry in clips.report:
+        for entry in report:
             print("\t".join((entry["what"], entry["clip_id"], entry["detail"])))
         return
-    lines = list(report_lines(clips))
+    lines = list(report_lines(report))
     print("nothing odd" if not lines else "odd (count): clips")
     for line in lines:
         print(f"  {line}")
@@ -160,7 +161,7 @@ def show(options: Any) -> None:
     clips = load_clips(options.folder)
     print(clips)
     print(clips.summary())
-    _report(clips, options.report)
+    print_report(clips.report, options.report)
     if options.check:
         _check(clips)
 

@@ -156,6 +156,13 @@ def report_table(report: list[dict[str, str]]) -> pd.DataFrame:
     )
 
 
+def report_lines(report: list[dict[str, str]]) -> Iterator[str]:
+    """A report as lines of text: what (how many): details of the first few."""
+    for row in report_table(report).to_dict("records"):
+        where = f"{row['clips']}: " if row["clips"] else ""
+        yield f"{row['what']} ({row['how many']}): {where}{row['detail']}"
+
+
 # --- what two splits share ------------------------------------------------------------------------------------------
 
 FINDING = ["what", "splits", "name", "clips", "detail"]

@@ -302,10 +302,10 @@ def _hand21() -> tuple[list[str], str]:
     return joints, " ".join(_chain(*(f"{{s}}_{joint}" for joint in chain)) for chain in chains)
 
 
-def _face70() -> tuple[str, str]:
-    """OpenPose's face: the 68 points of 300-W from the person's right to the left, then the right and left pupil.
+def _face(pupils: bool) -> tuple[str, str]:
+    """The 68 points of 300-W from the person's right to the left; OpenPose adds the right and left pupil.
 
-    OpenPose draws eyes, brows, lips and jaw apart; here they are also joined, as a graph must be.
+    They are usually drawn as eyes, brows, lips and jaw apart; here these are also joined, as a graph must be.
     """
     jaw = [f"right_jaw_{i}" for i in range(8)] + ["chin"] + [f"left_jaw_{i}" for i in reversed(range(8))]
     brow = [f"right_brow_{i}" for i in range(5)] + [f"left_brow_{i}" for i in reversed(range(5))]
@@ -323,15 +323,16 @@ def _face70() -> tuple[str, str]:
         "left_inner_lip_corner left_inner_lower_lip inner_lower_lip right_inner_lower_lip"
     ).split()
     joints = [*jaw, *brow, *bridge, *nostrils, *right_eye, *left_eye, *outer_lip, *inner_lip]
-    joints += ["right_pupil", "left_pupil"]
+    joints += ["right_pupil", "left_pupil"] if pupils else []
+    eye_edges = ("{s}_eye-{s}_pupil", "{s}_pupil-{s}_eye_outer") if pupils else ("{s}_eye-{s}_eye_outer", "")
     drawn = [_chain(*part) for part in (jaw, brow[:5], brow[5:], bridge, nostrils)]
     drawn += [_chain(*ring, ring[0]) for ring in (right_eye, left_eye, outer_lip, inner_lip)]
     hanging = (
         "nose-nose_bridge_3 nose_bridge_3-nostril_middle nostril_middle-upper_lip upper_lip-inner_upper_lip "
         "lower_lip-chin "
         + _both(
-            "{s}_eye-{s}_pupil nose_bridge_0-{s}_eye_inner nose_bridge_0-{s}_brow_4 "
-            "{s}_ear-{s}_jaw_0 {s}_pupil-{s}_eye_outer"
+            f"{eye_edges[0]} nose_bridge_0-{{s}}_eye_inner nose_bridge_0-{{s}}_brow_4 "
+            f"{{s}}_ear-{{s}}_jaw_0 {eye_edges[1]}"
         )
     )
     return " ".join(joints), f"{' '.join(drawn)} {hanging}"
@@ -339,13 +340,24 @@ def _face70() -> tuple[str, str]:
 
 def _openpose137() -> tuple[str, str]:
     """BODY_25 (0-24), face (25-94), left hand (95-115), right hand (116-136). A hand's wrist repeats the body's."""
-    face, face_edges = _face70()
+    face, face_edges = _face(pupils=True)
     hand, hand_edges = _hand21()
     hands = " ".join(f"{side}_{joint}" for side in ("left", "right") for joint in hand)
     return (
         f"{_BODY25[0]} {face} {hands}",
         f"{_BODY25[1]} {face_edges} " + _both(f"{{s}}_wrist-{{s}}_hand_wrist {hand_edges}"),
     )
+
+
+def _wholebody133() -> tuple[str, str]:
+    """COCO-WholeBody: coco17 (0-16), feet (17-22), face (23-90), left hand (91-111), right hand (112-132)."""
+    face, face_edges = _face(pupils=False)
+    hand, hand_edges = _hand21()
+    hands = " ".join(f"{side}_{joint}" for side in ("left", "right") for joint in hand)
+    toes = "{s}_ankle-{s}_big_toe {s}_big_toe-{s}_small_toe {s}_ankle-{s}_heel"
+    feet = " ".join(f"{s}_big_toe {s}_small_toe {s}_heel" for s in ("left", "right"))
+    edges = _both(f"{toes} {{s}}_wrist-{{s}}_hand_wrist {hand_edges}")
+    return f"{_COCO17[0]} {feet} {face} {hands}", f"{_COCO17[1]} {face_edges} {edges}"
 
 
 # --- Kinect ---------------------------------------------------------------------------------------------------------
@@ -438,6 +450,7 @@ LAYOUTS: dict[str, Skeleton] = {
         "penn13": _PENN13,
         "mediapipe33": _MEDIAPIPE33,
         "holistic75": _holistic75(),
+        "wholebody133": _wholebody133(),
     }.items()
 }
 
@@ -453,6 +466,7 @@ KINECT20 = LAYOUTS["kinect20"]
 PENN13 = LAYOUTS["penn13"]
 MEDIAPIPE33 = LAYOUTS["mediapipe33"]
 HOLISTIC75 = LAYOUTS["holistic75"]
+WHOLEBODY133 = LAYOUTS["wholebody133"]
 
 
 def get_skeleton(layout: str | Path | Skeleton) -> Skeleton:

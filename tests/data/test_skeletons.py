@@ -29,9 +29,10 @@ ALL = pytest.mark.parametrize("skeleton", LAYOUTS.values(), ids=lambda s: s.name
 COUNTS = {
     "coco17": 17, "openpose18": 18, "body25": 25, "openpose137": 137, "imigue22": 22, "light_hand35": 35,
     "ma52_28": 28, "kinect25": 25, "kinect20": 20, "penn13": 13, "mediapipe33": 33, "holistic75": 75,
+    "wholebody133": 133,
 }  # fmt: skip
 # Rings: the hips of layouts without a hip centre, eyes and lips of the face, palms and feet of MediaPipe.
-NOT_TREES = {"coco17", "penn13", "openpose137", "mediapipe33", "holistic75"}
+NOT_TREES = {"coco17", "penn13", "openpose137", "mediapipe33", "holistic75", "wholebody133"}
 
 # What may be joined, sides left out. A layout without a neck hangs the arms on the head.
 NEIGHBOURS = """
@@ -291,7 +292,7 @@ def test_bad_layouts_are_refused() -> None:
     with pytest.raises(MgkitError, match="not unique"):
         Skeleton("x", ("a", "a"), (), ())
     with pytest.raises(
-        MgkitError, match="unknown skeleton 'coco': use one of coco17, .*holistic75, or a .json"
+        MgkitError, match="unknown skeleton 'coco': use one of coco17, .*wholebody133, or a .json"
     ):
         get_skeleton("coco")
     with pytest.raises(MgkitError, match="lacks edges"):

@@ -114,7 +114,7 @@ class Source:
     info: SourceInfo
     _container: InputContainer
     _stream: VideoStream
-    _index: Index
+    index: Index
     _rotation: int = field(default=0)
     _damaged: set[int] = field(default_factory=set)  # all frames that were decoded with errors
 
@@ -141,7 +141,7 @@ class Source:
         for cut in cuts:
             needed[cut.start : cut.stop] = True
         made: dict[str, Written | str] = {}
-        sizes = OneSize(self.path, self._stream, self._index, (self.info.width, self.info.height))
+        sizes = OneSize(self.path, self._stream, self.index, (self.info.width, self.info.height))
         with contextlib.ExitStack() as writers:
             active: list[_Writer] = []
             for i, frame in self._frames(needed):
@@ -171,28 +171,28 @@ class Source:
 
     def _patched(self, cut: Cut) -> int:
         """Number of frames with errors that a clip shows or, from the key-frame before it on, is predicted from."""
-        key = int(self._index.keys_before(np.array([cut.start]))[0])
+        key = int(self.index.keys_before(np.array([cut.start]))[0])
         return sum(key <= number < cut.stop for number in self._damaged)
 
     def _frames(self, needed: npt.NDArray[np.bool_]) -> Iterator[tuple[int, av.VideoFrame]]:
         """The frames that are needed, in order, as far as they can be decoded."""
-        if not can_seek(self._container, self._index):
-            for number, picture in numbered(self.path, self._container, self._stream, self._index, 0):
+        if not can_seek(self._container, self.index):
+            for number, picture in numbered(self.path, self._container, self._stream, self.index, 0):
                 if picture.is_corrupt:
                     self._damaged.add(number)
                 if needed[number]:
                     yield number, picture
             return
         edges = np.flatnonzero(np.diff(np.concatenate([[0], needed.view(np.int8), [0]])))
-        place = {int(time): i for i, time in enumerate(self._index.times)}
-        wanted = {int(time) for time in self._index.times[needed]}
+        place = {int(time): i for i, time in enumerate(self.index.times)}
+        wanted = {int(time) for time in self.index.times[needed]}
         frames: Iterator[av.VideoFrame] | None = None
         at = -1  # the last frame that was decoded
         for start, stop in edges.reshape(-1, 2):
-            key = int(self._index.keys_before(np.array([start]))[0])
+            key = int(self.index.keys_before(np.array([start]))[0])
             if frames is None or key > at + 1:
                 if key:
-                    self._container.seek(int(self._index.times[key]), stream=self._stream)
+                    self._container.seek(int(self.index.times[key]), stream=self._stream)
                 else:
                     self._container.seek(0)
                 frames = _needed_only(self._container, self._stream, wanted)

@@ -46,7 +46,7 @@ from mgkit.files import exclusive, write_json
 from mgkit.parallel import cores, run_jobs
 from mgkit.progress import Progress
 
-__all__ = ["MANIFEST", "NAME", "TOLERATED", "prepare", "report_lines"]
+__all__ = ["MANIFEST", "NAME", "TOLERATED", "prepare"]
 
 TOLERATED = 0.05  # share of the clips that may be left out before the whole is refused
 EARLY = 32  # clips after which key-points that are wrong throughout are refused
@@ -379,10 +379,3 @@ def _say(bar: Progress, report: list[dict[str, str]], new: int, kept: int, remov
     if broken:
         clips = "clip" if len(broken) == 1 else "clips"
         bar.say(f"prepare: WARNING {len(broken)} {clips} left out ({some(broken)}): see report_table()")
-
-
-def report_lines(clips: Clips) -> Iterator[str]:
-    """The report as lines of text: what (how many): details of the first few."""
-    for row in clips.report_table().to_dict("records"):
-        where = f"{row['clips']}: " if row["clips"] else ""
-        yield f"{row['what']} ({row['how many']}): {where}{row['detail']}"

@@ -70,7 +70,7 @@ def _reidentified(
     middles[~there] = 1e9
     steps = np.linalg.norm(middles[:, None, 1:] - middles[None, :, :-1], axis=-1).min(axis=1)[there[:, 1:]]
     jump = max(still, 4 * float(np.median(steps)) if len(steps) else 0.0)
-    odd = there[:, 1:] & ~(_apart(points[:, 1:], points[:, :-1]) <= jump)
+    odd = there[:, 1:] & ~(apart(points[:, 1:], points[:, :-1]) <= jump)
     if not odd.any():
         return pose, []
     from scipy.optimize import linear_sum_assignment
@@ -90,7 +90,7 @@ def _reidentified(
         if at == pose.shape[1]:
             break
         now = np.flatnonzero(there[:, at])
-        cost = _apart(points[now, None, at], last[None])  # (rows that are seen, persons)
+        cost = apart(points[now, None, at], last[None])  # (rows that are seen, persons)
         cost[:, np.isnan(last).all((1, 2))] = near  # of somebody new
         cost = np.where(np.isfinite(cost), cost, 4 * near)
         kept = cost[np.arange(len(now)), to[now]]
@@ -120,12 +120,12 @@ def _joined(pose: Array, size: float) -> Array:
         for other in made:
             both = there[other] & there[row]
             if both.any():
-                apart = float(_apart(pose[row, both, :, :2], pose[other, both, :, :2]).max())
-                if apart <= SAME * size:
-                    gaps[other] = apart
+                farthest = float(apart(pose[row, both, :, :2], pose[other, both, :, :2]).max())
+                if farthest <= SAME * size:
+                    gaps[other] = farthest
             else:
                 before = np.flatnonzero(there[other, :begin])[-1]
-                gaps[other] = float(_apart(pose[row, begin, :, :2], pose[other, before, :, :2]))
+                gaps[other] = float(apart(pose[row, begin, :, :2], pose[other, before, :, :2]))
         nearest = min(gaps, key=lambda other: gaps[other], default=-1)
         if nearest >= 0 and gaps[nearest] <= 1.5 * size:
             pose[nearest] = np.where(seen(pose[nearest])[..., None], pose[nearest], pose[row])
@@ -135,7 +135,7 @@ def _joined(pose: Array, size: float) -> Array:
     return pose[sorted(made)]
 
 
-def _apart(one: Array, other: Array) -> Array:
+def apart(one: Array, other: Array) -> Array:
     """Distance of people (..., V, 2): the median over the joints seen in both, else between their middles."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # nobody there: NaN

@@ -107,7 +107,7 @@ def make(job: Job, stopped: Callable[[], bool] | None = None) -> Made:
                 _leave_out(made, job.clips, kind, str(error))
                 return made
             made.source = info.to_dict()
-            made.notes += _odd(video, info, job.clips)
+            made.notes += oddities(video, info, [clip.clip_id for clip in job.clips])
         # A plan for each clip that can be made.
         plans = []
         for clip in job.clips:
@@ -270,17 +270,17 @@ def _frame_size(
     return frame, frame
 
 
-def _odd(video: Path, info: SourceInfo, clips: Sequence[RawClip]) -> list[dict[str, str]]:
-    """Notes on a source video that is usable, but unusual."""
-    notes, names = [], some([clip.clip_id for clip in clips], 3)
+def oddities(video: Path, info: SourceInfo, clip_ids: Sequence[str]) -> list[dict[str, str]]:
+    """Notes on a source video that is usable, but unusual; they name some of the clips that are made from it."""
+    notes, names = [], f" ({some(clip_ids, 3)})" if clip_ids else ""
     if not info.steady:
         text = f"{video}: frames last {info.fastest:.0f} to {info.slowest:.0f} ms; frames are counted, times ignored"
-        notes.append(note("variable frame rate", f"{text} ({names})"))
+        notes.append(note("variable frame rate", f"{text}{names}"))
     if info.turned:
-        text = f"{video}: turned by {info.turned} degrees, as the file asks ({names})"
+        text = f"{video}: turned by {info.turned} degrees, as the file asks{names}"
         notes.append(note("rotated video", text))
     if not info.fps:
-        text = f"{video} does not state any: written with {USUAL_RATE:g} ({names})"
+        text = f"{video} does not state any: taken as {USUAL_RATE:g}{names}"
         notes.append(note("frame rate not known", text))
     return notes
 

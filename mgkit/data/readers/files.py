@@ -8,6 +8,7 @@ from __future__ import annotations
 import filecmp
 import os
 import re
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -109,6 +110,12 @@ def named(files: Sequence[Path], pattern: str) -> dict[str, list[Path]]:
 def named_as_video(path: Path) -> bool:
     """Whether the name of a file is that of a video, in capital letters or not."""
     return path.suffix.lower() in VIDEO_SUFFIXES
+
+
+def video_name(path: Path, root: Path) -> str:
+    """The name of a clip that is a whole video: its path below a folder, without the suffix of a video."""
+    below = path.relative_to(root)
+    return unicodedata.normalize("NFC", (below.with_suffix("") if named_as_video(path) else below).as_posix())
 
 
 def may_be_video(path: Path) -> bool:

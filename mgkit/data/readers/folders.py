@@ -17,8 +17,8 @@ from mgkit.data.readers.files import (
     OTHER_SUFFIXES,
     VIDEO_SUFFIXES,
     may_be_video,
-    named_as_video,
     same_content,
+    video_name,
     walk,
 )
 from mgkit.data.readers.tables import read_pairs
@@ -86,8 +86,7 @@ def read_folders(
         elif len(below.parts) <= depth:
             stray.append(below)
         else:
-            name = below.with_suffix("") if named_as_video(path) else below
-            clip_id = unicodedata.normalize("NFC", name.as_posix())
+            clip_id = video_name(path, source)
             if clip_id in videos:
                 raise MgkitError(
                     f"{videos[clip_id]} and {path} are two videos of one clip: rename or remove one."

@@ -49,7 +49,8 @@ def read_pyskl(
         videos: folder with one video per clip, named `<frame_dir>.mp4` (or any other format), at any depth, in any
             capital letters, with or without `_rgb`, `_color` or `_video` behind the name.
         skeleton: joint layout: coco17, openpose18, body25, openpose137, imigue22, light_hand35, ma52_28, kinect25,
-            kinect20, penn13, mediapipe33, holistic75, or a .json file; needed unless the meta file names it.
+            kinect20, penn13, mediapipe33, holistic75, wholebody133, or a .json file; needed unless the meta file names
+            it.
         classes: class names in label order; needed unless the meta file has them (else `class 0`, ... are used,
             which is reported).
         splits: which named splits to take (`("train", "test")` or `"train,test"`). All by default; a clip in two of

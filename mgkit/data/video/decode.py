@@ -140,17 +140,19 @@ def read_frames(
 
 
 def stream_frames(
-    path: str | Path, start: int = 0, end: int | None = None, *, threads: int = 1
+    path: str | Path, start: int = 0, end: int | None = None, *, threads: int = 1, index: Index | None = None
 ) -> Iterator[Frames]:
     """Decode a span of a video one frame at a time, whatever its length: one frame is held in memory.
 
-    Each call inspects every packet of the file first, so go once through a long video rather than once per clip.
+    Each call inspects every packet of the file first, so go once through a long video rather than once per clip, or
+    give its `index`.
 
     Args:
         path: any video that FFmpeg reads.
         start: first frame, 0-based in presentation order.
         end: one past the last frame; None = to the end of the video.
         threads: of the decoder.
+        index: of the same file, as `inspect` gives it.
 
     Yields:
         (H, W, 3) uint8 RGB frames in order, end - start of them; each is the caller's own.
@@ -164,7 +166,7 @@ def stream_frames(
 
     path = Path(path)
     with opened(path, threads) as (container, stream):
-        index = read_index(path, container, stream)
+        index = read_index(path, container, stream) if index is None else index
         if end is None:
             if index.cut_off:
                 raise MgkitError(_cut_off(path, index))

@@ -16,9 +16,10 @@ import pytest
 
 from mgkit.data.clips import Classes, load_clips
 from mgkit.data.prepare.cut import person_crop
-from mgkit.data.prepare.folder import prepare, report_lines
+from mgkit.data.prepare.folder import prepare
 from mgkit.data.prepare.plan import MARGIN
 from mgkit.data.readers import RawClip, RawDataset
+from mgkit.data.report import report_lines
 from mgkit.data.video import probe, read_frames, write_video
 from mgkit.errors import MgkitError
 from tests.data.video.made import encode, encode_sizes
@@ -209,7 +210,7 @@ def test_damage_is_noticed_and_mended(tmp_path: Path, layout: Path) -> None:
 def test_video_and_pose_of_different_lengths_are_reported(tmp_path: Path, layout: Path) -> None:
     clips = run(raw(tmp_path, clips=1, video_frames=9), tmp_path / "out", layout, workers=1)
     assert clips.table["frames"].tolist() == [6]
-    lines = list(report_lines(clips))
+    lines = list(report_lines(clips.report))
     assert lines[0] == "class names (1): a.pkl has none: numbered class 0 to class 0"
     assert "lengths differ (1): clip 0 ü: frames by video 9, pose 6: the shortest is kept" in lines
 
@@ -427,7 +428,7 @@ def test_what_two_splits_share_is_told_at_once(videos: Path, tmp_path: Path) -> 
         ("same subject", "train, val", "S1"),
         ("same subject", "train, val", "S2"),
     }
-    lines = "\n".join(report_lines(clips))
+    lines = "\n".join(report_lines(clips.report))
     assert "near-duplicate (1): b_4 (val) and c_6 (test) look the same" in lines
     assert "same subject (2): S1 has 3 clips in train and 1 in val" in lines
 

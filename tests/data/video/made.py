@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -101,6 +102,17 @@ def encode_sizes(
                 packet.pts, packet.dts, packet.time_base = one.pts, one.pts, Fraction(1, 25)
                 packet.is_keyframe, packet.stream = one.is_keyframe, track
                 container.mux(packet)
+    return path
+
+
+def turned(video: Path, path: Path, matrix: tuple[int, ...] = (0, 1, -1, 0)) -> Path:
+    """A copy of an MP4 that asks to be shown turned, by default by 90 degrees, as telephones do."""
+    content, one = bytearray(video.read_bytes()), 0x10000
+    upright = struct.pack(">9i", one, 0, 0, 0, one, 0, 0, 0, 0x40000000)
+    at = content.find(upright, content.find(b"tkhd"))
+    a, b, c, d = (one * value for value in matrix)
+    content[at : at + 36] = struct.pack(">9i", a, b, 0, c, d, 0, 0, 0, 0x40000000)
+    path.write_bytes(content)
     return path
 
 

@@ -15,7 +15,17 @@ import pytest
 from mgkit.data.video import VideoInfo, probe, read_frames, stream_frames, write_video
 from mgkit.data.video import decode as reading
 from mgkit.errors import MgkitError
-from tests.data.video.made import FRAMES, HEIGHT, WIDTH, encode, encode_sizes, number, pictures, sound_only
+from tests.data.video.made import (
+    FRAMES,
+    HEIGHT,
+    WIDTH,
+    encode,
+    encode_sizes,
+    number,
+    pictures,
+    sound_only,
+    turned,
+)
 
 
 @pytest.fixture(params=["decord", "pyav"])
@@ -166,14 +176,7 @@ def test_an_unknown_library_is_refused(clip: Path) -> None:
     ("turn", "matrix"), [(90, (0, 1, -1, 0)), (180, (-1, 0, 0, -1)), (270, (0, -1, 1, 0))]
 )
 def test_rotated_video_is_upright(clip: Path, library: str, turn: int, matrix: tuple[int, ...]) -> None:
-    content = bytearray(clip.read_bytes())
-    one = 0x10000
-    upright = struct.pack(">9i", one, 0, 0, 0, one, 0, 0, 0, 0x40000000)
-    at = content.find(upright, content.find(b"tkhd"))
-    a, b, c, d = (one * value for value in matrix)
-    content[at : at + 36] = struct.pack(">9i", a, b, 0, c, d, 0, 0, 0, 0x40000000)
-    path = clip.with_name("turned.mp4")
-    path.write_bytes(content)
+    path = turned(clip, clip.with_name("turned.mp4"), matrix)
     info = probe(path)
     expected = np.rot90(read_frames(clip, [5])[0], -turn // 90)
     assert (info.height, info.width) == expected.shape[:2]
