@@ -67,6 +67,14 @@ def _add_prepare(commands: Commands) -> None:
         "--pose-step", type=float, metavar="N",
         help="frames of the video from one pose to the next: resampled; 1 cuts to the shortest instead",
     )  # fmt: skip
+    points.add_argument(
+        "--poses", type=Path, metavar="FOLDER", help="key-points of `mgkit pose`, for a dataset of videos"
+    )
+    points.add_argument(
+        "--smooth",
+        choices=["savgol7", "none"],
+        help="over seven poses, without delay (default: savgol7 for --poses, which are as estimated, else none)",
+    )
     parser.add_argument("--report", action="store_true", help="print the whole report, not its first entries")
     parser.set_defaults(command=prepare)
 
@@ -78,7 +86,8 @@ def prepare(options: Any) -> None:
     clips = prepare(
         options.reader, options.source, options.out, size=options.size, workers=options.workers,
         strict=options.strict, tolerated=options.tolerated, pose_fps=options.pose_fps, pose_step=options.pose_step,
-        pose_units=options.pose_units, pose_size=options.pose_size, **parse_options(options.reader, options.rest),
+        pose_units=options.pose_units, pose_size=options.pose_size, poses=options.poses, smooth=options.smooth,
+        **parse_options(options.reader, options.rest),
     )  # fmt: skip
     print(clips)
     print_report(clips.report, options.report)

@@ -6,6 +6,8 @@
     poses.npy        (rows, V, 3) float32: x, y in pixels of the prepared video, score in [0, 1]; NaN = not seen.
                      A clip has persons x frames rows from its `pose_offset` on, persons first.
     videos/*.mp4     person-cropped, resized, short key-frame distance; absent when only poses are known
+    poses.json       what key-points of `mgkit pose` were estimated by, and how they were smoothed: {"smoothing",
+                     "estimators": [{"estimator", "version", "model", ..., "clips"}, ...]}; absent for others
     report.json      what `prepare` found odd: [{"what", "clip_id", "detail"}, ...]
     splits/*.csv     other splits of the same clips, see `mgkit.data.splits`
     prepare.json, prepare.jsonl    what was made from what, see `mgkit.data.ledger`; absent in a folder made otherwise
@@ -48,6 +50,9 @@ from mgkit.errors import MgkitError, some
 from mgkit.files import atomic, read_json, write_json
 
 __all__ = ["Classes", "Clips", "Folds", "load_clips", "write_clip_folder"]
+
+
+ORIGIN = "poses.json"
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,6 +122,13 @@ class Clips:
     def has_seen_joint(self) -> bool:
         """Some joint is seen in some frame of this selection, whose clips all have a pose."""
         return any(bool(np.isfinite(self.pose(clip_id)[..., :2]).any()) for clip_id in self.ids)
+
+    @cached_property
+    def estimators(self) -> list[str]:
+        """What the key-points of the folder were estimated by, as name and version; empty where that is not known."""
+        path = self.root / ORIGIN
+        entries = read_json(path).get("estimators", []) if path.is_file() else []
+        return sorted({f"{entry['estimator']} {entry['version']}".strip() for entry in entries})
 
     def split(self, name: str) -> Clips:
         """The clips of one split; an empty or unknown one raises a `MgkitError` that lists what there is."""
@@ -453,6 +465,7 @@ def write_clip_folder(
     classes: Classes,
     skeleton: Skeleton,
     report: Sequence[dict[str, str]] = (),
+    origin: dict[str, Any] | None = None,
 ) -> Clips:
     """Write every file of a clip folder but its videos, which must already be at `root / row["video"]`.
 
@@ -464,6 +477,7 @@ def write_clip_folder(
         classes: the class list.
         skeleton: the layout of the poses.
         report: oddities found on the way, each {"what", "clip_id", "detail"}.
+        origin: the content of `poses.json`, see the top of this module; None = not known.
 
     Returns:
         The folder, loaded and checked.
@@ -498,6 +512,10 @@ def write_clip_folder(
     write_json(root / "classes.json", classes.to_dict())
     write_json(root / "skeleton.json", skeleton.to_dict())
     write_json(root / "report.json", list(report))
+    if origin is None:
+        (root / ORIGIN).unlink(missing_ok=True)
+    else:
+        write_json(root / ORIGIN, origin)
     with atomic(root / "clips.parquet") as temporary:  # last: a folder without it is not a clip folder
         table.to_parquet(temporary, index=False)
     return load_clips(root)

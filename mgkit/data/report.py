@@ -25,7 +25,7 @@ from mgkit.errors import MgkitError, some
 
 SHORT = 32  # frames that the pose pathway takes: a shorter clip is stretched
 BY = ("subject", "source", "split", "class")
-SPLIT_FAULTS = ("same footage", "near-duplicate", "same video", "same subject")
+SPLIT_FAULTS = ("same footage", "near-duplicate", "same video", "same subject", "several estimators")
 
 PoseOf = Callable[[str], npt.NDArray[np.float32]]  # key-points (M, T, V, 3) of a clip id
 

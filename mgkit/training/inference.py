@@ -26,7 +26,7 @@ from mgkit.progress import Progress
 from mgkit.results.ensembles.fuse import fuse
 from mgkit.results.ensembles.search import best_weights, refuse_test
 from mgkit.results.run.files import write_embeddings
-from mgkit.results.run.folder import Run, load_run, write_predictions
+from mgkit.results.run.folder import Run, load_run, other_estimators, write_predictions
 from mgkit.results.run.records import Embeddings, Predictions
 from mgkit.results.run.view_scores import ViewScores, write_view_scores
 from mgkit.results.stats.metrics import top1
@@ -117,6 +117,8 @@ def test(
     if choose_on is not None:
         weights, rectification = _choose(network, choose_on, weights, rectification, workers, progress)
     bar = Progress(f"test {split}", progress and network.fabric.is_global_zero)
+    if caution := other_estimators(run, network.clips):
+        bar.say(f"{run.root.name}: CAUTION: {caution}")
     if flip and (warning := network.inputs.mirror_warning(network.clips.classes)):
         bar.say(f"flip: {warning}")
     with bar, cpu_threads(network.device, workers):

@@ -95,25 +95,21 @@ def test_the_parts_of_a_frame_are_in_pixels_with_their_scores() -> None:
 
 
 @pytest.mark.slow
-def test_points_agree_with_those_of_the_sample(task: Path, clap: np.ndarray, sample_dir: Path) -> None:
+def test_points_agree_with_those_of_the_sample(task: Path, sample_dir: Path) -> None:
     """The sample's were made by 0.10.21 with its filter: the same person in the same place, within a few pixels."""
     from mgkit.data.readers.pyskl import read_pyskl
 
+    frames = read_frames(sample_dir / "clips" / "hmdb_golf.mp4", range(0, 60, 6))
     with holistic(task) as estimate:
-        points = estimate(clap, 25.0)
-    assert points is not None
-    raw = read_pyskl(
-        sample_dir / "jhmdb_holistic75" / "jhmdb_holistic75.pkl",
-        skeleton="holistic75",
-        splits=["train", "val", "test"],
-    )
-    clip = next(clip for clip in raw.clips if Path(clip.clip_id).stem.startswith("clap_000"))
+        points = estimate(frames, 25.0)
+    raw = read_pyskl(sample_dir / "hmdb5_holistic75.pkl", skeleton="holistic75")
+    clip = next(clip for clip in raw.clips if "golf" in clip.clip_id)
     assert clip.pose is not None
-    known = clip.pose()[0, ::5]
+    known = clip.pose()[0, 0:60:6]
     both = np.isfinite(points[0]).all(-1) & np.isfinite(known).all(-1) & (known[..., 2] > 0.5)
-    assert both[:, :33].mean() > 0.3
+    assert both[:, :33].mean() > 0.5
     apart = np.linalg.norm(points[0][both][:, :2] - known[both][:, :2], axis=-1)
-    assert np.median(apart) < 4
+    assert np.median(apart) < 5
 
 
 @pytest.mark.slow

@@ -11,11 +11,12 @@ The same call resumes an interrupted or killed one, skips what is up to date and
 from __future__ import annotations
 
 import inspect
+import json
 import os
 import pickle
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +38,9 @@ from mgkit.data.prepare.checks import (
 )
 from mgkit.data.prepare.looks import Look, check_looks, corner
 from mgkit.data.prepare.plan import MARGIN, Job, Made, Pose, make
-from mgkit.data.prepare.points import PoseRules
+from mgkit.data.prepare.points import SMOOTHING, PoseRules
 from mgkit.data.readers import RawClip, RawDataset, note
+from mgkit.data.readers.estimated import with_poses
 from mgkit.data.readers.options import get_reader, listed
 from mgkit.data.skeletons import Skeleton
 from mgkit.errors import MgkitError, some
@@ -66,6 +68,8 @@ def prepare(
     pose_step: float | None = None,
     pose_units: str | None = None,
     pose_size: str | tuple[int, int] | None = None,
+    poses: str | Path | None = None,
+    smooth: str | None = None,
     progress: bool = True,
     **options: Any,
 ) -> Clips:
@@ -91,6 +95,9 @@ def prepare(
         pose_size: width and height of the picture that the pixels refer to (`1280x720`), where the frame size in the
             file is wrong or missing, or the videos have another size; "stated" takes the size that the file gives.
             The points are scaled to the video.
+        poses: the folder of `mgkit pose`, for a dataset of videos: their key-points, matched by video.
+        smooth: "savgol7", a filter without delay over seven poses, or "none". By default key-points of `mgkit pose`,
+            which come as estimated, are smoothed, and others are not.
         progress: show progress and the time left.
         **options: what the reader takes, see `mgkit prepare READER --help`.
 
@@ -108,6 +115,8 @@ def prepare(
     if not 0 <= tolerated <= 1:
         raise MgkitError(f"tolerated is {tolerated}: give a share from 0 to 1.")
     rules = PoseRules.of(pose_fps, pose_step, pose_units, pose_size)
+    if smooth not in (None, "none", *SMOOTHING):
+        raise MgkitError(f"smooth is {smooth!r}: use {' or '.join([*SMOOTHING, 'none'])}.")
     # What the folder is made by: it must be the same in every call.
     read = get_reader(reader)
     out, source = Path(out), Path(source)
@@ -118,7 +127,8 @@ def prepare(
     check_options(read, options, made_by)
     options = {key: listed(read, key, value) for key, value in options.items()}
     stated = {f"pose_{key}": value for key, value in asdict(rules).items() if value is not None}
-    plain = _plain({**options, **stated})
+    given = {key: value for key, value in (("poses", poses), ("smooth", smooth)) if value is not None}
+    plain = _plain({**options, **stated, **given})
     before = manifest(out, settings)
     # Nothing has changed since it was finished: there is nothing to do.
     if before.get("complete") and before.get("options") == plain and unchanged(before["files"], source):
@@ -144,6 +154,10 @@ def prepare(
         raw = read(source, **options)
         options.pop("cache", None)
         check_raw(raw, source)
+        if poses is not None:
+            raw = with_poses(raw, poses)
+        if smooth in SMOOTHING or (smooth is None and raw.origins):
+            rules = replace(rules, smooth=smooth or next(iter(SMOOTHING)))
         rules.check(raw.clips, source)
         files = stamps({*map(Path, raw.files), *(clip.video for clip in raw.clips if clip.video)}, source)
         ledger = read_ledger(out)
@@ -205,7 +219,7 @@ def _make(
             bar.advance(len(job.clips), len(raw.clips))
         looks = {clip.clip_id: looks[clip.clip_id] for clip in raw.clips if clip.clip_id in looks}
         check_looks(looks, rules.units)
-        doubts = corner(looks) if rules == PoseRules() else []
+        doubts = corner(looks) if rules.as_given else []
         # Write the folder in the order of the dataset, without files of clips that are gone.
         kept = [clip for clip in raw.clips if clip.clip_id in rows]
         if not kept:
@@ -222,6 +236,7 @@ def _make(
             raw.classes,
             raw.skeleton,
             report,
+            _origin(raw, rules, [clip.clip_id for clip in kept]),
         )
     # The report is complete once the splits have been compared.
     if (out / "poses.npy").is_file():
@@ -234,6 +249,25 @@ def _make(
         bar.say(f"prepare: WARNING {entry['what']}: {entry['detail']}")
     _say(bar, report, new, len(files) - new, len(stale))
     return load_clips(out)
+
+
+def _origin(raw: RawDataset, rules: PoseRules, clip_ids: Sequence[str]) -> dict[str, Any] | None:
+    """What `poses.json` of the folder says: by what the key-points were estimated, and whether they were smoothed."""
+    if not raw.origins and rules.smooth is None:
+        return None
+    counts: dict[str, int] = {}
+    for clip_id in clip_ids:
+        if clip_id in raw.origins:
+            origin = raw.origins[clip_id]
+            said = {
+                "estimator": origin.estimator,
+                "version": origin.version,
+                "model": origin.model,
+                **origin.options,
+            }
+            counts[json.dumps(said)] = counts.get(json.dumps(said), 0) + 1
+    estimators = [{**json.loads(said), "clips": count} for said, count in counts.items()]
+    return {"smoothing": rules.smooth or "none", "estimators": estimators}
 
 
 def _jobs(raw: RawDataset, out: Path, size: int, workers: int, ledger: Ledger, rules: PoseRules) -> list[Job]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from mgkit.errors import MgkitError, some
 USUAL_RATE = 25.0  # frames per second of a video that does not state any
 UNITS = {"shares": (0.0, 1.0), "centred": (-1.0, 1.0), "percent": (0.0, 100.0)}  # of the two sides
 GROSS = 1.6  # poses per frame, or the reverse, from which on a clip cannot be used as it is
+SMOOTHING = {"savgol7": 7}  # frames of the window: Savitzky and Golay's filter of order 2, which has no delay
 SLACK = 5  # frames: a smaller difference is a loss at the ends, not another rate
 
 
@@ -46,12 +47,19 @@ class PoseRules:
         step: frames of the video from one pose to the next; 1 says that lengths differ for another reason.
         units: "pixels" (not checked), or one of `UNITS`.
         size: (width, height) of the picture that pixels refer to, or "stated": the size that the file gives.
+        smooth: one of `SMOOTHING`, applied at the rate of the poses; None = as they are.
     """
 
     fps: float | None = None
     step: float | None = None
     units: str | None = None
     size: tuple[int, int] | str | None = None
+    smooth: str | None = None
+
+    @property
+    def as_given(self) -> bool:
+        """Nothing is stated about what the numbers mean."""
+        return replace(self, smooth=None) == PoseRules()
 
     @classmethod
     def of(
@@ -69,9 +77,9 @@ class PoseRules:
 
     def check(self, clips: Sequence[RawClip], source: Path) -> None:
         """Refuse what is stated about key-points or videos that a dataset does not have."""
-        if self != PoseRules() and not any(clip.pose for clip in clips):
+        if not (self.as_given and self.smooth is None) and not any(clip.pose for clip in clips):
             raise MgkitError(
-                f"{source} has no key-points, so that nothing can be stated about them: leave pose_* out."
+                f"{source} has no key-points, so that nothing can be stated about them: leave pose_* and smooth out."
             )
         if self.step is not None and not any(clip.video or clip.pose_frames for clip in clips):
             raise MgkitError(f"{source} has no videos, so that pose_step means nothing: leave it out.")
@@ -131,6 +139,8 @@ def incoming(
     # Rows before the rate: values are blended only within one person.
     pose, done = steady(pose, frame)
     notes += [note(what, detail, clip.clip_id) for what, detail in done]
+    if rules.smooth is not None:
+        pose = smoothed(pose, SMOOTHING[rules.smooth])
     before = pose.shape[1]
     there = 0 if info is None or clip.pose_frames else known or 0
     if there and rules.step != 1:  # which states that lengths differ for another reason
@@ -242,6 +252,29 @@ def _resampled(pose: Array, at: npt.NDArray[np.float64]) -> Array:
     one, two = pose[:, low], pose[:, np.minimum(low + 1, pose.shape[1] - 1)]
     mixed = one * (1 - share) + two * share
     return np.where(np.isfinite(mixed).all(-1, keepdims=True), mixed, np.where(share < 0.5, one, two))
+
+
+def smoothed(pose: Array, window: int) -> Array:
+    """Points (M, T, V, 3) smoothed by polynomials of order 2, without delay; scores stay.
+
+    Each joint is smoothed over the frames in which it is seen without a gap; a stretch shorter than the window by a
+    shorter one, and one of less than five frames not at all (Savitzky and Golay, Analytical Chemistry 36, 1964).
+    """
+    from scipy.signal import savgol_filter
+
+    out = pose.copy()
+    for row, there in zip(out, seen(pose), strict=True):
+        # Joints that are seen in the same frames go together, which are nearly always all of them.
+        masks, which = np.unique(there, axis=1, return_inverse=True)
+        for number, mask in enumerate(masks.T):
+            joints = np.flatnonzero(which == number)
+            edges = np.flatnonzero(np.diff(np.pad(mask, 1).astype(np.int8)))
+            for start, stop in edges.reshape(-1, 2).tolist():
+                size = min(window, stop - start - (stop - start + 1) % 2)
+                if size >= 5:
+                    part = np.ix_(np.arange(start, stop), joints, np.arange(2))
+                    row[part] = savgol_filter(row[part].astype(np.float64), size, 2, axis=0)
+    return out
 
 
 # --- filler ---------------------------------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mgkit.data.clips import Classes
+from mgkit.data.keypoints import Origin
 from mgkit.data.skeletons import Skeleton
 from mgkit.errors import MgkitError
 from mgkit.files import read_json
@@ -67,13 +68,17 @@ class RawClip:
 
 @dataclass(frozen=True)
 class RawDataset:
-    """The result of a reader: the clips, the meaning of their labels and joints, and what was odd."""
+    """The result of a reader: the clips, the meaning of their labels and joints, and what was odd.
+
+    `origins` says of clips, by id, what their key-points were estimated by, where that is known.
+    """
 
     clips: list[RawClip]
     classes: Classes
     skeleton: Skeleton
     files: list[Path]  # everything the reader depends on, so that a changed source is noticed
     report: list[dict[str, str]] = field(default_factory=list)
+    origins: dict[str, Origin] = field(default_factory=dict)
 
 
 def note(what: str, detail: str, clip_id: str = "") -> dict[str, Any]:

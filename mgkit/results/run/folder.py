@@ -553,7 +553,19 @@ def recorded(clips: Clips, root: Path) -> dict[str, Any]:
         "classes": clips.classes.to_dict(),
         "skeleton": clips.skeleton.to_dict(),
         "splits": counts,
+        **({"estimators": clips.estimators} if clips.estimators else {}),
     }
+
+
+def other_estimators(run: Run, clips: Clips) -> str:
+    """A sentence where clips have key-points of another estimator than those that a run was trained on, else ""."""
+    trained = run.config["data"].get("estimators", [])
+    if not clips.estimators or "pose" not in run.pathways or clips.estimators == trained:
+        return ""
+    return (
+        f"the key-points of {clips.root} were estimated by {some(clips.estimators)}, those of the training by "
+        f"{some(trained) or 'something that is not recorded'}: their noise differs, which may cost accuracy"
+    )
 
 
 def begin_run(

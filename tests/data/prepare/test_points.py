@@ -14,7 +14,7 @@ import pytest
 import mgkit as mg
 from mgkit.cli import main
 from mgkit.data.clips import load_clips
-from mgkit.data.prepare.points import PoseRules
+from mgkit.data.prepare.points import PoseRules, smoothed
 from mgkit.data.readers.pyskl import write_pyskl
 from mgkit.data.video import probe
 from mgkit.errors import MgkitError
@@ -510,3 +510,53 @@ def test_the_options_of_the_shell(tmp_path: Path, capsys: pytest.CaptureFixture[
         main(["prepare", "--help"])
     shown = capsys.readouterr().out
     assert all(f"--pose-{name}" in shown for name in ("units", "size", "fps", "step"))
+
+
+def slowly_smoothed(track: np.ndarray) -> np.ndarray:
+    """A parabola by least squares through the seven frames around each one; at the ends that of the last seven."""
+    out, count = np.empty_like(track), len(track)
+    for t in range(count):
+        first = min(max(t - 3, 0), count - 7)
+        at = np.arange(first, first + 7)
+        out[t] = np.polyval(np.polyfit(at - t, track[at], 2), 0)
+    return out
+
+
+def test_smoothing_is_a_parabola_through_seven_frames() -> None:
+    track = np.random.default_rng(0).normal(50, 5, 30)
+    pose = np.full((1, 30, 2, 3), 0.4, np.float32)
+    pose[0, :, 0, 0], pose[0, :, 0, 1] = track, track[::-1]
+    found = smoothed(pose, 7)
+    assert np.allclose(found[0, :, 0, 0], slowly_smoothed(track), atol=1e-4)
+    assert np.allclose(found[0, :, 0, 1], slowly_smoothed(track[::-1]), atol=1e-4)
+    assert np.all(found[..., 2] == np.float32(0.4))
+    assert np.allclose(found[0, :, 1], pose[0, :, 1])
+
+
+def test_smoothing_has_no_delay() -> None:
+    time = np.arange(60) / 30
+    pose = np.ones((1, 60, 1, 3), np.float32)
+    pose[0, :, 0, 0] = 100 + 3 * np.sin(2 * np.pi * 3 * time)
+    found = smoothed(pose, 7)[0, :, 0, 0] - 100
+    waves = np.stack([np.sin(2 * np.pi * 3 * time), np.cos(2 * np.pi * 3 * time)], 1)
+    share, delay = np.linalg.lstsq(waves[5:-5], found[5:-5], rcond=None)[0] / 3
+    assert 0.9 < share < 1
+    assert abs(delay) < 0.01
+
+
+def test_smoothing_stays_within_what_is_seen() -> None:
+    """Each stretch on its own, whatever lies beyond the gap; short ones by a shorter window or not at all."""
+    generator = np.random.default_rng(1)
+    pose = generator.normal(50, 5, (2, 40, 3, 3)).astype(np.float32)
+    pose[0, 12:15, 0] = np.nan  # 12 frames, then 25
+    pose[0, 4:, 1] = np.nan  # four frames
+    pose[0, 5:, 2] = np.nan  # five
+    pose[1, :, 1] = np.nan
+    found = smoothed(pose, 7)
+    assert np.array_equal(np.isnan(found), np.isnan(pose))
+    assert np.allclose(found[0, :12, 0, 0], slowly_smoothed(pose[0, :12, 0, 0]), atol=1e-4)
+    assert np.allclose(found[0, 15:, 0, 1], slowly_smoothed(pose[0, 15:, 0, 1]), atol=1e-4)
+    assert np.array_equal(found[0, :4, 1], pose[0, :4, 1])
+    whole = np.polyval(np.polyfit(np.arange(5), pose[0, :5, 2, 0], 2), np.arange(5))
+    assert np.allclose(found[0, :5, 2, 0], whole, atol=1e-4)
+    assert np.array_equal(smoothed(pose[:, :1], 7), pose[:, :1], equal_nan=True)
