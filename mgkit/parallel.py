@@ -143,7 +143,7 @@ def run_jobs(
                     job = next(waiting)
                 except StopIteration:
                     break
-                with _ctrl_c_deferred():  # a worker may start here and does not ignore Ctrl-C yet
+                with ctrl_c_deferred():  # a worker may start here and does not ignore Ctrl-C yet
                     running[pool.submit(_work, work, job)] = job
             if not running:
                 return
@@ -165,7 +165,7 @@ def _never() -> bool:
 
 
 @contextmanager
-def _ctrl_c_deferred() -> Iterator[None]:
+def ctrl_c_deferred() -> Iterator[None]:
     """Hold Ctrl-C back until the block has ended; a process that starts in it inherits this."""
     if not hasattr(signal, "pthread_sigmask"):  # Windows, where workers do not share Ctrl-C by signal
         yield

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import os
 import pickle
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -233,6 +235,29 @@ def test_ctrl_c_says_how_to_go_on(
 
     monkeypatch.setattr("mgkit.cli.data.show", interrupted)
     assert main(["show", "x"]) == EXIT_INTERRUPTED
+    assert "the same command resumes" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_training_hears_a_stop_at_any_time(
+    number: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """Though it was started with Ctrl-C ignored and held back; afterwards signals do what they did before."""
+
+    def stopped(path: Path) -> None:
+        assert not signal.pthread_sigmask(signal.SIG_BLOCK, ()), "held back"
+        os.kill(os.getpid(), number)
+
+    monkeypatch.setattr("mgkit.data.clips.load_clips", stopped)
+    before = {one: signal.signal(one, signal.SIG_IGN) for one in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        assert main(["train", str(tmp_path), str(tmp_path / "run")]) == EXIT_INTERRUPTED
+        assert {signal.getsignal(one) for one in before} == {signal.SIG_IGN}
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        for one, handler in before.items():
+            signal.signal(one, handler)
     assert "the same command resumes" in capsys.readouterr().err
 
 

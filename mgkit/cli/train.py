@@ -8,7 +8,8 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import Field, fields
 from pathlib import Path
 from typing import Any
@@ -119,19 +120,39 @@ def _add_train(commands: Commands) -> None:
 
 
 def train(options: Any) -> None:
+    with _stoppable():
+        from mgkit.data.clips import load_clips
+        from mgkit.training.loop import train
+
+        run = train(load_clips(options.clips), _recipe(options), options.out, **_given(options))
+    print_once(f"run folder {run.root}\nnext: {test_command(run)}")
+
+
+@contextmanager
+def _stoppable() -> Iterator[None]:
+    """Hear Ctrl-C and SIGTERM until the block has ended: also while libraries are imported and videos looked at, and
+    between two stages.
+
+    Who starts a process in the background may have it ignore Ctrl-C, and `start_job` holds it back; a queue says
+    SIGTERM.
+    """
     import signal
     import threading
 
-    from mgkit.data.clips import load_clips
-    from mgkit.training.loop import train
-
-    # Who starts a process in the background may have it ignore Ctrl-C; a training must hear it to be stopped. A queue
-    # says SIGTERM, also where no step is on its way: while videos are looked at, or between two stages.
-    if threading.current_thread() is threading.main_thread():
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, signal.default_int_handler)
-    run = train(load_clips(options.clips), _recipe(options), options.out, **_given(options))
-    print_once(f"run folder {run.root}\nnext: {test_command(run)}")
+    if threading.current_thread() is not threading.main_thread():  # which alone gets signals
+        yield
+        return
+    before = {
+        number: signal.signal(number, signal.default_int_handler)
+        for number in (signal.SIGINT, signal.SIGTERM)
+    }
+    try:
+        if hasattr(signal, "pthread_sigmask"):  # not on Windows
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, before)
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _training(parser: argparse.ArgumentParser) -> None:

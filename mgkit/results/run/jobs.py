@@ -26,6 +26,7 @@ from typing import IO, Any, NamedTuple
 
 from mgkit.errors import MgkitError, command
 from mgkit.files import exclusive, is_held, write_json
+from mgkit.parallel import ctrl_c_deferred
 from mgkit.progress import spoken
 from mgkit.results.run.files import keep_code, read_dict
 from mgkit.results.run.folder import Run, load_run
@@ -258,14 +259,17 @@ def start_job(
         with _log(root) as log:
             start = log.tell()
             write_status(root, "running")
-            process = subprocess.Popen(
-                [
-                    sys.executable, "-m", "mgkit", "train", os.path.normpath(folder / clips), str(folder),
-                    "--recipe-file", str(folder / "recipe.json"), *options,
-                ],
-                stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
-                env={**os.environ, "PYTHONUNBUFFERED": "1"},
-            )  # fmt: skip
+            # A stop may come before the process hears one: it waits until `mgkit train` does. Otherwise the child of
+            # a kernel, which ignores Ctrl-C between its cells, would ignore the first seconds' as well.
+            with ctrl_c_deferred():
+                process = subprocess.Popen(
+                    [
+                        sys.executable, "-m", "mgkit", "train", os.path.normpath(folder / clips), str(folder),
+                        "--recipe-file", str(folder / "recipe.json"), *options,
+                    ],
+                    stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT, start_new_session=True,
+                    env={**os.environ, "PYTHONUNBUFFERED": "1"},
+                )  # fmt: skip
         # Reaped as soon as it has ended, whether or not anybody looks: no zombie of a kernel that stays open.
         threading.Thread(target=process.wait, name="mgkit training", daemon=True).start()
         try:

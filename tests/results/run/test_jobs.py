@@ -95,6 +95,8 @@ def test_kill_and_stop_and_resume(launched: Job, clips: Clips, tmp_path: Path) -
     assert job.stop().name == "interrupted", "though its process was born ignoring Ctrl-C"
     assert job.run().status()["state"] == "interrupted"
     assert "interrupted" in job.log()
+    job.resume()
+    assert job.stop().name == "interrupted", "at once, before its process could hear it"
 
 
 def from_a_shell(*words: str) -> None:
@@ -195,6 +197,29 @@ def test_a_process_that_has_ended_is_reaped_though_nobody_looks(
     job = start_job(tmp_path, "../clips", [], {})
     pid = json.loads((tmp_path / "job.json").read_text())["pid"]
     until(lambda: not psutil.pid_exists(pid), job)  # a zombie still exists
+
+
+def test_a_stop_before_the_process_hears_one_is_kept_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the kernel, as between its cells, ignores Ctrl-C, and its child would."""
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    program = tmp_path / "program"
+    program.write_text("#!/bin/sh\nexec sleep 600\n")
+    program.chmod(0o755)
+    monkeypatch.setattr(jobs.sys, "executable", str(program))
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        start_job(tmp_path, "../clips", [], {})
+    finally:
+        signal.signal(signal.SIGINT, before)
+    pid = json.loads((tmp_path / "job.json").read_text())["pid"]
+    os.kill(pid, signal.SIGINT)
+    if Path("/proc/self/status").is_file():
+        fields = dict(line.split(":", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+        assert int(fields["ShdPnd"], 16) == 1 << (signal.SIGINT - 1)
+    os.kill(pid, signal.SIGKILL)
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == blocked
 
 
 def test_of_two_launches_at_once_one_is_refused(
