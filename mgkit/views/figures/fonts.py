@@ -12,7 +12,7 @@ import hashlib
 import os
 import unicodedata
 from collections.abc import Iterable, Sequence
-from functools import cache, lru_cache
+from functools import cache, lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontEntry, fontManager
 from matplotlib.text import Text
-from matplotlib.ticker import FixedFormatter
+from matplotlib.ticker import FixedFormatter, Formatter, FuncFormatter
 
 from mgkit.errors import MgkitError
 from mgkit.files import atomic
@@ -31,7 +31,10 @@ BASE = ("STIXGeneral", "DejaVu Sans")
 RIGHT_TO_LEFT = "letters that are written from right to left need matplotlib 3.11 or later"
 SAMPLES = {"Chinese": "摸脸", "Japanese": "さわる", "Korean": "만지다"}  # by which the doctor looks for fonts
 BOX = "□"  # in DejaVu Sans
-ADVICE = "install a font that has them, for example the package fonts-noto-cjk"
+ADVICE = (
+    "install a font that has them, for example the package fonts-noto-cjk (Chinese, Japanese, Korean) or "
+    "fonts-noto-core (most other scripts)"
+)
 
 
 def families(text: str) -> list[str]:
@@ -52,13 +55,15 @@ def dress(figure: Figure) -> str:
         assert isinstance(axes, Axes)
         for axis in (axes.xaxis, axes.yaxis):
             formatter = axis.get_major_formatter()
-            if isinstance(formatter, FixedFormatter) and (
-                signs := _foreign("".join(map(str, formatter.seq)))
-            ):
-                missing = _sources(signs)[1]
-                formatter.seq = [_boxed(str(label), missing) for label in formatter.seq]
-                texts += axis.get_ticklabels()  # their texts are otherwise set as late as the first drawing
-                absent |= missing
+            if isinstance(formatter, FixedFormatter | FuncFormatter):
+                labels = axis.get_ticklabels()  # their texts are otherwise set as late as the first drawing
+                signs = _foreign("".join(label.get_text() for label in labels))
+                if signs:
+                    texts += labels
+                    missing = _sources(signs)[1]
+                    absent |= missing
+                    if missing:
+                        axis.set_major_formatter(FuncFormatter(partial(_boxed_label, formatter, missing)))
     words = [text.get_text() for text in texts]
     foreign = _foreign("".join(words))
     if not foreign:
@@ -75,6 +80,11 @@ def dress(figure: Figure) -> str:
         shown = "".join(sorted(absent))
         return f"no font on this machine has the characters {shown[:12]}{'…' * (len(shown) > 12)}: {ADVICE}"
     return ""
+
+
+def _boxed_label(formatter: Formatter, missing: frozenset[str], value: float, position: int | None) -> str:
+    """The label that a formatter gives, as `_boxed`."""
+    return _boxed(formatter(value, position), missing)
 
 
 def _boxed(text: str, missing: frozenset[str]) -> str:

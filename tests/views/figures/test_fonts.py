@@ -158,6 +158,18 @@ def test_without_a_font_the_note_says_so_in_one_sentence(
     assert not [str(warning.message) for warning in recwarn if "missing from" in str(warning.message)]
 
 
+def test_without_a_font_labels_of_ticks_have_boxes_too(install: Install, tmp_path: Path) -> None:
+    install("Own Some", "摸")
+    names = ("摸脸", "touch face", "ขยี้ตา")
+    figure = figures.class_counts(fake_clips(tmp_path / "clips", Classes(names), 4))
+    assert fonts.ADVICE in figure.note
+    assert b"LastResort" not in content(figure.pdf())
+    shown = {text.get_text() for text in texts(figure)}
+    assert not [text for text in shown if "脸" in text or "ข" in text]
+    assert any(text.startswith("摸□") for text in shown)
+    assert "ขยี้ตา" in set(figure.data["class"])
+
+
 def test_scripts_of_the_common_fonts_and_decomposed_letters_need_no_other(install: Install) -> None:
     plain = ("Ärmel verschränken", "Прикосновение", "שלום", "لمس", "∂x ≥ 2")
     for word in (*plain, *(unicodedata.normalize("NFD", word) for word in plain)):
