@@ -85,8 +85,9 @@ def prototype_map(
             highlighted class and the five it is most confused with, or the six subjects with the most clips.
         colours: {class (or subject): matplotlib colour}; these are the coloured ones unless `chosen` names others.
         epoch: the epoch whose prototypes are drawn; by default the last.
-        paths: draw how the prototypes moved over the epochs, each in the colour of its class, from a ring after the
-            first epoch to the star; of more than 10 classes only the coloured ones. The data has all.
+        paths: draw how the prototypes moved over the epochs, each in the colour of its class (grey next to subjects),
+            from a ring after the first epoch to the star; of more than 10 classes only the coloured ones, and next to
+            TP, FN and FP only that of the class. The data has all.
         seed: seed of the map.
         axes: draw into this subfigure, or in the place of these axes, of a figure of your own (`style.in_style`).
         venue: a key of `style.VENUES`.
@@ -127,9 +128,9 @@ def prototype_map(
 
     # Of many classes only the coloured ones have paths: all of them would hide the clips.
     moved = np.flatnonzero(drawn.seen).tolist()
-    few_paths = len(moved) > MOST
+    few_paths = len(moved) > MOST or colour == "kind"
     if few_paths:
-        moved = [k for k in moved if k in {index, *coloured}]
+        moved = [k for k in moved if k in ({index} if colour == "kind" else {index, *coloured})]
 
     # One panel, or two next to or below each other.
     width = width_of(venue, columns)
@@ -137,7 +138,8 @@ def prototype_map(
     room = width * 72 / (2 if wide else 1)
     if colour is None:
         figure = new_figure(width, 0.5 * width + 0.15 if wide else 2.1 * width)
-        panels = dict(zip(("class", "kind"), figure.subplots(*((1, 2) if wide else (2, 1))), strict=True))
+        both = figure.subplots(*((1, 2) if wide else (2, 1)), sharex=True, sharey=True)
+        panels = dict(zip(("class", "kind"), both, strict=True))
     else:
         figure = new_figure(width, min(1.02 * width + 0.2, 5.2))
         panels = {colour: figure.subplots()}
@@ -166,8 +168,10 @@ def prototype_map(
             values = of(predictions, drawn.pathway)
             _draw_values(axes, drawn, values, what, stars)
             data["value"] = [*values, *[np.nan] * rest]
-        if paths:  # next to TP, FN and FP, colours of classes would have two meanings
-            _draw_paths(axes, drawn, {index: "black"} if what == "kind" else of_class, moved)
+        if paths and what == "kind":  # where only its own star shows an end
+            _draw_paths(axes, drawn, {index: "black"}, [k for k in moved if k == index])
+        elif paths:  # next to subjects, colours of classes would have two meanings
+            _draw_paths(axes, drawn, {} if what == "subject" else of_class, moved)
         draw_frame(axes, drawn)
 
     # The caption names coloured classes without a star.

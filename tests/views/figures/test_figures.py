@@ -14,6 +14,7 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.axes import Axes
 from matplotlib.text import Text
 
 from mgkit.data.clips import Classes
@@ -649,6 +650,26 @@ def test_paths_have_the_colour_of_their_class_and_a_beginning(make_run: Callable
         assert (ring.get_xdata()[0], ring.get_ydata()[0]) == (path.get_xdata()[0], path.get_ydata()[0])  # type: ignore[index]
     assert "from a ring after the first epoch to the star" in figure.note
     assert "ring" not in figures.prototype_map(run, colour="class").note
+
+
+def test_next_to_roles_only_the_class_has_a_path_and_next_to_subjects_none_has_a_colour(
+    make_run: Callable[..., Run],
+) -> None:
+    run = make_run(9)
+
+    def colours(axes: Axes) -> list[Any]:
+        paths = [line for line in axes.get_lines() if len(line.get_xdata()) > 1]  # type: ignore[arg-type]
+        return [line.get_color() for line in paths if line.get_color() != "white"]
+
+    both = figures.prototype_map(run, paths=True).figure.axes
+    assert [colours(axes) for axes in both] == [list(style.CLASS_COLOURS[:9]), ["black"]]
+    assert both[0].get_xlim() == both[1].get_xlim()
+    alone = figures.prototype_map(run, colour="kind", paths=True)
+    assert colours(alone.figure.axes[0]) == ["black"]
+    assert "how prototypes of 1 of 9 classes moved" in alone.note
+    assert set(colours(figures.prototype_map(run, colour="subject", paths=True).figure.axes[0])) == {
+        style.GREY
+    }
 
 
 def test_of_many_classes_only_the_coloured_ones_have_paths(make_run: Callable[..., Run]) -> None:
