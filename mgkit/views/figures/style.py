@@ -393,11 +393,15 @@ def fit_text(text: str, limit: float, size: float) -> str:
 def fit_names(names: Sequence[str], limit: float, size: float) -> list[str]:
     """Names cut to `limit` points at the end; those that would become the same are cut where they do not differ."""
     cut = [fit_text(name, limit, size) for name in names]
-    for short in {text for text in cut if cut.count(text) > 1}:
-        alike = [i for i, text in enumerate(cut) if text == short]
-        if len({names[i] for i in alike}) > 1:
-            for i, text in zip(alike, _apart([names[i] for i in alike], limit, size), strict=True):
-                cut[i] = text
+    waiting = [(list(range(len(cut))), -1)]
+    while waiting:
+        places, before = waiting.pop()
+        for short in {cut[i] for i in places}:
+            alike = [i for i in places if cut[i] == short]
+            if len(alike) != before and len({names[i] for i in alike}) > 1:
+                for i, text in zip(alike, _apart([names[i] for i in alike], limit, size), strict=True):
+                    cut[i] = text
+                waiting.append((alike, len(alike)))  # some may still be equal, which have more in common
     return cut
 
 

@@ -50,6 +50,19 @@ def test_what_differs_is_what_is_kept() -> None:
     assert all(side in short for short, side in zip(cut, sides, strict=True))
 
 
+def test_names_of_which_some_have_more_in_common_than_all() -> None:
+    names = [f"touching or scratching the {part}" for part in ("left ear", "right ear")]
+    names += [
+        f"touching or scratching the neck from behind with the {hand} hand" for hand in ("left", "right")
+    ]
+    cut = style.fit_names([*names, names[0]], 60, 7)
+    assert len(set(cut)) == 4
+    for short, kept in zip(
+        cut, ("left ear", "right ear", "left hand", "right hand", "left ear"), strict=True
+    ):
+        assert kept in short
+
+
 def test_equal_names_are_cut_alike() -> None:
     names = ["touching the face or the forehead"] * 2
     assert len(set(style.fit_names(names, 50, 7))) == 1

@@ -28,7 +28,7 @@ def made_run(
         clip_ids=[f"c{i}" for i in range(len(labels))],
         labels=labels,
         probabilities=scores,
-        classes=Classes(names, ("hands", "mouth", "hands")[: len(names)]),
+        classes=Classes(names, tuple("mouth" if k == 1 else "hands" for k in range(len(names)))),
         name=root.name,
     )
 

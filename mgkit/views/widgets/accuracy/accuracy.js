@@ -1,7 +1,7 @@
 // Bars of recall, precision or F1 per class and output on one canvas, with the class chosen last at the side.
 
 import { adds, CanvasView } from "../shared/canvas.js";
-import { brackets, choice, clipsOf, diamond, diamondKey, elideAll, element, menu, mounted, number, OUTCOME_TITLES, OUTPUT_COLOURS, OUTPUT_NAMES, percent, prepare, ROLE_COLOURS, themeOf } from "../shared/common.js";
+import { brackets, choice, clipsOf, diamond, diamondKey, elideAll, element, menu, mounted, number, OUTCOME_TITLES, OUTPUT_COLOURS, OUTPUT_NAMES, percent, prepare, ROLE_COLOURS, showNames, themeOf } from "../shared/common.js";
 
 const BARS_WIDE = 720, LOWEST = 5, METRIC_NAMES = { recall: "Recall", precision: "Precision", f1: "F1" };
 
@@ -64,14 +64,17 @@ class Bars extends CanvasView {
         const title = element("h4", {}, `Lowest ${metric === "f1" ? "F1" : metric}`, element("small", { textContent: model.get("outputs").length > 1 ? OUTPUT_NAMES[best] : "" }));
         const at = [...this.list.querySelectorAll("button")].indexOf(document.activeElement);
         this.list.replaceChildren(title, element("ul", { className: "mgk-list" }, ...lowest.map(label => {
-            const button = element("button", { type: "button", title: names[label] }, element("span", { textContent: names[label] }),
+            const button = element("button", { type: "button", title: names[label] }, element("span", { textContent: names[label], dataset: { name: names[label] } }),
                 element("span", { className: "mgk-number", textContent: percent(this.of(label, best)[metric]) }));
             button.setAttribute("aria-pressed", String(this.cursor?.label === label));
             button.onclick = event => this.click({ label, output: best }, event);
             return element("li", {}, button);
         })));
+        this.shorten();
         if (at >= 0) this.list.querySelectorAll("button")[at]?.focus();
     }
+
+    shorten() { showNames(this.list.querySelectorAll("[data-name]"), this.model.get("classes").names); }
 
     // The class chosen last: its numbers, and buttons for its TP, FN and FP.
     fillPanel(metric) {
@@ -147,6 +150,7 @@ class Bars extends CanvasView {
         this.theme = themeOf(this.root);
         const { canvas, theme } = this, box = this.box = this.measure(canvas.getContext("2d"));
         this.root.classList.toggle("mgk-narrow", !box.wide);
+        this.shorten();
         const context = prepare(canvas, box.canvasWidth, box.canvasHeight);
         context.fillStyle = theme.paper;
         context.fillRect(0, 0, box.canvasWidth, box.canvasHeight);

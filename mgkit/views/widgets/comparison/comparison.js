@@ -1,6 +1,6 @@
 // Two runs: the 2x2 table, bars of fixed and broken clips per class, and the clips whose confidence changed most.
 
-import { choice, clipsOf, element, mounted, number, onAppearance, onChanges, OUTPUT_NAMES, statusLine } from "../shared/common.js";
+import { choice, clipsOf, element, mounted, number, onAppearance, onChanges, OUTPUT_NAMES, showNames, statusLine } from "../shared/common.js";
 
 const COMPARISON_WIDE = 720, FATE_WORDS = { right: "right in both", fixed: "fixed", broken: "broken", wrong: "wrong in both" };
 const FATE_INDEX = { right: 0, fixed: 1, broken: 2, wrong: 3 };
@@ -10,7 +10,7 @@ class Comparison {
         this.model = model;
         this.listing = null; // "fixed" or "broken"; null until one is chosen
         this.build(el);
-        const narrow = () => this.root.classList.toggle("mgk-narrow", this.root.clientWidth < COMPARISON_WIDE);
+        const narrow = () => { this.root.classList.toggle("mgk-narrow", this.root.clientWidth < COMPARISON_WIDE); this.shorten(); };
         this.ends = [onAppearance(this.root, narrow), onChanges(model, ["found", "output"], () => this.fill()), onChanges(model, ["selected"], () => this.mark())];
         this.fill();
         narrow();
@@ -27,7 +27,7 @@ class Comparison {
         this.words = element("p", { className: "mgk-words", attributes: { "aria-live": "polite" } });
         this.four = element("div", { className: "mgk-four" });
         this.bars = element("div", { className: "mgk-bars" });
-        this.lists = choice("clips", [["fixed", "Fixed"], ["broken", "Broken"]], fate => { this.listing = fate; this.fillClips(); });
+        this.lists = choice("clips", [["fixed", "Fixed"], ["broken", "Broken"]], fate => { this.listing = fate; this.fillClips(); this.shorten(); });
         this.clips = element("div", { className: "mgk-clips" });
         this.side = element("div", { className: "mgk-side" }, this.four, element("h4", {}, "Clips by change in confidence"), this.lists.node, this.clips);
         this.status = statusLine(model);
@@ -50,6 +50,12 @@ class Comparison {
         this.fillFour();
         this.fillBars();
         this.fillClips();
+        this.shorten();
+    }
+
+    shorten() {
+        const { names } = this.model.get("classes");
+        for (const part of [this.bars, this.clips]) showNames(part.querySelectorAll("[data-name]"), names);
     }
 
     fillFour() {
@@ -75,7 +81,7 @@ class Comparison {
                 attributes: { "aria-label": words }, onclick: event => this.pick(fate, label, event) },
                 element("i", { style: { width: `calc((100% - 34px) * ${count / most})` } }), count ? number(count) : "");
         };
-        const rows = order.map(label => element("div", { className: "mgk-row" }, element("span", { textContent: names[label], title: names[label] }), half(label, "broken"), half(label, "fixed")));
+        const rows = order.map(label => element("div", { className: "mgk-row" }, element("span", { textContent: names[label], title: names[label], dataset: { name: names[label] } }), half(label, "broken"), half(label, "fixed")));
         const same = names.length - order.length;
         const rest = same ? [element("p", { className: "mgk-note", textContent: `${same} ${same === 1 ? "class" : "classes"} unchanged` })] : [];
         this.bars.replaceChildren(element("div", { className: "mgk-row mgk-head" }, element("span"), element("span", { textContent: "← broken", className: "mgk-down" }), element("span", { textContent: "fixed →", className: "mgk-up" })), ...rows, ...rest);
@@ -88,7 +94,7 @@ class Comparison {
         if (!clips.length) this.clips.replaceChildren(element("p", { className: "mgk-note", textContent: `No clips were ${fate}.` }));
         else {
             const items = clips.map(clip => element("li", {}, element("button", { type: "button", dataset: { clip: clip.clip_id }, onclick: () => this.model.send({ act: "look", clip_id: clip.clip_id, fate }) },
-                element("span", { textContent: names[clip.true], title: names[clip.true] }),
+                element("span", { textContent: names[clip.true], title: names[clip.true], dataset: { name: names[clip.true] } }),
                 element("span", { className: `mgk-number ${clip.change < 0 ? "mgk-down" : "mgk-up"}`, textContent: `${clip.change < 0 ? "−" : "+"}${Math.abs(100 * clip.change).toFixed(0)}` }),
                 element("small", { textContent: `${names[clip.before]} → ${names[clip.after]} · ${clip.clip_id}`, title: `${names[clip.before]} → ${names[clip.after]} · ${clip.clip_id}` }))));
             const more = totals[fate] - clips.length;

@@ -1,7 +1,7 @@
 // The confusion matrix on one canvas, with menus above and a list of confusions at the side.
 
 import { adds, CanvasView } from "../shared/canvas.js";
-import { between, brackets, choice, clipsOf, diamond, diamondKey, elideAll, element, lab, luminance, menu, mounted, number, OUTPUT_NAMES, percent, prepare, themeOf, wrap } from "../shared/common.js";
+import { between, brackets, choice, clipsOf, diamond, diamondKey, elideAll, element, lab, luminance, menu, mounted, number, OUTPUT_NAMES, percent, prepare, showNames, themeOf, wrap } from "../shared/common.js";
 
 const LEAST_CELL = 11, BEST_HEIGHT = 760, WIDE = 720;
 // Of a matrix that must fit into its column; and the number of selected cells that are framed in any case.
@@ -102,8 +102,8 @@ class Matrix extends CanvasView {
             const figures = other ? [`${change > 0 ? "+" : "−"}${number(Math.abs(change))}`, `${number(other[t][p])} → ${number(counts[t][p])}`]
                 : [number(counts[t][p]), percent(counts[t][p] / support[t])];
             const button = element("button", { type: "button", title: `true ${names[t]}, predicted ${names[p]}` },
-                element("span", { textContent: names[t] }), element("span", { className: "mgk-number", textContent: figures[0] }),
-                element("span", { className: "mgk-to", textContent: names[p] }), element("span", { className: "mgk-number mgk-second", textContent: figures[1] }));
+                element("span", { textContent: names[t], dataset: { name: names[t] } }), element("span", { className: "mgk-number", textContent: figures[0] }),
+                element("span", { className: "mgk-to", textContent: names[p], dataset: { name: names[p] } }), element("span", { className: "mgk-number mgk-second", textContent: figures[1] }));
             const alone = !other && cells.length === 1 && held.get(`${t} ${p}`) === counts[t][p];
             button.setAttribute("aria-pressed", String(alone));
             button.onclick = event => this.click({ t, p }, event);
@@ -114,9 +114,12 @@ class Matrix extends CanvasView {
         // The keyboard stays where it was in the rebuilt list.
         const at = [...this.list.querySelectorAll("button")].indexOf(document.activeElement);
         this.list.replaceChildren(...items);
+        this.shorten();
         if (at >= 0) this.list.querySelectorAll("button")[at]?.focus();
         if (!top.length) this.list.append(element("li", { className: "mgk-note", textContent: other ? "The two runs confuse the same classes equally often." : "None: every clip is classified correctly." }));
     }
+
+    shorten() { showNames(this.list.querySelectorAll("[data-name]"), this.model.get("classes").names, { before: "→ " }); }
 
     // ---- layout ----
 
@@ -192,6 +195,7 @@ class Matrix extends CanvasView {
         const { canvas, theme } = this;
         const box = this.box = this.measure(canvas.getContext("2d"));
         this.root.classList.toggle("mgk-narrow", !box.wide);
+        this.shorten();
         const context = prepare(canvas, box.canvasWidth, box.canvasHeight);
         context.fillStyle = theme.paper;
         context.fillRect(0, 0, box.canvasWidth, box.canvasHeight);

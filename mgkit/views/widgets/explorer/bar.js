@@ -103,6 +103,7 @@ class Bar {
         this.outcomes.replaceChildren(buttons.node);
         if (held) this.outcomes.querySelector("[aria-pressed=true]")?.focus();
         this.label.press(label === null ? "" : String(label));
+        this.label.node.title = this.model.get("options").names[label] ?? "";
         this.output.press(output);
         this.subject.press(subject);
         this.notes.press(notes);

@@ -1,6 +1,6 @@
 // A page of thumbnails. They are requested a few at a time, so that the kernel answers other clicks in between.
 
-import { clipsOf, element, mounted, number, onChanges, percent, scopedKeys } from "../shared/common.js";
+import { clipsOf, element, mounted, number, onAppearance, onChanges, percent, scopedKeys, showNames } from "../shared/common.js";
 
 const AT_ONCE = 4, KEPT = 240, KIND_WORDS = { right: "correct", wrong: "wrong", TP: "TP", FN: "FN", FP: "FP" };
 
@@ -11,7 +11,7 @@ class Pictures {
         this.wanted = [];
         this.asked = new Set();
         this.build(el);
-        this.ends = [onChanges(model, ["selected", "output", "trouble"], () => this.fill())];
+        this.ends = [onChanges(model, ["selected", "output", "trouble"], () => this.fill()), onAppearance(this.root, () => this.shorten())];
         const receive = (content, buffers) => this.receive(content, buffers);
         model.on("msg:custom", receive);
         this.ends.push(() => model.off("msg:custom", receive), scopedKeys(this.root, event => this.scoped(event)));
@@ -60,12 +60,15 @@ class Pictures {
             this.cards.replaceChildren(...cards);
             if (!same) this.cards.scrollTop = 0;
         }
+        this.shorten();
         const current = this.cards.querySelector("[aria-current=true]");
         if (current && focus !== this.lastFocus) this.reveal(current);
         this.lastFocus = focus;
         this.wanted = items.map(item => item.id).filter(id => !this.urls.has(id));
         if (!trouble) this.ask();
     }
+
+    shorten() { showNames(this.cards.querySelectorAll("[data-name]"), this.model.get("classes").names, { lines: 2, before: "→ " }); }
 
     // Scroll the cards, and never the notebook, until the card is seen.
     reveal(card) {
@@ -94,8 +97,9 @@ class Pictures {
         const outcome = item.right ? "recognised" : `predicted as ${item.predicted}`;
         card.title = `${item.id}\n${item.true}, ${outcome} (${sure}, ${KIND_WORDS[item.kind]})${item.noted ? `\nnote: ${item.tags.join(", ") || "comment"}` : ""}`;
         card.setAttribute("aria-label", card.title.replaceAll("\n", ", "));
-        first.replaceChildren(element("i", { className: "mgk-mark" }), item.true);
-        second.textContent = item.right ? "recognised" : `→ ${item.predicted}`;
+        const name = text => element("span", { textContent: text, dataset: { name: text } });
+        first.replaceChildren(element("i", { className: "mgk-mark" }), name(item.true));
+        second.replaceChildren(...(item.right ? ["recognised"] : ["→ ", name(item.predicted)]));
         picture.querySelectorAll(".mgk-badge").forEach(badge => badge.remove());
         picture.append(element("b", { className: "mgk-badge mgk-sure", textContent: sure }));
         if (item.noted) picture.append(element("b", { className: "mgk-badge mgk-noted", textContent: `✎ ${item.tags.length || ""}`.trim() }));

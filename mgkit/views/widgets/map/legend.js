@@ -22,7 +22,7 @@ export function groupKeys(view) {
             onclick: () => { model.set(trait, on ? chosen.filter(other => other !== k) : [...chosen, k]); model.save_changes(); } },
             element("i", { style: on ? { background: view.palette[at], borderColor: view.palette[at] } : {} }));
         const name = element("button", { type: "button", title: names[k], disabled: !counts[k], dataset: { group: names[k] },
-            onclick: event => view.send({ act: classes ? "class" : "subject", label: k }, event) }, element("span", { textContent: names[k] }), element("small", { textContent: number(counts[k]) }));
+            onclick: event => view.send({ act: classes ? "class" : "subject", label: k }, event) }, element("span", { textContent: names[k], dataset: { name: names[k] } }), element("small", { textContent: number(counts[k]) }));
         return element("li", {}, swatch, name);
     });
     return [element("h4", {}, classes ? "Classes" : "Subjects", element("small", { textContent: rest.length ? `${chosen.length} of ${names.length} coloured, others grey` : "" })),

@@ -1,7 +1,7 @@
 // Clips as points and prototypes as stars on one canvas, with a legend at the side.
 
 import { adds, CanvasView } from "../shared/canvas.js";
-import { channels, choice, clipsOf, diamond, elide, element, menu, mounted, onAppearance, onChanges, OUTPUT_NAMES, prepare, ROLE_COLOURS, themeOf } from "../shared/common.js";
+import { channels, choice, clipsOf, diamond, elideAll, element, menu, mounted, onAppearance, onChanges, OUTPUT_NAMES, prepare, ROLE_COLOURS, showNames, themeOf } from "../shared/common.js";
 import { clipWords, groupKeys, kindKeys, scaleKeys, starKeys, starWords } from "./legend.js";
 import { blend, DARK_PALETTE, KIND_SHAPES, ramp, stamp, starPath } from "./marks.js";
 import { Grid, insideLoop } from "./points.js";
@@ -172,8 +172,13 @@ class PrototypeMapView extends CanvasView {
         const trouble = model.get("trouble");
         this.side.replaceChildren(...(trouble ? [element("p", { textContent: trouble, attributes: { role: "alert" } })] : []), ...parts, ...starKeys(this),
             element("p", { className: "mgk-note", textContent: map.method === "UMAP" ? `UMAP: neighbouring clips are similar; ${map.note}.` : map.note }));
+        this.shorten();
         if (list && this.side.querySelector(".mgk-groups")) this.side.querySelector(".mgk-groups").scrollTop = scrolled;
         if (focused >= 0) this.side.querySelectorAll(buttons)[focused]?.focus({ preventScroll: true });
+    }
+
+    shorten() {
+        showNames(this.side.querySelectorAll("[data-name]"), this.colour === "subject" ? this.subjects.names : this.model.get("classes").names);
     }
 
     // ---- drawing ----
@@ -206,6 +211,7 @@ class PrototypeMapView extends CanvasView {
         if (dark !== this.theme.dark) this.fill(); // also when it is first known, as in a cell that had no size before
         const room = this.root.clientWidth || 640, wide = room >= MAP_WIDE;
         this.root.classList.toggle("mgk-narrow", !wide);
+        this.shorten();
         const width = Math.max(160, Math.min(model.get("width") ?? Infinity, wide ? room - 24 - Math.max(220, Math.min(300, 0.26 * room)) : room - 4)), height = model.get("height");
         if (width !== this.width || height !== this.height) { this.width = width; this.height = height; this.image = null; }
         this.at = this.place();
@@ -368,10 +374,12 @@ class PrototypeMapView extends CanvasView {
 
     // Names next to their stars, the coloured ones first, each only where it covers nothing.
     drawNames(context, stars, names) {
-        const { theme } = this, taken = stars.map(([, x, y, size]) => [x - size, y - size, x + size, y + size]);
+        const { theme } = this, fonts = [false, true].map(bold => `${bold ? "600 " : ""}11px ${theme.font}`);
+        context.font = fonts[1];
+        const short = elideAll(context, names, 150), taken = stars.map(([, x, y, size]) => [x - size, y - size, x + size, y + size]);
         for (const [k, x, y, size, bold] of [...stars].reverse()) {
-            context.font = `${bold ? "600 " : ""}11px ${theme.font}`;
-            const text = elide(context, names[k], 150), wide = context.measureText(text).width;
+            context.font = fonts[Number(bold)];
+            const text = short[k], wide = context.measureText(text).width;
             const spots = [[x + size + 3, y + 4], [x - size - 3 - wide, y + 4], [x - wide / 2, y - size - 4], [x - wide / 2, y + size + 11]];
             const spot = spots.find(([left, base]) => left >= 2 && left + wide <= this.width - 2 && base > 10 && base < this.height - 3
                 && taken.every(([x0, y0, x1, y1]) => left > x1 || left + wide < x0 || base - 9 > y1 || base + 2 < y0));

@@ -1,6 +1,6 @@
 // The clip player: frames with their skeletons, played in step, with the predictions of the run.
 
-import { onAppearance } from "../shared/common.js";
+import { onAppearance, showNames } from "../shared/common.js";
 import { closeClip, nearest, openClip, openMaps, pictureAt } from "./clip.js";
 import { drawFrame, drawMap } from "./draw.js";
 import { saliencyStrip } from "./strip.js";
@@ -163,7 +163,7 @@ function render({ model, el }) {
       const mapBelow = h("figcaption");
       const row = h("div", { class: "mg-p-pictures" }, h("figure", {}, picture, below), map && h("figure", {}, map, mapBelow));
       stage.append(h("section", { class: "mg-p-clip", "data-clip": clip.clip_id },
-        clips.length > 1 && h("h3", {}, i ? clip.relation : "this clip"), row,
+        clips.length > 1 && h("h3", { title: i > 0 && clip.relation }, i ? clip.relation : "this clip"), row,
         i > 0 && h("div", { class: "mg-p-second" }, captionOf(clip, true), evidenceOf(clip))));
       return { picture, map, below, mapBelow };
     });
@@ -209,6 +209,8 @@ function render({ model, el }) {
     const room = stage.clientWidth;
     if (!room) return;
     strip.show(clips[0], count(), model.get("saliency"));
+    const names = [...evidence.querySelectorAll("[data-name]")];
+    showNames(names, [...new Set(names.map((node) => node.dataset.name))], { before: "→ " }); // as wide as the mark of a class
     const share = (clip) => (clip.width / clip.height) * (clip.heat ? 2 : 1);
     const pictures = (list) => list.reduce((sum, clip) => sum + (clip.heat ? 2 : 1), 0);
     const height = (list) => (room - gap * (pictures(list) - 1) - gap * (list.length - 1)) / list.reduce((sum, clip) => sum + share(clip), 0);

@@ -51,7 +51,7 @@ export function bars(output, distance) {
     const gap = row.rank > output.rows.length;
     return h("li", { class: `mg-p-row mg-p-row-${kind}${gap ? " mg-p-gap" : ""}`, title: `${row.name}: ${(100 * row.probability).toFixed(1)} %, rank ${row.rank}${row.true ? ", the true class" : ""}` },
       h("span", { class: "mg-p-rank" }, String(row.rank)),
-      h("span", { class: "mg-p-name" }, row.name),
+      h("span", { class: "mg-p-name", "data-name": row.name }, row.name),
       h("span", { class: "mg-p-track" }, h("span", { class: "mg-p-fill", style: `width:${(100 * row.probability).toFixed(2)}%` })),
       h("span", { class: "mg-p-percent" }, percent(row.probability)));
   });

@@ -124,33 +124,53 @@ export function prepare(canvas, width, height) {
     return context;
 }
 
-// The text, cut with an ellipsis where it does not fit.
-export function elide(context, text, width) {
-    if (context.measureText(text).width <= width) return text;
+// Texts cut to a width on a canvas, as in the figures (figures/style.py).
+const within = (context, width) => text => context.measureText(text).width <= width;
+export const elide = (context, text, width) => cut(text, within(context, width));
+export const elideAll = (context, names, width) => cutAll(names, within(context, width));
+
+// The text, cut at its end with an ellipsis as far as it must be to fit, between words if possible (as fit_text there).
+function cut(text, fits) {
+    if (fits(text)) return text;
     let low = 0, high = text.length;
     while (low < high) {
         const middle = (low + high + 1) >> 1;
-        if (context.measureText(text.slice(0, middle).trimEnd() + "…").width <= width) low = middle;
+        if (fits(text.slice(0, middle).trimEnd() + "…")) low = middle;
         else high = middle - 1;
     }
-    return low ? text.slice(0, low).trimEnd() + "…" : "";
+    if (!low) return "";
+    let head = text.slice(0, low).trimEnd();
+    const space = head.lastIndexOf(" ");
+    if (space > 0.6 * head.length && text[low].trim()) head = head.slice(0, space);
+    return head.replace(/[ ,(-]+$/, "") + "…";
 }
 
-// Names cut to a width; those that would become equal are cut where they do not differ (as fit_names in figures/style.py).
-export function elideAll(context, names, width) {
-    const cut = names.map(name => elide(context, name, width));
-    const fits = text => context.measureText(text).width <= width;
-    return names.map((name, i) => {
-        const alike = names.filter((_, k) => cut[k] === cut[i]);
-        if (new Set(alike).size < 2) return cut[i];
-        const head = common(alike), tail = common(alike.map(other => [...other.slice(head)].reverse().join("")));
+// Names cut at their end; those that would become equal are cut where they do not differ (as fit_names there).
+function cutAll(names, fits) {
+    const short = names.map(name => cut(name, fits));
+    const part = (places, before) => {
+        for (const text of new Set(places.map(i => short[i]))) {
+            const alike = places.filter(i => short[i] === text);
+            if (alike.length === before || new Set(alike.map(i => names[i])).size < 2) continue;
+            apart(alike.map(i => names[i]), fits).forEach((found, i) => { short[alike[i]] = found; });
+            part(alike, alike.length); // some may still be equal, which have more in common
+        }
+    };
+    part([...names.keys()], Infinity);
+    return short;
+}
+
+// Names with a common beginning, cut such that what distinguishes them is kept.
+function apart(names, fits) {
+    const head = common(names), tail = common(names.map(name => [...name.slice(head)].reverse().join("")));
+    return names.map(name => {
         const rest = name.slice(head), core = name.slice(head, name.length - tail);
         for (const [part, end] of core.trim() ? [[rest, ""], [core, tail ? "…" : ""]] : [[rest, ""]])
             for (let keep = head; keep > 0; keep--) {
                 const text = (keep < head ? `${name.slice(0, keep).trimEnd()}…${part.trimStart()}` : name.slice(0, keep) + part).trimEnd() + end;
                 if (fits(text)) return text;
             }
-        return elide(context, `…${rest.trimStart()}`, width);
+        return cut(`…${rest.trimStart()}`, fits);
     });
 }
 
@@ -160,6 +180,42 @@ function common(names) {
     let length = 0;
     while (length < first.length && first[length] === last[length]) length++;
     return length;
+}
+
+// Show in each element the name in its data-name, cut where the `names` do not differ if the narrowest of them has not
+// the room: `lines` lines, which begin with `before`. The full names belong into a title.
+export function showNames(nodes, names, { lines = 1, before = "" } = {}) {
+    const all = [...nodes], boxes = all.map(node => (node.clientWidth ? node : node.parentElement)); // an inline one has no width
+    if (!all.length) return;
+    const style = getComputedStyle(boxes[0]), weight = Math.max(...all.map(node => Number(getComputedStyle(node).fontWeight)));
+    const font = `${weight} ${style.fontSize} ${style.fontFamily}`;
+    const width = Math.min(...boxes.map(box => box.clientWidth)) - parseFloat(style.paddingLeft) - parseFloat(style.paddingRight);
+    const key = [font, width, lines, before, ...names].join("\n");
+    if (!SHORT.has(key) && width > 0) {
+        if (SHORT.size > 30) SHORT.clear();
+        const context = element("canvas").getContext("2d");
+        context.font = font;
+        const short = cutAll(names, text => linesOf(context, before + text, width) <= lines);
+        SHORT.set(key, new Map(names.map((name, i) => [name, short[i]])));
+    }
+    for (const node of all) {
+        const text = SHORT.get(key)?.get(node.dataset.name) ?? node.dataset.name;
+        if (node.textContent !== text) node.textContent = text;
+    }
+}
+const SHORT = new Map();
+
+// How many lines of `width` the text takes, broken between words, and in words that are longer than a line.
+function linesOf(context, text, width) {
+    let lines = 1, line = "";
+    for (const word of text.split(/(?<=[\s…])/)) {
+        if (line && context.measureText((line + word).trimEnd()).width > width) { lines++; line = ""; }
+        for (const sign of word) {
+            if (line && context.measureText((line + sign).trimEnd()).width > width) { lines++; line = ""; }
+            line += sign;
+        }
+    }
+    return lines;
 }
 
 // The text in at most `lines` lines of `width`, broken between words; null if it does not fit.
