@@ -103,14 +103,20 @@ class Conv3d(nn.Conv3d):
             return super().forward(input)
         weight, bias = self.weight, self.bias
         kernel, stride, padding = self.kernel_size, self.stride, tuple(self.padding)
-        if kernel[0] == stride[0] == 1 and padding[0] == 0:
-            frames = input.transpose(1, 2)  # (N, T, C, H, W)
+        # Along an axis of kernel size 1 a stride leaves places out, which is done here: torch 2.14 writes past the end
+        # of the memory of a 1 x 1 kernel's gradient where it strides in the format channels_last over fewer channels
+        # than a vector register has floats.
+        steps = tuple(s if k == 1 and p == 0 else 1 for k, s, p in zip(kernel, stride, padding, strict=True))
+        thinned = input[:, :, :: steps[0], :: steps[1], :: steps[2]]
+        stride = tuple(s // step for s, step in zip(stride, steps, strict=True))
+        if kernel[0] == 1 and padding[0] == 0:
+            frames = thinned.transpose(1, 2)  # (N, T', C, H, W)
             flat = F.conv2d(frames.flatten(0, 1), weight.squeeze(2), bias, stride[1:], padding[1:])
             return flat.unflatten(0, frames.shape[:2]).transpose(1, 2)
-        if kernel[1:] == stride[1:] == (1, 1) and padding[1:] == (0, 0):
-            places = input.flatten(3)  # (N, C, T, H * W)
+        if kernel[1:] == (1, 1) and padding[1:] == (0, 0):
+            places = thinned.flatten(3)  # (N, C, T, H' * W')
             flat = F.conv2d(places, weight.squeeze(4), bias, (stride[0], 1), (padding[0], 0))
-            return flat.unflatten(3, input.shape[3:])
+            return flat.unflatten(3, thinned.shape[3:])
         return super().forward(input)
 
 

@@ -18,6 +18,8 @@ SHAPES = [
     ((1, 1, 1), (1, 1, 1), (0, 0, 0), 1),
     ((1, 1, 1), (1, 2, 2), (0, 0, 0), 2),
     ((1, 1, 1), (2, 2, 2), (0, 0, 0), 1),
+    ((1, 1, 1), (2, 1, 1), (0, 0, 0), 1),
+    ((1, 3, 3), (2, 1, 1), (0, 1, 1), 1),
     ((1, 3, 3), (1, 1, 1), (1, 1, 1), 1),
     ((3, 1, 1), (1, 1, 1), (1, 0, 0), 1),
     ((7, 1, 1), (4, 1, 1), (3, 0, 0), 2),
@@ -62,6 +64,17 @@ def test_the_same_sums(
     for ours, theirs in zip(*both(conv, x), strict=True):
         assert ours.shape == theirs.shape
         torch.testing.assert_close(ours, theirs, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4, 7, 8, 15])
+def test_strides_of_a_kernel_of_one_do_not_damage_memory(channels: int) -> None:
+    """torch's own 2D convolution does, in gradients of shapes that a vector does not fill."""
+    for stride in ((1, 2, 2), (2, 1, 1), (2, 2, 2)):
+        for clips, size in ((1, 4), (3, 10), (8, 4)):
+            conv = Conv3d(channels, 16, 1, stride).to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload,arg-type]
+            x = torch.randn(clips, channels, 8, size, size).to(memory_format=torch.channels_last_3d)
+            for ours, theirs in zip(*both(conv, x), strict=True):
+                torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-3)
 
 
 def test_the_same_sums_in_float32() -> None:
