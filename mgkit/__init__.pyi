@@ -24,8 +24,10 @@ from mgkit.results.run.folder import load_run as load_run
 from mgkit.results.run.folder import run_folder as run_folder
 from mgkit.results.run.jobs import attach as attach
 from mgkit.results.scores import calibration as calibration
+from mgkit.results.scores import spotting as spotting
 from mgkit.results.scores import submission as submission
 from mgkit.results.scores.scores import import_scores as import_scores
+from mgkit.results.stats import segments as segments
 from mgkit.results.stats.metrics import evaluate as evaluate
 from mgkit.results.stats.metrics import per_class as per_class
 from mgkit.studies import study as study
