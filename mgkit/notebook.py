@@ -20,6 +20,8 @@ JUPYTER, VSCODE, COLAB, IPYTHON, PLAIN = (
     "plain Python",
 )
 WITH_WIDGETS = (JUPYTER, VSCODE, COLAB)
+# The settings of this notebook, which `set_up_notebook` writes and nothing else.
+_SETTINGS = {"blur_faces": False}
 
 
 def place() -> str:
@@ -56,13 +58,18 @@ def ask(question: str) -> bool | None:
     return answer.strip().lower() in ("y", "yes")
 
 
-def set_up_notebook() -> str:
+def set_up_notebook(*, blur_faces: bool = False) -> str:
     """Enable widgets where that takes a call (Colab), and report the device that the notebook will compute on.
 
     It works without a GPU; `mg.doctor()` checks everything else.
 
+    Args:
+        blur_faces: blur heads in every picture of a clip that this notebook shows or saves from here on: players,
+            galleries, film strips, contact sheets, saved clips. Each of them takes `blur_faces` too, which comes first.
+            What was shown before stays in the notebook: run its cells again. See docs/faces.md.
+
     Returns:
-        One line: mgkit's version, the place, and the device.
+        One line: mgkit's version, the place, the device, and whether faces are blurred.
     """
     from mgkit import __version__
     from mgkit.training.machine import device_line
@@ -70,7 +77,13 @@ def set_up_notebook() -> str:
     where = place()
     if where == COLAB:
         enable_colab_widgets()
-    return f"mgkit {__version__} in {where}, {device_line()}"
+    _SETTINGS["blur_faces"] = blur_faces
+    return f"mgkit {__version__} in {where}, {device_line()}{', faces blurred' if blur_faces else ''}"
+
+
+def blurs_faces(given: bool | None) -> bool:
+    """Whether to blur faces: what was asked for, or for None the setting of the notebook."""
+    return _SETTINGS["blur_faces"] if given is None else given
 
 
 def enable_colab_widgets() -> None:

@@ -28,6 +28,7 @@ LEVELS = {
     "data": [
         {"table", "skeletons", "keypoints", "splits", "ledger", "video", "word_vectors"},
         {"report", "body"},
+        {"head"},
         {"clips"},
         {"readers", "batches"},
         {"prepare"},

@@ -302,6 +302,7 @@ def _add_figures(commands: Commands) -> None:
     parser = commands.add_parser("figures", help="draw the figures of a tested run")
     parser.add_argument("run", type=Path, help="run folder")
     parser.add_argument("--split", default="test", help="(default: %(default)s)")
+    parser.add_argument("--blur-faces", action="store_true", help="blur heads (docs/faces.md)")
     parser.set_defaults(command=figures)
 
 
@@ -309,7 +310,7 @@ def figures(options: Any) -> None:
     from mgkit.results.run.folder import load_run
     from mgkit.views.figures import draw_figures
 
-    drawn = draw_figures(load_run(options.run), split=options.split)
+    drawn = draw_figures(load_run(options.run), split=options.split, blur_faces=options.blur_faces)
     for path in drawn:
         print(path)
     for name, reason in drawn.skipped.items():

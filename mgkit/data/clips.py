@@ -32,6 +32,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from mgkit.data import report as reports
+from mgkit.data.head import Heads, find_heads
 from mgkit.data.ledger import damaged, wrong_size
 from mgkit.data.skeletons import Skeleton
 from mgkit.data.splits import (
@@ -162,6 +163,12 @@ class Clips:
         first, persons, frames = int(row["pose_offset"]), int(row["persons"]), int(row["frames"])
         rows = self._poses[first : first + persons * frames]
         return np.asarray(rows).reshape(persons, frames, len(self.skeleton), 3)
+
+    def heads(self, clip_id: str) -> Heads:
+        """Where the heads are in each frame, in pixels of the prepared video, to blur them (`mgkit.data.head`)."""
+        row = self.row(clip_id)
+        pose = self.pose(clip_id) if row["pose_offset"] >= 0 else None
+        return find_heads(pose, self.skeleton, int(row["frames"]), float(row["fps"]))
 
     def video(self, clip_id: str) -> Path | None:
         """Path of the prepared video, or None when the clip has none."""

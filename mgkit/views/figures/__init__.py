@@ -3,7 +3,7 @@ PNG and the CSV behind it."""
 
 from mgkit.views.figures.architecture import architecture
 from mgkit.views.figures.classes import class_accuracy, run_comparison
-from mgkit.views.figures.clips import clip_sheet, contact_sheet, film_strip
+from mgkit.views.figures.clips import clip_sheet, contact_sheet, film_strip, save_clips
 from mgkit.views.figures.confusion import confusion
 from mgkit.views.figures.datasets import class_counts, clip_lengths, missing_joints
 from mgkit.views.figures.maps import prototype_map, refinement_maps
@@ -39,6 +39,7 @@ __all__ = [
     "refinement_maps",
     "reliability",
     "run_comparison",
+    "save_clips",
     "study",
     "table",
     "training_curves",

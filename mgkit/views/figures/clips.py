@@ -16,8 +16,10 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from mgkit.data.clips import Clips
+from mgkit.data.head import UNKNOWN_FPS, Heads, blur_heads
 from mgkit.data.skeletons import Skeleton
 from mgkit.errors import MgkitError, some
+from mgkit.notebook import blurs_faces
 from mgkit.results.run.folder import Run, as_clips
 from mgkit.results.run.saliency import Saliency
 from mgkit.views.figures.saliency import (
@@ -49,6 +51,7 @@ BLANK = "#3A3A3A"  # behind a skeleton without video
 OUTCOMES = {"right": KINDS["TP"], "wrong": KINDS["FP"], **KINDS}
 OUTCOME_NAMES = {"right": "right", "wrong": "wrong", **KIND_NAMES}
 DASHES = {"FN": (0, (2.2, 1.2)), "wrong": (0, (5, 1.5)), "FP": (0, (5, 1.5))}  # readable without colour
+CHUNK = 64  # frames of a video that are in memory at a time
 ACROSS = {1: 4, 2: 8}  # clips of a sheet side by side, by columns
 
 
@@ -60,6 +63,7 @@ def film_strip(
     *,
     skeleton: bool = True,
     saliency: Saliency | None = None,
+    blur_faces: bool | None = None,
     axes: Any = None,
     venue: str = "cvpr",
     columns: int = 2,
@@ -77,6 +81,7 @@ def film_strip(
         skeleton: draw the key-points: left joints blue, right ones orange, others white; joints that were not seen,
             and limbs that end in one, are not drawn.
         saliency: from `run.saliency(split)`.
+        blur_faces: blur heads, see docs/faces.md; by default as `mg.set_up_notebook` was told, else not.
         axes: draw into this subfigure, or in the place of these axes, of a figure of your own (`style.in_style`).
         venue: a key of `style.VENUES`.
         columns: 1 or 2; in one column the strip breaks into rows of four.
@@ -104,7 +109,8 @@ def film_strip(
             raise MgkitError(
                 f"the saliency of {clip_id!r} belongs to another clip with that id: explain it again."
             )
-    pictures, pose = _contents(clips, clip_id, indices, skeleton)
+    heads = clips.heads(clip_id) if blurs_faces(blur_faces) else None
+    pictures, pose = _contents(clips, clip_id, indices, skeleton, heads)
 
     # Rows of pictures, and the bars over time below them.
     width = 72 * width_of(venue, columns)
@@ -149,6 +155,8 @@ def film_strip(
     if found is not None:
         data = pd.concat([data, saliency_table(found, indices, clips.skeleton)], axis=1)
         note += f"; lighter and larger = more evidence for {explained}; bars: all sampled frames"
+    if heads is not None and pictures is not None:
+        note += _blurred_note(int(heads.lost[indices].sum()))
     return PaperFigure(figure, data, note)
 
 
@@ -160,6 +168,7 @@ def contact_sheet(
     classes: Sequence[str] | None = None,
     skeleton: bool = True,
     seed: int = 0,
+    blur_faces: bool | None = None,
     axes: Any = None,
     venue: str = "cvpr",
     columns: int = 2,
@@ -172,6 +181,7 @@ def contact_sheet(
         classes: class names; by default all that have clips, or the 16 with the most.
         skeleton: draw the key-points, as in `film_strip`.
         seed: seed of the draw.
+        blur_faces: blur heads, see docs/faces.md; by default as `mg.set_up_notebook` was told, else not.
         axes: draw into this subfigure, or in the place of these axes, of a figure of your own (`style.in_style`).
         venue: a key of `style.VENUES`.
         columns: 1 or 2 columns of classes.
@@ -196,6 +206,7 @@ def contact_sheet(
             raise MgkitError(f"there is no clip of {some(empty)} in this selection of {clips.root}.")
     if not labels:
         raise MgkitError(f"there are no clips in this selection of {clips.root}.")
+    blur, unseen = blurs_faces(blur_faces), 0
     rng = np.random.default_rng(seed)
     ids = np.array(clips.ids, dtype=object)
     picked = {
@@ -225,10 +236,11 @@ def contact_sheet(
             row = clips.row(clip_id)
             index = int(row["frames"]) // 2
             box = (left + j * (wide + gap), top - text - tall, wide, tall)
-            place_frame(figure, clips, clip_id, index, skeleton, box)
+            unseen += place_frame(figure, clips, clip_id, index, skeleton, box, blur)
             table.append({"class": clips.classes.names[k], "clip_id": clip_id, "frame": index})
     note = f"middle frame of up to {n} clips per class, drawn with seed {seed}"
     note += f"; {left_out} rarer classes are left out" if left_out else ""
+    note += _blurred_note(unseen) if blur else ""
     return PaperFigure(figure, pd.DataFrame(table), note)
 
 
@@ -262,9 +274,9 @@ def _line(width: float) -> float:
 
 
 def _contents(
-    clips: Clips, clip_id: str, indices: npt.NDArray[np.int64], skeleton: bool
+    clips: Clips, clip_id: str, indices: npt.NDArray[np.int64], skeleton: bool, heads: Heads | None
 ) -> tuple[npt.NDArray[np.uint8] | None, npt.NDArray[np.float32] | None]:
-    """Frames (n, H, W, 3) and key-points (M, n, V, 3) at these frames, as far as the clip has them."""
+    """Frames (n, H, W, 3), these heads blurred, and key-points (M, n, V, 3), as far as the clip has them."""
     from mgkit.data import video
 
     path = clips.video(clip_id)
@@ -273,7 +285,21 @@ def _contents(
         pose = clips.pose(clip_id)[:, indices]
     if path is None and pose is None:
         raise MgkitError(f"clip {clip_id!r} of {clips.root} has neither a video nor a pose to draw.")
-    return None if path is None else video.read_frames(path, indices), pose
+    if path is None:
+        return None, pose
+    pictures = video.read_frames(path, indices)
+    if heads is not None:
+        pictures = np.stack(
+            [blur_heads(one, heads, int(i)) for one, i in zip(pictures, indices, strict=True)]
+        )
+    return pictures, pose
+
+
+def _blurred_note(unseen: int) -> str:
+    """What a caption adds where faces are blurred."""
+    return "; faces are blurred" + (
+        f", {unseen} pictures as a whole: no head is seen there" if unseen else ""
+    )
 
 
 def _picture(axes: Axes, picture: npt.NDArray[np.uint8] | None, width: int, height: int) -> None:
@@ -293,10 +319,16 @@ def place_frame(
     index: int,
     skeleton: bool,
     box: tuple[float, float, float, float],
-) -> None:
-    """One frame of one clip, as large as fits into a box (x, y, width, height in points) without stretching."""
+    blur: bool,
+) -> bool:
+    """One frame of one clip, as large as fits into a box (x, y, width, height in points) without stretching.
+
+    Returns:
+        Whether it was blurred as a whole, because no head is seen in it.
+    """
     row = clips.row(clip_id)
-    pictures, pose = _contents(clips, clip_id, np.array([index]), skeleton)
+    heads = clips.heads(clip_id) if blur else None
+    pictures, pose = _contents(clips, clip_id, np.array([index]), skeleton, heads)
     x, y, wide, tall = box
     scale = min(wide / row["width"], tall / row["height"])
     w, h = scale * row["width"], scale * row["height"]
@@ -304,6 +336,7 @@ def place_frame(
     _picture(axes, None if pictures is None else pictures[0], row["width"], row["height"])
     if pose is not None:
         draw_skeleton(axes, pose[:, 0], clips.skeleton, line=_line(w))
+    return bool(heads is not None and pictures is not None and heads.lost[index])
 
 
 @in_style
@@ -315,6 +348,7 @@ def clip_sheet(
     *,
     skeleton: bool = True,
     note: str = "",
+    blur_faces: bool | None = None,
     axes: Any = None,
     venue: str = "cvpr",
     columns: int = 2,
@@ -328,6 +362,7 @@ def clip_sheet(
         outcomes: "right", "wrong", "TP", "FN" or "FP" for each: the colour and dashes of its border.
         skeleton: draw the key-points, as in `film_strip`.
         note: a description of the clips for the caption.
+        blur_faces: blur heads, see docs/faces.md; by default as `mg.set_up_notebook` was told, else not.
         venue: a key of `mg.figures.VENUES`.
         columns: 1 or 2.
 
@@ -355,6 +390,7 @@ def clip_sheet(
         most = int((PAGE - legend) // (wide + text + gap)) * across
         raise MgkitError(f"{len(clip_ids)} clips do not fit on a page: draw at most {most}.")
     figure = new_figure(width / 72, height / 72, constrained=False)
+    blur, unseen = blurs_faces(blur_faces), 0
     rows = []
     for i, (clip_id, label, outcome) in enumerate(zip(clip_ids, words, outcomes, strict=True)):
         x, y = (i % across) * (wide + gap), height - (i // across) * (wide + text + gap) - wide
@@ -364,7 +400,7 @@ def clip_sheet(
             Rectangle((x / width, y / height), wide / width, wide / height, facecolor=BLANK, zorder=-2)
         )
         if row["video"] or row["pose_offset"] >= 0:
-            place_frame(figure, clips, clip_id, frame, skeleton, (x, y, wide, wide))
+            unseen += place_frame(figure, clips, clip_id, frame, skeleton, (x, y, wide, wide), blur)
         figure.add_artist(_border(x + 0.75, y + 0.75, wide - 1.5, wide - 1.5, outcome, (width, height)))
         for k, part in enumerate(label.split(" → ", 1)):
             shown = fit_text(f"→ {part}" if k else part, wide, LEAST)
@@ -375,7 +411,56 @@ def clip_sheet(
         figure.add_artist(_border(x + 1, 2, 8, 6, outcome, (width, height)))
         text_at(figure, x + 12, 5, OUTCOME_NAMES[outcome], va="center", fontsize=LEAST)
         x += 24 + 3.2 * len(OUTCOME_NAMES[outcome])
-    return PaperFigure(figure, pd.DataFrame(rows), note or f"middle frame of {len(rows)} clips")
+    note = note or f"middle frame of {len(rows)} clips"
+    return PaperFigure(figure, pd.DataFrame(rows), note + (_blurred_note(unseen) if blur else ""))
+
+
+def save_clips(
+    clips: Clips | Run | str | Path,
+    clip_ids: Sequence[str],
+    folder: str | Path,
+    *,
+    blur_faces: bool | None = None,
+) -> list[Path]:
+    """Save clips as videos, for a talk or the supplement of a paper: `<folder>/<clip_id>.mp4`, as they were prepared.
+
+    Args:
+        clips: the clips.
+        clip_ids: those to save.
+        folder: where to; made if it does not exist. Files of the same names are replaced.
+        blur_faces: blur heads, see docs/faces.md; by default as `mg.set_up_notebook` was told, else not. A clip in
+            which no head is ever seen is blurred as a whole.
+
+    Returns:
+        The files.
+
+    Raises:
+        MgkitError: an unknown clip, one without a video, or a folder that cannot be written.
+    """
+    from mgkit.data import video
+
+    clips = as_clips(clips)
+    lacking = [clip_id for clip_id in clip_ids if clips.video(clip_id) is None]
+    if lacking:
+        raise MgkitError(f"{some(lacking)} of {clips.root} have no video: leave them out.")
+    written = []
+    for clip_id in clip_ids:
+        source, row = clips.video(clip_id), clips.row(clip_id)
+        assert source is not None
+        heads = clips.heads(clip_id) if blurs_faces(blur_faces) else None
+
+        def frames(
+            source: Path = source, heads: Heads | None = heads, total: int = int(row["frames"])
+        ) -> Any:
+            for first in range(0, total, CHUNK):
+                numbers = np.arange(first, min(first + CHUNK, total))
+                for number, frame in zip(numbers.tolist(), video.read_frames(source, numbers), strict=True):
+                    yield frame if heads is None else blur_heads(frame, heads, number)
+
+        written.append(Path(folder) / f"{clip_id}.mp4")
+        written[-1].parent.mkdir(parents=True, exist_ok=True)
+        video.write_video(written[-1], frames(), float(row["fps"]) or UNKNOWN_FPS)
+    return written
 
 
 def _border(

@@ -40,6 +40,7 @@ def draw_figures(
     *,
     venue: str = "cvpr",
     progress: bool = True,
+    blur_faces: bool | None = None,
 ) -> Drawn:
     """Draw every figure that a run has the data for into `run.figures`.
 
@@ -54,6 +55,7 @@ def draw_figures(
         split: an evaluated split.
         venue: a key of `style.VENUES`, which fixes the widths.
         progress: show how far it is.
+        blur_faces: blur heads, see docs/faces.md; by default as `mg.set_up_notebook` was told, else not.
 
     Returns:
         The files written: PDF, PNG and CSV of each figure. Its `skipped` names the figures not drawn, and why.
@@ -108,11 +110,13 @@ def draw_figures(
             skipped["contact_sheet"] = skipped["ambiguous"] = "no clip has a video or a pose"
         else:
             shown, there = clips.select(drawable), set(drawable)
-            draw["contact_sheet"] = partial(contact_sheet, shown, venue=venue)
+            draw["contact_sheet"] = partial(contact_sheet, shown, venue=venue, blur_faces=blur_faces)
             hard = [clip_id for clip_id in ambiguous(run, split)["clip_id"] if clip_id in there][:3]
             for number, clip_id in enumerate(hard, 1):
                 known = saliency if saliency is not None and clip_id in saliency else None
-                draw[f"ambiguous_{number}"] = partial(film_strip, shown, clip_id, saliency=known, venue=venue)
+                draw[f"ambiguous_{number}"] = partial(
+                    film_strip, shown, clip_id, saliency=known, venue=venue, blur_faces=blur_faces
+                )
     written = []
     with Progress("figures", progress, unit="figures") as bar:
         for name, make in draw.items():

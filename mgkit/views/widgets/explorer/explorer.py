@@ -105,6 +105,8 @@ class ErrorExplorer(Previewed, ipywidgets.Box):
             of your own that shares the selection.
         compare: the second clip of the player, see `ClipPlayer`; by default the nearest correct clip.
         height: of the columns in CSS pixels; each column scrolls.
+        blur_faces: blur heads in the gallery and the player (docs/faces.md); by default as `mg.set_up_notebook` was
+            told, else not.
 
     Attributes:
         selection, clips, notes: the shared selection, the clips or None, the review notes or None if unreadable.
@@ -124,6 +126,7 @@ class ErrorExplorer(Previewed, ipywidgets.Box):
         views: Iterable[str | tuple[str, ipywidgets.Widget]] = tuple(VIEWS),
         compare: str | None = None,
         height: int = 560,
+        blur_faces: bool | None = None,
     ) -> None:
         self._views: dict[str, ipywidgets.Widget] = {}
         self._titles: dict[str, str] = {}  # of the tabs, by view
@@ -167,10 +170,17 @@ class ErrorExplorer(Previewed, ipywidgets.Box):
                 "subjects": self._sieve.subjects, "tags": list(TAGS), "both": bool(self._sieve.by_pathways),
             },
         )  # fmt: skip
-        self.gallery = Gallery(run, split, clips=self.clips, selection=self.selection, notes=self.form.shown)
+        self.gallery = Gallery(
+            run,
+            split,
+            clips=self.clips,
+            selection=self.selection,
+            notes=self.form.shown,
+            blur_faces=blur_faces,
+        )
         if self.clips is None:
             self.gallery.trouble = f"No pictures: {self.trouble}"
-        self.player, clip = self._make_player(compare)
+        self.player, clip = self._make_player(compare, blur_faces)
         self._tabs = ViewTabs(tabs=self._named(len(self.form.shown)), chosen=next(iter(self._titles)))
         self._shown_view = box("mgk-x-scroll")
         self._tabs.observe(lambda _: self._turn(), "chosen")
@@ -367,7 +377,9 @@ class ErrorExplorer(Previewed, ipywidgets.Box):
 
     # --- parts ------------------------------------------------------------------------------------------------------
 
-    def _make_player(self, compare: str | None) -> tuple[ClipPlayer | None, ipywidgets.Widget]:
+    def _make_player(
+        self, compare: str | None, blur_faces: bool | None
+    ) -> tuple[ClipPlayer | None, ipywidgets.Widget]:
         if self.clips is None:
             return None, why(f"No player: {self.trouble}")
         if compare is None:
@@ -376,7 +388,7 @@ class ErrorExplorer(Previewed, ipywidgets.Box):
         try:
             player = ClipPlayer(
                 self.run, split=self.split, clips=self.clips, selection=self.selection, compare=compare,
-                cache_mb=CACHE_MB, heatmap="off",
+                cache_mb=CACHE_MB, heatmap="off", blur_faces=blur_faces,
             )  # fmt: skip
         except MgkitError as error:
             self.trouble = str(error)

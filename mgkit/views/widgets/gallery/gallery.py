@@ -11,8 +11,10 @@ import numpy.typing as npt
 import traitlets
 
 from mgkit.data.clips import Clips
+from mgkit.data.head import blur_heads
 from mgkit.data.skeletons import Skeleton
 from mgkit.errors import MgkitError
+from mgkit.notebook import blurs_faces
 from mgkit.results.run.folder import Run, as_run
 from mgkit.results.run.review import Note
 from mgkit.views.figures.clips import BLANK, SIDES, clip_sheet
@@ -31,7 +33,9 @@ CACHED = 8 << 20  # bytes of thumbnails
 Ints = npt.NDArray[np.int64]
 
 
-def thumbnail(clips: Clips, clip_id: str, longest: int = LONGEST, quality: int = 82) -> Packed:
+def thumbnail(
+    clips: Clips, clip_id: str, longest: int = LONGEST, quality: int = 82, *, blur_faces: bool = False
+) -> Packed:
     """The middle frame of a clip with its key-points.
 
     Args:
@@ -39,10 +43,11 @@ def thumbnail(clips: Clips, clip_id: str, longest: int = LONGEST, quality: int =
         clip_id: one of them.
         longest: the longer side, pixels.
         quality: of the JPEG, 1 to 100.
+        blur_faces: blur heads.
 
     Returns:
         `data` is the JPEG; `meta` holds `clip_id`, `frame`, `width`, `height` (pixels) and `problem`: why the video or
-        the pose is missing, "" if neither is.
+        the pose is missing, or the picture blurred as a whole; "" otherwise.
 
     Raises:
         MgkitError: an unknown clip, or one with nothing to show.
@@ -53,7 +58,7 @@ def thumbnail(clips: Clips, clip_id: str, longest: int = LONGEST, quality: int =
     frame = int(row["frames"]) // 2
     scale = longest / max(row["width"], row["height"])
     width, height = (max(1, round(scale * row[side])) for side in ("width", "height"))
-    picture, problem = _frame(clips, clip_id, frame, (width, height))
+    picture, problem = _frame(clips, clip_id, frame, (width, height), blur_faces)
     posed = row["pose_offset"] >= 0
     if picture is None and not posed:
         raise MgkitError(problem or f"clip {clip_id!r} has neither a video nor a pose.")
@@ -98,9 +103,9 @@ def draw_skeleton(picture: npt.NDArray[np.uint8], points: npt.NDArray[Any], skel
 
 
 def _frame(
-    clips: Clips, clip_id: str, frame: int, size: tuple[int, int]
+    clips: Clips, clip_id: str, frame: int, size: tuple[int, int], blur: bool
 ) -> tuple[npt.NDArray[np.uint8] | None, str]:
-    """One frame (H, W, 3) of this size (width, height), or None and the reason."""
+    """One frame (H, W, 3) of this size (width, height), or None and the reason; heads blurred if so wished."""
     import cv2
 
     from mgkit.data import video
@@ -112,8 +117,12 @@ def _frame(
         picture = video.read_frames(path, [frame])[0]
     except MgkitError as error:
         return None, str(error)
+    problem = ""
+    if blur:
+        heads = clips.heads(clip_id)
+        picture, problem = blur_heads(picture, heads, frame), heads.note if heads.lost[frame] else ""
     made = cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
-    return np.ascontiguousarray(made, np.uint8), ""
+    return np.ascontiguousarray(made, np.uint8), problem
 
 
 def _rgb(colour: str) -> tuple[int, int, int]:
@@ -136,6 +145,8 @@ class Gallery(RunWidget):
         output: the output that decides what is wrong; by default fused, or the only one.
         notes: review notes to mark, by clip id.
         page_size: clips per page.
+        blur_faces: blur heads before anything is sent to the page (docs/faces.md); by default as `mg.set_up_notebook`
+            was told, else not.
 
     Raises:
         MgkitError: an unknown split or output.
@@ -156,6 +167,7 @@ class Gallery(RunWidget):
         output: str | None = None,
         notes: Mapping[str, Note] | None = None,
         page_size: int = 24,
+        blur_faces: bool | None = None,
     ) -> None:
         run = as_run(run)
         predictions = run.predictions(split)
@@ -169,6 +181,7 @@ class Gallery(RunWidget):
                 trouble = f"No pictures: {error}"
         self.clips, self.page_size, self.notes = clips, page_size, notes or {}
         self.label: int | None = None  # the class whose TP, FN and FP are shown
+        self.blur_faces = blurs_faces(blur_faces)
         self._predicted = {name: predictions.predicted(name) for name in predictions.outputs}
         self._cache = PackCache(CACHED)
         self._page: int | None = None  # turned to; None = the page of the clip in focus
@@ -229,7 +242,8 @@ class Gallery(RunWidget):
         words = [item["true"] if item["right"] else f"{item['true']} → {item['predicted']}" for item in items]
         return clip_sheet(
             self.clips, [item["id"] for item in items], words, [item["kind"] for item in items],
-            note=f"{self.selection.description}, {len(items)} of {len(rows)} clips", venue=venue, columns=columns or 2,
+            note=f"{self.selection.description}, {len(items)} of {len(rows)} clips",
+            blur_faces=self.blur_faces, venue=venue, columns=columns or 2,
         )  # fmt: skip
 
     # -----------------------------------------------------------------------------------------------------------------
@@ -306,7 +320,10 @@ class Gallery(RunWidget):
             try:
                 if self.clips is None:
                     raise MgkitError(self.trouble)
-                made = self._cache.get(clip_id, lambda i=clip_id: thumbnail(self.clips, i))  # type: ignore[misc]
+                made = self._cache.get(
+                    clip_id,
+                    lambda i=clip_id: thumbnail(self.clips, i, blur_faces=self.blur_faces),  # type: ignore[misc]
+                )
             except MgkitError as error:
                 answer.append({"clip_id": clip_id, "problem": str(error), "buffer": None})
                 continue

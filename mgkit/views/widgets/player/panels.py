@@ -215,7 +215,7 @@ class Panels:
         pathway: the output that decides what is correct and near; None = fused, or the only one.
         inputs: the input of a network; by default that of the run's recipe.
         view: the test view whose sampling is shown, from 0; by default the middle one.
-        quality, limit: see `pack_clip`.
+        quality, limit, blur_faces: see `pack_clip`.
         cache: bytes of packed clips to keep.
 
     Raises:
@@ -233,6 +233,7 @@ class Panels:
         view: int | None,
         quality: int,
         limit: int,
+        blur_faces: bool,
         cache: int,
     ) -> None:
         self.clips, self.run, self.split, self.pathway = clips, run, split, pathway
@@ -249,7 +250,8 @@ class Panels:
             self.predictions.scores(pathway)  # refuses an unknown output
             views = int(run.test_settings(split).get("views", 1))
         self.view = checked_view(view, views)
-        self._inputs, self._quality, self._limit = inputs, quality, limit
+        self._inputs = inputs
+        self._packing: dict[str, Any] = {"quality": quality, "limit": limit, "blur_faces": blur_faces}
         self._cache = PackCache(cache)
         self._saliency: tuple[int, Saliency] | None = None  # with the time its file was written
 
@@ -276,9 +278,7 @@ class Panels:
             (`width`, `height`, `count`, `kind`, or None) and `saliency` (see `clip_saliency`, or None); and the bytes:
             frames and key-points, then the heatmaps if there are any.
         """
-        frames = self._cache.get(
-            clip_id, lambda: pack_clip(self.clips, clip_id, quality=self._quality, limit=self._limit)
-        )
+        frames = self._cache.get(clip_id, lambda: pack_clip(self.clips, clip_id, **self._packing))
         packed = [frames]
         panel: dict[str, Any] = {
             "clip": frames.meta,

@@ -12,6 +12,7 @@ import traitlets
 from mgkit.data.batches.spec import Inputs
 from mgkit.data.clips import Clips
 from mgkit.errors import MgkitError
+from mgkit.notebook import blurs_faces
 from mgkit.results.run.folder import Run, as_clips, load_run
 from mgkit.views.figures.clips import BLANK, SIDES, film_strip
 from mgkit.views.figures.style import OUTPUT_COLOURS, PaperFigure
@@ -50,6 +51,8 @@ class ClipPlayer(Previewed, anywidget.AnyWidget):
         view: the test view whose sampling is shown, from 0; by default the middle one.
         quality: of the JPEGs, 1 to 100.
         max_frames: longer clips are cut to this number of frames, and the player says so.
+        blur_faces: blur heads before anything is sent to the page, so that no saved notebook has them (docs/faces.md);
+            by default as `mg.set_up_notebook` was told, else not.
         cache_mb: size of the cache of packed clips, so that going back is quick.
         options: `frame`, `playing`, `speed`, `loop`, `in_step`, `skeleton`, `limbs`, `confidence`, `frames`, `heatmap`,
             `saliency`: the traits below, which can be set at any time.
@@ -101,6 +104,7 @@ class ClipPlayer(Previewed, anywidget.AnyWidget):
         view: int | None = None,
         quality: int = 90,
         max_frames: int = 1500,
+        blur_faces: bool | None = None,
         cache_mb: float = 64,
         **options: Any,
     ) -> None:
@@ -116,9 +120,10 @@ class ClipPlayer(Previewed, anywidget.AnyWidget):
         run = source if isinstance(source, Run) else None
         there = as_clips(source) if run is None or clips is None else clips
         self._clips = there
+        self.blur_faces = blurs_faces(blur_faces)
         self._panels = Panels(
             there, run, split=split, pathway=pathway, inputs=inputs, view=view, quality=quality, limit=max_frames,
-            cache=round(cache_mb * 2**20),
+            blur_faces=self.blur_faces, cache=round(cache_mb * 2**20),
         )  # fmt: skip
         _check_options(type(self), options)
         if compare and compare not in NEIGHBOURS:
@@ -184,7 +189,7 @@ class ClipPlayer(Previewed, anywidget.AnyWidget):
         found = self._panels.saliency() if self.saliency else None
         return film_strip(
             self._clips, clip_id, frames, skeleton=self.skeleton, venue=venue, columns=columns,
-            saliency=found if found is not None and clip_id in found else None,
+            saliency=found if found is not None and clip_id in found else None, blur_faces=self.blur_faces,
         )  # fmt: skip
 
     def close(self) -> None:
