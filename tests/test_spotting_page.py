@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 import mgkit as mg
+from mgkit.data.table import Classes
 
 PAGE = (Path(__file__).resolve().parents[1] / "docs" / "spotting.md").read_text(encoding="utf-8")
 
@@ -21,6 +22,7 @@ def test_the_examples_run() -> None:
     truth = pd.DataFrame([("interview", 20.0, 40.0, "nod")], columns=["video", "start", "end", "class"])
     given: dict[str, Any] = {
         "windows": windows,
+        "classes": Classes(("rest", "nod", "wave"), background=0),
         "validation": [windows],
         "truth": truth,
         "validation_truth": truth,

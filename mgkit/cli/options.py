@@ -80,7 +80,8 @@ def results(run: Any, split: str, baseline: Any = None) -> str:
         "majority": "always the majority",
         "extra_trees": "extra trees on key-points",
     }
-    table.index = pd.Index([names.get(str(name), str(name)) for name in table.index])
+    words = [str(name).partition(", ") for name in table.index]  # "fused, without non_gesture"
+    table.index = pd.Index([names.get(name, name) + comma + rest for name, comma, rest in words])
     table = pd.concat([pd.DataFrame(rows).T, table]) if rows else table
     percent = table[["top1", "top1_low", "top1_high", "macro_f1", "mean_class_accuracy"]].astype(float) * 100
     percent.columns = pd.Index(["Top-1", "95 % from", "to", "macro-F1", "mean class acc."])

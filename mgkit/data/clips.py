@@ -1,7 +1,8 @@
 """The clip folder: prepared data in one layout, whatever dataset it came from.
 
     clips.parquet    one row per clip, see `mgkit.data.table.COLUMNS`
-    classes.json     {"names": [...], "groups": [...] or null, "non_gesture": index or null}
+    classes.json     {"names": [...], "groups": [...] or null, "non_gesture": index or null,
+                     "background": index or null}
     skeleton.json    {"name", "joints", "edges", "pairs"}, see `mgkit.data.skeletons`
     poses.npy        (rows, V, 3) float32: x, y in pixels of the prepared video, score in [0, 1]; NaN = not seen.
                      A clip has persons x frames rows from its `pose_offset` on, persons first.

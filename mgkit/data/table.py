@@ -52,11 +52,16 @@ def other_side(name: str) -> str:
 
 @dataclass(frozen=True)
 class Classes:
-    """Class names in label order, their coarse groups, and which one (if any) is not a gesture."""
+    """Class names in label order, their coarse groups, and which one (if any) is not a gesture.
+
+    `non_gesture` is a class that a dataset labels, such as iMiGUE's illustrative gestures. `background` is that of
+    stretches in which nothing is labelled, which only `prepare ... --background` makes.
+    """
 
     names: tuple[str, ...]
     groups: tuple[str, ...] | None = None
     non_gesture: int | None = None
+    background: int | None = None
 
     def __post_init__(self) -> None:
         repeated = [name for name in self.names if self.names.count(name) > 1]
@@ -68,10 +73,9 @@ class Classes:
             raise MgkitError(
                 f"{len(self.groups)} class groups for {len(self.names)} classes: give one group per class."
             )
-        if self.non_gesture is not None and not 0 <= self.non_gesture < len(self.names):
-            raise MgkitError(
-                f"the non-gesture class is {self.non_gesture}, outside 0 to {len(self.names) - 1}."
-            )
+        for what, number in (("non-gesture", self.non_gesture), ("background", self.background)):
+            if number is not None and not 0 <= number < len(self.names):
+                raise MgkitError(f"the {what} class is {number}, outside 0 to {len(self.names) - 1}.")
 
     def __len__(self) -> int:
         return len(self.names)
@@ -108,7 +112,21 @@ class Classes:
             "names": list(self.names),
             "groups": None if self.groups is None else list(self.groups),
             "non_gesture": self.non_gesture,
+            "background": self.background,
         }
+
+    def without_background(self) -> Classes:
+        """The classes of the dataset itself; the same where there is no background class."""
+        k = self.background
+        if k is None:
+            return self
+        kept = [i for i in range(len(self)) if i != k]
+        gesture = self.non_gesture
+        return Classes(
+            tuple(self.names[i] for i in kept),
+            None if self.groups is None else tuple(self.groups[i] for i in kept),
+            None if gesture is None or gesture == k else kept.index(gesture),
+        )
 
     @classmethod
     def from_dict(cls, value: dict[str, Any], where: str = "classes") -> Classes:
@@ -119,13 +137,15 @@ class Classes:
 
         if not isinstance(value, dict) or not words(value.get("names")) or not value["names"]:
             raise MgkitError(f'{where}: "names" must be a list of class names.')
-        groups, non_gesture = value.get("groups"), value.get("non_gesture")
+        groups = value.get("groups")
         if groups is not None and not words(groups):
             raise MgkitError(f'{where}: "groups" must be a list of names, or null.')
-        if non_gesture is not None and type(non_gesture) is not int:
-            raise MgkitError(f'{where}: "non_gesture" must be a class number, or null.')
+        numbers = {name: value.get(name) for name in ("non_gesture", "background")}
+        for name, number in numbers.items():
+            if number is not None and type(number) is not int:
+                raise MgkitError(f'{where}: "{name}" must be a class number, or null.')
         try:
-            return cls(tuple(value["names"]), None if groups is None else tuple(groups), non_gesture)
+            return cls(tuple(value["names"]), None if groups is None else tuple(groups), **numbers)
         except MgkitError as error:
             raise MgkitError(f"{where}: {error}") from None
 

@@ -171,3 +171,15 @@ def test_a_mistyped_class_is_answered_with_the_one_meant(typed: str) -> None:
 def test_a_class_that_is_like_none_is_answered_with_all_of_them() -> None:
     with pytest.raises(MgkitError, match="no class 'waltz'; the classes are touch face, nod"):
         Classes(("touch face", "nod")).index("waltz")
+
+
+def test_classes_know_their_background() -> None:
+    classes = Classes(("a", "b", "c"), ("x", "x", "y"), non_gesture=2, background=1)
+    assert Classes.from_dict(classes.to_dict()) == classes
+    assert classes.without_background() == Classes(("a", "c"), ("x", "y"), non_gesture=1)
+    assert Classes(("a", "b"), non_gesture=1, background=1).without_background() == Classes(("a",))
+    assert Classes(("a",)).without_background() == Classes(("a",))
+    with pytest.raises(MgkitError, match='here: "background" must be a class number'):
+        Classes.from_dict({"names": ["a"], "background": "a"}, "here")
+    with pytest.raises(MgkitError, match="the background class is 1, outside 0 to 0"):
+        Classes(("a",), background=1)

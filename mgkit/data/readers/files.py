@@ -299,23 +299,41 @@ class Recording:
         """A clip `<name>_<row>` for each row of the label file and its label."""
         first = True  # clip of this file that can be cut: its notes are about the whole file too
         for span, label in labelled:
-            clip_id, where = f"{self.name}_{span.index}", {"start": span.start, "end": span.end}
-            yield RawClip(
-                clip_id=clip_id,
-                split=self.split,
-                label=label,
-                size=size,
-                subject=self.subject,
-                video=self.video,
-                source=self.source,
-                start=span.start,
-                end=span.end,
-                fps=fps,
-                pose=partial(track.pose, **where) if track else None,
-                notes=partial(track.notes, clip_id, first, **where) if track else None,
-                pose_frames=track.frames if track else None,
+            clip_id = f"{self.name}_{span.index}"
+            yield self.clip(
+                clip_id, label, span.start, span.end, track=track, size=size, fps=fps, first=first
             )
             first = first and not span.frames
+
+    def clip(
+        self,
+        clip_id: str,
+        label: int,
+        start: int,
+        end: int,
+        *,
+        track: Track | None,
+        size: tuple[int, int] | None,
+        fps: float = 0.0,
+        first: bool = False,
+    ) -> RawClip:
+        """One clip; the notes of the `first` of a recording are about the whole file too."""
+        where = {"start": start, "end": end}
+        return RawClip(
+            clip_id=clip_id,
+            split=self.split,
+            label=label,
+            size=size,
+            subject=self.subject,
+            video=self.video,
+            source=self.source,
+            start=start,
+            end=end,
+            fps=fps,
+            pose=partial(track.pose, **where) if track else None,
+            notes=partial(track.notes, clip_id, first, **where) if track else None,
+            pose_frames=track.frames if track else None,
+        )
 
 
 def recordings(

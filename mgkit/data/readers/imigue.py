@@ -14,12 +14,13 @@ from __future__ import annotations
 
 from functools import lru_cache, partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from mgkit.data.readers import RawClip, RawDataset, frame_size_of, load_classes, mark_unseen, note, refuse
+from mgkit.data.readers.background import Source, add_background
 from mgkit.data.readers.files import VIDEO, PairTable, Roots, Track, folders, named, recordings, walk
 from mgkit.data.readers.tables import Sheet, Span, read_spans
 from mgkit.data.skeletons import get_skeleton
@@ -43,6 +44,8 @@ def read_imigue(
     test_labels: Literal["keep", "hide"] = "keep",
     frame_size: str | None = None,
     class_file: str | Path | None = None,
+    background: float = 0,
+    background_seed: int = 0,
 ) -> RawDataset:
     """Read iMiGUE.
 
@@ -65,9 +68,13 @@ def read_imigue(
         frame_size: width and height that the key-points live in (`1280x720`); by default that of the video,
             1280 x 720 without one.
         class_file: another class list (.json), the last of which is raw 99; for datasets in the same layout.
+        background: cut this many clips per labelled one where nothing is labelled, as one more class `non_gesture` (0.5
+            = one for two; see docs/datasets.md); 0 = none.
+        background_seed: of the draw of their places and lengths.
 
     Returns:
-        Clips `<VVVV>_<row of the label file, from 0>`, 32 classes (31 = not a micro-gesture).
+        Clips `<VVVV>_<row of the label file, from 0>`, 32 classes (31 = not a micro-gesture); background
+        `<VVVV>_background<number>`.
 
     Raises:
         MgkitError: an unknown option; no label files; files of one name with different content; a video in two
@@ -112,18 +119,20 @@ def read_imigue(
     )  # fmt: skip
     # Each row of a label file is a clip.
     clips: list[RawClip] = []
+    sources: list[Source] = []
     for part in parts:
         tested = test_labels if part.split == "test" else ""
-        rows = [
-            (span, _label(span, part.labels, len(classes), tested, report, problems))
-            for span in read_spans(part.labels, base=0, report=report, problems=problems)
-        ]
+        spans = read_spans(part.labels, base=0, report=report, problems=problems)
+        rows = [(span, _label(span, part.labels, len(classes), tested, report, problems)) for span in spans]
         track = None
         if part.points:
             light = part.points.suffix.lower() == ".csv"
             convert = partial(_points, points=points)
             track = Track(part.points, 3 * (35 if light else 137), convert, index=light, cache=cache)
-        clips += part.clips(rows, track, size=frame or (None if part.video else FRAME), fps=FPS)
+        shape: dict[str, Any] = {"track": track, "size": frame or (None if part.video else FRAME), "fps": FPS}
+        clips += part.clips(rows, **shape)
+        labelled = tuple((span.start, span.end) for span in spans)
+        sources.append(Source(part.name, part.split, labelled, part.video, partial(part.clip, **shape)))
     refuse(problems)
     if not clips:
         raise MgkitError(f"{some(roots)}: none of its {len(parts)} label files has a row.")
@@ -132,6 +141,8 @@ def read_imigue(
         how = "all given class 0" if test_labels == "hide" else "taken as they are"
         report.append(note("test labels", f"{test} clips, {how}; {UNTRUSTED}"))
     used = [path for part in parts for path in part.files]
+    if background:
+        clips, classes = add_background(clips, classes, sources, background, background_seed, report)
     return RawDataset(clips, classes, get_skeleton(LAYOUTS[points]), used, report)
 
 

@@ -8,6 +8,7 @@ classes 1 to 17, the last of which is not a micro-gesture).
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -15,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mgkit.data.readers import RawClip, RawDataset, frame_size_of, load_classes, mark_unseen, note, refuse
+from mgkit.data.readers.background import Source, add_background
 from mgkit.data.readers.files import VIDEO, PairTable, Roots, Track, folders, named, recordings, walk
 from mgkit.data.readers.tables import Sheet, read_spans
 from mgkit.data.skeletons import get_skeleton
@@ -35,6 +37,8 @@ def read_smg(
     split_table: PairTable = None,
     subject_table: PairTable = None,
     frame_size: str | None = None,
+    background: float = 0,
+    background_seed: int = 0,
 ) -> RawDataset:
     """Read SMG.
 
@@ -50,9 +54,12 @@ def read_smg(
         subject_table: csv or mapping `video, subject`; by default every sequence has its own subject.
         frame_size: width and height that the pixels live in (`1920x1080`); by default that of the video,
             1920 x 1080 without one.
+        background: cut this many clips per labelled one where nothing is labelled, as one more class `non_gesture` (0.5
+            = one for two; see docs/datasets.md); 0 = none.
+        background_seed: of the draw of their places and lengths.
 
     Returns:
-        Clips `Sample0001_<row of the label file, from 0>`, labels from 0.
+        Clips `Sample0001_<row of the label file, from 0>`, labels from 0; background `Sample0001_background<number>`.
 
     Raises:
         MgkitError: an unknown option, no label files, files of one name with different content, a sequence in two
@@ -73,10 +80,12 @@ def read_smg(
         split_table=split_table, subject_table=subject_table, report=report,
     )  # fmt: skip
     clips: list[RawClip] = []
+    sources: list[Source] = []
     others = 0
     for part in parts:
         rows = []
-        for span in read_spans(part.labels, base=frame_base, report=report, problems=problems):
+        spans = read_spans(part.labels, base=frame_base, report=report, problems=problems)
+        for span in spans:
             if not 1 <= span.raw <= 17:
                 problems.append(f"{part.labels} row {span.line}: class {span.raw}, which is not 1 to 17")
             elif span.raw > classes:
@@ -85,7 +94,11 @@ def read_smg(
                 rows.append((span, span.raw - 1))
         track = Track(part.points, JOINTS * NUMBERS, _points, used=PIXELS) if part.points else None
         part = replace(part, subject=part.subject or part.name)
-        clips += part.clips(rows, track, size=frame or (None if part.video else FRAME))
+        size = frame or (None if part.video else FRAME)
+        clips += part.clips(rows, track, size=size)
+        labelled = tuple((span.start, span.end) for span in spans)  # of class 17 too
+        cut = partial(part.clip, track=track, size=size)
+        sources.append(Source(part.name, part.split, labelled, part.video, cut))
     refuse(problems)
     if not clips:
         raise MgkitError(
@@ -94,7 +107,12 @@ def read_smg(
     if others:
         report.append(note("no micro-gesture", f"{others} clips of class 17 left out, as classes=16 asks"))
     used = [path for part in parts for path in part.files]
-    return RawDataset(clips, load_classes("smg", first=classes), get_skeleton("kinect25"), used, report)
+    found_classes = load_classes("smg", first=classes)
+    if background:
+        clips, found_classes = add_background(
+            clips, found_classes, sources, background, background_seed, report
+        )
+    return RawDataset(clips, found_classes, get_skeleton("kinect25"), used, report)
 
 
 def _points(sheet: Sheet) -> tuple[npt.NDArray[np.float32], str]:

@@ -169,6 +169,37 @@ class Predictions(ByClip):
         true, predicted = self.labels == class_index, self.predicted(pathway) == class_index
         return np.where(true, np.where(predicted, "TP", "FN"), np.where(predicted, "FP", "TN"))
 
+    def without_background(self) -> Predictions:
+        """The predictions for labelled clips as if the background class did not exist; the same where there is none.
+
+        Clips of that class are left out. The other probabilities of a clip are divided by their sum (all are equal
+        where the background has all of it). Distances to prototypes are left out: the nearest other one may be that of
+        the background.
+
+        Raises:
+            MgkitError: all clips are background.
+        """
+        k = None if self.classes is None else self.classes.background
+        if self.classes is None or k is None:
+            return self
+        kept = np.flatnonzero(self.labels != k)
+        if not len(kept):
+            raise MgkitError(
+                f"all {len(self)} clips are of {self.classes.names[k]!r}: there is nothing else."
+            )
+        scores = {}
+        for name, array in self.probabilities.items():
+            rest = np.delete(array[kept], k, axis=1).astype(np.float64)
+            sums = rest.sum(1, keepdims=True)
+            scores[name] = np.where(sums > 0, rest / np.where(sums > 0, sums, 1), 1 / rest.shape[1])
+        labels = self.labels[kept]
+        return Predictions(
+            [self.clip_ids[i] for i in kept],
+            labels - (labels > k),
+            scores,
+            classes=self.classes.without_background(),
+        )
+
     def frame(self, pathway: str | None = None) -> pd.DataFrame:
         """One row per clip for people: clip_id, true, predicted, correct, probability (of the predicted class, in
         [0, 1]), probability of the true class, and the distances to prototypes where there are any."""

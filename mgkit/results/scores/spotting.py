@@ -15,6 +15,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from mgkit.data.splits import is_test
+from mgkit.data.table import Classes
 from mgkit.errors import MgkitError, meant, some
 from mgkit.results.stats.segments import NEAR, maximum_matching, overlaps
 
@@ -113,6 +114,12 @@ class Rule:
             raise MgkitError(f"no threshold for {some(lacking)}: give one per class, or skip the class.")
         if self.smooth < 1 or self.smooth % 2 == 0:
             raise MgkitError(f"smooth is {self.smooth}: use an odd number of windows, 1 for none.")
+
+    @classmethod
+    def of(cls, classes: Classes, **settings: Any) -> Rule:
+        """A rule for the classes of a run or a clip folder, in which a background class is skipped."""
+        skip = () if classes.background is None else (classes.names[classes.background],)
+        return cls(classes.names, **{"skip": skip, **settings})
 
     @property
     def spotted(self) -> list[str]:

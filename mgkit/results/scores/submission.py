@@ -25,7 +25,7 @@ import numpy as np
 import pandas as pd
 
 from mgkit.data.clips import Classes, Clips
-from mgkit.data.readers import LEFT_OUT, load_classes
+from mgkit.data.readers import LEFT_OUT, background, load_classes
 from mgkit.errors import MgkitError, some
 from mgkit.files import atomic
 from mgkit.results.run.folder import Run, load_run
@@ -86,7 +86,8 @@ def write(
         scores: a tested run, its folder, or predictions.
         path: the file to write; its suffix decides between a csv and a zip if both are accepted.
         challenge: "miga2023", "miga2025" or "ma52".
-        split: the split of the run, and of the clip folder.
+        split: the split of the run, and of the clip folder. A background class is left out, as are its clips
+            (`Predictions.without_background`).
         ids: the ids that the leaderboard expects, in its order, or a file of them (see `read_ids`). By default those of
             the split of the clip folder, in the order of their numbers.
         clips: the clip folder, if it is not the one that the run was made from.
@@ -103,7 +104,7 @@ def write(
     path = Path(path)
     spec = _challenge(challenge, path)
     run = load_run(scores) if isinstance(scores, str | Path) else scores
-    predictions = run.predictions(split) if isinstance(run, Run) else run
+    predictions = (run.predictions(split) if isinstance(run, Run) else run).without_background()
     if isinstance(run, Run) and ids is None and clips is None:
         clips = run.clips()
     expected = _expected(ids, clips, split, spec)
@@ -208,12 +209,19 @@ def _expected(
             raise MgkitError(f"{where}: {some(repeated)} repeated.")
     elif clips is not None:
         where = str(clips.root)
-        expected = sorted(clips.split(split).ids, key=_by_number)
+        there = clips.split(split)
+        ids_there = [
+            name
+            for name, label in zip(there.ids, there.labels, strict=True)
+            if label != clips.classes.background
+        ]
+        expected = sorted(ids_there, key=_by_number)
         # A clip that could not be prepared has no row; its split is that of the other clips of its video.
-        others = {_video(name) for name in set(clips.ids) - set(expected)}
+        others = {_video(name) for name in set(clips.ids) - set(there.ids)}
         left_out = sorted(
             entry["clip_id"] for entry in clips.report
             if entry["what"].startswith(LEFT_OUT) and _video(entry["clip_id"]) not in others
+            and not background.IDS.fullmatch(entry["clip_id"])
         )  # fmt: skip
         if left_out:
             raise MgkitError(

@@ -260,6 +260,9 @@ def evaluate(
     """The table to report: one row per output (rgb, pose, fused), one for always answering the majority class, and one
     for a baseline.
 
+    With a background class (`prepare ... --background`) every row is there twice: over all classes, and "..., without
+    non_gesture", over the labelled clips as if that class did not exist, which compares with a dataset's usual numbers.
+
     Args:
         run: a run, its folder, or predictions.
         split: the evaluated split of the run; not used with predictions.
@@ -299,17 +302,27 @@ def evaluate(
         floor = as_run(baseline)
         scores[str(floor.recipe.get("baseline", floor.name))] = _on_clips_of(floor, split, predictions)
 
-    rows = {}
-    for name, array in scores.items():
-        rows[name] = accuracies(labels, array.argmax(1), classes)
-        if classes > 5:
-            rows[name]["top5"] = topk(labels, array, 5)
+    rows = {name: _accuracies(labels, array) for name, array in scores.items()}
+    background = None if predictions.classes is None else predictions.classes.background
+    if predictions.classes is not None and background is not None and (labels != background).any():
+        kept = np.flatnonzero(labels != background)
+        true = labels[kept] - (labels[kept] > background)
+        for name, array in scores.items():
+            title = f"{name}, without {predictions.classes.names[background]}"
+            # Dividing by the sum of the rest, as `without_background` does, changes no order.
+            rows[title] = _accuracies(true, np.delete(array[kept], background, axis=1))
     columns = ["clips", "top1", "top1_low", "top1_high", "top5", "macro_f1", "mean_class_accuracy"]
     found = pd.DataFrame.from_dict(rows, orient="index")
     table = ResultTable(found[[name for name in columns if name in found]].astype({"clips": int}))
     table.index.name = "output"
     table.attrs |= {"top1_interval": WILSON, "caution": cautions([run]) if isinstance(run, Run) else ""}
     return table
+
+
+def _accuracies(labels: Ints, scores: npt.NDArray[Any]) -> dict[str, Any]:
+    """`accuracies` of scores (N, K), and `top5` of more than five classes."""
+    row = accuracies(labels, scores.argmax(1), scores.shape[1])
+    return row | ({"top5": topk(labels, scores, 5)} if scores.shape[1] > 5 else {})
 
 
 def _on_clips_of(baseline: Run, split: str, predictions: Predictions) -> npt.NDArray[np.float32]:

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from mgkit.data.table import Classes
 from mgkit.errors import MgkitError
 from mgkit.results.scores import spotting
 from mgkit.results.scores.spotting import Rule, Windows
@@ -153,6 +154,12 @@ def test_thresholds_are_never_chosen_on_test_videos() -> None:
     for split in ("test", "official_test", "eval"):
         with pytest.raises(MgkitError, match=f"validation videos, not on '{split}'"):
             spotting.choose(given, truth, PLAIN, split)
+
+
+def test_a_background_class_is_skipped() -> None:
+    rule = Rule.of(Classes(NAMES, background=0), smooth=1)
+    assert rule == Rule(NAMES, skip=("rest",), smooth=1)
+    assert Rule.of(Classes(NAMES)).skip == ()
 
 
 def test_what_does_not_go_together_is_named() -> None:

@@ -294,3 +294,29 @@ def test_from_a_shell(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert out.read_text().startswith("Id,Target\n0054_0,")
     clips = folder(tmp_path / "clips", IDS)
     assert main([*words, "--clips", str(clips.root), "--output", "pose"]) == 0
+
+
+def test_a_background_class_and_its_clips_are_never_submitted(tmp_path: Path) -> None:
+    classes = load_classes("imigue")
+    more = Classes((*classes.names, "non_gesture"), None, classes.non_gesture, background=32)
+    names = [*IDS, "0054_background0", "0067_background0"]
+    scores = np.random.default_rng(0).dirichlet(np.ones(33), len(names)).astype(np.float32)
+    scores[0] = np.eye(33, dtype=np.float32)[[32, 7]].T @ [
+        0.9,
+        0.1,
+    ]  # sure of the background, then of class 7
+    labels = np.array([0] * len(IDS) + [32, 32])
+    found = Predictions(names, labels, {"pose": scores}, classes=more)
+    rows = [
+        tiny_row(name, int(label), split="test", video="") for name, label in zip(names, labels, strict=True)
+    ]
+    lost = [{"what": "left out: no frames", "clip_id": "0054_background7", "detail": "x"}]
+    clips = write_clip_folder(
+        tmp_path / "clips", rows, [tiny_pose(0, seed=0) for _ in rows], more, TRIANGLE, lost
+    )
+    path = submission.write(found, tmp_path / "prediction.csv", clips=clips)
+    table = submission.check(path, clips=clips)
+    assert table["clip_id"].tolist() == ORDERED
+    assert table["label"].max() < 32
+    assert table.set_index("clip_id").loc[IDS[0], "label"] == 7
+    submission.write(found, tmp_path / "Submission.zip", "miga2023", ids=ORDERED)

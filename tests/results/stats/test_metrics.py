@@ -196,3 +196,48 @@ def test_groups_that_do_not_fit_are_refused() -> None:
         metrics.f1_mean(labels, scores, ("a", "b"))
     with pytest.raises(MgkitError, match="label is outside 0 to 6"):
         metrics.f1_mean(labels + 1, scores, GROUPS)
+
+
+def with_background(seed: int = 0, clips: int = 60) -> Predictions:
+    """Of five classes the third is background; of one clip it has all the probability."""
+    rng = np.random.default_rng(seed)
+    scores = rng.dirichlet(np.ones(5), clips).astype(np.float32)
+    labels = rng.integers(0, 5, clips)
+    scores[0], labels[0] = (0, 0, 1, 0, 0), 4
+    classes = Classes(tuple("abcde"), tuple("vvwxx"), non_gesture=4, background=2)
+    own = rng.uniform(0, 1, clips).astype(np.float32)
+    return Predictions(
+        [f"c{i}" for i in range(clips)], labels, {"pose": scores}, {"pose": own}, classes=classes
+    )
+
+
+def test_predictions_without_the_background_agree_with_a_slow_loop() -> None:
+    found = with_background()
+    rest = found.without_background()
+    assert rest.classes == Classes(tuple("abde"), tuple("vvxx"), non_gesture=3)
+    assert rest.without_background() is rest
+    kept = [i for i, label in enumerate(found.labels) if label != 2]
+    assert rest.clip_ids == [found.clip_ids[i] for i in kept]
+    for row, i in enumerate(kept):
+        assert "abde"[rest.labels[row]] == "abcde"[found.labels[i]]
+        scores = [float(found.probabilities["pose"][i, k]) for k in (0, 1, 3, 4)]
+        expected = [score / sum(scores) for score in scores] if sum(scores) else [0.25] * 4
+        assert rest.probabilities["pose"][row].tolist() == pytest.approx(expected, abs=1e-6)
+    assert rest.own == {}, "the nearest other prototype may be that of the background"
+    with pytest.raises(MgkitError, match="all 3 clips are of 'c'"):
+        found.select([found.clip_ids[i] for i in np.flatnonzero(found.labels == 2)[:3]]).without_background()
+
+
+def test_a_table_shows_results_with_and_without_the_background() -> None:
+    found = with_background()
+    table = metrics.evaluate(found, train_labels=found.labels)
+    assert table.index.tolist() == ["pose", "majority", "pose, without c", "majority, without c"]
+    kept, scores = found.labels != 2, found.scores()
+    assert table["clips"].tolist() == [60, 60, kept.sum(), kept.sum()]
+    others = np.where(np.arange(5) == 2, -1, scores).argmax(1)
+    assert table.loc["pose, without c", "top1"] == pytest.approx((others == found.labels)[kept].mean())
+    most = max((0, 1, 3, 4), key=lambda k: int((found.labels == k).sum()))
+    assert table.loc["majority, without c", "top1"] == pytest.approx((found.labels == most)[kept].mean())
+    rest = found.without_background()
+    for name in ("macro_f1", "mean_class_accuracy", "top1_low"):
+        assert table.loc["pose, without c", name] == metrics.evaluate(rest).loc["pose", name]
