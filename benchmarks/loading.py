@@ -29,6 +29,7 @@ from torch.utils.data import DataLoader, Dataset
 from benchmarks.heatmaps import loop_joints
 from benchmarks.made import make_clips
 from benchmarks.timing import interleaved, line, machine
+from mgkit.data import video
 from mgkit.data.batches import dataset as batches
 from mgkit.data.batches.dataset import ClipDataset, collate, worker_options
 from mgkit.data.batches.device import RGB_MEAN, RGB_STD, batch_inputs
@@ -58,12 +59,12 @@ class Recorded(ClipDataset):
             noted.append((path, times))
             return np.zeros((len(times), 2, 2, 3), np.uint8)
 
-        real, batches.read_frames = batches.read_frames, note
+        real, video.read_frames = video.read_frames, note  # type: ignore[assignment]
         try:
             for key in keys:
                 self[key]
         finally:
-            batches.read_frames = real
+            video.read_frames = real
         return noted
 
 

@@ -19,7 +19,7 @@ ALLOWED = {
     "models": {"models"},
     "pose": {"pose", "data"},
     "results": {"results", "data"},
-    "training": {"training", "data", "models", "results"},
+    "training": {"training", "data", "models", "results", "pose"},
     "views": {"views", "results", "data", "notebook"},
 }
 

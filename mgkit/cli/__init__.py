@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from mgkit import __version__
-from mgkit.cli import data, pose, results, train
+from mgkit.cli import data, pose, predict, results, train
 from mgkit.errors import MgkitError
 
 EXIT_USER_ERROR, EXIT_INTERRUPTED = 2, 130
@@ -16,7 +16,8 @@ EXIT_USER_ERROR, EXIT_INTERRUPTED = 2, 130
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status.
 
-    0, 1 if `doctor` finds something broken, 2 for something the user can fix, 130 for Ctrl-C.
+    0, 1 if `doctor` finds something broken or `predict` leaves something out, 2 for something the user can fix, 130
+    for Ctrl-C.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
@@ -49,6 +50,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"mgkit {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
-    for page in (data, pose, train, results):
+    for page in (data, pose, train, predict, results):
         page.add_commands(commands)
     return parser

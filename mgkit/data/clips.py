@@ -33,6 +33,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from mgkit.data import report as reports
+from mgkit.data import video
 from mgkit.data.head import Heads, find_heads
 from mgkit.data.ledger import damaged, wrong_size
 from mgkit.data.skeletons import Skeleton
@@ -132,6 +133,13 @@ class Clips:
         entries = read_json(path).get("estimators", []) if path.is_file() else []
         return sorted({f"{entry['estimator']} {entry['version']}".strip() for entry in entries})
 
+    @cached_property
+    def smoothing(self) -> str:
+        """How `prepare` smoothed the key-points of the folder; "" for not at all, or where that is not known."""
+        path = self.root / ORIGIN
+        found = str(read_json(path).get("smoothing", "")) if path.is_file() else ""
+        return "" if found == "none" else found
+
     def split(self, name: str) -> Clips:
         """The clips of one split; an empty or unknown one raises a `MgkitError` that lists what there is."""
         chosen = self.table[self.table["split"] == name]
@@ -175,6 +183,15 @@ class Clips:
         """Path of the prepared video, or None when the clip has none."""
         name = self.row(clip_id)["video"]
         return self.root / name if name else None
+
+    def frames(
+        self, clip_id: str, indices: Sequence[int] | npt.NDArray[np.integer[Any]]
+    ) -> npt.NDArray[np.uint8]:
+        """Frames (n, H, W, 3) uint8 RGB of the prepared video, in the order of `indices`; errors as `read_frames`."""
+        path = self.video(clip_id)
+        if path is None:
+            raise MgkitError(f"clip {clip_id!r} of {self.root} has no video.")
+        return video.read_frames(path, indices)
 
     @cached_property
     def fingerprint(self) -> str:

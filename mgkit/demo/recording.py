@@ -11,6 +11,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from mgkit.data.keypoints import KeyPoints, Origin
+from mgkit.data.skeletons import IMIGUE22
 from mgkit.data.video import write_video
 from mgkit.demo.dataset import DEMO_CLASSES
 from mgkit.demo.estimator import observe
@@ -19,7 +21,6 @@ from mgkit.demo.motion import FPS, Arm, Array, Motion, clip_length, joints, move
 from mgkit.demo.people import Subject, make_subject, vary
 from mgkit.demo.scene import ASPECT, Camera, Frames, make_camera, render
 from mgkit.errors import MgkitError
-from mgkit.files import atomic
 from mgkit.progress import Progress
 
 _OVERLAP = 8  # frames in which one gesture's rest glides over into the next one's
@@ -63,8 +64,8 @@ def demo_recording(
     """Draw one person for some minutes: gestures of 1 to 2.6 seconds with idle time between, all of it known.
 
     The person is not one of the embedded dataset. Gestures come in random order, each class as often as any other. The
-    key-points are written as well, next to the video with the suffix `.npz` (`points`, `fps`, `size`, `estimator`,
-    ...). A recording of the same arguments that is there already is not drawn again.
+    key-points are written as well, next to the video, as `mgkit pose` writes them. A recording of the same arguments
+    that is there already is not drawn again.
 
     Args:
         path: the video to write, `.mp4`.
@@ -118,16 +119,7 @@ def demo_recording(
         }
     )  # fmt: skip
     if not _same(path, poses, points):
-        with atomic(poses) as temporary:
-            np.savez_compressed(
-                temporary,
-                points=points,
-                fps=FPS,
-                size=(width, height),
-                estimator="made",
-                version="1",
-                model="",
-            )
+        KeyPoints(points, IMIGUE22, FPS, (width, height), Origin("made", "1")).write(poses)
         with Progress("drawing", progress, "frames") as bar:
             write_video(path, _counted(made, bar), FPS)
     return Interview(path, points, segments, FPS, (width, height), names)

@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mgkit.data.keypoints import read_keypoints
+from mgkit.data.skeletons import IMIGUE22
 from mgkit.data.video import probe, read_frames
 from mgkit.demo.dataset import DEMO_CLASSES
 from mgkit.demo.gestures import CLASS_SETS, GESTURES
@@ -48,10 +50,9 @@ def test_an_interview_is_known(interview: Interview) -> None:
 
 
 def test_key_points_lie_beside_the_video(interview: Interview) -> None:
-    with np.load(interview.video.with_suffix(".npz")) as stored:
-        assert np.array_equal(stored["points"], interview.points, equal_nan=True)
-        assert stored["fps"] == 25
-        assert stored["size"].tolist() == [80, 64]
+    there = read_keypoints(interview.video.with_suffix(".npz"))
+    assert np.array_equal(there.points, interview.points, equal_nan=True)
+    assert (there.fps, there.size, there.skeleton) == (25, (80, 64), IMIGUE22)
 
 
 def test_the_same_call_draws_nothing_anew(interview: Interview) -> None:

@@ -20,8 +20,9 @@ import numpy as np
 import torch
 
 from mgkit.data.clips import Clips, load_clips
-from mgkit.results.run.folder import Run
+from mgkit.results.run.folder import Run, create_run
 from mgkit.training import loop, recipes
+from mgkit.training.build import build_model, build_objective, embedding_widths
 from mgkit.training.inference import load_checkpoint
 from mgkit.training.inference import test as run_test
 from mgkit.training.loop import train
@@ -47,6 +48,26 @@ def tiny_pose_only(**changes: Any) -> Recipe:
 
 def fit(clips: Clips, recipe: Recipe, out: Path, **options: Any) -> Run:
     return train(clips, recipe, out, **{"workers": 0, "device": "cpu", "progress": False, **options})
+
+
+def untrained(clips: Clips, recipe: Recipe, out: Path, seed: int = 0) -> Run:
+    """A run as a training leaves it, but with the weights that it would begin with and prototypes at random places."""
+    generator = torch.Generator().manual_seed(seed)
+    inputs = recipe.inputs.on(clips.skeleton)
+    model = build_model(recipe, len(clips.classes), inputs, generator)
+    widths = embedding_widths(recipe, model, inputs)
+    objective = build_objective(recipe.with_(losses=()), len(clips.classes), widths, generator)
+    for bank in objective.refinement.values():
+        bank.updates += 1
+        bank.updates[0] = 0  # a class that was never seen as a true positive
+    run = create_run(
+        out, recipe=recipe.with_(stages=()).to_dict(), settings={"train_split": "train"}, clips=clips,
+        pathways=recipe.pathways, environment={},
+    )  # fmt: skip
+    state = {"format": 1, "epoch": 0, "model": model.state_dict(), "objective": objective.state_dict()}
+    (out / "checkpoints").mkdir()
+    torch.save(state, out / "checkpoints" / "best.pt")
+    return run
 
 
 def states(run: Run) -> list[dict[str, torch.Tensor]]:

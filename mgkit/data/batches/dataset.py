@@ -25,7 +25,6 @@ from mgkit.data.batches.pose import (
 from mgkit.data.batches.spec import Inputs, rgb_times, uniform_times
 from mgkit.data.body import find_body, main_person
 from mgkit.data.clips import Clips
-from mgkit.data.video import read_frames
 from mgkit.errors import MgkitError
 from mgkit.parts import Part
 
@@ -189,7 +188,7 @@ class ClipDataset(Dataset[Sample]):
                 frame_times = rgb_times(times, spec.rgb_frames, generator)
             else:
                 frame_times = uniform_times(length, spec.rgb_frames, generator, self._shift(view))
-            frames = read_frames(self.clips.root / row["video"], frame_times)
+            frames = self.clips.frames(self._ids[position], frame_times)
         if "pose" in spec.pathways and whole_clip is not None:
             if moves is not None:
                 whole_clip = np.array(whole_clip)

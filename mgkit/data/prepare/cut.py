@@ -141,10 +141,10 @@ class Source:
         for cut in cuts:
             needed[cut.start : cut.stop] = True
         made: dict[str, Written | str] = {}
-        sizes = OneSize(self.path, self._stream, self.index, (self.info.width, self.info.height))
+        sizes = self.sizes()
         with contextlib.ExitStack() as writers:
             active: list[_Writer] = []
-            for i, frame in self._frames(needed):
+            for i, frame in self.frames(needed):
                 if stopped is not None and stopped():
                     raise KeyboardInterrupt
                 while waiting and waiting[-1].start <= i:
@@ -155,7 +155,7 @@ class Source:
                     for writer in active:
                         writer.fault = writer.fault or fault
                 elif active:
-                    planes, tags = _planes(frame, self._rotation)
+                    planes, tags = self.planes(frame)
                     for writer in active:
                         writer.add(i, planes, tags)
                 for writer in [writer for writer in active if i >= writer.cut.stop - 1]:
@@ -169,12 +169,20 @@ class Source:
             )
         return made
 
+    def sizes(self) -> OneSize:
+        """What tells a picture of another size than the first one; made before any frame is decoded."""
+        return OneSize(self.path, self._stream, self.index, (self.info.width, self.info.height))
+
+    def planes(self, frame: av.VideoFrame) -> tuple[tuple[Plane, ...], tuple[int, bool]]:
+        """Brightness (H, W) and the two colour planes (H/2, W/2) of a frame, upright; its colour space and range."""
+        return _planes(frame, self._rotation)
+
     def _patched(self, cut: Cut) -> int:
         """Number of frames with errors that a clip shows or, from the key-frame before it on, is predicted from."""
         key = int(self.index.keys_before(np.array([cut.start]))[0])
         return sum(key <= number < cut.stop for number in self._damaged)
 
-    def _frames(self, needed: npt.NDArray[np.bool_]) -> Iterator[tuple[int, av.VideoFrame]]:
+    def frames(self, needed: npt.NDArray[np.bool_]) -> Iterator[tuple[int, av.VideoFrame]]:
         """The frames that are needed, in order, as far as they can be decoded."""
         if not can_seek(self._container, self.index):
             for number, picture in numbered(self.path, self._container, self._stream, self.index, 0):
@@ -309,6 +317,39 @@ def crop_plane(plane: Plane, x: int, y: int, side: int, size: int, outside: int)
     return np.asarray(cv2.resize(part, (size, size), interpolation=how), dtype=np.uint8)
 
 
+def square(
+    planes: tuple[Plane, ...], tags: tuple[int, bool], crop: Crop, size: int
+) -> tuple[Plane, av.VideoFrame]:
+    """The crop of a picture as a prepared video shows it, before it is encoded.
+
+    Args:
+        planes, tags: of the whole picture, see `Source.planes`.
+        crop: in pixels of that.
+        size: side of the result, even.
+
+    Returns:
+        Its planes (3/2 size, size), the first `size` rows of which are its brightness, and the same as a frame.
+    """
+    import av
+
+    # The layout of yuv420p: brightness, then the two colour planes of half the size, one after the other.
+    values = np.empty(size * size * 3 // 2, dtype=np.uint8)
+    values[: size * size] = crop_plane(
+        planes[0], crop.x, crop.y, crop.side, size, 0 if tags[1] else 16
+    ).reshape(-1)
+    half, quarter = size // 2, size * size // 4
+    for i, plane in enumerate(planes[1:]):
+        part = crop_plane(plane, crop.x // 2, crop.y // 2, crop.side // 2, half, 128)
+        values[size * size + i * quarter : size * size + (i + 1) * quarter] = part.reshape(-1)
+    picture: Plane = values.reshape(size * 3 // 2, size)
+    frame = av.VideoFrame.from_ndarray(picture, format="yuv420p")
+    frame.colorspace, frame.color_range = tags[0], 2 if tags[1] else 1
+    if tags[1] or tags[0] not in (2, 5, 6):  # prepared videos are all BT.601 of limited range
+        frame = frame.reformat(format="yuv420p", dst_colorspace="ITU601", dst_color_range="MPEG")
+    frame.colorspace, frame.color_range = 2, 0
+    return picture, frame
+
+
 class _Writer:
     """One clip being written. The file appears when it is finished, or not at all."""
 
@@ -339,23 +380,10 @@ class _Writer:
         if number != self._next or self.fault:
             return
         self._next += 1
-        crop, size = self.cut.crop, self._size
-        # The layout of yuv420p: brightness, then the two colour planes of half the size, one after the other.
-        picture = np.empty(size * size * 3 // 2, dtype=np.uint8)
-        picture[: size * size] = crop_plane(
-            planes[0], crop.x, crop.y, crop.side, size, 0 if tags[1] else 16
-        ).reshape(-1)
-        half, quarter = size // 2, size * size // 4
-        for i, plane in enumerate(planes[1:]):
-            part = crop_plane(plane, crop.x // 2, crop.y // 2, crop.side // 2, half, 128)
-            picture[size * size + i * quarter : size * size + (i + 1) * quarter] = part.reshape(-1)
+        size = self._size
+        picture, frame = square(planes, tags, self.cut.crop, size)
         if number in self._look_at:
-            self._looks += [picture[: size * size].reshape(size, size)] * self._look_at.count(number)
-        frame = av.VideoFrame.from_ndarray(picture.reshape(size * 3 // 2, size), format="yuv420p")
-        frame.colorspace, frame.color_range = tags[0], 2 if tags[1] else 1
-        if tags[1] or tags[0] not in (2, 5, 6):  # prepared videos are all BT.601 of limited range
-            frame = frame.reformat(format="yuv420p", dst_colorspace="ITU601", dst_color_range="MPEG")
-        frame.colorspace, frame.color_range = 2, 0
+            self._looks += [picture[:size]] * self._look_at.count(number)
         try:
             self._container.mux(self._stream.encode(frame))
         except (av.error.FFmpegError, OSError) as error:

@@ -202,7 +202,7 @@ def _plan(clip: RawClip, info: SourceInfo | None, job: Job, notes: list[dict[str
             "starts after the end of the video",
             f"{clip.video} has {info.frames} frames, the clip would start at frame {clip.start}",
         )
-    size, picture = _frame_size(clip, info, job.rules)
+    size, picture = frame_size(clip, info, job.rules)
     pose = look = None
     if clip.pose is not None:
         pose, done, look = incoming(clip, info, size, picture, job.joints, job.rules)
@@ -238,7 +238,7 @@ def _plan(clip: RawClip, info: SourceInfo | None, job: Job, notes: list[dict[str
     return _Plan(clip, pose, look, person_crop(pose, size, MARGIN), frames, fps, file)
 
 
-def _frame_size(
+def frame_size(
     clip: RawClip, info: SourceInfo | None, rules: PoseRules
 ) -> tuple[tuple[int, int], tuple[int, int]]:
     """(width, height) of the source frame, and of the picture that pixels refer to."""

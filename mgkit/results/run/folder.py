@@ -4,7 +4,7 @@
                             "pathways": ["rgb", "pose"]}; settings are what besides the recipe decides the result
                             (seed, names of the train and val splits); data holds "root" (the clip folder, or
                             the split table in it, relative to the run folder), "fingerprint", "classes",
-                            "skeleton" and "splits" (clips per class of each split)
+                            "skeleton", "splits" (clips per class of each split) and "shape" (`ClipShape`)
     code/                   source of the user's own parts, with its SHA-256 in config.json
     environment.json        versions, git revision, devices, seed, hash of the clips, command
     status.json, live.json  how far the training is, see `mgkit.results.run.status`
@@ -35,7 +35,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -70,6 +70,17 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+
+class ClipShape(NamedTuple):
+    """How long and how large the clips are that a run was trained on."""
+
+    frames: int  # of the median clip
+    longest: int  # frames of the longest
+    fps: float  # frames per second of the median clip, 0 = not known
+    size: int  # width of the median clip in pixels
+    posed: bool  # they have key-points, around which they are cropped
+    smooth: str  # how these were smoothed when they were prepared, "" = not by `prepare`
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,6 +153,14 @@ class Run:
         """(K,) clips per class that a split had when the run was made; None when the run does not know the split."""
         counts = self.config["data"]["splits"].get(split)
         return None if counts is None else np.asarray(counts, np.int64)
+
+    def clip_shape(self) -> ClipShape:
+        """The shape of its training clips, as recorded or from its clip folder, which must then still be there."""
+        try:
+            return ClipShape(**self.config["data"]["shape"])
+        except (KeyError, TypeError):
+            settings = self.config.get("settings", {})
+            return shape_of(self.clips(), str(settings.get("train_split", "train")))
 
     @property
     def chosen_on_test(self) -> str:
@@ -531,7 +550,7 @@ def create_run(
         "format": FORMAT,
         "recipe": recipe,
         "settings": settings or {},
-        "data": recorded(clips, root),
+        "data": recorded(clips, root, str((settings or {}).get("train_split", "train"))),
         "pathways": [name for name in PATHWAYS if name in pathways],
     }
     if code:
@@ -539,8 +558,9 @@ def create_run(
     return begin_run(root, config, environment, state="running", epochs=epochs)
 
 
-def recorded(clips: Clips, root: Path) -> dict[str, Any]:
-    """What config.json of a run folder holds of the clips: where they are, and the clips per class of each split."""
+def recorded(clips: Clips, root: Path, train: str = "train") -> dict[str, Any]:
+    """What config.json of a run folder holds of the clips: where they are, the clips per class of each split, and the
+    length and size of those of the training split."""
     counts = {
         name: np.bincount(
             clips.labels[clips.table["split"].to_numpy() == name], minlength=len(clips.classes)
@@ -553,6 +573,7 @@ def recorded(clips: Clips, root: Path) -> dict[str, Any]:
         "classes": clips.classes.to_dict(),
         "skeleton": clips.skeleton.to_dict(),
         "splits": counts,
+        "shape": shape_of(clips, train)._asdict(),
         **({"estimators": clips.estimators} if clips.estimators else {}),
     }
 
@@ -566,6 +587,17 @@ def other_estimators(run: Run, clips: Clips) -> str:
         f"the key-points of {clips.root} were estimated by {some(clips.estimators)}, those of the training by "
         f"{some(trained) or 'something that is not recorded'}: their noise differs, which may cost accuracy"
     )
+
+
+def shape_of(clips: Clips, train: str) -> ClipShape:
+    """The shape of the clips of a split, of all clips where there is no such split."""
+    table = clips.table[clips.table["split"] == train]
+    table = table if len(table) else clips.table
+    length = table["frames"]
+    return ClipShape(
+        int(length.median()), int(length.max()), float(table["fps"].median()), int(table["width"].median()),
+        bool((table["pose_offset"] >= 0).all()), clips.smoothing,
+    )  # fmt: skip
 
 
 def begin_run(

@@ -8,6 +8,7 @@ from mgkit.views.figures.confusion import confusion
 from mgkit.views.figures.datasets import class_counts, clip_lengths, missing_joints
 from mgkit.views.figures.maps import prototype_map, refinement_maps
 from mgkit.views.figures.methods import methods
+from mgkit.views.figures.prediction import prediction
 from mgkit.views.figures.reliability import reliability
 from mgkit.views.figures.run_figures import Drawn, draw_figures
 from mgkit.views.figures.saliency import joint_importance
@@ -34,6 +35,7 @@ __all__ = [
     "joint_importance",
     "methods",
     "missing_joints",
+    "prediction",
     "prototype_map",
     "prototype_similarity",
     "refinement_maps",

@@ -160,6 +160,45 @@ def film_strip(
     return PaperFigure(figure, data, note)
 
 
+def frames_row(
+    figure: Figure,
+    clips: Clips,
+    clip_id: str,
+    count: int,
+    corner: tuple[float, float],
+    size: tuple[float, float],
+    gap: float,
+    skeleton: bool,
+    heads: Heads | None = None,
+) -> None:
+    """Evenly spaced frames of a clip side by side, each with its time below it.
+
+    Args:
+        figure: where to draw.
+        clips: the clips.
+        clip_id: one of them.
+        count: number of frames, at most those of the clip.
+        corner: lower left one, points.
+        size: (width, height) of a frame with its label, points.
+        gap: between two, points.
+        skeleton: draw the key-points.
+        heads: those to blur.
+    """
+    row = clips.row(clip_id)
+    indices = np.unique(np.linspace(0, int(row["frames"]) - 1, count).round().astype(int))
+    pictures, pose = _contents(clips, clip_id, indices, skeleton, heads)
+    foot = LEAST + 5
+    for i, index in enumerate(indices):
+        x = corner[0] + i * (size[0] + gap)
+        axes = axes_at(figure, x, corner[1] + foot, size[0], size[1] - foot)
+        _picture(axes, None if pictures is None else pictures[i], row["width"], row["height"])
+        if pose is not None:
+            draw_skeleton(axes, pose[:, i], clips.skeleton, line=_line(size[0]))
+        axes.set(xlim=(0, row["width"]), ylim=(row["height"], 0))
+        label = f"frame {index}" if not row["fps"] else f"{(row['start'] + index) / row['fps']:.2f} s"
+        text_at(figure, x + size[0] / 2, corner[1] + foot - 2, label, ha="center", va="top", fontsize=LEAST)
+
+
 @in_style
 def contact_sheet(
     clips: Clips | Run | str | Path,
@@ -277,8 +316,6 @@ def _contents(
     clips: Clips, clip_id: str, indices: npt.NDArray[np.int64], skeleton: bool, heads: Heads | None
 ) -> tuple[npt.NDArray[np.uint8] | None, npt.NDArray[np.float32] | None]:
     """Frames (n, H, W, 3), these heads blurred, and key-points (M, n, V, 3), as far as the clip has them."""
-    from mgkit.data import video
-
     path = clips.video(clip_id)
     pose = None
     if skeleton and clips.row(clip_id)["pose_offset"] >= 0:
@@ -287,7 +324,7 @@ def _contents(
         raise MgkitError(f"clip {clip_id!r} of {clips.root} has neither a video nor a pose to draw.")
     if path is None:
         return None, pose
-    pictures = video.read_frames(path, indices)
+    pictures = clips.frames(clip_id, indices)
     if heads is not None:
         pictures = np.stack(
             [blur_heads(one, heads, int(i)) for one, i in zip(pictures, indices, strict=True)]
@@ -445,16 +482,15 @@ def save_clips(
         raise MgkitError(f"{some(lacking)} of {clips.root} have no video: leave them out.")
     written = []
     for clip_id in clip_ids:
-        source, row = clips.video(clip_id), clips.row(clip_id)
-        assert source is not None
+        row = clips.row(clip_id)
         heads = clips.heads(clip_id) if blurs_faces(blur_faces) else None
 
         def frames(
-            source: Path = source, heads: Heads | None = heads, total: int = int(row["frames"])
+            clip_id: str = clip_id, heads: Heads | None = heads, total: int = int(row["frames"])
         ) -> Any:
             for first in range(0, total, CHUNK):
                 numbers = np.arange(first, min(first + CHUNK, total))
-                for number, frame in zip(numbers.tolist(), video.read_frames(source, numbers), strict=True):
+                for number, frame in zip(numbers.tolist(), clips.frames(clip_id, numbers), strict=True):
                     yield frame if heads is None else blur_heads(frame, heads, number)
 
         written.append(Path(folder) / f"{clip_id}.mp4")

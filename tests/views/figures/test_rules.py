@@ -15,10 +15,12 @@ from matplotlib.text import Text
 from matplotlib.transforms import Bbox
 
 from mgkit.data.clips import Classes
+from mgkit.data.prepare.footage import of_clip
 from mgkit.results.compare.methods import method_table
 from mgkit.results.run.folder import Run, load_run
 from mgkit.results.run.saliency import write_saliency
 from mgkit.results.scores.calibration import scores_of, temper
+from mgkit.results.scores.prediction import Prediction
 from mgkit.views import figures
 from mgkit.views.figures.style import VENUES, PaperFigure
 from tests.results.fake_run import fake_clips, fake_frames, fake_run
@@ -81,6 +83,21 @@ def reliabilities(run: Run, **size: object) -> PaperFigure:
     return figures.reliability(systems, adaptive=True, **size)  # type: ignore[arg-type]
 
 
+def predicted(run: Run, **size: object) -> PaperFigure:
+    """Windows of the run's first test clip, with the answers of the run for other clips."""
+    clips, found = run.clips(), run.predictions()
+    embeddings, history = run.embeddings(), run.prototypes()
+    prototypes = {name: history.last(name)[0] for name in run.pathways}
+    rows = np.arange(4)
+    one = Prediction(
+        LONG, run.classes, run.skeleton, np.stack([2 * rows, 2 * rows + 6], 1), 25.0,
+        {name: array[:4] for name, array in found.probabilities.items()},
+        {name: array[:4] for name, array in embeddings.vectors.items()}, prototypes, np.ones(4, np.float32),
+        {"size": 32}, footage=of_clip(clips, found.clip_ids[0]),
+    )  # fmt: skip
+    return figures.prediction(one, 1, frames=4, **size)  # type: ignore[arg-type]
+
+
 def compared_methods(run: Run, **size: object) -> PaperFigure:
     table = method_table(
         [run, load_run(run.root.with_name("second"))], names=[LONG, "other"], published=True, draws=20
@@ -102,6 +119,7 @@ FIGURES: dict[str, Callable[..., PaperFigure]] = {
     "joint_importance": figures.joint_importance,
     "film_strip": strip,
     "methods": compared_methods,
+    "prediction": predicted,
     "reliability": figures.reliability,
     "reliability of two": reliabilities,
 }

@@ -38,7 +38,7 @@ def test_the_sampled_frames_are_those_that_the_loader_reads(
         asked.append(np.asarray(indices))
         return np.zeros((len(indices), 64, 96, 3), np.uint8)
 
-    monkeypatch.setattr("mgkit.data.batches.dataset.read_frames", read)
+    monkeypatch.setattr("mgkit.data.video.read_frames", read)
     spec = replace(SPEC, time_sampling=how)
     dataset = ClipDataset(player_clips.select([clip_id]), spec, training=False, views=views)
     pose = player_clips.pose(clip_id)

@@ -108,13 +108,10 @@ def _frame(
     """One frame (H, W, 3) of this size (width, height), or None and the reason; heads blurred if so wished."""
     import cv2
 
-    from mgkit.data import video
-
-    path = clips.video(clip_id)
-    if path is None:
+    if clips.video(clip_id) is None:
         return None, "no video"
     try:
-        picture = video.read_frames(path, [frame])[0]
+        picture = clips.frames(clip_id, [frame])[0]
     except MgkitError as error:
         return None, str(error)
     problem = ""

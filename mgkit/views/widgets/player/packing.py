@@ -78,7 +78,7 @@ def pack_clip(
     if path is not None:
         try:
             heads = clips.heads(clip_id) if blur_faces else None
-            encoded = _encode(path, count, quality, longest, heads)
+            encoded = _encode(clips, clip_id, count, quality, longest, heads)
         except MgkitError as error:
             problems.append(_sentence(error))
         else:
@@ -137,16 +137,16 @@ class PackCache:
         return made
 
 
-def _encode(path: Any, count: int, quality: int, longest: int, heads: Heads | None) -> list[bytes]:
-    """The first `count` frames of a video as JPEGs, these heads blurred."""
+def _encode(
+    clips: Clips, clip_id: str, count: int, quality: int, longest: int, heads: Heads | None
+) -> list[bytes]:
+    """The first `count` frames of a clip as JPEGs, these heads blurred."""
     import cv2
-
-    from mgkit.data import video
 
     encoded, settings = [], [cv2.IMWRITE_JPEG_QUALITY, quality]
     for first in range(0, count, CHUNK):
         numbers = np.arange(first, min(first + CHUNK, count))
-        for number, frame in zip(numbers.tolist(), video.read_frames(path, numbers), strict=True):
+        for number, frame in zip(numbers.tolist(), clips.frames(clip_id, numbers), strict=True):
             if heads is not None:
                 frame = blur_heads(frame, heads, number)
             scale = longest / max(frame.shape[:2])
