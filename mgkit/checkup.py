@@ -271,6 +271,34 @@ def _decoder(library: str, path: Path) -> Finding:
     return Finding(name, "reads the right frames")
 
 
+def pictures() -> Iterator[Finding]:
+    """Check that OpenCV is there once: its four packages write the same `cv2`, and removing one takes files of another.
+
+    mediapipe, of the extra `pose`, brings a second one.
+    """
+    names = [f"opencv-{kind}{head}" for kind in ("python", "contrib-python") for head in ("", "-headless")]
+    there = []
+    for name in names:
+        try:
+            there.append(f"{name} {importlib.metadata.version(name)}")
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    advice = _install("opencv-python-headless")
+    try:
+        import cv2
+
+        if not hasattr(cv2, "resize"):
+            raise ImportError("it is empty")
+    except ImportError as error:
+        yield Finding("OpenCV", f"cv2 does not import: {_short(error)}", "broken", advice)
+        return
+    if len(there) < 2:
+        yield Finding("OpenCV", ", ".join(there) or cv2.__version__)
+        return
+    found = f"{' and '.join(there)} write the same cv2, which is of {cv2.__version__}"
+    yield Finding("OpenCV", found, "note", f"Works while all stay; after removing one: {advice}")
+
+
 def widgets() -> Iterator[Finding]:
     """Check whether widgets can be shown where this runs."""
     where = notebook.place()
@@ -314,4 +342,4 @@ def class_names() -> Iterator[Finding]:
     yield Finding("class names", found, "note", f"Only if you need them, {fonts.ADVICE}.")
 
 
-CHECKS = (versions, device, memory_and_disk, video, widgets, class_names)
+CHECKS = (versions, device, memory_and_disk, video, pictures, widgets, class_names)

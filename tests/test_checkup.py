@@ -51,6 +51,28 @@ def test_a_sound_machine() -> None:
     assert f"torch {importlib.metadata.version('torch')}" in found(checkup.versions)["packages"].found
 
 
+def test_two_packages_of_opencv_are_seen(monkeypatch: Patch) -> None:
+    """mediapipe brings opencv-contrib-python, which writes the cv2 of the headless one."""
+    versions = {"opencv-python-headless": "5.0", "opencv-contrib-python": "5.1"}
+
+    def version(name: str) -> str:
+        if name in versions:
+            return versions[name]
+        raise importlib.metadata.PackageNotFoundError
+
+    monkeypatch.setattr(importlib.metadata, "version", version)
+    two = found(checkup.pictures)["OpenCV"]
+    assert two.state == "note"
+    assert two.found.startswith("opencv-python-headless 5.0 and opencv-contrib-python 5.1 write the same cv2")
+    assert "--force-reinstall" in two.advice
+    versions.pop("opencv-contrib-python")
+    assert found(checkup.pictures)["OpenCV"] == Finding("OpenCV", "opencv-python-headless 5.0")
+    monkeypatch.setitem(sys.modules, "cv2", ModuleType("cv2"))  # what is left after one of them was removed
+    assert found(checkup.pictures)["OpenCV"].state == "broken"
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    assert found(checkup.pictures)["OpenCV"].state == "broken"
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # The report
 

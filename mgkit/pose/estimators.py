@@ -22,8 +22,8 @@ import numpy as np
 import numpy.typing as npt
 
 from mgkit.data.keypoints import Points
-from mgkit.data.ledger import sha256_of
-from mgkit.data.skeletons import HOLISTIC75, Skeleton, get_skeleton
+from mgkit.data.ledger import digest, sha256_of
+from mgkit.data.skeletons import HOLISTIC75, WHOLEBODY133, Skeleton, get_skeleton
 from mgkit.data.video import Frames
 from mgkit.errors import MgkitError
 from mgkit.parts import load_target
@@ -85,6 +85,12 @@ def get_estimator(
         return _holistic(quality, model)
     if quality != "full":
         raise MgkitError(f"quality is {quality!r}, which only the estimator holistic has: leave it out.")
+    if estimator == "holistic-legacy":
+        if model is not None:
+            raise MgkitError("holistic-legacy has its own weights: leave model out.")
+        return _legacy()
+    if estimator == "rtmw":
+        return _rtmw(model)
     if callable(estimator) or ":" in estimator:
         if model is not None:
             raise MgkitError("a function of yours has its own weights: leave model out.")
@@ -117,8 +123,9 @@ def holistic(task: Path) -> Iterator[Holistic]:
 class Holistic:
     """MediaPipe's Holistic in IMAGE mode.
 
-    VIDEO mode has a filter without a switch, which leaves 0.4 of a motion of 3 pixels at 3 Hz. IMAGE mode has none, but
-    it does look for a person where the last frame had one, so that each video begins with a landmarker of its own.
+    VIDEO mode has a filter without a switch, which leaves about half of a motion of 3 pixels at 3 Hz (docs/poses.md).
+    IMAGE mode leaves more, but it too goes on from the last frame, so that each video begins with a landmarker of its
+    own.
 
     Args:
         task: the weights.
@@ -201,6 +208,43 @@ def quiet() -> Iterator[None]:
         os.dup2(kept, 2)
         os.close(kept)
         os.close(nowhere)
+
+
+def _legacy() -> Estimator:
+    from mgkit.pose.legacy import NETWORK, VERSION, environment, legacy
+
+    python, package = environment()
+    model = sha256_of(package / NETWORK)
+    start = partial(legacy, python)
+    return Estimator(
+        "holistic-legacy", VERSION, model, HOLISTIC75, start, span=2 * SPAN, warm=WARM, several=False
+    )
+
+
+# --- ONNX -----------------------------------------------------------------------------------------------------------
+
+
+def _rtmw(model: str | Path | None) -> Estimator:
+    from mgkit.pose.rtmw import rtmw
+
+    version = installed("onnxruntime", "rtmw", "rtmw")
+    files = [Path(part.strip()) for part in str(model or "").split(",") if part.strip()]
+    if len(files) not in (1, 2):
+        raise MgkitError(
+            "rtmw needs an .onnx file of a network of 133 key-points, and may have a second one that finds people: "
+            "--model rtmw.onnx or --model rtmw.onnx,yolox.onnx."
+        )
+    for file in files:
+        if not file.is_file():
+            raise MgkitError(f"there is no network {file}: correct --model.")
+    hashes = [sha256_of(file) for file in files]
+    start = partial(rtmw, files[0], files[1] if len(files) == 2 else None)
+    with start():  # or a refusal, now
+        pass
+    model_hash = hashes[0] if len(hashes) == 1 else digest(*hashes)
+    return Estimator(
+        "rtmw", version, model_hash, WHOLEBODY133, start, span=SPAN, warm=WARM, several=len(files) == 2
+    )
 
 
 # --- a function -----------------------------------------------------------------------------------------------------
