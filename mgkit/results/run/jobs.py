@@ -312,7 +312,11 @@ def _runs(pid: int, root: Path) -> bool:
 
     try:
         process = psutil.Process(pid)
-        return process.status() != psutil.STATUS_ZOMBIE and str(root.resolve()) in process.cmdline()
+        if process.status() == psutil.STATUS_ZOMBIE:
+            return False
+        words = process.cmdline()
+        # On a busy machine a process that was started a moment ago may have no command line yet.
+        return str(root.resolve()) in words or (not words and time.time() - process.create_time() < RECENT)
     except psutil.Error:
         return False
 

@@ -171,6 +171,18 @@ def made(tmp_path: Path, processes: list[subprocess.Popen[bytes]]) -> Callable[.
     return make
 
 
+def test_a_process_that_was_just_started_may_have_no_command_line_yet(
+    made: Callable[..., Job], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = made("just started", pid=os.getpid())
+    assert job.state == "killed"
+    monkeypatch.setattr(psutil.Process, "cmdline", lambda process: [])
+    monkeypatch.setattr(psutil.Process, "create_time", lambda process: time.time() - 1)
+    assert job.state == "running"
+    monkeypatch.setattr(psutil.Process, "create_time", lambda process: time.time() - 3600)
+    assert job.state == "killed"
+
+
 def test_a_pid_that_was_given_to_another_process(made: Callable[..., Job]) -> None:
     assert made("own").look().here
     reused = made("reused", pid=os.getpid())

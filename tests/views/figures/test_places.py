@@ -15,6 +15,7 @@ from mgkit.results.run.folder import Run, load_run
 from mgkit.views import figures
 from mgkit.views.figures import style
 from mgkit.views.figures.style import PaperFigure
+from tests.results.fake_run import fake_frames
 from tests.views.figures.test_rules import FIGURES, runs
 
 __all__ = ["runs"]  # a fixture
@@ -78,6 +79,7 @@ def test_axes_give_their_place(
 def test_every_figure_is_drawn_into_a_subfigure(
     runs: dict[str, Run], name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("mgkit.data.video.read_frames", fake_frames)
     figure = Figure(figsize=(12, 9), layout="constrained")
     left, right = figure.subfigures(1, 2)
     right.subplots().plot([1, 2, 3])
