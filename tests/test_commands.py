@@ -7,7 +7,9 @@ import ast
 import re
 import shlex
 from collections.abc import Callable, Iterator
+from contextlib import redirect_stderr, suppress
 from functools import cache
+from io import StringIO
 from pathlib import Path
 
 import pytest
@@ -72,13 +74,16 @@ _the_parser = cache(_parser)
 def understood(text: str) -> None:
     """Raise unless the shell would understand a command; one that is only named must exist."""
     words = shlex.split(text.split(" # ")[0].split("   #")[0].rstrip(".,"))[1:]
-    if words[0] in ("READER", "-h", "--version") or "READER" in words:
+    if words[0] in ("READER", "-h", "--help", "--version") or "READER" in words:
         return
     parser = _the_parser()
     (commands,) = (a for a in parser._actions if isinstance(a, argparse._SubParsersAction))
     assert words[0] in commands.choices, f"there is no command {words[0]}"
     if all(word.startswith("--") for word in words[1:]):  # named, not spelled out
-        known = commands.choices[words[0]]._option_string_actions
+        command = commands.choices[words[0]]
+        with suppress(SystemExit), redirect_stderr(StringIO()):
+            command.parse_known_args([])  # adds what it adds late
+        known = command._option_string_actions
         assert all(word in known for word in words[1:]), words
         return
     if words[0] == "prepare" and words[1:] and words[1] in (*READER_NAMES, "X") and len(words) == 2:

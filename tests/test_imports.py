@@ -93,6 +93,18 @@ def test_import_mgkit_loads_nothing_heavy() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+def test_the_list_of_commands_waits_for_nothing_heavy() -> None:
+    code = """import sys
+from mgkit.cli import main
+try:
+    main(["--help"])
+except SystemExit:
+    pass
+loaded = [name for name in ("numpy", "pandas", "torch") if name in sys.modules]
+assert not loaded, loaded"""
+    subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)
+
+
 def test_pages_and_notebooks_name_what_there_is() -> None:
     """Every `mg.x` and `mg.x.y` of the README, the docs and the notebooks exists, and nothing is imported otherwise."""
     import mgkit

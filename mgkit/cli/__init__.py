@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from mgkit import __version__
 from mgkit.cli import data, pose, predict, results, train
+from mgkit.cli.options import CommandParser
 from mgkit.errors import MgkitError
 
 EXIT_USER_ERROR, EXIT_INTERRUPTED = 2, 130
@@ -48,7 +49,9 @@ def _parser() -> argparse.ArgumentParser:
         prog="mgkit", description="An interactive kit for micro-gesture classification."
     )
     parser.add_argument("--version", action="version", version=f"mgkit {__version__}")
-    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    commands = parser.add_subparsers(
+        title="commands", required=True, metavar="COMMAND", parser_class=CommandParser
+    )
 
     for page in (data, pose, train, predict, results):
         page.add_commands(commands)

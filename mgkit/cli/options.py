@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mgkit.errors import command
@@ -13,6 +14,31 @@ else:
     Commands = Any
 
 RUN_CODE = "allow the run folder's own code (code/) to run"
+
+
+class CommandParser(argparse.ArgumentParser):
+    """The parser of one command.
+
+    Args:
+        late: adds arguments whose help takes slow imports; called once, when the command itself is parsed, so that
+            `mgkit --help` and the other commands do not wait for them.
+        options: of `argparse.ArgumentParser`.
+    """
+
+    def __init__(
+        self, *, late: Callable[[argparse.ArgumentParser], None] | None = None, **options: Any
+    ) -> None:
+        super().__init__(**options)
+        self._late = late
+
+    def parse_known_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        """Add the late arguments, then parse."""
+        if self._late is not None:
+            late, self._late = self._late, None
+            late(self)
+        return super().parse_known_args(args, namespace)
 
 
 def add_changes(parser: argparse.ArgumentParser) -> None:

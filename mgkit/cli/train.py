@@ -25,7 +25,6 @@ from mgkit.cli.options import (
 )
 from mgkit.errors import MgkitError, command
 from mgkit.training.options import Options
-from mgkit.training.recipes import RECIPES
 
 
 def add_commands(commands: Commands) -> None:
@@ -114,8 +113,9 @@ def baseline(options: Any) -> None:
 
 
 def _add_train(commands: Commands) -> None:
-    parser = commands.add_parser("train", help="train a recipe on a clip folder into a run folder; resumes")
-    _training(parser)
+    parser = commands.add_parser(
+        "train", help="train a recipe on a clip folder into a run folder; resumes", late=_training
+    )
     parser.set_defaults(command=train)
 
 
@@ -156,6 +156,8 @@ def _stoppable() -> Iterator[None]:
 
 
 def _training(parser: argparse.ArgumentParser) -> None:
+    from mgkit.training.recipes import RECIPES  # and with them pandas and NumPy
+
     parser.add_argument("clips", type=Path, help="clip folder, or a split table in it")
     parser.add_argument("out", type=Path, help="run folder")
     parser.add_argument(
@@ -303,8 +305,9 @@ def _start(words: Sequence[str], classes: str | None, joints: str | None) -> dic
 
 
 def _add_launch(commands: Commands) -> None:
-    parser = commands.add_parser("launch", help="as train, in a separate process that survives the shell")
-    _training(parser)
+    parser = commands.add_parser(
+        "launch", help="as train, in a separate process that survives the shell", late=_training
+    )
     parser.set_defaults(command=launch)
 
 
