@@ -15,7 +15,7 @@ from mgkit.data.body import find_body, main_person
 from mgkit.data.clips import Clips
 from mgkit.data.skeletons import Skeleton
 from mgkit.data.splits import UNUSED
-from mgkit.errors import MgkitError, some
+from mgkit.errors import MgkitError, counted, some
 from mgkit.results.run.folder import Run, create_run, load_run, run_folder, write_predictions
 from mgkit.results.run.records import Predictions
 from mgkit.results.run.status import write_status
@@ -149,7 +149,7 @@ def _check_poses(clips: Clips, split: str) -> None:
     lacking = list(clips.table.loc[clips.table["pose_offset"] < 0, "clip_id"])
     if lacking:
         raise MgkitError(
-            f"{clips.root}: {len(lacking)} of {len(clips)} clips of split {split!r} have no pose ({some(lacking, 3)}), "
-            "and the baseline reads nothing else: prepare with poses, or make a split table (clips.with_splits) in "
-            f"which these clips are {UNUSED!r}."
+            f"{clips.root}: no pose in {len(lacking)} of {counted(len(clips), 'clip')} of split {split!r} "
+            f"({some(lacking, 3)}), and the baseline reads nothing else: prepare with poses, or make a split table "
+            f"(clips.with_splits) in which these clips are {UNUSED!r}."
         )

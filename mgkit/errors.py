@@ -9,6 +9,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterable
 from difflib import get_close_matches
+from typing import SupportsInt
 
 
 class MgkitError(ValueError):
@@ -34,6 +35,16 @@ def meant(name: str, names: Iterable[str]) -> str:
     wanted = " ".join(name.casefold().replace("_", " ").replace("-", " ").split())
     near = [plain[key] for key in get_close_matches(wanted, list(plain), 3, 0.6)]
     return f": did you mean {' or '.join(map(repr, near))}?" if near else ""
+
+
+def counted(n: SupportsInt, noun: str, plural: str | None = None) -> str:
+    """A number and what it counts, in the singular or plural.
+
+    >>> counted(1, "clip"), counted(1000, "clip"), counted(2, "class", "classes")
+    ('1 clip', '1,000 clips', '2 classes')
+    """
+    count = int(n)
+    return f"{count:,} {noun if count == 1 else plural or f'{noun}s'}"
 
 
 def some(names: Iterable[object], limit: int = 5) -> str:

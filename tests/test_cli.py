@@ -160,7 +160,7 @@ def test_a_damaged_folder_is_told_of(demo_copy: Path, capsys: pytest.CaptureFixt
     assert "run the same `mgkit prepare` again" in captured.err
     victim.write_bytes(bytes(content[:-1]))
     assert main(["show", str(demo_copy)]) == EXIT_USER_ERROR
-    assert "are damaged or were replaced" in capsys.readouterr().err
+    assert "1 file damaged or replaced" in capsys.readouterr().err
 
 
 @pytest.fixture

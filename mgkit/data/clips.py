@@ -49,7 +49,7 @@ from mgkit.data.splits import (
     write_split,
 )
 from mgkit.data.table import Classes, check_table
-from mgkit.errors import MgkitError, some
+from mgkit.errors import MgkitError, counted, some
 from mgkit.files import atomic, read_json, write_json
 
 __all__ = ["Classes", "Clips", "Folds", "load_clips", "write_clip_folder"]
@@ -85,8 +85,8 @@ class Clips:
 
     def __repr__(self) -> str:
         parts = ", ".join(f"{name} {count}" for name, count in self.table["split"].value_counts().items())
-        kinds = f"{len(self.classes)} classes, {self.skeleton.name}"
-        return f"Clips({str(self.path)!r}: {len(self)} clips ({parts}), {kinds})"
+        kinds = f"{counted(len(self.classes), 'class', 'classes')}, {self.skeleton.name}"
+        return f"Clips({str(self.path)!r}: {counted(len(self), 'clip')} ({parts}), {kinds})"
 
     @property
     def path(self) -> Path:
@@ -227,7 +227,9 @@ class Clips:
                 )
             splits = [splits[clip_id] for clip_id in self.ids]
         if len(splits) != len(self) or not all(splits):
-            raise MgkitError(f"splits must be {len(self)} names, one per clip in the order of the table.")
+            raise MgkitError(
+                f"splits must be {counted(len(self), 'name')}, one per clip in the order of the table."
+            )
         split_path(self.root, name)  # refuses a name that cannot be one
         table, relabelled = self.table.assign(split=list(splits)), self.relabelled
         if labels is not None:
@@ -424,7 +426,7 @@ class Folds(Sequence[Clips]):
 
     def __repr__(self) -> str:
         sizes = ", ".join(str(int((fold.table["split"] == "val").sum())) for fold in self.clips)
-        notes = f"; {len(self.report)} notes in .report" if self.report else ""
+        notes = f"; {counted(len(self.report), 'note')} in .report" if self.report else ""
         return f"Folds({len(self)}: {sizes} validation clips{notes})"
 
     def _repr_html_(self) -> str:
@@ -558,7 +560,7 @@ def _check_files(root: Path, table: pd.DataFrame, skeleton: Skeleton) -> None:
         path = root / "poses.npy"
         if not path.is_file():
             raise MgkitError(
-                f"{path} is missing, though {len(posed)} clips have a pose: run `mgkit prepare` again."
+                f"{path} is missing, and with it the pose of {counted(len(posed), 'clip')}: run `mgkit prepare` again."
             )
         try:
             stored = np.load(path, mmap_mode="r")
@@ -572,8 +574,8 @@ def _check_files(root: Path, table: pd.DataFrame, skeleton: Skeleton) -> None:
         beyond = posed[posed["pose_offset"] + posed["persons"] * posed["frames"] > shape[0]]
         if len(beyond):
             raise MgkitError(
-                f"{path} has {shape[0]} rows, too few for clip {some(beyond['clip_id'])}: it was cut short or belongs "
-                "to another clips.parquet; run `mgkit prepare` again."
+                f"{path} has {counted(shape[0], 'row')}, too few for clip {some(beyond['clip_id'])}: it was cut short "
+                "or belongs to another clips.parquet; run `mgkit prepare` again."
             )
     lost = [name for name in table["video"] if name and not os.path.isfile(os.path.join(root, name))]
     if lost:
@@ -583,6 +585,6 @@ def _check_files(root: Path, table: pd.DataFrame, skeleton: Skeleton) -> None:
     )
     if changed:
         raise MgkitError(
-            f"{len(changed)} files of {root} are damaged or were replaced, {some(changed, 3)}: run the same "
+            f"{root} has {counted(len(changed), 'file')} damaged or replaced, {some(changed, 3)}: run the same "
             "`mgkit prepare` again, it makes these again."
         )

@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from mgkit.data.body import find_body
 from mgkit.data.skeletons import Skeleton
+from mgkit.errors import counted
 
 Floats = npt.NDArray[np.float64]
 Pictures = npt.NDArray[np.uint8]
@@ -61,7 +62,7 @@ class Heads:
         if self.lost.all():
             return "No head is seen in this clip: its frames are blurred as a whole."
         if self.lost.any():
-            return f"In {self.lost.sum()} of {len(self.lost)} frames no head is seen: these are blurred as a whole."
+            return f"In {self.lost.sum()} of {counted(len(self.lost), 'frame')} no head is seen: blurred as a whole."
         return ""
 
 

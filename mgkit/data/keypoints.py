@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mgkit.data.skeletons import FINGERS, Skeleton, get_skeleton
-from mgkit.errors import MgkitError, some
+from mgkit.errors import MgkitError, counted, some
 from mgkit.files import atomic
 
 Points = npt.NDArray[np.float32]
@@ -150,7 +150,9 @@ def points_of(path: Path, start: int = 0, end: int | None = None) -> Points:
     """(M, T, V, 3) of the frames start to end - 1 of a video, the caller's own; for `RawClip.pose`."""
     points = _points(path, path.stat().st_mtime_ns)
     if start and start >= points.shape[1]:
-        raise MgkitError(f"{path} has {points.shape[1]} frames; the clip would start at frame {start}.")
+        raise MgkitError(
+            f"{path} has {counted(points.shape[1], 'frame')}; the clip would start at frame {start}."
+        )
     return points[:, start:end].copy()
 
 

@@ -21,7 +21,7 @@ import pandas as pd
 
 from mgkit.data.ledger import read_ledger
 from mgkit.data.skeletons import Skeleton
-from mgkit.errors import MgkitError, some
+from mgkit.errors import MgkitError, counted, some
 
 SHORT = 32  # frames that the pose pathway takes: a shorter clip is stretched
 BY = ("subject", "source", "split", "class")
@@ -209,7 +209,7 @@ def _shared(table: pd.DataFrame, column: str, what: str) -> Iterator[Finding]:
             continue
         for name, a, b in counts[[one, other]].itertuples(name=None):
             if a and b:
-                detail = f"{name} has {a} clips in {one} and {b} in {other}"
+                detail = f"{name} has {counted(a, 'clip')} in {one} and {b} in {other}"
                 yield what, f"{one}, {other}", str(name), f"{a}, {b}", detail
 
 
@@ -226,7 +226,7 @@ def _same_footage(table: pd.DataFrame) -> Iterator[Finding]:
                     break
                 common = min(end, other_end) - other_start
                 if split != other_split and 2 * common > min(end - start, other_end - other_start):
-                    detail = f"{one} and {other} share {common} frames of {source}"
+                    detail = f"{one} and {other} share {counted(common, 'frame')} of {source}"
                     yield "same footage", f"{split}, {other_split}", f"{one} ~ {other}", "1, 1", detail
 
 

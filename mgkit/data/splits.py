@@ -22,7 +22,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from mgkit.data.table import Classes
-from mgkit.errors import MgkitError, some
+from mgkit.errors import MgkitError, counted, some
 from mgkit.files import atomic
 
 GROUPS = ("subject", "source", "clip")
@@ -237,7 +237,7 @@ def plan_folds(
             f"{' or '.join(other for other in GROUPS if other != group)}."
         )
     if not 2 <= k <= count:
-        raise MgkitError(f"{k} folds were asked for of {count} {group}s: give 2 to {count}.")
+        raise MgkitError(f"{k} folds were asked for of {counted(count, group)}: give 2 to {count}.")
 
     fold_of = assign_folds(labels, groups, k, stratify, seed)
     columns = []
@@ -340,7 +340,7 @@ def _rare_classes(
         folds = set(fold_of[mine])
         if len(folds) == k:
             continue
-        text = f"{names[label]!r} has {mine.sum()} clips of {len(set(groups[mine]))} {group}s: "
+        text = f"{names[label]!r} has {counted(mine.sum(), 'clip')} of {counted(len(set(groups[mine])), group)}: "
         text += f"no validation clip in {k - len(folds)} of {k} folds"
         if len(folds) == 1:
             text += f", no training clip in fold {next(iter(folds))}"
@@ -447,13 +447,13 @@ def apply_review(
         about = some(sorted({old_splits[row[clip_id]] for clip_id in left}))
         hint = f"{len(left)} of them are about {about}: pass splits= to apply these"
         raise MgkitError(
-            f"none of {len(notes)} notes changes a clip of {some(touched)}; "
+            f"none of {counted(len(notes), 'note')} changes a clip of {some(touched)}; "
             f"{hint if left else 'tag clips, or exclude other tags'}."
         )
 
     # Report what was done, and the classes that a split has lost.
     report = [
-        _entry(what, f"{len(ids)} clip{'' if len(ids) == 1 else 's'} {why}: {some(ids)}")
+        _entry(what, f"{counted(len(ids), 'clip')} {why}: {some(ids)}")
         for what, ids, why in (
             ("excluded after review", excluded, f"tagged {some(unwanted)}"),
             ("relabelled after review", relabelled, "given the proposed class"),

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mgkit.errors import MgkitError, meant, some
+from mgkit.errors import MgkitError, counted, meant, some
 
 COLUMNS: dict[str, str] = {
     "clip_id": "str",  # unique
@@ -181,7 +181,8 @@ def check_table(table: pd.DataFrame, classes: Classes, where: str) -> pd.DataFra
     if len(outside):
         raise MgkitError(
             f"{where}: label {int(outside['label'].iloc[0])} of clip {outside['clip_id'].iloc[0]!r} is outside the "
-            f"{len(classes)} classes of classes.json ({len(outside)} such clips): correct the label or the class list."
+            f"{len(classes)} classes of classes.json ({counted(len(outside), 'such clip')}): correct the label or the "
+            "class list."
         )
     if (table["clip_id"] == "").any():
         raise MgkitError(f"{where}: a clip has no clip_id. Each clip needs its own.")

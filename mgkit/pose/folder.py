@@ -30,7 +30,7 @@ from mgkit.data.skeletons import Skeleton, get_skeleton
 from mgkit.data.table import Classes
 from mgkit.data.video import Frames, stream_frames
 from mgkit.data.video.decode import Index
-from mgkit.errors import MgkitError, some
+from mgkit.errors import MgkitError, counted, some
 from mgkit.files import LONGEST_NAME, atomic, exclusive, write_json
 from mgkit.parallel import cores, run_jobs
 from mgkit.pose.estimators import BLOCK, Estimate, Estimator, get_estimator
@@ -63,7 +63,7 @@ class Poses:
         return read_keypoints(self.root / f"{name}.npz")
 
     def __repr__(self) -> str:
-        return f"Poses({str(self.root)!r}: {len(self)} videos, {self.made} made now)"
+        return f"Poses({str(self.root)!r}: {counted(len(self), 'video')}, {self.made} made now)"
 
     def report_table(self) -> pd.DataFrame:
         """What was odd, in one table, see `Clips.report_table`."""
@@ -368,8 +368,8 @@ def _checked(given: Any, frames: int, estimator: Estimator) -> Points:
     )
     if points.ndim != 4 or points.shape[1:] != (frames, joints, 3):
         raise MgkitError(
-            f"{estimator.name} gave points of shape {points.shape} for {frames} frames: it must give (persons, frames, "
-            f"{joints} joints of {estimator.layout.name}, 3)."
+            f"{estimator.name} gave points of shape {points.shape} for {counted(frames, 'frame')}: it must give "
+            f"(persons, frames, {joints} joints of {estimator.layout.name}, 3)."
         )
     points[~np.isfinite(points).all(-1)] = np.nan
     return points

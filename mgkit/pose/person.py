@@ -10,6 +10,7 @@ from mgkit.data.prepare.people import anybody, apart, extent, seen, steady
 from mgkit.data.readers import note
 from mgkit.data.skeletons import Skeleton
 from mgkit.data.video import Frames
+from mgkit.errors import counted
 
 WHOM = ("largest", "left", "right", "all")
 JUMP = 0.5  # of the size of a person, from one frame to the next: nobody moves like that
@@ -48,7 +49,7 @@ def choose(
     most = int(there.sum(0).max()) if there.size else 0
     if most > 1:
         kept = "all are kept" if whom == "all" else "one is followed"
-        frames = f"{int((there.sum(0) > 1).sum())} of {points.shape[1]} frames"
+        frames = f"{int((there.sum(0) > 1).sum())} of {counted(points.shape[1], 'frame')}"
         notes.append(note("several people", f"up to {most} in a frame, in {frames}: {kept}", name))
     if whom == "all":
         points, done = steady(points, size)
@@ -99,10 +100,20 @@ def sightings(points: Points, skeleton: Skeleton, name: str) -> list[dict[str, s
     nobody = int((~anybody(points).any(0)).sum())
     found = []
     if nobody == count:
-        return [note("nobody at all", f"in none of {count} frames: is there a person, and upright?", name)]
+        return [
+            note(
+                "nobody at all",
+                f"in none of {counted(count, 'frame')}: is there a person, and upright?",
+                name,
+            )
+        ]
     if nobody:
         found.append(
-            note("nobody seen", f"in {nobody} of {count} frames ({100 * nobody / count:.0f} %)", name)
+            note(
+                "nobody seen",
+                f"in {nobody} of {counted(count, 'frame')} ({100 * nobody / count:.0f} %)",
+                name,
+            )
         )
     shares = []
     for side in ("left", "right"):

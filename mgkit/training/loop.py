@@ -31,7 +31,7 @@ from mgkit.data.batches.device import batch_inputs, mixed, on_device
 from mgkit.data.batches.samplers import StepSampler
 from mgkit.data.clips import Clips
 from mgkit.data.video import probe
-from mgkit.errors import MgkitError, some
+from mgkit.errors import MgkitError, counted, some
 from mgkit.files import atomic, exclusive, write_json
 from mgkit.models import recompute_blocks
 from mgkit.models.layers import (
@@ -243,18 +243,18 @@ def _clip_sets(plan: Plan, recipe: Recipe) -> tuple[ClipDataset, ClipDataset | N
 
 def _check_content(training: Clips, recipe: Recipe) -> None:
     """Refuse clips from which nothing can be learned: of one class, or without any joint for a pose network."""
-    where = f"all {len(training)} clips of the training split of {training.root}"
+    where = f"all {counted(len(training), 'clip')} of the training split of {training.root}"
     if len(set(training.labels.tolist())) < 2:
         name = training.classes.names[training.labels[0]]
         raise MgkitError(
-            f"{where} are of one class, {name!r}, so any answer would be right: check the labels, or give clips of "
+            f"{where}: of one class, {name!r}, so any answer would be right: check the labels, or give clips of "
             "other classes."
         )
     if "pose" not in recipe.pathways or not training.has_pose:  # without a pose the dataset says so itself
         return
     if not training.has_seen_joint:
         raise MgkitError(
-            f"{where} are without a joint that was seen, so a pose network would learn from nothing: check the "
+            f"{where}: without a joint that was seen, so a pose network would learn from nothing: check the "
             "key-points (`mgkit show`), or train the videos alone (--recipe rgb-only)."
         )
 
@@ -437,7 +437,10 @@ class Training:
             self._epoch()
         if self.at.epoch < self.settings.epochs:
             waited = self.at.selection.waited
-            return f"stopped after epoch {self.at.epoch}: {waited} epochs without a better {self.settings.stop_on}"
+            return (
+                f"stopped after epoch {self.at.epoch}: {counted(waited, 'epoch')} without a better "
+                f"{self.settings.stop_on}"
+            )
         rising = on_first(self.fabric, lambda: still_rising(load_run(self.out).history()))
         if rising and self.progress:
             Progress(self.recipe.name).say(f"{self.recipe.name}: {rising}")
@@ -646,12 +649,12 @@ def check_videos(parts: list[Clips]) -> None:
             found = probe(path).frames
         except MgkitError as error:
             return str(error)
-        return None if found >= frames else f"{path} has {found} frames, {frames} were expected"
+        return None if found >= frames else f"{path} has {counted(found, 'frame')}, {frames} were expected"
 
     with ThreadPoolExecutor(8) as pool:
         faults = [text for text in pool.map(fault, jobs) if text]
     if faults:
         raise MgkitError(
-            f"{len(faults)} of {len(jobs)} videos cannot be used: {some(faults, 3).rstrip('.')}. Delete them and run "
-            "`mgkit prepare` again."
+            f"{len(faults)} of {counted(len(jobs), 'video')} cannot be used: {some(faults, 3).rstrip('.')}. Delete "
+            "them and run `mgkit prepare` again."
         )

@@ -115,7 +115,7 @@ def test_over_a_longer_gap_both_places_are_kept_for_a_while_and_then_the_whole_f
     nearest[:20] = nearest[80:] = 0
     np.testing.assert_array_equal(heads.lost, nearest > WHILE * FPS)
     assert heads.lost.sum() == 20
-    assert heads.note == "In 20 of 100 frames no head is seen: these are blurred as a whole."
+    assert heads.note == "In 20 of 100 frames no head is seen: blurred as a whole."
 
 
 def test_before_the_first_and_after_the_last_sight() -> None:

@@ -92,7 +92,7 @@ def test_stratified_folds_are_more_alike_than_plain_ones_and_those_of_scikit_lea
 def test_rare_classes_are_reported_by_name(tmp_path: Path) -> None:
     folds = many(tmp_path).folds(4)
     where = next(i for i, fold in enumerate(folds) if "single" in fold.split("val").ids)
-    text = "'rare' has 1 clips of 1 subjects: no validation clip in 3 of 4 folds, "
+    text = "'rare' has 1 clip of 1 subject: no validation clip in 3 of 4 folds, "
     assert any(e["detail"] == f"{text}no training clip in fold {where}" for e in folds.report)
     assert {"what": "class without clips", "clip_id": "", "detail": "never: in no fold"} in folds.report
     assert folds.report == folds[0].report

@@ -25,7 +25,7 @@ from mgkit.data.batches.pose import (
 from mgkit.data.batches.spec import Inputs, rgb_times, uniform_times
 from mgkit.data.body import find_body, main_person
 from mgkit.data.clips import Clips
-from mgkit.errors import MgkitError
+from mgkit.errors import MgkitError, counted
 from mgkit.parts import Part
 
 
@@ -240,7 +240,8 @@ def _refuse_lack(clips: Clips, without: pd.Series, what: str, needed: str) -> No
     """Refuse clips of which some have no video or pose."""
     lacking = clips.table.loc[without, "clip_id"]
     raise MgkitError(
-        f"{clips.root}: {len(lacking)} of {len(clips)} clips have no {what} (first: {lacking.iloc[0]}), which {needed}"
+        f"{clips.root}: no {what} in {len(lacking)} of {counted(len(clips), 'clip')} (first: {lacking.iloc[0]}), "
+        f"which {needed}"
     )
 
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from mgkit.data.skeletons import Skeleton
 from mgkit.data.table import Classes
-from mgkit.errors import MgkitError, some
+from mgkit.errors import MgkitError, counted, some
 from mgkit.settings import Settings, setting
 
 STREAMS = ("joint", "bone", "joint-motion", "bone-motion")
@@ -252,7 +252,7 @@ def uniform_times(
     the sample again from its first frame: a jump backwards that no gesture has, which is left out here.
     """
     if length < 1 or count < 1:
-        raise MgkitError(f"cannot take {count} frames from a clip of {length}.")
+        raise MgkitError(f"cannot take {counted(count, 'frame')} from a clip of {length}.")
     inside = np.full(count, shift) if generator is None else generator.random(count)
     return np.minimum(((np.arange(count) + inside) * length / count).astype(np.int64), length - 1)
 

@@ -16,7 +16,7 @@ import pandas as pd
 from mgkit.data.ledger import Ledger
 from mgkit.data.prepare.plan import impossible
 from mgkit.data.readers import LEFT_OUT, RawClip, RawDataset, note
-from mgkit.errors import MgkitError, some
+from mgkit.errors import MgkitError, counted, some
 from mgkit.files import is_text, read_json, shown
 
 MANIFEST = "prepare.json"
@@ -89,7 +89,7 @@ def check_raw(raw: RawDataset, source: Path) -> None:
     unnamed = [c.video for c in raw.clips if c.video and not is_text(c.video)]
     if unnamed:
         raise MgkitError(
-            f"the name of {shown(unnamed[0])} is not UTF-8 ({len(unnamed)} such clips): rename it."
+            f"the name of {shown(unnamed[0])} is not UTF-8 ({counted(len(unnamed), 'such clip')}): rename it."
         )
     folded = Counter(c.clip_id.casefold() for c in raw.clips)
     alike = [c.clip_id for c in raw.clips if folded[c.clip_id.casefold()] > 1]
@@ -102,7 +102,7 @@ def check_raw(raw: RawDataset, source: Path) -> None:
     if wrong:
         raise MgkitError(
             f"{source}: label {wrong[0].label} of clip {wrong[0].clip_id!r} is outside the {len(raw.classes)} classes "
-            f"({len(wrong)} such clips): correct the label or the class list."
+            f"({counted(len(wrong), 'such clip')}): correct the label or the class list."
         )
 
 
@@ -141,8 +141,8 @@ def check_same_dataset(raw: RawDataset, ledger: Ledger, out: Path) -> None:
     common = there & {clip.clip_id for clip in raw.clips}
     if 2 * len(common) < len(there):
         raise MgkitError(
-            f"{out} was prepared from another source: it holds {len(there)} clips, of which {len(common)} are in this "
-            "one. Choose another folder, or delete this one to prepare it again."
+            f"{out} was prepared from another source: it holds {counted(len(there), 'clip')}, {len(common)} of them "
+            "also in this one. Choose another folder, or delete this one to prepare it again."
         )
 
 
@@ -172,6 +172,6 @@ def refuse_beyond(limit: int, broken: list[dict[str, str]], count: int) -> None:
         for kind, n in kinds.items()
     )
     raise MgkitError(
-        f"{len(broken)} of {count} clips cannot be made, and {limit} may be left out: {reasons}. Fix or remove "
-        "them and call again (what is finished is kept), or tolerate a larger share (--tolerated 0.2)."
+        f"{len(broken)} of {counted(count, 'clip')} cannot be made, and {limit} may be left out: {reasons}. Fix or "
+        "remove them and call again (what is finished is kept), or tolerate a larger share (--tolerated 0.2)."
     )

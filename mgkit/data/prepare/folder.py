@@ -43,7 +43,7 @@ from mgkit.data.readers import RawClip, RawDataset, note
 from mgkit.data.readers.estimated import with_poses
 from mgkit.data.readers.options import get_reader, listed
 from mgkit.data.skeletons import Skeleton
-from mgkit.errors import MgkitError, some
+from mgkit.errors import MgkitError, counted, some
 from mgkit.files import exclusive, write_json
 from mgkit.parallel import cores, run_jobs
 from mgkit.progress import Progress
@@ -223,7 +223,9 @@ def _make(
         # Write the folder in the order of the dataset, without files of clips that are gone.
         kept = [clip for clip in raw.clips if clip.clip_id in rows]
         if not kept:
-            raise MgkitError(f"none of the {len(raw.clips)} clips can be made: see {out / 'report.json'}.")
+            raise MgkitError(
+                f"none of the {counted(len(raw.clips), 'clip')} can be made: see {out / 'report.json'}."
+            )
         report = [*raw.report, *doubts, *(e for clip in raw.clips for e in notes.get(clip.clip_id, []))]
         stale = set(ledger.files) - files - {"poses.npy"}
         for file in stale:
@@ -335,7 +337,7 @@ def _nothing_to_learn(clips: Clips) -> list[dict[str, str]]:
     if len(labels) == 1:
         name = clips.classes.names[labels.pop()]
         found.append(
-            note("one class only", f"all {len(clips)} clips are {name!r}: a training will be refused")
+            note("one class only", f"{counted(len(clips), 'clip')}, all {name!r}: a training will be refused")
         )
     posed = clips.table.loc[clips.table["pose_offset"] >= 0, "clip_id"].tolist()
     if posed and not any(bool(np.isfinite(clips.pose(clip_id)[..., :2]).any()) for clip_id in posed):
@@ -408,8 +410,9 @@ def _plain(options: dict[str, Any]) -> dict[str, Any]:
 
 def _say(bar: Progress, report: list[dict[str, str]], new: int, kept: int, removed: int) -> None:
     if (new and kept) or removed:
-        bar.say(f"prepare: {new} videos made, {kept} kept, {removed} removed")
+        bar.say(f"prepare: {counted(new, 'video')} made, {kept} kept, {removed} removed")
     broken = [entry["clip_id"] for entry in left_out(report)]
     if broken:
-        clips = "clip" if len(broken) == 1 else "clips"
-        bar.say(f"prepare: WARNING {len(broken)} {clips} left out ({some(broken)}): see report_table()")
+        bar.say(
+            f"prepare: WARNING {counted(len(broken), 'clip')} left out ({some(broken)}): see report_table()"
+        )

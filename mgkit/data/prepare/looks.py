@@ -11,7 +11,7 @@ import numpy as np
 
 from mgkit.data.prepare.people import Array, seen
 from mgkit.data.readers import note
-from mgkit.errors import MgkitError, some
+from mgkit.errors import MgkitError, counted, some
 
 FACTORS = (1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0)  # between pictures of two sizes
 
@@ -140,9 +140,9 @@ def _check_outside(looks: Mapping[str, Look], units: str | None, share: float) -
     else:
         fits = "Neither swapped sides nor a plain factor would fit: state their picture with --pose-size WIDTHxHEIGHT."
     raise MgkitError(
-        f"many key-points of {len(found)} of {len(looks)} clips ({some(found, 3)}) lie outside the frame: in the first "
-        f"they reach to {first.reach[0] * first.frame[0]:.0f} x {first.reach[1] * first.frame[1]:.0f}, and it is "
-        f"{first.frame[0]} x {first.frame[1]}. {fits} --pose-units pixels takes them as they are."
+        f"many key-points of {len(found)} of {counted(len(looks), 'clip')} ({some(found, 3)}) lie outside the frame: "
+        f"in the first they reach to {first.reach[0] * first.frame[0]:.0f} x {first.reach[1] * first.frame[1]:.0f}, "
+        f"and it is {first.frame[0]} x {first.frame[1]}. {fits} --pose-units pixels takes them as they are."
     )
 
 

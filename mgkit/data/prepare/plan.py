@@ -30,7 +30,7 @@ from mgkit.data.prepare.looks import Look
 from mgkit.data.prepare.points import UNITS, USUAL_RATE, PoseRules, Unusable, incoming
 from mgkit.data.readers import LEFT_OUT, RawClip, note, pose_notes
 from mgkit.data.report import picture_hash
-from mgkit.errors import some
+from mgkit.errors import counted, some
 from mgkit.files import LONGEST_NAME
 
 MARGIN = 0.25  # of the half side, added around the joints: the published setting
@@ -200,7 +200,7 @@ def _plan(clip: RawClip, info: SourceInfo | None, job: Job, notes: list[dict[str
     if info is not None and clip.start >= info.frames:
         raise Unusable(
             "starts after the end of the video",
-            f"{clip.video} has {info.frames} frames, the clip would start at frame {clip.start}",
+            f"{clip.video} has {counted(info.frames, 'frame')}, the clip would start at frame {clip.start}",
         )
     size, picture = frame_size(clip, info, job.rules)
     pose = look = None
@@ -297,10 +297,11 @@ def _out_of_step(
     if abs(frames - info.frames) < max(1, step):
         return []
     names = some([plan.clip.clip_id for plan in plans], 3)
-    text = f"{video.name} has {info.frames} frames, its key-points {frames}: if rows are missing or doubled, joints "
-    return [
-        note("video and key-points of different lengths", f"{text}are out of step from there on ({names})")
-    ]
+    text = (
+        f"{video.name} has {counted(info.frames, 'frame')}, its key-points {frames}: if rows are missing or doubled, "
+        f"joints are out of step from there on ({names})"
+    )
+    return [note("video and key-points of different lengths", text)]
 
 
 def _damaged(video: Path, plans: Sequence[_Plan], records: Sequence[FileRecord]) -> list[dict[str, str]]:

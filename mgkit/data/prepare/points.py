@@ -21,7 +21,7 @@ from mgkit.data.prepare.cut import SourceInfo
 from mgkit.data.prepare.looks import Look, look_of
 from mgkit.data.prepare.people import Array, extent, seen, steady
 from mgkit.data.readers import RawClip, frame_size_of, note
-from mgkit.errors import MgkitError, some
+from mgkit.errors import MgkitError, counted, some
 
 USUAL_RATE = 25.0  # frames per second of a video that does not state any
 UNITS = {"shares": (0.0, 1.0), "centred": (-1.0, 1.0), "percent": (0.0, 100.0)}  # of the two sides
@@ -151,7 +151,8 @@ def incoming(
         covered = max(int(last * step) + 1, round((last + 1) * step)) - begin
         length = min(max(1, covered), known or covered)
         pose = _resampled(pose, (begin + np.arange(length)) / step - first)
-        notes.append(note("poses resampled", f"{before} poses to {length} frames of the video", clip.clip_id))
+        text = f"{counted(before, 'pose')} to {counted(length, 'frame')} of the video"
+        notes.append(note("poses resampled", text, clip.clip_id))
     counts = (there, before) if there and step is None else (0, 0)
     return pose, notes, look_of(pose, frame, *counts) if seen(pose).any() else None
 
@@ -198,8 +199,8 @@ def _check_axes(pose: Array, known: int | None, clip: RawClip) -> None:
     if (rows == known and rows > frames + 1) or (rows >= 8 and rows > 4 * frames and _one_moves(pose)):
         raise Unusable(
             "axes in another order",
-            f"{clip.source}: the pose has shape {pose.shape}, {rows} persons in {frames} frames, which are {rows} "
-            f"frames of {frames}: give (persons, frames, joints, 3), by swapping its first two axes",
+            f"{clip.source}: the pose has shape {pose.shape}, {rows} persons in {counted(frames, 'frame')}, which are "
+            f"{rows} frames of {frames}: give (persons, frames, joints, 3), by swapping its first two axes",
         )
 
 
@@ -238,9 +239,9 @@ def _check_rate(poses: int, frames: int, step: float | None, clip: RawClip) -> N
     stated = "" if step is None else f", not {step:.4g} as stated"
     raise Unusable(
         "poses at another rate than the video",
-        f"{clip.video}: {poses} poses beside {frames} frames, about {likely:.4g} frames per pose{stated}: state "
-        f"--pose-step {likely:.4g}, or their rate with --pose-fps; if poses or pictures are missing at the end, copy "
-        "the files again; --pose-step 1 cuts to the shortest",
+        f"{clip.video}: {counted(poses, 'pose')} beside {counted(frames, 'frame')}, about {likely:.4g} frames per "
+        f"pose{stated}: state --pose-step {likely:.4g}, or their rate with --pose-fps; if poses or pictures are "
+        "missing at the end, copy the files again; --pose-step 1 cuts to the shortest",
     )
 
 

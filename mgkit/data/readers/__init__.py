@@ -18,7 +18,7 @@ import numpy.typing as npt
 from mgkit.data.clips import Classes
 from mgkit.data.keypoints import Origin
 from mgkit.data.skeletons import Skeleton
-from mgkit.errors import MgkitError
+from mgkit.errors import MgkitError, counted
 from mgkit.files import read_json
 
 DATA = Path(__file__).parent  # class lists and hierarchies: imigue.json, ...
@@ -157,14 +157,22 @@ def pose_notes(
     persons = seen.any(2).sum(0)
     found = []
     if 0 < (persons == 0).sum() < len(persons):
-        found.append(note("nobody seen", f"in {(persons == 0).sum()} of {len(persons)} frames", clip_id))
+        found.append(
+            note("nobody seen", f"in {(persons == 0).sum()} of {counted(len(persons), 'frame')}", clip_id)
+        )
     if persons.size and persons.max() > 1:
-        detail = f"up to {persons.max()} in a frame, in {(persons > 1).sum()} of {len(persons)} frames: all are kept"
+        detail = (
+            f"up to {persons.max()} in a frame, in {(persons > 1).sum()} of {counted(len(persons), 'frame')}: all are "
+            "kept"
+        )
         found.append(note("several persons", detail, clip_id))
     with np.errstate(invalid="ignore"):
         beyond = np.maximum(-pose[..., :2], pose[..., :2] - np.asarray(frame, dtype=np.float32)).max(-1)
         outside = seen & (beyond > 0)
     if outside.any():
-        detail = f"{outside.sum()} of {seen.sum()} points, by up to {beyond[outside].max():.0f} pixels: kept"
+        detail = (
+            f"{outside.sum()} of {counted(seen.sum(), 'point')}, by up to "
+            f"{counted(round(beyond[outside].max()), 'pixel')}: kept"
+        )
         found.append(note("points outside the frame", detail, clip_id))
     return found

@@ -21,7 +21,7 @@ import numpy as np
 from mgkit.data.clips import Classes
 from mgkit.data.readers import RawClip, note
 from mgkit.data.video import probe
-from mgkit.errors import MgkitError, some
+from mgkit.errors import MgkitError, counted, some
 
 NAME = "non_gesture"  # of the class, and of its group
 DISTANCE = 10  # frames between a label and the background
@@ -110,10 +110,16 @@ def add_background(
             clip_id = f"{here[i].name}_background{count[i]}"
             count[i] += 1
             found.append(here[i].cut(clip_id, len(classes), start, end))
-        detail = f"{split}: {len(placed)} clips of {NAME!r} cut where nothing is labelled, from {len(count)} recordings"
+        detail = (
+            f"{split}: {counted(len(placed), 'clip')} of {NAME!r} cut where nothing is labelled, from "
+            f"{counted(len(count), 'recording')}"
+        )
         report.append(note("background", detail))
         if lost:
-            detail = f"{split}: {len(lost)} of {wanted} clips ({min(lost)} to {max(lost)} frames): no stretch that long"
+            detail = (
+                f"{split}: {len(lost)} of {counted(wanted, 'clip')} ({min(lost)} to {counted(max(lost), 'frame')}): "
+                "no stretch that long"
+            )
             report.append(note("background not cut", f"{detail} is {DISTANCE} frames from every label"))
     if endless:
         detail = f"{some(endless)}: without a readable video nothing is cut after their last label"

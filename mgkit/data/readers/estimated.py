@@ -15,7 +15,7 @@ from mgkit.data.keypoints import KeyPoints, frames_of, points_of, read_keypoints
 from mgkit.data.ledger import size_of
 from mgkit.data.readers import RawClip, RawDataset, note, refuse
 from mgkit.data.readers.files import video_name
-from mgkit.errors import MgkitError, some
+from mgkit.errors import MgkitError, counted, some
 
 
 def with_poses(data: RawDataset, poses: str | Path) -> RawDataset:
@@ -68,7 +68,7 @@ def with_poses(data: RawDataset, poses: str | Path) -> RawDataset:
     refuse(list(dict.fromkeys(changed)), "Run `mgkit pose` again, which redoes what has changed.")
     if not used:
         raise MgkitError(
-            f"{folder} holds key-points of {len(files)} videos, but of none of these: {some(without, 3)}."
+            f"{folder} holds key-points of {counted(len(files), 'video')}, but of none of these: {some(without, 3)}."
         )
     layouts = {heads[path].skeleton for path in used.values()}
     if len(layouts) > 1:
@@ -79,11 +79,16 @@ def with_poses(data: RawDataset, poses: str | Path) -> RawDataset:
     report = list(data.report)
     if without:
         report.append(
-            note("no pose", f"{len(without)} clips have no key-points in {folder}: {some(without, 3)}")
+            note(
+                "no pose",
+                f"no key-points in {folder} for {counted(len(without), 'clip')}: {some(without, 3)}",
+            )
         )
     spare = sorted(set(files) - set(used.values()))
     if spare:
-        report.append(note("key-points not used", f"{len(spare)} files belong to no clip: {some(spare, 3)}"))
+        report.append(
+            note("key-points not used", f"{counted(len(spare), 'file')} of no clip: {some(spare, 3)}")
+        )
     origins = {clip_id: heads[path].origin for clip_id, path in used.items()}
     report += several(
         {clip.clip_id: clip.split for clip in clips}, {key: o.name for key, o in origins.items()}
@@ -102,7 +107,8 @@ def several(splits: Mapping[str, str], names: Mapping[str, str]) -> list[dict[st
     for clip_id, name in names.items():
         by_split.setdefault(splits[clip_id], Counter())[name] += 1
     each = "; ".join(
-        f"{split}: {', '.join(f'{name} ({count} clips)' for name, count in sorted(counts.items()))}"
+        f"{split}: "
+        + ", ".join(f"{name} ({counted(count, 'clip')})" for name, count in sorted(counts.items()))
         for split, counts in sorted(by_split.items())
     )
     return [

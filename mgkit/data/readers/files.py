@@ -21,7 +21,7 @@ from mgkit.data.readers import RawClip, note
 from mgkit.data.readers.tables import Sheet, Span, empty_cells, read_pairs, read_sheet
 from mgkit.data.splits import split_by_name
 from mgkit.data.video import is_video
-from mgkit.errors import MgkitError, some
+from mgkit.errors import MgkitError, counted, some
 from mgkit.files import is_text, shown
 
 # Of names that are those of videos whatever is in the file: what cannot be decoded is left out by name.
@@ -204,8 +204,8 @@ def splits_of(
             lost.append(key)
     if lost and splits:
         raise MgkitError(
-            f"no folder around {found[lost[0]][0]} is named train, val or test, nor around {len(lost) - 1} others "
-            f"({some(lost)}): give split_table, a csv `video,split`."
+            f"no folder around {found[lost[0]][0]} is named train, val or test, nor around "
+            f"{counted(len(lost) - 1, 'other')} ({some(lost)}): give split_table, a csv `video,split`."
         )
     if lost:
         splits = dict.fromkeys(lost, "all")
@@ -252,7 +252,9 @@ class Track:
         """
         points, _ = self.convert(self.sheet())
         if start >= len(points):
-            raise MgkitError(f"{self.path} has {len(points)} frames; the clip would start at frame {start}.")
+            raise MgkitError(
+                f"{self.path} has {counted(len(points), 'frame')}; the clip would start at frame {start}."
+            )
         return points[None, start:end]
 
     def notes(self, clip_id: str, first: bool, start: int, end: int) -> list[dict[str, str]]:
@@ -391,8 +393,8 @@ def recordings(
         report.append(note("no label file", f"{some(here)}: not used"))
     if not kept:
         raise MgkitError(
-            f"{some(roots)}: {len(labels)} label files, but neither videos nor key-points for them: give the folders "
-            "that hold those as well."
+            f"{some(roots)}: {counted(len(labels), 'label file')}, but neither videos nor key-points for them: give "
+            "the folders that hold those as well."
         )
     return kept
 

@@ -24,7 +24,7 @@ from mgkit.data.readers.files import (
 from mgkit.data.readers.tables import read_pairs
 from mgkit.data.report import natural
 from mgkit.data.splits import split_by_name
-from mgkit.errors import MgkitError, some
+from mgkit.errors import MgkitError, counted, some
 from mgkit.files import is_text, shown
 
 Report = list[dict[str, str]]
@@ -100,9 +100,9 @@ def read_folders(
             report.append(note(f"{LEFT_OUT}not a video", detail, below.as_posix()))
     for what, paths in (("not a video", sorted(other)), ("in no class folder", stray)):
         if paths:
-            report.append(note(what, f"{len(paths)} files not used: {some(paths)}"))
+            report.append(note(what, f"{counted(len(paths), 'file')} not used: {some(paths)}"))
     if not videos:
-        found = f"its {len(files)} files are {some(path.relative_to(source) for path in files)}"
+        found = f"it has {counted(len(files), 'file')}: {some(path.relative_to(source) for path in files)}"
         raise MgkitError(
             f"{source} has no videos in class folders (<class>/<clip>.mp4, or any other format of video): "
             f"{found if files else 'it has no files'}."

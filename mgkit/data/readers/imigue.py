@@ -24,7 +24,7 @@ from mgkit.data.readers.background import Source, add_background
 from mgkit.data.readers.files import VIDEO, PairTable, Roots, Track, folders, named, recordings, walk
 from mgkit.data.readers.tables import Sheet, Span, read_spans
 from mgkit.data.skeletons import get_skeleton
-from mgkit.errors import MgkitError, some
+from mgkit.errors import MgkitError, counted, some
 
 FPS = 25.0
 FRAME = (1280, 720)
@@ -135,11 +135,11 @@ def read_imigue(
         sources.append(Source(part.name, part.split, labelled, part.video, partial(part.clip, **shape)))
     refuse(problems)
     if not clips:
-        raise MgkitError(f"{some(roots)}: none of its {len(parts)} label files has a row.")
+        raise MgkitError(f"{some(roots)}: none of its {counted(len(parts), 'label file')} has a row.")
     test = sum(clip.split == "test" for clip in clips)
     if test:
         how = "all given class 0" if test_labels == "hide" else "taken as they are"
-        report.append(note("test labels", f"{test} clips, {how}; {UNTRUSTED}"))
+        report.append(note("test labels", f"{counted(test, 'clip')}, {how}; {UNTRUSTED}"))
     used = [path for part in parts for path in part.files]
     if background:
         clips, classes = add_background(clips, classes, sources, background, background_seed, report)
@@ -175,7 +175,7 @@ def _tables(
     light = named(files, r"(.+)_light_hand\.csv") if keypoints != "openpose" and points != 137 else {}
     mixed = sorted(set(light) - set(openpose))
     if openpose and mixed:
-        detail = f"{len(mixed)} videos have only light-hand key-points ({some(mixed)}), the others OpenPose's"
+        detail = f"only light-hand key-points for {counted(len(mixed), 'video')} ({some(mixed)}), the others OpenPose's"
         report.append(note("two kinds of key-points", f"{detail}: keypoints= takes one kind alone"))
     return {**light, **openpose}
 
@@ -227,7 +227,7 @@ def sides_by_wrist(points: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.floa
     undecided = any_tips & ~decided
     turned = points.copy()
     turned[swap, 25:30], turned[swap, 30:] = points[swap, 30:], points[swap, 25:30]
-    done = f"by the nearest wrist; the other way round in {swap.sum()} of {any_tips.sum()} frames with hands"
+    done = f"by the nearest wrist; the other way round in {swap.sum()} of {counted(any_tips.sum(), 'frame')} with hands"
     if undecided.any():
         done += f", {undecided.sum()} could not be decided and stay as they are"
     return turned, done

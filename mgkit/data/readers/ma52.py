@@ -17,7 +17,7 @@ from mgkit.data.readers.files import VIDEO, Roots, folders, named, only, walk
 from mgkit.data.readers.pyskl import check_points, load_annotations, read_pose, size_of
 from mgkit.data.readers.tables import read_rows, whole
 from mgkit.data.skeletons import get_skeleton
-from mgkit.errors import MgkitError, some
+from mgkit.errors import MgkitError, counted, some
 
 Report = list[dict[str, str]]
 SPLITS = ("train", "val", "test")
@@ -116,12 +116,14 @@ def read_ma52(
             )
         )
     if not clips:
-        raise MgkitError(f"{some(roots)}: {len(labels)} clips are listed, but no video or key-points of any.")
+        raise MgkitError(
+            f"{some(roots)}: {counted(len(labels), 'clip')} listed, but no video or key-points of any."
+        )
     # Report what is missing or left over.
     for what, ids in missing.items():
         if ids and not (what == "no video" and not pictures) and not (what == "no pose" and not poses):
             done = "left out" if what.startswith("neither") else "kept without"
-            report.append(note(what, f"{len(ids)} clips {done}: {some(ids)}"))
+            report.append(note(what, f"{counted(len(ids), 'clip')} {done}: {some(ids)}"))
     for what, unlisted in (("video in no list", seen), ("pose in no list", poses)):
         spare = sorted(set(unlisted) - set(labels))
         if spare:

@@ -24,7 +24,7 @@ from mgkit.data.readers import RawClip, RawDataset, mark_unseen, note
 from mgkit.data.readers.files import may_be_video, named_as_video, only, walk
 from mgkit.data.readers.tables import read_text
 from mgkit.data.skeletons import LAYOUTS, Skeleton, get_skeleton
-from mgkit.errors import MgkitError, some
+from mgkit.errors import MgkitError, counted, some
 from mgkit.files import read_json, write_json
 from mgkit.pickles import load_pickle, write_pickle
 
@@ -77,7 +77,7 @@ def read_pyskl(
     unknown = sorted(set(member) - set(found))
     if unknown:
         raise MgkitError(
-            f"{source}: {len(unknown)} clips are listed in a split but have no annotation ({some(unknown)}): the "
+            f"{source}: no annotation of {counted(len(unknown), 'clip')} that its splits list ({some(unknown)}): the "
             "pose file has other clip ids than its split lists; make both from the same set."
         )
     for clip_id in found:
@@ -190,11 +190,17 @@ def check_points(annotation: Annotation, layout: Skeleton, source: Path, report:
             )
     if "total_frames" in annotation and not np.array_equal(stated, shape[1]):  # type: ignore[arg-type]
         report.append(
-            note("frame count", f"total_frames is {stated}, but there are {shape[1]} poses", clip_id)
+            note(
+                "frame count",
+                f"total_frames is {stated}, and 'keypoint' has {counted(shape[1], 'pose')}",
+                clip_id,
+            )
         )
     broken = int((~np.isfinite(np.asarray(points))).any(-1).sum())
     if broken:
-        report.append(note("empty cells", f"{broken} points are not finite numbers: not seen", clip_id))
+        report.append(
+            note("empty cells", f"{counted(broken, 'point')} without a finite number: not seen", clip_id)
+        )
     return {"keypoint": points, "keypoint_score": score}
 
 
@@ -316,14 +322,18 @@ def _videos(
     if lost:
         left = some(path.relative_to(folder) for path in spare) or "none"
         raise MgkitError(
-            f"{folder} has no video for {len(lost)} of {len(annotations)} clips of {source.name}: {some(lost)}. Looked "
-            f"for {lost[0]}.mp4 (or any other format), also in other capital letters, below other folders and with "
-            f"{', '.join(ENDINGS)} behind the name; videos there that belong to no clip: {left}."
+            f"{folder} has no video for {len(lost)} of {counted(len(annotations), 'clip')} of {source.name}: "
+            f"{some(lost)}. Looked for {lost[0]}.mp4 (or any other format), also in other capital letters, below "
+            f"other folders and with {', '.join(ENDINGS)} behind the name; videos there that belong to no clip: "
+            f"{left}."
         )
     if spare:
         names = some(path.relative_to(folder) for path in spare)
         report.append(
-            note("no pose", f"{len(spare)} videos of {folder.name} have no annotation ({names}): not used")
+            note(
+                "no pose",
+                f"no annotation of {counted(len(spare), 'video')} of {folder.name} ({names}): not used",
+            )
         )
     return found
 
@@ -437,7 +447,10 @@ def _layout(given: Any, meta: dict[str, Any], source: Path, report: Report) -> S
         words = [str(joint) for joint in meta["joints"]]
         layout = {"name": source.stem, "joints": words, "edges": named or [], "pairs": _mirrored(words)}
         made = Skeleton.from_dict(layout, where=str(source.with_suffix(".meta.json")))
-        detail = f"{len(made)} joints, {len(made.edges)} edges and {len(made.pairs)} left/right pairs by its meta file"
+        detail = (
+            f"{len(made)} joints, {counted(len(made.edges), 'edge')} and "
+            f"{counted(len(made.pairs), 'left/right pair')} by its meta file"
+        )
         report.append(note("joint layout", f"{source.name}: {detail}"))
         return made
     return None
@@ -467,8 +480,8 @@ def _classes(
     last = next(clip_id for clip_id, label in labels.items() if label == count - 1)
     if len(unused) > len(used):
         raise MgkitError(
-            f"{source}: clip {last!r} has label {count - 1}, but only {len(used)} labels occur and there are no class "
-            "names to check it against: correct it, or give the class names with --classes."
+            f"{source}: clip {last!r} has label {count - 1}, but its clips have only {counted(len(used), 'label')} "
+            "and there are no class names to check it against: correct it, or give the class names with --classes."
         )
     report.append(note("class names", f"{source.name} has none: numbered class 0 to class {count - 1}"))
     if unused:

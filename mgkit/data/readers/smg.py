@@ -20,7 +20,7 @@ from mgkit.data.readers.background import Source, add_background
 from mgkit.data.readers.files import VIDEO, PairTable, Roots, Track, folders, named, recordings, walk
 from mgkit.data.readers.tables import Sheet, read_spans
 from mgkit.data.skeletons import get_skeleton
-from mgkit.errors import MgkitError, some
+from mgkit.errors import MgkitError, counted, some
 
 FRAME = (1920, 1080)  # of the Kinect's colour camera
 JOINTS, NUMBERS = 25, 11  # world x, y, z; quaternion; pixel x, y; two that are not used
@@ -102,10 +102,12 @@ def read_smg(
     refuse(problems)
     if not clips:
         raise MgkitError(
-            f"{some(roots)}: its {len(parts)} label files have no clip of the {classes} classes."
+            f"{some(roots)}: no clip of the {classes} classes in {counted(len(parts), 'label file')}."
         )
     if others:
-        report.append(note("no micro-gesture", f"{others} clips of class 17 left out, as classes=16 asks"))
+        report.append(
+            note("no micro-gesture", f"{counted(others, 'clip')} of class 17 left out, as classes=16 asks")
+        )
     used = [path for part in parts for path in part.files]
     found_classes = load_classes("smg", first=classes)
     if background:

@@ -21,7 +21,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from mgkit.data.readers import note, refuse
-from mgkit.errors import MgkitError, some
+from mgkit.errors import MgkitError, counted, some
 from mgkit.files import atomic, read_json, write_json
 
 Report = list[dict[str, str]]
@@ -130,7 +130,7 @@ def read_rows(
         found.append("semicolons between the cells")
     blank = len(lines) - len(filled)
     if blank:
-        found.append(f"{blank} blank line{'s' if blank > 1 else ''}")
+        found.append(counted(blank, "blank line"))
     rows = []
     for line, content in filled:
         if mark == " ":
@@ -154,7 +154,7 @@ def read_rows(
     good = []
     for row in rows:
         if len(row.cells) != columns:
-            problems.append(f"{path} row {row.line} has {len(row.cells)} cells, not {columns}")
+            problems.append(f"{path} row {row.line} has {counted(len(row.cells), 'cell')}, not {columns}")
         else:
             good.append(row)
     return good
@@ -353,7 +353,7 @@ def _read_csv(path: Path) -> tuple[pd.DataFrame, bool, list[str]]:
     whole = text.rstrip("\n ")
     blank = text[len(whole) :].count("\n") - 1
     if blank > 0:
-        found.append(f"{blank} blank line{'s' if blank > 1 else ''} at its end")
+        found.append(f"{counted(blank, 'blank line')} at its end")
     if not whole:
         raise MgkitError(f"{path} is empty: copy it again.")
     lines = whole.split("\n")
@@ -368,8 +368,8 @@ def _read_csv(path: Path) -> tuple[pd.DataFrame, bool, list[str]]:
         count = line.count(mark) + 1 if mark != " " else len(line.split())
         if count != len(cells) and line.strip():  # a cell that is missing would shift all that follow
             raise MgkitError(
-                f"{path} row {number} has {count} cells, not {len(cells)} as the first: it was cut or edited; copy it "
-                "again, or correct the row."
+                f"{path} row {number} has {counted(count, 'cell')}, not {len(cells)} as the first: it was cut or "
+                "edited; copy it again, or correct the row."
             )
     try:
         frame = pd.read_csv(
@@ -403,8 +403,8 @@ def _checked(
     wide = values.shape[1]
     if len(values) == 0 or wide not in (columns, columns + 1):
         raise MgkitError(
-            f"{path} has {len(values)} rows of {wide} columns; {columns} numbers per frame are expected"
-            f"{', after an index' if index else ''}: it is cut short, or another kind of file."
+            f"{path} has {counted(len(values), 'row')} of {counted(wide, 'column')}; {columns} numbers per frame are "
+            f"expected{', after an index' if index else ''}: it is cut short, or another kind of file."
         )
     if len(values) > 1 and np.array_equal(values[0, 1:], np.arange(wide - 1) + values[0, 1]) and wide > 2:
         oddities = [*oddities, "a header of column numbers: left out"]
@@ -437,13 +437,16 @@ def _checked(
     if skipped:  # frames that were not written keep their place
         if rows[0] != 0 or rows[-1] > 10_000_000:
             raise MgkitError(
-                f"{path}: the index runs from {rows[0]:.0f} to {rows[-1]:.0f} in {len(rows)} rows, so that the frame "
-                "of a row is not certain: write one row per frame."
+                f"{path}: the index runs from {rows[0]:.0f} to {rows[-1]:.0f} in {counted(len(rows), 'row')}, so that "
+                "the frame of a row is not certain: write one row per frame."
             )
         placed = np.full((int(rows[-1]) + 1, columns), np.nan, dtype=np.float32)
         placed[rows.astype(np.int64)] = values
         values = placed
-        oddities = [*oddities, f"an index that leaves out {skipped:.0f} frames: nobody is seen in them"]
+        oddities = [
+            *oddities,
+            f"an index that leaves out {counted(int(skipped), 'frame')}: nobody is seen in them",
+        ]
     return Sheet(values, tuple(oddities))
 
 
@@ -475,4 +478,7 @@ def empty_cells(values: npt.NDArray[np.float32]) -> str:
     if not bad.any():
         return ""
     frames = np.flatnonzero(bad.any(1))
-    return f"{bad.sum()} cells in {len(frames)} frames ({some(frames)} of the clip) hold no number: not seen"
+    return (
+        f"no number in {counted(bad.sum(), 'cell')} of {counted(len(frames), 'frame')} ({some(frames)} of the clip): "
+        "not seen"
+    )

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from mgkit.errors import MgkitError, some
+from mgkit.errors import MgkitError, counted, some
 
 if TYPE_CHECKING:
     import av
@@ -175,7 +175,8 @@ def stream_frames(
             raise MgkitError(_no_frames(path))
         if not 0 <= start < end:
             raise MgkitError(
-                f"frames {start} to {end} of {path} are not a span: give 0 <= start < end; it has {len(index)} frames."
+                f"frames {start} to {end} of {path} are not a span: give 0 <= start < end; it has "
+                f"{counted(len(index), 'frame')}."
             )
         _check_inside(path, index, np.array([start, end - 1]))
         reformatter, following, sizes = VideoReformatter(), start, OneSize(path, stream, index)
@@ -578,7 +579,7 @@ def _check_inside(path: Path, index: Index, numbers: npt.NDArray[np.int64]) -> N
         remedy = f", although its header promises {_promise(index)}: it is cut off, copy it again"
     else:
         remedy = f": use 0 to {count - 1}"
-    raise MgkitError(f"frame {some(outside)} was asked for but {path} has {count} frames{remedy}.")
+    raise MgkitError(f"frame {some(outside)} was asked for but {path} has {counted(count, 'frame')}{remedy}.")
 
 
 def _promise(index: Index) -> str:
@@ -587,7 +588,7 @@ def _promise(index: Index) -> str:
 
 def _cut_off(path: Path, index: Index) -> str:
     return (
-        f"{path} is cut off: its header promises {_promise(index)} frames and {len(index)} are there; "
+        f"{path} is cut off: its header promises {_promise(index)} frames, it holds {len(index)}; "
         "copy it again from its source, or re-encode what is left with ffmpeg."
     )
 

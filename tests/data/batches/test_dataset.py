@@ -265,7 +265,7 @@ def test_persons_and_sizes_of_a_batch_may_differ(clips: Clips) -> None:
 def test_clips_without_what_the_recipe_needs_are_refused(tmp_path: Path) -> None:
     posed = tiny_clips(tmp_path, counts={"train": 1}, videos=False)
     ClipDataset(posed, Inputs(reads=("heatmaps",)), training=True)
-    with pytest.raises(MgkitError, match="4 of 4 clips have no video .first: train_0_0"):
+    with pytest.raises(MgkitError, match="no video in 4 of 4 clips .first: train_0_0"):
         ClipDataset(posed, Inputs(), training=True)
 
 

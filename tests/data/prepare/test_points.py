@@ -257,7 +257,7 @@ def test_frames_before_persons_are_refused(tmp_path: Path) -> None:
     turned = person()[:, None]  # (24, 1, 13, 3)
     film(tmp_path / "v.mp4", 24, (640, 480))
     message = (
-        r"the pose has shape \(24, 1, 13, 3\), 24 persons in 1 frames, .* give \(persons, frames, joints, 3\)"
+        r"the pose has shape \(24, 1, 13, 3\), 24 persons in 1 frame, .* give \(persons, frames, joints, 3\)"
     )
     for more in ({"video": tmp_path / "v.mp4"}, {"end": 24}, {}):  # the last: nothing states a length
         with pytest.raises(MgkitError, match=message):

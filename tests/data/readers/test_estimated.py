@@ -109,8 +109,8 @@ def test_clips_without_and_key_points_too_many_are_reported(tmp_path: Path) -> N
     (tmp_path / "videos" / "nod" / "1.mp4").rename(tmp_path / "videos" / "nod" / "9.mp4")
     data = with_poses(read_folders(tmp_path / "videos"), poses)
     said = {entry["what"]: entry["detail"] for entry in data.report}
-    assert said["no pose"].startswith("2 clips have no key-points in ")
-    assert said["key-points not used"].startswith("1 files belong to no clip: ")
+    assert said["no pose"].startswith("no key-points in ")
+    assert said["key-points not used"].startswith("1 file of no clip: ")
     assert [clip.pose is not None for clip in data.clips] == [clip.clip_id == "wave/1" for clip in data.clips]
 
 

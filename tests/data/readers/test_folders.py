@@ -69,7 +69,7 @@ def test_folders_of_splits_hold_classes(tmp_path: Path) -> None:
         "Training/wave/1": ("train", "wave"), "validate/wave/1": ("val", "wave"), "test/nod/1": ("test", "nod"),
     }  # fmt: skip
     assert [(n["what"], n["detail"]) for n in data.report] == [
-        ("not a video", "1 files not used: test/spare/readme.txt"),
+        ("not a video", "1 file not used: test/spare/readme.txt"),
         ("classes without clips", "no video in spare"),
     ]
 
@@ -110,8 +110,8 @@ def test_files_that_are_no_clips_are_told(tmp_path: Path) -> None:
     assert [clip.clip_id for clip in data.clips] == ["wave/1", "wave/deep/2"]
     assert {n["what"]: n["detail"] for n in data.report if n["what"] != "no splits"} == {
         "hidden files": "1 not looked at: ._1.mp4",
-        "not a video": "1 files not used: wave/notes.txt",
-        "in no class folder": "1 files not used: top.mp4",
+        "not a video": "1 file not used: wave/notes.txt",
+        "in no class folder": "1 file not used: top.mp4",
     }
 
 

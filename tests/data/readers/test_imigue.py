@@ -232,11 +232,11 @@ def test_nothing_to_read_is_refused(tmp_path: Path) -> None:
     with pytest.raises(MgkitError, match="there is no folder"):
         read_imigue(tmp_path / "none")
     root = write_tree(tmp_path, {"0001": "train"}, kinds=())
-    with pytest.raises(MgkitError, match="1 label files, but neither videos nor key-points"):
+    with pytest.raises(MgkitError, match="1 label file, but neither videos nor key-points"):
         read_imigue(root)
     write_xlsx(root / "train/0001/0001_openpose.xlsx", openpose())
     (root / "train/0001/0001_label.csv").write_text("\n")
-    with pytest.raises(MgkitError, match="none of its 1 label files has a row"):
+    with pytest.raises(MgkitError, match="none of its 1 label file has a row"):
         read_imigue(root)
 
 
@@ -338,7 +338,7 @@ def test_light_hand_files(tmp_path: Path) -> None:
     (root / "train/0002/0002_openpose.xlsx").unlink()
     data = read_imigue(root)
     assert {clip.source for clip in data.clips} == {"0001_openpose.xlsx", "0002_light_hand.csv"}
-    assert "1 videos have only light-hand key-points (0002)" in details(data)["two kinds of key-points"][0]
+    assert "only light-hand key-points for 1 video (0002)" in details(data)["two kinds of key-points"][0]
 
 
 def slow_sides(points: np.ndarray) -> np.ndarray:
@@ -394,7 +394,7 @@ def test_odd_cells_are_told_by_clip(tmp_path: Path) -> None:
         notes[clip.clip_id] = [(entry["what"], entry["detail"]) for entry in clip.notes()]
         assert np.isnan(pose[0, :, 3]).all(-1).any() == (clip.clip_id == "0001_0")
     assert notes["0001_0"] == [
-        ("empty cells", "0001_openpose.xlsx: 1 cells in 1 frames (2 of the clip) hold no number: not seen")
+        ("empty cells", "0001_openpose.xlsx: no number in 1 cell of 1 frame (2 of the clip): not seen")
     ]
     assert notes["0001_1"] == notes["0001_2"] == []
 

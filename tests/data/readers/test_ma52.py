@@ -93,7 +93,7 @@ def test_parts_that_lie_apart(tmp_path: Path) -> None:
     data = read_ma52(tmp_path / "poses")  # no lists: clips and labels are those of the pickles
     assert {clip.clip_id: clip.label for clip in data.clips if clip.split == "val"} == CLIPS["val"]
     assert [n["what"] for n in data.report].count("no list") == 3
-    with pytest.raises(MgkitError, match="7 clips are listed, but no video or key-points of any"):
+    with pytest.raises(MgkitError, match="7 clips listed, but no video or key-points of any"):
         read_ma52(tmp_path / "lists")
 
 
@@ -118,8 +118,8 @@ def test_what_does_not_match_is_told(tmp_path: Path) -> None:
     entries = {n["what"]: (n["clip_id"], n["detail"]) for n in data.report}
     assert entries == {
         "labels differ": ("0003_01_0001", "9 in the list, 10 in MA52_train.pkl: the list counts"),
-        "no video": ("", "1 clips kept without: 0003_01_0001"),
-        "neither video nor pose": ("", "1 clips left out: 0003_02_0017"),
+        "no video": ("", "1 clip kept without: 0003_01_0001"),
+        "neither video nor pose": ("", "1 clip left out: 0003_02_0017"),
         "video in no list": ("", "1 not used: 0099_01_0001"),
         "pose in no list": ("", "1 not used: 0098_01_0001"),
     }
@@ -133,7 +133,7 @@ def test_what_does_not_match_is_told(tmp_path: Path) -> None:
         ("0003_01_0001.mp4 9\n0003_01_0002.mp4 nine\n", r"row 2: label 'nine', which"),
         ("0003_01_0001.mp4 9\n\n0003_01_0001.mp4 8\n", r"row 3: 0003_01_0001 has label 8, and 9 before"),
         ("0003_01_0001.mp4 9\nmine.mp4 8\n", r"row 2: 'mine\.mp4' is not named SSSS_VV_NNNN\.mp4"),
-        ("0003_01_0001.mp4 9\n0003_01_0002.mp4\n", r"row 2 has 1 cells, not 2"),
+        ("0003_01_0001.mp4 9\n0003_01_0002.mp4\n", r"row 2 has 1 cell, not 2"),
     ],
 )
 def test_bad_rows_are_refused(tmp_path: Path, lines: str, message: str) -> None:

@@ -122,7 +122,7 @@ def test_folds_beside_train_and_test_need_a_choice(tmp_path: Path) -> None:
     ("annotations", "split", "message"),
     [
         ([annotation("a"), annotation("a")], {"t": ["a"]}, "'a' occurs twice .second time in annotation 1"),
-        ([annotation("a")], {"t": ["a", "z"]}, r"1 clips are listed in a split but have no annotation \(z\)"),
+        ([annotation("a")], {"t": ["a", "z"]}, r"no annotation of 1 clip that its splits list \(z\)"),
         ([annotation("a", 5)], {"t": ["a"]}, "label 5, outside the 2 classes"),
         ([annotation("a", -1)], {"t": ["a"]}, "label -1, outside"),
         (
@@ -227,7 +227,7 @@ def test_a_video_is_found_whatever_its_place_and_capital_letters(
         (tmp_path / "v" / one).write_bytes(b"")
     data = read_pyskl(source, skeleton="penn13", videos=tmp_path / "v", classes=["one", "two"])
     assert [clip.video for clip in data.clips] == [tmp_path / "v" / name, tmp_path / "v" / "b.mp4"]
-    assert ("no pose", "1 videos of v have no annotation (b_depth.mp4): not used") in [
+    assert ("no pose", "no annotation of 1 video of v (b_depth.mp4): not used") in [
         (n["what"], n["detail"]) for n in data.report
     ]
 
@@ -260,7 +260,7 @@ def test_videos_without_a_clip_are_told(source: Path, tmp_path: Path) -> None:
         (tmp_path / "v é" / name).write_bytes(b"")
     data = read_pyskl(source, skeleton="penn13", videos=tmp_path / "v é", classes=["one", "two"])
     assert [clip.video.name for clip in data.clips if clip.video] == ["a.mp4", "b.avi"]
-    assert [n["detail"] for n in data.report] == ["1 videos of v é have no annotation (c.mp4): not used"]
+    assert [n["detail"] for n in data.report] == ["no annotation of 1 video of v é (c.mp4): not used"]
 
 
 def test_stray_labels_without_class_names_are_loud(tmp_path: Path) -> None:
@@ -271,7 +271,7 @@ def test_stray_labels_without_class_names_are_loud(tmp_path: Path) -> None:
     assert detail.startswith("label 3 has no clip, but becomes a class because clip 'c4' has label 4")
     stray = [*usual, annotation("stray", 7000)]
     path = write(tmp_path / "x.pkl", stray)
-    with pytest.raises(MgkitError, match="clip 'stray' has label 7000, but only 5 labels occur .*--classes"):
+    with pytest.raises(MgkitError, match="clip 'stray' has label 7000, but its clips have only 5 labels .*--classes"):
         read_pyskl(path, skeleton="penn13")
     with pytest.raises(MgkitError, match="clip 'stray' has label 7000, outside the 5 classes"):
         read_pyskl(path, skeleton="penn13", classes=list("abcde"))
@@ -283,8 +283,8 @@ def test_key_points_that_are_no_numbers_are_told(tmp_path: Path) -> None:
     a["keypoint"][0, 3, 2] = np.inf
     data = read_pyskl(write(tmp_path / "x.pkl", [a], {"t": ["a"]}), skeleton="penn13", classes=["one"])
     assert [(n["what"], n["detail"], n["clip_id"]) for n in data.report] == [
-        ("frame count", "total_frames is 7, but there are 6 poses", "a"),
-        ("empty cells", "2 points are not finite numbers: not seen", "a"),
+        ("frame count", "total_frames is 7, and 'keypoint' has 6 poses", "a"),
+        ("empty cells", "2 points without a finite number: not seen", "a"),
     ]
 
 
@@ -397,7 +397,7 @@ def test_a_frame_more_than_stated_is_no_other_order(tmp_path: Path) -> None:
     two = annotation("a", total_frames=2, keypoint=np.ones((2, 3, 13, 2)), keypoint_score=None)
     data = read_pyskl(write(tmp_path / "x.pkl", [two]), skeleton="penn13")
     assert [n["detail"] for n in data.report if n["what"] == "frame count"] == [
-        "total_frames is 2, but there are 3 poses"
+        "total_frames is 2, and 'keypoint' has 3 poses"
     ]
 
 

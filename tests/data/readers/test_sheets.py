@@ -70,7 +70,7 @@ def test_empty_cells_are_not_numbers(tmp_path: Path, write: Any) -> None:
     rows = [[0.5, None, 300], [None, None, None], [7, 8, "nan"]]
     values = read_sheet(write(tmp_path / f"a.{write.__name__}", rows), 3, index=False).values
     assert np.isnan(values).tolist() == [[False, True, False], [True, True, True], [False, False, True]]
-    assert empty_cells(values) == "5 cells in 3 frames (0, 1, 2 of the clip) hold no number: not seen"
+    assert empty_cells(values) == "no number in 5 cells of 3 frames (0, 1, 2 of the clip): not seen"
     assert empty_cells(np.zeros((2, 3), np.float32)) == ""
 
 

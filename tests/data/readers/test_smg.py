@@ -74,7 +74,7 @@ def test_the_challenge_has_16_classes(tmp_path: Path) -> None:
     ]  # rows keep their numbers
     assert len(data.classes) == 16
     assert data.classes.non_gesture is None
-    assert [n["detail"] for n in data.report] == ["1 clips of class 17 left out, as classes=16 asks"]
+    assert [n["detail"] for n in data.report] == ["1 clip of class 17 left out, as classes=16 asks"]
     assert [clip.size for clip in data.clips] == [(1920, 1080)] * 2  # no video tells it
 
 
@@ -111,7 +111,7 @@ def test_what_is_odd_in_the_skeleton_file_is_told(tmp_path: Path) -> None:
     assert [(n["what"], n["detail"]) for n in first.notes()] == [
         (
             "empty cells",
-            "Sample0001_skeleton.csv: 1 cells in 1 frames (1 of the clip) hold no number: not seen",
+            "Sample0001_skeleton.csv: no number in 1 cell of 1 frame (1 of the clip): not seen",
         ),
         ("pose file", "Sample0001_skeleton.csv has a byte-order mark"),
         ("pose file", "Sample0001_skeleton.csv has Windows line ends"),
@@ -148,7 +148,7 @@ def test_no_splits_is_told(tmp_path: Path) -> None:
 def test_nothing_to_read_is_refused(tmp_path: Path) -> None:
     with pytest.raises(MgkitError, match="no file Sample<number>_finelabels"):
         read_smg(tmp_path)
-    with pytest.raises(MgkitError, match="1 label files have no clip of the 16 classes"):
+    with pytest.raises(MgkitError, match="no clip of the 16 classes in 1 label file"):
         read_smg(write_sample(tmp_path, "Sample0001", labels="17,0,3\n"), classes=16)
 
 
