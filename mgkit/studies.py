@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mgkit.data.clips import Clips
-from mgkit.errors import MgkitError, some
+from mgkit.errors import MgkitError, counted, some
 from mgkit.files import read_json, write_json
 from mgkit.progress import Progress, spoken
 from mgkit.results.compare.studies import FIRST, study_table, study_text
@@ -163,7 +163,7 @@ class Study:
 
     def __repr__(self) -> str:
         folds = f", {self.folds} folds" if self.folds else ""
-        return f"Study({some(self.names, 9)}; {len(self.seeds)} seeds{folds}; {str(self.root)!r})"
+        return f"Study({some(self.names, 9)}; {counted(len(self.seeds), 'seed')}{folds}; {str(self.root)!r})"
 
 
 def study(

@@ -12,7 +12,7 @@ from mgkit.cli.options import (
     Commands,
     results,
 )
-from mgkit.errors import MgkitError, command
+from mgkit.errors import MgkitError, command, counted
 
 READER_NAMES = ("imigue", "smg", "ma52", "pyskl", "folders")
 EXIT_BROKEN = 1
@@ -185,8 +185,8 @@ def _check(clips: Any) -> None:
         print(f"  {file} {problem}")
     if files:
         raise MgkitError(
-            f"{len(files)} files of {clips.root} are damaged: {some(files)}; delete them and run the same "
-            "`mgkit prepare` again, which makes them."
+            f"{clips.root} has {counted(len(files), 'damaged file')}: {some(files)}; delete what is damaged and run "
+            "the same `mgkit prepare` again, which makes them."
         )
     print("all files are intact")
 

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from mgkit.errors import command
+from mgkit.errors import command, counted
 
 if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -113,4 +113,4 @@ def results(run: Any, split: str, baseline: Any = None) -> str:
     percent.columns = pd.Index(["Top-1", "95 % from", "to", "macro-F1", "mean class acc."])
     count = int(table["clips"].iloc[0])
     shown_table = percent.to_string(float_format=lambda v: f"{v:.1f}", na_rep="-")
-    return f"{split}: {count} clips, per cent\n{shown_table}{caution}"
+    return f"{split}: {counted(count, 'clip')}, per cent\n{shown_table}{caution}"

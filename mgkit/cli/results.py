@@ -19,7 +19,7 @@ from mgkit.cli.options import (
     print_once,
     results,
 )
-from mgkit.errors import MgkitError, command
+from mgkit.errors import MgkitError, command, counted
 
 
 def add_commands(commands: Commands) -> None:
@@ -295,7 +295,7 @@ def submit(options: Any) -> None:
     }  # fmt: skip
     path = submission.write(options.run, options.out, options.challenge, output=options.output, **given)
     rows = submission.check(path, options.challenge)
-    print(f"written to {path}: {len(rows)} clips, valid for {options.challenge}")
+    print(f"written to {path}: {counted(len(rows), 'clip')}, valid for {options.challenge}")
 
 
 def _add_figures(commands: Commands) -> None:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mgkit.errors import MgkitError
+from mgkit.errors import MgkitError, counted
 from mgkit.models.layers import Conv3d
 
 __all__ = ["Axis", "CrossAttention", "CrossModalFusion"]
@@ -178,8 +178,8 @@ class CrossModalFusion(nn.Module):
     def forward(self, rgb: Tensor, pose: Tensor) -> tuple[Tensor, Tensor]:
         if pose.shape[2] != self.speed_ratio * rgb.shape[2]:
             raise MgkitError(
-                f"The fusion module needs {self.speed_ratio} pose frames for each RGB frame, but got {pose.shape[2]} "
-                f"pose and {rgb.shape[2]} RGB frames."
+                f"The fusion module needs {counted(self.speed_ratio, 'pose frame')} for each RGB frame, but got "
+                f"{pose.shape[2]} pose and {counted(rgb.shape[2], 'RGB frame')}."
             )
         rgb_tokens = self.project_rgb(rgb).amax(dim=(3, 4)).transpose(1, 2)  # (N, T, C')
         pose_tokens = self.project_pose(pose).amax(dim=(3, 4)).transpose(1, 2)  # (N, T, C')

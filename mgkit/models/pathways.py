@@ -23,7 +23,7 @@ from typing import Any, Literal, Protocol, cast
 import torch
 from torch import Tensor, nn
 
-from mgkit.errors import MgkitError, some
+from mgkit.errors import MgkitError, counted, some
 from mgkit.models.cnns.resnet3d import ResNet3d
 from mgkit.models.fusion import CrossModalFusion
 from mgkit.models.heads import PathwayHead, PathwayOutput
@@ -235,13 +235,14 @@ class TwoPathway(nn.Module):
         t_rgb, t_pose = frames.shape[2], heatmaps.shape[2]
         if len(frames) != len(heatmaps):
             raise MgkitError(
-                f"{len(frames)} RGB clips but {len(heatmaps)} pose clips: they must be the same clips."
+                f"{counted(len(frames), 'RGB clip')} but {counted(len(heatmaps), 'pose clip')}: they must be the same "
+                "clips."
             )
         if t_pose != self.speed_ratio * t_rgb:
             raise MgkitError(
-                f"{t_pose} pose frames do not go with {t_rgb} RGB frames: the model needs {self.speed_ratio} pose "
-                f"frames for each RGB frame, here {self.speed_ratio * t_rgb}. Change the number of frames of one of "
-                "the two."
+                f"{counted(t_pose, 'pose frame')} do not go with {counted(t_rgb, 'RGB frame')}: the model needs "
+                f"{self.speed_ratio} pose frames for each RGB frame, here {self.speed_ratio * t_rgb}. Change the "
+                "number of frames of one of the two."
             )
 
 

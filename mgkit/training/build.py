@@ -20,7 +20,7 @@ from mgkit.data.batches.device import batch_inputs
 from mgkit.data.batches.spec import Inputs
 from mgkit.data.clips import Clips
 from mgkit.data.skeletons import Skeleton
-from mgkit.errors import MgkitError, some
+from mgkit.errors import MgkitError, counted, some
 from mgkit.files import read_json
 from mgkit.models import Objective, PathwayOutput
 from mgkit.models.layers import freeze_statistics
@@ -247,7 +247,7 @@ def _run_on_meta(recipe: Recipe, clips: Clips, smallest: int) -> dict[str, Any]:
         settings = [f"{name}={plain(value)}" for name, value in kept.items()]
         raise MgkitError(
             f"recipe: cannot build the network {recipe.network.name} ({some(settings, 20)}) for {classes} classes and "
-            f"batches of at least {smallest} clips: {error}"
+            f"batches of at least {counted(smallest, 'clip')}: {error}"
         ) from None
     _check_outputs(recipe, trace.outputs, smallest, classes)
     # What losses are of is small: they are tried with real zeros.

@@ -22,7 +22,7 @@ from pathlib import Path
 from types import FunctionType, ModuleType
 from typing import Any
 
-from mgkit.errors import MgkitError
+from mgkit.errors import MgkitError, counted
 from mgkit.parts import LOADED, Part, is_own, load_file, load_target
 from mgkit.results.run.folder import Run, load_run
 from mgkit.training.recipe import Recipe
@@ -261,7 +261,7 @@ def differences(root: Path, files: Mapping[str, str], recorded: Mapping[str, str
             before.splitlines(), text.splitlines(), f"code/{name} of the run", f"{name} now", lineterm="", n=1
         )
     if len(lines) > _DIFF_LINES:
-        lines = [*lines[:_DIFF_LINES], f"... and {len(lines) - _DIFF_LINES} lines more"]
+        lines = [*lines[:_DIFF_LINES], f"... and {counted(len(lines) - _DIFF_LINES, 'line')} more"]
     return "\n".join(lines)
 
 

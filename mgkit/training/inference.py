@@ -19,7 +19,7 @@ from mgkit.data.batches.device import batch_inputs, on_device
 from mgkit.data.batches.samplers import EpochSampler
 from mgkit.data.batches.spec import Inputs
 from mgkit.data.clips import Clips
-from mgkit.errors import MgkitError, some
+from mgkit.errors import MgkitError, counted, some
 from mgkit.models import PathwayOutput, PrototypicalRefinement, fuse_probabilities, rectify
 from mgkit.models.layers import cosine_similarity, rank, sum_over_processes, world_size
 from mgkit.progress import Progress
@@ -194,7 +194,7 @@ def _choose(
         accuracy, value, weights = max(found, key=lambda one: one[0])  # of equally good ones the first
         shares = ", ".join(f"{name} {weight:.2f}" for name, weight in (weights or {}).items())
         bar.say(
-            f"chosen on {len(clips)} clips of {split}: {shares or 'equal weights'}, rectification {value:g} "
+            f"chosen on {counted(len(clips), 'clip')} of {split}: {shares or 'equal weights'}, rectification {value:g} "
             f"(Top-1 {100 * accuracy:.1f} % there, {100 * found[0][0]:.1f} % with equal weights and none)"
         )
     return weights, value

@@ -32,7 +32,7 @@ from mgkit.data.prepare.points import PoseRules
 from mgkit.data.readers import note
 from mgkit.data.readers.files import may_be_video, named_as_video, walk
 from mgkit.data.skeletons import Skeleton
-from mgkit.errors import MgkitError, some
+from mgkit.errors import MgkitError, counted, some
 from mgkit.files import atomic
 from mgkit.models import PrototypicalRefinement
 from mgkit.pose.estimators import Estimate
@@ -399,8 +399,8 @@ def _opened(item: _Item, plan: _Plan, network: Network) -> Footage:
     )
     if footage.points is not None and not np.isfinite(footage.points[..., :2]).all(-1).any():
         raise MgkitError(
-            f"{item.name}: nobody is seen in any of its {footage.frames} frames, and the run needs key-points: check "
-            "the video, or the estimator that they are from."
+            f"{item.name}: nobody is seen in any of its {counted(footage.frames, 'frame')}, and the run needs "
+            "key-points: check the video, or the estimator that they are from."
         )
     if origin and origin not in plan.estimators:
         detail = (
@@ -651,7 +651,9 @@ def _answered(
                     bar.advance(len(spans), len(job.bounds), text)
                 elif text:
                     bar.advance(
-                        0, sources, f"{job.item.name}: {job.done} of {len(job.bounds)} windows, {text}"
+                        0,
+                        sources,
+                        f"{job.item.name}: {job.done} of {counted(len(job.bounds), 'window')}, {text}",
                     )
             yield from ready()
     finally:

@@ -381,7 +381,7 @@ def test_from_a_shell(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
         "test_0_0",
     ]
     assert main(words) == 0
-    assert "Saliency(1 clips, predicted class: 3 joints, maps of 14 x 14)" in capsys.readouterr().out
+    assert "Saliency(1 clip, predicted class: 3 joints, maps of 14 x 14)" in capsys.readouterr().out
     words += ["--target", "true"]
     assert main(words) == 2
     assert "--replace" in capsys.readouterr().err

@@ -279,7 +279,7 @@ def test_settings_that_do_not_fit_are_refused(changes: dict[str, Any], message: 
         ("stgcnpp", {"width": 1}, "width=1, .*: raise width"),
         ("hyperformer", {"width": 100}, "width=100, .* a multiple of 12"),
         ("video_swin", {"width": 100}, "width=100, .* divided among 3 heads"),
-        ("stgcn", {"pose_frames": 1, "batch_size": 11}, "pose_frames=1.* at least 1 clips.* more than 1 value"),
+        ("stgcn", {"pose_frames": 1, "batch_size": 11}, "pose_frames=1.* at least 1 clip.* more than 1 value"),
         ("limbs", {"pose_blocks": ()}, "pose_blocks=.*blocks"),
         ("limbs", {"pose_blocks": (2, -1)}, "pose_blocks=.*blocks"),
         ("stgcn", {"embedding_pool": ("mean", "sum")}, "embedding_pool is how to pool"),

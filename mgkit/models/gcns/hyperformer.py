@@ -18,7 +18,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from mgkit.errors import MgkitError
+from mgkit.errors import MgkitError, counted
 from mgkit.models.builders import skeleton_network
 from mgkit.models.gcns.blocks import Branch, DataNorm, SkeletonGraph, TemporalConv, temporal_branches
 from mgkit.models.layers import RecomputedBlock
@@ -284,8 +284,8 @@ class Hyperformer(nn.Module):
         expected = (self.persons, self.num_joints, self.in_channels)
         if x.ndim != 5 or (x.shape[1], *x.shape[3:]) != expected or x.shape[2] < 1:
             raise MgkitError(
-                f"the hypergraph transformer needs skeletons of the shape (clips, {self.persons} persons, frames, "
-                f"{self.num_joints} joints, {self.in_channels}), but got {tuple(x.shape)}"
+                f"the hypergraph transformer needs skeletons of the shape (clips, {counted(self.persons, 'person')}, "
+                f"frames, {self.num_joints} joints, {self.in_channels}), but got {tuple(x.shape)}"
             )
         clips, persons, frames, joints, numbers = x.shape
         x = self.data_bn(x.permute(0, 1, 3, 4, 2).flatten(1, 3))  # (N, M * V * in_channels, T)
@@ -419,7 +419,8 @@ def checked_partition(partition: Sequence[int], num_joints: int) -> tuple[int, .
         ) from None
     if len(labels) != num_joints:
         raise MgkitError(
-            f"partition needs the part of each of the {num_joints} joints, but has {len(labels)} entries"
+            f"partition needs the part of each of the {num_joints} joints, but has "
+            f"{counted(len(labels), 'entry', 'entries')}"
         )
     if set(labels) != set(range(max(labels) + 1)):
         raise MgkitError(

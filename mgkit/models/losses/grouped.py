@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mgkit.errors import MgkitError
+from mgkit.errors import MgkitError, counted
 from mgkit.models.heads import PathwayHead, PathwayOutput, Pool, auxiliary_of
 from mgkit.models.layers import at_least_float32
 from mgkit.models.losses.prototypes import checked_labels
@@ -263,8 +263,8 @@ def group_loss(scores: Tensor, labels: Tensor, others: Tensor | float = 1.0) -> 
     """
     if scores.ndim != 3 or scores.shape[1] < 1 or scores.shape[2] < 2 or len(scores) != len(labels):
         raise MgkitError(
-            f"The scores of groups must have the shape ({len(labels)}, groups, classes + 1) for {len(labels)} labels, "
-            f"but have {tuple(scores.shape)}."
+            f"The scores of groups must have the shape ({len(labels)}, groups, classes + 1) for "
+            f"{counted(len(labels), 'label')}, but have {tuple(scores.shape)}."
         )
     clips, groups, columns = scores.shape
     labels = checked_labels(labels, columns - 1, scores.device)

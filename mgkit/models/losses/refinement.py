@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch import distributed as dist
 
-from mgkit.errors import MgkitError
+from mgkit.errors import MgkitError, counted
 from mgkit.models.layers import at_least_float32, gather_over_processes, world_size
 from mgkit.models.losses.prototypes import (
     SetCentres,
@@ -299,7 +299,7 @@ class PrototypicalRefinement(nn.Module):
         n = len(labels)
         if len(embeddings) != n or len(logits) != n:
             raise MgkitError(
-                f"{n} labels do not go with {len(embeddings)} embeddings and {len(logits)} logits"
+                f"{counted(n, 'label')} do not go with {len(embeddings)} embeddings and {len(logits)} logits"
             )
         return labels
 

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mgkit.errors import MgkitError
+from mgkit.errors import MgkitError, counted
 from mgkit.models.heads import PathwayHead, PathwayOutput, Pool, auxiliary_of
 from mgkit.models.losses.prototypes import checked_labels
 
@@ -117,8 +117,8 @@ class SemanticLoss(nn.Module):
         labels = checked_labels(labels, classes, tensor.device)
         if tensor.shape != (len(labels), width):
             raise MgkitError(
-                f"The semantic output must have the shape ({len(labels)}, {width}) for {len(labels)} labels and class "
-                f"vectors of width {width}, but has {tuple(tensor.shape)}: build the head with "
-                f"semantic_dim={width}."
+                f"The semantic output must have the shape ({len(labels)}, {width}) for "
+                f"{counted(len(labels), 'label')} and class vectors of width {width}, but has {tuple(tensor.shape)}: "
+                f"build the head with semantic_dim={width}."
             )
         return (tensor.float() - self.vectors[labels]).square().mean(dim=1)

@@ -10,7 +10,7 @@ from typing import Literal
 
 from torch import Tensor
 
-from mgkit.errors import MgkitError, some
+from mgkit.errors import MgkitError, counted, some
 from mgkit.models.weights.names import (
     Layout,
     classifier_names,
@@ -48,7 +48,7 @@ class LoadReport:
     adapted: Mapping[str, str] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        lines = [f"used {len(self.used)} values of the file"]
+        lines = [f"used {counted(len(self.used), 'value')} of the file"]
         for verb, reasons in (("adapted", self.adapted), ("left", self.left)):
             for reason in dict.fromkeys(reasons.values()):
                 names = [name for name, why in reasons.items() if why == reason]
@@ -192,7 +192,7 @@ def map_slices(value: Tensor, own: Tensor, dim: int, mapping: Mapped, what: str)
     chosen = [None] * wanted if isinstance(mapping, str) or mapping is None else list(mapping)
     if len(chosen) != wanted:
         raise MgkitError(
-            f"{what}= has {len(chosen)} entries, but the model {wanted} {what}: give one for each"
+            f"{what}= has {counted(len(chosen), 'entry', 'entries')}, but the model {wanted} {what}: give one for each"
         )
     for index in chosen:
         usable = isinstance(index, Integral) and not isinstance(index, bool)

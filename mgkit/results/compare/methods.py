@@ -17,7 +17,7 @@ import pandas as pd
 
 from mgkit.data.clips import Clips
 from mgkit.data.readers import load_classes
-from mgkit.errors import MgkitError, some
+from mgkit.errors import MgkitError, counted, some
 from mgkit.results.compare import published as reported
 from mgkit.results.compare.published import IMIGUE_TEST_CLIPS
 from mgkit.results.compare.runs import (
@@ -186,14 +186,16 @@ def _given(
     if values is None:
         return [None] * len(runs)
     if isinstance(values, str):  # a name of as many letters as there are runs would be taken apart
-        raise MgkitError(f"{what} is one text: give one for each of the {len(runs)} runs.")
+        raise MgkitError(f"{what} is one text: give one for each of the {counted(len(runs), 'run')}.")
     if isinstance(values, Mapping):
         unknown = sorted(set(values) - set(titles) - {run.name for run in runs})
         if unknown:
             raise MgkitError(f"{what}: there is no run {some(unknown)}; the runs are {some(titles, 20)}.")
         return [values.get(title, values.get(run.name)) for title, run in zip(titles, runs, strict=True)]
     if len(values) != len(runs):
-        raise MgkitError(f"{what} are {len(values)} for {len(runs)} runs: give one per run, in their order.")
+        raise MgkitError(
+            f"{what} are {len(values)} for {counted(len(runs), 'run')}: give one per run, in their order."
+        )
     return [str(value) for value in values]
 
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mgkit.errors import MgkitError, some
+from mgkit.errors import MgkitError, counted, some
 from mgkit.results.stats.metrics import wilson
 
 __all__ = ["IMIGUE_TEST_CLIPS", "Noise", "noise", "table", "within_noise"]
@@ -129,10 +129,10 @@ class Noise:
             return f"{apart}: within noise, however their errors overlap (McNemar's p is at least {self.p_least:.2g})."
         if self.verdict == VERDICTS[1]:
             return f"{apart}: beyond noise, however their errors overlap (McNemar's p is at most {self.p_most:.2g})."
-        share = 100 * (self.significant_up_to or 0) / self.n
+        most = self.significant_up_to or 0
         return (
-            f"{apart}: the totals do not decide; it is significant only if at most {self.significant_up_to:,} clips "
-            f"({share:.1f} %) are right in one and wrong in the other."
+            f"{apart}: the totals do not decide; it is significant only if at most "
+            f"{counted(most, 'clip')} ({100 * most / self.n:.1f} %) are right in one and wrong in the other."
         )
 
 

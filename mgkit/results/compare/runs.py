@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from mgkit.data.clips import Clips
-from mgkit.errors import MgkitError, some
+from mgkit.errors import MgkitError, counted, some
 from mgkit.results.run.folder import Run, as_run, cautions
 from mgkit.results.run.records import Predictions
 from mgkit.results.scores.scores import Scores
@@ -321,7 +321,7 @@ def aligned(
         left = [
             f"{len(own - shared):,} of {name}" for name, own in zip(names, sets, strict=True) if own != shared
         ]
-        note = f"on the {len(shared):,} clips that all have (left out: {some(left, 20)})"
+        note = f"on the {counted(len(shared), 'clip')} that all have (left out: {some(left, 20)})"
     ids = [clip_id for clip_id in systems[0].clip_ids if clip_id in shared]
     out = [one if one.clip_ids == ids else one.select(ids) for one in systems]
 

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from mgkit.errors import MgkitError
+from mgkit.errors import MgkitError, counted
 from mgkit.results.ensembles.fuse import Ensemble, fuse
 from mgkit.results.ensembles.members import Members
 from mgkit.results.ensembles.search import best_weights
@@ -126,7 +126,7 @@ def summary(found: Ensemble) -> str:
     shares = ["top1", "top1_low", "top1_high", "macro_f1", "mean_class_accuracy"]
     note = f" ({found.members.note})" if found.members.note else ""
     lines = [
-        f"{found.members.split}: {len(found.scores)} clips{note}, per cent",
+        f"{found.members.split}: {counted(len(found.scores), 'clip')}{note}, per cent",
         _percent(found.table(), shares),
     ]
     if len(found.members) > 1:

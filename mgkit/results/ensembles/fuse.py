@@ -19,7 +19,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from mgkit.data.clips import Classes
-from mgkit.errors import MgkitError
+from mgkit.errors import MgkitError, counted
 from mgkit.results.ensembles.members import FUSION, Given, Members, Temperatures, gather, weights_of
 from mgkit.results.run.files import FORMAT
 from mgkit.results.run.folder import Run, begin_run, write_predictions
@@ -51,7 +51,9 @@ class Ensemble:
         more = f"; {self.members.note}" if self.members.note else ""
         if self.scores.labels is not None:
             more += f"; Top-1 {100 * top1(self.scores.labels, self.scores.predicted()):.1f} %"
-        return f"Ensemble({len(self.scores)} clips of {self.members.split!r}; weights {parts}{more})"
+        return (
+            f"Ensemble({counted(len(self.scores), 'clip')} of {self.members.split!r}; weights {parts}{more})"
+        )
 
     def member(self, name: str) -> Scores:
         """The scores of one member."""

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mgkit.data.splits import is_test
-from mgkit.errors import MgkitError, some
+from mgkit.errors import MgkitError, counted, some
 from mgkit.results.ensembles.fuse import fuse
 from mgkit.results.ensembles.members import Given, Members, Temperatures, gather
 from mgkit.results.stats.metrics import class_f1, class_mean
@@ -83,9 +83,9 @@ class WeightSearch:
         weights = ", ".join(f"{name} {weight:.3g}" for name, weight in self.by_name().items())
         tried = f"{self.tried:,} weights tried" if self.method == "grid" else "lowest log-loss"
         return (
-            f"Weights searched on {self.clips} clips of {self.split!r} ({self.method}: {tried}): {weights}.\n"
-            f"{NAMES[self.metric]} {self._shown(self.value)}, with equal weights {self._shown(self.equal)}: an "
-            f"apparent gain of {self._points(self.apparent_gain)}.\n{self._noise()}"
+            f"Weights searched on {counted(self.clips, 'clip')} of {self.split!r} ({self.method}: {tried}): "
+            f"{weights}.\n{NAMES[self.metric]} {self._shown(self.value)}, with equal weights "
+            f"{self._shown(self.equal)}: an apparent gain of {self._points(self.apparent_gain)}.\n{self._noise()}"
         )
 
     def _noise(self) -> str:

@@ -8,7 +8,7 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from mgkit.errors import MgkitError, some
+from mgkit.errors import MgkitError, counted, some
 from mgkit.files import write_json
 from mgkit.results.run.files import naming, read_dict
 
@@ -71,7 +71,7 @@ class Cost:
         """Device, threads, batch and precision of the measured speed, in one phrase; "" where it was not measured."""
         if self.clips_per_second is None:
             return ""
-        threads = f", {self.threads} thread{'s' if self.threads != 1 else ''}" if self.device == "cpu" else ""
+        threads = f", {counted(self.threads, 'thread')}" if self.device == "cpu" and self.threads else ""
         return f"{self.device}{threads}, batch {self.batch_size}, {self.precision}"
 
     def to_dict(self) -> dict[str, Any]:

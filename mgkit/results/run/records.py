@@ -13,7 +13,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from mgkit.data.clips import Classes
-from mgkit.errors import MgkitError, some
+from mgkit.errors import MgkitError, counted, some
 
 Halfs = npt.NDArray[np.float16]
 
@@ -133,7 +133,10 @@ class Predictions(ByClip):
         return arrays
 
     def __repr__(self) -> str:
-        return f"Predictions({len(self)} clips, {self.class_count} classes, {', '.join(self.outputs)})"
+        return (
+            f"Predictions({counted(len(self), 'clip')}, {counted(self.class_count, 'class', 'classes')}, "
+            f"{', '.join(self.outputs)})"
+        )
 
     @property
     def outputs(self) -> list[str]:
@@ -185,7 +188,7 @@ class Predictions(ByClip):
         kept = np.flatnonzero(self.labels != k)
         if not len(kept):
             raise MgkitError(
-                f"all {len(self)} clips are of {self.classes.names[k]!r}: there is nothing else."
+                f"{counted(len(self), 'clip')}, all of {self.classes.names[k]!r}: there is nothing else."
             )
         scores = {}
         for name, array in self.probabilities.items():
@@ -245,7 +248,7 @@ class Embeddings(ByClip):
         for name, array in arrays.items():
             if array.ndim != 2 or len(array) != len(ids):
                 raise MgkitError(
-                    f"{name} embeddings have shape {array.shape}; ({len(ids)} clips, D) is expected."
+                    f"{name} embeddings have shape {array.shape}; ({counted(len(ids), 'clip')}, D) is expected."
                 )
             bad = ~np.isfinite(array).all(1)
             if bad.any():
@@ -254,7 +257,7 @@ class Embeddings(ByClip):
 
     def __repr__(self) -> str:
         parts = ", ".join(f"{name} {array.shape[1]}-d" for name, array in self.vectors.items())
-        return f"Embeddings({len(self)} clips: {parts})"
+        return f"Embeddings({counted(len(self), 'clip')}: {parts})"
 
     def of(self, pathway: str) -> Floats:
         """(N, D) vectors of one pathway; an unknown one raises a `MgkitError`."""
@@ -291,7 +294,7 @@ class PrototypeHistory:
             if array.ndim != 3 or len(array) != len(epochs) or updates[name].shape != array.shape[:2]:
                 raise MgkitError(
                     f"{name} prototypes have shape {array.shape} and update counts {updates[name].shape}; "
-                    f"({len(epochs)} epochs, K, D) and (epochs, K) are expected."
+                    f"({counted(len(epochs), 'epoch')}, K, D) and (epochs, K) are expected."
                 )
             if not np.isfinite(array).all():
                 raise MgkitError(f"{name} prototypes are not finite.")
@@ -403,7 +406,7 @@ def check_probabilities(array: Floats, name: str, ids: list[str]) -> None:
         )
         raise MgkitError(
             f"the {name} probabilities of clip {ids[clip]!r} sum to {sums[clip, row]:.4g} "
-            f"({int(wrong.any(1).sum())} such clips), or are not in [0, 1]: {remedy}."
+            f"({counted(int(wrong.any(1).sum()), 'such clip')}), or are not in [0, 1]: {remedy}."
         )
 
 

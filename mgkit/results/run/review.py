@@ -27,7 +27,7 @@ from pathlib import Path
 import pandas as pd
 
 from mgkit.data.splits import BETWEEN, TAGS, WRONG_LABEL, split_tags
-from mgkit.errors import MgkitError, some
+from mgkit.errors import MgkitError, counted, some
 from mgkit.files import atomic, exclusive
 from mgkit.results.run.folder import Run
 
@@ -132,7 +132,7 @@ class Notes(Mapping[str, Note]):
     def __repr__(self) -> str:
         tags = ", ".join(f"{tag} {count}" for tag in TAGS if (count := len(self.tagged(tag))))
         odd = "".join(f"; {text}" for text in self.odd)
-        return f"Notes({str(self.path)!r}: {len(self)} clips{f' ({tags})' if tags else ''}{odd})"
+        return f"Notes({str(self.path)!r}: {counted(len(self), 'clip')}{f' ({tags})' if tags else ''}{odd})"
 
     def _repr_html_(self) -> str:
         odd = "".join(f"<p>{html.escape(text)}</p>" for text in self.odd)
@@ -166,7 +166,7 @@ class Notes(Mapping[str, Note]):
             odd.append(f"leading zeros of ids were lost in a spreadsheet: put back ({pairs})")
         unknown = [clip_id for clip_id in unknown if clip_id not in padded]
         if unknown:
-            some_of = f"{len(unknown)} note{'s are' if len(unknown) > 1 else ' is'}"
+            some_of = counted(len(unknown), "note")
             odd.append(f"{some_of} on clips that {self._run.root} does not have: {some(unknown)}")
         notes = {padded.get(i, i): replace(note, clip_id=padded.get(i, i)) for i, note in found.items()}
         return notes, odd

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mgkit.errors import MgkitError, command, some
+from mgkit.errors import MgkitError, command, counted, some
 from mgkit.results.run.files import differences, naming, plain, read_npz, split_folder, write_npz
 from mgkit.results.run.records import ByClip, Floats, Halfs, Ints, check_ids
 
@@ -74,7 +74,8 @@ class Saliency(ByClip):
             array = np.asarray(getattr(self, name))
             if array.shape != (len(ids),) or not np.isfinite(array).all():
                 raise MgkitError(
-                    f"{name} has shape {array.shape}; one finite value for each of {len(ids)} clips is expected."
+                    f"{name} has shape {array.shape}; one finite value for each of {counted(len(ids), 'clip')} is "
+                    "expected."
                 )
             self._set(**{name: array.astype(kind)})
         if self.target.min() < 0:
@@ -95,7 +96,8 @@ class Saliency(ByClip):
             )
         if values.shape[:2] != frames.shape or len(frames) != len(ids) or 0 in values.shape:
             raise MgkitError(
-                f"{name} of shape {values.shape} do not go with {of} of shape {frames.shape} and {len(ids)} clips."
+                f"{name} of shape {values.shape} do not go with {of} of shape {frames.shape} and "
+                f"{counted(len(ids), 'clip')}."
             )
         with np.errstate(over="ignore"):
             values = values.astype(np.float16)
@@ -109,7 +111,8 @@ class Saliency(ByClip):
     def __repr__(self) -> str:
         parts = [f"{self.joints.shape[2]} joints"] if self.joints is not None else []
         parts += [f"maps of {self.maps.shape[2]} x {self.maps.shape[3]}"] if self.maps is not None else []
-        return f"Saliency({len(self)} clips, {self.settings.get('target', 'some')} class: {', '.join(parts)})"
+        target = self.settings.get("target", "some")
+        return f"Saliency({counted(len(self), 'clip')}, {target} class: {', '.join(parts)})"
 
     def over_time(self, pathway: str) -> Floats:
         """(N, T) sum of each sampled frame, of "pose" or "rgb"; one that is not there raises a `MgkitError`."""

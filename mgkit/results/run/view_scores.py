@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mgkit.data.clips import Classes
-from mgkit.errors import MgkitError
+from mgkit.errors import MgkitError, counted
 from mgkit.results.run.files import naming, read_npz, split_folder, write_npz
 from mgkit.results.run.records import ByClip, Floats, best_output, check_ids, check_scores, pick
 
@@ -41,7 +41,8 @@ class ViewScores(ByClip):
         self._set(clip_ids=ids, mirrored=mirrored.reshape(-1), probabilities=scores)
 
     def __repr__(self) -> str:
-        return f"ViewScores({len(self)} clips, {self.views} views, {', '.join(self.probabilities)})"
+        size = f"{counted(len(self), 'clip')}, {counted(self.views, 'view')}"
+        return f"ViewScores({size}, {', '.join(self.probabilities)})"
 
     @property
     def views(self) -> int:

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from mgkit.errors import MgkitError
+from mgkit.errors import MgkitError, counted
 from mgkit.results.run.folder import Run, as_run
 from mgkit.results.run.records import Predictions
 from mgkit.results.scores.scores import Scores
@@ -63,7 +63,7 @@ class Temperature:
     def __repr__(self) -> str:
         odd = "; at the end of the searched range: these clips do not determine it" if self.limited else ""
         losses = f"log-loss {self.before:.4f} to {self.after:.4f}"
-        return f"Temperature({self.value:.3f}: {losses} on {self.clips} clips{odd})"
+        return f"Temperature({self.value:.3f}: {losses} on {counted(self.clips, 'clip')}{odd})"
 
 
 def temper(scores: Any, temperature: float) -> Any:

@@ -25,7 +25,7 @@ import numpy.typing as npt
 
 from mgkit.data.clips import Classes
 from mgkit.data.readers.tables import is_number, read_text
-from mgkit.errors import MgkitError, some
+from mgkit.errors import MgkitError, counted, some
 from mgkit.files import atomic
 from mgkit.results.run.files import read_npz
 from mgkit.results.run.folder import Run, as_run
@@ -165,7 +165,9 @@ def _checked(
             f"its scores have shape {values.shape}, type {values.dtype}; (clips, classes) numbers are expected."
         )
     if raw.labels is not None and np.shape(raw.labels) != (len(values),):
-        raise MgkitError(f"it has labels of shape {np.shape(raw.labels)} for {len(values)} rows of scores.")
+        raise MgkitError(
+            f"it has labels of shape {np.shape(raw.labels)} for {counted(len(values), 'row')} of scores."
+        )
     order = None if clip_ids is None else check_ids(clip_ids)
     if raw.clip_ids is not None:
         ids = check_ids(raw.clip_ids)
@@ -173,13 +175,15 @@ def _checked(
             _check_same_clips(ids, order)
     elif order is None:
         raise MgkitError(
-            f"it holds {len(values)} rows and no clip ids: pass clip_ids= in the order of the rows, or annotations= "
-            "and split= of a PYSKL annotation file."
+            f"it holds {counted(len(values), 'row')} and no clip ids: pass clip_ids= in the order of the rows, or "
+            "annotations= and split= of a PYSKL annotation file."
         )
     else:
         ids = order
     if len(ids) != len(values):
-        raise MgkitError(f"it holds {len(values)} rows of scores, but there are {len(ids)} clip ids.")
+        raise MgkitError(
+            f"it holds {counted(len(values), 'row')} of scores for {counted(len(ids), 'clip id')}."
+        )
     if raw.split is not None and split not in (None, raw.split):
         raise MgkitError(f"it holds scores of the split {raw.split!r}, not of {split!r}.")
     truth = _labels(ids, raw.labels, labels, order or ids)
@@ -212,8 +216,8 @@ def _probabilities(values: npt.NDArray[Any], ids: list[str], kind: Kind) -> Floa
     if len(wrong):
         i = int(wrong[0])
         raise MgkitError(
-            f"the scores of {len(wrong)} clips are not probabilities ({ids[i]}: lowest {values[i].min():.4g}, sum "
-            f"{sums[i]:.4g}); "
+            f"the scores of {counted(len(wrong), 'clip')} are not probabilities ({ids[i]}: lowest "
+            f"{values[i].min():.4g}, sum {sums[i]:.4g}); "
             + (
                 f"every row sums to about {total:.4g}: divide them by it in the file"
                 if total not in (None, 1.0)
@@ -234,7 +238,7 @@ def _check_same_clips(there: list[str], wanted: list[str]) -> None:
         parts = [f"lacks {some(missing)}"] if missing else []
         parts += [f"has {some(extra)}, which clip_ids does not"] if extra else []
         raise MgkitError(
-            f"it holds {len(there)} clips, and clip_ids has {len(wanted)}: it {' and '.join(parts)}"
+            f"it holds {counted(len(there), 'clip')}, and clip_ids has {len(wanted)}: it {' and '.join(parts)}"
         )
 
 
@@ -259,7 +263,8 @@ def _labels(
         values = np.asarray(given)
         if values.shape != (len(ids),):
             raise MgkitError(
-                f"it holds {len(ids)} clips, but {values.size} labels are given: give one per clip."
+                f"it holds {counted(len(ids), 'clip')}, and is given {counted(values.size, 'label')}: give one per "
+                "clip."
             )
         given = dict(zip(map(str, order), values.tolist(), strict=True))
     lacking = [clip_id for clip_id in ids if clip_id not in given]

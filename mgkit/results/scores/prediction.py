@@ -26,7 +26,7 @@ import pandas as pd
 from mgkit.data.prepare.footage import Footage, SpanClips, clips_of, span_of
 from mgkit.data.skeletons import Skeleton
 from mgkit.data.table import Classes
-from mgkit.errors import MgkitError
+from mgkit.errors import MgkitError, counted
 from mgkit.files import atomic
 from mgkit.results.run.records import OUTPUTS, PATHWAYS, Floats, Ints, best_output, pick
 from mgkit.results.scores.spotting import Windows
@@ -272,12 +272,12 @@ class Prediction:
             return "\n".join(lines)
         lengths = sorted({int(stop - start) for start, stop in self.frames.tolist()})
         words = " and ".join(
-            f"{length / self.fps:.2f} s" if self.fps else f"{length} frames" for length in lengths
+            f"{length / self.fps:.2f} s" if self.fps else counted(length, "frame") for length in lengths
         )
         counts = np.bincount(self.predicted(), minlength=len(self.classes))
         order = [int(k) for k in np.argsort(-counts, kind="stable") if counts[k]][:5]
         often = ", ".join(f"{self.classes.names[k]} {100 * counts[k] / len(self):.0f} %" for k in order)
-        lines = [f"{self.name}: {len(self)} windows of {words}", f"  most probable in: {often}"]
+        lines = [f"{self.name}: {counted(len(self), 'window')} of {words}", f"  most probable in: {often}"]
         nobody = int((self.seen == 0).sum())
         if nobody:
             lines.append(f"  nobody is seen in {nobody} of the windows")

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from mgkit.data.clips import Classes, Clips, load_clips
 from mgkit.data.skeletons import Skeleton
-from mgkit.errors import MgkitError, some
+from mgkit.errors import MgkitError, counted, some
 from mgkit.results.run.files import FORMAT
 from mgkit.results.run.folder import Run, begin_run, recorded, write_predictions
 from mgkit.results.run.records import (
@@ -60,8 +60,8 @@ class Scores(ByClip):
         array = np.asarray(self.probabilities)
         if array.ndim != 2 or len(array) != len(ids) or not array.shape[1] or array.dtype.kind not in "fiu":
             raise MgkitError(
-                f"probabilities have shape {array.shape}, type {array.dtype}; ({len(ids)} clips, classes) numbers are "
-                "expected."
+                f"probabilities have shape {array.shape}, type {array.dtype}; ({counted(len(ids), 'clip')}, classes) "
+                "numbers are expected."
             )
         array = array.astype(np.float32)
         check_probabilities(array, self.name or "given", ids)
@@ -70,7 +70,8 @@ class Scores(ByClip):
             classes = Classes(tuple(str(name) for name in classes))
         if classes is not None and len(classes) != array.shape[1]:
             raise MgkitError(
-                f"probabilities are over {array.shape[1]} classes; the class list has {len(classes)}."
+                f"probabilities are over {counted(array.shape[1], 'class', 'classes')}; the class list has "
+                f"{len(classes)}."
             )
         labels = None if self.labels is None else check_labels(self.labels, ids, array.shape[1])
         self._set(clip_ids=ids, probabilities=array, labels=labels, classes=classes)
@@ -90,7 +91,12 @@ class Scores(ByClip):
         )
 
     def __repr__(self) -> str:
-        parts = [f"{len(self)} clips", f"{self.class_count} classes", self.split, self.name]
+        parts = [
+            counted(len(self), "clip"),
+            counted(self.class_count, "class", "classes"),
+            self.split,
+            self.name,
+        ]
         known = "" if self.labels is not None else ", labels not known"
         return f"Scores({', '.join(part for part in parts if part)}{known})"
 
@@ -215,8 +221,8 @@ def _checked_with(
     missing = [clip_id for clip_id in ids if clip_id not in known]
     if missing:
         raise MgkitError(
-            f"{clips.root} lacks {len(missing):,} of {len(ids):,} clips ({some(missing, 3)}): give the clips, and "
-            "their ids, that the scores are of."
+            f"{clips.root} lacks {len(missing):,} of {counted(len(ids), 'clip')} ({some(missing, 3)}): give the "
+            "clips, and their ids, that the scores are of."
         )
     if classes is not None and classes.names != clips.classes.names:
         raise MgkitError(
@@ -229,7 +235,7 @@ def _checked_with(
         if len(wrong):
             names = clips.classes.names
             raise MgkitError(
-                f"labels and {clips.root} disagree on {len(wrong):,} clips, first on {ids[wrong[0]]}, which is "
-                f"{names[theirs[wrong[0]]]!r} there: leave labels out, or pass the clips that they are of."
+                f"labels and {clips.root} disagree on {counted(len(wrong), 'clip')}, first on {ids[wrong[0]]}, which "
+                f"is {names[theirs[wrong[0]]]!r} there: leave labels out, or pass the clips that they are of."
             )
     return theirs if labels is None else labels, clips.classes

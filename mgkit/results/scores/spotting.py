@@ -16,7 +16,7 @@ import pandas as pd
 
 from mgkit.data.splits import is_test
 from mgkit.data.table import Classes
-from mgkit.errors import MgkitError, meant, some
+from mgkit.errors import MgkitError, counted, meant, some
 from mgkit.results.stats.segments import NEAR, maximum_matching, overlaps
 
 __all__ = ["Rule", "Windows", "choose"]
@@ -198,9 +198,10 @@ class Chosen:
 
     def __repr__(self) -> str:
         return (
-            f"Thresholds chosen on {self.videos} videos of {self.split!r} ({self.truths} segments) for F1 at IoU "
-            f"{self.iou:g}: {self.f1:.3f} there, {self.f1_common:.3f} with {self.common:g} for all classes.\n"
-            f"{len(self.own)} of {len(self.rule.spotted)} classes have their own"
+            f"Thresholds chosen on {counted(self.videos, 'video')} of {self.split!r} "
+            f"({counted(self.truths, 'segment')}) for F1 at IoU {self.iou:g}: {self.f1:.3f} there, "
+            f"{self.f1_common:.3f} with {self.common:g} for all classes.\n{len(self.own)} of {len(self.rule.spotted)} "
+            "classes have their own"
             + (
                 f": {', '.join(f'{name} {self.rule.threshold(name):g}' for name in self.own)}."
                 if self.own

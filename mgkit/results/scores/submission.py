@@ -26,7 +26,7 @@ import pandas as pd
 
 from mgkit.data.clips import Classes, Clips
 from mgkit.data.readers import LEFT_OUT, background, load_classes
-from mgkit.errors import MgkitError, some
+from mgkit.errors import MgkitError, counted, some
 from mgkit.files import atomic
 from mgkit.results.run.folder import Run, load_run
 from mgkit.results.run.records import Predictions
@@ -317,7 +317,8 @@ def _problems(
     width = len(spec.header) or 2
     if short := [i for i, row in enumerate(rows) if len(row) != width]:
         problems.append(
-            f"row {short[0] + 1} has {len(rows[short[0]])} cells, not {width} ({len(short)} such rows)"
+            f"row {short[0] + 1} has {counted(len(rows[short[0]]), 'cell')}, not {width} "
+            f"({counted(len(short), 'such row')})"
         )
         rows = [row for row in rows if len(row) == width]
     if not rows:
@@ -330,7 +331,7 @@ def _problems(
     if odd := [name for name in names if not re.fullmatch(spec.pattern, name)]:
         problems.append(f"ids do not look like {spec.example}: {some(map(repr, odd))}")
     if repeated := _repeated(names):
-        problems.append(f"{len(repeated)} ids are repeated: {some(repeated)}")
+        problems.append(f"{counted(len(repeated), 'repeated id')}: {some(repeated)}")
     if expected is not None:
         found = _differences(names, expected, "no row of")
         problems += found
@@ -350,12 +351,16 @@ def _problems(
         ]
         if wrong:
             valid = False
-            problems.append(f"{column} is not 0 to {limit - 1} in {len(wrong)} rows: {some(wrong)}")
+            problems.append(
+                f"{column} is not 0 to {limit - 1} in {counted(len(wrong), 'row')}: {some(wrong)}"
+            )
     if spec.dataset == "ma52" and valid:
         # Bodies may be repeated: the organisers' own example repeats some.
         pairs = zip(names, rows, strict=True)
         if double := [name for name, row in pairs if len(set(map(int, row[1 : TOP + 1]))) < TOP]:
-            problems.append(f"an action is repeated among the {TOP} of {len(double)} rows: {some(double)}")
+            problems.append(
+                f"an action is repeated among the {TOP} of {counted(len(double), 'row')}: {some(double)}"
+            )
     return problems
 
 

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from mgkit.errors import MgkitError, some
+from mgkit.errors import MgkitError, counted, some
 from mgkit.results.run.folder import Run, as_predictions, as_run, cautions
 from mgkit.results.run.records import Predictions
 
@@ -66,7 +66,9 @@ def topk(labels: npt.ArrayLike, probabilities: npt.ArrayLike, k: int = 5) -> flo
     """Fraction of clips (N,) whose true class is among the k most probable of (N, K); lower indices win ties."""
     true, scores = np.asarray(labels), np.asarray(probabilities)
     if not len(true) or scores.ndim != 2 or len(true) != len(scores) or not 1 <= k <= scores.shape[1]:
-        raise MgkitError(f"top-{k} of {len(true)} labels and scores of shape {scores.shape} is not defined.")
+        raise MgkitError(
+            f"top-{k} of {counted(len(true), 'label')} and scores of shape {scores.shape} is not defined."
+        )
     own = scores[np.arange(len(true)), true][:, None]
     before = (scores > own) | ((scores == own) & (np.arange(scores.shape[1]) < true[:, None]))
     return float((before.sum(1) < k).mean())
@@ -336,8 +338,8 @@ def _on_clips_of(baseline: Run, split: str, predictions: Predictions) -> npt.NDA
     lacking = [clip_id for clip_id in predictions.clip_ids if clip_id not in found]
     if lacking:
         raise MgkitError(
-            f"the baseline {baseline.root} lacks {len(lacking)} of {len(predictions)} clips ({some(lacking, 3)}): "
-            "train it on the clips and the split table of the run."
+            f"the baseline {baseline.root} lacks {len(lacking)} of {counted(len(predictions), 'clip')} "
+            f"({some(lacking, 3)}): train it on the clips and the split table of the run."
         )
     return found.select(predictions.clip_ids).scores()
 

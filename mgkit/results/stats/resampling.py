@@ -18,7 +18,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from mgkit.errors import MgkitError
+from mgkit.errors import MgkitError, counted
 from mgkit.results.stats.metrics import Doubles, class_f1, class_mean, class_recall
 
 __all__ = [
@@ -172,7 +172,9 @@ def bootstrap(
     units = np.concatenate(list(blocks.values()), 1)
     if subjects is not None:
         if len(subjects) != len(units):
-            raise MgkitError(f"{len(units)} clips but {len(subjects)} subjects: give one subject per clip.")
+            raise MgkitError(
+                f"{counted(len(units), 'clip')} but {counted(len(subjects), 'subject')}: give one subject per clip."
+            )
         index = np.unique(np.asarray(subjects), return_inverse=True)[1]
         order = np.argsort(index, kind="stable")
         starts = np.searchsorted(index[order], np.arange(index.max() + 1))

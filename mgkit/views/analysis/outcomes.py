@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mgkit.data.clips import Classes
-from mgkit.errors import MgkitError, some
+from mgkit.errors import MgkitError, counted, some
 from mgkit.results.compare.runs import aligned_runs, run_names, subjects_of, tested_differently
 from mgkit.results.run.folder import Run
 from mgkit.results.run.records import Predictions
@@ -317,7 +317,7 @@ class Changes:
             else self.interval_over
         )
         return (
-            f"{names[1]} fixes {t.fixed} and breaks {t.broken} of {t.clips} clips of {names[0]}{where}: "
+            f"{names[1]} fixes {t.fixed} and breaks {t.broken} of {counted(t.clips, 'clip')} of {names[0]}{where}: "
             f"{100 * self.gain.mean:+.1f} points of Top-1 ({interval}; McNemar mid-p, {shown}). {verdict}"
             f"{f' {self.tested}.' if self.tested else ''}"
         )

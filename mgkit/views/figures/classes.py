@@ -14,7 +14,7 @@ from matplotlib.text import Text
 from matplotlib.ticker import MaxNLocator
 
 from mgkit.data.clips import Classes
-from mgkit.errors import MgkitError
+from mgkit.errors import MgkitError, counted
 from mgkit.results.compare.runs import run_names
 from mgkit.results.run.folder import Run, as_run
 from mgkit.results.run.records import Predictions
@@ -132,7 +132,7 @@ def class_accuracy(
     note = f"clips of {split} in brackets"
     if metric != "f1":
         note += "; lines are 95 % Wilson intervals, which assume independent clips"
-    note += f"; others are the {len(parts.rest)} classes that are not shown" if len(parts.rest) else ""
+    note += f"; others: {counted(len(parts.rest), 'class', 'classes')} not shown" if len(parts.rest) else ""
     note += f"; every {ordinal(step)} class is named, in the order of the data" if step > 1 else ""
     return PaperFigure(figure, data, note)
 
@@ -276,7 +276,7 @@ def run_comparison(
     note = found.words(names)
     same = len(classes) - len(order)
     if same and len(order):
-        note += f" {same} class{'es' if same > 1 else ''} without a change left out."
+        note += f" {counted(same, 'class', 'classes')} without a change left out."
     width = width_of(venue, columns or 1)
     if not len(order):
         figure = new_figure(width, 0.6)

@@ -18,7 +18,7 @@ from matplotlib.patches import Rectangle
 from mgkit.data.clips import Clips
 from mgkit.data.head import UNKNOWN_FPS, Heads, blur_heads
 from mgkit.data.skeletons import Skeleton
-from mgkit.errors import MgkitError, some
+from mgkit.errors import MgkitError, counted, some
 from mgkit.notebook import blurs_faces
 from mgkit.results.run.folder import Run, as_clips
 from mgkit.results.run.saliency import Saliency
@@ -151,7 +151,7 @@ def film_strip(
     seconds = indices / row["fps"] if row["fps"] else np.full(len(indices), np.nan)
     data = pd.DataFrame({"clip_id": clip_id, "frame": indices, "seconds": seconds, "joints": seen})
     name = clips.classes.names[int(row["label"])]
-    note = f"{clip_id}: {name}, {len(indices)} of {total} frames"
+    note = f"{clip_id}: {name}, {len(indices)} of {counted(total, 'frame')}"
     if found is not None:
         data = pd.concat([data, saliency_table(found, indices, clips.skeleton)], axis=1)
         note += f"; lighter and larger = more evidence for {explained}; bars: all sampled frames"
@@ -277,8 +277,8 @@ def contact_sheet(
             box = (left + j * (wide + gap), top - text - tall, wide, tall)
             unseen += place_frame(figure, clips, clip_id, index, skeleton, box, blur)
             table.append({"class": clips.classes.names[k], "clip_id": clip_id, "frame": index})
-    note = f"middle frame of up to {n} clips per class, drawn with seed {seed}"
-    note += f"; {left_out} rarer classes are left out" if left_out else ""
+    note = f"middle frame of up to {counted(n, 'clip')} per class, drawn with seed {seed}"
+    note += f"; without {counted(left_out, 'rarer class', 'rarer classes')}" if left_out else ""
     note += _blurred_note(unseen) if blur else ""
     return PaperFigure(figure, pd.DataFrame(table), note)
 
@@ -335,7 +335,7 @@ def _contents(
 def _blurred_note(unseen: int) -> str:
     """What a caption adds where faces are blurred."""
     return "; faces are blurred" + (
-        f", {unseen} pictures as a whole: no head is seen there" if unseen else ""
+        f", {counted(unseen, 'picture')} as a whole: no head is seen there" if unseen else ""
     )
 
 
@@ -412,8 +412,8 @@ def clip_sheet(
     """
     if not clip_ids or not len(clip_ids) == len(words) == len(outcomes):
         raise MgkitError(
-            f"a sheet needs clips, and words and an outcome for each; got {len(clip_ids)} clips, {len(words)} words "
-            f"and {len(outcomes)} outcomes."
+            f"a sheet needs clips, and words and an outcome for each; got {counted(len(clip_ids), 'clip')}, "
+            f"{counted(len(words), 'text')} and {counted(len(outcomes), 'outcome')}."
         )
     strange = sorted(set(outcomes) - set(OUTCOMES))
     if strange:
@@ -448,7 +448,7 @@ def clip_sheet(
         figure.add_artist(_border(x + 1, 2, 8, 6, outcome, (width, height)))
         text_at(figure, x + 12, 5, OUTCOME_NAMES[outcome], va="center", fontsize=LEAST)
         x += 24 + 3.2 * len(OUTCOME_NAMES[outcome])
-    note = note or f"middle frame of {len(rows)} clips"
+    note = note or f"middle frame of {counted(len(rows), 'clip')}"
     return PaperFigure(figure, pd.DataFrame(rows), note + (_blurred_note(unseen) if blur else ""))
 
 

@@ -16,6 +16,7 @@ from matplotlib.colors import FuncNorm, PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from mgkit.errors import counted
 from mgkit.results.compare.runs import aligned_runs, run_names, tested_differently
 from mgkit.results.run.folder import Run, as_run
 from mgkit.results.stats.metrics import confusion_matrix
@@ -134,7 +135,8 @@ def confusion(
         data["other_share"] = np.where(support[true] > 0, their_share[true, predicted], np.nan)
     what = OUTPUT_NAMES[output].lower() if output != "rgb" else "RGB"
     empty = int((support == 0).sum())
-    note = f"{what} predictions on {len(predictions)} clips of {split}; n is the number of clips of the class"
+    tested_on = f"{counted(len(predictions), 'clip')} of {split}"
+    note = f"{what} predictions on {tested_on}; n is the number of clips of the class"
     note += f"; colour grows with the power {POWER} of the share" if normalise else ""
     if other is not None:
         ours, others = run_names([run, other])
@@ -142,8 +144,8 @@ def confusion(
         tested = tested_differently([ours, others], [run, other], split)
         note += f"; {tested[0].lower()}{tested[1:]}" if tested else ""
         note += f"; difference {ours} - {others}: blue = more in {ours}, orange = more in {others}"
-    note += f"; {empty} grey row{'s have' if empty > 1 else ' has'} no clip" if empty else ""
-    note += f"; others are the {len(parts.rest)} classes that are not shown" if len(parts.rest) else ""
+    note += f"; no clip in {counted(empty, 'grey row')}" if empty else ""
+    note += f"; others: {counted(len(parts.rest), 'class', 'classes')} not shown" if len(parts.rest) else ""
     if plan.step > 1:
         note += f"; every {ordinal(plan.step)} class is named, in the order of the data"
     return PaperFigure(figure, data, note)

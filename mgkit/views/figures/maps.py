@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap, ListedColormap, is_color_like
 from matplotlib.lines import Line2D
 
-from mgkit.errors import MgkitError, meant, some
+from mgkit.errors import MgkitError, counted, meant, some
 from mgkit.results.compare.runs import aligned_runs
 from mgkit.results.run.folder import Run, as_run
 from mgkit.results.run.records import Floats, Ints
@@ -304,7 +304,7 @@ def _draw_values(axes: Axes, drawn: EmbeddingMap, values: Floats, what: str, sta
     bar.outline.set_linewidth(0.5)
     handles = []
     if (~known).any():
-        grey = f"no prototype ({int((~known).sum())} clips)"
+        grey = f"no prototype ({counted((~known).sum(), 'clip')})"
         handles.append(_handle(grey, FAINT, size=3))
     if np.isfinite(stars).any():
         handles.append(_star_handle("prototype"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from mgkit.errors import MgkitError
+from mgkit.errors import MgkitError, counted
 from mgkit.notebook import blurs_faces
 from mgkit.results.run.records import OUTPUTS, PATHWAYS
 from mgkit.results.scores.prediction import Prediction
@@ -60,7 +60,7 @@ def prediction(
     """
     if not 0 <= row < len(prediction):
         raise MgkitError(
-            f"row is {row}: the prediction of {prediction.name} has {len(prediction)} windows, from 0."
+            f"row is {row}: the prediction of {prediction.name} has {counted(len(prediction), 'window')}, from 0."
         )
     if classes < 1 or frames < 0:
         raise MgkitError(
@@ -143,7 +143,7 @@ def prediction(
             va="bottom",
             fontsize=SMALL,
         )
-    note = f"{clip_id}: probabilities of the {len(shown)} most probable of {len(data)} classes"
+    note = f"{clip_id}: probabilities of the {len(shown)} most probable of {counted(len(data), 'class', 'classes')}"
     if measured:
         note += "; cosine distances to their prototypes, the lower the nearer"
     if frames and not drawn:

@@ -14,7 +14,7 @@ from matplotlib.colors import ListedColormap, Normalize
 from matplotlib.figure import Figure
 
 from mgkit.data.skeletons import Skeleton
-from mgkit.errors import MgkitError
+from mgkit.errors import MgkitError, counted
 from mgkit.results.run.folder import Run, as_run
 from mgkit.results.run.saliency import ClipSaliency
 from mgkit.views.analysis.decisions import joint_importance as importance_of
@@ -151,7 +151,7 @@ def draw_time(axes: Axes, saliency: ClipSaliency, total: int, shown: npt.NDArray
         transform=axes.get_xaxis_transform(),
     )  # fmt: skip
     axes.set(xlim=(0, total), yticks=[])
-    axes.set_xticks([0, total], ["0", f"{total} frames"], fontsize=LEAST)
+    axes.set_xticks([0, total], ["0", counted(total, "frame")], fontsize=LEAST)
     axes.get_xticklabels()[0].set_horizontalalignment("left")
     axes.get_xticklabels()[1].set_horizontalalignment("right")
     axes.tick_params(length=0, pad=2)
@@ -240,7 +240,7 @@ def joint_importance(
         }
     )
     target = run.saliency(split).settings.get("target")
-    note = f"{int(counts.sum())} clips of {split}" + (
+    note = f"{counted(counts.sum(), 'clip')} of {split}" + (
         f", explained for their {target} class" if target else ""
     )
     return PaperFigure(figure, data, note)

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from mgkit.data.clips import Classes
+from mgkit.errors import counted
 from mgkit.results.run.folder import Run, as_run
 from mgkit.views.analysis.outcomes import class_order
 from mgkit.views.analysis.prototypes import (
@@ -109,8 +110,8 @@ def prototype_similarity(
         pairs = found.pairs[["class_a", "class_b", "confusion", "clips"]]
         data = data.merge(pairs, "left", on=["class_a", "class_b"], validate="one_to_one")
         note += (
-            f"; confusion: mean of the shares of two classes taken for each other on {split}, {len(pairs)} pairs"
-            f"; {_finding(found)} (Spearman, 95 % bootstrap over classes, Mantel test)"
+            f"; confusion: mean of the shares of two classes taken for each other on {split}, "
+            f"{counted(len(pairs), 'pair')}; {_finding(found)} (Spearman, 95 % bootstrap over classes, Mantel test)"
         )
         note += f"; no clips in {split}: {', '.join(found.absent)}" if found.absent else ""
     return PaperFigure(figure, data, note)

@@ -34,7 +34,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullFormatter
 from matplotlib.transforms import Bbox
 
-from mgkit.errors import MgkitError
+from mgkit.errors import MgkitError, counted
 from mgkit.files import atomic
 from mgkit.views.figures import fonts
 
@@ -150,7 +150,10 @@ class PaperFigure:
 
     def __repr__(self) -> str:
         width, height = self.figure.get_size_inches()
-        return f"PaperFigure({width:g} x {height:.2f} in, {len(self.data)} rows{': ' if self.note else ''}{self.note})"
+        return (
+            f"PaperFigure({width:g} x {height:.2f} in, "
+            f"{counted(len(self.data), 'row')}{': ' if self.note else ''}{self.note})"
+        )
 
     def save(self, path: str | Path) -> list[Path]:
         """Write `<path>.pdf`, `<path>.png` (300 dpi) and `<path>.csv`, each whole or not at all.

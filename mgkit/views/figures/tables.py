@@ -13,7 +13,7 @@ from typing import Any
 
 import pandas as pd
 
-from mgkit.errors import MgkitError, some
+from mgkit.errors import MgkitError, counted, some
 from mgkit.files import atomic
 from mgkit.results.compare.runs import SETTING_KINDS
 from mgkit.views.figures.style import OUTPUT_NAMES
@@ -446,7 +446,7 @@ def _notes(data: pd.DataFrame, base: pd.Index) -> list[str]:
         interval = f"In brackets 95 % intervals from resampling {over}; the trained networks stay the same."
         if ours["top1_low"].isna().all():
             interval = f"No intervals: {over} are too few to resample."
-        notes.append(f"{int(ours['clips'].iloc[0]):,} clips. {interval}")
+        notes.append(f"{counted(int(ours['clips'].iloc[0]), 'clip')}. {interval}")
         if (ours["seeds"] > 1).any():
             notes.append("Means over seeds, ± their standard deviation, which the intervals do not cover.")
         if len(ours) > 1:

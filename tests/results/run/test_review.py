@@ -206,7 +206,7 @@ def test_returns_from_a_spreadsheet_survive_a_change(run: Run) -> None:
     again = run.notes()
     assert set(again) == {"c\r0", "c1"}
     assert again["c\r0"].text == "one\rtwo"
-    assert f"1 note is on clips that {run.root} does not have" in repr(again)
+    assert f"1 note on clips that {run.root} does not have" in repr(again)
 
 
 @pytest.mark.parametrize(("mark", "marks"), [(";", "semicolons"), ("\t", "tabs")])
@@ -224,7 +224,7 @@ def test_a_spreadsheet_may_change_the_marks_and_take_zeros_away(
     said = [
         f"a spreadsheet saved the file with {marks}: read, and written with commas at the next change",
         "leading zeros of ids were lost in a spreadsheet: put back (1 is 001)",
-        f"1 note is on clips that {run.root} does not have: 2-Jan",
+        f"1 note on clips that {run.root} does not have: 2-Jan",
     ]
     assert notes.odd == said
     assert all(text in repr(notes) for text in said)

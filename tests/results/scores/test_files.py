@@ -337,7 +337,7 @@ def test_wanted_clips_are_just_those_in_the_file_in_the_order_wanted(tmp_path: P
         read(path, clip_ids=[scores.clip_ids[0], *scores.clip_ids])
     with pytest.raises(MgkitError, match="labels given lack"):
         read(path, labels={"new": 0})
-    with pytest.raises(MgkitError, match="3 labels are given"):
+    with pytest.raises(MgkitError, match="is given 3 labels"):
         read(path, labels=[0, 1, 2])
 
 

@@ -181,7 +181,7 @@ GOOD = "Id,Target\n0054_0,1\n0054_2,31\n"
         ("Id,Target\n0054_0,1\n", ["no row of 1 of 2 expected ids (0054_2)"]),
         ("Id,Target\n0054_0,1\n0054_2,1\n0054_3,1\n", ["1 ids are not expected (0054_3)"]),
         ("Id,Target\n0054_2,1\n0054_0,1\n", ["another order: row 1 is 0054_2, not 0054_0"]),
-        ("Id,Target\n0054_0,1\n0054_0,2\n0054_2,1\n", ["1 ids are repeated: 0054_0"]),
+        ("Id,Target\n0054_0,1\n0054_0,2\n0054_2,1\n", ["1 repeated id: 0054_0"]),
         (
             "Id,Target\n0054_0,nan\n0054_2,32\n",
             ["Target is not 0 to 31 in 2 rows: 0054_0 'nan', 0054_2 '32'"],

@@ -224,7 +224,7 @@ def test_predictions_without_the_background_agree_with_a_slow_loop() -> None:
         expected = [score / sum(scores) for score in scores] if sum(scores) else [0.25] * 4
         assert rest.probabilities["pose"][row].tolist() == pytest.approx(expected, abs=1e-6)
     assert rest.own == {}, "the nearest other prototype may be that of the background"
-    with pytest.raises(MgkitError, match="all 3 clips are of 'c'"):
+    with pytest.raises(MgkitError, match="3 clips, all of 'c'"):
         found.select([found.clip_ids[i] for i in np.flatnonzero(found.labels == 2)[:3]]).without_background()
 
 

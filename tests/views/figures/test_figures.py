@@ -212,7 +212,7 @@ def test_a_class_without_test_clips_and_awkward_names(gap: Run) -> None:
     for draw in RUN_FIGURES.values():
         figure = draw(gap)
         check(figure, figure.figure.get_figwidth())
-    assert "1 grey row has no clip" in figures.confusion(gap).note
+    assert "no clip in 1 grey row" in figures.confusion(gap).note
     data = figures.class_accuracy(gap).data
     absent = data[data["class"] == "absent"]
     assert (absent["support"] == 0).all()
@@ -443,7 +443,7 @@ def test_contact_sheet(tmp_path: Path, frames: list[tuple[Path, list[int]]]) -> 
     sheet = figures.contact_sheet(clips, 3)
     check(sheet, VENUES["cvpr"][1])
     assert sheet.data["class"].nunique() == 16
-    assert "16 rarer classes are left out" in sheet.note
+    assert "without 16 rarer classes" in sheet.note
     assert sheet.data.groupby("class").size().max() == 3
     names = clips.classes.names[:3]
     small = figures.contact_sheet(clips, 2, classes=names, columns=1)
@@ -538,7 +538,7 @@ def test_a_confusion_matrix_of_some_classes(make_run: Callable[..., Run]) -> Non
     figure = figures.confusion(run, classes=chosen)
     check(figure, VENUES["cvpr"][0])
     assert figure.data["true"].drop_duplicates().tolist() == [*chosen, "others (6)"]
-    assert "others are the 6 classes that are not shown" in figure.note
+    assert "others: 6 classes not shown" in figure.note
     assert figure.data["clips"].sum() == len(predictions)
     rest = [k for k in range(9) if k not in (5, 2, 0)]
     cell = figure.data.query("true == 'others (6)' and predicted == @names[2]").iloc[0]

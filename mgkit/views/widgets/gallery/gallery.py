@@ -13,7 +13,7 @@ import traitlets
 from mgkit.data.clips import Clips
 from mgkit.data.head import blur_heads
 from mgkit.data.skeletons import Skeleton
-from mgkit.errors import MgkitError
+from mgkit.errors import MgkitError, counted
 from mgkit.notebook import blurs_faces
 from mgkit.results.run.folder import Run, as_run
 from mgkit.results.run.review import Note
@@ -239,7 +239,7 @@ class Gallery(RunWidget):
         words = [item["true"] if item["right"] else f"{item['true']} → {item['predicted']}" for item in items]
         return clip_sheet(
             self.clips, [item["id"] for item in items], words, [item["kind"] for item in items],
-            note=f"{self.selection.description}, {len(items)} of {len(rows)} clips",
+            note=f"{self.selection.description}, {len(items)} of {counted(len(rows), 'clip')}",
             blur_faces=self.blur_faces, venue=venue, columns=columns or 2,
         )  # fmt: skip
 

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from mgkit.data.batches.spec import Inputs, view_times
 from mgkit.data.clips import Clips
 from mgkit.data.skeletons import Skeleton
-from mgkit.errors import MgkitError, command, some
+from mgkit.errors import MgkitError, command, counted, some
 from mgkit.results.run.folder import Run
 from mgkit.results.run.records import Embeddings, Predictions
 from mgkit.results.run.saliency import Saliency, saliency_path
@@ -118,7 +118,9 @@ def clip_saliency(run: Run, split: str, saliency: Saliency | None, clip_id: str)
         }
     if clip_id not in saliency:
         way = command("explain", run.root, "--split", split, "--clip", clip_id)
-        return {"empty": f"Clip {clip_id} is not among the {len(saliency):,} explained clips: run `{way}`."}
+        return {
+            "empty": f"Clip {clip_id} is not among the {counted(len(saliency), 'explained clip')}: run `{way}`."
+        }
     found = saliency.clip(clip_id)
     answer: dict[str, Any] = {"target": run.classes.names[found.target]}
     for name, values, frames in (
@@ -193,7 +195,7 @@ def checked_view(number: int | None, count: int) -> View:
         return View(count // 2, count)
     if not 0 <= number < count:
         raise MgkitError(
-            f"there is no test view {number}: the clips were tested with {count} views, counted from 0."
+            f"there is no test view {number}: the clips were tested with {counted(count, 'view')}, counted from 0."
         )
     return View(number, count)
 

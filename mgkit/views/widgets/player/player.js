@@ -184,7 +184,7 @@ function render({ model, el }) {
         ticks.append(h("i", { class: `mg-p-tick mg-p-tick-${key}`, "data-frame": time, style: `left:${(100 * time) / count()}%;width:${100 / count()}%;background:${style.outputs[key]}` }));
       }
       const name = { rgb: "RGB", pose: "pose" }[key];
-      legend.append(h("span", { title: `The ${times.length} frames that the ${name} pathway reads` }, h("i", { style: `background:${style.outputs[key]}` }), `${times.length} frames seen by ${name}`));
+      legend.append(h("span", { title: `What the ${name} pathway reads of the clip` }, h("i", { style: `background:${style.outputs[key]}` }), `${times.length} ${times.length === 1 ? "frame" : "frames"} seen by ${name}`));
     }
     const [number, of] = content.view || [0, 1];
     if (legend.childNodes.length && of > 1) legend.append(h("span", {}, `test view ${number + 1} of ${of}`));

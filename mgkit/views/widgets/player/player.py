@@ -11,7 +11,7 @@ import traitlets
 
 from mgkit.data.batches.spec import Inputs
 from mgkit.data.clips import Clips
-from mgkit.errors import MgkitError
+from mgkit.errors import MgkitError, counted
 from mgkit.notebook import blurs_faces
 from mgkit.results.run.folder import Run, as_clips, load_run
 from mgkit.views.figures.clips import BLANK, SIDES, film_strip
@@ -268,7 +268,7 @@ class ClipPlayer(Previewed, anywidget.AnyWidget):
         """The selection of a player that shares none."""
         if clip_ids is not None:
             ids = self._clips.select(clip_ids).ids
-            words = f"{len(ids):,} chosen clips"
+            words = counted(len(ids), "chosen clip")
         elif self._panels.predictions is not None:
             ids, words = self._panels.predictions.clip_ids, f"split {self._panels.split}"
         else:

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import traitlets
 
 from mgkit.data.splits import TAGS
-from mgkit.errors import MgkitError
+from mgkit.errors import MgkitError, counted
 from mgkit.results.run.folder import Run, as_run
 from mgkit.results.run.review import Note, Notes, as_csv
 from mgkit.views.figures.style import PaperFigure
@@ -128,7 +128,7 @@ class ReviewList(RunWidget):
                 self.send({"csv": text, "name": f"review_{self.run.name}.csv"})
 
     def __repr__(self) -> str:
-        return f"ReviewList({self.listed['count']} clips with notes in {self.listed['file']})"
+        return f"ReviewList({counted(self.listed['count'], 'clip')} with notes in {self.listed['file']})"
 
     def _preview(self) -> tuple[str, str]:
         rows = "".join(
@@ -138,4 +138,7 @@ class ReviewList(RunWidget):
                 for row in self.listed["rows"]
             )
         )
-        return f"<table>{rows}</table>", f"{self.listed['count']} clips with notes in {self.listed['file']}"
+        return (
+            f"<table>{rows}</table>",
+            f"{counted(self.listed['count'], 'clip')} with notes in {self.listed['file']}",
+        )

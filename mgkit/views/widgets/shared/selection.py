@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 import traitlets
 
-from mgkit.errors import MgkitError
+from mgkit.errors import MgkitError, counted
 
 DEEPEST = 8  # changes that answer changes; views that only draw never get beyond the first
 
@@ -87,7 +87,7 @@ class Selection(traitlets.HasTraits):
 
     def __repr__(self) -> str:
         focus = f", focus on {self.focus}" if self.focus is not None else ""
-        return f"Selection({len(self)} clips: {self.description}{focus})"
+        return f"Selection({counted(len(self), 'clip')}: {self.description}{focus})"
 
     def set(
         self,
@@ -118,7 +118,7 @@ class Selection(traitlets.HasTraits):
             raise MgkitError(f"{wrong[0]!r} is not a clip id: clips are selected by their clip_id, a string.")
         if focus is not None and focus not in ids:
             raise MgkitError(
-                f"the focus {focus!r} is not among the {len(ids)} selected clips: select it as well."
+                f"the focus {focus!r} is not among the {counted(len(ids), 'selected clip')}: select it as well."
             )
         if description is None:
             description = _count(ids)
