@@ -472,8 +472,15 @@ def _classes(
     if given is not None:
         return Classes(tuple(given))
     if meta.get("classes"):
-        where = str(source.with_suffix(".meta.json"))
-        return Classes.from_dict({**meta, "names": meta["classes"]}, where=where)
+        path = source.with_suffix(".meta.json")
+        groups = meta.get("groups")
+        if isinstance(groups, str):  # a remark, often on what the splits keep apart
+            detail = (
+                f'"groups" of {path.name} is a text, not a list of one name per class: no groups of classes'
+            )
+            report.append(note("class groups", detail))
+            groups = None
+        return Classes.from_dict({**meta, "names": meta["classes"], "groups": groups}, where=str(path))
     used = set(labels.values())
     count = 1 + max(used)
     unused = sorted(set(range(count)) - used)

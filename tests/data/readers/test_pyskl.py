@@ -271,7 +271,9 @@ def test_stray_labels_without_class_names_are_loud(tmp_path: Path) -> None:
     assert detail.startswith("label 3 has no clip, but becomes a class because clip 'c4' has label 4")
     stray = [*usual, annotation("stray", 7000)]
     path = write(tmp_path / "x.pkl", stray)
-    with pytest.raises(MgkitError, match="clip 'stray' has label 7000, but its clips have only 5 labels .*--classes"):
+    with pytest.raises(
+        MgkitError, match="clip 'stray' has label 7000, but its clips have only 5 labels .*--classes"
+    ):
         read_pyskl(path, skeleton="penn13")
     with pytest.raises(MgkitError, match="clip 'stray' has label 7000, outside the 5 classes"):
         read_pyskl(path, skeleton="penn13", classes=list("abcde"))
@@ -309,6 +311,19 @@ def test_a_layout_in_the_meta_file(source: Path) -> None:
     assert data.report[0]["detail"] == "x.pkl: 13 joints, 2 edges and 6 left/right pairs by its meta file"
     write_json(source.with_suffix(".meta.json"), [])
     with pytest.raises(MgkitError, match=r"x\.meta\.json must be an object"):
+        read_pyskl(source)
+
+
+def test_a_remark_on_groups_in_the_meta_file_is_told(source: Path) -> None:
+    meta = {"skeleton": "penn13", "classes": ["x", "y"], "groups": "splits are disjoint by recording"}
+    write_json(source.with_suffix(".meta.json"), meta)
+    data = read_pyskl(source)
+    assert data.classes.names == ("x", "y")
+    assert data.classes.groups is None
+    told = '"groups" of x.meta.json is a text, not a list of one name per class: no groups of classes'
+    assert {"what": "class groups", "detail": told, "clip_id": ""} in data.report
+    write_json(source.with_suffix(".meta.json"), meta | {"groups": [1, 2]})
+    with pytest.raises(MgkitError, match='"groups" must be a list of names'):
         read_pyskl(source)
 
 
