@@ -429,6 +429,16 @@ def best_output(outputs: Iterable[str]) -> str:
     return "fused" if "fused" in outputs else next(iter(outputs))
 
 
+def percent(share: float) -> str:
+    """A probability or another share in whole per cent; what is there, but rounds to nothing, as "< 1 %".
+
+    >>> percent(0.873), percent(0.002), percent(0.0)
+    ('87 %', '< 1 %', '0 %')
+    """
+    rounded = f"{100 * share:.0f} %"
+    return "< 1 %" if share > 0 and rounded == "0 %" else rounded
+
+
 def pick(arrays: dict[str, Floats], name: str, what: str) -> Floats:
     """The array of an output or pathway; an unknown one raises a `MgkitError`."""
     if name not in arrays:

@@ -28,7 +28,7 @@ from mgkit.data.skeletons import Skeleton
 from mgkit.data.table import Classes
 from mgkit.errors import MgkitError, counted
 from mgkit.files import atomic
-from mgkit.results.run.records import OUTPUTS, PATHWAYS, Floats, Ints, best_output, pick
+from mgkit.results.run.records import OUTPUTS, PATHWAYS, Floats, Ints, best_output, percent, pick
 from mgkit.results.scores.spotting import Windows
 
 __all__ = ["Prediction", "PredictionList", "load_prediction"]
@@ -268,7 +268,7 @@ class Prediction:
                 for pathway in self.prototypes
             ]
             if np.isfinite(self.seen[:1]).all() and len(self.seen) and self.seen[0] < 1:
-                lines.append(f"  somebody is seen in {100 * self.seen[0]:.0f} % of its frames")
+                lines.append(f"  somebody is seen in {percent(self.seen[0])} of its frames")
             return "\n".join(lines)
         lengths = sorted({int(stop - start) for start, stop in self.frames.tolist()})
         words = " and ".join(
@@ -276,7 +276,7 @@ class Prediction:
         )
         counts = np.bincount(self.predicted(), minlength=len(self.classes))
         order = [int(k) for k in np.argsort(-counts, kind="stable") if counts[k]][:5]
-        often = ", ".join(f"{self.classes.names[k]} {100 * counts[k] / len(self):.0f} %" for k in order)
+        often = ", ".join(f"{self.classes.names[k]} {percent(counts[k] / len(self))}" for k in order)
         lines = [f"{self.name}: {counted(len(self), 'window')} of {words}", f"  most probable in: {often}"]
         nobody = int((self.seen == 0).sum())
         if nobody:
@@ -321,7 +321,7 @@ class Prediction:
         cells = []
         for title, items, unit in self._columns():
             rows = "".join(
-                f"<tr><td style='text-align:left'>{html.escape(name)}</td><td>{unit(value)}</td></tr>"
+                f"<tr><td style='text-align:left'>{html.escape(name)}</td><td>{html.escape(unit(value))}</td></tr>"
                 for name, value in items
             )
             cells.append(
@@ -330,9 +330,6 @@ class Prediction:
         return f"<b>{html.escape(self.name)}</b><table><tr>{''.join(cells)}</tr></table>"
 
     def _columns(self) -> list[tuple[str, list[tuple[str, float]], Any]]:
-        def percent(value: float) -> str:
-            return f"{100 * value:.0f} %"
-
         outputs = [name for name in OUTPUTS[::-1] if name in self.probabilities]
         found: list[tuple[str, list[tuple[str, float]], Any]] = [
             (NAMES[name], self.top(output=name), percent) for name in outputs
@@ -374,7 +371,7 @@ class PredictionList(list[Prediction]):
         columns = {"start": "", "end": ""} if all(len(one) == 1 for one in self) else {}
         found = self.frame().drop(columns=list(columns))
         shares = [name for name in ("probability", "seen") if name in found]
-        found[shares] = found[shares].map(lambda share: "-" if np.isnan(share) else f"{100 * share:.0f} %")
+        found[shares] = found[shares].map(lambda share: "-" if np.isnan(share) else percent(share))
         return str(found.to_string(index=False, float_format=lambda value: f"{value:.2f}"))
 
     def _repr_html_(self) -> str:
@@ -422,4 +419,4 @@ def load_prediction(path: str | Path) -> Prediction:
 
 
 def _shares(items: Sequence[tuple[str, float]]) -> str:
-    return ", ".join(f"{name} {100 * value:.0f} %" for name, value in items)
+    return ", ".join(f"{name} {percent(value)}" for name, value in items)

@@ -7,7 +7,7 @@ import pandas as pd
 
 from mgkit.errors import MgkitError, counted
 from mgkit.notebook import blurs_faces
-from mgkit.results.run.records import OUTPUTS, PATHWAYS
+from mgkit.results.run.records import OUTPUTS, PATHWAYS, percent
 from mgkit.results.scores.prediction import Prediction
 from mgkit.views.figures.clips import frames_row
 from mgkit.views.figures.style import (
@@ -108,7 +108,7 @@ def prediction(
             for place, value, end in zip(at, shown[name], longest, strict=True):
                 inside = end > 0.82
                 bars.text(
-                    value - 0.01 if inside else end + 0.01, place, f"{100 * value:.0f} %", va="center",
+                    value - 0.01 if inside else end + 0.01, place, percent(value), va="center",
                     ha="right" if inside else "left", fontsize=LEAST, color="#111111",
                 )  # fmt: skip
     names = fit_names(list(shown["class"]), room - 8, SMALL)

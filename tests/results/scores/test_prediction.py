@@ -12,6 +12,7 @@ import pytest
 from mgkit.data.clips import Classes
 from mgkit.data.skeletons import PENN13
 from mgkit.errors import MgkitError
+from mgkit.results.run.records import percent
 from mgkit.results.scores.prediction import Prediction, PredictionList, load_prediction
 from mgkit.results.scores.spotting import Rule
 
@@ -137,6 +138,15 @@ def test_what_is_said() -> None:
     several = PredictionList([made(name="a"), made(name="b")])
     assert [line.split()[0] for line in several.text().splitlines()] == ["name", "a", "b"]
     assert len(several.frame()) == 2
+
+
+def test_a_small_share_is_not_none() -> None:
+    assert [percent(share) for share in (0, 0.0001, 0.005, 0.0051, 0.5, 0.999)] == [
+        "0 %", "< 1 %", "< 1 %", "1 %", "50 %", "100 %"
+    ]  # fmt: skip
+    sure = replace(made(pathways=("pose",)), probabilities={"pose": np.float32([[0.9985, 0.001, 0.0005]])})
+    assert sure.text().splitlines()[0].count("< 1 %") == 2
+    assert sure._repr_html_().count("&lt; 1 %") == 2
 
 
 def test_without_a_rate_there_are_no_seconds() -> None:

@@ -30,7 +30,7 @@ def test_the_true_class_is_shown_whatever_its_rank() -> None:
     rows = found["outputs"][2]["rows"]
     assert [row["name"] for row in rows] == ["b", "c", "d", "e", "f", "h"]
     assert rows[-1] == {
-        "name": "h", "probability": np.float32(0.03), "rank": 8, "true": True, "predicted": False
+        "name": "h", "probability": np.float32(0.03), "percent": "3 %", "rank": 8, "true": True, "predicted": False,
     }  # fmt: skip
     assert (found["output"], found["predicted"], found["correct"]) == ("Fused", "b", False)
 

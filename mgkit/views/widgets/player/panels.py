@@ -18,7 +18,7 @@ from mgkit.data.clips import Clips
 from mgkit.data.skeletons import Skeleton
 from mgkit.errors import MgkitError, command, counted, some
 from mgkit.results.run.folder import Run
-from mgkit.results.run.records import Embeddings, Predictions
+from mgkit.results.run.records import Embeddings, Predictions, percent
 from mgkit.results.run.saliency import Saliency, saliency_path
 from mgkit.views.analysis.errors import exemplar, nearest_correct
 from mgkit.views.figures.saliency import scaled
@@ -72,8 +72,8 @@ def verdict(
         shown += [] if label in shown else [label]
         rows = [
             {
-                "name": names[k], "probability": float(scores[k]), "rank": rank[k], "true": k == label,
-                "predicted": rank[k] == 1,
+                "name": names[k], "probability": float(scores[k]), "percent": percent(scores[k]), "rank": rank[k],
+                "true": k == label, "predicted": rank[k] == 1,
             }
             for k in shown
         ]  # fmt: skip

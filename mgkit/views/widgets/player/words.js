@@ -40,7 +40,6 @@ function mark(correct) {
   return h("span", { class: `mg-p-mark mg-p-${word}`, role: "img", "aria-label": word, title: word });
 }
 
-const percent = (p) => (p >= 0.995 ? "100 %" : p < 0.005 ? "< 1 %" : `${Math.round(100 * p)} %`);
 export const seconds = (s) => `${s.toFixed(2)} s`;
 
 // --- predictions of the run ------------------------------------------------------------------------------------------
@@ -53,7 +52,7 @@ export function bars(output, distance) {
       h("span", { class: "mg-p-rank" }, String(row.rank)),
       h("span", { class: "mg-p-name", "data-name": row.name }, row.name),
       h("span", { class: "mg-p-track" }, h("span", { class: "mg-p-fill", style: `width:${(100 * row.probability).toFixed(2)}%` })),
-      h("span", { class: "mg-p-percent" }, percent(row.probability)));
+      h("span", { class: "mg-p-percent" }, row.percent));
   });
   return h("section", { class: "mg-p-output", "data-output": output.key },
     h("h4", {}, mark(output.correct), output.name), h("ol", {}, ...rows), distance && distances(distance));
