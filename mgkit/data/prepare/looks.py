@@ -14,6 +14,10 @@ from mgkit.data.readers import note
 from mgkit.errors import MgkitError, counted, some
 
 FACTORS = (1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0)  # between pictures of two sizes
+BEFORE_TURN = (
+    "are of the pictures before the turn that the video asks for: estimate them on the pictures as they are shown, or "
+    "take the turn out of the video (ffmpeg -display_rotation 0 -i IN -c copy OUT)"
+)
 
 
 @dataclass(frozen=True)
@@ -27,6 +31,7 @@ class Look:
         reach: 95 % of the points lie below these shares of width and height.
         scored: scores differ, so that points which were only guessed hardly count.
         frames, poses: of the video and as they came in; 0, 0 without a video, or where the rate is stated.
+        turned: the video asks to be shown with its sides exchanged, as telephones do.
     """
 
     frame: tuple[int, int]
@@ -37,9 +42,10 @@ class Look:
     scored: bool
     frames: int
     poses: int
+    turned: bool
 
 
-def look_of(pose: Array, frame: tuple[int, int], frames: int, poses: int) -> Look:
+def look_of(pose: Array, frame: tuple[int, int], frames: int, poses: int, *, turned: bool) -> Look:
     """The look of key-points (M, T, V, 3) in which somebody is seen; see `Look`."""
     there = pose[seen(pose)].astype(np.float64)
     points, scores = there[:, :2], np.maximum(there[:, 2], 1e-6)
@@ -63,6 +69,7 @@ def look_of(pose: Array, frame: tuple[int, int], frames: int, poses: int) -> Loo
         scored=bool(np.ptp(scores) > 0.2),
         frames=frames,
         poses=poses,
+        turned=turned,
     )
 
 
@@ -127,6 +134,8 @@ def _check_outside(looks: Mapping[str, Look], units: str | None, share: float) -
     wide, high = first.frame
     if units is not None:
         fits = f"Are they {units}, as --pose-units states?"
+    elif swapped and any(look.turned for look in chosen):
+        fits = f"They {BEFORE_TURN}."
     elif swapped:
         fits = "With width and height swapped all would fit: write img_shape as (height, width) and points as (x, y), "
         fits += f"or state --pose-size {high}x{wide} (width x height)."

@@ -26,7 +26,7 @@ from mgkit.data.prepare.cut import (
     open_source,
     person_crop,
 )
-from mgkit.data.prepare.looks import Look
+from mgkit.data.prepare.looks import BEFORE_TURN, Look
 from mgkit.data.prepare.points import UNITS, USUAL_RATE, PoseRules, Unusable, incoming
 from mgkit.data.readers import LEFT_OUT, RawClip, note, pose_notes
 from mgkit.data.report import picture_hash
@@ -258,7 +258,9 @@ def frame_size(
     if stated != frame:
         turned = f" (after the turn by {info.turned} degrees that the file asks for)" if info.turned else ""
         remedy = "give the videos that the poses were made from"
-        if stated == frame[::-1]:
+        if stated == frame[::-1] and info.turned % 180:
+            remedy = f"they {BEFORE_TURN}"
+        elif stated == frame[::-1]:
             remedy += ", or, if img_shape is (width, height), write it as (height, width)"
         elif abs(stated[0] * frame[1] / (stated[1] * frame[0]) - 1) < 0.02:
             remedy += ", or scale the poses to the video with --pose-size stated"

@@ -154,7 +154,10 @@ def incoming(
         text = f"{counted(before, 'pose')} to {counted(length, 'frame')} of the video"
         notes.append(note("poses resampled", text, clip.clip_id))
     counts = (there, before) if there and step is None else (0, 0)
-    return pose, notes, look_of(pose, frame, *counts) if seen(pose).any() else None
+    if not seen(pose).any():
+        return pose, notes, None
+    turned = info is not None and info.turned % 180 != 0
+    return pose, notes, look_of(pose, frame, *counts, turned=turned)
 
 
 def _called(clip: RawClip, function: Callable[..., Any], **span: int) -> Any:

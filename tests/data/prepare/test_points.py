@@ -18,6 +18,7 @@ from mgkit.data.prepare.points import PoseRules, smoothed
 from mgkit.data.readers.pyskl import write_pyskl
 from mgkit.data.video import probe
 from mgkit.errors import MgkitError
+from tests.data.video.made import turned
 from tests.made.points import clip, film, in_source, notes, person, prepared
 from tests.made.trees import write_imigue, write_ma52, write_smg
 
@@ -320,6 +321,21 @@ def test_videos_made_smaller_after_the_poses(tmp_path: Path) -> None:
         MgkitError, match=r"but the poses are for 640 x 480: .* if img_shape is \(width, height\)"
     ):
         prepared(tmp_path / "turned", turned)
+
+
+@pytest.mark.parametrize("stated", [True, False])
+def test_points_on_the_pictures_before_a_turn(tmp_path: Path, stated: bool) -> None:
+    """Of a telephone held upright; sides that are swapped would fit, but the points would not."""
+    path = turned(film(tmp_path / "v.mp4", 24, (640, 480)), tmp_path / "t.mp4")
+    assert (probe(path).width, probe(path).height) == (480, 640)
+    clips = [
+        clip(f"c{i}", person(at=(550, 240), seed=i)[None], video=path, **({} if stated else {"size": None}))
+        for i in range(3)
+    ]
+    with pytest.raises(
+        MgkitError, match="before the turn that the video asks for: estimate .* -display_rotation 0"
+    ):
+        prepared(tmp_path, clips)
 
 
 def test_points_nowhere_near_the_frame_are_refused(tmp_path: Path) -> None:
