@@ -13,6 +13,7 @@ and `Notes.odd` says so, as it does of notes on clips that the run does not have
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import csv
 import html
@@ -316,7 +317,9 @@ def read_notes(path: Path, run: Run) -> tuple[dict[str, Note], list[str]]:
     """
     remedy = "correct it, or move it away to begin again; it is never overwritten"
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        content = path.read_bytes()
+        wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+        text = content.decode("utf-16" if wide else "utf-8-sig")
     except FileNotFoundError:
         if not path.parent.is_dir():  # moved, or a share that is away: the notes are somewhere
             raise MgkitError(
@@ -342,7 +345,7 @@ def read_notes(path: Path, run: Run) -> tuple[dict[str, Note], list[str]]:
                 f"{', '.join(COLUMNS)}: {remedy}."
             )
         for fields in reader:
-            if not fields:
+            if not any(field.strip() for field in fields):  # a spreadsheet leaves such rows
                 continue
             try:
                 note = _note(fields, run)
@@ -354,11 +357,12 @@ def read_notes(path: Path, run: Run) -> tuple[dict[str, Note], list[str]]:
             notes[note.clip_id] = note
     except csv.Error as error:
         raise MgkitError(f"{path}, line {reader.line_num}: {error}; {remedy}.") from None
-    if mark == ",":
+    odd = [{";": "with semicolons", "\t": "with tabs"}[mark]] if mark != "," else []
+    odd += ["in UTF-16"] if wide else []
+    if not odd:
         return notes, []
-    marks = "semicolons" if mark == ";" else "tabs"
     return notes, [
-        f"a spreadsheet saved the file with {marks}: read, and written with commas at the next change"
+        f"a spreadsheet saved the file {' and '.join(odd)}: read, and written with commas in UTF-8 at the next change"
     ]
 
 

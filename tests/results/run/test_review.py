@@ -209,6 +209,22 @@ def test_returns_from_a_spreadsheet_survive_a_change(run: Run) -> None:
     assert f"1 note on clips that {run.root} does not have" in repr(again)
 
 
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-8-sig"])
+def test_unicode_text_of_a_spreadsheet_and_its_empty_rows(run: Run, encoding: str) -> None:
+    text = HEAD.replace(",", "\t") + "c0\ttest\toccluded\t\tgrüße 好\t\n\t\t\t\t\t\n\n"
+    (run.root / "review.csv").write_bytes(text.replace("\n", "\r\n").encode(encoding))
+    notes = run.notes()
+    assert (list(notes), notes["c0"].text) == (["c0"], "grüße 好")
+    wide = " and in UTF-16" if encoding == "utf-16" else ""
+    assert notes.odd == [
+        f"a spreadsheet saved the file with tabs{wide}: read, and written with commas in UTF-8 at the next change"
+    ]
+    notes.set("c1", ["ambiguous"])
+    assert (notes.odd, (run.root / "review.csv").read_text("utf-8").splitlines()[1]) == (
+        [], "c0,test,occluded,,grüße 好,"
+    )  # fmt: skip
+
+
 @pytest.mark.parametrize(("mark", "marks"), [(";", "semicolons"), ("\t", "tabs")])
 def test_a_spreadsheet_may_change_the_marks_and_take_zeros_away(
     tmp_path: Path, mark: str, marks: str, capsys: pytest.CaptureFixture[str]
@@ -222,7 +238,7 @@ def test_a_spreadsheet_may_change_the_marks_and_take_zeros_away(
     assert list(notes) == ["001", "7", "2-Jan"]
     assert (notes["001"].tags, notes["001"].text) == (("occluded", "bad pose"), "one; two")
     said = [
-        f"a spreadsheet saved the file with {marks}: read, and written with commas at the next change",
+        f"a spreadsheet saved the file with {marks}: read, and written with commas in UTF-8 at the next change",
         "leading zeros of ids were lost in a spreadsheet: put back (1 is 001)",
         f"1 note on clips that {run.root} does not have: 2-Jan",
     ]
