@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import os
 import re
+import unicodedata
+from collections import Counter
 from dataclasses import dataclass
 from numbers import Real
 from pathlib import Path
@@ -50,6 +52,11 @@ def other_side(name: str) -> str:
     return _SIDE.sub(lambda found: _OTHER[found[0]], name)
 
 
+def _breaks(letter: str) -> bool:
+    """True for a line break, a tab and other control characters, which tear tables and figures."""
+    return unicodedata.category(letter) in ("Cc", "Zl", "Zp")
+
+
 @dataclass(frozen=True)
 class Classes:
     """Class names in label order, their coarse groups, and which one (if any) is not a gesture.
@@ -64,14 +71,20 @@ class Classes:
     background: int | None = None
 
     def __post_init__(self) -> None:
-        repeated = [name for name in self.names if self.names.count(name) > 1]
+        odd = [name for name in self.names if not name.strip() or any(map(_breaks, name))]
+        if odd:
+            raise MgkitError(
+                f"class names are empty, or hold a line break or the like: {some(map(repr, odd))}. Rename the classes."
+            )
+        spelt = Counter(" ".join(name.split()) for name in self.names)
+        repeated = [name for name in self.names if spelt[" ".join(name.split())] > 1]
         if repeated:
             raise MgkitError(
                 f"class names are not unique: {some(sorted(set(repeated)))}. Give each class its own name."
             )
         if self.groups is not None and len(self.groups) != len(self.names):
             raise MgkitError(
-                f"{len(self.groups)} class groups for {len(self.names)} classes: give one group per class."
+                f"{counted(len(self.groups), 'class group')} for {len(self.names)} classes: give one group per class."
             )
         for what, number in (("non-gesture", self.non_gesture), ("background", self.background)):
             if number is not None and not 0 <= number < len(self.names):

@@ -126,10 +126,17 @@ def test_classes() -> None:
         CLASSES.index("green")
     with pytest.raises(MgkitError, match="not unique"):
         Classes(("a", "a"))
-    with pytest.raises(MgkitError, match="1 class groups for 2 classes"):
+    with pytest.raises(MgkitError, match="1 class group for 2 classes"):
         Classes(("a", "b"), ("x",))
     with pytest.raises(MgkitError, match="outside 0 to 1"):
         Classes(("a", "b"), non_gesture=2)
+    for odd in ("nod\nhead", " ", "a\tb", "a\u2028b"):
+        with pytest.raises(MgkitError, match="empty, or hold a line break or the like"):
+            Classes(("a", odd))
+    with pytest.raises(MgkitError, match=r"not unique: touch  face , touch face\."):
+        Classes(("touch face", "touch  face "))
+    odd_but_right = ("touch/face", "👩\u200d🦰 wave", "7", "دست\u200cها", "wave", "Wave")
+    assert Classes(odd_but_right).names == odd_but_right
 
 
 @pytest.mark.parametrize(
