@@ -95,9 +95,11 @@ def read_pyskl(
     clips = []
     for clip_id, annotation in annotations.items():
         if not 0 <= labels[clip_id] < len(names):
+            from_one = min(labels.values()) == 1 and max(labels.values()) == len(names)
+            remedy = "labels count from 0, and these from 1: subtract 1" if from_one else "correct it"
             raise MgkitError(
-                f"{source}: clip {clip_id!r} has label {labels[clip_id]}, outside the {len(names)} classes: correct "
-                "it, or give the full list of classes."
+                f"{source}: clip {clip_id!r} has label {labels[clip_id]}, outside the {len(names)} classes: {remedy}, "
+                "or give the full list of classes."
             )
         video = pictures.get(clip_id)
         points = check_points(annotation, layout, source, report)
@@ -196,8 +198,17 @@ def check_points(annotation: Annotation, layout: Skeleton, source: Path, report:
                 clip_id,
             )
         )
-    broken = int((~np.isfinite(np.asarray(points))).any(-1).sum())
-    if broken:
+    lost = ~np.isfinite(np.asarray(points)).all(-1)
+    if score is not None:
+        scores = np.asarray(score)
+        lost |= ~np.isfinite(scores)
+        high = np.isfinite(scores) & (scores > 1.001)
+        if high.any():
+            detail = (
+                f"{high.sum()} of {counted(high.size, 'score')}, up to {scores[high].max():g}: taken as 1"
+            )
+            report.append(note("scores above 1", detail, clip_id))
+    if broken := int(lost.sum()):
         report.append(
             note("empty cells", f"{counted(broken, 'point')} without a finite number: not seen", clip_id)
         )
@@ -270,7 +281,7 @@ def _id(annotation: Any, source: Path, i: int, labelled: bool) -> str:
     clip_id = annotation["frame_dir"]
     if not isinstance(clip_id, str) or not clip_id.strip() or "\n" in clip_id or _leaves(clip_id):
         raise MgkitError(
-            f"{source}: 'frame_dir' of annotation {i} is {clip_id!r}: use a name without '..' or a leading '/'."
+            f"{source}: 'frame_dir' of annotation {i} is {clip_id!r}: use a text without '..' or a leading '/'."
         )
     return str(clip_id)
 

@@ -215,8 +215,8 @@ def read_pairs(
 ) -> dict[str, str]:
     """Read two columns `video, value` from a csv file (with or without a header) or a mapping.
 
-    None gives {}. A key may carry a file suffix, and may have lost its leading zeros in a spreadsheet. Rows of unknown
-    videos and videos without a row are reported.
+    None gives {}. A key may carry a file suffix or backslashes, and may have lost its leading zeros in a spreadsheet.
+    Rows of unknown videos and videos without a row are reported.
 
     Args:
         source: the file or mapping.
@@ -226,7 +226,7 @@ def read_pairs(
         suffixes: file suffixes that a key may carry.
 
     Raises:
-        MgkitError: a broken file, an empty value, or two values for one video.
+        MgkitError: a broken file, an empty value, two values for one video, or none of the videos in any row.
     """
     problems: list[str] = []
     if source is None:
@@ -235,13 +235,16 @@ def read_pairs(
         where, rows = "the mapping", [Row(i, (str(k), str(v))) for i, (k, v) in enumerate(source.items())]
     else:
         where = str(source)
-        titles = {what[0], "id", "name", "file", "filename", "video_id", "clip_id"}
+        titles = {"clip", "video", "id", "name", "file", "filename", "path", "video_id", "clip_id"} - set(
+            keys
+        )
         rows = read_rows(Path(source), 2, titles=titles, report=report, problems=problems)
     numbered = {int(key): key for key in keys if key.isdecimal()}
     pairs: dict[str, str] = {}
     unknown, padded = [], []
     for row in rows:
         key, value = row.cells
+        key = key if key in keys else key.replace("\\", "/")
         ending = next((suffix for suffix in suffixes if key.lower().endswith(suffix)), "")
         if key not in keys and ending:
             key = key[: -len(ending)]
@@ -255,6 +258,11 @@ def read_pairs(
         elif pairs.setdefault(key, value) != value:
             problems.append(f"{where} row {row.line}: {key} is {what[1]} {value}, and {pairs[key]} before")
     refuse(problems)
+    if rows and not pairs:
+        raise MgkitError(
+            f"{where}: no row is of a {what[0]} that is there: it has {some(unknown, 3)}, and there are "
+            f"{some(sorted(keys), 3)}. Write their names in its first column."
+        )
     if padded:
         report.append(note("leading zeros", f"{where} lost those of {some(padded)}: put back"))
     if unknown:

@@ -314,6 +314,35 @@ def test_a_layout_in_the_meta_file(source: Path) -> None:
         read_pyskl(source)
 
 
+def test_scores_that_are_none_are_told(tmp_path: Path) -> None:
+    """Per cent instead of shares, and NaN where a joint was lost."""
+    lost = np.full((1, 6, 13), 0.5, np.float32)
+    lost[0, 2:4, 5] = np.nan
+    high = np.full((1, 6, 13), 87, np.int64)
+    source = write(
+        tmp_path / "x.pkl", [annotation("a", keypoint_score=lost), annotation("b", keypoint_score=high)]
+    )
+    data = read_pyskl(source, skeleton="penn13")
+    assert [(n["what"], n["detail"], n["clip_id"]) for n in data.report if n["clip_id"]] == [
+        ("empty cells", "2 points without a finite number: not seen", "a"),
+        ("scores above 1", "78 of 78 scores, up to 87: taken as 1", "b"),
+    ]
+    assert data.clips[0].pose is not None
+    assert np.isnan(data.clips[0].pose()[0, 2:4, 5]).all()
+
+
+def test_labels_from_one_are_recognised(tmp_path: Path) -> None:
+    source = write(tmp_path / "x.pkl", [annotation("a", 1), annotation("b", 2)])
+    with pytest.raises(
+        MgkitError, match=r"'b' has label 2, outside the 2 classes: labels count from 0.*subtract 1"
+    ):
+        read_pyskl(source, skeleton="penn13", classes=["x", "y"])
+    with pytest.raises(MgkitError, match="outside the 2 classes: correct it, or"):
+        read_pyskl(
+            write(source, [annotation("a", 0), annotation("b", 2)]), skeleton="penn13", classes=["x", "y"]
+        )
+
+
 def test_a_remark_on_groups_in_the_meta_file_is_told(source: Path) -> None:
     meta = {"skeleton": "penn13", "classes": ["x", "y"], "groups": "splits are disjoint by recording"}
     write_json(source.with_suffix(".meta.json"), meta)

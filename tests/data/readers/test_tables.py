@@ -122,9 +122,20 @@ def test_pairs_from_a_file_or_a_mapping(tmp_path: Path) -> None:
     assert read_pairs(None, ["0001"], ("video", "split"), report=[]) == {}
 
 
+@pytest.mark.parametrize("header", ["video,split", "Clip,split", "clip_id,Split"])
+def test_any_header_of_pairs_is_none_of_them(tmp_path: Path, header: str) -> None:
+    (tmp_path / "s.csv").write_text(f"{header}\n\nnod\\0.mp4,val\n\n")
+    report: list[dict[str, str]] = []
+    assert read_pairs(tmp_path / "s.csv", ["nod/0"], ("clip", "split"), report=report) == {"nod/0": "val"}
+    assert [entry["what"] for entry in report] == ["text format"]  # the blank lines
+    (tmp_path / "s.csv").write_text("video,val\n")
+    assert read_pairs(tmp_path / "s.csv", ["video"], ("clip", "split"), report=[]) == {"video": "val"}
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
+        ("video,split\nb,x\nc,y\n", "no row is of a video that is there: it has b, c, and there are a"),
         ("a,x\na,y\n", "row 2: a is split y, and x before"),
         ("a,\n", "row 1: a has no split"),
         ("a,x,y\n", "row 1 has 3 cells, not 2"),
