@@ -48,7 +48,7 @@ from mgkit.data.splits import (
     split_path,
     write_split,
 )
-from mgkit.data.table import Classes, check_table
+from mgkit.data.table import Classes, Places, check_table, find_ids
 from mgkit.errors import MgkitError, counted, some
 from mgkit.files import atomic, read_json, write_json
 
@@ -153,16 +153,19 @@ class Clips:
     def select(self, clip_ids: Iterable[str]) -> Clips:
         """The clips with these ids, in this order; unknown ids raise a `MgkitError` that names them."""
         wanted = list(clip_ids)
-        unknown = [clip_id for clip_id in wanted if clip_id not in self._rows]
-        if unknown:
-            raise MgkitError(f"{self.root} has no clip {some(unknown)}.")
-        return replace(self, table=self.table.iloc[[self._rows[i] for i in wanted]].reset_index(drop=True))
+        rows = find_ids(self.table["clip_id"], wanted)
+        if (rows < 0).any():
+            raise MgkitError(
+                f"{self.root} has no clip {some([wanted[i] for i in np.flatnonzero(rows < 0)])}."
+            )
+        return replace(self, table=self.table.iloc[rows].reset_index(drop=True))
 
     def row(self, clip_id: str) -> dict[str, Any]:
         """One clip's row as a plain dictionary."""
-        if clip_id not in self._rows:
+        place = self._places.of(clip_id)
+        if place < 0:
             raise MgkitError(f"{self.root} has no clip {clip_id!r}.")
-        return {str(key): value for key, value in self.table.iloc[self._rows[clip_id]].items()}
+        return {str(key): value for key, value in self.table.iloc[place].items()}
 
     def pose(self, clip_id: str) -> npt.NDArray[np.float32]:
         """Key-points (M, T, V, 3): x, y in pixels of the prepared video, score in [0, 1]; NaN = not seen."""
@@ -377,8 +380,8 @@ class Clips:
         return reports.report_table(self.report)
 
     @cached_property
-    def _rows(self) -> dict[str, int]:
-        return {clip_id: i for i, clip_id in enumerate(self.table["clip_id"])}
+    def _places(self) -> Places:
+        return Places(self.table["clip_id"])
 
     @cached_property
     def _poses(self) -> npt.NDArray[np.float32]:

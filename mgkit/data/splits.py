@@ -249,11 +249,15 @@ def plan_folds(
     return columns, _rare_classes(names, labels, groups, fold_of, k, group)
 
 
+FEW_GROUPS = 256  # up to here every exchange of two groups is tried
+
+
 def assign_folds(labels: Labels, groups: Any, k: int, stratify: bool, seed: int) -> Labels:
     """(N,) the fold in which each clip is validated.
 
     Groups are dealt out, the largest first, then moved and exchanged as long as that makes the folds more alike:
-    in the number of clips and, if stratified, in that of each class. The best of several random starts is kept.
+    in the number of clips and, if stratified, in that of each class. The best of several random starts is kept; where
+    there are so many groups that any deal is nearly even, one start and two rounds of exchanges with some of them do.
     (scikit-learn's StratifiedGroupKFold stops after dealing, and gives the same folds for nearly every seed.)
     """
     names, group_of = np.unique(groups, return_inverse=True)
@@ -276,7 +280,7 @@ def assign_folds(labels: Labels, groups: Any, k: int, stratify: bool, seed: int)
     np.add.at(counts, (group_of, labels), float(stratify))
     counts[:, -1] = np.bincount(group_of)
     best, least = np.zeros(len(names), dtype=np.int64), np.inf
-    for attempt in range(8):
+    for attempt in range(8 if len(names) <= FEW_GROUPS else 1):
         fold_of_group, cost = _deal(counts, k, np.random.default_rng([seed, attempt]))
         if cost < least - 1e-9:
             best, least = fold_of_group, cost
@@ -300,7 +304,8 @@ def _deal(counts: npt.NDArray[np.float64], k: int, rng: np.random.Generator) -> 
             rise[folds[:, -1] > 0] = np.inf
         fold_of[group] = int(rise.argmin())
         folds[fold_of[group]] += counts[group]
-    for _ in range(20):
+    many = len(counts) > FEW_GROUPS
+    for _ in range(2 if many else 20):
         moved = False
         for group in rng.permutation(len(counts)):
             here, mine = fold_of[group], counts[group]
@@ -314,8 +319,9 @@ def _deal(counts: npt.NDArray[np.float64], k: int, rng: np.random.Generator) -> 
                 folds[there] += mine
                 fold_of[group], moved = there, True
                 continue
-            # ... or exchange it for any group of another fold.
-            others = np.flatnonzero(fold_of != here)
+            # ... or exchange it for any group of another fold (of many, for one of a random few).
+            others = rng.choice(len(counts), FEW_GROUPS, replace=False) if many else np.arange(len(counts))
+            others = others[fold_of[others] != here]
             swapped = counts[others] - mine
             change = costs(folds[here] + swapped) - now[here]
             change += costs(folds[fold_of[others]] - swapped) - now[fold_of[others]]

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from mgkit.data.clips import Classes, Clips, Folds, load_clips, write_clip_folder
-from mgkit.data.splits import shown_split
+from mgkit.data.splits import assign_folds, shown_split
 from mgkit.errors import MgkitError
 from mgkit.results.run.folder import create_run
 from tests.tiny import TRIANGLE, tiny_clips, tiny_row
@@ -247,3 +247,13 @@ def test_no_class_has_a_clip_for_each_fold(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_the_split_to_look_at_first(splits: list[str], shown: str) -> None:
     assert shown_split(splits) == shown
+
+
+def test_hundreds_of_groups_are_dealt_evenly() -> None:
+    rng = np.random.default_rng(0)
+    groups = np.repeat(np.arange(400), rng.integers(1, 30, 400))
+    labels = (groups + rng.integers(0, 3, len(groups))) % 5
+    folds = assign_folds(labels, groups, 4, True, 0)
+    assert all(len(set(folds[groups == group])) == 1 for group in range(400))
+    sizes = np.stack([np.bincount(labels[folds == fold], minlength=5) for fold in range(4)])  # (4, 5)
+    assert np.abs(sizes - sizes.mean(0)).max() <= 0.05 * sizes.mean()

@@ -8,7 +8,7 @@ interruption or the order of loading changes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple, NoReturn
 
 import numpy as np
@@ -105,12 +105,16 @@ class ClipDataset(Dataset[Sample]):
             )  # fmt: skip
         self.clips, self.spec, self.training, self.seed = clips, spec.on(clips.skeleton), training, seed
         self.views, self.flip, self.augment = views, flip, tuple(augment)
-        self._ids = clips.ids
+        table = clips.table
+        self._ids = table[
+            "clip_id"
+        ].array  # in columns: a dictionary a clip takes 1 kB in every loader process
+        self._labels, self._lengths = clips.labels, table["frames"].to_numpy()  # (N,) each
+        self._sizes = table[["width", "height"]].to_numpy()  # (N, 2)
         part = self.spec.skeleton or clips.skeleton
         self._joints = None if len(part) == len(clips.skeleton) else clips.skeleton.positions(part)
         self._flip_index = part.flip_index
         self.mirrored_class = spec.mirrored(clips.classes)
-        self._rows = clips.table.to_dict("records")
 
     def __len__(self) -> int:
         return len(self._ids)
@@ -124,7 +128,7 @@ class ClipDataset(Dataset[Sample]):
         return self._label(key[1], bool(self.spec.mirror_pairs) and self._draw(key)[1])
 
     def _label(self, position: int, mirrored: bool) -> int:
-        label = int(self._rows[position]["label"])
+        label = int(self._labels[position])
         return int(self.mirrored_class[label]) if mirrored else label
 
     def _draw(
@@ -132,7 +136,7 @@ class ClipDataset(Dataset[Sample]):
     ) -> tuple[npt.NDArray[np.int64], bool, np.random.Generator | None]:
         """Times of the frames (T',) of a view, whether it is mirrored, and in training what draws the rest."""
         epoch, position, view = key
-        length, spec = self._rows[position]["frames"], self.spec
+        length, spec = int(self._lengths[position]), self.spec
         if not self.training:
             return uniform_times(length, spec.pose_frames, shift=self._shift(view)), view >= self.views, None
         # A clip drawn again in the same epoch (balanced sampling) gets another crop.
@@ -149,11 +153,10 @@ class ClipDataset(Dataset[Sample]):
         return 0.5 if self.training else (view % self.views + 0.5) / self.views
 
     def _whole(
-        self, pose: npt.NDArray[np.float32] | None, row: dict[Hashable, Any]
+        self, pose: npt.NDArray[np.float32] | None, width: int, height: int
     ) -> tuple[tuple[float, float, float, float], npt.NDArray[np.float32] | None]:
         """The box (x, y, w, h) that a clip is shown in before any crop and, where it is to be held still, how far the
         body is from its usual place in each frame, (T, 2)."""
-        width, height = row["width"], row["height"]
         person = None if pose is None or self.spec.centre == "picture" else main_person(pose)
         if pose is None or person is None:
             if self.spec.keypoints:
@@ -167,12 +170,11 @@ class ClipDataset(Dataset[Sample]):
 
     def __getitem__(self, key: tuple[int, int, int]) -> Sample:
         position, view = key[1:]
-        row, spec = self._rows[position], self.spec
-        length = row["frames"]
+        spec, clip_id, length = self.spec, self._ids[position], int(self._lengths[position])
         times, mirrored, generator = self._draw(key)
         posed = "pose" in spec.pathways or spec.centre != "picture"
-        whole_clip = self.clips.pose(self._ids[position]) if posed else None
-        whole, moves = self._whole(whole_clip, row)
+        whole_clip = self.clips.pose(clip_id) if posed else None
+        whole, moves = self._whole(whole_clip, *map(int, self._sizes[position]))
         box = whole
         if generator is not None and not spec.keypoints:
             x, y, w, h = random_box(whole[2], whole[3], spec.crop_area, generator)
@@ -188,7 +190,7 @@ class ClipDataset(Dataset[Sample]):
                 frame_times = rgb_times(times, spec.rgb_frames, generator)
             else:
                 frame_times = uniform_times(length, spec.rgb_frames, generator, self._shift(view))
-            frames = self.clips.frames(self._ids[position], frame_times)
+            frames = self.clips.frames(clip_id, frame_times)
         if "pose" in spec.pathways and whole_clip is not None:
             if moves is not None:
                 whole_clip = np.array(whole_clip)

@@ -1,0 +1,160 @@
+"""A clip folder of millions of clips: opened, filtered, split and sampled, with the time and the memory of each step.
+
+    python benchmarks/scale.py --clips 10000000
+
+The table is of that many clips of 40 frames without videos; their key-points are a file of the right size that holds
+nothing on the disk but what is read. Each step runs in one process, whose resident memory is taken after it; what a
+loader process has of its own (its private memory) is taken after a hundred batches. The baseline is the table itself
+as pandas reads it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from torch.utils.data import DataLoader
+
+from benchmarks.timing import machine
+from mgkit.data.batches.dataset import ClipDataset, collate, worker_options
+from mgkit.data.batches.samplers import StepSampler
+from mgkit.data.batches.spec import Inputs
+from mgkit.data.clips import Clips, load_clips
+from mgkit.data.skeletons import get_skeleton
+from mgkit.files import write_json
+
+FRAMES, CLASSES, PER_SUBJECT, CHUNK = 40, 32, 250, 500_000
+
+
+def write_folder(root: Path, count: int) -> None:
+    """A clip folder of `count` clips, written in chunks."""
+    root.mkdir(parents=True, exist_ok=True)
+    layout = get_skeleton("coco17")
+    generator = np.random.default_rng(0)
+    writer: pq.ParquetWriter | None = None
+    for first in range(0, count, CHUNK):
+        rows = np.arange(first, min(first + CHUNK, count))
+        ones = np.ones(len(rows), np.int64)
+        subjects = rows // PER_SUBJECT
+        table = pa.table(
+            {
+                "clip_id": [f"clip{i:09d}" for i in rows.tolist()],
+                "split": np.array(["train", "train", "train", "val", "test"])[subjects % 5].tolist(),
+                "label": generator.integers(0, CLASSES, len(rows)),
+                "subject": [f"S{i:06d}" for i in subjects.tolist()],
+                "source": [f"day{i // 4:06d}.mp4" for i in subjects.tolist()],
+                "start": FRAMES * (rows % PER_SUBJECT),
+                "end": FRAMES * (rows % PER_SUBJECT) + FRAMES,
+                "frames": FRAMES * ones,
+                "fps": 25.0 * ones,
+                "width": 256 * ones,
+                "height": 256 * ones,
+                "video": [""] * len(rows),
+                "persons": ones,
+                "pose_offset": FRAMES * rows,
+                "crop_x": 0.0 * ones,
+                "crop_y": 0.0 * ones,
+                "crop_width": 256.0 * ones,
+                "crop_height": 256.0 * ones,
+            }
+        )
+        writer = writer or pq.ParquetWriter(root / "clips.parquet", table.schema)
+        writer.write_table(table)
+    assert writer is not None
+    writer.close()
+    np.lib.format.open_memmap(
+        root / "poses.npy", mode="w+", dtype=np.float32, shape=(FRAMES * count, len(layout), 3)
+    )
+    names = [f"class {i}" for i in range(CLASSES)]
+    write_json(
+        root / "classes.json", {"names": names, "groups": None, "non_gesture": None, "background": None}
+    )
+    write_json(root / "skeleton.json", layout.to_dict())
+
+
+def memory(process: int | str = "self", name: str = "VmRSS") -> float:
+    """Gigabytes of a process."""
+    rows = Path(f"/proc/{process}/status").read_text(encoding="ascii").splitlines()
+    return 1024 * next(int(row.split()[1]) for row in rows if row.startswith(name)) / 1e9
+
+
+def private(process: int) -> float:
+    """Gigabytes that a process shares with no other."""
+    rows = Path(f"/proc/{process}/smaps_rollup").read_text(encoding="ascii").splitlines()
+    return sum(1024 * int(row.split()[1]) for row in rows if row.startswith("Private_")) / 1e9
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--clips", type=int, default=10_000_000)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--folder", type=Path, help="where to write (default: a temporary folder)")
+    options = parser.parse_args()
+    folder = options.folder or Path(tempfile.mkdtemp(prefix="scale-"))
+    try:
+        if not (folder / "classes.json").is_file():
+            write_folder(folder, options.clips)
+        print(f"{options.clips:,} clips, {machine()}\n")
+        print("| step | time | memory after it | most so far |\n|---|---|---|---|")
+        measure(folder, options.workers)
+    finally:
+        if options.folder is None:
+            shutil.rmtree(folder)
+
+
+def step(name: str, call: Callable[[], Any]) -> Any:
+    """Do one step and print its line."""
+    began = time.perf_counter()
+    made = call()
+    took = time.perf_counter() - began
+    print(f"| {name} | {took:.1f} s | {memory():.2f} GB | {memory(name='VmHWM'):.2f} GB |", flush=True)
+    return made
+
+
+def measure(folder: Path, workers: int) -> None:
+    """Print the table."""
+    step("imports", lambda: None)
+    pids = os.fork()
+    if not pids:  # in a process of its own, so that it leaves no memory behind
+        step("the table as pandas reads it", lambda: pd.read_parquet(folder / "clips.parquet"))
+        os._exit(0)
+    os.waitpid(pids, 0)
+    clips: Clips = step("`load_clips`", lambda: load_clips(folder))
+    ids = [f"clip{i:09d}" for i in np.random.default_rng(0).integers(0, len(clips), 10_000)]
+    step("filter by a column", lambda: (clips.table["frames"] >= FRAMES).sum())
+    step("`select` of 10,000 clips", lambda: clips.select(dict.fromkeys(ids)))
+    step("the poses of 1,000 clips by id", lambda: [clips.pose(i) for i in ids[:1000]])
+    train: Clips = step('`split("train")`', lambda: clips.split("train"))
+    step("5 folds by subject", lambda: clips.folds(5))
+    spec = Inputs(reads=("keypoints",))
+    dataset: ClipDataset = step("`ClipDataset`", lambda: ClipDataset(train, spec, training=True))
+    sampler: StepSampler = step("order of an epoch", lambda: StepSampler(dataset, 64))
+    step("resume in the middle of one", lambda: sampler.begin(1, sampler.steps // 2))
+    step("balanced order", lambda: StepSampler(dataset, 64, sampling="balanced"))
+    loader = DataLoader(
+        dataset, batch_sampler=sampler, collate_fn=collate, **worker_options(workers, torch.device("cpu"))
+    )
+    batches = iter(loader)
+    step(f"100 batches of 64 by {workers} loader processes", lambda: [next(batches) for _ in range(100)])
+    own = [private(worker.pid) for worker in batches._workers]  # type: ignore[attr-defined]
+    print(f"\nA loader process has {max(own):.2f} GB of its own.")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,30 @@
+"""Finding clips in a table by their ids."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from mgkit.data.table import Places, ascending, find_ids
+
+IDS = ["", "a", "a1", "a10", "a2", "Z", "é", "日本", "b"]
+
+
+@pytest.mark.parametrize("ids", [sorted(IDS), IDS, ["b"], []], ids=["in order", "in none", "one", "none"])
+@pytest.mark.parametrize("kind", ["str", "object"])
+def test_ids_are_found_where_a_dictionary_has_them(ids: list[str], kind: str) -> None:
+    column = pd.Series(ids, dtype=kind)
+    known = {clip_id: i for i, clip_id in enumerate(ids)}
+    asked = [*reversed(IDS), "a0", "zz", "~", "日"]
+    expected = [known.get(clip_id, -1) for clip_id in asked]
+    places = Places(column)
+    assert [places.of(clip_id) for clip_id in asked] == expected
+    np.testing.assert_array_equal(find_ids(column, asked), expected)
+    assert find_ids(column, []).shape == (0,)
+
+
+def test_ids_that_repeat_are_not_ascending() -> None:
+    assert ascending(pd.Series(["a", "b", "c"], dtype="str"))
+    assert not ascending(pd.Series(["a", "b", "b"], dtype="str"))
+    assert not ascending(pd.Series(["b", "a"], dtype="str"))
