@@ -32,3 +32,12 @@ def test_figures_of_the_embedded_data_come_with_their_range_and_its_reason() -> 
     assert f"{low:.0f} to {high:.0f} % fused Top-1" in readme
     notebook = (ROOT / "notebooks" / "01_quick_start.py").read_text(encoding="utf-8").replace("\n# ", " ")
     assert f"{low:.0f} to {high:.0f} %" in notebook
+
+
+def test_whose_work_it_is_and_what_was_not_measured_stand_at_the_top() -> None:
+    paragraphs = (ROOT / "README.md").read_text(encoding="utf-8").split("\n\n")
+    for text in (paragraphs[2], PAGE[:2000]):  # after the title and the first paragraph
+        words = re.sub(r"[\s*]+", " ", text).lower()
+        assert "independent implementation" in words
+        assert "imigue, smg" in words
+        assert "nothing was measured" in words or "nothing here was measured" in words
