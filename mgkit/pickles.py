@@ -470,6 +470,11 @@ def load_pickle(path: str | Path) -> Any:
         raise MgkitError(
             f"{path} cannot be read ({error.strerror}): check the path and its permissions"
         ) from None
+    other = next(
+        (what for start, what in _OTHER_FILES.items() if content[:99].lstrip().startswith(start)), None
+    )
+    if other:
+        raise MgkitError(f"{path} is not a pickle but {other}")
     try:
         return _run(_Plain(io.BytesIO(content)))
     except Refused as error:
@@ -481,6 +486,17 @@ def load_pickle(path: str | Path) -> Any:
         raise MgkitError(
             f"{path} is not a readable pickle ({error}): copy it again, or give another file"
         ) from None
+
+
+# What is often saved under the name of a pickle; none begins as a pickle can.
+_OTHER_FILES = {
+    b"\x1f\x8b": "compressed by gzip: unpack it (gunzip) and give what is inside",
+    b"7z\xbc\xaf": "a 7z archive: unpack it and give what is inside",
+    b"version https://git-lfs": "the pointer that Git LFS leaves in its place: fetch the file with `git lfs pull`",
+    b"<": "a page of HTML, as a failed download leaves: download it again",
+    b"{": "text (JSON?): give the pickle",
+    b"\x89HDF": "HDF5: give the pickle",
+}
 
 
 # Writing

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import collections
 import copyreg
+import gzip
 import io
 import os
 import pickle
@@ -287,3 +288,18 @@ def test_arrays_are_read_without_importing_torch(tmp_path: Path) -> None:
     code = "import sys\nfrom mgkit.pickles import load_pickle\nload_pickle(sys.argv[1])\n"
     code += "assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code, str(tmp_path / "x.pkl")], check=True)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (gzip.compress(pickle.dumps([1])), "compressed by gzip: unpack it"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "Git LFS leaves .* git lfs pull"),
+        (b"\n<!DOCTYPE html><html>", "a page of HTML, as a failed download"),
+        (b'{"annotations": []}', "text .JSON"),
+    ],
+)
+def test_what_is_saved_under_the_name_of_a_pickle_is_named(tmp_path: Path, content: bytes, said: str) -> None:
+    (tmp_path / "x.pkl").write_bytes(content)
+    with pytest.raises(MgkitError, match=rf"x\.pkl is not a pickle but .*{said}"):
+        load_pickle(tmp_path / "x.pkl")

@@ -8,6 +8,7 @@ layout are not part of it: they come from `<name>.meta.json` next to the pickle 
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections import Counter
 from collections.abc import Sequence
@@ -29,6 +30,9 @@ from mgkit.files import read_json, write_json
 from mgkit.pickles import load_pickle, write_pickle
 
 Annotation = dict[str, Any]
+_NUMBERED = re.compile(
+    r'"?(?P<before>\d+)"?\s*[,;:.)\s]\s*(?P<name>\S.*)|(?P<named>.*\S)\s*[,;\t]\s*"?(?P<after>\d+)"?'
+)
 Report = list[dict[str, str]]
 
 
@@ -279,9 +283,11 @@ def _id(annotation: Any, source: Path, i: int, labelled: bool) -> str:
     if not isinstance(annotation, dict) or any(key not in annotation for key in needed):
         raise MgkitError(f"{source}: annotation {i} lacks {' or '.join(map(repr, needed))}.")
     clip_id = annotation["frame_dir"]
-    if not isinstance(clip_id, str) or not clip_id.strip() or "\n" in clip_id or _leaves(clip_id):
+    if not isinstance(clip_id, str):
+        raise MgkitError(f"{source}: 'frame_dir' of annotation {i} is {clip_id!r}: write it as text.")
+    if not clip_id.strip() or "\n" in clip_id or _leaves(clip_id):
         raise MgkitError(
-            f"{source}: 'frame_dir' of annotation {i} is {clip_id!r}: use a text without '..' or a leading '/'."
+            f"{source}: 'frame_dir' of annotation {i} is {clip_id!r}: use a name without '..' or a leading '/'."
         )
     return str(clip_id)
 
@@ -382,7 +388,7 @@ def find_videos(
     found: dict[str, Path] = {}
     other: list[str] = []
     for clip_id in clip_ids:
-        key = _key(clip_id)
+        key = _key(clip_id).replace("\\", "/")  # as Windows writes folders
         key = key[: -len(Path(key).suffix)] if named_as_video(Path(key)) else key
         matches = ends.get(key) or ends.get(key.rpartition("/")[2], [])
         if not matches:
@@ -512,7 +518,10 @@ def _classes(
 
 
 def read_classes(path: str | Path) -> list[str]:
-    """Class names from a file: a JSON list (or {"classes": [...]}), or one name per line."""
+    """Class names from a file: a JSON list (or {"classes": [...]}), or one name per line.
+
+    Names may stand beside their numbers, which count from 0 or from 1, in any order: `0 wave`, `wave,0`, {"wave": 0}.
+    """
     path = Path(path)
     if not path.is_file():
         raise MgkitError(
@@ -520,12 +529,33 @@ def read_classes(path: str | Path) -> list[str]:
         )
     if path.suffix == ".json":
         value = read_json(path)
-        names = value.get("classes") if isinstance(value, dict) else value
+        names = value.get("classes", value) if isinstance(value, dict) else value
+        if isinstance(names, dict):
+            names = _by_number([f"{name},{number}" for name, number in names.items()])
     else:
-        names = [line.strip() for line in read_text(path)[0].splitlines() if line.strip()]
-    if not isinstance(names, list) or not names:
-        raise MgkitError(f"{path} does not hold a list of class names.")
+        lines = [line.strip() for line in read_text(path)[0].splitlines() if line.strip()]
+        headed = len(lines) > 2 and re.search("[,;\t]", lines[0])
+        names = _by_number(lines) or (_by_number(lines[1:]) if headed else None) or lines
+    if not isinstance(names, list) or not names or not all(isinstance(name, str | int) for name in names):
+        raise MgkitError(
+            f"{path} does not hold a list of class names: write one name per line, in label order."
+        )
     return [str(name) for name in names]
+
+
+def _by_number(lines: Sequence[str]) -> list[str] | None:
+    """Names that stand before or after numbers, in the order of these; None unless they count from 0 or from 1."""
+    pairs = []
+    for line in lines:
+        found = _NUMBERED.fullmatch(line)
+        if not found:
+            return None
+        pairs.append((int(found["before"] or found["after"]), found["name"] or found["named"]))
+    pairs.sort()
+    first = pairs[0][0] if pairs else -1
+    if first not in (0, 1) or [number for number, _ in pairs] != list(range(first, first + len(pairs))):
+        return None
+    return [name.strip().strip('"') for _, name in pairs]
 
 
 # --- writing --------------------------------------------------------------------------------------------------------

@@ -343,6 +343,48 @@ def test_labels_from_one_are_recognised(tmp_path: Path) -> None:
         )
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("c.txt", b"\xef\xbb\xbfwave\r\n\r\nnod head 2\r\n"),
+        ("c.txt", "wave\nnod head 2\n".encode("utf-16")),
+        ("c.txt", b"0 wave\n1 nod head 2\n"),
+        ("c.csv", b"id,name\n1,nod head 2\n0,wave\n"),
+        ("c.csv", b'"1";"wave"\n"2";"nod head 2"\n'),
+        ("c.csv", b"wave,0\nnod head 2,1\n"),
+        ("c.json", b'{"nod head 2": 1, "wave": 0}'),
+        ("c.json", b'{"classes": {"0": "wave", "1": "nod head 2"}}'),
+    ],
+)
+def test_class_names_beside_their_numbers(tmp_path: Path, name: str, content: bytes) -> None:
+    (tmp_path / name).write_bytes(content)
+    assert read_classes(tmp_path / name) == ["wave", "nod head 2"]
+
+
+@pytest.mark.parametrize(
+    "names", [["class 0", "class 1"], ["walk", "step 0", "step 1"], ["3 nods", "99 nods"]]
+)
+def test_numbers_that_belong_to_class_names(tmp_path: Path, names: list[str]) -> None:
+    (tmp_path / "c.txt").write_text("\n".join(names))
+    assert read_classes(tmp_path / "c.txt") == names
+
+
+@pytest.mark.parametrize("content", ['[{"name": "wave"}]', '{"classes": 3}', '{"wave": 5}', "[]"])
+def test_what_is_no_list_of_class_names(tmp_path: Path, content: str) -> None:
+    (tmp_path / "c.json").write_text(content)
+    with pytest.raises(
+        MgkitError, match=r"c\.json does not hold a list of class names: write one name per line"
+    ):
+        read_classes(tmp_path / "c.json")
+
+
+def test_ids_with_the_folders_of_windows_find_their_videos(tmp_path: Path) -> None:
+    (tmp_path / "train").mkdir()
+    (tmp_path / "train" / "a.mp4").touch()
+    found = find_videos(["train\\a"], tmp_path, [tmp_path / "train" / "a.mp4"], [])
+    assert found == {"train\\a": tmp_path / "train" / "a.mp4"}
+
+
 def test_a_remark_on_groups_in_the_meta_file_is_told(source: Path) -> None:
     meta = {"skeleton": "penn13", "classes": ["x", "y"], "groups": "splits are disjoint by recording"}
     write_json(source.with_suffix(".meta.json"), meta)

@@ -129,7 +129,9 @@ def test_evaluate_reports_every_output_and_the_majority_of_training(tmp_path: Pa
 def test_a_narrow_terminal_gets_every_column(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A DataFrame would hide those in the middle, the intervals among them."""
     monkeypatch.setenv("COLUMNS", "60")
-    table = metrics.evaluate(fake_run(tmp_path / "run", fake_clips(tmp_path / "clips", 3, 8), epochs=1), "test")
+    table = metrics.evaluate(
+        fake_run(tmp_path / "run", fake_clips(tmp_path / "clips", 3, 8), epochs=1), "test"
+    )
     printed = str(table)
     assert all(name in printed.split() for name in table.columns)
     assert "..." not in printed
