@@ -294,7 +294,7 @@ def test_arrays_are_read_without_importing_torch(tmp_path: Path) -> None:
     ("content", "said"),
     [
         (gzip.compress(pickle.dumps([1])), "compressed by gzip: unpack it"),
-        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "Git LFS leaves .* git lfs pull"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "Git LFS leaves .*git lfs pull"),
         (b"\n<!DOCTYPE html><html>", "a page of HTML, as a failed download"),
         (b'{"annotations": []}', "text .JSON"),
     ],
