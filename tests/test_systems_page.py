@@ -55,7 +55,7 @@ def test_its_code_runs(demo_clips: Clips, tmp_path: Path, monkeypatch: pytest.Mo
 
 def test_its_commands_are_understood() -> None:
     commands = re.findall(r"^    mgkit (.+)$", PAGE, re.MULTILINE)
-    assert len(commands) == 4
+    assert len(commands) == 5
     for command in commands:
         options = _parser().parse_args(shlex.split(command))
         if command.startswith("train"):

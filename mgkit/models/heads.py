@@ -26,7 +26,7 @@ class PathwayOutput(NamedTuple):
     Attributes:
         logits: (N, K) class scores before the softmax.
         embedding: (N, D) for prototypes and maps, or None.
-        features: (N, C, T, H, W) last feature map, non-negative but for Video Swin, or None.
+        features: (N, C, T, H, W) last feature map, non-negative but for transformers of video, or None.
         auxiliary: what the head puts out besides these, by name, (N, ...) each, for further losses.
     """
 
@@ -40,6 +40,7 @@ class PathwayHead(nn.Module):
     """Classifier and embedding on a pathway's last feature map.
 
     Logits: global average pool, dropout, linear. Embedding: mean over time, maximum over space (method D4), linear.
+    A backbone that pools its map in a way of its own (a token for the class, attention) gives the pooled vector along.
 
     Args:
         channels: channels of the feature map.
@@ -50,7 +51,7 @@ class PathwayHead(nn.Module):
         generator: source of the initial weights; torch's own when omitted.
 
     Shapes:
-        (N, channels, T, H, W) -> PathwayOutput.
+        (N, channels, T, H, W), and (N, channels) where the backbone pools -> PathwayOutput.
 
     Raises:
         MgkitError: if a pooling is neither "mean" nor "max".
@@ -85,14 +86,19 @@ class PathwayHead(nn.Module):
             nn.init.xavier_uniform_(self.embedding.weight, generator=generator)
             nn.init.zeros_(self.embedding.bias)
 
-    def forward(self, features: Tensor) -> PathwayOutput:
-        logits = self.classifier(self.dropout(features.mean(dim=(2, 3, 4))))  # (N, K)
+    def forward(self, features: Tensor, pooled: Tensor | None = None) -> PathwayOutput:
+        logits = self.classifier(self.dropout(pooled_features(features, pooled)))  # (N, K)
         embedding = None
         if self.embedding is not None:
             over_time, over_space = self.embedding_pool
-            pooled = _pool(_pool(features, over_time, (2,)), over_space, (2, 3))  # (N, channels)
-            embedding = cast(Tensor, self.embedding(pooled))  # (N, D)
+            reduced = _pool(_pool(features, over_time, (2,)), over_space, (2, 3))  # (N, channels)
+            embedding = cast(Tensor, self.embedding(reduced))  # (N, D)
         return PathwayOutput(logits, embedding, features)
+
+
+def pooled_features(features: Tensor, pooled: Tensor | None) -> Tensor:
+    """(N, C) what a classifier reads of a map (N, C, T, H, W): the backbone's own vector, or the mean."""
+    return features.mean(dim=(2, 3, 4)) if pooled is None else pooled
 
 
 def _pool(x: Tensor, how: Pool, dims: tuple[int, ...]) -> Tensor:

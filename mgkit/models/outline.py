@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import groupby
+from math import isqrt
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -26,6 +27,7 @@ from mgkit.models.heads import PathwayHead, PathwayOutput
 from mgkit.models.losses.grouped import GroupedHead
 from mgkit.models.losses.semantic import SemanticHead
 from mgkit.models.pathways import SinglePathway, TwoPathway
+from mgkit.models.vits.transformer import VideoTransformer
 
 __all__ = ["Parts", "Trace", "outline", "parts_of", "traced"]
 
@@ -53,7 +55,8 @@ def outline(
     Returns:
         {"parameters": of the whole model,
          "pathways": [{"name": "rgb" or "pose", "input": shape,
-                       "kind": "resnet3d", "graph", "hypergraph", "tsm", "video-swin" or "other": what its blocks do,
+                       "kind": "resnet3d", "graph", "hypergraph", "tsm", "video-swin", "tokens" or "other": what its
+                               blocks do,
                        "stem": {"shape", "parameters"}; of a skeleton network the norm of its input; None of "other",
                        "stages": [{"shape", "blocks", "inflated": it looks along time, "lateral": channels that another
                                    pathway adds to its input, "parameters"; of "other" also "name"}, ...],
@@ -130,7 +133,12 @@ def traced(
     """
     shapes: dict[nn.Module, list[int]] = {}
 
+    transformers = [module for module in model.modules() if isinstance(module, VideoTransformer)]
+    blocks = {block for one in transformers for stage in one.stages for block in stage}
+
     def note(module: nn.Module, _: Any, output: Any) -> None:
+        if isinstance(output, tuple) and module in blocks:  # tokens, and attention or their grid
+            output = output[0]
         if isinstance(output, Tensor):
             shapes[module] = list(output.shape)
 
@@ -200,7 +208,12 @@ def _pathway(
             "stages": _children_stages(parts.stages, shapes, clips),
             "head": _head(head, output),
         }
-    maps = {block: clip_shape(parts.kind, shapes[block], clips) for stage in parts.stages for block in stage}
+    frames_out = output.features.shape[2] if output.features is not None else 1
+    maps = {
+        block: clip_shape(parts.kind, shapes[block], clips, frames_out)
+        for stage in parts.stages
+        for block in stage
+    }
     stages = [list(stage) for stage in parts.stages]
     skeletal = parts.kind in ("graph", "hypergraph")
     if skeletal:
@@ -209,7 +222,11 @@ def _pathway(
     beside = parts.beside or [[]] * len(stages)
     # The norm of key-points leaves their shape; it works on all joints of a frame as one row.
     _, frames, joints, numbers = given if skeletal else (0, 0, 0, 0)
-    stem = [numbers, frames, joints] if skeletal else clip_shape(parts.kind, shapes[parts.stem[-1]], clips)
+    stem = (
+        [numbers, frames, joints]
+        if skeletal
+        else clip_shape(parts.kind, shapes[parts.stem[-1]], clips, frames_out)
+    )
     return {
         "name": name,
         "kind": parts.kind,
@@ -340,8 +357,8 @@ class Parts(NamedTuple):
     """A backbone in pieces, each of its parameters in one of them.
 
     Attributes:
-        kind: "resnet3d", "graph", "hypergraph", "tsm", "video-swin" or "other": what a block does, and the memory
-            layout of its maps, see `clip_shape`.
+        kind: "resnet3d", "graph", "hypergraph", "tsm", "video-swin", "tokens" or "other": what a block does, and the
+            memory layout of its maps, see `clip_shape`.
         stem: modules before the blocks; the last one returns the stem's map.
         stages: the blocks of each stage. Those of a skeleton network come as one: its stages begin where channels or
             frames change. Of "other", one child each.
@@ -378,12 +395,38 @@ def parts_of(backbone: nn.Module, shapes: Mapping[nn.Module, list[int]]) -> Part
                 beside.append([layer])
         beside[-1].append(backbone.norm)
         return Parts("video-swin", [backbone.patch_embed], stages, beside)
+    if isinstance(backbone, VideoTransformer):
+        inside = {
+            parameter
+            for module in (*backbone.stem, *(block for stage in backbone.stages for block in stage))
+            for parameter in module.parameters()
+        }
+        rest = _without(backbone, inside)
+        return Parts("tokens", backbone.stem, backbone.stages, [*([] for _ in backbone.stages[1:]), rest])
     children = _children(backbone, shapes) or [backbone]
     return Parts("other", [], [[child] for child in children])
 
 
-def clip_shape(kind: str, shape: Sequence[int], clips: int) -> list[int]:
+def _without(module: nn.Module, inside: set[nn.Parameter]) -> list[nn.Module]:
+    """The largest modules below this one that have none of these parameters."""
+    found: list[nn.Module] = []
+    for child in module.children():
+        own = set(child.parameters())
+        if not own & inside:
+            found.append(child)
+        elif own - inside:
+            found += _without(child, inside)
+    return found
+
+
+def clip_shape(kind: str, shape: Sequence[int], clips: int, frames: int = 1) -> list[int]:
     """The shape of one clip's map, from that of a block's output for a batch.
+
+    Args:
+        kind: of `Parts`.
+        shape: of the output.
+        clips: of the batch.
+        frames: of the maps of a transformer, whose tokens come as one row; they are square.
 
     Returns:
         [C, T, H, W]; of a skeleton network [C, T, V] of one person.
@@ -395,13 +438,18 @@ def clip_shape(kind: str, shape: Sequence[int], clips: int) -> list[int]:
         return [channels, frames // clips, height, width]
     if kind == "video-swin":  # (N, T, H, W, C)
         return [shape[4], *shape[1:4]]
+    if (
+        kind == "tokens" and len(shape) == 3
+    ):  # (N, L, C), with or without a token of the class; or L in two parts
+        side = isqrt(shape[0] * shape[1] // clips // frames)
+        return [shape[2], frames, side, side]
     return list(shape[1:])  # (N, C, T, H, W)
 
 
 def looks_along_time(block: nn.Module) -> bool:
-    """True if a block connects frames, as all blocks of skeleton networks and of Video Swin do."""
+    """True if a block connects frames, as all blocks of skeleton networks and of most transformers do."""
     if isinstance(block, Bottleneck):
         return block.conv1.conv.kernel_size[0] > 1
     if isinstance(block, ShiftedBottleneck):
         return block.shift_div is not None
-    return True
+    return not getattr(block, "within_frames", False)

@@ -259,7 +259,7 @@ class Backbone(Protocol):
     @property
     def out_channels(self) -> Sequence[int]: ...
 
-    def __call__(self, x: Tensor) -> Tensor: ...
+    def __call__(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]: ...
 
 
 class SinglePathway(nn.Module):
@@ -268,7 +268,8 @@ class SinglePathway(nn.Module):
     Args:
         name: "rgb" or "pose": which input it reads, and the key of its output.
         backbone: a ResNet3d without lateral channels, or any other network from the input to features (N, C, T, H, W)
-            that has `out_channels`, whose last is C, and refuses inputs that do not fit.
+            that has `out_channels`, whose last is C, and refuses inputs that do not fit. One that pools in a way of its
+            own returns (features, pooled (N, C)), and a `PathwayHead` classifies what was pooled.
         classes: K.
         head: the part that the head is built of, from `channels` and `classes`.
         class_counts: (K,) training clips of each class, for a head that wants to know.
@@ -299,8 +300,12 @@ class SinglePathway(nn.Module):
 
     def forward(self, inputs: Mapping[str, Tensor]) -> dict[str, PathwayOutput]:
         (name,) = self.pathways
-        backbone = self.backbones[name]
-        return {name: self.heads[name](backbone(pick_input(inputs, name, backbone)))}
+        backbone, head = self.backbones[name], self.heads[name]
+        found = backbone(pick_input(inputs, name, backbone))
+        if not isinstance(found, tuple):
+            return {name: head(found)}
+        features, pooled = found
+        return {name: head(features, pooled) if isinstance(head, PathwayHead) else head(features)}
 
 
 def pick_input(inputs: Mapping[str, Tensor], name: str, backbone: nn.Module) -> Tensor:

@@ -133,11 +133,17 @@ def count_operations(model: nn.Module, shapes: Mapping[str, tuple[int, ...]]) ->
     model.eval()
     device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
     inputs = {name: torch.zeros((1, *shape), device=device) for name, shape in shapes.items()}
+    # The counter looks for the gradient of whatever a module is given, and a learnt query itself has none here.
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    for parameter in trained:
+        parameter.requires_grad_(False)
     try:
         with FlopCounterMode(display=False) as counter, torch.no_grad():
             model(inputs)
     finally:
         model.train(was_training)
+        for parameter in trained:
+            parameter.requires_grad_(True)
     return int(counter.get_total_flops())
 
 

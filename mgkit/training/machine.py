@@ -111,7 +111,8 @@ def make_optimizer(model: nn.Module, settings: Optimisation, device: torch.devic
         factor = 1.0 if name.startswith("heads.") else settings.backbone_rate
         factor *= math.prod(value for module, value in own.items() if name.startswith(f"{module}."))
         # What AdamW would only pull to zero: biases, scales, and the tables of positions (Liu et al., Video Swin).
-        bare = settings.optimizer == "adamw" and (parameter.ndim < 2 or "position" in name)
+        table = "position" in name or "rel_pos" in name
+        bare = settings.optimizer == "adamw" and (parameter.ndim < 2 or table)
         groups.setdefault((factor, 0.0 if bare else settings.weight_decay), []).append(parameter)
     options: list[dict[str, Any]] = [
         {"params": parameters, "weight_decay": decay} | ({} if factor == 1 else {"factor": factor})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from mgkit.data.skeletons import Skeleton, get_skeleton
 from mgkit.errors import MgkitError, some
 from mgkit.models import Objective, load_published, match_names
 from mgkit.models.weights.fitting import LoadReport
+from mgkit.models.weights.folders import is_folder_of_weights, weights_in
 from mgkit.models.weights.known import KNOWN, find_known
 from mgkit.results.run.folder import Run, load_run
 from mgkit.training.build import build_model, build_objective, embedding_widths
@@ -30,7 +31,8 @@ class Weights:
     """A file of weights, and how its classes and joints become those of the clips.
 
     Attributes:
-        path: a file that `mgkit.models.load_published` reads: of MMAction2, PYSKL, PCAN, torchvision or ours.
+        path: a file that `mgkit.models.load_published` reads: of MMAction2, PYSKL, PCAN, torchvision, `transformers` or
+            ours; or a folder of `transformers` (`save_pretrained`).
         classes: None: the same classes; "new": none of them; or for each class of the clips its index in the file,
             None for a new one.
         joints: None: the same joints; the name of the layout that the file was trained on ("coco17"), whose joints are
@@ -54,8 +56,8 @@ def find_start(start: Start | None, recipe: Recipe, clips: Clips) -> dict[str, W
 
     Args:
         start: under "rgb" and "pose" what that pathway starts from, or under "all" what the whole model does: a
-            finished run, its folder, a file of weights, `Weights`, or the name of published ones (`KNOWN`), which are
-            fetched where they are not on this machine.
+            finished run, its folder, a file or folder of weights, `Weights`, or the name of published ones (`KNOWN`),
+            which are fetched where they are not on this machine.
         recipe: what shall be trained from there.
         clips: what it shall be trained on; a run must have the same classes and joints.
 
@@ -74,8 +76,12 @@ def find_start(start: Start | None, recipe: Recipe, clips: Clips) -> dict[str, W
             raise MgkitError(
                 f"start has {some(map(repr, start))}: give 'all' alone, or {' and '.join(map(repr, recipe.pathways))}."
             )
+        if isinstance(given, str | Path) and is_folder_of_weights(given):
+            given = Weights(given)
         if isinstance(given, Weights):
             found[key] = given
+            if is_folder_of_weights(given.path):
+                found[key] = replace(given, path=weights_in(given.path))
         elif isinstance(given, str | Path) and Path(given).is_file():
             found[key] = Weights(given)
         elif isinstance(given, str) and given in KNOWN and not Path(given).exists():
@@ -85,7 +91,8 @@ def find_start(start: Start | None, recipe: Recipe, clips: Clips) -> dict[str, W
                     f"start: the weights {given!r} are of the pathway {known.pathway}: write {{{known.pathway!r}: "
                     f"{given!r}}}."
                 )
-            found[key] = Weights(find_known(given), classes="new", about=known.about())
+            path = find_known(given)
+            found[key] = Weights(path, classes="new", about=known.about(path))
         elif not isinstance(given, Run | str | Path):
             raise MgkitError(
                 f"start: {key!r} is {given!r}; give a finished run, its folder, a file, Weights, or the name of "
@@ -142,7 +149,7 @@ def start_settings(start: Mapping[str, Weights], recipe: Recipe) -> dict[str, An
     """What of the start decides the result, as plain values: runs that began elsewhere are never taken for another."""
     return {
         key: {
-            "sha256": hashlib.sha256(Path(weights.path).read_bytes()).hexdigest(),
+            "sha256": _digest(weights.path),
             "classes": _mapped(weights.classes),
             "joints": _mapped(weights.joints),
         }
@@ -177,6 +184,11 @@ def apply_start(
         classes={key: _mapped(weights.classes) for key, weights in start.items()},
         joints=joints,
     )
+
+
+def _digest(path: str | Path) -> str:
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _joints(weights: Weights, recipe: Recipe, clips: Clips) -> Any:

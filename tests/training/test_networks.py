@@ -40,6 +40,13 @@ SMALL_POSE: dict[str, Any] = {
     "learning_rate": 0.05,
 }
 SMALL_RGB: dict[str, Any] = {**TINY, "rgb_frames": 2, "rgb_size": 32, "width": 4, "blocks": (1, 1)}
+SMALL_TRANSFORMER: dict[str, Any] = {
+    **TINY,
+    "rgb_frames": 2,
+    "rgb_size": 32,
+    "drop_path": 0.1,
+    "learning_rate": 1e-3,
+}
 SMALL_CNN: dict[str, Any] = {
     **TINY, "pose_frames": 8, "heatmap_size": 8, "pose_width": 4, "pose_blocks": (1, 1), "learning_rate": 0.02
 }  # fmt: skip
@@ -61,6 +68,10 @@ def systems() -> dict[str, Recipe]:
         "ehct": recipes.narrow(recipes.ehct(groups=2), **wide),
         "tsm": recipes.narrow(recipes.tsm(), **SMALL_RGB),
         "video_swin": recipes.narrow(recipes.video_swin_tiny(), **SMALL_RGB),
+        "videomae": recipes.narrow(recipes.videomae_small(), **SMALL_TRANSFORMER, width=12),
+        "vjepa2": recipes.narrow(recipes.vjepa2_large(), **SMALL_TRANSFORMER, width=12, pool_blocks=1),
+        "videoprism": recipes.narrow(recipes.videoprism_base(), **SMALL_TRANSFORMER, width=12),
+        "mvit_v2": recipes.narrow(recipes.mvit_v2_small(), **SMALL_TRANSFORMER, width=4, blocks=(1, 1)),
         "semantic": recipes.narrow(recipes.poseconv3d_semantic("names", semantic_dim=4), **SMALL_CNN),
         "limbs": recipes.narrow(recipes.poseconv3d_semantic("names", semantic_dim=4, heatmap="limb"), **SMALL_CNN),
     }  # fmt: skip
@@ -113,7 +124,7 @@ def test_it_goes_the_one_way(name: str, clips: Clips, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["ehct", "video_swin", "semantic"])
+@pytest.mark.parametrize("name", ["ehct", "video_swin", "videomae", "semantic"])
 def test_a_stopped_training_ends_as_one_that_was_not(name: str, clips: Clips, tmp_path: Path) -> None:
     """The group of each class, the class vectors and AdamW's moments are in the checkpoint."""
     whole = fit(clips, SYSTEMS[name], tmp_path / "whole")

@@ -246,6 +246,11 @@ PYSKL = {
     "schedule": "cosine", "gradient_clip": None, "label_smoothing": 0.0, "flip": 0.0,
 }  # fmt: skip
 SWIN = {"rgb_frames": 32, "optimizer": "adamw", "weight_decay": 0.05, "epochs": 30, "gradient_clip": None}
+# VideoMAE's of Kinetics, but for its number of epochs and its rate, which are ours.
+MAE = {
+    "rgb_frames": 16, "optimizer": "adamw", "weight_decay": 0.05, "warmup_epochs": 5, "schedule": "cosine",
+    "label_smoothing": 0.1, "gradient_clip": None, "layer_decay": 0.75,
+}  # fmt: skip
 PUBLISHED: dict[str, tuple[dict[str, Any], tuple[float, float]]] = {
     **{
         name: ({**PYSKL, "epochs": 16 * 5}, (0.1, 8 * 16))
@@ -268,6 +273,12 @@ PUBLISHED: dict[str, tuple[dict[str, Any], tuple[float, float]]] = {
     "video-swin-tiny": ({**SWIN, "stochastic_depth": 0.1}, (1e-3, 64)),
     "video-swin-small": ({**SWIN, "stochastic_depth": 0.2}, (1e-3, 64)),
     "video-swin-base": ({**SWIN, "stochastic_depth": 0.3}, (1e-3, 64)),
+    "videomae-small": ({**MAE, "drop_path": 0.1, "width": 384, "heads": 6, "blocks": 12}, (5e-4, 64)),
+    "videomae-base": ({**MAE, "drop_path": 0.1, "width": 768, "heads": 12, "blocks": 12}, (5e-4, 64)),
+    "videomae-large": ({**MAE, "drop_path": 0.2, "width": 1024, "heads": 16, "blocks": 24}, (5e-4, 64)),
+    "vjepa2-large": ({**MAE, "rgb_size": 256, "width": 1024, "heads": 16, "blocks": 24}, (5e-4, 64)),
+    "videoprism-base": ({**MAE, "rgb_size": 288, "width": 768, "pixels": "unit"}, (5e-4, 64)),
+    "mvit-v2-small": ({**MAE, "drop_path": 0.2, "pixels": "kinetics"}, (5e-4, 64)),
     "poseconv3d-semantic": (
         {"pose_frames": 48, "halve_time": True, "sigma": 0.6, "crop_area": (0.56, 1.0), "flip": 0.5, "epochs": 100,
          "schedule": "cosine", "weight_decay": 3e-4, "batch_size": 32, "gradient_clip": None, "nesterov": False,

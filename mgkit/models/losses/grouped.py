@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mgkit.errors import MgkitError, counted
-from mgkit.models.heads import PathwayHead, PathwayOutput, Pool, auxiliary_of
+from mgkit.models.heads import PathwayHead, PathwayOutput, Pool, auxiliary_of, pooled_features
 from mgkit.models.layers import at_least_float32
 from mgkit.models.losses.prototypes import checked_labels
 
@@ -177,13 +177,13 @@ class GroupedHead(PathwayHead):
         if class_group is not None:
             self._check_groups()
 
-    def forward(self, features: Tensor) -> PathwayOutput:
+    def forward(self, features: Tensor, pooled: Tensor | None = None) -> PathwayOutput:
         if (
             not self._known and not self.class_group.is_meta
         ):  # there nothing can be read, and shapes do not need it
             self._check_groups()
-        output = super().forward(features)
-        scores = self.group_classifier(self.dropout(features.mean(dim=(2, 3, 4))))  # (N, K + G)
+        output = super().forward(features, pooled)
+        scores = self.group_classifier(self.dropout(pooled_features(features, pooled)))  # (N, K + G)
         classes, others = scores.split((len(self.class_group), self.groups), dim=1)
         numbers = torch.arange(self.groups, device=scores.device)
         foreign = self.class_group != numbers[:, None]  # (G, K)

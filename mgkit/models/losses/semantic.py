@@ -15,12 +15,12 @@ import torch
 from torch import Tensor, nn
 
 from mgkit.errors import MgkitError, counted
-from mgkit.models.heads import PathwayHead, PathwayOutput, Pool, auxiliary_of
+from mgkit.models.heads import PathwayHead, PathwayOutput, Pool, auxiliary_of, pooled_features
 from mgkit.models.losses.prototypes import checked_labels
 
 
 class SemanticHead(PathwayHead):
-    """PathwayHead with one more linear layer, `semantic`, on the globally averaged features (before the dropout).
+    """PathwayHead with one more linear layer, `semantic`, on the pooled features (before the dropout).
 
     Args:
         channels, classes, embedding_dim, embedding_pool, dropout, generator: see PathwayHead. With the same
@@ -74,9 +74,9 @@ class SemanticHead(PathwayHead):
         nn.init.normal_(self.semantic.weight, std=0.01, generator=generator)
         nn.init.zeros_(self.semantic.bias)
 
-    def forward(self, features: Tensor) -> PathwayOutput:
-        output = super().forward(features)
-        semantic = self.semantic(features.mean(dim=(2, 3, 4)))  # (N, semantic_dim)
+    def forward(self, features: Tensor, pooled: Tensor | None = None) -> PathwayOutput:
+        output = super().forward(features, pooled)
+        semantic = self.semantic(pooled_features(features, pooled))  # (N, semantic_dim)
         return output._replace(auxiliary={**output.auxiliary, "semantic": semantic})
 
 

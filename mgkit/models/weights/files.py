@@ -4,12 +4,14 @@ Published checkpoints name things of the toolbox that wrote them: loggers, confi
 `torch.load(weights_only=True)` refuses those, and can only be allowed single classes, for the whole process. Here the
 pickle in a file is read by `mgkit.pickles`, which knows no code at all, and tensors are cut from the bytes after it.
 
-Both of torch's formats are read: the zip archive (torch >= 1.6) and the stream of pickles before it.
+Both of torch's formats are read, the zip archive (torch >= 1.6) and the stream of pickles before it, and safetensors,
+which holds numbers only.
 """
 
 from __future__ import annotations
 
 import functools
+import importlib.util
 import mmap
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
@@ -67,7 +69,7 @@ def read_checkpoint(path: str | Path, part: str | None = None) -> Checkpoint:
 
     Args:
         path: a file written by torch.save: a state dict, or a dictionary with one under "state_dict", "model" or
-            another usual name. Published files and our own alike.
+            another usual name. Published files and our own alike. Or a file of safetensors, by its ending.
         part: the entry to take ("model_ema", or "model.state_dict" one level down) where there are several; the
             most usual name by default.
 
@@ -76,6 +78,10 @@ def read_checkpoint(path: str | Path, part: str | None = None) -> Checkpoint:
             but an object that only its own code could open.
     """
     path = Path(path)
+    if path.suffix == ".safetensors" and path.is_file():
+        if part:
+            raise MgkitError(f"{path} is one set of weights, and has none under {part!r}")
+        return Checkpoint(_safetensors(path), "", {}, ("",))
     with _opened(path) as (content, tensor):
         parts = _parts(content)
         if part is None:
@@ -97,6 +103,22 @@ def read_checkpoint(path: str | Path, part: str | None = None) -> Checkpoint:
             others = [other for other in parts if other.split(".")[0] == name]
             left[name] = f"other weights: part={others[0]!r} takes them" if others else "not weights"
     return Checkpoint(state, part, left, tuple(parts))
+
+
+def _safetensors(path: Path) -> dict[str, Tensor]:
+    if importlib.util.find_spec("safetensors") is None:
+        raise MgkitError(
+            f"{path} needs the package safetensors: pip install 'mgkit[video]' (from a checkout '.[video]')."
+        )
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError) as error:
+        raise MgkitError(
+            f"{path} cannot be read as safetensors ({str(error).splitlines()[0]}): check that the download is complete"
+        ) from None
 
 
 def _parts(content: Any) -> dict[str, dict[str, Any]]:

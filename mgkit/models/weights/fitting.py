@@ -26,6 +26,8 @@ __all__ = ["LoadReport", "Mapped", "fit", "map_slices"]
 Mapped = Sequence[int | None] | Literal["new"] | None
 
 
+# What pools the tokens of a video transformer is part of its classifier: weights from before that have none.
+_POOL = re.compile(r"backbones\.\w+\.pool\.")
 # Weights of skeleton networks with an entry per joint: useless for other joints, even if their number is the same.
 _OF_THE_JOINTS = re.compile(r"\.(data_bn\.\w+|A|PA|outer|add_coeff|conv_sa\.weight)$")
 
@@ -137,6 +139,7 @@ def fit(
         if name.startswith("backbones.")
         and name not in new
         and name not in renewed
+        and not _POOL.match(name)
         and not name.endswith(("num_batches_tracked", "relative_position_index"))  # not learned
     ]
     beyond = [

@@ -30,8 +30,10 @@ from mgkit.models.gcns.hyperformer import Hyperformer
 from mgkit.models.losses.objective import Objective
 from mgkit.models.losses.refinement import PrototypicalRefinement
 from mgkit.models.pathways import SinglePathway, TwoPathway, branch_state, merge_branches
+from mgkit.models.vits.transformer import VideoTransformer
 from mgkit.models.weights.files import Checkpoint, read_checkpoint
 from mgkit.models.weights.fitting import LoadReport, Mapped, fit, map_slices
+from mgkit.models.weights.folders import check_settings
 from mgkit.models.weights.names import (
     PROTOTYPES,
     UPDATES,
@@ -39,6 +41,7 @@ from mgkit.models.weights.names import (
     file_name_to_published,
     first_persons,
     published_name,
+    transformer_names,
     tsm_names,
     video_swin_names,
 )
@@ -61,7 +64,8 @@ def load_published(
 
     Recognised are the names of MMAction2, PYSKL, PCAN, torchvision's 2D ResNets (for the RGB pathway; kernels are
     spread over time) and our own; for skeleton networks, TSM and Video Swin those of PYSKL, MMAction2, torchvision and
-    Hyperformer. Weights that the file has no value for keep the model's.
+    Hyperformer; for the other transformers of video those of `transformers` and torchvision. Weights that the file has
+    no value for keep the model's.
 
     Args:
         source: a file, or {"rgb": file, "pose": file} to merge two single-pathway files into a two-pathway model as
@@ -91,6 +95,8 @@ def load_published(
         raise MgkitError("classes= by pathway is for two files; for one file give one list, or 'new'")
     file = read_checkpoint(source, part)
     with _about(source):
+        if isinstance(backbone := _only_backbone(model), VideoTransformer):
+            check_settings(Path(source).parent, backbone)
         suited, changed = _suited(file.state, model)
         state, report = fit(
             suited,
@@ -237,7 +243,9 @@ def to_mmaction2(model: Model) -> dict[str, Tensor]:
 
 def _suited(state: Mapping[str, Tensor], model: nn.Module) -> tuple[Mapping[str, Tensor], dict[str, str]]:
     """A file's weights with the names and sizes of this model's network, and notes on what was cut."""
-    backbone = next(iter(model.backbones.values())) if isinstance(model, SinglePathway) else None
+    backbone = _only_backbone(model)
+    if isinstance(backbone, VideoTransformer):
+        return transformer_names(state, backbone.name), {}
     if isinstance(backbone, TSMResNet):
         return tsm_names(state), {}
     if isinstance(backbone, VideoSwin):
@@ -245,6 +253,11 @@ def _suited(state: Mapping[str, Tensor], model: nn.Module) -> tuple[Mapping[str,
     if isinstance(backbone, GraphNetwork | Hyperformer):
         return first_persons(state, backbone)
     return state, {}
+
+
+def _only_backbone(model: nn.Module) -> nn.Module | None:
+    """The network of a model of one pathway."""
+    return next(iter(model.backbones.values())) if isinstance(model, SinglePathway) else None
 
 
 def pathways_of(model: nn.Module) -> tuple[str, ...]:

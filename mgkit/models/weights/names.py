@@ -2,8 +2,8 @@
 
 MMAction2 and PYSKL share one layout for SlowOnly, PoseConv3D ("one" pathway) and RGBPoseConv3D ("two"). The
 cross-modal fusion and prototype modules of PCAN (Li et al., AAAI 2025) are part of an RGBPoseConv3D; its fusion module
-alone is the layout "fusion". Skeleton networks, TSM and Video Swin have the published names inside, and only what is
-around them has other names: the layout "same".
+alone is the layout "fusion". Skeleton networks, TSM and the transformers have the published names inside, and only what
+is around them has other names: the layout "same".
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ __all__ = [
     "first_persons",
     "mentions_backbone",
     "published_name",
+    "transformer_names",
     "tsm_names",
     "video_swin_names",
     "why_left",
@@ -113,9 +114,10 @@ def file_name_to_published(name: str, known: Collection[str]) -> str:
     return name
 
 
-# Beginnings of names in skeleton networks, TSM and Video Swin.
+# Beginnings of names in skeleton networks, TSM and the transformers.
 _INNER = re.compile(
-    r"(backbone\.)?(data_bn|gcn|net|A$|l\d+|conv1|bn1|layer\d+|patch_embed|features|norm)(\.|$)"
+    r"(backbone\.)?(data_bn|gcn|net|A$|l\d+|conv1|bn1|layer\d+|patch_embed|features|norm|embeddings|encoder|"
+    r"(spatial|temporal)_(embeddings|layers)|conv_proj|pos_encoding|blocks)(\.|$)"
 )
 
 
@@ -123,7 +125,7 @@ def classifier_names(name: str) -> tuple[str, ...]:
     """Names of a classifier in files of networks that keep their published names: MMAction2's, others'."""
     match name.split("."):
         case ["heads", _, "classifier", kind]:
-            return f"fc.{kind}", f"head.{kind}"
+            return f"fc.{kind}", f"head.{kind}", f"classifier.{kind}", f"head.1.{kind}"
     return ()
 
 
@@ -152,7 +154,7 @@ def why_left(name: str) -> str:
     return "nothing in the model corresponds to it"
 
 
-# Networks that have torchvision's names inside: TSM and Video Swin
+# Networks that have the names of torchvision or transformers inside: TSM, Video Swin, the other transformers of video
 
 _WRAPPERS = re.compile(r"^(module\.)*(backbone\.|base_model\.)?")
 _TSM = (
@@ -170,6 +172,26 @@ _SWIN = (
     (re.compile(r"^layers\.(\d+)\.downsample\."), lambda m: f"features.{2 * int(m[1]) + 1}."),
     (re.compile(r"\.mlp\.fc([12])\."), lambda m: f".mlp.{3 * (int(m[1]) - 1)}."),
 )
+
+
+_QV = {"q": "query", "v": "value"}
+_TRANSFORMERS: dict[str, Any] = {
+    "VideoMAE": (
+        (re.compile(r"^videomae\."), ""),
+        (re.compile(r"^fc_norm\."), "pool."),
+        # Files of transformers before version 5.
+        (
+            re.compile(r"\.attention\.attention\.([qv])_bias$"),
+            lambda m: f".attention.attention.{_QV[m[1]]}.bias",
+        ),
+    ),
+    "V-JEPA 2": ((re.compile(r"^vjepa2\."), ""), (re.compile(r"^pooler\."), "pool.")),
+    "VideoPrism": (
+        (re.compile(r"^vision_model\."), ""),
+        (re.compile(r"^head_layernorm\."), "pool.norm."),
+        (re.compile(r"^head\."), "pool.attention."),
+    ),
+}
 
 
 def tsm_names(state: Mapping[str, T]) -> dict[str, T]:
@@ -200,6 +222,24 @@ def video_swin_names(state: Mapping[str, T]) -> dict[str, T]:
     {'features.2.0.mlp.3.bias': 'a', 'features.3.norm.bias': 'b'}
     """
     return _renamed(state, _SWIN)
+
+
+def transformer_names(state: Mapping[str, T], network: str) -> dict[str, T]:
+    """A published file's weights under the names of VideoMAE, V-JEPA 2, VideoPrism or MViT v2.
+
+    Names of `transformers` and torchvision are recognised, of networks with and without a classifier.
+
+    Args:
+        state: the weights.
+        network: the `name` of the `VideoTransformer`.
+
+    Raises:
+        MgkitError: if two names become one, because the file holds two networks.
+
+    >>> transformer_names({"videomae.encoder.layer.0.attention.attention.q_bias": "a", "fc_norm.bias": "b"}, "VideoMAE")
+    {'encoder.layer.0.attention.attention.query.bias': 'a', 'pool.bias': 'b'}
+    """
+    return _renamed(state, _TRANSFORMERS.get(network, ()))
 
 
 def _renamed(state: Mapping[str, T], patterns: Iterable[tuple[re.Pattern[str], Any]]) -> dict[str, T]:

@@ -40,6 +40,7 @@ BLOCKS = {
     "hypergraph": ("block: hypergraph attention, then along time", ""),
     "tsm": ("block with a shift along time", "block without one"),
     "video-swin": ("block: attention within windows of space and time", ""),
+    "tokens": ("block: attention between tokens of all frames", "block: within a frame"),
     "other": ("", "module"),
 }
 MAPS, SKELETONS = ("channels", "frames", "height", "width"), ("channels", "frames", "joints")

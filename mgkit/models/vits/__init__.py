@@ -1,0 +1,1 @@
+"""Transformers on tokens of video patches."""
