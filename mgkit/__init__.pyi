@@ -9,6 +9,8 @@ from mgkit.data.clips import load_clips as load_clips
 from mgkit.data.prepare.folder import prepare as prepare
 from mgkit.demo.open import open_clips as open_clips
 from mgkit.demo.open import open_run as open_run
+from mgkit.demo.recording import demo_estimator as demo_estimator
+from mgkit.demo.recording import demo_interviews as demo_interviews
 from mgkit.demo.recording import demo_recording as demo_recording
 from mgkit.errors import MgkitError as MgkitError
 from mgkit.notebook import if_possible as if_possible

@@ -14,7 +14,7 @@ from mgkit.cli.options import (
 )
 from mgkit.errors import MgkitError, command, counted
 
-READER_NAMES = ("imigue", "smg", "ma52", "pyskl", "folders")
+READER_NAMES = ("imigue", "smg", "ma52", "pyskl", "folders", "segments")
 EXIT_BROKEN = 1
 
 

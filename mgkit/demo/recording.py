@@ -11,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from mgkit.data.keypoints import KeyPoints, Origin
+from mgkit.data.keypoints import KeyPoints, Origin, read_keypoints
 from mgkit.data.skeletons import IMIGUE22
-from mgkit.data.video import write_video
+from mgkit.data.video import read_frames, write_video
 from mgkit.demo.dataset import DEMO_CLASSES
 from mgkit.demo.estimator import observe
 from mgkit.demo.gestures import Gesture, gestures_of
@@ -21,9 +21,11 @@ from mgkit.demo.motion import FPS, Arm, Array, Motion, clip_length, joints, move
 from mgkit.demo.people import Subject, make_subject, vary
 from mgkit.demo.scene import ASPECT, Camera, Frames, make_camera, render
 from mgkit.errors import MgkitError
+from mgkit.files import atomic
 from mgkit.progress import Progress
 
 _OVERLAP = 8  # frames in which one gesture's rest glides over into the next one's
+MADE_BY = ("made", "1")  # estimator and version that are recorded
 _STREAM = 2_000_003  # keeps the random numbers of interviews apart from those of clips and subjects
 
 
@@ -119,10 +121,105 @@ def demo_recording(
         }
     )  # fmt: skip
     if not _same(path, poses, points):
-        KeyPoints(points, IMIGUE22, FPS, (width, height), Origin("made", "1")).write(poses)
+        keypoints = KeyPoints(points, IMIGUE22, FPS, (width, height), Origin(*MADE_BY))
+        keypoints.write(poses)  # says whose video it is, should this be killed before the end
         with Progress("drawing", progress, "frames") as bar:
             write_video(path, _counted(made, bar), FPS)
+        stat = path.stat()
+        origin = Origin(*MADE_BY, video=path.stem, bytes=stat.st_size, mtime_ns=stat.st_mtime_ns)
+        replace(keypoints, origin=origin).write(poses)
     return Interview(path, points, segments, FPS, (width, height), names)
+
+
+def demo_interviews(
+    folder: str | Path,
+    *,
+    train: int = 6,
+    val: int = 2,
+    minutes: float = 2.0,
+    seed: int = 0,
+    progress: bool = True,
+    **options: Any,
+) -> list[Interview]:
+    """Draw a folder of interviews with a table of their gestures, `segments.csv`, as the reader `segments` takes it.
+
+    They are `train1.mp4`, ..., `val1.mp4`, ..., each of another person. A killed call goes on where it was.
+
+    Args:
+        folder: where to.
+        train, val: how many of each split, at least one.
+        minutes, options: of each, as for `demo_recording`.
+        seed: of everything.
+        progress: show a bar.
+
+    Raises:
+        MgkitError: see `demo_recording`.
+    """
+    folder = Path(folder)
+    if train < 1 or val < 1:
+        raise MgkitError(f"train is {train} and val {val}: draw at least one interview of each.")
+    folder.mkdir(parents=True, exist_ok=True)
+    names = [*(f"train{i + 1}" for i in range(train)), *(f"val{i + 1}" for i in range(val))]
+    made, tables = [], []
+    with Progress("interviews", progress, "videos") as bar:
+        for number, name in enumerate(names):
+            one = demo_recording(
+                folder / f"{name}.mp4", minutes=minutes, seed=1000 * seed + number, progress=False, **options
+            )
+            table = one.segments[["start", "end", "class"]].round(2)
+            table.insert(0, "video", name)
+            tables.append(table.assign(subject=f"person {number + 1}", split=name.rstrip("0123456789")))
+            made.append(one)
+            bar.advance(1, len(names))
+    with atomic(folder / "segments.csv") as temporary:
+        pd.concat(tables).to_csv(temporary, index=False)
+    return made
+
+
+class demo_estimator:  # it is called like the functions beside it, and has to be sent to processes
+    """An estimator for made recordings in place of one for people: it knows the recordings of a folder, recognises a
+    video by its first picture, and gives the key-points that were simulated for it.
+
+        mg.pose.estimate("interviews", "poses", mg.demo_estimator("interviews"))
+
+    Args:
+        folder: with recordings of `demo_recording`, at any depth.
+
+    Raises:
+        MgkitError: there are none; when it is called, with a video that is none of them.
+    """
+
+    layout = IMIGUE22
+    version = MADE_BY[1]
+
+    def __init__(self, folder: str | Path) -> None:
+        self.__qualname__ = MADE_BY[0]  # the name that is recorded
+        self.folder = Path(folder)
+        self.known = [
+            path.with_suffix(".mp4")
+            for path in sorted(self.folder.rglob("*.npz"))
+            if path.with_suffix(".mp4").is_file()
+        ]
+        if not self.known:
+            raise MgkitError(f"{folder} holds no made recordings: make them with mg.demo_recording.")
+        self.reset()
+
+    def reset(self) -> None:
+        """Begin another video."""
+        self._points: npt.NDArray[np.float32] | None = None
+        self._at = 0
+
+    def __call__(self, frames: Frames, fps: float) -> npt.NDArray[np.float32]:
+        if self._points is None:
+            video = next((v for v in self.known if np.array_equal(read_frames(v, [0])[0], frames[0])), None)
+            if video is None:
+                raise MgkitError(
+                    f"the video is none of the made recordings in {self.folder}: take an estimator for people."
+                )
+            self._points = read_keypoints(video.with_suffix(".npz")).points
+        found = self._points[:, self._at : self._at + len(frames)]
+        self._at += len(frames)
+        return found
 
 
 def _same(video: Path, poses: Path, points: npt.NDArray[np.float32]) -> bool:

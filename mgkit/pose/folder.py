@@ -30,7 +30,7 @@ from mgkit.data.skeletons import Skeleton, get_skeleton
 from mgkit.data.table import Classes
 from mgkit.data.video import Frames, stream_frames
 from mgkit.data.video.decode import Index
-from mgkit.errors import MgkitError, counted, some
+from mgkit.errors import MgkitError, counted, meant, some
 from mgkit.files import LONGEST_NAME, atomic, exclusive, write_json
 from mgkit.parallel import cores, run_jobs
 from mgkit.pose.estimators import BLOCK, Estimate, Estimator, get_estimator
@@ -49,12 +49,14 @@ class Poses:
         names: of the videos; the key-points of each are in `<name>.npz`.
         report: entries on what was odd, {"what", "clip_id", "detail"}; `clip_id` is the name of the video.
         made: how many of them this call made.
+        videos: the video of each, by name.
     """
 
     root: Path
     names: list[str]
     report: list[dict[str, str]] = field(default_factory=list)
     made: int = 0
+    videos: Mapping[str, Path] = field(default_factory=dict, repr=False)
 
     def __len__(self) -> int:
         return len(self.names)
@@ -64,6 +66,19 @@ class Poses:
 
     def __repr__(self) -> str:
         return f"Poses({str(self.root)!r}: {counted(len(self), 'video')}, {self.made} made now)"
+
+    def clips(self, name: str | None = None) -> Clips:
+        """A video with its key-points as one clip, to look at: `mg.widgets.ClipPlayer(poses.clips())`.
+
+        Args:
+            name: of the video; by default the first.
+        """
+        name = self.names[0] if name is None else name
+        if name not in self.videos:
+            raise MgkitError(
+                f"there is no video {name!r}{meant(name, self.names) or f': {some(self.names)}.'}"
+            )
+        return as_clips(self.videos[name], self[name])
 
     def report_table(self) -> pd.DataFrame:
         """What was odd, in one table, see `Clips.report_table`."""
@@ -189,7 +204,7 @@ def estimate(
         for name in names:
             report += read_keypoints(out / f"{name}.npz", points=False).notes
         write_json(out / "report.json", report)
-    return Poses(out, names, report, made)
+    return Poses(out, names, report, made, {name: found[name] for name in names})
 
 
 def as_clips(video: str | Path, keypoints: str | Path | KeyPoints) -> Clips:

@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+import pickle
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+import mgkit as mg
 from mgkit.data.keypoints import read_keypoints
+from mgkit.data.readers.segments import read_segments
 from mgkit.data.skeletons import IMIGUE22
 from mgkit.data.video import probe, read_frames
 from mgkit.demo.dataset import DEMO_CLASSES
 from mgkit.demo.gestures import CLASS_SETS, GESTURES
 from mgkit.demo.motion import move
 from mgkit.demo.people import make_subject
-from mgkit.demo.recording import Interview, Take, active_between, chain, demo_recording, record
+from mgkit.demo.recording import (
+    Interview,
+    Take,
+    active_between,
+    chain,
+    demo_estimator,
+    demo_interviews,
+    demo_recording,
+    record,
+)
 from mgkit.errors import MgkitError
 
 BRIEF = {"minutes": 0.2, "size": 64, "rest": (0.4, 1.0), "progress": False}
@@ -53,6 +65,41 @@ def test_key_points_lie_beside_the_video(interview: Interview) -> None:
     there = read_keypoints(interview.video.with_suffix(".npz"))
     assert np.array_equal(there.points, interview.points, equal_nan=True)
     assert (there.fps, there.size, there.skeleton) == (25, (80, 64), IMIGUE22)
+    stat = interview.video.stat()
+    assert (there.origin.video, there.origin.bytes) == ("interview", stat.st_size)
+
+
+@pytest.mark.slow
+def test_a_folder_of_interviews_is_a_dataset(tmp_path: Path) -> None:
+    made = demo_interviews(tmp_path / "raw", train=1, val=1, **BRIEF | {"minutes": 0.05})
+    assert [one.video.stem for one in made] == ["train1", "val1"]
+    assert not np.array_equal(made[0].points[:, :50], made[1].points[:, :50])
+    data = read_segments(tmp_path / "raw")
+    assert {clip.clip_id.split("_")[0]: (clip.subject, clip.split) for clip in data.clips} == {
+        "train1": ("person 1", "train"), "val1": ("person 2", "val"),
+    }  # fmt: skip
+    (first, *_), row = data.clips, made[0].segments.iloc[0]
+    assert (first.start, first.end, data.classes.names[first.label]) == (
+        row["frame"],
+        row["stop"],
+        row["class"],
+    )
+
+    # The stand-in for an estimator tells them apart, in one process or several.
+    estimator = pickle.loads(pickle.dumps(demo_estimator(tmp_path / "raw")))
+    poses = mg.pose.estimate(tmp_path / "raw", tmp_path / "poses", estimator, workers=1, progress=False)
+    assert sorted(poses.names) == ["train1", "val1"]
+    for one, name in zip(made, ("train1", "val1"), strict=True):
+        assert np.array_equal(poses[name].points, one.points, equal_nan=True)
+        assert (
+            poses[name].origin.name == read_keypoints(one.video.with_suffix(".npz")).origin.name == "made 1"
+        )
+    with pytest.raises(MgkitError, match="none of the made recordings"):
+        demo_estimator(tmp_path / "raw")(np.zeros((1, 64, 80, 3), np.uint8), 25.0)
+    with pytest.raises(MgkitError, match="holds no made recordings"):
+        demo_estimator(tmp_path / "poses")
+    with pytest.raises(MgkitError, match="at least one"):
+        demo_interviews(tmp_path / "raw", train=0)
 
 
 def test_the_same_call_draws_nothing_anew(interview: Interview) -> None:

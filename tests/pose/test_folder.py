@@ -58,6 +58,9 @@ def test_points_are_those_of_the_upright_frames_whatever_the_video(tmp_path: Pat
         assert len(found.origin.model) == 64
         assert found.origin.video == path.name[:-4]
     assert poses["odd"].size == (107, 65)
+    assert np.array_equal(poses.clips("odd").pose("odd"), poses["odd"].points)
+    with pytest.raises(MgkitError, match="no video 'even'"):
+        poses.clips("even")
     assert poses["turned"].size == (64, 96)
     assert poses["turned"].points[0, 0, 0, 0] > 50  # the red corner is at the right of the turned picture
     said = {(entry["what"], entry["clip_id"]) for entry in poses.report}

@@ -38,7 +38,9 @@ def with_poses(data: RawDataset, poses: str | Path) -> RawDataset:
     """
     folder = Path(poses)
     files = [
-        path for path in sorted(folder.rglob("*.npz")) if not any(part.startswith(".") for part in path.parts)
+        path
+        for path in sorted(folder.rglob("*.npz"))
+        if not any(part.startswith(".") for part in path.relative_to(folder).parts)
     ]
     if not folder.is_dir() or not files:
         raise MgkitError(

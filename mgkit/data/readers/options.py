@@ -29,6 +29,7 @@ READERS = {
     "ma52": "mgkit.data.readers.ma52:read_ma52",
     "pyskl": "mgkit.data.readers.pyskl:read_pyskl",
     "folders": "mgkit.data.readers.folders:read_folders",
+    "segments": "mgkit.data.readers.segments:read_segments",
 }
 
 

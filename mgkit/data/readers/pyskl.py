@@ -165,6 +165,12 @@ def load_annotations(
     return found, {str(name): [str(clip_id) for clip_id in listed] for name, listed in split.items()}
 
 
+def stated_layout(source: Path, report: Report) -> Skeleton | None:
+    """The joint layout that the meta file next to a pickle states; None where there is none."""
+    meta_path = source.with_suffix(".meta.json")
+    return _layout(None, _meta(meta_path), source, report) if meta_path.is_file() else None
+
+
 def check_points(annotation: Annotation, layout: Skeleton, source: Path, report: Report) -> Annotation:
     """The parts of an annotation that `read_pose` needs, checked: shapes and kinds of key-points and scores.
 

@@ -168,11 +168,14 @@ class Prediction:
             }
         )  # fmt: skip
 
-    def windows(self, output: str | None = None, *, unseen: bool = False) -> Windows:
-        """What `mg.spotting` makes segments of, which have the name as their `video`.
+    def windows(
+        self, output: str | None = None, *, video: str | None = None, unseen: bool = False
+    ) -> Windows:
+        """What `mg.spotting` makes segments of.
 
         Args:
             output: rgb, pose or fused; by default the best.
+            video: what the segments have as their `video`; by default the name.
             unseen: with the windows in which nobody is seen.
 
         Raises:
@@ -183,7 +186,9 @@ class Prediction:
         chosen = np.ones(len(self), bool) if unseen else ~(self.seen == 0)
         gaps = np.diff(np.unique(self.frames.sum(axis=1))) / 2 / self.fps
         step = float(gaps.min()) if len(gaps) else float(np.diff(self.seconds[0])[0])
-        return Windows(self.name, self.times[chosen], self.scores(output)[chosen].astype(np.float64), step)
+        return Windows(
+            video or self.name, self.times[chosen], self.scores(output)[chosen].astype(np.float64), step
+        )
 
     # --- the clips that were looked at ---
 

@@ -24,15 +24,43 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from mgkit.data.clips import Clips
 from mgkit.errors import MgkitError, some
 from mgkit.results.stats.metrics import Doubles, ResultTable
 
-__all__ = ["average_precision", "f1", "kappa", "mean_average_precision", "smg_f1"]
+__all__ = ["average_precision", "f1", "kappa", "mean_average_precision", "smg_f1", "truth"]
 
 F1_IOUS = (0.1, 0.2, 0.3, 0.4, 0.5)
 MAP_IOUS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)  # of MMA-52
 NEAR = 1e-9  # 3 of 10 frames reach an IoU of 0.3, however their seconds were rounded
 Matching = Literal["maximum", "confidence"]
+
+
+def truth(clips: Clips) -> pd.DataFrame:
+    """The segments that clips were cut from, in the seconds that `mg.predict` counts: frames over the mean frame rate.
+
+    Args:
+        clips: of untrimmed videos, such as `clips.split("val")`. Clips of a background class are no segments.
+
+    Returns:
+        `video` (the `source` of the clips), `start`, `end`, `class`, in order of time.
+
+    Raises:
+        MgkitError: a clip whose frames per second are not known.
+    """
+    table = clips.table
+    if clips.classes.background is not None:
+        table = table[table["label"] != clips.classes.background]
+    unknown = table.loc[~(table["fps"] > 0), "clip_id"].tolist()
+    if unknown:
+        raise MgkitError(f"the frames per second of {some(unknown)} are not known: give them to the reader.")
+    found = pd.DataFrame(
+        {
+            "video": table["source"], "start": table["start"] / table["fps"], "end": table["end"] / table["fps"],
+            "class": [clips.classes.names[label] for label in table["label"]],
+        }
+    )  # fmt: skip
+    return found.sort_values(["video", "start", "end"], ignore_index=True)
 
 
 def f1(

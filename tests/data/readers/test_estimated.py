@@ -41,6 +41,16 @@ def made(root: Path, *names: str, estimator: str = "holistic", version: str = "1
     return root / "poses"
 
 
+def test_a_folder_may_be_given_by_any_way_to_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From a notebook it is ../poses; what is hidden in it is not looked at."""
+    poses = made(tmp_path / ".hidden", "wave/1")
+    (poses / ".old.npz").write_bytes(b"left by a killed process")
+    (tmp_path / ".hidden" / "notebooks").mkdir()
+    monkeypatch.chdir(tmp_path / ".hidden" / "notebooks")
+    data = with_poses(read_folders(tmp_path / ".hidden" / "videos"), Path("../poses"))
+    assert [clip.pose is not None for clip in data.clips] == [True]
+
+
 def test_folders_of_videos_get_their_key_points(tmp_path: Path) -> None:
     poses = made(tmp_path, "train/wave/1", "train/nod/1", "test/wave/1")
     raw = tmp_path / "videos"

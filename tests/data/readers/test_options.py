@@ -93,7 +93,7 @@ def test_the_readers_there_are() -> None:
     for name in there:
         assert get_reader(name).__name__ == f"read_{name}"
     with pytest.raises(
-        MgkitError, match="there is no reader 'x'; there are imigue, smg, ma52, pyskl, folders"
+        MgkitError, match="there is no reader 'x'; there are imigue, smg, ma52, pyskl, folders, segments"
     ):
         get_reader("x")
 

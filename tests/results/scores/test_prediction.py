@@ -112,6 +112,7 @@ def test_windows_become_segments() -> None:
     seen[11] = 0
     one = replace(one, probabilities={"pose": scores}, seen=seen)
     windows = one.windows()
+    assert one.windows(video="day1/anna").video == "day1/anna"
     assert windows.step == pytest.approx(5 / 25)
     assert len(windows.times) == 11
     assert len(one.windows(unseen=True).times) == 12

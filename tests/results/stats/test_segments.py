@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from mgkit.data.clips import Classes, write_clip_folder
 from mgkit.errors import MgkitError
 from mgkit.results.stats import segments
+from tests.tiny import TRIANGLE, tiny_row
 
 
 def table(*rows: tuple[object, ...]) -> pd.DataFrame:
@@ -259,6 +262,30 @@ def test_kappa_by_hand() -> None:
     missed = segments.kappa(one, one[:1], {"v": 4.0}).set_index("class")
     assert missed.loc["b", "kappa"] == 0
     assert missed.loc["all classes", "agreement"] == 0.75
+
+
+def test_the_truth_of_clips_is_in_the_seconds_of_predictions(tmp_path: Path) -> None:
+    spans = [
+        ("b1", 0, "b", 50, 75, 25.0),
+        ("b0", 1, "b", 0, 10, 25.0),
+        ("n", 2, "b", 90, 99, 25.0),
+        ("a0", 0, "a", 30, 60, 30.0),
+    ]
+    rows = [
+        tiny_row(
+            name, label, source=f"{video}.mp4", start=start, end=end, frames=end - start, fps=fps, persons=0
+        )
+        for name, label, video, start, end, fps in spans
+    ]
+    clips = write_clip_folder(
+        tmp_path, rows, [None] * 4, Classes(("nod", "wave", "nothing"), background=2), TRIANGLE
+    )
+    assert segments.truth(clips).to_numpy().tolist() == [
+        ["a.mp4", 1.0, 2.0, "nod"], ["b.mp4", 0.0, 0.4, "wave"], ["b.mp4", 2.0, 3.0, "nod"],
+    ]  # fmt: skip
+    clips.table["fps"] = [25.0, 0.0, 0.0, 30.0]
+    with pytest.raises(MgkitError, match="of b0, b1 are not known"):
+        segments.truth(clips)
 
 
 def test_wrong_tables_are_named() -> None:
