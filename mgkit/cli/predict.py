@@ -23,7 +23,7 @@ def add_commands(commands: Commands) -> None:
         type=Path,
         nargs="+",
         metavar="VIDEO",
-        help="video, folder of videos, or key-points (.npz, .npy)",
+        help="video, folder of videos, or key-points (.npz, .npy, PYSKL .pkl)",
     )
     parser.add_argument(
         "--poses",

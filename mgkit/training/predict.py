@@ -26,11 +26,19 @@ import numpy.typing as npt
 from mgkit.data.batches.dataset import ClipDataset
 from mgkit.data.batches.spec import view_times
 from mgkit.data.clips import Clips, load_clips
-from mgkit.data.keypoints import read_keypoints
+from mgkit.data.keypoints import convert, read_keypoints
 from mgkit.data.prepare.footage import Footage, Span, clips_of, decoded, of_clip, open_footage, span_of
 from mgkit.data.prepare.points import PoseRules
 from mgkit.data.readers import note
 from mgkit.data.readers.files import may_be_video, named_as_video, walk
+from mgkit.data.readers.pyskl import (
+    Annotation,
+    check_points,
+    load_annotations,
+    read_pose,
+    size_of,
+    stated_layout,
+)
 from mgkit.data.skeletons import Skeleton
 from mgkit.errors import MgkitError, counted, some
 from mgkit.files import atomic
@@ -50,6 +58,7 @@ CHUNK = 64  # windows that are held at a time
 SAVED_EVERY = 10.0  # seconds: what a killed process loses at most
 USUAL_RATE = 25.0  # frames per second, where nothing is known
 SAVED = ".prediction.npz"
+PICKLES = (".pkl", ".pickle")
 OTHER = "another estimator"
 
 
@@ -90,8 +99,8 @@ def predict(
     Args:
         run: a run, or its folder. Its clip folder need not exist.
         source: a video; a folder of them; key-points (M, T, V, 3) in the layout of the run, as an array, `.npy`, or
-            `.npz` with `points` (and, where known, `fps` and `size`); or several of these. A video of a clip folder is
-            taken as it was prepared, with its key-points.
+            `.npz` with `points` (and, where known, `fps` and `size`); a PYSKL pickle, each of whose annotations is one
+            source; or several of these. A video of a clip folder is taken as it was prepared, with its key-points.
         poses: key-points of the video: an array, a file, or a folder with `<name>.npz` for each video. By default the
             `.npz` of the video's name next to it, or in a folder `poses` there; if there are none and the run needs
             them they are estimated, into that folder.
@@ -110,7 +119,8 @@ def predict(
         run_code: as of `mg.test`.
 
     Returns:
-        The prediction; a list of them for a folder or several sources, whose `left_out` says which had none and why.
+        The prediction; a list of them for a folder, a pickle or several sources, whose `left_out` says which had none
+        and why.
 
     Raises:
         MgkitError: no video or key-points where the run needs them, a video without frames, nobody who is seen,
@@ -146,9 +156,6 @@ def predict(
     asked = _Asked(
         network, views, flip, weights, rectification, batch_size or network.recipe.optimisation.batch_size
     )
-    target = None if out is None else Path(out)
-    if target is not None and target.suffix.lower() == ".npz" and several:
-        raise MgkitError(f"out is {target}, one file for several predictions: give a folder.")
     with (
         Progress("predict", progress, unit="windows" if len(items) == 1 else "videos") as bar,
         cpu_threads(network.device, 0),
@@ -195,6 +202,7 @@ class _Item:
     poses: Path | Points | None
     clip: tuple[Path, str] | None = None  # clip folder and id
     file: Path | None = None  # next to which it is saved
+    annotation: tuple[Path, Annotation] | None = None  # of a pickle
 
 
 def _items(source: Any, poses: Source | None) -> tuple[bool, list[_Item]]:
@@ -231,6 +239,9 @@ def _items(source: Any, poses: Source | None) -> tuple[bool, list[_Item]]:
         return True, [_item(file, path, poses) for file in chosen]
     if not path.exists():
         raise MgkitError(f"there is no video {path}: check the path.")
+    if path.suffix.lower() in PICKLES:
+        annotations, _ = load_annotations(path, labelled=False)
+        return True, [_Item(name, None, None, annotation=(path, one)) for name, one in annotations.items()]
     return False, [_item(path, path.parent, poses)]
 
 
@@ -258,8 +269,18 @@ def _item(path: Path, root: Path, poses: Source | None) -> _Item:
         return _Item(name, path, there, file=path)
     given = Path(poses)
     if given.is_dir():
-        places = [given / f"{name}{suffix}" for suffix in (".npz", ".npy")] + [given / f"{path.stem}.npz"]
-        there = next((place for place in places if place.is_file()), None)
+        # `mgkit pose` was given some folder above the video: the longest way that is there.
+        plain = path.absolute().with_suffix("") if named_as_video(path) else path.absolute()
+        ways = ["/".join(plain.parts[at:]) for at in range(1, len(plain.parts))]
+        there = next(
+            (
+                place
+                for way in ways
+                for suffix in (".npz", ".npy")
+                if (place := given / f"{way}{suffix}").is_file()
+            ),
+            None,
+        )
         if there is None:
             raise MgkitError(
                 f"{given} has no key-points {name}.npz of {path}: add them, or leave the video out."
@@ -383,6 +404,12 @@ def _opened(item: _Item, plan: _Plan, network: Network) -> Footage:
     points: Points | None = None
     fps, size, origin = 0.0, None, ""
     poses = item.poses
+    report: list[dict[str, str]] = []
+    if item.annotation is not None:
+        pickle, annotation = item.annotation
+        own = stated_layout(pickle, report) or layout
+        poses = convert(read_pose(check_points(annotation, own, pickle, report)), own, layout)
+        size = size_of(annotation, pickle)
     if poses is None and item.video is not None and (needs_pose or plan.shape.posed):
         poses = _estimated(item, plan, layout)
     if isinstance(poses, Path):
@@ -397,6 +424,7 @@ def _opened(item: _Item, plan: _Plan, network: Network) -> Footage:
     footage = open_footage(
         item.name, item.video, points, layout, fps=rules.fps or fps, size=size, rules=rules
     )
+    footage.notes.extend(report)
     if footage.points is not None and not np.isfinite(footage.points[..., :2]).all(-1).any():
         raise MgkitError(
             f"{item.name}: nobody is seen in any of its {counted(footage.frames, 'frame')}, and the run needs "

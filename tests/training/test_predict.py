@@ -21,6 +21,8 @@ from mgkit.data.readers import RawClip, RawDataset
 from mgkit.data.skeletons import PENN13, Skeleton
 from mgkit.data.video import write_video
 from mgkit.errors import MgkitError
+from mgkit.files import write_json
+from mgkit.pickles import write_pickle
 from mgkit.results.run.folder import Run, load_run
 from mgkit.results.scores.prediction import Prediction, PredictionList, load_prediction
 from mgkit.training import inference, recipes
@@ -310,6 +312,46 @@ def test_key_points_alone(pose: Run, raw: Raw, tmp_path: Path) -> None:
     np.testing.assert_allclose(found.probabilities["pose"], want, atol=1e-5)
     folder = ask(pose, tmp_path, pose_size=SIZE)
     assert [one.name for one in folder] == ["mine", "own"]
+
+
+def test_annotations_of_a_pickle(pose: Run, raw: Raw, tmp_path: Path) -> None:
+    """Each gives what its key-points give, in the layout that the meta file names, too; one with nobody is left out."""
+    want = ask(pose, raw.poses["v3"], pose_size=SIZE).probabilities["pose"]
+    more = Skeleton("more", ("extra", *PENN13.joints), (), ())
+
+    def annotation(points: np.ndarray, name: str) -> dict[str, Any]:
+        xy, score = np.nan_to_num(points[..., :2]), np.nan_to_num(points[..., 2])
+        frame = {"img_shape": SIZE[::-1], "total_frames": points.shape[1]}
+        return {"frame_dir": name, "keypoint": xy, "keypoint_score": score, **frame}
+
+    write_pickle(tmp_path / "a.pkl", [annotation(raw.poses[name], name) for name in ("v3", "v4")])
+    found = ask(pose, tmp_path / "a.pkl")
+    assert [one.name for one in found] == ["v3", "v4"]
+    np.testing.assert_allclose(found[0].probabilities["pose"], want, atol=1e-5)
+    wide = np.concatenate([np.full_like(raw.poses["v3"][:, :, :1], 5), raw.poses["v3"]], axis=2)
+    nobody = {"frame_dir": "empty", "keypoint": [], "img_shape": SIZE[::-1], "total_frames": 9}
+    write_pickle(tmp_path / "b.pkl", {"annotations": [annotation(wide, "v3"), nobody], "split": {}})
+    write_json(tmp_path / "b.meta.json", {"skeleton": more.to_dict()})
+    found = ask(pose, tmp_path / "b.pkl")
+    np.testing.assert_allclose(found[0].probabilities["pose"], want, atol=1e-5)
+    assert set(found.left_out) == {"empty"}
+    (tmp_path / "b.meta.json").unlink()
+    with pytest.raises(MgkitError, match=r"b\.pkl: 'keypoint' of clip 'v3' has shape"):
+        ask(pose, tmp_path / "b.pkl")
+
+
+def test_key_points_are_found_by_the_way_to_their_video(pose: Run, raw: Raw, tmp_path: Path) -> None:
+    """`mgkit pose` was given some folder above them."""
+    for name in ("v3", "v4"):
+        target = tmp_path / "videos" / name / "same.mp4"
+        target.parent.mkdir(parents=True)
+        target.symlink_to(raw.root / f"{name}.mp4")
+        (tmp_path / "poses" / name).mkdir(parents=True)
+        np.savez(tmp_path / "poses" / name / "same.npz", points=raw.poses[name], fps=25.0, size=SIZE)
+    for name in ("v3", "v4"):
+        one = ask(pose, tmp_path / "videos" / name / "same.mp4", poses=tmp_path / "poses")
+        want = ask(pose, raw.root / f"{name}.mp4").probabilities["pose"]
+        np.testing.assert_allclose(one.probabilities["pose"], want, atol=1e-6)
 
 
 def test_a_folder_of_videos(pose: Run, raw: Raw, tmp_path: Path) -> None:
