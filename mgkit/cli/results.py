@@ -140,6 +140,10 @@ def _add_compare(commands: Commands) -> None:
         "--baseline", help="baseline run: its folder or its name in the table (default: the first)"
     )
     parser.add_argument("--common", action="store_true", help="compare on the clips that all runs have")
+    parser.add_argument(
+        "--without-background", action="store_true",
+        help="compare on labelled clips, as if there were no background class",
+    )  # fmt: skip
     parser.add_argument("--seeds", action="store_true", help="one row for runs that differ only in the seed")
     form = parser.add_mutually_exclusive_group()
     for name, what in (
@@ -165,6 +169,7 @@ def compare(options: Any) -> None:
             baseline=options.baseline,
             group_seeds=options.seeds,
             common=options.common,
+            background=not options.without_background,
         )
     )
     shown = {"csv": found.csv, "markdown": found.markdown, "latex": found.latex, None: found.text}[

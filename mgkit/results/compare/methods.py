@@ -17,6 +17,7 @@ import pandas as pd
 
 from mgkit.data.clips import Clips
 from mgkit.data.readers import load_classes
+from mgkit.data.table import Classes
 from mgkit.errors import MgkitError, counted, some
 from mgkit.results.compare import published as reported
 from mgkit.results.compare.published import IMIGUE_TEST_CLIPS
@@ -57,6 +58,7 @@ def method_table(
     clips: Clips | None = None,
     output: str | None = None,
     common: bool = False,
+    background: bool = True,
     draws: int = 2000,
     seed: int = 0,
 ) -> pd.DataFrame:
@@ -76,6 +78,7 @@ def method_table(
         output: "rgb", "pose" or "fused"; by default the best that each run has.
         common: compare runs that were tested on different clips, on the clips that all have; the note of
             `mg.figures.table` then says so (it is `table.attrs["note"]`).
+        background: False compares on labelled clips as if there were no background class, see `compare_runs`.
         draws: bootstrap samples.
         seed: of the bootstrap.
 
@@ -100,15 +103,16 @@ def method_table(
     opened = opened_once(runs)
     if not opened:
         raise MgkitError("there is no run to put into a table: give one or more.")
-    scores, note = aligned_runs(opened, split, common=common)
-    labels, classes = scores[0].labels, len(opened[0].classes)
+    scores, note = aligned_runs(opened, split, common=common, background=background)
+    labels, classes = scores[0].labels, scores[0].class_count
     titles = run_names(opened)
     called = _given(names, opened, titles, "names")
     groups = _rows(opened, split, titles, called)
     kinds = _given(modality, opened, titles, "modality")
     subjects = subjects_of(opened[0], scores[0].clip_ids, clips)
     over = resampled(subjects, len(labels))
-    here = _tested_on(opened[0], len(labels))
+    meant = opened[0].classes if background else opened[0].classes.without_background()
+    here = _tested_on(meant, len(labels))
 
     def results(answers: Ints) -> dict[str, Any]:
         """Accuracies of S seeds (S, N): the mean, its interval and the spread of the seeds."""
@@ -143,6 +147,8 @@ def method_table(
 
     # The constant answer, and the numbers of others.
     counts = opened[0].class_counts(opened[0].config.get("settings", {}).get("train_split") or "train")
+    if counts is not None and not background and (k := opened[0].classes.background) is not None:
+        counts = np.delete(counts, k)
     if counts is not None and counts.sum():
         constant = np.full((1, len(labels)), int(counts.argmax()))
         rows[MAJORITY] = {"modality": "-", "source": "constant"} | results(constant)
@@ -279,8 +285,8 @@ def _against(
     return row | {"test": f"{resampled(subjects, len(a))} and seeds", "p": p}
 
 
-def _tested_on(run: Run, clips: int) -> str:
-    whole = run.classes.names == load_classes("imigue", None).names and clips == IMIGUE_TEST_CLIPS
+def _tested_on(classes: Classes, clips: int) -> str:
+    whole = classes.names == load_classes("imigue", None).names and clips == IMIGUE_TEST_CLIPS
     return _IMIGUE if whole else "other data"
 
 

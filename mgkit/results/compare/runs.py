@@ -35,6 +35,7 @@ def compare_runs(
     clips: Clips | None = None,
     group_seeds: bool = False,
     common: bool = False,
+    background: bool = True,
     draws: int = 2000,
 ) -> pd.DataFrame:
     """One row per run: the settings that differ, the results, and the paired difference from a baseline.
@@ -52,11 +53,14 @@ def compare_runs(
             interval over seeds, and p that of the paired t-test if both rows have the same two or more seeds, else
             of the bootstrap over subjects. Weights a run started from (`start`) count as part of the seed.
         common: compare runs that were tested on different clips, on the clips that all have; see `aligned`.
+        background: False compares on labelled clips as if there were no background class (`prepare ... --background`),
+            also runs that were trained with it and without it.
         draws: bootstrap samples over subjects, always from the same seed.
 
     Returns:
         Index `run`. Columns: `seeds`, as text; `output`; `clips`;
-        `left_out` (with `common`, if any: clips of the run that others lack); `top1`, `top1_low`, `top1_high` and
+        `left_out` (if any: clips of the run that others lack, with `common`, and those of the background class);
+        `top1`, `top1_low`, `top1_high` and
         `top1_interval`, which names the 95 % interval ("Wilson, clips"; "t, seeds" of a group), with groups
         `top1_spread` (standard deviation over seeds), `macro_f1`, `mean_class_accuracy`, all in [0, 1]; and against the
         baseline (empty in its own row) `fixed`, `broken` (clips; means over the seeds that both have need not be
@@ -76,7 +80,7 @@ def compare_runs(
         raise MgkitError(f"there is {len(opened)} run to compare: give two or more.")
     names = run_names(opened)
     first = position_of(opened, names, baseline)
-    scores, note = aligned_runs(opened, split, common=common)
+    scores, note = aligned_runs(opened, split, common=common, background=background)
 
     # Rows: single runs, or runs that differ only in the seed.
     groups = grouped_by_seed(opened, split) if group_seeds else [[i] for i in range(len(opened))]
@@ -338,9 +342,19 @@ def aligned(
     return out, note
 
 
-def aligned_runs(runs: Sequence[Run], split: str, *, common: bool = False) -> tuple[list[Predictions], str]:
-    """Predictions of runs on a split, brought to the same clips by `aligned`."""
-    return aligned([str(run.root) for run in runs], [run.predictions(split) for run in runs], common=common)
+def aligned_runs(
+    runs: Sequence[Run], split: str, *, common: bool = False, background: bool = True
+) -> tuple[list[Predictions], str]:
+    """Predictions of runs on a split, brought to the same clips by `aligned`; without `background` those for labelled
+    clips, as if there were no background class."""
+    found = [run.predictions(split) for run in runs]
+    names = {run.classes.names[k] for run in runs if (k := run.classes.background) is not None}
+    told = []
+    if not background and names:
+        found = [one.without_background() for one in found]
+        told = [f"on the labelled clips, as if there were no {some(sorted(names))}"]
+    out, note = aligned([str(run.root) for run in runs], found, common=common)
+    return out, "; ".join([*told, *([note] if note else [])])
 
 
 def seed_of(run: Run, otherwise: Any = ABSENT) -> Any:

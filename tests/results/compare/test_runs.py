@@ -71,6 +71,30 @@ def scores(root: Path, ids: list[str], labels: list[int], names: tuple[str, ...]
     )  # fmt: skip
 
 
+def test_runs_with_and_without_a_background_class_are_compared_on_the_labelled_clips(tmp_path: Path) -> None:
+    ids, labels = [f"c{i}" for i in range(6)], [0, 1, 0, 1, 2, 2]
+    said = np.eye(3)[[0, 1, 1, 2, 2, 0]] * 0.6 + [
+        [0.1, 0.2, 0.1]
+    ]  # c3 is taken for background, second is class 1
+    with_it = import_scores(
+        tmp_path / "with", clip_ids=ids, labels=labels, probabilities={"fused": said / said.sum(1, keepdims=True)},
+        classes=Classes(("a", "b", "nothing"), background=2), name="with",
+    )  # fmt: skip
+    without = import_scores(
+        tmp_path / "other", clip_ids=ids[:4], labels=labels[:4],
+        probabilities={"fused": np.eye(2)[[0, 1, 0, 0]]}, classes=Classes(("a", "b")), name="without",
+    )  # fmt: skip
+    with pytest.raises(MgkitError, match="different classes"):
+        compare_runs([with_it, without])
+    table = compare_runs([with_it, without], background=False)
+    assert table["top1"].tolist() == [0.75, 0.75]
+    assert table["clips"].tolist() == [4, 4]
+    assert (table.loc["without", "fixed"], table.loc["without", "broken"]) == (1, 1)
+    assert table.attrs["note"] == "on the labelled clips, as if there were no nothing"
+    methods = method_table([with_it, without], background=False)
+    assert methods["top1"].dropna().tolist()[:2] == [0.75, 0.75]
+
+
 def by_hand(fixed: int, broken: int) -> tuple[float, float]:
     """Exact and mid-p by adding up the binomial."""
     n, least = fixed + broken, min(fixed, broken)
