@@ -293,14 +293,16 @@ def _drop_filler(pose: Array, low: float, high: Array, clip_id: str) -> list[dic
     below the frame are feet that an estimator found at the edge of its map.
     """
     joints = pose.shape[2]
-    where = np.argwhere(seen(pose))  # (N, 3): person, frame, joint
-    points = np.ascontiguousarray(pose[tuple(where.T)][:, :2])
+    there = seen(pose)
+    flat = np.flatnonzero(there)  # (N,) places; as three numbers each an hour of video would take 50 MB
+    points = np.ascontiguousarray(pose[there][:, :2])
     # As 64 bits each, which is many times quicker than by row.
     bits, index = np.unique(points.view(np.uint64)[:, 0], return_inverse=True)
     pairs = bits[:, None].view(np.float32)
     # Joints of one person in one frame that share a pair.
-    at = (index * len(pose) + where[:, 0]) * pose.shape[1] + where[:, 1]
+    at = index * (len(pose) * pose.shape[1]) + flat // joints
     places, together = np.unique(at, return_counts=True)
+    del at
     pair_of = places // (len(pose) * pose.shape[1])
 
     def times(chosen: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
@@ -317,7 +319,7 @@ def _drop_filler(pose: Array, low: float, high: Array, clip_id: str) -> list[dic
     filler |= times((2 * together >= joints) & (together >= 3)) >= 3
     notes = []
     for i in np.flatnonzero(filler):
-        held = where[index == i]
+        held = np.stack(np.unravel_index(flat[index == i], there.shape), axis=1)  # person, frame, joint
         spread = (
             (len(held), "point"),
             (len(np.unique(held[:, 2])), "joint"),
@@ -327,5 +329,6 @@ def _drop_filler(pose: Array, low: float, high: Array, clip_id: str) -> list[dic
         value = f"({pairs[i, 0]:g}, {pairs[i, 1]:g})"
         detail = f"{value} in {number}, {many} and {frames}: taken as not seen"
         notes.append(note("filler value", detail, clip_id))
-    pose[tuple(where[filler[index]].T)] = np.nan
+    if filler.any():
+        pose[np.unravel_index(flat[filler[index]], there.shape)] = np.nan
     return notes
