@@ -199,8 +199,9 @@ def estimate(
         lost = {entry["clip_id"] for entry in report if entry["what"].startswith(LEFT_OUT)}
         names = [name for name in found if name not in lost]
         if not names:
-            details = [entry["detail"] for entry in report if entry["what"].startswith(LEFT_OUT)]
-            raise MgkitError(f"no video of {videos} can be used: {some(details, 3).rstrip('.')}.")
+            lines = [entry["detail"].rstrip(".") for entry in report if entry["what"].startswith(LEFT_OUT)]
+            rest = f" and {len(lines) - 3} more" if len(lines) > 3 else ""
+            raise MgkitError(f"no video of {videos} can be used: {'; '.join(lines[:3])}{rest}.")
         for name in names:
             report += read_keypoints(out / f"{name}.npz", points=False).notes
         write_json(out / "report.json", report)
