@@ -189,7 +189,10 @@ def test_notebook_runs(
     (given,) = cells(script, "parameters")
     seeds = "SEEDS = " in given
     parameters: dict[str, Any] = {"DATA": str(few_clips.path if seeds else demo_clips.root)}
-    if "EPOCHS = " in given:  # it trains
+    if "MINUTES = " in given:  # it draws recordings and trains on them
+        folder = tmp_path / "drawn-interviews"
+        parameters = {"DATA": str(folder), "RUN": str(tmp_path / "run"), "STEPS": 10, "MINUTES": 0.3}
+    elif "EPOCHS = " in given:  # it trains
         parameters |= {"EPOCHS": 1, "RUN": str(tmp_path / "run")}
     elif "RUN = " in given:
         text, root = script.read_text(encoding="utf-8"), demo_run.root
