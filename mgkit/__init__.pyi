@@ -28,6 +28,8 @@ from mgkit.results.run.jobs import attach as attach
 from mgkit.results.scores import calibration as calibration
 from mgkit.results.scores import spotting as spotting
 from mgkit.results.scores import submission as submission
+from mgkit.results.scores.labelling import pseudo_labels as pseudo_labels
+from mgkit.results.scores.labelling import what_to_label as what_to_label
 from mgkit.results.scores.prediction import load_prediction as load_prediction
 from mgkit.results.scores.scores import import_scores as import_scores
 from mgkit.results.stats import segments as segments
@@ -41,6 +43,7 @@ from mgkit.training.inference import test as test
 from mgkit.training.launch import launch as launch
 from mgkit.training.loop import train as train
 from mgkit.training.predict import predict as predict
+from mgkit.training.pretrain import pretrain as pretrain
 from mgkit.training.recipe import Recipe as Recipe
 from mgkit.training.start import Weights as Weights
 from mgkit.views import analysis as analysis

@@ -310,3 +310,28 @@ def test_review_lists_exports_and_writes_the_table_for_the_next_training(
     assert (made.row("train_0_0")["label"], made.row("train_1_0")["split"]) == (2, "unused")
     assert main(["review", str(run.root), "--apply", "--exclude", "sleepy"]) == 2
     assert "there is no tag sleepy" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_pre_training_from_a_shell(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    clips = tiny_clips(tmp_path / "clips", counts={"train": 2, "val": 1}, videos=False)
+    small = ["epochs=1", "width=8", "blocks=[1,1]", "embedding_dim=8", "pose_frames=8", "batch_size=4"]
+    words = [
+        str(clips.root),
+        str(tmp_path / "first"),
+        "--recipe",
+        "stgcn",
+        "--device",
+        "cpu",
+        "--workers",
+        "0",
+    ]
+    words += [word for change in small for word in ("--set", change)]
+    assert main(["pretrain", *words, "--splits", "nowhere"]) == EXIT_USER_ERROR
+    assert main(["pretrain", *words, "--train-split", "val"]) == EXIT_USER_ERROR
+    assert "--splits instead" in capsys.readouterr().err
+    assert main(["pretrain", *words, "--splits", "train,val"]) == 0
+    printed = capsys.readouterr().out
+    assert f"next: mgkit train {clips.root} OUT --recipe stgcn --start pose={tmp_path / 'first'}" in printed
+    words[1] = str(tmp_path / "tuned")
+    assert main(["train", *words, "--start", f"pose={tmp_path / 'first'}"]) == 0

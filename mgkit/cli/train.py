@@ -1,4 +1,4 @@
-"""Commands that train: demo, train, launch, stop, resume, status, study.
+"""Commands that train: demo, train, pretrain, launch, stop, resume, status, study.
 
 Each command is its parser and, below it, its function; heavy libraries are imported inside.
 """
@@ -32,6 +32,7 @@ def add_commands(commands: Commands) -> None:
     _add_demo(commands)
     _add_baseline(commands)
     _add_train(commands)
+    _add_pretrain(commands)
     _add_launch(commands)
     _add_stop(commands)
     _add_resume(commands)
@@ -126,6 +127,33 @@ def train(options: Any) -> None:
 
         run = train(load_clips(options.clips), _recipe(options), options.out, **_given(options))
     print_once(f"run folder {run.root}\nnext: {test_command(run)}")
+
+
+def _add_pretrain(commands: Commands) -> None:
+    parser = commands.add_parser(
+        "pretrain", help="train a recipe's network to predict hidden parts of clips, without labels; resumes"
+    )
+    _training(parser)
+    parser.add_argument(
+        "--splits",
+        metavar="NAMES",
+        help="splits to learn from, comma-separated (default: all but test and validation splits)",
+    )
+    parser.set_defaults(command=pretrain)
+
+
+def pretrain(options: Any) -> None:
+    given = _given(options)
+    if given.pop("train_split") != "train" or given.pop("val_split") != "val":
+        raise MgkitError("pre-training has no validation, and takes --splits instead of --train-split.")
+    with _stoppable():
+        from mgkit.data.clips import load_clips
+        from mgkit.training.pretrain import pretrain
+
+        splits = options.splits.split(",") if options.splits else None
+        run = pretrain(load_clips(options.clips), _recipe(options), options.out, splits=splits, **given)
+    start = command("train", options.clips, "OUT", "--recipe", options.recipe)
+    print_once(f"run folder {run.root}\nnext: {start} --start {run.pathways[0]}={run.root}")
 
 
 @contextmanager

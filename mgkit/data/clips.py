@@ -41,6 +41,7 @@ from mgkit.data.splits import (
     UNUSED,
     WRONG_LABEL,
     Notes,
+    apply_labels,
     apply_review,
     plan_folds,
     read_split,
@@ -212,6 +213,7 @@ class Clips:
         report: Sequence[dict[str, str]] = (),
         *,
         labels: Sequence[int] | npt.NDArray[np.int64] | None = None,
+        sources: Sequence[str] | None = None,
     ) -> Clips:
         """The same clips with other splits, to be saved with `save_splits`.
 
@@ -220,6 +222,7 @@ class Clips:
             name: of the split table.
             report: entries to add to the report.
             labels: the label of each clip in the same order; None = as they are.
+            sources: where the label of each clip is from, "" for the clip folder: the column `label_source` of `table`.
         """
         if isinstance(splits, Mapping):
             odd = sorted(set(splits) ^ set(self.ids))
@@ -245,6 +248,8 @@ class Clips:
                 )
             relabelled = relabelled or bool((new != self.labels).any())
             table = table.assign(label=new.astype(np.int64))
+        if sources is not None:
+            table, relabelled = table.assign(label_source=list(sources)), True
         return replace(
             self, table=table, split_table=name, relabelled=relabelled, report=[*self.report, *report]
         )
@@ -256,6 +261,8 @@ class Clips:
         table = self.table[["clip_id", "split"]]
         if self.relabelled:
             table = table.assign(label=[self.classes.names[label] for label in self.labels])
+        if "label_source" in self.table:
+            table = table.assign(label_source=self.table["label_source"])
         write_split(self.path, table)
         return self.path
 
@@ -338,13 +345,55 @@ class Clips:
         new, labels, report = apply_review(
             self.table, self.classes, table, exclude=exclude, relabel=relabel, splits=splits, where=self.root
         )
-        if name is None:
-            content = "\n".join(f"{i}\t{s}\t{k}" for i, s, k in zip(self.ids, new, labels, strict=True))
-            name = f"reviewed-{hashlib.sha256(content.encode()).hexdigest()[:8]}"
-            name = f"{self.split_table}-{name}" if self.split_table else name
-        made = self.with_splits(new, name, report, labels=labels)
+        made = self.with_splits(new, name or self._named("reviewed", new, labels), report, labels=labels)
         made.save_splits()
         return made
+
+    def with_labels(
+        self,
+        labels: Notes | pd.DataFrame,
+        *,
+        notes: Notes | pd.DataFrame | None = None,
+        split: str = "train",
+        name: str | None = None,
+    ) -> Clips:
+        """The same clips with labels from elsewhere: the clips that have one move to the training split.
+
+            found = mg.pseudo_labels(run, "unlabelled")
+            more = clips.with_labels(found.table, notes=run.notes())  # pseudo-labels, as far as a review left them
+            more = clips.with_labels(run.notes())  # classes given in the error explorer
+
+        The column `label_source` of the clip table, and of the split table, says where each label is from.
+
+        Args:
+            labels: a table with the columns `clip_id`, `label` (class names, "" = none) and, optionally, `source` (by
+                default "review"), or review notes, of which those on clips of other splits are left alone.
+            notes: a review of these labels: a clip with a proposed class gets that one, whose source is "review";
+                one with a tag and no class is left where it is.
+            split: that the clips move to.
+            name: of the split table, which is saved in the folder; by default from its content.
+
+        Raises:
+            MgkitError: unknown clips or classes, a clip that is named twice, or is in `split`, a validation or a test
+                split, or no label to use.
+        """
+        given, seen = (
+            one if one is None or isinstance(one, pd.DataFrame) else one.frame() for one in (labels, notes)
+        )
+        assert given is not None
+        new, made_labels, sources, report = apply_labels(
+            self.table, self.classes, given, seen, split, self.root
+        )
+        stem = name or self._named("labelled", new, made_labels)
+        made = self.with_splits(new, stem, report, labels=made_labels, sources=sources)
+        made.save_splits()
+        return made
+
+    def _named(self, what: str, splits: Sequence[str], labels: npt.NDArray[np.int64]) -> str:
+        """The name of a split table by its content."""
+        content = "\n".join(f"{i}\t{s}\t{k}" for i, s, k in zip(self.ids, splits, labels, strict=True))
+        name = f"{what}-{hashlib.sha256(content.encode()).hexdigest()[:8]}"
+        return f"{self.split_table}-{name}" if self.split_table else name
 
     # --- reports ---
 
@@ -458,7 +507,7 @@ def load_clips(root: str | Path, splits: str | None = None) -> Clips:
     found = read_split(
         split_path(root, splits), clips.ids, clips.table["label"].tolist(), clips.classes.names
     )
-    return clips.with_splits(found.splits, splits, labels=found.labels)
+    return clips.with_splits(found.splits, splits, labels=found.labels, sources=found.sources)
 
 
 def _load(root: Path) -> Clips:

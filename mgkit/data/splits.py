@@ -1,9 +1,9 @@
 """Other splits of the same clips: split tables, folds, and what a review changes. No video is copied.
 
 A split table is `splits/<name>.csv` in the clip folder with the columns `clip_id` and `split`, and, where clips were
-given other labels, `label`: the name of the class. `load_clips` takes its path or its name and gives the same clips
-with these splits and labels; everything else (training, runs, figures) sees ordinary clips. A clip in the split
-"unused" belongs to none.
+given other labels, `label`: the name of the class, and `label_source`: where it is from, empty where it is the clip
+folder's. `load_clips` takes its path or its name and gives the same clips with these splits and labels; everything else
+(training, runs, figures) sees ordinary clips. A clip in the split "unused" belongs to none.
 
 Notes of a review are a table with one row per clip; `mgkit.results.run.review` keeps it in a run folder. Here they
 become a split table of the clip folder, so that a run made from it finds its clips again.
@@ -54,10 +54,11 @@ def split_path(root: Path, name: str) -> Path:
 
 
 class SplitTable(NamedTuple):
-    """The split of each clip, and its label; None where the table leaves labels alone."""
+    """The split of each clip, its label, and where that is from; None where the table says nothing of them."""
 
     splits: list[str]
     labels: list[int] | None
+    sources: list[str] | None = None
 
 
 def read_split(path: Path, ids: Sequence[str], labels: Sequence[int], names: Sequence[str]) -> SplitTable:
@@ -103,7 +104,9 @@ def read_split(path: Path, ids: Sequence[str], labels: Sequence[int], names: Seq
             "correct it, or leave it empty to keep the label of the clip folder."
         )
     new = [index[name] if name else old for name, old in zip(table["label"], labels, strict=True)]
-    return SplitTable(table["split"].tolist(), new)
+    return SplitTable(
+        table["split"].tolist(), new, table["label_source"].tolist() if "label_source" in table else None
+    )
 
 
 def write_split(path: Path, table: pd.DataFrame) -> None:
@@ -123,6 +126,69 @@ def write_split(path: Path, table: pd.DataFrame) -> None:
 
 def _entry(what: str, detail: str) -> dict[str, str]:
     return {"what": what, "clip_id": "", "detail": detail}
+
+
+def apply_labels(
+    table: pd.DataFrame,
+    classes: Classes,
+    given: pd.DataFrame,
+    notes: pd.DataFrame | None,
+    split: str,
+    where: Path,
+) -> tuple[list[str], Labels, list[str], Report]:
+    """Splits, labels and sources of labels once clips were given labels, and what was done: see `Clips.with_labels`."""
+    sources = table["label_source"].tolist() if "label_source" in table else [""] * len(table)
+    splits, labels = table["split"].tolist(), table["label"].to_numpy(dtype=np.int64).copy()
+    row = {clip_id: i for i, clip_id in enumerate(table["clip_id"])}
+    if not {"clip_id", "label"} <= set(given) or (
+        notes is not None and not {"clip_id", "tags", "label"} <= set(notes)
+    ):
+        raise MgkitError(
+            "labels are a table with the columns clip_id and label (class names); notes have tags, too."
+        )
+    reviewed = {} if notes is None else notes.fillna("").set_index("clip_id")[["tags", "label"]].T.to_dict()
+    seen: set[str] = set()
+    took, dropped, corrected, left = [], [], [], []
+    for one in given.fillna("").to_dict("records"):
+        clip_id, label, source = one["clip_id"], one["label"], one.get("source") or "review"
+        if not label:  # a note without a class
+            continue
+        if clip_id not in row:
+            raise MgkitError(f"{where} has no clip {clip_id!r}, which the labels name.")
+        i = row[clip_id]
+        if clip_id in seen:
+            raise MgkitError(f"the labels have clip {clip_id!r} twice: keep one of them.")
+        seen.add(clip_id)
+        if splits[i] == split or split_by_name(splits[i]) == "val" or is_test(splits[i]) is not False:
+            if "tags" in given:  # notes, which are about clips of all splits
+                left.append(clip_id)
+                continue
+            raise MgkitError(
+                f"clip {clip_id!r} is in the split {splits[i]!r}: labels from elsewhere are for clips in none of "
+                f"{split!r}, validation and test splits; to correct labels use clips.reviewed."
+            )
+        note = reviewed.get(clip_id, {"tags": "", "label": ""})
+        if note["tags"] and not note["label"]:  # seen, and not to be used
+            dropped.append(clip_id)
+            continue
+        if note["label"]:
+            corrected += [clip_id] if note["label"] != label else []
+            label, source = note["label"], "review"
+        splits[i], labels[i], sources[i] = split, classes.index(label), source
+        took.append(clip_id)
+    if not took:
+        raise MgkitError(f"none of {len(given)} labels is left to use: label more clips, or take tags away.")
+    report = [
+        _entry(what, f"{len(ids)} clip{'' if len(ids) == 1 else 's'} {why}: {some(ids)}")
+        for what, ids, why in (
+            ("labelled from elsewhere", took, f"moved to {split!r}"),
+            ("pseudo-label corrected", corrected, "given the reviewed class"),
+            ("pseudo-label refused", dropped, "tagged in the review"),
+            ("label not taken", left, f"of {split!r}, a validation or a test split"),
+        )
+        if ids
+    ]
+    return splits, labels, sources, report
 
 
 # --- what a split is by its name ------------------------------------------------------------------------------------

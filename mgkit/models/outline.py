@@ -29,7 +29,7 @@ from mgkit.models.losses.semantic import SemanticHead
 from mgkit.models.pathways import SinglePathway, TwoPathway
 from mgkit.models.vits.transformer import VideoTransformer
 
-__all__ = ["Parts", "Trace", "outline", "parts_of", "traced"]
+__all__ = ["Parts", "Trace", "outline", "parts_of", "traced", "traced_somehow"]
 
 CLIPS = 2  # of the batch that is traced: BatchNorm in training refuses a single value a channel
 
@@ -83,7 +83,7 @@ def outline(
         >>> [stage["shape"] for stage in outline(small, {"pose": (5, 8, 16, 16)})["pathways"][0]["stages"]]
         [[16, 8, 8, 8], [32, 8, 4, 4], [64, 8, 2, 2]]
     """
-    shapes, outputs, clips = _traced_somehow(model, inputs) if trace is None else trace
+    shapes, outputs, clips = traced_somehow(model, inputs) if trace is None else trace
     if not isinstance(model, SinglePathway | TwoPathway):
         pathway = _other_model(model, inputs, shapes, outputs, clips)
         return {"parameters": _parameters(model), "pathways": [pathway], "laterals": [], "fusions": []}
@@ -174,7 +174,7 @@ class _NormsKeepShapes(TorchFunctionMode):
         return torch.empty_like(x)
 
 
-def _traced_somehow(model: nn.Module, inputs: Mapping[str, Sequence[int]]) -> Trace:
+def traced_somehow(model: nn.Module, inputs: Mapping[str, Sequence[int]]) -> Trace:
     """The trace without numbers, or with some, for a network of the user's that looks at them."""
     try:
         return traced(model, inputs)

@@ -86,8 +86,10 @@ def build_objective(
         MgkitError: prototypes without an embedding, or a loss that cannot be made.
     """
     entropy, refined = recipe.cross_entropy, recipe.refinement
-    weights = None if class_counts is None else class_weights(entropy, class_counts)
-    terms = {f"ce_{name}": getattr(entropy, f"ce_{name}_weight") for name in recipe.pathways}
+    weights = None if class_counts is None or entropy is None else class_weights(entropy, class_counts)
+    terms = {}
+    if entropy is not None:
+        terms = {f"ce_{name}": getattr(entropy, f"ce_{name}_weight") for name in recipe.pathways}
     settings: dict[str, Any] = {"prototypes": False}
     if refined is not None:
         if lacking := [name for name in recipe.pathways if name not in embedding]:
@@ -114,7 +116,8 @@ def build_objective(
         recipe.pathways,
         classes,
         dict(embedding),
-        label_smoothing=entropy.label_smoothing,
+        cross_entropy=entropy is not None,
+        label_smoothing=0.0 if entropy is None else entropy.label_smoothing,
         class_weights=None if weights is None else weights.tolist(),
         term_weights=terms,
         losses={one.name: (_loss(one, supplied), one.weight) for one in recipe.losses},
@@ -380,6 +383,8 @@ def check_training(clips: Any, recipe: Any) -> None:
         raise MgkitError(
             f"the recipe is {_brief(recipe)}: give one, as in mg.train(clips, mg.recipes.demo(), ...)."
         )
+    if recipe.cross_entropy is None and not recipe.losses:
+        raise MgkitError("labels=False trains the further losses alone: give losses=[...].")
 
 
 def check_workers(workers: Any) -> None:
@@ -505,8 +510,9 @@ def _losses(recipe: Recipe, classes: int, pathways: Sequence[Mapping[str, Any]])
     refined = recipe.refinement
     widths = {one["name"]: one["head"]["embedding"] for one in pathways}
     for name in recipe.pathways:
-        weight = float(getattr(recipe.cross_entropy, f"ce_{name}_weight"))
-        losses.append({"name": "cross-entropy", "pathway": name, "weight": weight})
+        if recipe.cross_entropy is not None:
+            weight = float(getattr(recipe.cross_entropy, f"ce_{name}_weight"))
+            losses.append({"name": "cross-entropy", "pathway": name, "weight": weight})
         if refined is not None:
             weight = float(refined.alpha * getattr(refined, f"pr_{name}_weight"))
             term = {"name": "refinement", "pathway": name, "weight": weight}

@@ -37,8 +37,9 @@ class Tally:
     Every process adds what it saw, so that the sums over the processes are those of one process.
     """
 
-    def __init__(self, pathways: tuple[str, ...], first: bool = True) -> None:
+    def __init__(self, pathways: tuple[str, ...], first: bool = True, *, labels: bool = True) -> None:
         self.names = [*pathways, "fused"] if len(pathways) > 1 else list(pathways)
+        self.names = self.names if labels else []  # outputs whose accuracy is counted
         self.first = first  # of the processes; it alone adds what all of them know
         self.count = 0
         self.sums: dict[str, Tensor] = {}
@@ -51,7 +52,8 @@ class Tally:
             "loss": step.loss.detach() * share,
             **{f"loss_{k}": v * share for k, v in step.terms.items()},
         }
-        for name, probability in fuse_probabilities({k: _detached(v) for k, v in outputs.items()}).items():
+        shown = {k: _detached(v) for k, v in outputs.items()} if self.names else {}
+        for name, probability in fuse_probabilities(shown).items() if shown else ():
             if name in self.names:
                 values[f"train_top1_{name}"] = (probability.argmax(1) == labels).sum()
         for name, refined in step.refinement.items():
@@ -156,8 +158,9 @@ def epoch_line(recipe: Recipe, row: Mapping[str, Any]) -> str:
     parts = [
         f"{recipe.name:5s} {row['epoch']:3d}/{recipe.optimisation.epochs}",
         f"loss {row['loss']:.3f}",
-        f"train {percents('train_top1')}",
     ]
+    if recipe.cross_entropy is not None:
+        parts.append(f"train {percents('train_top1')}")
     if "val_macro_f1" in row:
         parts.append(f"val {percents('val_top1')}")
     return " | ".join([*parts, f"{row['clips_per_second']:.0f} clips/s"])

@@ -177,7 +177,9 @@ def _train_recipe(
         return
     if progress and whole and (caution := cautions([load_run(out)])):
         Progress(recipe.name).say(f"{recipe.name}: CAUTION: {caution}")
-    mirror = recipe.inputs.mirror_warning(plan.clips.classes) if whole and recipe.inputs.flip else ""
+    mirror = ""
+    if whole and recipe.inputs.flip and recipe.cross_entropy is not None:
+        mirror = recipe.inputs.mirror_warning(plan.clips.classes)
     for report in [*reports.values(), *([mirror] if mirror else [])] if progress else ():
         Progress(recipe.name).say(report)
 
@@ -244,7 +246,7 @@ def _clip_sets(plan: Plan, recipe: Recipe) -> tuple[ClipDataset, ClipDataset | N
 def _check_content(training: Clips, recipe: Recipe) -> None:
     """Refuse clips from which nothing can be learned: of one class, or without any joint for a pose network."""
     where = f"all {counted(len(training), 'clip')} of the training split of {training.root}"
-    if len(set(training.labels.tolist())) < 2:
+    if recipe.cross_entropy is not None and len(set(training.labels.tolist())) < 2:
         name = training.classes.names[training.labels[0]]
         raise MgkitError(
             f"{where}: of one class, {name!r}, so any answer would be right: check the labels, or give clips of "
@@ -461,7 +463,8 @@ class Training:
             freeze_statistics(self.model)
 
         # Where the epoch was interrupted, sums and random states continue as they were.
-        tally = Tally(self.recipe.pathways, first=fabric.is_global_zero)
+        labels = self.recipe.cross_entropy is not None
+        tally = Tally(self.recipe.pathways, first=fabric.is_global_zero, labels=labels)
         seed_process(fabric, self.options.seed, at.epoch)
         if at.tally is not None and at.random is not None:
             tally.restore(at.tally, fabric.device)

@@ -171,6 +171,7 @@ class Optimisation(Settings):
 
 
 _GROUPS = ("inputs", "network", "cross_entropy", "refinement", "losses", "augment", "optimisation")
+_SWITCHES = {"cross_entropy": "labels", "refinement": "prototypes"}  # groups that there may be none of
 
 
 @dataclass(frozen=True, init=False, repr=False)
@@ -184,7 +185,8 @@ class Recipe:
         network: builds the network, `(classes, inputs, *, settings, generator=None) -> nn.Module`, whose forward takes
             {"rgb": ..., "pose": ...}, as far as `inputs` reads them, to {"rgb": PathwayOutput, ...} of the same names.
         inputs: what the network is fed; `reads` says which inputs there are.
-        cross_entropy: settings of the cross-entropies.
+        cross_entropy: settings of the cross-entropies; None (or `labels=False`) where labels mean nothing:
+            the further losses alone are trained, and no accuracy is counted.
         refinement: settings of prototypical refinement, or None; `prototypes=True` or `False` stands for either.
         losses: further terms of the loss, each a function (outputs, labels) or a class or builder of one, which returns
             a loss per clip (N,), or {pathway: (N,)}. Their parts may have a `weight` and a `name`.
@@ -197,7 +199,7 @@ class Recipe:
 
     network: Part
     inputs: Inputs = field(default_factory=Inputs)
-    cross_entropy: CrossEntropy = field(default_factory=CrossEntropy)
+    cross_entropy: CrossEntropy | None = field(default_factory=CrossEntropy)
     refinement: Refinement | None = None
     losses: tuple[Part, ...] = ()
     augment: tuple[Part, ...] = ()
@@ -210,7 +212,7 @@ class Recipe:
         network: Part | Callable[..., Any] | str,
         *,
         inputs: Inputs | None = None,
-        cross_entropy: CrossEntropy | None = None,
+        cross_entropy: CrossEntropy | None = CrossEntropy(),
         refinement: Refinement | None = None,
         losses: Sequence[Part] = (),
         augment: Sequence[Part] = (),
@@ -222,7 +224,7 @@ class Recipe:
         groups: dict[str, Any] = {
             "inputs": inputs or Inputs(),
             "network": network if isinstance(network, Part) else part(network),
-            "cross_entropy": cross_entropy or CrossEntropy(),
+            "cross_entropy": cross_entropy,
             "refinement": refinement,
             "losses": _as_parts(losses),
             "augment": _as_parts(augment),
@@ -253,6 +255,13 @@ class Recipe:
             if "pose" not in self.pathways:
                 raise MgkitError(
                     f"the augmentation {one.name} works on key-points, which this recipe does not read."
+                )
+        if self.cross_entropy is None:
+            sampling = self.optimisation.sampling
+            if self.refinement is not None or sampling != "all":
+                raise MgkitError(
+                    "labels=False trains the further losses alone, on all clips: prototypes and sampling by class "
+                    f"need labels (here prototypes={self.refinement is not None}, sampling={sampling!r})."
                 )
         if self.optimisation.mixup and self.refinement is not None:
             raise MgkitError(
@@ -387,11 +396,14 @@ class Recipe:
         if self.refinement is not None:
             unused = [f"pr_{name}_weight" for name in ("rgb", "pose") if name not in self.pathways]
             refinement = {k: v for k, v in self.refinement.to_dict().items() if k not in unused}
-        unused = [f"ce_{name}_weight" for name in ("rgb", "pose") if name not in self.pathways]
+        entropy = None
+        if self.cross_entropy is not None:
+            unused = [f"ce_{name}_weight" for name in ("rgb", "pose") if name not in self.pathways]
+            entropy = {k: v for k, v in self.cross_entropy.to_dict().items() if k not in unused}
         return {
             "inputs": self.inputs.to_dict(),
             "network": self.network.to_dict(),
-            "cross_entropy": {k: v for k, v in self.cross_entropy.to_dict().items() if k not in unused},
+            "cross_entropy": entropy,
             "refinement": refinement,
             "losses": plain(self.losses),
             "augment": plain(self.augment),
@@ -430,12 +442,12 @@ class Recipe:
         stages = value.get("stages", ())
         if not isinstance(stages, list | tuple):
             raise MgkitError(f"{where}: stages must be a list of recipes.")
-        refined = value.get("refinement")
+        refined, entropy = value.get("refinement"), value.get("cross_entropy", {})
         try:
             return cls(
                 Part.from_dict(value["network"], f"{where}: network", load),
                 inputs=Inputs.from_dict(value.get("inputs", {}), "inputs"),
-                cross_entropy=CrossEntropy.from_dict(value.get("cross_entropy", {}), "cross_entropy"),
+                cross_entropy=None if entropy is None else CrossEntropy.from_dict(entropy, "cross_entropy"),
                 refinement=None if refined is None else Refinement.from_dict(refined, "refinement"),
                 losses=parts_of("losses"),
                 augment=parts_of("augment"),
@@ -459,8 +471,8 @@ def _as_parts(given: Iterable[Any]) -> tuple[Part, ...]:
 def _leaves(groups: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     """Path and value of every setting of the groups of a recipe."""
     for name, group in groups.items():
-        if name == "refinement":
-            yield "prototypes", group is not None
+        if name in _SWITCHES:
+            yield _SWITCHES[name], group is not None
         if isinstance(group, Settings):
             names = group.in_use if isinstance(group, Inputs) else group.names()
             yield from ((f"{name}.{one}", getattr(group, one)) for one in names)
@@ -513,11 +525,13 @@ def _changed(groups: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str,
         elif name == "network" and not isinstance(value, Part):
             value = part(value)
         groups[name] = value
-    if "prototypes" in changes:
-        wanted = changes.pop("prototypes")
-        if not isinstance(wanted, bool):
-            raise MgkitError(f"prototypes is {wanted!r}; use true or false.")
-        groups["refinement"] = (groups["refinement"] or Refinement()) if wanted else None
+    for name, switch in _SWITCHES.items():
+        if switch in changes:
+            wanted = changes.pop(switch)
+            if not isinstance(wanted, bool):
+                raise MgkitError(f"{switch} is {wanted!r}; use true or false.")
+            usual = CrossEntropy() if name == "cross_entropy" else Refinement()
+            groups[name] = (groups[name] or usual) if wanted else None
     if "reads" in changes:  # first, since it decides which inputs have settings
         groups["inputs"] = replace(groups["inputs"], reads=changes.pop("reads"))
     paths = _named(path for path, _ in _leaves(groups))
@@ -560,8 +574,8 @@ def _below(name: str, settings: Mapping[str, Any]) -> dict[str, Any]:
 
 def _default_of(path: str, recipe: Recipe) -> Any:
     """The default of a setting; a part's own is none of a recipe's."""
-    if path == "prototypes":
-        return False
+    if path in _SWITCHES.values():
+        return path == "labels"
     group, _, name = path.partition(".")
     value = getattr(recipe, group)
     if isinstance(value, Settings):

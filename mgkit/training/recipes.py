@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "RECIPES", "aagcn", "ablation", "branch", "ctrgcn", "demo", "dgstgcn", "differences", "ehct", "fitting", "fusion",
-    "hyperformer", "mvit_v2_small", "narrow", "paper", "parse_changes", "pose_only", "pose_small",
+    "hyperformer", "masked", "mvit_v2_small", "narrow", "paper", "parse_changes", "pose_only", "pose_small",
     "poseconv3d_semantic", "rgb_only", "small", "small_skeleton", "stgcn", "stgcnpp", "stgcnpp_strong", "tsm",
     "video_swin_base", "video_swin_small", "video_swin_tiny", "videomae_base", "videomae_large", "videomae_small",
     "videoprism_base", "vjepa2_large",
@@ -621,6 +621,44 @@ def narrow(recipe: Recipe, **changes: Any) -> Recipe:
     return recipe.with_(**{name: value for name, value in usual.items() if name not in given}).with_(
         **changes
     )
+
+
+def masked(recipe: Recipe, **settings: Any) -> Recipe:
+    """The masked pre-training of a recipe's network: hidden parts of its input are predicted, labels are ignored.
+
+    Inputs, augmentation and optimisation are the recipe's; every part of the network learns at one rate, and the last
+    epoch is kept. `mg.pretrain` trains it.
+
+    Args:
+        recipe: of one pathway, of key-points or frames.
+        settings: of `mgkit.models.masking.masked_keypoints` (hide_joints, hide_frames, span, targets, width) or
+            `masked_frames` (share, patch, width).
+
+    Raises:
+        MgkitError: a recipe of two pathways, or of heatmaps.
+    """
+    builders = {("keypoints",): "masked_keypoints", ("frames",): "masked_frames"}
+    if recipe.inputs.reads not in builders:
+        raise MgkitError(
+            f"masked pre-training is for recipes of key-points or of frames, not of {' and '.join(recipe.inputs.reads)}"
+            ": pre-train the RGB branch alone, mg.recipes.branch(recipe, 'rgb'), or a skeleton network."
+        )
+    alone: dict[str, Any] = {
+        "keep": "last",
+        "patience": 0,
+        "sampling": "all",
+        "mixup": 0.0,
+        "backbone_rate": 1.0,
+    }
+    return Recipe(
+        _network(builders[recipe.inputs.reads], "masking", network=recipe.network, **settings),
+        labels=False,
+        inputs=recipe.inputs,
+        losses=[part("mgkit.models.masking:masked_error", name="masked")],
+        augment=recipe.augment,
+        optimisation=recipe.optimisation,
+        given=recipe.given,
+    ).with_(**alone)
 
 
 RECIPES = {

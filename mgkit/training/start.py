@@ -57,7 +57,8 @@ def find_start(start: Start | None, recipe: Recipe, clips: Clips) -> dict[str, W
     Args:
         start: under "rgb" and "pose" what that pathway starts from, or under "all" what the whole model does: a
             finished run, its folder, a file or folder of weights, `Weights`, or the name of published ones (`KNOWN`),
-            which are fetched where they are not on this machine.
+            which are fetched where they are not on this machine. A run of `pretrain` is what the pathway begins with,
+            whatever its classes.
         recipe: what shall be trained from there.
         clips: what it shall be trained on; a run must have the same classes and joints.
 
@@ -118,6 +119,11 @@ def _of_run(given: Run | str | Path, wanted: Sequence[str], clips: Clips) -> Wei
         )
     if run.status()["state"] != "finished":
         raise MgkitError(f"start: {run.root} is not finished; train it to its end first.")
+    if (
+        run.recipe.get("cross_entropy", {}) is None
+    ):  # pre-trained without labels: it has no class, and no head
+        joints = None if run.skeleton.joints == clips.skeleton.joints else "new"
+        return Weights(run.checkpoint("best"), classes="new", joints=joints)
     if run.classes.names != clips.classes.names or run.skeleton.joints != clips.skeleton.joints:
         raise MgkitError(
             f"start: {run.root} was trained on other classes or joints than {clips.root} has: give a run on the same, "

@@ -71,6 +71,7 @@ class Objective(nn.Module):
         num_classes: K.
         embedding_dim: D of the model's embeddings, of each pathway if they differ.
         alpha: weight of the refinement, >= 0.
+        cross_entropy: leave the cross-entropies out when False, where labels mean nothing.
         prototypes: leave the refinement out when False; the model then needs no embedding.
         label_smoothing: of the cross-entropies, 0..1.
         class_weights: K positive weights of the cross-entropies, or None.
@@ -114,6 +115,7 @@ class Objective(nn.Module):
         *,
         alpha: float = 0.2,
         prototypes: bool = True,
+        cross_entropy: bool = True,
         label_smoothing: float = 0.0,
         class_weights: Sequence[float] | Tensor | None = None,
         term_weights: Mapping[str, float] | None = None,
@@ -137,7 +139,7 @@ class Objective(nn.Module):
         self.num_classes = num_classes
         self.alpha = alpha
         self.label_smoothing = label_smoothing
-        terms = [f"ce_{name}" for name in self.pathways]
+        terms = [f"ce_{name}" for name in self.pathways] if cross_entropy else []
         terms += [f"pr_{name}" for name in self.pathways] if prototypes else []
         self.term_weights = dict.fromkeys(terms, 1.0) | dict(term_weights or {})
         for term, factor in self.term_weights.items():
@@ -200,9 +202,10 @@ class Objective(nn.Module):
         counted = self._weight(labels, mixing) if whole is None else self._weight(whole, whole_mixing)
         for name in self.pathways:
             output = outputs[name]
-            cross_entropy = self._mean(self._cross_entropy(output.logits, labels, mixing), counted, whole)
-            terms[f"ce_{name}"] = cross_entropy.detach()
-            total = total + self.term_weights[f"ce_{name}"] * cross_entropy
+            if f"ce_{name}" in self.term_weights:
+                cross_entropy = self._mean(self._cross_entropy(output.logits, labels, mixing), counted, whole)
+                terms[f"ce_{name}"] = cross_entropy.detach()
+                total = total + self.term_weights[f"ce_{name}"] * cross_entropy
             if name in self.refinement:
                 if output.embedding is None:
                     raise MgkitError(

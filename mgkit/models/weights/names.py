@@ -101,10 +101,11 @@ _PLAIN_RESNET = (
 def file_name_to_published(name: str, known: Collection[str]) -> str:
     """The one of the `known` names that a file means by `name`; without it, `name` without wrappers.
 
-    Files of a wrapped model begin every name with "module."; files of a backbone alone leave out "backbone.".
+    Files of a wrapped model begin every name with "module.", those of masked pre-training with "network."; files of a
+    backbone alone leave out "backbone.".
     """
-    while name.startswith("module."):
-        name = name.removeprefix("module.")
+    while name not in known and name.startswith(("module.", "network.")):
+        name = name.partition(".")[2]
     renamed = name
     for pattern, replacement in _PLAIN_RESNET:
         renamed = pattern.sub(replacement, renamed)

@@ -1,0 +1,285 @@
+"""What helps where few clips are labelled: pre-training, pseudo-labels, choosing what to label.
+
+    python benchmarks/learning.py pretrain data/penn runs/learning --seeds 3
+
+`pretrain`: a share of the training clips keeps its labels (drawn class by class, another draw for each seed); a narrow
+skeleton network is pre-trained on all of them without labels. Rows: trained from nothing, fine-tuned from the
+pre-trained weights, and a linear probe (logistic regression) on features of the pre-trained network and of one with
+random weights. All trainings of a seed have as many steps. There is no validation split: the last weights are tested,
+once.
+
+`pseudo` and `choose`: a twentieth of the training clips has labels and a tenth is to validate on; the labels of the
+rest are hidden. The classifier is logistic regression on features that were pre-trained without labels (seed 0), which
+takes no time, so that many draws of the labelled clips (the seeds) are affordable. `pseudo` gives the hidden clips
+labels that a network on joints and one on bones agree on; `choose` has as many again labelled, twice, in four ways.
+
+Everything is an ordinary run folder; a second call resumes.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import train_test_split
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+import mgkit as mg
+from mgkit.data.clips import Clips
+from mgkit.results.run.files import write_embeddings
+from mgkit.results.run.folder import Run, create_run, write_predictions
+from mgkit.results.run.records import Embeddings, Predictions
+from mgkit.results.run.status import write_status
+from mgkit.results.stats.significance import seed_difference, seed_mean
+
+SHARES = (0.05, 0.2, 1.0)
+HERE: dict[str, Any] = {"device": "cpu", "workers": 0, "progress": False}
+
+
+def recipe(steps: int, **changes: Any) -> mg.Recipe:
+    """ST-GCN of two blocks on 16 frames, with as many steps whatever the number of clips: seconds on one core."""
+    small = mg.recipes.small_skeleton(
+        network=mg.part("mgkit.models.gcns.stgcn:stgcn", width=16, blocks=(1, 1)), pose_frames=16, joints=(),
+        centre="picture", batch_size=32, learning_rate=0.004, learning_rate_batch=32,
+    )  # fmt: skip
+    return small.with_(epochs=2, warmup_epochs=1, steps=steps, **changes)
+
+
+def labelled(clips: Clips, share: float, seed: int, at_least: int = 2) -> Clips:
+    """The clips with a share of the training split kept, class by class, and the others in the split "unlabelled"."""
+    if share >= 1:
+        return clips
+    train = clips.split("train")
+    count = max(round(share * len(train)), at_least * len(clips.classes))
+    ids, _ = train_test_split(train.ids, train_size=count, stratify=train.labels, random_state=seed)
+    return kept(clips, ids, f"share{round(100 * share)}-seed{seed}")
+
+
+def kept(clips: Clips, ids: Iterable[str], name: str) -> Clips:
+    """The clips with the training split cut to these, under the name of a split table."""
+    chosen, table = set(ids), clips.table
+    splits = {
+        clip_id: "unlabelled" if split == "train" and clip_id not in chosen else split
+        for clip_id, split in zip(table["clip_id"], table["split"], strict=True)
+    }
+    made = clips.with_splits(splits, name)
+    made.save_splits()
+    return made
+
+
+def trained(clips: Clips, made: mg.Recipe, out: Path, seed: int, **options: Any) -> Run:
+    run = mg.train(clips, made, out, seed=seed, val_split=None, **{**HERE, **options})
+    if "test" not in run.splits():
+        mg.test(run, "test", **HERE)
+    return run
+
+
+def top1(run: Run, split: str = "test") -> float:
+    return float(run.predictions(split).correct().mean())
+
+
+def probed(run: Run, clips: Clips) -> float:
+    """Top-1 on test clips of logistic regression on a run's features of the training clips of `clips`."""
+    for split in ("train", "test"):
+        if split not in run.splits():
+            mg.test(run, split, **HERE)
+    name = run.pathways[0]
+    features = {}
+    for split in ("train", "test"):
+        found = run.embeddings(split)
+        features[split] = dict(zip(found.clip_ids, found.vectors[name], strict=True))
+    train, test = clips.split("train"), clips.split("test")
+    x, y = (np.stack([features[s][i] for i in c.ids]) for s, c in (("train", train), ("test", test)))
+    probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
+    return float((probe.fit(x, train.labels).predict(y) == test.labels).mean())
+
+
+def pretrain(clips: Clips, out: Path, seed: int, options: Any) -> list[dict[str, Any]]:
+    """The rows of one seed."""
+    made = recipe(options.steps)
+    masked = mg.recipes.masked(recipe(options.pretraining))
+    first = mg.pretrain(clips, masked, out / f"masked-{seed}", splits=["train"], seed=seed, **HERE)
+    still = masked.with_(epochs=1, steps=0, warmup_epochs=0, learning_rate=1e-12)
+    random = mg.pretrain(clips, still, out / f"random-{seed}", splits=["train"], seed=seed, **HERE)
+    rows = []
+    for share in SHARES:
+        few, name = labelled(clips, share, seed), f"{round(100 * share)}-{seed}"
+        found = {
+            "from nothing": top1(trained(few, made, out / f"scratch-{name}", seed)),
+            "fine-tuned": top1(trained(few, made, out / f"tuned-{name}", seed, start={"pose": first})),
+            "probe, random weights": probed(random, few),
+            "probe, pre-trained": probed(first, few),
+        }
+        rows += [{"labels": f"{share:.0%}", "row": row, "top1": value} for row, value in found.items()]
+    return rows
+
+
+def parted(clips: Clips, seed: int) -> Clips:
+    """A tenth of the training clips to validate on, a twentieth with labels, the others "unlabelled"."""
+    train = clips.split("train")
+    rest, val = train_test_split(train.ids, test_size=0.1, stratify=train.labels, random_state=seed)
+    labels = clips.select(rest).labels
+    few_ids, _ = train_test_split(
+        rest, train_size=round(0.05 * len(train)), stratify=labels, random_state=seed
+    )
+    of = dict.fromkeys(train.ids, "unlabelled") | dict.fromkeys(val, "val") | dict.fromkeys(few_ids, "train")
+    splits = {i: of.get(i, split) for i, split in zip(clips.ids, clips.table["split"], strict=True)}
+    made = clips.with_splits(splits, f"parted-seed{seed}")
+    made.save_splits()
+    return made
+
+
+def features(clips: Clips, out: Path, stream: str, options: Any) -> dict[str, np.ndarray]:
+    """Features of every clip, from a network that was pre-trained without labels on the training clips."""
+    masked = mg.recipes.masked(recipe(options.pretraining, stream=stream))
+    run = mg.pretrain(clips, masked, out.parent / f"masked-{stream}", splits=["train"], **HERE)
+    found: dict[str, np.ndarray] = {}
+    for split in ("train", "test"):
+        if split not in run.splits():
+            mg.test(run, split, **HERE)
+        embeddings = run.embeddings(split)
+        found |= dict(zip(embeddings.clip_ids, embeddings.vectors["pose"], strict=True))
+    return found
+
+
+def probe_run(clips: Clips, vectors: dict[str, np.ndarray], out: Path) -> Run:
+    """A run whose scores are those of logistic regression on features, trained on the clips of "train"."""
+    train = clips.split("train")
+    probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
+    probe.fit(np.stack([vectors[i] for i in train.ids]), train.labels)
+    run = create_run(
+        out, recipe={"imported": "probe"}, settings={}, clips=clips, pathways=("pose",), environment={}
+    )
+    for split in (name for name in clips.splits if name != "train"):
+        part = clips.split(split)
+        x = np.stack([vectors[i] for i in part.ids])
+        scores = np.zeros((len(part), len(clips.classes)), np.float32)
+        scores[:, probe.classes_] = probe.predict_proba(x)
+        found = Predictions(part.ids, part.labels, {"pose": scores}, classes=clips.classes)
+        write_predictions(run.root, split, found, {})
+        write_embeddings(run.root, split, Embeddings(part.ids, {"pose": x}))
+    write_status(run.root, "finished", 0, 0)
+    return mg.load_run(run.root)
+
+
+def named(clips: Clips) -> dict[str, str]:
+    """The true class of each clip, which the methods are not shown."""
+    return dict(zip(clips.ids, (clips.classes.names[k] for k in clips.labels), strict=True))
+
+
+def pseudo(clips: Clips, out: Path, seed: int, options: Any) -> list[dict[str, Any]]:
+    """Rows of one seed: labels that probes of joints and of bones agree on; hidden labels are known here alone."""
+    few, truth = parted(clips, seed), named(clips)
+    vectors = {stream: features(clips, out, stream, options) for stream in ("joint", "bone")}
+    both = {i: np.concatenate([one[i] for one in vectors.values()]) for i in clips.ids}
+    runs = {s: probe_run(few, v, out / f"{s}-{seed}") for s, v in (*vectors.items(), ("both", both))}
+    rows: list[dict[str, Any]] = [{"row": "few labels", "top1": top1(runs["both"])}]
+    agreement = [runs["joint"], runs["bone"]]
+    for row, asked, cap in (
+        ("one network", [runs["both"]], None), ("agreement", agreement, None), ("agreement, capped", agreement, 20),
+    ):  # fmt: skip
+        found = mg.pseudo_labels(asked, "unlabelled", precision=options.precision, per_class=cap)
+        right = float((found.table["label"] == found.table["clip_id"].map(truth)).mean())
+        for kind, labels in (
+            (row, found.table["label"]),
+            (f"{row}, true labels", found.table["clip_id"].map(truth)),
+        ):
+            more = few.with_labels(found.table.assign(label=labels))
+            run = probe_run(more, both, out / f"{kind.replace(', ', '-').replace(' ', '-')}-{seed}")
+            rows.append({"row": kind, "top1": top1(run)})
+            if kind == row:
+                rows[-1] |= {
+                    "precision": right,
+                    "coverage": len(found) / found.of,
+                    "on validation": found.precision[0],
+                }
+    return rows
+
+
+def choose(clips: Clips, out: Path, seed: int, options: Any) -> list[dict[str, Any]]:
+    """Rows of one seed: as many clips again are labelled, chosen in one way or another, in two rounds."""
+    few, truth = parted(clips, seed), named(clips)
+    vectors = features(clips, out, "joint", options)
+    rows = []
+    n = len(few.split("train"))
+    for way in ("random", "gradient", "margin", "centres"):
+        now = few
+        for step in (1, 2):
+            run = probe_run(now, vectors, out / f"{way}-{seed}-{step}")
+            hidden = now.split("unlabelled").ids
+            if way == "random":
+                ids = np.random.default_rng([seed, step]).permutation(hidden)[:n].tolist()
+            else:
+                ids = mg.what_to_label(run, "unlabelled", n, way=way, seed=seed)["clip_id"].tolist()
+            now = now.with_labels(pd.DataFrame({"clip_id": ids, "label": [truth[i] for i in ids]}))
+            after = probe_run(now, vectors, out / f"{way}-{seed}-{step}-after")
+            rows.append({"labels": (step + 1) * n, "row": way, "top1": top1(after)})
+    return sorted(rows, key=lambda row: row["labels"])
+
+
+PARTS: dict[str, Callable[[Clips, Path, int, Any], list[dict[str, Any]]]] = {
+    "pretrain": pretrain, "pseudo": pseudo, "choose": choose,
+}  # fmt: skip
+
+
+def table(found: pd.DataFrame, keys: Sequence[str], against: str) -> str:
+    """Mean over seeds with 95 % t interval, and the difference to one row with its own, seeds paired; in points."""
+    lines = [f"| {' | '.join(keys)} | Top-1 | gain on {against} |", "|" + "---|" * (len(keys) + 2)]
+    for key, rows in found.groupby(list(keys), sort=False):
+        base = found
+        for name, value in zip(keys[:-1], key[:-1], strict=True):
+            base = base[base[name] == value]
+        ours, theirs = rows["top1"].to_numpy(), base.loc[base[keys[-1]] == against, "top1"].to_numpy()
+        mean = seed_mean(ours, within=(0, 1))
+        gain = "" if key[-1] == against else _shown(seed_difference(ours, theirs), "+")
+        lines.append(f"| {' | '.join(map(str, key))} | {_shown(mean)} | {gain} |")
+    return "\n".join(lines)
+
+
+def _shown(estimate: Any, sign: str = "") -> str:
+    value, low, high = (100 * x for x in (estimate.mean, estimate.low, estimate.high))
+    return f"{value:{sign}.1f} ({low:{sign}.1f} to {high:{sign}.1f})"
+
+
+def main() -> None:
+    """Train what is not trained yet, then print."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("part", choices=PARTS)
+    parser.add_argument("clips", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=200, help="of each training")
+    parser.add_argument(
+        "--precision", type=float, default=0.9, help="wanted of pseudo-labels on validation clips"
+    )
+    parser.add_argument("--pretraining", type=int, default=400, help="steps of the pre-training")
+    options = parser.parse_args()
+    clips, rows = mg.load_clips(options.clips), []
+    for seed in range(options.seeds):
+        mine = PARTS[options.part](clips, options.out / options.part, seed, options)
+        rows += [{"seed": seed, **row} for row in mine]
+        print(pd.DataFrame(mine).to_string(), flush=True)
+    found = pd.DataFrame(rows)
+    found.to_csv(options.out / f"{options.part}.csv", index=False)
+    keys = [name for name in found if name in ("labels", "row")]
+    if "precision" in found:
+        print(
+            found.dropna()
+            .groupby("row", sort=False)[["precision", "coverage", "on validation"]]
+            .agg(["mean", "min", "max"])
+            .round(3)
+            .to_string()
+        )
+    print(table(found, keys, found[keys[-1]].iloc[0]))
+
+
+if __name__ == "__main__":
+    main()
