@@ -131,9 +131,10 @@ def train(options: Any) -> None:
 
 def _add_pretrain(commands: Commands) -> None:
     parser = commands.add_parser(
-        "pretrain", help="train a recipe's network to predict hidden parts of clips, without labels; resumes"
+        "pretrain",
+        help="train a recipe's network to predict hidden parts of clips, without labels; resumes",
+        late=_training,
     )
-    _training(parser)
     parser.add_argument(
         "--splits",
         metavar="NAMES",

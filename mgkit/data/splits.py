@@ -179,7 +179,7 @@ def apply_labels(
     if not took:
         raise MgkitError(f"none of {len(given)} labels is left to use: label more clips, or take tags away.")
     report = [
-        _entry(what, f"{len(ids)} clip{'' if len(ids) == 1 else 's'} {why}: {some(ids)}")
+        _entry(what, f"{counted(len(ids), 'clip')} {why}: {some(ids)}")
         for what, ids, why in (
             ("labelled from elsewhere", took, f"moved to {split!r}"),
             ("pseudo-label corrected", corrected, "given the reviewed class"),
