@@ -332,6 +332,6 @@ def test_pre_training_from_a_shell(tmp_path: Path, capsys: pytest.CaptureFixture
     assert "--splits instead" in capsys.readouterr().err
     assert main(["pretrain", *words, "--splits", "train,val"]) == 0
     printed = capsys.readouterr().out
-    assert f"next: mgkit train {clips.root} OUT --recipe stgcn --start pose={tmp_path / 'first'}" in printed
+    assert f"mgkit train {clips.root} OUT --start pose={tmp_path / 'first'}" in printed
     words[1] = str(tmp_path / "tuned")
     assert main(["train", *words, "--start", f"pose={tmp_path / 'first'}"]) == 0

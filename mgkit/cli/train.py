@@ -153,8 +153,8 @@ def pretrain(options: Any) -> None:
 
         splits = options.splits.split(",") if options.splits else None
         run = pretrain(load_clips(options.clips), _recipe(options), options.out, splits=splits, **given)
-    start = command("train", options.clips, "OUT", "--recipe", options.recipe)
-    print_once(f"run folder {run.root}\nnext: {start} --start {run.pathways[0]}={run.root}")
+    start = command("train", options.clips, "OUT", "--start", f"{run.pathways[0]}={run.root}")
+    print_once(f"run folder {run.root}\nnext, with the same recipe: {start}")
 
 
 @contextmanager
