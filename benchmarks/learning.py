@@ -8,6 +8,8 @@ pre-trained weights, and a linear probe (logistic regression) on features of the
 random weights. All trainings of a seed have as many steps. There is no validation split: the last weights are tested,
 once.
 
+`probe`: the same probes of one pre-training (seed 0) over many draws of the labelled clips, with the floor.
+
 `pseudo` and `choose`: a twentieth of the training clips has labels and a tenth is to validate on; the labels of the
 rest are hidden. The classifier is logistic regression on features that were pre-trained without labels (seed 0), which
 takes no time, so that many draws of the labelled clips (the seeds) are affordable. `pseudo` gives the hidden clips
@@ -25,12 +27,14 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from sklearn.ensemble import ExtraTreesClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import train_test_split
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import mgkit as mg
+from mgkit.baselines import keypoint_features
 from mgkit.data.clips import Clips
 from mgkit.results.run.files import write_embeddings
 from mgkit.results.run.folder import Run, create_run, write_predictions
@@ -39,6 +43,7 @@ from mgkit.results.run.status import write_status
 from mgkit.results.stats.significance import seed_difference, seed_mean
 
 SHARES = (0.05, 0.2, 1.0)
+FLOOR: dict[str, np.ndarray] = {}  # features of the floor by clip, computed once
 HERE: dict[str, Any] = {"device": "cpu", "workers": 0, "progress": False}
 
 
@@ -96,8 +101,11 @@ def probed(run: Run, clips: Clips) -> float:
         features[split] = dict(zip(found.clip_ids, found.vectors[name], strict=True))
     train, test = clips.split("train"), clips.split("test")
     x, y = (np.stack([features[s][i] for i in c.ids]) for s, c in (("train", train), ("test", test)))
-    probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
-    return float((probe.fit(x, train.labels).predict(y) == test.labels).mean())
+    return float((linear().fit(x, train.labels).predict(y) == test.labels).mean())
+
+
+def linear() -> Any:
+    return make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
 
 
 def pretrain(clips: Clips, out: Path, seed: int, options: Any) -> list[dict[str, Any]]:
@@ -135,10 +143,18 @@ def parted(clips: Clips, seed: int) -> Clips:
     return made
 
 
-def features(clips: Clips, out: Path, stream: str, options: Any) -> dict[str, np.ndarray]:
-    """Features of every clip, from a network that was pre-trained without labels on the training clips."""
+def features(
+    clips: Clips, out: Path, stream: str, options: Any, *, random: bool = False
+) -> dict[str, np.ndarray]:
+    """Features of every clip, from a network that was pre-trained without labels on the training clips, or was not."""
     masked = mg.recipes.masked(recipe(options.pretraining, stream=stream))
-    run = mg.pretrain(clips, masked, out.parent / f"masked-{stream}", splits=["train"], **HERE)
+    name = f"masked-{stream}"
+    if random:  # one pass for the statistics of BatchNorm, with steps too small to change a weight
+        masked, name = (
+            masked.with_(epochs=1, steps=0, warmup_epochs=0, learning_rate=1e-12),
+            f"random-{stream}",
+        )
+    run = mg.pretrain(clips, masked, out.parent / name, splits=["train"], **HERE)
     found: dict[str, np.ndarray] = {}
     for split in ("train", "test"):
         if split not in run.splits():
@@ -151,7 +167,7 @@ def features(clips: Clips, out: Path, stream: str, options: Any) -> dict[str, np
 def probe_run(clips: Clips, vectors: dict[str, np.ndarray], out: Path) -> Run:
     """A run whose scores are those of logistic regression on features, trained on the clips of "train"."""
     train = clips.split("train")
-    probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
+    probe = linear()
     probe.fit(np.stack([vectors[i] for i in train.ids]), train.labels)
     run = create_run(
         out, recipe={"imported": "probe"}, settings={}, clips=clips, pathways=("pose",), environment={}
@@ -166,6 +182,29 @@ def probe_run(clips: Clips, vectors: dict[str, np.ndarray], out: Path) -> Run:
         write_embeddings(run.root, split, Embeddings(part.ids, {"pose": x}))
     write_status(run.root, "finished", 0, 0)
     return mg.load_run(run.root)
+
+
+def probe(clips: Clips, out: Path, seed: int, options: Any) -> list[dict[str, Any]]:
+    """Rows of one seed: the floor, and probes of features of random and of pre-trained weights."""
+    trained, still = (
+        features(clips, out, "joint", options),
+        features(clips, out, "joint", options, random=True),
+    )
+    if not FLOOR:
+        FLOOR.update(zip(clips.ids, keypoint_features(clips), strict=True))
+    rows = []
+    for share in SHARES:
+        few = labelled(clips, share, seed)
+        train, test = few.split("train"), few.split("test")
+        forest = ExtraTreesClassifier(500, max_features="sqrt", random_state=seed)
+        for row, model, vectors in (
+            ("floor, extra trees", forest, FLOOR), ("probe, random weights", linear(), still),
+            ("probe, pre-trained", linear(), trained),
+        ):  # fmt: skip
+            x, y = (np.stack([vectors[i] for i in part.ids]) for part in (train, test))
+            value = float((model.fit(x, train.labels).predict(y) == test.labels).mean())
+            rows.append({"labels": f"{share:.0%}", "row": row, "top1": value})
+    return rows
 
 
 def named(clips: Clips) -> dict[str, str]:
@@ -224,7 +263,7 @@ def choose(clips: Clips, out: Path, seed: int, options: Any) -> list[dict[str, A
 
 
 PARTS: dict[str, Callable[[Clips, Path, int, Any], list[dict[str, Any]]]] = {
-    "pretrain": pretrain, "pseudo": pseudo, "choose": choose,
+    "pretrain": pretrain, "probe": probe, "pseudo": pseudo, "choose": choose,
 }  # fmt: skip
 
 
