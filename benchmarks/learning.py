@@ -223,7 +223,13 @@ def pseudo(clips: Clips, out: Path, seed: int, options: Any) -> list[dict[str, A
     for row, asked, cap in (
         ("one network", [runs["both"]], None), ("agreement", agreement, None), ("agreement, capped", agreement, 20),
     ):  # fmt: skip
-        found = mg.pseudo_labels(asked, "unlabelled", precision=options.precision, per_class=cap)
+        try:
+            found = mg.pseudo_labels(asked, "unlabelled", precision=options.precision, per_class=cap)
+        except mg.MgkitError as error:  # no threshold is good enough: nothing is labelled
+            print(f"seed {seed}, {row}: {error}", flush=True)
+            rows += [{"row": kind, "top1": rows[0]["top1"]} for kind in (row, f"{row}, true labels")]
+            rows[-2]["coverage"] = 0.0
+            continue
         right = float((found.table["label"] == found.table["clip_id"].map(truth)).mean())
         for kind, labels in (
             (row, found.table["label"]),
@@ -311,7 +317,7 @@ def main() -> None:
     keys = [name for name in found if name in ("labels", "row")]
     if "precision" in found:
         print(
-            found.dropna()
+            found[found["coverage"].notna()]
             .groupby("row", sort=False)[["precision", "coverage", "on validation"]]
             .agg(["mean", "min", "max"])
             .round(3)

@@ -650,8 +650,10 @@ def masked(recipe: Recipe, **settings: Any) -> Recipe:
         "mixup": 0.0,
         "backbone_rate": 1.0,
     }
+    tuning = {"layer_decay": 1.0, "drop_path": 0.0}  # are of fine-tuning
+    network = recipe.network.with_(**{k: v for k, v in tuning.items() if k in recipe.network.settings})
     return Recipe(
-        _network(builders[recipe.inputs.reads], "masking", network=recipe.network, **settings),
+        _network(builders[recipe.inputs.reads], "masking", network=network, **settings),
         labels=False,
         inputs=recipe.inputs,
         losses=[part("mgkit.models.masking:masked_error", name="masked")],

@@ -213,3 +213,35 @@ def test_frames_that_patches_do_not_divide_are_refused() -> None:
         masked_frames(3, POINTS, network=RGB)
     with pytest.raises(MgkitError, match="reads keypoints"):
         masked_keypoints(3, FRAMES, network=STGCN)
+
+
+def test_a_video_transformer_sees_the_visible_tokens_alone_and_predicts_the_others() -> None:
+    pytest.importorskip("transformers")
+    network = part("mgkit.models.vits.videomae:videomae", width=12, blocks=2, heads=2, patch=8, drop_path=0.0)
+    generator = torch.Generator().manual_seed(0)
+    model = masked_frames(
+        3, FRAMES, network=network, patch=8, share=0.5, width=32, generator=generator
+    ).train()
+    seen: list[Tensor] = []
+    fill, positions = model.get_submodule("fill"), model.get_buffer("positions")
+    fill.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0] - positions))
+    x = torch.rand(2, 3, 4, 32, 32, generator=generator)
+    torch.manual_seed(3)
+    hidden = hidden_tubes(2, 4, 0.5)
+    pixels = hidden.repeat_interleave(8, 1).repeat_interleave(8, 2)[:, None, None]
+    errors = []
+    for given in (x, torch.where(pixels, torch.rand(x.shape, generator=generator), x)):
+        torch.manual_seed(3)
+        errors.append(model({"rgb": given})["rgb"].auxiliary["error"])
+    torch.testing.assert_close(seen[0], seen[1])  # what is hidden is not looked at
+    assert not torch.allclose(errors[0], errors[1])  # but predicted
+    masks = seen[0][hidden[:, None].expand(-1, 2, -1, -1).flatten(1)]
+    torch.testing.assert_close(masks, torch.zeros_like(masks), atol=1e-6, rtol=0)  # the mask begins as 0
+    guess = model.decoder(fill(seen[0] + positions)).view(2, 2, 4, 4, -1)
+    wanted = (guess - patches(x, 8, 2)).square().mean(-1).permute(0, 2, 3, 1)[hidden].view(2, -1).mean(1)
+    torch.testing.assert_close(errors[0], wanted)
+    errors[0].sum().backward()
+    weights = model.network.get_submodule("backbones.rgb.encoder").parameters()
+    assert all(p.grad is not None for p in weights)
+    with pytest.raises(MgkitError, match="patches have 8 pixels"):
+        masked_frames(3, FRAMES, network=network, patch=16, share=0.5)

@@ -147,6 +147,20 @@ def test_frames_are_pre_trained_and_started_from(clips: Clips, tmp_path: Path) -
     assert fit(clips, small, tmp_path / "run", start={"rgb": run}).status()["state"] == "finished"
 
 
+def test_a_video_transformer_is_pre_trained_as_videomae_is(clips: Clips, tmp_path: Path) -> None:
+    pytest.importorskip("transformers")
+    small = recipes.videomae_small(
+        rgb_frames=2, pose_frames=8, rgb_size=32, width=12, blocks=1, heads=2, patch=8
+    )
+    small = small.with_(epochs=1, batch_size=4, warmup_epochs=0)
+    made = recipes.masked(small, patch=8, share=0.75, width=32)
+    assert (made["layer_decay"], made["drop_path"]) == (1, 0)
+    run = begin(clips, made, tmp_path / "first")
+    assert np.isfinite(run.history()["loss_masked_rgb"]).all()
+    assert fit(clips, small, tmp_path / "run", start={"rgb": run}).status()["state"] == "finished"
+    assert "used" in (tmp_path / "run" / "start.txt").read_text()
+
+
 def test_what_cannot_be_pre_trained_is_refused(clips: Clips, tmp_path: Path) -> None:
     with pytest.raises(MgkitError, match="not of frames and heatmaps"):
         begin(clips, recipes.demo(), tmp_path / "run")
