@@ -59,7 +59,7 @@ class Way:
     name: str
     plain: bool = False  # inputs and layout of the plain implementation
     bfloat16: bool = False
-    compiled: bool = False
+    compiled: bool | str = False  # True, or a mode of torch.compile
     recomputed: bool = False
 
 
@@ -70,6 +70,7 @@ def ways(device: torch.device) -> list[Way]:
         Way("plain", plain=True),
         Way("mgkit, eager", bfloat16=True),
         Way("mgkit, compiled", bfloat16=True, compiled=True),
+        Way("mgkit, compiled, CUDA graphs", bfloat16=True, compiled="reduce-overhead"),
         Way("mgkit, blocks recomputed", bfloat16=True, recomputed=True),
     ]
 
@@ -137,7 +138,7 @@ class Bench:
             self.model.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
             self.optimizer = make_optimizer(self.model, self.recipe.optimisation, self.device)
         if self.way.compiled:
-            self.model.compile()
+            self.model.compile(mode=None if self.way.compiled is True else self.way.compiled)
 
     def inputs(self, batch: Batch) -> tuple[dict[str, Tensor], Tensor]:
         if self.way.plain:

@@ -126,7 +126,7 @@ def activation_bytes(recipe: Recipe, classes: int, joints: int, *, recomputed: b
                 nonlocal largest
                 assert isinstance(block, Bottleneck)
                 x = given[0].detach().requires_grad_()
-                largest = max(largest, kept_bytes(lambda: block._run(x), own))
+                largest = max(largest, kept_bytes(lambda: block.run(x), own))
 
             for module in model.modules():
                 if isinstance(module, Bottleneck):

@@ -4,8 +4,9 @@
     python benchmarks/waiting.py --busy 4
 
 Training steps of the demo recipe (inputs, forward, loss, backward, SGD) on two threads, in a process for each setting
-of OpenMP: the default, which is 300,000 turns of a loop before a waiting thread sleeps (the baseline), a thirtieth of
-that, and asleep at once. They take turns, one at a time; `--busy` starts processes that keep a core busy meanwhile.
+of OpenMP: the default, which is 300,000 turns of a loop before a waiting thread sleeps (the baseline), a thirtieth and
+a three-hundredth of that, and asleep at once; and on one thread, which waits for none. They take turns, one at a time;
+`--busy` starts processes that keep a core busy meanwhile.
 Only GNU's OpenMP reads GOMP_SPINCOUNT.
 """
 
@@ -28,7 +29,9 @@ from benchmarks.timing import machine
 SETTINGS = {
     "default": {},
     "GOMP_SPINCOUNT=10000": {"GOMP_SPINCOUNT": "10000"},
+    "GOMP_SPINCOUNT=1000": {"GOMP_SPINCOUNT": "1000"},
     "OMP_WAIT_POLICY=PASSIVE": {"OMP_WAIT_POLICY": "PASSIVE"},
+    "one thread": {"OMP_NUM_THREADS": "1"},
 }
 COUNT = "while True: pass"
 
@@ -43,7 +46,7 @@ def answer(threads: int, batch: int) -> None:
 
     recipe = RECIPES["demo"]()
     bench, made = Bench(Way("mgkit"), recipe, torch.device("cpu")), made_batch(recipe, batch)
-    torch.set_num_threads(threads)
+    torch.set_num_threads(min(threads, torch.get_num_threads()))
     bench.train(made)
     print("ready", flush=True)
     for line in sys.stdin:

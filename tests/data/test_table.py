@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from mgkit.data.table import Places, ascending, find_ids
+from mgkit.errors import MgkitError
+from tests.tiny import tiny_clips
 
 IDS = ["", "a", "a1", "a10", "a2", "Z", "é", "日本", "b"]
 
@@ -28,3 +32,12 @@ def test_ids_that_repeat_are_not_ascending() -> None:
     assert ascending(pd.Series(["a", "b", "c"], dtype="str"))
     assert not ascending(pd.Series(["a", "b", "b"], dtype="str"))
     assert not ascending(pd.Series(["b", "a"], dtype="str"))
+
+
+def test_few_of_many_are_selected_as_many_are(tmp_path: Path) -> None:
+    clips = tiny_clips(tmp_path, counts={"train": 17}, videos=False)
+    some = [clips.ids[40]]
+    assert clips.select(some).ids == some
+    assert clips.select(reversed(clips.ids)).ids == clips.ids[::-1]
+    with pytest.raises(MgkitError, match="no clip x"):
+        clips.select(["x"])
