@@ -140,22 +140,22 @@ def _train_recipe(
     given = find_start(start, recipe, plan.clips)
     reports, settings = _settings(plan, recipe, train_set, given)
     files = code.collect(recipe.parts())
-    if not (out / "checkpoints" / "last.pt").is_file():
-        unused: list[str] = []
+    begins, unused = not (out / "checkpoints" / "last.pt").is_file(), list[str]()
+    if begins:
         if outlines is None:
             unused, outlines = _check(recipe, train_set)
         if given:
             check_start(given, recipe, plan.clips)
-        if whole and options.progress and fabric.device.type == "cpu":
-            on_first(fabric, lambda: say_duration(recipe, train_set.clips))
-        if unused and options.progress:
-            Progress(recipe.name).say(
-                f"{recipe.name}: no gradient reaches {some(unused)} of the network on two clips"
-            )
     logs = Logs(options.log, out)
     fabric.launch()  # from here on there are as many processes as there should be
 
     progress = options.progress and fabric.is_global_zero
+    if progress and begins and whole and fabric.device.type == "cpu":
+        say_duration(recipe, train_set.clips)
+    if progress and unused:
+        Progress(recipe.name).say(
+            f"{recipe.name}: no gradient reaches {some(unused)} of the network on two clips"
+        )
     outlines = outlines or {}
     state = on_first(
         fabric,

@@ -111,7 +111,7 @@ def pair(
     """The same training by one process, which is this one, and by two."""
     recipe, root = RECIPES[request.param], tmp_path_factory.mktemp(request.param)
     one = in_this_process(clips, root / "one", recipe, test="test", precision="64-true")
-    options: dict[str, Any] = {"test": "test", "precision": "64-true"}
+    options: dict[str, Any] = {"test": "test", "precision": "64-true", "progress": True}  # as from a shell
     if request.param == "batch":
         status, errors = in_processes_of_fabric(clips, root / "two", recipe, **options)
     else:
