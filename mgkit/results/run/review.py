@@ -390,7 +390,7 @@ def _row(note: Note) -> list[str]:
 
 def _note(fields: list[str], run: Run) -> Note:
     if len(fields) != len(COLUMNS):
-        raise MgkitError(f"there are {len(fields)} fields instead of {len(COLUMNS)}")
+        raise MgkitError(f"it has {counted(len(fields), 'field')} instead of {len(COLUMNS)}")
     clip_id, split, field, label, text, updated = fields
     if not clip_id or not split:
         raise MgkitError(f"the {'split' if clip_id else 'clip_id'} is missing")

@@ -417,7 +417,9 @@ def read_csv(path: Path) -> Raw:
     names = titles[first:]
     for number, row in enumerate(rows[1:], 1):
         if len(row) != len(titles):
-            raise MgkitError(f"row {number} of the clips has {len(row)} cells, its titles {len(titles)}")
+            raise MgkitError(
+                f"row {number} of the clips has {counted(len(row), 'cell')}, its titles {len(titles)}"
+            )
         odd = [cell for cell in row[first:] if not is_number(cell)]
         if odd:
             raise MgkitError(

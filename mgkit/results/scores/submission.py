@@ -371,7 +371,7 @@ def _differences(names: Sequence[str], expected: Sequence[str], missing_is: str)
     if missing := [name for name in expected if name not in have]:
         problems.append(f"{missing_is} {len(missing)} of {len(expected)} expected ids ({some(missing)})")
     if extra := [name for name in dict.fromkeys(names) if name not in wanted]:
-        problems.append(f"{len(extra)} ids are not expected ({some(sorted(extra))})")
+        problems.append(f"{counted(len(extra), 'id')} not expected ({some(sorted(extra))})")
     return problems
 
 

@@ -107,7 +107,7 @@ def test_processes_that_write_at_once_lose_nothing(run: Run) -> None:
     [
         (b"", "line 1: the columns are none"),
         (b"name,age\nx,3\n", "line 1: the columns are name, age"),
-        (HEAD.encode() + b"c0,test,occluded\n", "line 2: there are 3 fields instead of 6"),
+        (HEAD.encode() + b"c0,test,occluded\n", "line 2: it has 3 fields instead of 6"),
         (HEAD.encode() + b"c0,test,sleepy,,,\n", "line 2: there is no tag 'sleepy'"),
         (HEAD.encode() + b"c0,test,,no class,,\n", "line 2: label 'no class' is not a class of the run"),
         (HEAD.encode() + b"c0,test,,,a,\nc0,test,,,b,\n", "line 3: clip 'c0' is in two rows"),

@@ -120,8 +120,8 @@ def test_a_run_finds_its_own_clips_and_the_lower_class_wins_a_tie(tmp_path: Path
     ("given", "message"),
     [
         ({"ids": [*IDS, "0099_1", "0099_2"]}, r"no predictions of 2 of 6 expected ids \(0099_1, 0099_2\)"),
-        ({"ids": IDS[:3]}, r"1 ids are not expected \(0054_0\)"),
-        ({"ids": [*IDS[:3], "0099_1"]}, r"expected ids \(0099_1\); 1 ids are not expected \(0054_0\)"),
+        ({"ids": IDS[:3]}, r"1 id not expected \(0054_0\)"),
+        ({"ids": [*IDS[:3], "0099_1"]}, r"expected ids \(0099_1\); 1 id not expected \(0054_0\)"),
         ({"ids": [*IDS, IDS[0]]}, "0054_10 repeated"),
         ({"ids": ["clip one"]}, "clip one do not look like 0054_17"),
         ({"ids": []}, "ids is empty"),
@@ -179,7 +179,7 @@ GOOD = "Id,Target\n0054_0,1\n0054_2,31\n"
     ("text", "problems"),
     [
         ("Id,Target\n0054_0,1\n", ["no row of 1 of 2 expected ids (0054_2)"]),
-        ("Id,Target\n0054_0,1\n0054_2,1\n0054_3,1\n", ["1 ids are not expected (0054_3)"]),
+        ("Id,Target\n0054_0,1\n0054_2,1\n0054_3,1\n", ["1 id not expected (0054_3)"]),
         ("Id,Target\n0054_2,1\n0054_0,1\n", ["another order: row 1 is 0054_2, not 0054_0"]),
         ("Id,Target\n0054_0,1\n0054_0,2\n0054_2,1\n", ["1 repeated id: 0054_0"]),
         (
