@@ -190,7 +190,7 @@ GOOD = "Id,Target\n0054_0,1\n0054_2,31\n"
         ("Id,Target\n0054_0,1.0\n0054_2,٣\n", ["in 2 rows"]),
         ("id,target\n0054_0,1\n0054_2,1\n", ["header is 'id,target', not 'Id,Target'"]),
         ("0054_0,1\n0054_2,1\n", ["header is '0054_0,1'"]),
-        ("Id,Target\n0054_0,1,2\n0054_2,1\n", ["row 1 has 3 cells, not 2 (1 such rows)", "0054_0"]),
+        ("Id,Target\n0054_0,1,2\n0054_2,1\n", ["row 1 has 3 cells, not 2 (1 such row)", "0054_0"]),
         ("Id,Target\n", ["it has no rows"]),
         ("", ["header is ''", "it has no rows"]),
         ("\ufeffId,Target\n0054_0,1\n0054_2,1\n", ["byte-order mark"]),
