@@ -207,7 +207,7 @@ def test_weights_come_back_bit_for_bit(tmp_path):
     "shape", [(2, 1, 6, 5), (2, 2, 6, 5, 3), (2, 1, 6, 4, 3), (2, 1, 6, 5, 2), (2, 1, 0, 5, 3)]
 )
 def test_other_shapes_are_explained(shape):
-    with pytest.raises(MgkitError, match=r"1 persons, frames, 5 joints, 3\), but got"):
+    with pytest.raises(MgkitError, match=r"1 person, frames, 5 joints, 3\), but got"):
         small()(torch.zeros(shape))
 
 

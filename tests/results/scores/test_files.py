@@ -147,7 +147,7 @@ def test_results_are_in_the_order_of_the_annotations(tmp_path: Path) -> None:
     for split, message in ((None, "pass split="), ("test", "no split 'test'")):
         with pytest.raises(MgkitError, match=message):
             read(tmp_path / "result.pkl", annotations=tmp_path / "a.pkl", split=split)
-    with pytest.raises(MgkitError, match="holds 4 rows of scores, but there are 1 clip ids"):
+    with pytest.raises(MgkitError, match="holds 4 rows of scores for 1 clip id"):
         read(tmp_path / "result.pkl", annotations=tmp_path / "a.pkl", split="train")
     with pytest.raises(MgkitError, match=r"holds 4 rows and no clip ids: pass clip_ids="):
         read(tmp_path / "result.pkl")
