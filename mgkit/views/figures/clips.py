@@ -413,7 +413,7 @@ def clip_sheet(
     if not clip_ids or not len(clip_ids) == len(words) == len(outcomes):
         raise MgkitError(
             f"a sheet needs clips, and words and an outcome for each; got {counted(len(clip_ids), 'clip')}, "
-            f"{counted(len(words), 'text')} and {counted(len(outcomes), 'outcome')}."
+            f"{counted(len(words), 'word')} and {counted(len(outcomes), 'outcome')}."
         )
     strange = sorted(set(outcomes) - set(OUTCOMES))
     if strange:

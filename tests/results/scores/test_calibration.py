@@ -137,7 +137,7 @@ def test_the_temperature_is_the_best_of_many() -> None:
         assert found.value == pytest.approx(factor, rel=0.1)
         assert found.before == pytest.approx(true_losses(scores.truth(), scores.probabilities).mean())
         assert not found.limited
-        assert f"on {found.clips} clips" in repr(found)
+        assert f"on {found.clips:,} clips" in repr(found)
 
 
 def test_tempering_is_the_softmax_of_divided_logits() -> None:
