@@ -86,7 +86,7 @@ def test_results_and_views_do_without_torch() -> None:
 
 
 def test_import_mgkit_loads_nothing_heavy() -> None:
-    heavy = ("torch", "pandas", "matplotlib", "sklearn", "umap", "cv2", "av", "decord")
+    heavy = ("torch", "pandas", "matplotlib", "sklearn", "umap", "cv2", "av", "decord", "transformers")
     code = (
         f"import sys, mgkit\nloaded = [n for n in {heavy!r} if n in sys.modules]\nassert not loaded, loaded"
     )

@@ -146,6 +146,15 @@ def test_a_stopped_training_ends_as_one_that_was_not(name: str, clips: Clips, tm
     assert_same_weights(whole, fit(clips, SYSTEMS[name], tmp_path / "parts", checkpoint_minutes=0))
 
 
+@pytest.mark.slow
+def test_a_narrow_videomae_learns_from_nothing(clips: Clips, tmp_path: Path) -> None:
+    changes: dict[str, Any] = {"prototypes": False, "drop_path": 0.0, "dropout": 0.0, "label_smoothing": 0.0}
+    changes |= {"epochs": 20, "learning_rate": 6e-3, "width": 24}
+    run = fit(clips, SYSTEMS["videomae"].with_(**changes), tmp_path / "run")
+    loss = run.history()["loss"].to_numpy()
+    assert loss[-1] < 0.7 * loss[0]
+
+
 @pytest.mark.parametrize("name", SYSTEMS)
 def test_a_process_without_a_clip_of_the_batch_takes_part(name: str) -> None:
     recipe = SYSTEMS[name]

@@ -205,7 +205,16 @@ def _from_hub(name: str, known: KnownWeights) -> Path:
     from huggingface_hub import constants, hf_hub_download
     from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
 
-    try:
+    try:  # what is there is not asked for again
+        return Path(hf_hub_download(known.repository, "model.safetensors", local_files_only=True))
+    except (EntryNotFoundError, OSError):
+        pass
+    for settings in ("video_preprocessor_config.json", "preprocessor_config.json"):
+        try:
+            hf_hub_download(known.repository, settings)
+        except (EntryNotFoundError, OSError, HfHubHTTPError):
+            continue  # not every repository has both
+    try:  # the weights last: where they are, all is there
         hf_hub_download(known.repository, "config.json")
         path = Path(hf_hub_download(known.repository, "model.safetensors"))
     except (OSError, ValueError, HfHubHTTPError) as error:
@@ -214,11 +223,6 @@ def _from_hub(name: str, known: KnownWeights) -> Path:
             f"preprocessor_config.json and model.safetensors of {known.url} into a folder and start from that, or "
             f"bring the cache of a machine that has them, {constants.HF_HUB_CACHE}."
         ) from None
-    for settings in ("video_preprocessor_config.json", "preprocessor_config.json"):
-        try:
-            hf_hub_download(known.repository, settings)
-        except (EntryNotFoundError, OSError, HfHubHTTPError):
-            continue  # not every repository has both, and a cache may lack them
     return path
 
 
