@@ -67,7 +67,8 @@ def run(
     if kernel is None:
         client.execute()
     else:
-        notebook.cells.insert(0, nbformat.v4.new_code_cell("%reset -f"))
+        # Processes that a cell starts look for the name that `%reset` takes away too.
+        notebook.cells.insert(0, nbformat.v4.new_code_cell("%reset -f\n__spec__ = None"))
         try:
             client.execute()
         finally:
