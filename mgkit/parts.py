@@ -1,4 +1,4 @@
-"""Parts of a recipe that are code: networks, fusion modules, heads, losses, augmentations; mgkit's own and a user's.
+"""Parts of a recipe that are code: networks, fusion modules, heads, losses, augmentations, streams; ours and a user's.
 
     part(two_pathway, fusion=part(GatedSum, hidden=64))
     part("my_models.py:my_net", width=16)
@@ -30,7 +30,7 @@ __all__ = ["LOADED", "SUPPLIED", "Part", "is_own", "load_file", "load_target", "
 # What mgkit passes to parts of one kind or another by these names; never settings.
 SUPPLIED = (
     "classes", "inputs", "generator", "class_counts", "class_names", "channels", "rgb_channels", "pose_channels",
-    "speed_ratio", "outputs", "labels", "keypoints",
+    "speed_ratio", "outputs", "labels", "keypoints", "video", "times", "fps",
 )  # fmt: skip
 LOADED = "mgkit_part_"  # begins the names of modules that were imported from a file
 _PACKAGE = Path(__file__).resolve().parent

@@ -31,7 +31,7 @@ def setting(
         above: an exclusive lower bound.
         one_of: the values allowed.
         optional: None is allowed, too.
-        kind: the type, where the default is None.
+        kind: the type, where the default is None; object where the class checks the value itself.
         text: what the setting is, for a help text.
     """
     limits = {
@@ -87,8 +87,10 @@ def _checked(name: str, value: Any, default: Any, limits: Mapping[str, Any]) -> 
         if value not in limits["one_of"]:
             raise MgkitError(f"{name} is {value!r}; use {' or '.join(map(repr, limits['one_of']))}.")
         return value
-    number = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < float("inf")
     kind = limits["kind"]
+    if kind is object:  # the class itself checks it
+        return value
+    number = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < float("inf")
     if kind is bool:
         good, need = isinstance(value, bool), "true or false"
     elif kind is int:

@@ -20,7 +20,16 @@ PARTS = {
 
 
 def test_examples_are_short() -> None:
-    kinds = {"A dataset", "A network", "A fusion module", "A loss", "An augmentation", "A figure", "A widget"}
+    kinds = {
+        "A dataset",
+        "A network",
+        "A fusion module",
+        "A loss",
+        "An augmentation",
+        "A stream",
+        "A figure",
+        "A widget",
+    }
     assert set(PARTS) == kinds
     for title, blocks in PARTS.items():
         for block in blocks:

@@ -183,9 +183,8 @@ def class_weights(settings: CrossEntropy, counts: npt.NDArray[np.int64]) -> npt.
 
 def own_parts(recipe: Recipe) -> list[Part]:
     """The parts of a recipe, its stages aside, that are the user's code."""
-    return [
-        one for top in (recipe.network, *recipe.losses, *recipe.augment) for one in top.nested() if one.own
-    ]
+    tops = (recipe.network, *recipe.losses, *recipe.augment, *recipe.inputs.parts)
+    return [one for top in tops for one in top.nested() if one.own]
 
 
 def embedding_widths(recipe: Recipe, model: nn.Module, inputs: Inputs) -> dict[str, int]:
@@ -281,7 +280,7 @@ def _run_for_real(recipe: Recipe, clips: Clips) -> list[str]:
     network, generator = recipe.network, torch.Generator().manual_seed(0)
     dataset = ClipDataset(clips, inputs, training=True, augment=recipe.augment)
     rows = range(min(2, len(dataset)))
-    with naming("an augmentation", recipe.augment):
+    with naming("an augmentation or a stream", (*recipe.augment, *recipe.inputs.parts)):
         batch = collate([dataset[0, row, 0] for row in rows] * (1 if len(rows) == 2 else 2))
     given = batch_inputs(batch, inputs)
     with naming(f"the network {network.name}", [network]):

@@ -188,7 +188,7 @@ def log_odds(
 def over_joints(values: Tensor, skeleton: Skeleton, heatmap: str) -> Tensor:
     """Attributions of heatmaps (N, V or E, T, H, W) to (N, T, V): sums over the maps, of a limb half to each end."""
     sums = values.double().sum((3, 4)).transpose(1, 2)  # (N, T, channels)
-    if heatmap == "joint":
+    if not heatmap.startswith("limb"):
         return sums
     ends = torch.zeros(len(skeleton.edges), len(skeleton), dtype=torch.float64, device=values.device)
     for limb, (a, b) in enumerate(skeleton.edges):

@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -198,6 +198,10 @@ def _train_recipe(
             workers = default_workers(recipe.pathways, fabric.device, processes)
         if workers and files:  # they import the code from where it is kept
             train_set.augment = code.rebound(train_set.augment, out)
+            for one in filter(None, (train_set, val_set)):
+                if one.spec.parts:
+                    (stream,) = code.rebound(one.spec.parts, out)
+                    one.spec = replace(one.spec, rgb_stream=stream)
         # The caller's random state is left as it was: inside, torch is seeded for each epoch.
         with (
             torch.random.fork_rng(devices=range(torch.cuda.device_count())),

@@ -475,6 +475,8 @@ class _Asked:
     def times(self, length: int) -> npt.NDArray[np.int64]:
         """The frames of a clip of which any view shows the picture."""
         spec = self.network.inputs
+        if spec.rgb_stream != "frames":
+            return np.arange(length)  # a stream makes its pictures of all of them
         return np.concatenate(
             [view_times(spec, length, (view + 0.5) / self.views)["rgb"] for view in range(self.views)]
         )

@@ -289,7 +289,7 @@ class Recipe:
 
     def parts(self) -> Iterator[Part]:
         """All parts, nested ones and those of the stages included."""
-        for one in (self.network, *self.losses, *self.augment):
+        for one in (self.network, *self.losses, *self.augment, *self.inputs.parts):
             yield from one.nested()
         for stage in self.stages:
             yield from stage.parts()
@@ -318,6 +318,8 @@ class Recipe:
         Raises:
             MgkitError: no such setting, or a name that several parts have; the message names them.
         """
+        if "rgb_stream" in changes and len(changes) > 1:  # first: others may be settings of it
+            return self.with_(rgb_stream=changes.pop("rgb_stream")).with_(**changes)
         stages = changes.pop("stages", None)
         mine: dict[str, Any] = {}
         theirs: dict[str, dict[str, Any]] = {stage.name: {} for stage in self.stages}
@@ -443,10 +445,14 @@ class Recipe:
         if not isinstance(stages, list | tuple):
             raise MgkitError(f"{where}: stages must be a list of recipes.")
         refined, entropy = value.get("refinement"), value.get("cross_entropy", {})
+        inputs = value.get("inputs", {})
+        if isinstance(inputs, Mapping) and isinstance(inputs.get("rgb_stream"), Mapping):
+            stream = Part.from_dict(inputs["rgb_stream"], f"{where}: rgb_stream", load)
+            inputs = {**inputs, "rgb_stream": stream}
         try:
             return cls(
                 Part.from_dict(value["network"], f"{where}: network", load),
-                inputs=Inputs.from_dict(value.get("inputs", {}), "inputs"),
+                inputs=Inputs.from_dict(inputs, "inputs"),
                 cross_entropy=None if entropy is None else CrossEntropy.from_dict(entropy, "cross_entropy"),
                 refinement=None if refined is None else Refinement.from_dict(refined, "refinement"),
                 losses=parts_of("losses"),
@@ -475,7 +481,12 @@ def _leaves(groups: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
             yield _SWITCHES[name], group is not None
         if isinstance(group, Settings):
             names = group.in_use if isinstance(group, Inputs) else group.names()
-            yield from ((f"{name}.{one}", getattr(group, one)) for one in names)
+            for one in names:
+                value = getattr(group, one)
+                if isinstance(value, Part):
+                    yield from _of_part(f"{name}.{one}", value)
+                else:
+                    yield f"{name}.{one}", value
         elif isinstance(group, Part):
             yield from _of_part(name, group)
         elif isinstance(group, tuple):
@@ -532,8 +543,10 @@ def _changed(groups: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str,
                 raise MgkitError(f"{switch} is {wanted!r}; use true or false.")
             usual = CrossEntropy() if name == "cross_entropy" else Refinement()
             groups[name] = (groups[name] or usual) if wanted else None
-    if "reads" in changes:  # first, since it decides which inputs have settings
-        groups["inputs"] = replace(groups["inputs"], reads=changes.pop("reads"))
+    # First, since they decide which inputs have settings, and which settings the stream has.
+    first = {name: changes.pop(name) for name in ("reads", "rgb_stream") if name in changes}
+    if first:
+        groups["inputs"] = replace(groups["inputs"], **first)
     paths = _named(path for path, _ in _leaves(groups))
     # Settings of inputs that are not read: Inputs itself says why they are refused.
     paths += [
@@ -546,7 +559,10 @@ def _changed(groups: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str,
     for name, settings in by_group.items():
         group = groups[name]
         if isinstance(group, Settings):
-            groups[name] = replace(group, **settings)
+            plainly = {key: value for key, value in settings.items() if "." not in key}
+            for inner in dict.fromkeys(key.partition(".")[0] for key in settings if "." in key):
+                plainly[inner] = _part_with(getattr(group, inner), _below(inner, settings))
+            groups[name] = replace(group, **plainly)
         elif isinstance(group, Part):
             groups[name] = _part_with(group, settings)
         else:
@@ -578,8 +594,11 @@ def _default_of(path: str, recipe: Recipe) -> Any:
         return path == "labels"
     group, _, name = path.partition(".")
     value = getattr(recipe, group)
-    if isinstance(value, Settings):
+    if isinstance(value, Settings) and "." not in name:
         return value.default(name)
+    if isinstance(value, Settings):
+        inner, _, name = name.partition(".")
+        value = getattr(value, inner)
     if isinstance(value, tuple):
         first, _, name = name.partition(".")
         value = next(one for one in value if one.name == first)

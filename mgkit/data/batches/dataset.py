@@ -23,6 +23,7 @@ from mgkit.data.batches.pose import (
     select_persons,
 )
 from mgkit.data.batches.spec import Inputs, rgb_times, uniform_times
+from mgkit.data.batches.streams import stream_frames
 from mgkit.data.body import find_body, main_person
 from mgkit.data.clips import Clips
 from mgkit.errors import MgkitError, counted
@@ -190,7 +191,7 @@ class ClipDataset(Dataset[Sample]):
                 frame_times = rgb_times(times, spec.rgb_frames, generator)
             else:
                 frame_times = uniform_times(length, spec.rgb_frames, generator, self._shift(view))
-            frames = self.clips.frames(clip_id, frame_times)
+            frames = stream_frames(self.clips, clip_id, frame_times, spec.rgb_stream)
         if "pose" in spec.pathways and whole_clip is not None:
             if moves is not None:
                 whole_clip = np.array(whole_clip)

@@ -74,9 +74,10 @@ def batch_inputs(batch: Batch, spec: Inputs, skeleton: Skeleton | None = None) -
         skeleton: the layout of the batch's key-points; by default that of `spec`, where it is bound to clips.
 
     Returns:
-        {"rgb": (N, 3, T, S, S) normalised, "pose": (N, V or E, T', S', S') in [0, 1]}, as far as the batch has them,
-        float32 in the memory format channels_last_3d, which 3D convolutions want. For a skeleton network "pose" is
-        (N, M, T', V, 3): x and y with the middle of the frame at 0 and half its longer side as 1, and the score.
+        {"rgb": (N, 3, T, S, S) normalised, "pose": (N, V or E, T', S', S') in [0, 1], of motion in [-1, 1]}, as far as
+        the batch has them, float32 in the memory format channels_last_3d, which 3D convolutions want. For a skeleton
+        network "pose" is (N, M, T', V, 3): x and y with the middle of the frame at 0 and half its longer side as 1, and
+        the score.
     """
     inputs: dict[str, Tensor] = {}
     layout = skeleton or spec.skeleton
@@ -95,12 +96,21 @@ def batch_inputs(batch: Batch, spec: Inputs, skeleton: Skeleton | None = None) -
         inputs["pose"] = skeleton_stream(points, layout.parents, spec.stream, after)
     else:
         points = transform_keypoints(batch.keypoints, batch.affines, spec.heatmap_size)
-        size = (spec.heatmap_size, spec.heatmap_size)
-        if spec.heatmap == "joint":
-            inputs["pose"] = joint_heatmaps(points, size=size, sigma=spec.sigma)
+        if spec.motion:
+            now, after = points.chunk(2, dim=2)
+            unseen = (now.isnan() | after.isnan()).any(dim=-1, keepdim=True)
+            now, after = (_heatmaps(one.masked_fill(unseen, torch.nan), spec, layout) for one in (now, after))
+            inputs["pose"] = after.sub_(now)
         else:
-            inputs["pose"] = limb_heatmaps(points, layout.edges, size=size, sigma=spec.sigma)
+            inputs["pose"] = _heatmaps(points, spec, layout)
     return inputs
+
+
+def _heatmaps(points: Tensor, spec: Inputs, layout: Skeleton) -> Tensor:
+    size = (spec.heatmap_size, spec.heatmap_size)
+    if spec.limbs:
+        return limb_heatmaps(points, layout.edges, size=size, sigma=spec.sigma)
+    return joint_heatmaps(points, size=size, sigma=spec.sigma)
 
 
 def mixed(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -11,15 +12,19 @@ import numpy.typing as npt
 from mgkit.data.skeletons import Skeleton
 from mgkit.data.table import Classes
 from mgkit.errors import MgkitError, counted, some
+from mgkit.parts import Part, load_target, part
 from mgkit.settings import Settings, setting
 
+# Of an RGB network: a clip's frames, or what `streams.py` makes of them.
+RGB_STREAMS = ("frames", "difference", "taylor", "magnify")
+HEATMAPS = ("joint", "limb", "joint-motion", "limb-motion")
 STREAMS = ("joint", "bone", "joint-motion", "bone-motion")
 READS = ("frames", "heatmaps", "keypoints")
 CENTRES = ("picture", "body", "moving body")
 
 # Settings of one kind of input only: they are neither recorded nor accepted where it is not read.
 _OF = {
-    "rgb_frames": ("frames",), "rgb_size": ("frames",), "time_sampling": ("frames",),
+    "rgb_frames": ("frames",), "rgb_size": ("frames",), "time_sampling": ("frames",), "rgb_stream": ("frames",),
     "heatmap_size": ("heatmaps",), "heatmap": ("heatmaps",), "sigma": ("heatmaps",),
     "stream": ("keypoints",), "persons": ("keypoints",), "crop_area": ("frames", "heatmaps"),
     "joints": ("heatmaps", "keypoints"),
@@ -35,7 +40,10 @@ class Inputs(Settings):
             "keypoints" the network sees the whole frame, without a random crop.
         rgb_frames, pose_frames: frames sampled from a clip; the second is a multiple of the first (method D10).
         rgb_size, heatmap_size: side of the square inputs, pixels.
-        heatmap: "joint" or "limb".
+        rgb_stream: "frames", or what is fed in their place: "difference", "taylor" or "magnify", see
+            `mgkit.data.batches.streams`, the part of one of these with other settings, or of a function of your own.
+        heatmap: "joint" or "limb"; "joint-motion" or "limb-motion" is the change of these maps to the clip's next
+            frame, in [-1, 1], nothing where a joint is not seen in both.
         sigma: of the Gaussians, in heatmap pixels.
         time_sampling: "subset" takes the RGB frames from the pose frames of the same draw (D10), "independent" draws
             twice.
@@ -66,7 +74,8 @@ class Inputs(Settings):
     pose_frames: int = setting(32, low=1)
     rgb_size: int = setting(224, low=1)
     heatmap_size: int = setting(56, low=1)
-    heatmap: str = setting("joint", one_of=("joint", "limb"))
+    rgb_stream: Any = setting("frames", kind=object)  # noqa: RUF009 (a field, as the others)
+    heatmap: str = setting("joint", one_of=HEATMAPS)
     sigma: float = setting(0.7, above=0)
     time_sampling: str = setting("subset", one_of=("subset", "independent"))
     crop_area: tuple[float, float] = setting((0.56, 1.0))
@@ -89,6 +98,7 @@ class Inputs(Settings):
             if isinstance(value := getattr(self, name), str):
                 object.__setattr__(self, name, (value,))
         super().__post_init__()
+        object.__setattr__(self, "rgb_stream", _stream(self.rgb_stream))
         known = set(self.reads) <= set(READS) and len(set(self.reads)) == len(self.reads)
         if not known or not self.reads or {"heatmaps", "keypoints"} <= set(self.reads):
             raise MgkitError(
@@ -139,7 +149,17 @@ class Inputs(Settings):
     @property
     def motion(self) -> bool:
         """Whether the network is fed changes, which need the frame after each sampled one, too."""
-        return self.keypoints and self.stream.endswith("motion")
+        return (self.stream if self.keypoints else self.heatmap).endswith("motion")
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """The stream of the frames, where it is one."""
+        return (self.rgb_stream,) if isinstance(self.rgb_stream, Part) else ()
+
+    @property
+    def limbs(self) -> bool:
+        """Whether the heatmaps are those of limbs."""
+        return self.heatmap.startswith("limb")
 
     def on(self, skeleton: Skeleton | int | None) -> Inputs:
         """The inputs of clips of this key-point layout, or with heatmaps of this number of channels."""
@@ -199,7 +219,7 @@ class Inputs(Settings):
             return self._channels
         if self.skeleton is None:
             raise MgkitError("the size of a pose input depends on the skeleton: pass one, or clips.")
-        limbs = not self.keypoints and self.heatmap == "limb"
+        limbs = not self.keypoints and self.limbs
         return len(self.skeleton.edges) if limbs else len(self.skeleton)
 
     @property
@@ -221,8 +241,32 @@ class Inputs(Settings):
         return shapes
 
     def to_dict(self) -> dict[str, object]:
-        """Plain values of the settings in use."""
-        return {name: value for name, value in super().to_dict().items() if name in self.in_use}
+        """Plain values of the settings in use; no stream where there is none."""
+        unused = set() if self.parts else {"rgb_stream"}
+        return {
+            name: value
+            for name, value in super().to_dict().items()
+            if name in self.in_use and name not in unused
+        }
+
+
+def _stream(given: Any) -> Part | str:
+    """The stream of an RGB network as a part, or "frames"; a `MgkitError` for what is none."""
+    if isinstance(given, str) and given in RGB_STREAMS:
+        return given if given == "frames" else part(f"mgkit.data.batches.streams:{given}")
+    if isinstance(given, str) and ":" not in given:
+        raise MgkitError(
+            f"rgb_stream is {given!r}; use {', '.join(map(repr, RGB_STREAMS))}, or a part of your own."
+        )
+    if isinstance(given, Mapping):
+        given = Part.from_dict(given, "rgb_stream", load_target)
+    made = given if isinstance(given, Part) else part(given)
+    if not made.takes("video"):
+        raise MgkitError(
+            f"the stream {made.name} must take `video`: (video, times, fps, *, ...) of which it may leave out the "
+            "second and the third."
+        )
+    return made
 
 
 def _pairs(given: tuple[Any, ...]) -> tuple[Any, ...]:

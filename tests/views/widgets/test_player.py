@@ -23,6 +23,8 @@ from mgkit.data.clips import Classes, Clips, load_clips
 from mgkit.errors import MgkitError
 from mgkit.results.run.folder import Run
 from mgkit.views.widgets import ClipPlayer, Selection
+from mgkit.views.widgets.player.packing import pack_clip
+from mgkit.views.widgets.player.panels import recorded_inputs
 from tests.player_clips import number_of, numbered_clips, numbered_run
 
 
@@ -395,3 +397,26 @@ def test_a_moved_clip_folder_is_named_and_can_be_given(
     with pytest.raises(MgkitError, match="no longer at"):
         ClipPlayer(lost)
     assert ClipPlayer(lost, clips=player_clips).clip_id == "a"
+
+
+def test_the_pictures_that_the_network_is_fed_can_be_shown(player_clips: Clips) -> None:
+    """A preview of a stream on clips alone: magnified motion, say, before anything is trained."""
+    inputs = Inputs(reads=("frames",), rgb_stream="difference")
+    player = ClipPlayer(player_clips, inputs=inputs)
+    assert player.content["can_stream"]
+    before = player.content["bytes"]
+    player.pictures = "network"
+    fed = player.content["bytes"]
+    assert fed != before
+    wanted = pack_clip(player_clips, player_clips.ids[0], stream=inputs.rgb_stream)
+    assert fed == wanted.data
+    player.pictures = "clip"
+    assert player.content["bytes"] == before
+    assert not ClipPlayer(player_clips, inputs=Inputs(reads=("frames",))).content["can_stream"]
+
+
+def test_a_stream_of_somebodys_own_code_is_not_run_by_looking() -> None:
+    recipe = {"inputs": {"reads": ["frames"], "rgb_stream": {"part": "code/mine.py:flow", "settings": {}}}}
+    spec = recorded_inputs(recipe)
+    assert spec is not None
+    assert spec.rgb_stream == "frames"

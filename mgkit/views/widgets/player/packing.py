@@ -14,9 +14,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from mgkit.data.batches.streams import stream_frames
 from mgkit.data.clips import Clips
 from mgkit.data.head import Heads, blur_heads
 from mgkit.errors import MgkitError
+from mgkit.parts import Part
 
 CHUNK = 64  # frames decoded at a time: a long clip is never in memory uncompressed
 
@@ -37,6 +39,7 @@ def pack_clip(
     longest: int = 640,
     limit: int = 1500,
     blur_faces: bool = False,
+    stream: Part | str = "frames",
 ) -> Packed:
     """Frames and key-points of one clip.
 
@@ -47,6 +50,7 @@ def pack_clip(
         longest: frames whose longer side has more pixels are shrunk; key-points stay in clip pixels.
         limit: a longer clip is packed up to this frame, and `problems` says so.
         blur_faces: blur heads, before anything is packed; `problems` says where none is seen.
+        stream: what an RGB network is fed in place of the frames, see `mgkit.data.batches.streams`.
 
     Returns:
         `data` is the key-points, then the JPEGs one after the other. `meta` holds `clip_id`, `frames` (packed),
@@ -78,7 +82,7 @@ def pack_clip(
     if path is not None:
         try:
             heads = clips.heads(clip_id) if blur_faces else None
-            encoded = _encode(clips, clip_id, count, quality, longest, heads)
+            encoded = _encode(clips, clip_id, count, quality, longest, heads, stream)
         except MgkitError as error:
             problems.append(_sentence(error))
         else:
@@ -138,21 +142,29 @@ class PackCache:
 
 
 def _encode(
-    clips: Clips, clip_id: str, count: int, quality: int, longest: int, heads: Heads | None
+    clips: Clips,
+    clip_id: str,
+    count: int,
+    quality: int,
+    longest: int,
+    heads: Heads | None,
+    stream: Part | str,
 ) -> list[bytes]:
-    """The first `count` frames of a clip as JPEGs, these heads blurred."""
+    """The first `count` frames of a clip, or of a stream of it, as JPEGs, these heads blurred."""
     import cv2
 
     encoded, settings = [], [cv2.IMWRITE_JPEG_QUALITY, quality]
-    for first in range(0, count, CHUNK):
-        numbers = np.arange(first, min(first + CHUNK, count))
-        for number, frame in zip(numbers.tolist(), clips.frames(clip_id, numbers), strict=True):
+    size = CHUNK if stream == "frames" else count  # a stream is made of all frames in any case
+    for first in range(0, count, size):
+        numbers = np.arange(first, min(first + size, count))
+        pictures = stream_frames(clips, clip_id, numbers, stream)
+        for number, frame in zip(numbers.tolist(), pictures, strict=True):
             if heads is not None:
                 frame = blur_heads(frame, heads, number)
             scale = longest / max(frame.shape[:2])
             if scale < 1:
-                size = (max(1, round(frame.shape[1] * scale)), max(1, round(frame.shape[0] * scale)))
-                frame = cv2.resize(frame, size, interpolation=cv2.INTER_AREA)
+                shape = (max(1, round(frame.shape[1] * scale)), max(1, round(frame.shape[0] * scale)))
+                frame = cv2.resize(frame, shape, interpolation=cv2.INTER_AREA)
             good, jpeg = cv2.imencode(".jpg", np.ascontiguousarray(frame[..., ::-1]), settings)
             assert good
             encoded.append(jpeg.tobytes())

@@ -15,7 +15,6 @@ import numpy.typing as npt
 
 from mgkit.data.batches.spec import Inputs, view_times
 from mgkit.data.clips import Clips
-from mgkit.data.skeletons import Skeleton
 from mgkit.errors import MgkitError, command, counted, some
 from mgkit.results.run.folder import Run
 from mgkit.results.run.records import Embeddings, Predictions, percent
@@ -156,10 +155,17 @@ MIDDLE = View()
 def recorded_inputs(recipe: Mapping[str, Any]) -> Inputs | None:
     """The inputs in the recipe of a run, or None for a run imported from scores.
 
+    A stream that is the user's code is left out: opening a run never runs its code.
+
     Raises:
         MgkitError: the recorded values contradict each other.
     """
-    return Inputs.from_dict(recipe["inputs"], "inputs") if "inputs" in recipe else None
+    if "inputs" not in recipe:
+        return None
+    stream = recipe["inputs"].get("rgb_stream", "frames")
+    foreign = isinstance(stream, Mapping) and not str(stream.get("part")).startswith("mgkit.")
+    left_out = {"rgb_stream": "frames"} if foreign else {}
+    return Inputs.from_dict({**recipe["inputs"], **left_out}, "inputs")
 
 
 def sampled(spec: Inputs, length: int, view: View = MIDDLE) -> dict[str, npt.NDArray[np.int64]]:
@@ -181,11 +187,11 @@ def seen_heatmaps(clips: Clips, clip_id: str, spec: Inputs, view: View = MIDDLE)
     dataset = ClipDataset(clips.select([clip_id]), alone, training=False, views=view.of)
     skeleton = dataset.spec.skeleton or clips.skeleton
     maps = batch_inputs(collate([dataset[0, 0, view.number]]), dataset.spec)["pose"][0].numpy()
-    sides = np.array(_channel_sides(skeleton, spec.heatmap))
+    sides = np.array(skeleton.edge_sides if spec.limbs else skeleton.sides)
     grouped = np.zeros((len(GROUPS), *maps.shape[1:]), np.float32)
     for group, name in zip(grouped, GROUPS, strict=True):
         if (sides == name).any():
-            group[:] = maps[sides == name].max(0)
+            group[:] = np.abs(maps[sides == name]).max(0)  # motion has a sign
     return np.rint(255 * grouped).astype(np.uint8)
 
 
@@ -198,10 +204,6 @@ def checked_view(number: int | None, count: int) -> View:
             f"there is no test view {number}: the clips were tested with {counted(count, 'view')}, counted from 0."
         )
     return View(number, count)
-
-
-def _channel_sides(skeleton: Skeleton, heatmap: str) -> tuple[str, ...]:
-    return skeleton.edge_sides if heatmap == "limb" else skeleton.sides
 
 
 # --- all of it together ----------------------------------------------------------------------------------------------
@@ -267,20 +269,29 @@ class Panels:
         """True if the network reads heatmaps, and not key-points or frames only."""
         return self._spec is not None and "pose" in self._spec.pathways and not self._spec.keypoints
 
+    @property
+    def streamed(self) -> bool:
+        """True if the network is fed something else than the clip's frames."""
+        return self._spec is not None and bool(self._spec.parts)
+
     def __contains__(self, clip_id: object) -> bool:
         return clip_id in self._ids
 
     def panel(
-        self, clip_id: str, *, heat: bool, saliency: bool = False
+        self, clip_id: str, *, heat: bool, saliency: bool = False, stream: bool = False
     ) -> tuple[dict[str, Any], list[Packed]]:
-        """One clip.
+        """One clip; with `stream` in the pictures that the network is fed.
 
         Returns:
             `clip` (see `pack_clip`), `caption`, `verdict`, `sampled` (per pathway the frames of the test view), `heat`
             (`width`, `height`, `count`, `kind`, or None) and `saliency` (see `clip_saliency`, or None); and the bytes:
             frames and key-points, then the heatmaps if there are any.
         """
-        frames = self._cache.get(clip_id, lambda: pack_clip(self.clips, clip_id, **self._packing))
+        fed = self._spec.rgb_stream if stream and self._spec is not None else "frames"
+        frames = self._cache.get(
+            clip_id if fed == "frames" else (clip_id, "stream"),
+            lambda: pack_clip(self.clips, clip_id, **self._packing, stream=fed),
+        )
         packed = [frames]
         panel: dict[str, Any] = {
             "clip": frames.meta,

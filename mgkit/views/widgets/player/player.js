@@ -108,6 +108,7 @@ function render({ model, el }) {
       hidden(() => !content?.can_explain, toggle("saliency", "Saliency", "Evidence for the decision over time, on the joints and on the picture"))),
     h("span", { class: "mg-p-sides" }, ...["left", "right", "middle"].map((side) => h("span", {}, h("i", { style: `background:${style.sides[side]}` }), side))),
     choice("frames", "Video", [["show", "show"], ["dim", "dim"], ["hide", "hide"]], () => clips.some((clip) => clip.jpegs)),
+    hidden(() => !content?.can_stream, choice("pictures", "Pictures", [["clip", "clip", "As filmed"], ["network", "network", "As the RGB network is fed them"]])),
     hidden(() => !content?.can_map, choice("heatmap", "Heatmap", [["off", "off"], ["max", "all", "Maximum over the joints"], ["sides", "by side", "Left, right and middle joints in different colours"]], posed)),
     hidden(() => beside().length < 2, h("span", { class: "mg-p-group mg-p-beside" },
       h("span", { class: "mg-p-label" }, "Compare with"), select("compare", "Second clip", beside),
@@ -400,7 +401,7 @@ function render({ model, el }) {
       paint();
     },
   };
-  for (const name of ["skeleton", "limbs", "confidence", "frames", "heatmap", "saliency", "in_step", "speed", "loop", "compare"]) {
+  for (const name of ["skeleton", "limbs", "confidence", "frames", "pictures", "heatmap", "saliency", "in_step", "speed", "loop", "compare"]) {
     listeners[`change:${name}`] = () => {
       refresh();
       if (name === "saliency") strip.show(clips[0], count(), model.get(name));

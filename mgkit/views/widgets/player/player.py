@@ -46,16 +46,16 @@ class ClipPlayer(Previewed, anywidget.AnyWidget):
             class that was classified correctly, by embedding), "exemplar" (the true positive closest to the prototype
             of the true class), or a clip id.
         pathway: the output that decides what is correct and near in `compare`; by default fused, or the only one.
-        inputs: the input of a network, to show the heatmaps and sampled frames of clips without a run; with a run it
-            is that of its recipe.
+        inputs: the input of a network, to show the heatmaps and sampled frames of clips without a run, or what its
+            stream makes of their frames (`pictures="network"`); with a run it is that of its recipe.
         view: the test view whose sampling is shown, from 0; by default the middle one.
         quality: of the JPEGs, 1 to 100.
         max_frames: longer clips are cut to this number of frames, and the player says so.
         blur_faces: blur heads before anything is sent to the page, so that no saved notebook has them (docs/faces.md);
             by default as `mg.set_up_notebook` was told, else not.
         cache_mb: size of the cache of packed clips, so that going back is quick.
-        options: `frame`, `playing`, `speed`, `loop`, `in_step`, `skeleton`, `limbs`, `confidence`, `frames`, `heatmap`,
-            `saliency`: the traits below, which can be set at any time.
+        options: `frame`, `playing`, `speed`, `loop`, `in_step`, `skeleton`, `limbs`, `confidence`, `frames`,
+            `pictures`, `heatmap`, `saliency`: the traits below, which can be set at any time.
 
     Raises:
         MgkitError: the run has no such split, its clip folder is missing, or an unknown clip id or option.
@@ -78,6 +78,8 @@ class ClipPlayer(Previewed, anywidget.AnyWidget):
     # Size and opacity of joints and limbs by their score.
     confidence = traitlets.Bool(False).tag(sync=True)
     frames = traitlets.Enum(("show", "dim", "hide"), "show").tag(sync=True)
+    # The clip's own, or what the network is fed in their place (`rgb_stream`): magnified motion, say.
+    pictures = traitlets.Enum(("clip", "network"), "clip").tag(sync=True)
     # The maximum over all joints (or limbs), or one colour per side; only for networks that read heatmaps.
     heatmap = traitlets.Enum(("off", "max", "sides"), "off").tag(sync=True)
     # Evidence for the decision over time, on the joints and on the picture, once `mgkit explain` was run.
@@ -140,7 +142,7 @@ class ClipPlayer(Previewed, anywidget.AnyWidget):
         super().__init__(look=look, compare=compare or "", **options)
         self._refresh()
         self.frame = frame
-        self.observe(self._refresh, ["compare", "heatmap", "saliency"])
+        self.observe(self._refresh, ["compare", "heatmap", "saliency", "pictures"])
         self.on_msg(self._received)
         self._stop_watching = self.selection.watch(self._refresh)
 
@@ -235,6 +237,7 @@ class ClipPlayer(Previewed, anywidget.AnyWidget):
             "description": self.selection.description,
             "neighbours": [[key, name] for key, name in neighbours.items()],
             "can_map": self._panels.heatmapped,
+            "can_stream": self._panels.streamed,
             "can_explain": self._panels.run is not None,
             "view": list(self._panels.view),
             "panels": [],
@@ -254,7 +257,9 @@ class ClipPlayer(Previewed, anywidget.AnyWidget):
                 content["note"] = f"No second clip: {error}"
         parts: list[bytes] = []
         for one, relation in wanted:
-            panel, packed = self._panels.panel(one, heat=self.heatmap != "off", saliency=self.saliency)
+            panel, packed = self._panels.panel(
+                one, heat=self.heatmap != "off", saliency=self.saliency, stream=self.pictures == "network"
+            )
             offset = sum(map(len, parts))
             panel |= {"relation": relation, "offset": offset}
             if panel["heat"] is not None:
@@ -285,7 +290,7 @@ def _check_options(player: type[ClipPlayer], options: dict[str, Any]) -> None:
     """Refuse an unknown option or an impossible value."""
     hints = {
         "frame": "a whole number from 0", "speed": "a number from 1/8 to 4", "in_step": "'time' or 'frame'",
-        "frames": "'show', 'dim' or 'hide'", "heatmap": "'off', 'max' or 'sides'",
+        "frames": "'show', 'dim' or 'hide'", "pictures": "'clip' or 'network'", "heatmap": "'off', 'max' or 'sides'",
         **dict.fromkeys(("playing", "loop", "skeleton", "limbs", "confidence", "saliency"), "True or False"),
     }  # fmt: skip
     for name, value in options.items():
