@@ -14,7 +14,7 @@ import json
 import re
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,6 +34,7 @@ from mgkit.training.recipe import Recipe
 if TYPE_CHECKING:
     import pandas as pd
 
+    from mgkit.training.start import Start
     from mgkit.views.figures.style import PaperFigure
 
 __all__ = ["Study", "study"]
@@ -179,6 +180,7 @@ def study(
     flip: bool = False,
     cost: bool = False,
     train: bool = True,
+    start: Mapping[str, Start | Callable[[int], Start]] | None = None,
     device: str = "auto",
     **options: Any,
 ) -> Study:
@@ -200,6 +202,8 @@ def study(
         views, flip: of the tests, see `mg.test`.
         cost: count parameters and operations of each row (`mg.measure`).
         train: train what is not there; False refuses a study of which something is missing, before anything is written.
+        start: {row: what its trainings start from, as in `mg.train`, or a function that gives that of a seed}: two
+            rows of one recipe, of which one starts from a run on other clips, show what the transfer brings.
         device: of trainings and tests.
         options: of `mg.train`, for example `val_split=None`, `workers=4`, `progress=False`.
 
@@ -217,6 +221,8 @@ def study(
 
     numbers = tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds)
     folders = _checked(recipes, numbers, options)
+    if odd := [name for name in start or {} if not isinstance(recipes.get(name), Recipe)]:
+        raise MgkitError(f"start names {odd[0]!r}, which is not a row with a recipe: {some(recipes)} are.")
     parts = _folds(clips, folds)
     if parts:
         split = "val"
@@ -232,14 +238,14 @@ def study(
         )
     wait_for_all()
 
-    work = _Work(made, recipes, device, options)
+    work = _Work(made, recipes, start or {}, device, options)
     cells = [(name, seed) for seed in numbers for name in recipes]
     for i, (name, seed) in enumerate(cells):
         work.announce(i, len(cells), name, seed)
         for fold, its in enumerate(parts) if parts else [(None, clips)]:
             row = recipes[name]
             if isinstance(row, Recipe):
-                run = work.train(its, row, made.root / folders[name], seed, fold)
+                run = work.row(its, name, row, seed, fold)
                 for where in (split, *(also if not parts else ())):
                     work.test(run, its, where, views=views, flip=flip)
                 if cost and not run.has_cost():
@@ -255,8 +261,21 @@ def study(
 class _Work:
     """The trainings and tests of one call of `study`, with the time that is left."""
 
-    def __init__(self, made: Study, rows: Mapping[str, Row], device: str, options: Mapping[str, Any]) -> None:
-        self.study, self.rows, self.device, self.options = made, rows, device, dict(options)
+    def __init__(
+        self,
+        made: Study,
+        rows: Mapping[str, Row],
+        start: Mapping[str, Start | Callable[[int], Start]],
+        device: str,
+        options: Mapping[str, Any],
+    ) -> None:
+        self.study, self.rows, self.start, self.device, self.options = (
+            made,
+            rows,
+            start,
+            device,
+            dict(options),
+        )
         self.progress = bool(options.get("progress", True))
         self.shared = {
             key: options[key] for key in ("devices", "nodes", "workers", "progress") if key in options
@@ -277,11 +296,26 @@ class _Work:
             f"study: {i + 1} of {of}, {name}, seed {seed}{left}"
         )
 
-    def train(self, clips: Clips, recipe: Recipe, folder: Path, seed: int, fold: int | None) -> Run:
+    def row(self, clips: Clips, name: str, recipe: Recipe, seed: int, fold: int | None) -> Run:
+        """Train the cell of a row."""
+        given = self.start.get(name)
+        start = given(seed) if callable(given) else given
+        return self.train(clips, recipe, self.study.root / self.study.folders[name], seed, fold, start)
+
+    def train(
+        self,
+        clips: Clips,
+        recipe: Recipe,
+        folder: Path,
+        seed: int,
+        fold: int | None,
+        start: Start | None = None,
+    ) -> Run:
         """Train a recipe into its cell below `folder`, its stages before it where no other row has trained them."""
         from mgkit.training.loop import train
 
-        start = {stage.name: self.stage(clips, stage, seed, fold) for stage in recipe.stages}
+        if start is None:
+            start = {stage.name: self.stage(clips, stage, seed, fold) for stage in recipe.stages}
         out = folder / f"seed{seed}"
         out = out if fold is None else out / f"fold{fold}"
         if not (out / "config.json").is_file() or load_run(out).status()["state"] != "finished":
@@ -291,8 +325,8 @@ class _Work:
     def stage(self, clips: Clips, stage: Recipe, seed: int, fold: int | None) -> Run:
         """The run of a stage: that of the row which equals it, or one that all rows with this stage share."""
         for name, row in self.rows.items():
-            if isinstance(row, Recipe) and row.to_dict() == stage.to_dict():
-                return self.train(clips, row, self.study.root / self.study.folders[name], seed, fold)
+            if isinstance(row, Recipe) and name not in self.start and row.to_dict() == stage.to_dict():
+                return self.row(clips, name, row, seed, fold)
         text = json.dumps(stage.to_dict(), sort_keys=True)
         key = f"{stage.name}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
         return self.train(clips, stage, self.study.root / STAGES / key, seed, fold)
@@ -311,9 +345,8 @@ def _checked(recipes: Mapping[str, Row], seeds: Sequence[int], options: Mapping[
         raise MgkitError("there is nothing to train: give recipes, {name: recipe}, and one seed or more.")
     if len(set(seeds)) != len(seeds):
         raise MgkitError(f"the seeds {some(seeds)} name one twice: give each once.")
-    own = [key for key in ("seed", "start") if key in options]
-    if own:
-        raise MgkitError(f"{own[0]} cannot be given to a study: each of its runs has its own.")
+    if "seed" in options:
+        raise MgkitError("seed cannot be given to a study: each of its runs has its own.")
     folders: dict[str, str] = {}
     for name, row in recipes.items():
         folder = re.sub(r"[^a-z0-9]+", "-", name.lower().replace("+", "p")).strip("-")

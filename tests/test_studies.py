@@ -64,6 +64,22 @@ def test_equal_stages_are_trained_once(made: Study) -> None:
     assert set(used) == {"rgb", "pose"}
 
 
+@pytest.mark.slow
+def test_a_row_may_start_from_runs_on_other_clips(clips: Clips, tmp_path: Path) -> None:
+    """Two rows of one recipe, one of them from a run of its own for each seed."""
+    pose = recipes.demo(**STAGED).stages[1]
+    first = {
+        seed: loop.train(clips, pose, tmp_path / f"first{seed}", seed=seed, **OPTIONS) for seed in (0, 1)
+    }
+    given = study(
+        clips, {"from nothing": pose, "transferred": pose}, tmp_path / "study", seeds=2,
+        start={"transferred": lambda seed: {"pose": first[seed]}}, **OPTIONS,
+    )  # fmt: skip
+    used = [run.config["settings"]["start"]["pose"]["sha256"] for run in given.runs("transferred")]
+    assert len(set(used)) == 2
+    assert "start" not in given.runs("from nothing")[0].config["settings"]
+
+
 def test_the_same_call_trains_and_tests_nothing_twice(made: Study, clips: Clips) -> None:
     before, table = times(made.root), made.table()
     again = study(clips, rows(), made.root, seeds=2, **OPTIONS)
@@ -214,7 +230,7 @@ def test_an_interrupted_study_shows_what_is_there(
         ({"stages": "recipe"}, {}, "does not make a folder name"),
         ({"late": ("a", "b")}, {}, "names of two or more rows above it"),
         ({"a": "recipe", "late": ("a",)}, {}, "names of two or more rows above it"),
-        ({"a": "recipe"}, {"start": {}}, "start cannot be given"),
+        ({"a": "recipe"}, {"start": {"b": {}}}, "start names 'b', which is not a row"),
         ({"a": "recipe"}, {"folds": []}, "there are none"),
     ],
 )

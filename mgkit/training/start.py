@@ -35,7 +35,7 @@ class Weights:
             ours; or a folder of `transformers` (`save_pretrained`).
         classes: None: the same classes; "new": none of them; or for each class of the clips its index in the file,
             None for a new one.
-        joints: None: the same joints; the name of the layout that the file was trained on ("coco17"), whose joints are
+        joints: None: the same joints; the layout that the file was trained on, or its name ("coco17"), whose joints are
             found by name; "new"; or a list as for classes.
         finished: the weights are those of a finished run: they stand for a stage instead of being its first ones.
         about: source and licence, as start.txt names them.
@@ -43,7 +43,7 @@ class Weights:
 
     path: str | Path
     classes: str | Sequence[int | None] | None = None
-    joints: str | Sequence[int | None] | None = None
+    joints: str | Skeleton | Sequence[int | None] | None = None
     finished: bool = False
     about: str = ""
 
@@ -60,11 +60,12 @@ def find_start(start: Start | None, recipe: Recipe, clips: Clips) -> dict[str, W
             which are fetched where they are not on this machine. A run of `pretrain` is what the pathway begins with,
             whatever its classes.
         recipe: what shall be trained from there.
-        clips: what it shall be trained on; a run must have the same classes and joints.
+        clips: what it shall be trained on. A run of other classes or joints is where the training, or that of the
+            stage, begins: what belongs to a class or joint of the same name is its, the rest is new (`match_names`).
 
     Raises:
-        MgkitError: an unknown key, a run that is unfinished, of other pathways, classes or joints, a missing file, or a
-            two-pathway recipe without stages that is given one branch only.
+        MgkitError: an unknown key, a run that is unfinished or of other pathways, a missing file, or a two-pathway
+            recipe without stages that is given one branch only.
     """
     found: dict[str, Weights] = {}
     if start is not None and not isinstance(start, Mapping):
@@ -100,7 +101,7 @@ def find_start(start: Start | None, recipe: Recipe, clips: Clips) -> dict[str, W
                 f"published ones ({some(KNOWN)})."
             )
         else:
-            found[key] = _of_run(given, recipe.pathways if key == "all" else (key,), clips)
+            found[key] = _of_run(given, recipe.pathways if key == "all" else (key,), recipe, clips)
         if not Path(found[key].path).is_file():
             raise MgkitError(f"start: there is no file of weights {found[key].path}.")
     missing = [name for name in recipe.pathways if name not in found]
@@ -111,7 +112,7 @@ def find_start(start: Start | None, recipe: Recipe, clips: Clips) -> dict[str, W
     return found
 
 
-def _of_run(given: Run | str | Path, wanted: Sequence[str], clips: Clips) -> Weights:
+def _of_run(given: Run | str | Path, wanted: Sequence[str], recipe: Recipe, clips: Clips) -> Weights:
     run = given if isinstance(given, Run) else load_run(given)
     if list(run.pathways) != list(wanted):
         raise MgkitError(
@@ -119,17 +120,41 @@ def _of_run(given: Run | str | Path, wanted: Sequence[str], clips: Clips) -> Wei
         )
     if run.status()["state"] != "finished":
         raise MgkitError(f"start: {run.root} is not finished; train it to its end first.")
-    if (
-        run.recipe.get("cross_entropy", {}) is None
-    ):  # pre-trained without labels: it has no class, and no head
-        joints = None if run.skeleton.joints == clips.skeleton.joints else "new"
-        return Weights(run.checkpoint("best"), classes="new", joints=joints)
-    if run.classes.names != clips.classes.names or run.skeleton.joints != clips.skeleton.joints:
-        raise MgkitError(
-            f"start: {run.root} was trained on other classes or joints than {clips.root} has: give a run on the same, "
-            "or its checkpoint as Weights(path, classes=..., joints=...)."
-        )
-    return Weights(run.checkpoint("best"), finished=True)
+    theirs, ours = run.classes.names, clips.classes.names
+    unlabelled = run.recipe.get("cross_entropy", {}) is None  # pre-trained: it has no class, and no head
+    classes: Any = None if theirs == ours else tuple(match_names(ours, theirs))
+    joints: Any = None
+    about: list[str] = []
+    if "pose" in wanted:
+        read = run.recipe["inputs"]
+        skeleton = run.skeleton.part(read.get("joints", ()))
+        own = recipe.inputs.on(clips.skeleton).skeleton or clips.skeleton
+        limbs = str(read.get("heatmap", recipe.inputs.heatmap)).startswith("limb")
+        if limbs != recipe.inputs.limbs:
+            joints = "new"
+            about.append("joints: new, since one of the two reads heatmaps of limbs")
+        elif skeleton.joints != own.joints or skeleton.edges != own.edges:
+            joints = skeleton
+            about.append(_matched("joints", own.joints, skeleton.joints))
+    if unlabelled:
+        classes = "new"
+    elif classes is not None:
+        about.append(_matched("classes", ours, theirs))
+        classes = classes if any(index is not None for index in classes) else "new"
+    if not about and not unlabelled:
+        return Weights(run.checkpoint("best"), finished=True)
+    return Weights(run.checkpoint("best"), classes, joints, about="\n".join([f"from {run.root}", *about]))
+
+
+def _matched(what: str, ours: Sequence[str], theirs: Sequence[str]) -> str:
+    """Which of the classes or joints are taken from another run, by name."""
+    found = match_names(ours, theirs)
+    same = [name for name, index in zip(ours, found, strict=True) if index is not None]
+    new = [name for name, index in zip(ours, found, strict=True) if index is None]
+    return (
+        f"{what}: {len(same)} of {len(ours)} are those of the same name ({some(same, 9) if same else 'none'}), "
+        f"{len(new)} are new ({some(new, 9) if new else 'none'})"
+    )
 
 
 def check_start(start: Mapping[str, Weights], recipe: Recipe, clips: Clips) -> None:
@@ -198,23 +223,24 @@ def _digest(path: str | Path) -> str:
 
 
 def _joints(weights: Weights, recipe: Recipe, clips: Clips) -> Any:
-    if recipe.inputs.keypoints and isinstance(weights.joints, str):
-        own = recipe.inputs.on(clips.skeleton).skeleton or clips.skeleton
-        same = weights.joints != "new" and get_skeleton(weights.joints).joints == own.joints
-        return None if same else "new"  # what belongs to one graph is of no use on another
-    if weights.joints is None or weights.joints == "new" or not isinstance(weights.joints, str):
+    if weights.joints == "new" or not isinstance(weights.joints, str | Skeleton):
         return _mapped(weights.joints)
-    heatmap = recipe.inputs.heatmap
+    theirs = get_skeleton(weights.joints)
     own = recipe.inputs.on(clips.skeleton).skeleton or clips.skeleton
-    return match_names(_channels(own, heatmap), _channels(get_skeleton(weights.joints), heatmap))
+    if recipe.inputs.keypoints:
+        same = theirs.joints == own.joints and theirs.edges == own.edges
+        return None if same else match_names(own.joints, theirs.joints)
+    return match_names(_channels(own, recipe.inputs.limbs), _channels(theirs, recipe.inputs.limbs))
 
 
-def _channels(skeleton: Skeleton, heatmap: str) -> list[str]:
+def _channels(skeleton: Skeleton, limbs: bool) -> list[str]:
     """Names of the channels of a heatmap: joints, or limbs by their two ends."""
-    if heatmap == "joint":
+    if not limbs:
         return list(skeleton.joints)
     return [" to ".join(sorted((skeleton.joints[a], skeleton.joints[b]))) for a, b in skeleton.edges]
 
 
-def _mapped(value: str | Sequence[int | None] | None) -> Any:
+def _mapped(value: str | Skeleton | Sequence[int | None] | None) -> Any:
+    if isinstance(value, Skeleton):
+        return list(value.joints)
     return value if value is None or isinstance(value, str) else list(value)

@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from mgkit.data.clips import Clips
-from mgkit.data.skeletons import BODY25, COCO17, IMIGUE22, KINECT25, Skeleton
+from mgkit.data.skeletons import BODY25, COCO17, IMIGUE22, KINECT25, PENN13, Skeleton
 from mgkit.errors import MgkitError
-from mgkit.models import load_published, recompute_blocks, write_published
+from mgkit.models import load_published, match_names, recompute_blocks, write_published
 from mgkit.models.layers import freeze_statistics
 from mgkit.training import recipes
 from mgkit.training.build import (
@@ -228,8 +228,48 @@ def test_a_skeleton_network_of_another_layout_keeps_its_own_graph(tmp_path: Path
     for key, value in model.state_dict().items():
         same_shape = source.state_dict()[key].shape == value.shape
         assert torch.equal(value, source.state_dict()[key] if same_shape else before[key]), key
-    with pytest.raises(MgkitError, match="joints= of a skeleton network is 'new'"):
-        load_published(tmp_path / "file.pth", model, joints=[0, 1, 2])
+    for wrong, why in (([0, 1], "has 2 entries"), ([0, 1, 22], "are 0 to 21")):
+        with pytest.raises(MgkitError, match=why):
+            load_published(tmp_path / "file.pth", model, joints=wrong)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["stgcn", "stgcnpp", "aagcn", "ctrgcn", "dgstgcn", "hyperformer"])
+def test_joints_of_the_same_name_keep_their_place_in_a_skeleton_network(name: str, tmp_path: Path) -> None:
+    """Joint by joint and pair by pair: entries of shared joints are the file's, all others the model's."""
+    source, model = (
+        build_model(SYSTEMS[name], 4, SYSTEMS[name].inputs.on(skeleton), torch.Generator().manual_seed(seed))
+        for seed, skeleton in enumerate((IMIGUE22, PENN13))
+    )
+    for number, value in enumerate(source.state_dict().values()):
+        if value.is_floating_point():  # nothing is as it was at first, graphs and statistics included
+            value += 0.01 * torch.arange(value.numel(), dtype=value.dtype).reshape(value.shape).sin() + number
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    theirs, joints = source.state_dict(), match_names(PENN13.joints, IMIGUE22.joints)
+    write_published(tmp_path / "file.pth", source)
+    report = load_published(tmp_path / "file.pth", model, joints=joints)
+    assert any("of 13 joints from the file's 22" in note for note in report.adapted.values())
+    for key, value in model.state_dict().items():
+        kind = key.rpartition(".")[2]
+        fixed = key == "backbones.pose.A" or (name == "stgcn" and kind == "A")
+        other_hops = kind == "rpe" and value.shape != theirs[key].shape
+        if fixed or other_hops or key.endswith("conv_sa.weight"):
+            assert torch.equal(value, before[key]), key
+        elif kind in ("A", "PA", "outer"):
+            for i, a in enumerate(joints):
+                for j, b in enumerate(joints):
+                    wanted = before[key][..., i, j] if None in (a, b) else theirs[key][..., a, b]
+                    assert torch.equal(value[..., i, j], wanted), (key, i, j)
+        elif "data_bn" in key and value.ndim:
+            for i, a in enumerate(joints):
+                part = slice(3 * i, 3 * i + 3)
+                wanted = before[key][part] if a is None else theirs[key][3 * a : 3 * a + 3]
+                assert torch.equal(value[part], wanted), (key, i)
+        elif kind == "add_coeff":
+            for i, a in enumerate([*joints, *[None] * (len(value) - len(joints))]):
+                assert value[i] == (before[key][i] if a is None else theirs[key][a]), (key, i)
+        else:
+            assert torch.equal(value, theirs[key]), key
 
 
 @pytest.mark.slow

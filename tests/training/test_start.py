@@ -8,10 +8,11 @@ import pytest
 import torch
 
 from mgkit.data.clips import Classes, Clips, write_clip_folder
-from mgkit.data.skeletons import get_skeleton
+from mgkit.data.skeletons import Skeleton, get_skeleton
 from mgkit.demo.open import demo_clips as make_demo_clips
 from mgkit.errors import MgkitError
 from mgkit.models import load_state, write_published
+from mgkit.parts import part
 from mgkit.results.run.folder import Run, load_run
 from mgkit.results.run.status import write_status
 from mgkit.training import recipes
@@ -21,7 +22,8 @@ from mgkit.training.inference import test as run_test
 from mgkit.training.loop import train
 from mgkit.training.recipe import Recipe
 from mgkit.training.start import Weights
-from tests.tiny import TRIANGLE, tiny_clips, tiny_pose, tiny_row
+from tests.tiny import CLASSES, TRIANGLE, tiny_clips, tiny_pose, tiny_row
+from tests.training.own import my_net
 
 pytestmark = pytest.mark.slow
 
@@ -123,15 +125,64 @@ def test_a_start_that_does_not_fit_is_refused_before_anything_is_made(
     refused("is a run of pose; give one of rgb", rgb=branches["pose"], pose=branches["pose"])
     refused("start lacks 'pose', and the recipe has no stage", rgb=branches["rgb"])
     refused("there is no run folder", rgb=tmp_path / "nowhere", pose=branches["pose"])
-    others = write_clip_folder(
-        tmp_path / "others",
-        [tiny_row(f"{s}{i}", i, split=s, video="") for s in ("train", "val") for i in range(2)],
-        [tiny_pose(0, 0)] * 4,
-        Classes(("x", "y")),
-        TRIANGLE,
+
+
+ARM = Skeleton("arm", ("left_hand", "Right-Foot", "top"), ((0, 1), (1, 2)), ())
+
+
+def others(path: Path) -> Clips:
+    """Clips of two classes, one of them known, on three joints, two of them known."""
+    return write_clip_folder(
+        path,
+        [tiny_row(f"{s}{i}", i, split=s, video="") for s in ("train", "val", "test") for i in range(2)],
+        [tiny_pose(0, 0)] * 6,
+        Classes(("x", CLASSES.names[2])),
+        ARM,
     )
-    pose = recipes.demo(**TINY).stages[1]
-    refused("trained on other classes or joints", pose, others, pose=branches["pose"])
+
+
+def test_a_run_on_other_clips_is_matched_by_the_names_of_classes_and_joints(
+    clips: Clips, branches: dict[str, Run], tmp_path: Path
+) -> None:
+    recipe = still(recipes.demo(**TINY).stages[1])
+    run = fit(others(tmp_path / "others"), recipe, tmp_path / "run", start={"pose": branches["pose"]}, seed=5)
+    before = load_checkpoint(branches["pose"].checkpoint("best"))["model"]
+    after = load_checkpoint(run.checkpoint("last"))["model"]
+    stem = "backbones.pose.stem.conv.weight"
+    assert torch.equal(after[stem][:, [1, 2]], before[stem][:, [2, 0]])
+    assert not any(torch.equal(after[stem][:, 0], before[stem][:, i]) for i in range(3))
+    row = "heads.pose.classifier.weight"
+    assert torch.equal(after[row][1], before[row][2])
+    assert not torch.equal(after[row][0], before[row][0])
+    said = (run.root / "start.txt").read_text()
+    assert f"classes: 1 of 2 are those of the same name ({CLASSES.names[2]}), 1 are new (x)" in said
+    assert "joints: 2 of 3" in said
+
+
+def test_a_stage_begins_with_a_run_on_other_clips(
+    clips: Clips, branches: dict[str, Run], tmp_path: Path
+) -> None:
+    """It does not stand for the stage, as a run on the same clips would: no class of it need be known."""
+    made = write_clip_folder(
+        tmp_path / "renamed",
+        [tiny_row(f"{s}{i}", i, split=s) for s in ("train", "val") for i in range(2)],
+        [tiny_pose(0, 0)] * 4, Classes(("x", "y")), TRIANGLE,
+    )  # fmt: skip
+    recipe = recipes.demo(**TINY).stages[1]
+    run = fit(made, recipe, tmp_path / "run", start={"pose": branches["pose"]})
+    assert run.config["settings"]["start"]["pose"]["classes"] == "new"
+    assert "the classes are new" in (run.root / "start.txt").read_text()
+
+
+def test_a_network_of_a_users_own_takes_what_has_its_shape(clips: Clips, tmp_path: Path) -> None:
+    settings: dict[str, Any] = {"reads": ("keypoints",), "epochs": 1, "batch_size": 4, "pose_frames": 8}
+    recipe = still(Recipe(part(my_net, width=8), **settings))
+    first = fit(clips, recipe, tmp_path / "first")
+    run = fit(others(tmp_path / "others"), recipe, tmp_path / "run", start={"pose": first})
+    before, after = (load_checkpoint(r.checkpoint("last"))["model"] for r in (first, run))
+    assert torch.equal(after["embed.0.bias"], before["embed.0.bias"])
+    assert after["classify.weight"].shape == (2, 8)
+    assert "left 2 (of another shape, with other classes or joints)" in (run.root / "start.txt").read_text()
 
 
 def published(path: Path, recipe: Recipe, joints: int, classes: int = 4) -> Path:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from numbers import Integral
 from typing import Literal
 
+import torch
 from torch import Tensor
 
 from mgkit.errors import MgkitError, counted, some
@@ -28,8 +29,11 @@ Mapped = Sequence[int | None] | Literal["new"] | None
 
 # What pools the tokens of a video transformer is part of its classifier: weights from before that have none.
 _POOL = re.compile(r"backbones\.\w+\.pool\.")
-# Weights of skeleton networks with an entry per joint: useless for other joints, even if their number is the same.
+# Weights of skeleton networks with an entry per joint, or per pair of joints: those of other joints are useless, even
+# if their number is the same.
 _OF_THE_JOINTS = re.compile(r"\.(data_bn\.\w+|A|PA|outer|add_coeff|conv_sa\.weight)$")
+_OF_PAIRS = re.compile(r"\.(A|PA|outer)$")
+_VALUES = 3  # of a joint in the input of a skeleton network: x, y, score
 
 
 @dataclass(frozen=True)
@@ -67,6 +71,8 @@ def fit(
     pathways: tuple[str, ...],
     classes: Mapped,
     joints: Mapped,
+    *,
+    own_code: bool = False,
 ) -> tuple[dict[str, Tensor], LoadReport]:
     """Put the values of a file into a model's state, whatever their names and wrappers.
 
@@ -76,6 +82,8 @@ def fit(
         layout: how the file's names relate to the model's, see names.py.
         pathways: of the model.
         classes, joints: see load_published.
+        own_code: the model is a user's: nothing is known of which weights its classes and joints have a part in, and
+            those of another shape stay the model's wherever classes or joints are mapped.
 
     Returns:
         the new state, and the report.
@@ -89,8 +97,6 @@ def fit(
     }
     if layout == "same":
         known |= {theirs: name for name in own for theirs in classifier_names(name)}
-        if joints is not None and not isinstance(joints, str):
-            raise MgkitError("joints= of a skeleton network is 'new' (for a new graph), or left out")
     for what, mapping in (("classes", classes), ("joints", joints)):
         if isinstance(mapping, str) and mapping != "new":
             raise MgkitError(f"{what}= is a list of indices or 'new', not {mapping!r}")
@@ -102,6 +108,7 @@ def fit(
     left: dict[str, str] = {}
     adapted: dict[str, str] = {}
     renewed: set[str] = set()
+    there = _joints_of(source)
     for name, value in source.items():
         published = file_name_to_published(name, known)
         ours = known.get(published)
@@ -115,12 +122,19 @@ def fit(
             left[name] = "the classes are new"
         elif (
             layout == "same"
-            and joints == "new"
+            and joints is not None
             and ours.startswith("backbones.")
             and (value.shape != own[ours].shape or _OF_THE_JOINTS.search(ours))
         ):
-            left[name] = "the joints are new"
-            renewed.add(ours)
+            found = None if joints == "new" else _joints_by_index(ours, value, own, joints, there)
+            if found is None:
+                left[name] = "the joints are new"
+                renewed.add(ours)
+            else:
+                used[ours] = name
+                new[ours], adapted[name] = found
+        elif own_code and (classes is not None or joints is not None) and value.shape != own[ours].shape:
+            left[name] = "of another shape, with other classes or joints"
         else:
             used[ours] = name
             new[ours], how = _adapt(ours, value, own[ours], classes, joints)
@@ -161,7 +175,8 @@ def fit(
                 else ""
             )
         )
-    if classes is not None and classes != "new" and not any(".classifier." in name for name in new):
+    unclassified = not any(".classifier." in name for name in new)
+    if classes is not None and classes != "new" and unclassified and not own_code:
         raise MgkitError("classes= maps the file's classes, but it has no classifier: give classes='new'")
     misfits = {name: value for name, value in new.items() if value.shape != own[name].shape}
     if misfits:
@@ -187,6 +202,47 @@ def _adapt(
         frames = own.shape[2]
         return value[:, :, None].expand(-1, -1, frames, -1, -1) / frames, "2D kernels spread over time"
     return value, None
+
+
+def _joints_of(state: Mapping[str, Tensor]) -> int | None:
+    """The number of joints that a skeleton network is made for, by one of its graphs."""
+    graphs = (value for name, value in state.items() if _OF_PAIRS.search(f".{name}") and value.ndim)
+    return next((value.shape[-1] for value in graphs), None)
+
+
+def _joints_by_index(
+    name: str, value: Tensor, own: Mapping[str, Tensor], joints: Sequence[int | None], there: int | None
+) -> tuple[Tensor, str] | None:
+    """A skeleton network's weight with the file's entries for the joints it has, and a note; None: the model's stays.
+
+    The input's normalisation and learnt graphs have entries for joints and for pairs of joints. A graph that is not
+    learnt is that of the skeleton, and the kernel of AAGCN's attention runs over joints in their order: both stay.
+    """
+    here = _joints_of(own)
+    fixed = name.endswith(".A") and (name.count(".") == 2 or name.removesuffix("A") + "PA" in own)
+    if there is None or here is None or fixed or not _OF_THE_JOINTS.search(name):
+        return None
+    _, note = map_slices(
+        torch.zeros(there), torch.zeros(here), 0, joints, "joints"
+    )  # refuses what is no mapping
+    kept = [mine for mine, theirs in enumerate(joints) if theirs is not None]
+    if not kept or note is None:
+        return None
+    mine, theirs = torch.tensor(kept), torch.tensor([joints[i] for i in kept])
+    made = own[name].detach().clone()
+    if not value.ndim:  # the number of batches that the normalisation has seen
+        return value, note
+    if _OF_PAIRS.search(name) and value.shape[:-2] == made.shape[:-2]:
+        made[..., mine[:, None], mine] = value.to(made)[..., theirs[:, None], theirs]  # (..., V, V)
+    elif name.endswith(".add_coeff"):
+        made[mine] = value.to(made)[theirs]
+    elif ".data_bn." in name and value.ndim == 1 and not len(value) % (there * _VALUES):
+        of_file, of_model = value.to(made).view(-1, there, _VALUES), made.view(-1, here, _VALUES)  # (M, V, 3)
+        persons = min(len(of_file), len(of_model))
+        of_model[:persons, mine] = of_file[:persons, theirs]
+    else:
+        return None
+    return made, note
 
 
 def map_slices(value: Tensor, own: Tensor, dim: int, mapping: Mapped, what: str) -> tuple[Tensor, str | None]:

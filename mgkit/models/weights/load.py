@@ -77,8 +77,8 @@ def load_published(
             prototype stay the model's; "new" if all are new. By default the classes are taken to be the same, and
             their number must be. For two files, {"rgb": ..., "pose": ...} has one for each.
         joints: the same for the pose input's joints (or limbs): a new one keeps the model's kernel. match_names makes
-            either list from names. A skeleton network takes only "new": weights that depend on its graph stay the
-            model's.
+            either list from names. In a skeleton network a new joint keeps the model's normalisation and learnt edges;
+            with "new" all of that stays the model's, as does in any case what knows joints by their order.
         part: the weights to take from a file that has several, see read_checkpoint.
 
     Returns:
@@ -97,7 +97,7 @@ def load_published(
     with _about(source):
         if isinstance(backbone := _only_backbone(model), VideoTransformer):
             check_settings(Path(source).parent, backbone)
-        suited, changed = _suited(file.state, model)
+        suited, changed = _suited(file.state, model, joints is not None)
         state, report = fit(
             suited,
             model.state_dict(),
@@ -105,6 +105,7 @@ def load_published(
             pathways_of(model),
             classes,
             joints,
+            own_code=not isinstance(model, SinglePathway | TwoPathway),
         )
         report = replace(report, adapted={**report.adapted, **changed})
         banks, report = _prototypes(file, source, pathways_of(model), objective, classes, report)
@@ -228,7 +229,11 @@ def from_mmaction2(
         MgkitError: if shapes differ, the weights are of another architecture, or a mapping does not fit.
     """
     pathways = () if isinstance(model, CrossModalFusion) else pathways_of(model)
-    suited, changed = (state_dict, {}) if isinstance(model, CrossModalFusion) else _suited(state_dict, model)
+    suited, changed = (
+        (state_dict, {})
+        if isinstance(model, CrossModalFusion)
+        else _suited(state_dict, model, joints is not None)
+    )
     state, report = fit(suited, model.state_dict(), _layout(model), pathways, classes, joints)
     return state, replace(report, adapted={**report.adapted, **changed})
 
@@ -241,7 +246,9 @@ def to_mmaction2(model: Model) -> dict[str, Tensor]:
     }
 
 
-def _suited(state: Mapping[str, Tensor], model: nn.Module) -> tuple[Mapping[str, Tensor], dict[str, str]]:
+def _suited(
+    state: Mapping[str, Tensor], model: nn.Module, other_joints: bool
+) -> tuple[Mapping[str, Tensor], dict[str, str]]:
     """A file's weights with the names and sizes of this model's network, and notes on what was cut."""
     backbone = _only_backbone(model)
     if isinstance(backbone, VideoTransformer):
@@ -250,7 +257,7 @@ def _suited(state: Mapping[str, Tensor], model: nn.Module) -> tuple[Mapping[str,
         return tsm_names(state), {}
     if isinstance(backbone, VideoSwin):
         return video_swin_names(state), {}
-    if isinstance(backbone, GraphNetwork | Hyperformer):
+    if isinstance(backbone, GraphNetwork | Hyperformer) and not other_joints:
         return first_persons(state, backbone)
     return state, {}
 
