@@ -55,8 +55,13 @@ def halves(clips: Clips, out: Path) -> tuple[Clips, Clips]:
     """Two clip folders of the key-points of one: every second class on a few joints, the others on all."""
     made = []
     for part, joints in ((0, ("nose", "neck", "*shoulder", "*elbow", "*wrist")), (1, ())):
-        reader = partial(read_classes, names=clips.classes.names[part::2], joints=joints)
-        made.append(mg.prepare(reader, clips.root, out / f"half{part}", workers=1, progress=False))
+        names = clips.classes.names[part::2]
+        folder = out / f"half{part}"
+        made.append(
+            mg.prepare(
+                read_classes, clips.root, folder, names=names, joints=joints, workers=1, progress=False
+            )
+        )
     return made[0], made[1]
 
 
