@@ -196,11 +196,14 @@ def probe(clips: Clips, out: Path, seed: int, options: Any) -> list[dict[str, An
     for share in SHARES:
         few = labelled(clips, share, seed)
         train, test = few.split("train"), few.split("test")
+        joined = {i: np.concatenate([FLOOR[i], trained[i]]) for i in few.ids}
         forest = ExtraTreesClassifier(500, max_features="sqrt", random_state=seed)
         for row, model, vectors in (
-            ("floor, extra trees", forest, FLOOR), ("probe, random weights", linear(), still),
+            ("floor, extra trees", forest, FLOOR),
+            ("floor with pre-trained features", forest, joined),
+            ("probe, random weights", linear(), still),
             ("probe, pre-trained", linear(), trained),
-        ):  # fmt: skip
+        ):
             x, y = (np.stack([vectors[i] for i in part.ids]) for part in (train, test))
             value = float((model.fit(x, train.labels).predict(y) == test.labels).mean())
             rows.append({"labels": f"{share:.0%}", "row": row, "top1": value})
