@@ -136,11 +136,11 @@ mg.if_possible(mg.evaluate, run, split).round(3)
 # %% [markdown]
 # ## Change something
 # `with_` or a keyword changes a recipe; each needs its own folder (a folder with another recipe in it
-# is refused, with the differences). For instance without the prototypes, or with attention over time:
+# is refused, with the differences). For instance without the prototypes, or with attention over channels:
 #
 # ```python
 # mg.train(clips, mg.recipes.demo(prototypes=False), "../runs/no-prototypes")
-# mg.train(clips, mg.recipes.demo(axis="time"), "../runs/fusion-time")
+# mg.train(clips, mg.recipes.demo(axis="channel"), "../runs/fusion-channel")
 # ```
 
 # %%

@@ -309,9 +309,12 @@ def test_rows_of_the_ablation_differ_in_the_part_they_name() -> None:
         "laterals": (True, None, False),
         "+ fusion (channel)": (True, "channel", False),
         "+ fusion (time)": (True, "time", False),
+        "+ fusion (held back)": (True, "time", False),
         "+ prototypes": (True, None, True),
-        "+ both": (True, "channel", True),
+        "+ both": (True, "time", True),
     }
+    bounded = {name: row["bounded"] for name, row in joint.items() if row.network.settings["fusion"]}
+    assert [name for name, yes in bounded.items() if yes] == ["+ fusion (held back)", "+ both"]
     assert rows["late fusion"] == ("RGB", "pose")
     for row in joint.values():  # all start from the same branches, which are rows themselves
         assert [stage.to_dict() for stage in row.stages] == [rows["RGB"].to_dict(), rows["pose"].to_dict()]
