@@ -192,6 +192,8 @@ def test_notebook_runs(
     if "MINUTES = " in given:  # it draws recordings and trains on them
         folder = tmp_path / "drawn-interviews"
         parameters = {"DATA": str(folder), "RUN": str(tmp_path / "run"), "STEPS": 10, "MINUTES": 0.3}
+    elif "STEPS = " in given:
+        parameters["RUN"] = str(tmp_path / "run")
     elif "EPOCHS = " in given:  # it trains
         parameters |= {"EPOCHS": 1, "RUN": str(tmp_path / "run")}
     elif "RUN = " in given:
@@ -205,6 +207,8 @@ def test_notebook_runs(
         parameters["SEEDS"] = 1
     if "TRAIN = " in given:
         parameters["TRAIN"] = True
+    if "STEPS = " in given:
+        parameters["STEPS"] = 10
     if "VIEWS = " in given:
         parameters["VIEWS"] = 2
     TOOL["run"](script, parameters, kernel=kernel)

@@ -46,7 +46,7 @@ SCRIPTS = [
     for path in sorted((Path(__file__).resolve().parents[1] / "notebooks").glob("*.py"))
     if path.stem not in OF_VIDEOS
 ]
-STUDIES = ("09_ablation", "10_compare_systems", "11_try_an_idea")
+STUDIES = ("09_ablation", "10_compare_systems", "11_try_an_idea", "13_transfer")
 WITHOUT_RUN = ("02_look_at_the_data", "03_train", *STUDIES)  # they look at no run but their own
 FRAMES = 6
 
@@ -140,7 +140,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[Clip
 
 def quick_training(clips: Clips, recipe: Recipe, out: str | Path, **options: Any) -> Run:
     """Refuses what a training refuses, and writes a tested run without computing one."""
-    options.pop("start", None)
+    start = options.pop("start", None)
     chosen = Options(**{"progress": False, **options})
     loop._clip_sets(SimpleNamespace(clips=clips, options=chosen), recipe)  # type: ignore[arg-type]
     root = Path(out)
@@ -158,6 +158,8 @@ def quick_training(clips: Clips, recipe: Recipe, out: str | Path, **options: Any
     append_history(root, {"epoch": 1, "loss": 1.0})
     write_status(root, "finished", 1, 1)
     (root / "code").mkdir()
+    if start:
+        (root / "start.txt").write_text("from another run\nused 1 value of the file\n", encoding="utf-8")
     return load_run(root)
 
 
@@ -248,7 +250,9 @@ def test_every_notebook_runs_on_every_kind_of_data(
     clips, run = made(name)
     text = script.read_text(encoding="utf-8")
     parameters: dict[str, Any] = {"DATA": str(clips.root)}
-    if "EPOCHS = " in text:
+    if "STEPS = " in text:
+        parameters |= {"STEPS": 2, "RUN": str(tmp_path / "run")}
+    elif "EPOCHS = " in text:
         parameters |= {"EPOCHS": 1, "RUN": str(tmp_path / "run")}
     elif "RUN = " in text:  # a copy beside it, for what the notebook writes
         parameters["RUN"] = str(run.root.with_name(f"{run.root.name}-{script.stem}"))
