@@ -18,6 +18,8 @@ from mgkit.training import loop, recipes
 from mgkit.training.inference import test as run_test
 from tests.tiny import tiny_clips
 
+pytestmark = pytest.mark.slow
+
 POSE: dict[str, Any] = {
     "epochs": 1, "batch_size": 4, "embedding_dim": 8, "warmup_epochs": 0, "pose_frames": 8, "width": 8,
     "blocks": (1, 1),
@@ -54,7 +56,6 @@ def times(root: Path) -> dict[Path, int]:
     return {path: path.stat().st_mtime_ns for path in root.rglob("*.pt")}
 
 
-@pytest.mark.slow
 def test_equal_stages_are_trained_once(made: Study) -> None:
     """The branches of `both` are the rows; those of `slower`, trained otherwise, are shared stages of their own."""
     assert not (made.root / "both" / "seed0" / "stages").exists()
@@ -64,7 +65,6 @@ def test_equal_stages_are_trained_once(made: Study) -> None:
     assert set(used) == {"rgb", "pose"}
 
 
-@pytest.mark.slow
 def test_a_row_may_start_from_runs_on_other_clips(clips: Clips, tmp_path: Path) -> None:
     """Two rows of one recipe, one of them from a run of its own for each seed."""
     pose = recipes.demo(**STAGED).stages[1]

@@ -15,6 +15,8 @@ from mgkit.data.skeletons import IMIGUE22
 from mgkit.training import recipes
 from mgkit.training.cost import measure
 
+pytestmark = pytest.mark.slow
+
 PAGE = (Path(__file__).resolve().parents[1] / "docs" / "systems.md").read_text(encoding="utf-8")
 ROWS = re.findall(r"^\| `(\w+)` \|.*\| ([\d.]+) \| ([\d.]+) \|$", PAGE, re.MULTILINE)
 

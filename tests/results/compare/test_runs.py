@@ -24,6 +24,8 @@ from mgkit.views import figures
 from mgkit.views.figures.tables import table as paper_table
 from tests.results.fake_run import fake_clips, fake_run
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Run]:
@@ -118,7 +120,6 @@ def test_equal_runs_are_no_evidence_and_odd_shapes_are_refused() -> None:
         paired([True], [True, False])
 
 
-@pytest.mark.slow
 def test_the_table_joins_by_clip_id(runs: list[Run]) -> None:
     table = compare_runs(runs)
     assert table.index.tolist() == ["run0", "run1", "run2"]
@@ -162,7 +163,6 @@ def test_only_settings_that_differ_are_shown(runs: list[Run], tmp_path: Path) ->
     assert "recipe.learning_rate" not in table
 
 
-@pytest.mark.slow
 def test_seeds_are_grouped(runs: list[Run], tmp_path: Path) -> None:
     ours = [changed(runs[i], tmp_path / f"seed{i}" / "ours", seed=i) for i in range(2)]
     theirs = [changed(runs[2 - i], tmp_path / f"seed{i}" / "theirs", {"epochs": 4}, seed=i) for i in range(2)]
@@ -204,7 +204,6 @@ def test_runs_that_cannot_be_compared_are_named(runs: list[Run], tmp_path: Path)
         compare_runs(runs, baseline="elsewhere")
 
 
-@pytest.mark.slow
 def test_different_clips_are_compared_on_those_that_all_have(runs: list[Run], tmp_path: Path) -> None:
     ids = [f"c{i}" for i in range(5)]
     one = scores(tmp_path / "one", ids, [0, 1, 0, 1, 1])

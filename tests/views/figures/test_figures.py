@@ -29,7 +29,7 @@ from mgkit.views.figures import style
 from mgkit.views.figures.style import VENUES, PaperFigure
 from tests.results.fake_run import fake_clips, fake_frames, fake_run
 
-pytestmark = pytest.mark.usefixtures("flat")
+pytestmark = [pytest.mark.usefixtures("flat"), pytest.mark.slow]
 
 RUN_FIGURES: dict[str, Callable[[Run], PaperFigure]] = {
     "training_curves": figures.training_curves,
@@ -87,7 +87,6 @@ def check(figure: PaperFigure, width: float) -> None:
     assert drawn.y1 < height + 0.01, drawn
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("kind", RUNS)
 @pytest.mark.parametrize("name", RUN_FIGURES)
 def test_every_figure_of_every_kind_of_run(make_run: Callable[..., Run], name: str, kind: str) -> None:

@@ -21,7 +21,7 @@ from tests.results.run.test_saliency import made as saliency
 from tests.views.figures.test_datasets import made
 from tests.views.figures.test_figures import check
 
-pytestmark = pytest.mark.usefixtures("flat")
+pytestmark = [pytest.mark.usefixtures("flat"), pytest.mark.slow]
 
 DRAW: dict[str, Callable[[Run], PaperFigure]] = {
     "confusion": figures.confusion,
@@ -77,7 +77,6 @@ def overlapping(figure: PaperFigure) -> list[str]:
     ]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", DRAW)
 def test_a_page_with_names_that_can_be_read(many: Run, name: str) -> None:
     figure = DRAW[name](many)
@@ -92,7 +91,6 @@ def test_names_left_out_are_in_the_note(many: Run) -> None:
     assert "is named" not in figures.confusion(many, most_confused=10).note
 
 
-@pytest.mark.slow
 def test_joints_of_a_whole_body(tmp_path: Path) -> None:
     joints = tuple(f"joint number {v}" for v in range(133))
     clips: Clips = made(tmp_path, 2, 3, Skeleton("whole", joints, (), ()))

@@ -20,7 +20,7 @@ from tests.views.figures.test_rules import FIGURES, runs
 
 __all__ = ["runs"]  # a fixture
 
-pytestmark = pytest.mark.usefixtures("flat")
+pytestmark = [pytest.mark.usefixtures("flat"), pytest.mark.slow]
 
 
 def inside(figure: Figure, place: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -74,7 +74,6 @@ def test_axes_give_their_place(
     assert DRAW[name](run).figure is not figure, "the place is forgotten"
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name in FIGURES if name != "film_strip"])
 def test_every_figure_is_drawn_into_a_subfigure(
     runs: dict[str, Run], name: str, monkeypatch: pytest.MonkeyPatch

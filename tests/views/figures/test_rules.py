@@ -27,7 +27,7 @@ from tests.results.fake_run import fake_clips, fake_frames, fake_run
 from tests.results.run.test_saliency import made
 from tests.views.figures.test_figures import content
 
-pytestmark = pytest.mark.usefixtures("flat")
+pytestmark = [pytest.mark.usefixtures("flat"), pytest.mark.slow]
 
 LONG = "an exceedingly long name of a gesture that nobody would ever read to its very end, not even number"
 CLASSES = {

@@ -15,6 +15,8 @@ from mgkit.views import figures
 from mgkit.views.analysis.prototypes import run_similarity_and_confusion
 from tests.views.figures.test_many_classes import overlapping
 
+pytestmark = pytest.mark.slow
+
 
 def numbered(figure: figures.PaperFigure) -> list[str]:
     """Class names in the order of the rows."""

@@ -18,6 +18,8 @@ from mgkit.views.figures.style import VENUES
 from tests.results.fake_run import fake_clips, fake_run
 from tests.views.figures.test_figures import check, texts
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def clips(tmp_path_factory: pytest.TempPathFactory) -> Clips:
