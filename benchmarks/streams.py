@@ -1,7 +1,7 @@
 """What should an RGB network, or one of heatmaps, be fed: frames, differences, Taylor frames, magnified motion?
 
-    python benchmarks/streams.py rgb data/ablation runs/streams-rgb --seeds 3
-    python benchmarks/streams.py pose data/ablation runs/streams-pose --seeds 3
+    python benchmarks/streams.py rgb data/ablation runs/streams-rgb
+    python benchmarks/streams.py pose data/ablation runs/streams-pose
 
 Narrow networks from nothing, one per stream and seed, without prototypes, with the same settings; the last weights, so
 nothing is chosen on any clip. Prints gains on the first row over seeds, tested on the test split.
@@ -48,9 +48,12 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=5)
+    parser.add_argument("--only", nargs="+", help="some of the rows, by name")
     options = parser.parse_args()
+    rows = ROWS[options.pathway](options.epochs)
+    rows = {name: rows[name] for name in options.only or rows}
     study = mg.study(
-        mg.open_clips(options.clips), ROWS[options.pathway](options.epochs), options.out, seeds=options.seeds,
+        mg.open_clips(options.clips), rows, options.out, seeds=options.seeds,
         val_split=None, device="cpu", workers=0, progress=False,
     )  # fmt: skip
     print(study.text())

@@ -4,7 +4,7 @@
     mgkit prepare pyskl jhmdb_holistic75.pkl data/jhmdb --skeleton holistic75 --splits train,val,test
     python benchmarks/transfer.py runs/penn-jhmdb data/penn data/jhmdb --shares 20 100 \\
         --joints nose left_eye right_eye "*_shoulder" "*_elbow" "*_wrist" left_index right_index "*_hip"
-    python benchmarks/transfer.py runs/halves data/ablation --halves --shares 20 100
+    python benchmarks/transfer.py runs/halves data/ablation --halves --source-steps 150 --steps 100 --shares 5 100
 
 For each seed `small_skeleton`, with 16 frames and few steps, is trained on the first folder, then on the second from
 nothing and from that run. It is paired by seed: the same initial weights, the same order of clips. Of the training

@@ -144,5 +144,6 @@ mg.if_possible(matched, study.runs("transferred")[0])
 
 # %% [markdown]
 # Two seeds on made clips show how, not how much: with two the interval is wide, and with all training clips and twice
-# the steps there is nothing left to gain here. On real clips and few labels such a start brought 7 points
-# ([docs/learning.md](../docs/learning.md), over seeds); on yours, the same two rows with five seeds decide.
+# the steps there is nothing left to gain here. On real clips it was the same: a gain with few labels or few steps, and none
+# with all labels and a long training ([docs/learning.md](../docs/learning.md), over seeds). On yours, the same two rows
+# with five seeds decide.
