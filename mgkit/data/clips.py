@@ -166,17 +166,23 @@ class Clips:
 
     def row(self, clip_id: str) -> dict[str, Any]:
         """One clip's row as a plain dictionary."""
+        return {str(key): value for key, value in self.table.iloc[self._place(clip_id)].items()}
+
+    def _place(self, clip_id: str) -> int:
         place = self._places.of(clip_id)
         if place < 0:
             raise MgkitError(f"{self.root} has no clip {clip_id!r}.")
-        return {str(key): value for key, value in self.table.iloc[place].items()}
+        return place
 
     def pose(self, clip_id: str) -> npt.NDArray[np.float32]:
         """Key-points (M, T, V, 3): x, y in pixels of the prepared video, score in [0, 1]; NaN = not seen."""
-        row = self.row(clip_id)
-        if row["pose_offset"] < 0:
-            raise MgkitError(f"clip {clip_id!r} of {self.root} has no pose.")
-        first, persons, frames = int(row["pose_offset"]), int(row["persons"]), int(row["frames"])
+        return self.pose_at(self._place(clip_id))
+
+    def pose_at(self, place: int) -> npt.NDArray[np.float32]:
+        """As `pose`, of the clip in a row of `table`: for loaders, which would look up what they know."""
+        first, persons, frames = (int(column[place]) for column in self._pose_columns)
+        if first < 0:
+            raise MgkitError(f"clip {self.table['clip_id'].iloc[place]!r} of {self.root} has no pose.")
         rows = self._poses[first : first + persons * frames]
         return np.asarray(rows).reshape(persons, frames, len(self.skeleton), 3)
 
@@ -434,6 +440,10 @@ class Clips:
     @cached_property
     def _places(self) -> Places:
         return Places(self.table["clip_id"])
+
+    @cached_property
+    def _pose_columns(self) -> tuple[npt.NDArray[np.int64], ...]:
+        return tuple(self.table[name].to_numpy() for name in ("pose_offset", "persons", "frames"))
 
     @cached_property
     def _poses(self) -> npt.NDArray[np.float32]:

@@ -107,9 +107,8 @@ class ClipDataset(Dataset[Sample]):
         self.clips, self.spec, self.training, self.seed = clips, spec.on(clips.skeleton), training, seed
         self.views, self.flip, self.augment = views, flip, tuple(augment)
         table = clips.table
-        self._ids = table[
-            "clip_id"
-        ].array  # in columns: a dictionary a clip takes 1 kB in every loader process
+        # In columns: a dictionary per clip takes 1 kB in every loader process.
+        self._ids = table["clip_id"].array
         self._labels, self._lengths = clips.labels, table["frames"].to_numpy()  # (N,) each
         self._sizes = table[["width", "height"]].to_numpy()  # (N, 2)
         part = self.spec.skeleton or clips.skeleton
@@ -174,7 +173,7 @@ class ClipDataset(Dataset[Sample]):
         spec, clip_id, length = self.spec, self._ids[position], int(self._lengths[position])
         times, mirrored, generator = self._draw(key)
         posed = "pose" in spec.pathways or spec.centre != "picture"
-        whole_clip = self.clips.pose(clip_id) if posed else None
+        whole_clip = self.clips.pose_at(position) if posed else None
         whole, moves = self._whole(whole_clip, *map(int, self._sizes[position]))
         box = whole
         if generator is not None and not spec.keypoints:

@@ -265,8 +265,9 @@ class SpanClips(Clips):
 
     spans: Mapping[str, Span] = field(default_factory=dict)
 
-    def pose(self, clip_id: str) -> Points:
-        found = self.spans[self.row(clip_id)["clip_id"]].pose
+    def pose_at(self, place: int) -> Points:
+        clip_id = self.table["clip_id"].iloc[place]
+        found = self.spans[clip_id].pose
         if found is None:
             raise MgkitError(f"clip {clip_id!r} has no pose.")
         return found
