@@ -81,6 +81,19 @@ class Masked(nn.Module):
         output = cast(PathwayOutput, self.network({name: x})[name])
         return output, self._seen(output)
 
+    def forward(self, inputs: Mapping[str, Tensor]) -> dict[str, PathwayOutput]:
+        x = inputs[self.pathways[0]]
+        return self.predicted(x) if self.training else self.whole(x)
+
+    def predicted(self, x: Tensor) -> dict[str, PathwayOutput]:
+        """The output for an input of which a part is hidden, with the error of what was predicted there."""
+        raise NotImplementedError
+
+    def whole(self, x: Tensor) -> dict[str, PathwayOutput]:
+        """The output for an input that is shown whole: nothing is predicted, so there is no error."""
+        output, features = self.encode(x)
+        return self.put_out(output, features, x.new_zeros(len(x)))
+
     def put_out(self, output: PathwayOutput, features: Tensor, error: Tensor) -> dict[str, PathwayOutput]:
         """The output with the error, (N,)."""
         embedding = features.flatten(2).mean(2) if features.ndim > 2 else features
@@ -117,11 +130,7 @@ class MaskedKeypoints(Masked):
         self.decoder = nn.Sequential(nn.Linear(channels, width), nn.ReLU(), nn.Linear(width, out))
         draw_linear(self.decoder, generator)
 
-    def forward(self, inputs: Mapping[str, Tensor]) -> dict[str, PathwayOutput]:
-        x = inputs["pose"]  # (N, M, T, V, 3)
-        if not self.training:
-            output, features = self.encode(x)
-            return self.put_out(output, features, x.new_zeros(len(x)))
+    def predicted(self, x: Tensor) -> dict[str, PathwayOutput]:  # (N, M, T, V, 3)
         hidden = hidden_joints(x.shape[:4], *self.shares, self.span, x.device)
         output, features = self.encode(x * ~hidden[..., None])
         seen = x.any(-1)
@@ -274,11 +283,7 @@ class MaskedFrames(Masked):
         )
         draw_linear(self.decoder, generator)
 
-    def forward(self, inputs: Mapping[str, Tensor]) -> dict[str, PathwayOutput]:
-        x = inputs["rgb"]  # (N, 3, T, S, S)
-        if not self.training:
-            output, features = self.encode(x)
-            return self.put_out(output, features, x.new_zeros(len(x)))
+    def predicted(self, x: Tensor) -> dict[str, PathwayOutput]:  # (N, 3, T, S, S)
         hidden = hidden_tubes(len(x), self.grid, self.share, x.device)  # (N, g, g)
         pixels = hidden.repeat_interleave(self.patch, 1).repeat_interleave(self.patch, 2)[:, None, None]
         output, features = self.encode(x * ~pixels)
@@ -318,11 +323,9 @@ class MaskedTokens(MaskedFrames):
     def backbone(self) -> Any:
         return cast(Any, self.network).backbones["rgb"]
 
-    def forward(self, inputs: Mapping[str, Tensor]) -> dict[str, PathwayOutput]:
-        x = inputs["rgb"]  # (N, 3, T, S, S)
-        if not self.training or x.is_meta:  # which tokens are seen is decided by numbers
-            output, features = self.encode(x)
-            return self.put_out(output, features, x.new_zeros(len(x)))
+    def predicted(self, x: Tensor) -> dict[str, PathwayOutput]:  # (N, 3, T, S, S)
+        if x.is_meta:  # which tokens are seen is decided by numbers
+            return self.whole(x)
         hidden = hidden_tubes(len(x), self.grid, self.share, x.device)  # (N, g, g)
         visible = ~hidden[:, None].expand(-1, self.backbone.grid[0], -1, -1).flatten(1)  # (N, L)
         seen = self.backbone.tokens(x, visible)  # (N, seen, C)
