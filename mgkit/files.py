@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import tempfile
@@ -137,3 +138,9 @@ def read_json(path: str | Path) -> Any:
         raise MgkitError(
             f"{path} is not valid JSON ({error}): restore it or make its folder again."
         ) from None
+
+
+def sha256_of(path: str | Path) -> str:
+    """SHA-256 of a file's content."""
+    with Path(path).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

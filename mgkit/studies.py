@@ -269,13 +269,8 @@ class _Work:
         device: str,
         options: Mapping[str, Any],
     ) -> None:
-        self.study, self.rows, self.start, self.device, self.options = (
-            made,
-            rows,
-            start,
-            device,
-            dict(options),
-        )
+        self.study, self.rows, self.start = made, rows, start
+        self.device, self.options = device, dict(options)
         self.progress = bool(options.get("progress", True))
         self.shared = {
             key: options[key] for key in ("devices", "nodes", "workers", "progress") if key in options

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from mgkit.errors import MgkitError
-from mgkit.files import atomic
+from mgkit.files import atomic, sha256_of
 
 NAME = "prepare.jsonl"
 
@@ -162,12 +162,6 @@ def damaged(root: Path, files: Sequence[str], tick: Callable[[int, int], object]
             found[file] = "differs in content from what was written"
         tick(done, len(files))
     return found
-
-
-def sha256_of(path: Path) -> str:
-    """SHA-256 of a file."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def digest(*values: object) -> str:

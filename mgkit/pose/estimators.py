@@ -22,10 +22,11 @@ import numpy as np
 import numpy.typing as npt
 
 from mgkit.data.keypoints import Points
-from mgkit.data.ledger import digest, sha256_of
+from mgkit.data.ledger import digest
 from mgkit.data.skeletons import HOLISTIC75, WHOLEBODY133, Skeleton, get_skeleton
 from mgkit.data.video import Frames
 from mgkit.errors import MgkitError
+from mgkit.files import sha256_of
 from mgkit.parts import load_target
 from mgkit.pose import weights
 

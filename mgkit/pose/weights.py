@@ -14,9 +14,8 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-from mgkit.data.ledger import sha256_of
 from mgkit.errors import MgkitError, command
-from mgkit.files import atomic, read_json, write_json
+from mgkit.files import atomic, read_json, sha256_of, write_json
 
 QUALITIES = ("lite", "full", "heavy")
 WHEEL = "mediapipe==0.10.21"

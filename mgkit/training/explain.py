@@ -11,7 +11,6 @@ The score is the log-odds of the class, which unlike the probability still has a
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -30,7 +29,7 @@ from mgkit.data.batches.spec import view_times
 from mgkit.data.clips import Clips
 from mgkit.data.skeletons import Skeleton
 from mgkit.errors import MgkitError, some
-from mgkit.files import exclusive
+from mgkit.files import exclusive, sha256_of
 from mgkit.models import PathwayOutput
 from mgkit.progress import Progress
 from mgkit.results.run.folder import Run, load_run
@@ -340,5 +339,4 @@ def _make_folder(folder: Path) -> None:
 
 def _digest(path: Path) -> str:
     """Of the weights, so that those of a training that was resumed are never mixed with older ones."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+    return sha256_of(path)[:16]

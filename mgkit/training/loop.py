@@ -140,7 +140,8 @@ def _train_recipe(
     given = find_start(start, recipe, plan.clips)
     reports, settings = _settings(plan, recipe, train_set, given)
     files = code.collect(recipe.parts())
-    begins, unused = not (out / "checkpoints" / "last.pt").is_file(), list[str]()
+    begins = not (out / "checkpoints" / "last.pt").is_file()
+    unused: list[str] = []
     if begins:
         if outlines is None:
             unused, outlines = _check(recipe, train_set)

@@ -41,7 +41,7 @@ from mgkit.data.readers.pyskl import (
 )
 from mgkit.data.skeletons import Skeleton
 from mgkit.errors import MgkitError, counted, some
-from mgkit.files import atomic
+from mgkit.files import atomic, sha256_of
 from mgkit.models import PrototypicalRefinement
 from mgkit.pose.estimators import Estimate
 from mgkit.progress import Progress, spoken
@@ -149,7 +149,7 @@ def predict(
     )  # fmt: skip
     settings = {
         "run": run.name, "checkpoint": checkpoint, "epoch": network.epoch,
-        "content": _digest(run.checkpoint(checkpoint)), "views": views, "flip": flip,
+        "content": sha256_of(run.checkpoint(checkpoint))[:16], "views": views, "flip": flip,
         "weights": None if weights is None else dict(weights), "rectification": rectification,
         "size": shape.size + shape.size % 2,
     }  # fmt: skip
@@ -741,11 +741,6 @@ def _prototypes(network: Network) -> dict[str, npt.NDArray[np.float32]]:
         vectors[~bank.seen.cpu().numpy()] = np.nan
         found[name] = vectors
     return found
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
 
 def _digest_of(item: _Item, footage: Footage) -> str:

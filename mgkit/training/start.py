@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,6 +13,7 @@ from torch import nn
 from mgkit.data.clips import Clips
 from mgkit.data.skeletons import Skeleton, get_skeleton
 from mgkit.errors import MgkitError, some
+from mgkit.files import sha256_of
 from mgkit.models import Objective, load_published, match_names
 from mgkit.models.weights.fitting import LoadReport
 from mgkit.models.weights.folders import is_folder_of_weights, weights_in
@@ -180,7 +180,7 @@ def start_settings(start: Mapping[str, Weights], recipe: Recipe) -> dict[str, An
     """What of the start decides the result, as plain values: runs that began elsewhere are never taken for another."""
     return {
         key: {
-            "sha256": _digest(weights.path),
+            "sha256": sha256_of(weights.path),
             "classes": _mapped(weights.classes),
             "joints": _mapped(weights.joints),
         }
@@ -215,11 +215,6 @@ def apply_start(
         classes={key: _mapped(weights.classes) for key, weights in start.items()},
         joints=joints,
     )
-
-
-def _digest(path: str | Path) -> str:
-    with Path(path).open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _joints(weights: Weights, recipe: Recipe, clips: Clips) -> Any:

@@ -11,9 +11,8 @@ from typing import Any
 import pytest
 
 from mgkit.cli import EXIT_USER_ERROR, main
-from mgkit.data.ledger import sha256_of
 from mgkit.errors import MgkitError
-from mgkit.files import write_json
+from mgkit.files import sha256_of, write_json
 from mgkit.pose import estimators, weights
 from mgkit.pose.weights import NETWORKS, cache, described, fetch, task_file
 

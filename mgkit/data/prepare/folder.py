@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from mgkit.data.clips import Clips, load_clips, write_clip_folder
-from mgkit.data.ledger import NAME, FileRecord, Ledger, read_ledger, sha256_of, size_of, stamps, unchanged
+from mgkit.data.ledger import NAME, FileRecord, Ledger, read_ledger, size_of, stamps, unchanged
 from mgkit.data.prepare.checks import (
     FORMAT,
     MANIFEST,
@@ -44,7 +44,7 @@ from mgkit.data.readers.estimated import with_poses
 from mgkit.data.readers.options import get_reader, listed
 from mgkit.data.skeletons import Skeleton
 from mgkit.errors import MgkitError, counted, some
-from mgkit.files import exclusive, write_json
+from mgkit.files import exclusive, sha256_of, write_json
 from mgkit.parallel import cores, run_jobs
 from mgkit.progress import Progress
 

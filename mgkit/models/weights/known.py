@@ -7,7 +7,6 @@ They lie in the cache of the library that they belong to, which other programs s
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from urllib.error import URLError
 import torch
 
 from mgkit.errors import MgkitError, meant, some
+from mgkit.files import sha256_of
 
 __all__ = ["KNOWN", "KnownWeights", "find_known"]
 
@@ -59,9 +59,7 @@ class KnownWeights:
         if not self.repository or path is None:
             return said
         revision = path.parent.name if path.parent.parent.name == "snapshots" else "unknown"
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        return f"{said}; revision {revision}; {path.name}, SHA-256 {digest}"
+        return f"{said}; revision {revision}; {path.name}, SHA-256 {sha256_of(path)}"
 
 
 _HUB = "https://huggingface.co/"
@@ -185,8 +183,7 @@ def find_known(name: str) -> Path:
                 f"{known.url} at {path}, or start from a file of your own."
             ) from None
         return path
-    with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
+    found = sha256_of(path)
     if not found.startswith(known.digits):
         raise MgkitError(
             f"{path} is not the file that its name says (its SHA-256 begins with {found[:8]}, not {known.digits}): "
