@@ -157,7 +157,7 @@ def _input_lines(lane: Mapping[str, Any]) -> list[Line]:
         STREAMS[lane["stream"]]
         if lane.get("stream")
         else "Limb maps"
-        if lane.get("heatmap") == "limb"
+        if str(lane.get("heatmap")).startswith("limb")  # or their motion
         else "Heatmaps"
     )
     return [("RGB" if lane["name"] == "rgb" else pose, True), (size, False)]

@@ -50,6 +50,7 @@ VARIANTS: dict[str, Recipe] = {
     "tsm": recipes.tsm(),
     "video swin": recipes.video_swin_base(),
     "semantic limbs": recipes.poseconv3d_semantic("names", heatmap="limb"),
+    "motion of limbs": pose_only(heatmap="limb-motion", pose_width=8),
 }
 
 
@@ -283,3 +284,9 @@ def test_a_model_without_losses_is_drawn_with_all_its_outputs() -> None:
 def test_what_is_no_outline_is_refused(given: Any) -> None:
     with pytest.raises(MgkitError, match=r"mg\.recipes\.outline"):
         mg.figures.architecture(given)
+
+
+def test_maps_of_the_motion_of_limbs_are_called_limb_maps() -> None:
+    assert "Limb maps" in {
+        text.get_text() for text in texts_of(mg.figures.architecture(outlined("motion of limbs")))
+    }
