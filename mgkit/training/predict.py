@@ -59,6 +59,7 @@ SAVED_EVERY = 10.0  # seconds: what a killed process loses at most
 USUAL_RATE = 25.0  # frames per second, where nothing is known
 SAVED = ".prediction.npz"
 PICKLES = (".pkl", ".pickle")
+POINTS = (".npz", ".npy")  # files of key-points
 OTHER = "another estimator"
 
 
@@ -226,11 +227,7 @@ def _items(source: Any, poses: Source | None) -> tuple[bool, list[_Item]]:
     if path.is_dir():
         files = walk([path], [])
         videos = [file for file in files if may_be_video(file)]
-        tables = [
-            file
-            for file in files
-            if file.suffix.lower() in (".npz", ".npy") and not file.name.endswith(SAVED)
-        ]
+        tables = [file for file in files if file.suffix.lower() in POINTS and not file.name.endswith(SAVED)]
         if not videos and not tables:
             raise MgkitError(f"{path} holds neither videos nor key-points (.npz, .npy): name another folder.")
         chosen = videos or tables
@@ -242,12 +239,17 @@ def _items(source: Any, poses: Source | None) -> tuple[bool, list[_Item]]:
     if path.suffix.lower() in PICKLES:
         annotations, _ = load_annotations(path, labelled=False)
         return True, [_Item(name, None, None, annotation=(path, one)) for name, one in annotations.items()]
+    if path.suffix.lower() not in POINTS and not may_be_video(path):
+        raise MgkitError(
+            f"{path} is neither a video nor key-points (.npz, .npy, a PYSKL .pkl): name one of these, or a folder of "
+            "them."
+        )
     return False, [_item(path, path.parent, poses)]
 
 
 def _item(path: Path, root: Path, poses: Source | None) -> _Item:
     below = path.relative_to(root)
-    if path.suffix.lower() in (".npz", ".npy"):
+    if path.suffix.lower() in POINTS:
         return _Item(below.with_suffix("").as_posix(), None, path, file=path)
     name = (below.with_suffix("") if named_as_video(path) else below).as_posix()
     folder = next((folder for folder in path.resolve().parents if (folder / "clips.parquet").is_file()), None)
@@ -273,12 +275,7 @@ def _item(path: Path, root: Path, poses: Source | None) -> _Item:
         plain = path.absolute().with_suffix("") if named_as_video(path) else path.absolute()
         ways = ["/".join(plain.parts[at:]) for at in range(1, len(plain.parts))]
         there = next(
-            (
-                place
-                for way in ways
-                for suffix in (".npz", ".npy")
-                if (place := given / f"{way}{suffix}").is_file()
-            ),
+            (place for way in ways for suffix in POINTS if (place := given / f"{way}{suffix}").is_file()),
             None,
         )
         if there is None:

@@ -466,6 +466,8 @@ def test_bad_input_is_one_sentence(both: Run, pose: Run, raw: Raw, tmp_path: Pat
         assert "\n" not in str(caught.value)
 
     refused(pose, "there is no video .*nowhere.mp4", tmp_path / "nowhere.mp4")
+    (tmp_path / "segments.csv").write_text("video,start,end,class\n", encoding="utf-8")
+    refused(pose, "segments.csv is neither a video nor key-points", tmp_path / "segments.csv")
     refused(
         pose,
         "there are none .* and they cannot be estimated: there is no estimator 'x'",
