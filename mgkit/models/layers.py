@@ -115,7 +115,8 @@ class Conv3d(nn.Conv3d):
             return flat.unflatten(0, frames.shape[:2]).transpose(1, 2)
         if kernel[1:] == (1, 1) and padding[1:] == (0, 0):
             places = thinned.flatten(3)  # (N, C, T, H' * W')
-            flat = F.conv2d(places, weight.squeeze(4), bias, (stride[0], 1), (padding[0], 0))
+            # Either axis of size 1 could go; without the third the gradient has the strides of the weight, as DDP asks.
+            flat = F.conv2d(places, weight.squeeze(3), bias, (stride[0], 1), (padding[0], 0))
             return flat.unflatten(3, thinned.shape[3:])
         return super().forward(input)
 

@@ -37,6 +37,7 @@ from mgkit.training.machine import (
     default_workers,
     make_fabric,
     on_first,
+    start_processes,
     suit_memory,
     unwrapped_errors,
 )
@@ -272,7 +273,7 @@ def open_network(
     if not 0 <= rectification < float("inf"):
         raise MgkitError(f"rectification is {rectification}: use a number, 0 or more.")
     fabric = make_fabric(device, devices=devices, nodes=nodes)
-    fabric.launch()
+    start_processes(fabric)
     path, state = run.checkpoint(checkpoint), load_checkpoint(run.checkpoint(checkpoint))
     inputs, classes = recipe.inputs.on(clips.skeleton), len(clips.classes)
     model = build_model(recipe, classes, inputs)

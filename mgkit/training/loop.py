@@ -72,6 +72,7 @@ from mgkit.training.machine import (
     restore_random_states,
     seed_process,
     share_buffers,
+    start_processes,
     suit_memory,
     unwrapped_errors,
 )
@@ -148,7 +149,7 @@ def _train_recipe(
         if given:
             check_start(given, recipe, plan.clips)
     logs = Logs(options.log, out)
-    fabric.launch()  # from here on there are as many processes as there should be
+    start_processes(fabric)  # from here on there are as many processes as there should be
 
     progress = options.progress and fabric.is_global_zero
     if progress and begins and whole and fabric.device.type == "cpu":

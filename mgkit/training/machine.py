@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import math
 import os
@@ -96,6 +97,22 @@ def make_fabric(
             "a notebook trains on one device only: train on several with mg.launch(clips, recipe, out, devices=...), "
             "in another process; the run folder can be read from here meanwhile."
         ) from None
+
+
+def start_processes(fabric: Fabric) -> None:
+    """Start the other processes of a training on several devices, and have each of them take leave at its end.
+
+    Fabric closes NCCL's connections when a process ends, but not those of gloo, whose threads then abort some of the
+    processes that have finished their work ("terminate called without an active exception").
+    """
+    fabric.launch()
+    if world_size() > 1:
+        atexit.register(_take_leave)
+
+
+def _take_leave() -> None:
+    if dist.is_initialized():
+        dist.destroy_process_group()
 
 
 def make_optimizer(model: nn.Module, settings: Optimisation, device: torch.device) -> torch.optim.Optimizer:
