@@ -227,7 +227,7 @@ def pseudo(clips: Clips, out: Path, seed: int, options: Any) -> list[dict[str, A
         ("one network", [runs["both"]], None), ("agreement", agreement, None), ("agreement, capped", agreement, 20),
     ):  # fmt: skip
         try:
-            found = mg.pseudo_labels(asked, "unlabelled", precision=options.precision, per_class=cap)
+            found = mg.scores.pseudo_labels(asked, "unlabelled", precision=options.precision, per_class=cap)
         except mg.MgkitError as error:  # no threshold is good enough: nothing is labelled
             print(f"seed {seed}, {row}: {error}", flush=True)
             rows += [{"row": kind, "top1": rows[0]["top1"]} for kind in (row, f"{row}, true labels")]
@@ -264,7 +264,7 @@ def choose(clips: Clips, out: Path, seed: int, options: Any) -> list[dict[str, A
             if way == "random":
                 ids = np.random.default_rng([seed, step]).permutation(hidden)[:n].tolist()
             else:
-                ids = mg.what_to_label(run, "unlabelled", n, way=way, seed=seed)["clip_id"].tolist()
+                ids = mg.scores.what_to_label(run, "unlabelled", n, way=way, seed=seed)["clip_id"].tolist()
             now = now.with_labels(pd.DataFrame({"clip_id": ids, "label": [truth[i] for i in ids]}))
             after = probe_run(now, vectors, out / f"{way}-{seed}-{step}-after")
             rows.append({"labels": (step + 1) * n, "row": way, "top1": top1(after)})

@@ -33,7 +33,7 @@ from mgkit.data.batches.dataset import ClipDataset, collate
 from mgkit.data.batches.device import batch_inputs
 from mgkit.data.clips import Classes, Clips, write_clip_folder
 from mgkit.data.skeletons import IMIGUE22
-from mgkit.demo.recording import Interview, demo_recording
+from mgkit.demo.recording import Interview, draw_interview
 from mgkit.training import recipes
 from mgkit.training.inference import open_network
 from mgkit.training.recipe import Recipe
@@ -107,7 +107,7 @@ def main() -> None:
     print(machine())
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
-        interview = demo_recording(
+        interview = draw_interview(
             root / "interview.mp4", minutes=options.minutes if options.pictures else 1.0, progress=False
         )
         run = untrained(

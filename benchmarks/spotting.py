@@ -41,13 +41,13 @@ def windows_of(run: Any, folder: Path, names: list[str], out: Path) -> list[Any]
 
 def scores(truth: pd.DataFrame, answers: pd.DataFrame, durations: dict[str, float]) -> dict[str, float]:
     """Every measure of docs/spotting.md."""
-    table = mg.segments.f1(truth, answers)
+    table = mg.spotting.f1(truth, answers)
     found = {f"F1 at IoU {iou:g}": float(f1) for iou, f1 in zip(table["iou"], table["f1"], strict=True)}
     at = table.iloc[2]
     found |= {"precision at 0.3": float(at["precision"]), "recall at 0.3": float(at["recall"])}
-    found["F1 as SMG's script, above 0.3"] = mg.segments.smg_f1(truth, answers)["f1"]
-    found["mAP, IoU 0.1 to 0.9"] = mg.segments.mean_average_precision(truth, answers)
-    agreement = mg.segments.kappa(truth, answers, durations, fps=25)
+    found["F1 as SMG's script, above 0.3"] = mg.spotting.smg_f1(truth, answers)["f1"]
+    found["mAP, IoU 0.1 to 0.9"] = mg.spotting.mean_average_precision(truth, answers)
+    agreement = mg.spotting.kappa(truth, answers, durations, fps=25)
     found["kappa, frame by frame"] = float(agreement["kappa"].iloc[0])
     found["answers per true segment"] = len(answers) / len(truth)
     return found
@@ -55,12 +55,12 @@ def scores(truth: pd.DataFrame, answers: pd.DataFrame, durations: dict[str, floa
 
 def once(root: Path, seed: int, share: float, options: argparse.Namespace) -> dict[str, float]:
     """The scores of one training; `root` is the folder of its seed."""
-    made = mg.demo_interviews(
+    made = mg.demo.draw_interviews(
         root / "interviews", train=options.train, val=2, minutes=options.minutes, seed=seed + 1, size=64,
         progress=False,
     )  # fmt: skip
     tests = [
-        mg.demo_recording(
+        mg.demo.draw_interview(
             root / "test" / f"test{i + 1}.mp4", minutes=options.minutes, seed=1000 * (seed + 1) + 500 + i,
             size=64, progress=False,
         )

@@ -1,17 +1,14 @@
 # Every public name, listed once: type checkers and editors read this file, and `mgkit/__init__.py` loads from it.
 
 from mgkit import baselines as baselines
+from mgkit import demo as demo
 from mgkit import models as models
 from mgkit import pose as pose
 from mgkit.checkup import doctor as doctor
-from mgkit.data.batches.spec import Inputs as Inputs
 from mgkit.data.clips import load_clips as load_clips
 from mgkit.data.prepare.folder import prepare as prepare
 from mgkit.demo.open import open_clips as open_clips
 from mgkit.demo.open import open_run as open_run
-from mgkit.demo.recording import demo_estimator as demo_estimator
-from mgkit.demo.recording import demo_interviews as demo_interviews
-from mgkit.demo.recording import demo_recording as demo_recording
 from mgkit.errors import MgkitError as MgkitError
 from mgkit.notebook import if_possible as if_possible
 from mgkit.notebook import set_up_notebook as set_up_notebook
@@ -27,12 +24,6 @@ from mgkit.results.run.folder import run_folder as run_folder
 from mgkit.results.run.jobs import attach as attach
 from mgkit.results.scores import calibration as calibration
 from mgkit.results.scores import spotting as spotting
-from mgkit.results.scores import submission as submission
-from mgkit.results.scores.labelling import pseudo_labels as pseudo_labels
-from mgkit.results.scores.labelling import what_to_label as what_to_label
-from mgkit.results.scores.prediction import load_prediction as load_prediction
-from mgkit.results.scores.scores import import_scores as import_scores
-from mgkit.results.stats import segments as segments
 from mgkit.results.stats.metrics import evaluate as evaluate
 from mgkit.results.stats.metrics import per_class as per_class
 from mgkit.studies import study as study

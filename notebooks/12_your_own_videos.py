@@ -76,9 +76,9 @@ from pathlib import Path
 
 drawn = Path(DATA).name == "drawn-interviews"
 if drawn:
-    mg.demo_interviews(DATA, train=5, minutes=MINUTES)
-    new = mg.demo_recording(f"{DATA}-new.mp4", minutes=MINUTES, seed=99)
-    NEW, estimator = new.video, mg.demo_estimator(DATA)
+    mg.demo.draw_interviews(DATA, train=5, minutes=MINUTES)
+    new = mg.demo.draw_interview(f"{DATA}-new.mp4", minutes=MINUTES, seed=99)
+    NEW, estimator = new.video, mg.demo.Estimator(DATA)
 else:
     mg.pose.fetch()
     estimator = "holistic"
@@ -144,7 +144,7 @@ mg.widgets.ClipPlayer(said.clips([surest]))
 # From which probability on is it a gesture? That is chosen on the validation videos, per class, never on the new one.
 
 # %%
-truth = mg.segments.truth(clips.split("val"))
+truth = mg.spotting.truth(clips.split("val"))
 windows = [
     mg.predict(run, f"{DATA}/{video}", poses=f"{DATA}-poses").windows(video=video)
     for video in clips.split("val").table["source"].unique()
@@ -164,7 +164,7 @@ answers.round(2)
 # %%
 if drawn:
     known = new.segments.assign(video=said.name)
-    print(mg.segments.f1(known, answers).round(2).to_string(index=False))
+    print(mg.spotting.f1(known, answers).round(2).to_string(index=False))
 
 # %% [markdown]
 # ## Then again, with more

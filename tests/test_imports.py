@@ -126,7 +126,15 @@ def test_every_public_name_loads() -> None:
 
     for name in mgkit.__all__:
         assert getattr(mgkit, name) is not None
-    for module in (mgkit.ensembles, mgkit.scores, mgkit.calibration, mgkit.published, mgkit.submission):
-        assert all(callable(getattr(module, name)) for name in module.__all__ if not name.isupper())
+    modules = (
+        mgkit.demo, mgkit.ensembles, mgkit.scores, mgkit.scores.submission, mgkit.calibration, mgkit.published,
+        mgkit.spotting,
+    )  # fmt: skip
+    for module in modules:
+        assert all(
+            callable(getattr(module, name))
+            for name in module.__all__
+            if name != "submission" and not name.isupper()
+        )
     with pytest.raises(AttributeError, match="nonsense"):
         _ = mgkit.nonsense

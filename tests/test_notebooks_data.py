@@ -112,7 +112,7 @@ def made_run(root: Path, clips: Clips, kind: Kind) -> Run:
     part = clips.split(clips.shown_split)
     if not kind.run:
         scores = np.random.default_rng(0).dirichlet(np.full(kind.classes, 0.3), len(part))
-        return mg.import_scores(
+        return mg.scores.import_scores(
             root, clip_ids=part.ids, labels=part.labels, probabilities=scores, classes=clips.classes,
             name="theirs", split=clips.shown_split, skeleton=clips.skeleton,
         )  # fmt: skip

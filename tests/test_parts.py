@@ -115,5 +115,7 @@ def test_examples_of_docstrings(module: Any) -> None:
 
 @pytest.mark.slow
 def test_parts_need_no_torch() -> None:
-    code = "import sys, mgkit; mgkit.part; mgkit.Inputs; mgkit.Recipe; assert 'torch' not in sys.modules"
+    code = (
+        "import sys, mgkit; mgkit.part; mgkit.recipes.Inputs; mgkit.Recipe; assert 'torch' not in sys.modules"
+    )
     subprocess.run([sys.executable, "-c", code], check=True)

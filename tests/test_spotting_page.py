@@ -30,4 +30,4 @@ def test_the_examples_run() -> None:
     for code in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL):
         exec(code, given)
     assert given["answers"]["class"].tolist() == ["nod"]
-    assert mg.segments.f1(truth, given["answers"])["f1"].tolist() == [1] * 5
+    assert mg.spotting.f1(truth, given["answers"])["f1"].tolist() == [1] * 5

@@ -368,7 +368,7 @@ class Clips:
     ) -> Clips:
         """The same clips with labels from elsewhere: the clips that have one move to the training split.
 
-            found = mg.pseudo_labels(run, "unlabelled")
+            found = mg.scores.pseudo_labels(run, "unlabelled")
             more = clips.with_labels(found.table, notes=run.notes())  # pseudo-labels, as far as a review left them
             more = clips.with_labels(run.notes())  # classes given in the error explorer
 

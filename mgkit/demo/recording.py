@@ -51,7 +51,7 @@ class Interview(NamedTuple):
     classes: tuple[str, ...]
 
 
-def demo_recording(
+def draw_interview(
     path: str | Path,
     *,
     minutes: float = 2.0,
@@ -131,7 +131,7 @@ def demo_recording(
     return Interview(path, points, segments, FPS, (width, height), names)
 
 
-def demo_interviews(
+def draw_interviews(
     folder: str | Path,
     *,
     train: int = 6,
@@ -148,12 +148,12 @@ def demo_interviews(
     Args:
         folder: where to.
         train, val: how many of each split, at least one.
-        minutes, options: of each, as for `demo_recording`.
+        minutes, options: of each, as for `draw_interview`.
         seed: of everything.
         progress: show a bar.
 
     Raises:
-        MgkitError: see `demo_recording`.
+        MgkitError: see `draw_interview`.
     """
     folder = Path(folder)
     if train < 1 or val < 1:
@@ -163,7 +163,7 @@ def demo_interviews(
     made, tables = [], []
     with Progress("interviews", progress, "videos") as bar:
         for number, name in enumerate(names):
-            one = demo_recording(
+            one = draw_interview(
                 folder / f"{name}.mp4", minutes=minutes, seed=1000 * seed + number, progress=False, **options
             )
             table = one.segments[["start", "end", "class"]].round(2)
@@ -176,14 +176,14 @@ def demo_interviews(
     return made
 
 
-class demo_estimator:  # it is called like the functions beside it, and has to be sent to processes
+class Estimator:  # it is called like the functions beside it, and has to be sent to processes
     """An estimator for made recordings in place of one for people: it knows the recordings of a folder, recognises a
     video by its first picture, and gives the key-points that were simulated for it.
 
-        mg.pose.estimate("interviews", "poses", mg.demo_estimator("interviews"))
+        mg.pose.estimate("interviews", "poses", mg.demo.Estimator("interviews"))
 
     Args:
-        folder: with recordings of `demo_recording`, at any depth.
+        folder: with recordings of `draw_interview`, at any depth.
 
     Raises:
         MgkitError: there are none; when it is called, with a video that is none of them.
@@ -201,7 +201,7 @@ class demo_estimator:  # it is called like the functions beside it, and has to b
             if path.with_suffix(".mp4").is_file()
         ]
         if not self.known:
-            raise MgkitError(f"{folder} holds no made recordings: make them with mg.demo_recording.")
+            raise MgkitError(f"{folder} holds no made recordings: make them with mg.demo.draw_interview.")
         self.reset()
 
     def reset(self) -> None:

@@ -24,7 +24,7 @@ __all__ = ["Inputs", "check_reads", "pose_resnet", "rgb_resnet", "skeleton_netwo
 
 
 class Inputs(Protocol):
-    """What a builder asks of `mg.Inputs` that are bound to a skeleton."""
+    """What a builder asks of `mg.recipes.Inputs` that are bound to a skeleton."""
 
     @property
     def reads(self) -> tuple[str, ...]: ...

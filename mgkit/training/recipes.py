@@ -15,6 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mgkit.data.batches.spec import Inputs
 from mgkit.data.splits import UNUSED
 from mgkit.data.word_vectors import ClassVectors, class_vectors
 from mgkit.errors import MgkitError
@@ -27,8 +28,8 @@ if TYPE_CHECKING:
     from mgkit.results.run.folder import Run
 
 __all__ = [
-    "RECIPES", "aagcn", "ablation", "branch", "ctrgcn", "demo", "dgstgcn", "differences", "ehct", "fitting", "fusion",
-    "hyperformer", "masked", "mvit_v2_small", "narrow", "paper", "parse_changes", "pose_only", "pose_small",
+    "RECIPES", "Inputs", "aagcn", "ablation", "branch", "ctrgcn", "demo", "dgstgcn", "differences", "ehct", "fitting",
+    "fusion", "hyperformer", "masked", "mvit_v2_small", "narrow", "paper", "parse_changes", "pose_only", "pose_small",
     "poseconv3d_semantic", "rgb_only", "small", "small_skeleton", "stgcn", "stgcnpp", "stgcnpp_strong", "tsm",
     "video_swin_base", "video_swin_small", "video_swin_tiny", "videomae_base", "videomae_large", "videomae_small",
     "videoprism_base", "vjepa2_large",

@@ -18,13 +18,13 @@ from mgkit.demo.gestures import CLASS_SETS, GESTURES
 from mgkit.demo.motion import move
 from mgkit.demo.people import make_subject
 from mgkit.demo.recording import (
+    Estimator,
     Interview,
     Take,
     active_between,
     chain,
-    demo_estimator,
-    demo_interviews,
-    demo_recording,
+    draw_interview,
+    draw_interviews,
     record,
 )
 from mgkit.errors import MgkitError
@@ -34,7 +34,7 @@ BRIEF = {"minutes": 0.2, "size": 64, "rest": (0.4, 1.0), "progress": False}
 
 @pytest.fixture(scope="module")
 def interview(tmp_path_factory: pytest.TempPathFactory) -> Interview:
-    return demo_recording(tmp_path_factory.mktemp("made") / "interview.mp4", **BRIEF)
+    return draw_interview(tmp_path_factory.mktemp("made") / "interview.mp4", **BRIEF)
 
 
 def test_an_interview_is_known(interview: Interview) -> None:
@@ -71,7 +71,7 @@ def test_key_points_lie_beside_the_video(interview: Interview) -> None:
 
 @pytest.mark.slow
 def test_a_folder_of_interviews_is_a_dataset(tmp_path: Path) -> None:
-    made = demo_interviews(tmp_path / "raw", train=1, val=1, **BRIEF | {"minutes": 0.05})
+    made = draw_interviews(tmp_path / "raw", train=1, val=1, **BRIEF | {"minutes": 0.05})
     assert [one.video.stem for one in made] == ["train1", "val1"]
     assert not np.array_equal(made[0].points[:, :50], made[1].points[:, :50])
     data = read_segments(tmp_path / "raw")
@@ -86,7 +86,7 @@ def test_a_folder_of_interviews_is_a_dataset(tmp_path: Path) -> None:
     )
 
     # The stand-in for an estimator tells them apart, in one process or several.
-    estimator = pickle.loads(pickle.dumps(demo_estimator(tmp_path / "raw")))
+    estimator = pickle.loads(pickle.dumps(Estimator(tmp_path / "raw")))
     poses = mg.pose.estimate(tmp_path / "raw", tmp_path / "poses", estimator, workers=1, progress=False)
     assert sorted(poses.names) == ["train1", "val1"]
     for one, name in zip(made, ("train1", "val1"), strict=True):
@@ -95,20 +95,20 @@ def test_a_folder_of_interviews_is_a_dataset(tmp_path: Path) -> None:
             poses[name].origin.name == read_keypoints(one.video.with_suffix(".npz")).origin.name == "made 1"
         )
     with pytest.raises(MgkitError, match="none of the made recordings"):
-        demo_estimator(tmp_path / "raw")(np.zeros((1, 64, 80, 3), np.uint8), 25.0)
+        Estimator(tmp_path / "raw")(np.zeros((1, 64, 80, 3), np.uint8), 25.0)
     with pytest.raises(MgkitError, match="holds no made recordings"):
-        demo_estimator(tmp_path / "poses")
+        Estimator(tmp_path / "poses")
     with pytest.raises(MgkitError, match="at least one"):
-        demo_interviews(tmp_path / "raw", train=0)
+        draw_interviews(tmp_path / "raw", train=0)
 
 
 def test_the_same_call_draws_nothing_anew(interview: Interview) -> None:
     written = interview.video.stat().st_mtime_ns
-    again = demo_recording(interview.video, **BRIEF)
+    again = draw_interview(interview.video, **BRIEF)
     assert interview.video.stat().st_mtime_ns == written
     assert again.segments.equals(interview.segments)
     with pytest.raises(MgkitError, match="of another recording"):
-        demo_recording(interview.video, **{**BRIEF, "seed": 1})
+        draw_interview(interview.video, **{**BRIEF, "seed": 1})
 
 
 @pytest.mark.parametrize(
@@ -121,10 +121,10 @@ def test_the_same_call_draws_nothing_anew(interview: Interview) -> None:
 )
 def test_what_cannot_be_recorded(changes: dict, message: str, tmp_path: Path) -> None:
     with pytest.raises(MgkitError, match=message):
-        demo_recording(tmp_path / "a.mp4", **{**BRIEF, **changes})
+        draw_interview(tmp_path / "a.mp4", **{**BRIEF, **changes})
     (tmp_path / "mine.mp4").touch()
     with pytest.raises(MgkitError, match="not a made recording"):
-        demo_recording(tmp_path / "mine.mp4", **BRIEF)
+        draw_interview(tmp_path / "mine.mp4", **BRIEF)
 
 
 def test_a_recording_is_continuous() -> None:

@@ -1,6 +1,6 @@
 """Pictures that an RGB network is fed instead of a clip's frames: differences, Taylor frames, magnified motion.
 
-A stream is a function of a clip's frames; `mg.Inputs(rgb_stream=...)` takes a word of `RGB_STREAMS` or a part:
+A stream is a function of a clip's frames; `mg.recipes.Inputs(rgb_stream=...)` takes a word of `RGB_STREAMS` or a part:
 
     mg.recipes.tsm(rgb_stream="difference")
     mg.recipes.tsm(rgb_stream=mg.part(magnify, band=(0.5, 3), factor=10))

@@ -321,7 +321,8 @@ class Run:
         elsewhere = "open the right folder with load_clips and pass it on as `clips=`"
         if recorded is None:
             raise MgkitError(
-                f"{self.root} was imported and knows no clip folder: pass clips= to mg.import_scores, or {elsewhere}."
+                f"{self.root} was imported and knows no clip folder: pass clips= to mg.scores.import_scores, or "
+                f"{elsewhere}."
             )
         path = (self.root.resolve() / recorded).resolve()
         if path.is_relative_to(
@@ -369,7 +370,7 @@ class Run:
                 remedy = (
                     "scores have none, so there is no map and no nearest clip"
                     if path.stem == "embeddings"
-                    else "bring the scores of that split in as well (mg.import_scores, or mg.ensemble)"
+                    else "bring the scores of that split in as well (mg.scores.import_scores, or mg.ensemble)"
                 )
                 raise MgkitError(
                     f"{self.root} has no {path.stem} of split {split!r} (evaluated: {there}): it was made from scores, "

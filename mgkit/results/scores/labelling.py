@@ -44,7 +44,7 @@ def what_to_label(
     """The clips of a tested split whose labels would teach most, the first one first.
 
         mg.test(run, "unlabelled")
-        chosen = mg.what_to_label(run, "unlabelled", 50)
+        chosen = mg.scores.what_to_label(run, "unlabelled", 50)
         mg.widgets.ErrorExplorer(run, "unlabelled", selection=mg.widgets.Selection(chosen["clip_id"]))
         chosen.to_csv("label these.csv", index=False)
 
@@ -211,7 +211,7 @@ def pseudo_labels(
 
         for split in ("val", "unlabelled"):
             mg.test(run, split)
-        found = mg.pseudo_labels(run, "unlabelled", per_class=30)
+        found = mg.scores.pseudo_labels(run, "unlabelled", per_class=30)
         more = clips.with_labels(found.table, notes=run.notes())  # after a look at them in the error explorer
 
     A clip gets a label if all predict the same class, and the smallest of their probabilities of it reaches the

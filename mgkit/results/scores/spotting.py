@@ -17,9 +17,21 @@ import pandas as pd
 from mgkit.data.splits import is_test
 from mgkit.data.table import Classes
 from mgkit.errors import MgkitError, counted, meant, some
-from mgkit.results.stats.segments import NEAR, maximum_matching, overlaps
+from mgkit.results.stats.segments import (
+    NEAR,
+    average_precision,
+    f1,
+    kappa,
+    maximum_matching,
+    mean_average_precision,
+    overlaps,
+    smg_f1,
+    truth,
+)  # fmt: skip
 
-__all__ = ["Rule", "Windows", "choose"]
+__all__ = [
+    "Rule", "Windows", "average_precision", "choose", "f1", "kappa", "mean_average_precision", "smg_f1", "truth",
+]  # fmt: skip
 
 Doubles = npt.NDArray[np.float64]
 COLUMNS = ["video", "start", "end", "class", "score"]
