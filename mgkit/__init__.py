@@ -11,11 +11,18 @@ The public names are listed in `__init__.pyi`, with the module of each. A name i
 """
 
 import ast
+import os
+import sys
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 __version__ = "0.1.0"
+
+# Threads of GNU's OpenMP, which torch has on Linux, spin for 300,000 turns before they sleep while they wait for each
+# other, and on busy cores keep those from working that they wait for (benchmarks/waiting.py). Torch reads it once.
+if "torch" not in sys.modules and not os.environ.keys() & {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"}:
+    os.environ["GOMP_SPINCOUNT"] = "1000"
 
 _WHERE = {
     alias.name if alias.asname is None else alias.asname: (node.module, alias.name)

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
+import os
 import platform
 import shutil
 import subprocess
+import sys
 import tempfile
 import textwrap
 from collections.abc import Iterator
@@ -17,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mgkit import __version__, notebook
+from mgkit.errors import counted
 from mgkit.parallel import cores, memory_left
 
 GIB = 1 << 30
@@ -158,12 +161,25 @@ def required() -> tuple[str, list[tuple[str, str]]]:
 # Machine
 
 
+def waiting_threads() -> Finding:
+    """How long threads of GNU's OpenMP spin before they sleep while they wait for each other, as torch found it set."""
+    what, policy, turns = "threads", os.environ.get("OMP_WAIT_POLICY"), os.environ.get("GOMP_SPINCOUNT")
+    if policy and not turns:  # which goes before the policy
+        return Finding(what, f"wait as OMP_WAIT_POLICY={policy} says")
+    if turns:
+        return Finding(what, f"sleep after {turns} turns of waiting (GOMP_SPINCOUNT)")
+    advice = "Import mgkit before torch: on busy cores a step takes several times as long without it."
+    return Finding(what, "spin for long while they wait: torch was imported before mgkit", "note", advice)
+
+
 def device() -> Iterator[Finding]:
     """Check where the networks will run: each GPU computes something, or the reason why there is none."""
     import torch
 
     built, there = torch.version.cuda, driver()
-    yield Finding("CPU", f"{cores()} cores for this process")
+    yield Finding("CPU", f"{counted(cores(), 'core')} for this process")
+    if sys.platform == "linux":
+        yield waiting_threads()
     if torch.cuda.is_available():
         for i in range(torch.cuda.device_count()):
             yield _gpu(i)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import os
 import shutil
 import subprocess
 import sys
@@ -49,6 +50,35 @@ def test_a_sound_machine() -> None:
         "widgets",
     }
     assert f"torch {importlib.metadata.version('torch')}" in found(checkup.versions)["packages"].found
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="GNU's OpenMP")
+@pytest.mark.parametrize(
+    ("given", "first", "turns", "said"),
+    [
+        ({}, "", "1000", "sleep after 1000 turns of waiting (GOMP_SPINCOUNT)"),
+        ({}, "sys.modules['torch'] = None; ", None, "spin for long while they wait: torch was imported before mgkit"),
+        ({"GOMP_SPINCOUNT": "7"}, "", "7", "sleep after 7 turns of waiting (GOMP_SPINCOUNT)"),
+        ({"OMP_WAIT_POLICY": "ACTIVE"}, "", None, "wait as OMP_WAIT_POLICY=ACTIVE says"),
+    ],
+    ids=["nothing set", "torch first", "a count set", "a policy set"],
+)  # fmt: skip
+def test_how_threads_wait(
+    given: dict[str, str], first: str, turns: str | None, said: str, monkeypatch: Patch
+) -> None:
+    """In a new process, as it is set when mgkit is imported; never over what the user set."""
+    environment = {k: v for k, v in os.environ.items() if k not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")}
+    code = f"import os, sys; {first}import mgkit; print(os.environ.get('GOMP_SPINCOUNT'))"
+    asked = [sys.executable, "-c", code]
+    done = subprocess.run(asked, env=environment | given, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == str(turns)
+    for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in (given | ({} if turns is None else {"GOMP_SPINCOUNT": turns})).items():
+        monkeypatch.setenv(name, value)
+    finding = checkup.waiting_threads()
+    assert finding.found == said
+    assert (finding.state == "note") == bool(finding.advice) == (first != "")
 
 
 def test_two_packages_of_opencv_are_seen(monkeypatch: Patch) -> None:
