@@ -267,6 +267,20 @@ def test_help_is_quick_and_needs_nothing_heavy() -> None:
     assert "prepare" in done.stdout
 
 
+def test_a_closed_pipe_is_no_error(tmp_path: Path) -> None:
+    """`mgkit doctor | head` prints ten lines and no traceback; a pipe to a worker that died is another matter."""
+    code = "import sys\nfrom mgkit.cli import data, main\ndata.doctor = lambda options: {}\nsys.exit(main(['doctor']))"
+    for work, status in (("print('x' * 9)", 141), ("(_ for _ in ()).throw(BrokenPipeError())", 1)):
+        read, write = os.pipe()
+        if status == 141:
+            os.close(read)
+        asked = [sys.executable, "-c", code.format(work)]
+        done = subprocess.run(asked, stdout=write, stderr=subprocess.PIPE, text=True, check=False)
+        assert done.returncode == status, done.stderr
+        assert ("Traceback" in done.stderr) == (status == 1)
+        os.close(write)
+
+
 @pytest.mark.slow
 def test_the_demo_data_and_run_are_whole(demo_clips: Clips, demo_run: Run) -> None:
     assert demo_clips.has_video

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import os
+import select
 import sys
 from collections.abc import Sequence
 
@@ -11,14 +13,14 @@ from mgkit.cli import data, pose, predict, results, train
 from mgkit.cli.options import CommandParser
 from mgkit.errors import MgkitError
 
-EXIT_USER_ERROR, EXIT_INTERRUPTED = 2, 130
+EXIT_USER_ERROR, EXIT_INTERRUPTED, EXIT_UNREAD = 2, 130, 141
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status.
 
     0, 1 if `doctor` finds something broken or `predict` leaves something out, 2 for something the user can fix, 130
-    for Ctrl-C.
+    for Ctrl-C, 141 where the other end of a pipe was closed.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
@@ -35,13 +37,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _parser().error(f"unrecognized arguments: {' '.join(rest)}")
         options.rest = rest
         status: int | None = options.command(options)
+        sys.stdout.flush()
     except MgkitError as error:
         print(f"mgkit: {error}", file=sys.stderr)
         return EXIT_USER_ERROR
     except KeyboardInterrupt:
         print("\nmgkit: interrupted; the same command resumes.", file=sys.stderr)
         return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        if not _nobody_reads():
+            raise
+        return EXIT_UNREAD
     return status or 0
+
+
+def _nobody_reads() -> bool:
+    """Whether the other end of stdout is closed (`mgkit doctor | head`); what is left to print then goes nowhere."""
+    if not hasattr(select, "poll"):  # on Windows
+        return False
+    ends = select.poll()
+    ends.register(sys.stdout.fileno(), 0)
+    closed = any(event & select.POLLERR for _, event in ends.poll(0))
+    if closed:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return closed
 
 
 def _parser() -> argparse.ArgumentParser:
