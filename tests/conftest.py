@@ -6,19 +6,33 @@ under mgkit/ or notebooks/ may depend on it.
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing.context import ForkServerContext
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from filelock import FileLock
 
-from mgkit.data.clips import Clips
-from mgkit.results.run.folder import Run
+if TYPE_CHECKING:
+    from mgkit.data.clips import Clips
+    from mgkit.results.run.folder import Run
+
+# Images of Docker often forbid bytecode. Then every process that the tests start would compile all of mgkit anew, and
+# pytest rewrite the asserts of 200 files in each of its own.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+# jsonschema, which reads notebooks, builds 38 parsers of web addresses as it is imported: 3 s, for addresses that no
+# notebook has. It goes without where they are not installed.
+sys.modules["rfc3987_syntax"] = None  # type: ignore[assignment]
+# What is imported and collected stays: looking through it for garbage again and again takes a third of collecting.
+gc.disable()
 
 # Before torch is imported, and for the processes that tests start: on few and busy cores the threads of small
 # convolutions wait for each other many times longer than they compute.
@@ -45,6 +59,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("slow")
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: (item.path.name != "test_notebooks.py", item.path not in slow))
+
+
+def pytest_collection_finish() -> None:
+    gc.freeze()
+    gc.enable()
 
 
 @contextmanager
