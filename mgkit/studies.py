@@ -27,6 +27,7 @@ from mgkit.files import read_json, write_json
 from mgkit.progress import Progress, spoken
 from mgkit.results.compare.studies import FIRST, study_table, study_text
 from mgkit.results.ensembles.fuse import ensemble
+from mgkit.results.ensembles.search import refuse_test
 from mgkit.results.run.folder import Run, load_run
 from mgkit.results.scores.scores import import_scores
 from mgkit.training.recipe import Recipe
@@ -176,6 +177,7 @@ def study(
     folds: int | Sequence[Clips] | None = None,
     split: str = "test",
     also: Sequence[str] = (),
+    choose_on: str = "val",
     views: int = 1,
     flip: bool = False,
     cost: bool = False,
@@ -192,13 +194,16 @@ def study(
     Args:
         clips: the clip folder.
         recipes: {name in the table: recipe}. The names of earlier rows in place of a recipe, as in
-            {"late fusion": ("RGB", "pose")}, are the mean of their probabilities, which needs no training.
+            {"late fusion": ("RGB", "pose")}, are the mean of their probabilities, which needs no training. The name
+            of one, as in {"+ rectification": ("+ prototypes",)}, is that row's networks tested with the weights of
+            the pathways and the rectification that are chosen on `choose_on`.
         out: the folder of the study: `<out>/<name>/seed<N>` (`/fold<i>`) are run folders.
         seeds: how many, counted from 0, or the seeds themselves. Five or more give intervals worth having.
         folds: cross-validation instead of one split: the number of folds (by subject; `clips.folds`), or the folds.
             Each trains without a validation split, so nothing is chosen on the clips it is tested on.
         split: the split that the rows are compared on; not used with `folds`.
         also: further splits to test, for example "val", on which the weights of an ensemble can be searched.
+        choose_on: validation split for rows that name one row, see `mg.test`; not with `folds`, which have none.
         views, flip: of the tests, see `mg.test`.
         cost: count parameters and operations of each row (`mg.measure`).
         train: train what is not there; False refuses a study of which something is missing, before anything is written.
@@ -224,6 +229,14 @@ def study(
     if odd := [name for name in start or {} if not isinstance(recipes.get(name), Recipe)]:
         raise MgkitError(f"start names {odd[0]!r}, which is not a row with a recipe: {some(recipes)} are.")
     parts = _folds(clips, folds)
+    chosen = [name for name, row in recipes.items() if not isinstance(row, Recipe) and len(row) == 1]
+    if parts and chosen:
+        raise MgkitError(
+            f"the row {chosen[0]!r} chooses on validation clips, which folds do not have: leave it out."
+        )
+    if chosen:
+        refuse_test(choose_on, "Name a validation split as choose_on.")
+        clips.split(choose_on)
     if parts:
         split = "val"
         options = {**options, "val_split": None}
@@ -250,6 +263,10 @@ def study(
                     work.test(run, its, where, views=views, flip=flip)
                 if cost and not run.has_cost():
                     measure(run, device=device, speed=False)
+            elif name in chosen:
+                source = load_run(made.root / made.folders[row[0]] / f"seed{seed}")
+                beside = made.root / made.folders[name] / f"seed{seed}"
+                work.test(source, its, split, views=views, flip=flip, choose_on=choose_on, out=beside)
             elif not parts and rank() == 0:
                 _fuse(made, name, row, seed, (split, *also))
         if parts and rank() == 0:
@@ -326,12 +343,12 @@ class _Work:
         key = f"{stage.name}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
         return self.train(clips, stage, self.study.root / STAGES / key, seed, fold)
 
-    def test(self, run: Run, clips: Clips, split: str, *, views: int, flip: bool) -> None:
+    def test(self, run: Run, clips: Clips, split: str, **way: Any) -> None:
         """Test a run, unless it is tested in this way already."""
         from mgkit.training.inference import test, tested_as
 
-        if not tested_as(run, split, clips, views=views, flip=flip):
-            test(run, split, clips=clips, views=views, flip=flip, device=self.device, **self.shared)
+        if not tested_as(run, split, clips, **way):
+            test(run, split, clips=clips, device=self.device, **way, **self.shared)
 
 
 def _checked(recipes: Mapping[str, Row], seeds: Sequence[int], options: Mapping[str, Any]) -> dict[str, str]:
@@ -351,9 +368,13 @@ def _checked(recipes: Mapping[str, Row], seeds: Sequence[int], options: Mapping[
             raise MgkitError(f"the row {name!r} {clash}: give it another name.")
         if not isinstance(row, Recipe):
             unknown = [other for other in row if other not in folders]
-            if isinstance(row, str) or len(row) < 2 or unknown:
+            if isinstance(row, str) or not row or unknown:
                 raise MgkitError(
-                    f"the row {name!r} is {row!r}: give a recipe, or the names of two or more rows above it."
+                    f"the row {name!r} is {row!r}: give a recipe, or the names of rows above it."
+                )
+            if len(row) == 1 and not isinstance(recipes[row[0]], Recipe):
+                raise MgkitError(
+                    f"the row {name!r} is {row!r}, which has no network: name a row with a recipe."
                 )
         folders[name] = folder
     return folders

@@ -44,6 +44,7 @@ def rows() -> dict[str, Any]:
         "late fusion": ("RGB", "pose"),
         "both": joint,
         "slower": recipes.demo(**{**STAGED, "learning_rate": 0.001}),
+        "both, chosen": ("both",),
     }
 
 
@@ -63,6 +64,18 @@ def test_equal_stages_are_trained_once(made: Study) -> None:
     assert stages == ["pose", "rgb-"]
     used = load_run(made.root / "both" / "seed0").config["settings"]["start"]
     assert set(used) == {"rgb", "pose"}
+
+
+def test_a_row_of_one_row_is_its_networks_with_what_validation_chooses(made: Study, clips: Clips) -> None:
+    for run, chosen in zip(made.runs("both"), made.runs("both, chosen"), strict=True):
+        assert "chosen_on" not in run.test_settings("test")
+        settings = chosen.test_settings("test")
+        assert settings["chosen_on"] == "val"
+        way = {"weights": settings["weights"], "rectification": settings["rectification"]}
+        again = run_test(
+            run, "test", clips=clips, out=made.root / "again" / run.name, device="cpu", workers=0, **way
+        )
+        np.testing.assert_allclose(again.scores(), chosen.predictions("test").scores(), atol=1e-6)
 
 
 def test_a_row_may_start_from_runs_on_other_clips(clips: Clips, tmp_path: Path) -> None:
@@ -102,7 +115,7 @@ def test_a_study_that_may_not_train_only_shows_what_is_there(made: Study, clips:
 
 def test_the_table_is_what_the_predictions_say(made: Study) -> None:
     table = made.table()
-    assert list(table.index) == ["RGB", "pose", "late fusion", "both", "slower"]
+    assert list(table.index) == ["RGB", "pose", "late fusion", "both", "slower", "both, chosen"]
     hits = {
         name: np.array([run.predictions("test").correct().mean() for run in made.runs(name)])
         for name in made.names
@@ -120,7 +133,7 @@ def test_the_table_is_what_the_predictions_say(made: Study) -> None:
     assert pd.isna(table.loc["RGB", "gain"])
     assert table.loc["both", "gain"] == pytest.approx(hits["both"].mean() - hits["RGB"].mean())
     above = made.table(against="above")
-    assert above["against"].tolist()[1:] == ["RGB", "pose", "late fusion", "both"]
+    assert above["against"].tolist()[1:] == ["RGB", "pose", "late fusion", "both", "slower"]
     assert above.loc["slower", "gain"] == pytest.approx(hits["slower"].mean() - hits["both"].mean())
     named = made.table(against="both")
     assert pd.isna(named.loc["both", "gain"])
@@ -228,8 +241,20 @@ def test_an_interrupted_study_shows_what_is_there(
         ({"a b": "recipe", "A-B": "recipe"}, {}, "'A-B' shares the folder 'a-b' with 'a b'"),
         ({"--": "recipe"}, {}, "does not make a folder name"),
         ({"stages": "recipe"}, {}, "does not make a folder name"),
-        ({"late": ("a", "b")}, {}, "names of two or more rows above it"),
-        ({"a": "recipe", "late": ("a",)}, {}, "names of two or more rows above it"),
+        ({"late": ("a", "b")}, {}, "names of rows above it"),
+        (
+            {"a": "recipe", "late": ("a",)},
+            {},
+            "'late' has nothing to choose: 'a' has one pathway, and no prototypes",
+        ),
+        (
+            {"a": "recipe", "b": "recipe", "late": ("a", "b"), "c": ("late",)},
+            {},
+            "'c' is .*, which has no network",
+        ),
+        ({"a": "prototypes", "c": ("a",)}, {"choose_on": "test"}, "Name a validation split as choose_on"),
+        ({"a": "prototypes", "c": ("a",)}, {"choose_on": "vale"}, "splits are"),
+        ({"a": "prototypes", "c": ("a",)}, {"folds": 2}, "folds do not have"),
         ({"a": "recipe"}, {"start": {"b": {}}}, "start names 'b', which is not a row"),
         ({"a": "recipe"}, {"folds": []}, "there are none"),
     ],
@@ -237,7 +262,8 @@ def test_an_interrupted_study_shows_what_is_there(
 def test_what_is_no_study_is_refused_before_anything_is_made(
     given: dict[str, Any], options: dict[str, Any], message: str, clips: Clips, tmp_path: Path
 ) -> None:
-    named = {name: recipes.stgcnpp() if row == "recipe" else row for name, row in given.items()}
+    made = {"recipe": recipes.stgcnpp(), "prototypes": recipes.stgcnpp(prototypes=True)}
+    named = {name: made[row] if isinstance(row, str) else row for name, row in given.items()}
     with pytest.raises(MgkitError, match=message):
         study(clips, named, tmp_path / "study", **{**OPTIONS, **options})
     assert not (tmp_path / "study").exists()

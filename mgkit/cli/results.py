@@ -63,6 +63,11 @@ def _add_test(commands: Commands) -> None:
         help="choose the weights of the pathways and the rectification on this validation split",
     )
     parser.add_argument("--checkpoint", default="best", help="best or last (default: %(default)s)")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        help="folder for the results as a run of its own, to compare ways of testing (default: in the run)",
+    )
     parser.add_argument("--run-code", action="store_true", help=RUN_CODE)
     add_hardware(parser)
     add_processes(parser)
@@ -79,15 +84,16 @@ def test(options: Any) -> None:
     weights = None if options.weights is None else dict(zip(("rgb", "pose"), options.weights, strict=True))
     run.checkpoint(options.checkpoint)  # an unfinished run is refused before any part of it is tested
     # The branches too: a fusion is worth its cost only if it beats the parts it was made of.
-    for part in (*(run.stage(name) for name in run.stages()), run):
+    stages = [] if options.out is not None else [run.stage(name) for name in run.stages()]
+    for part in (*stages, run):
         test(
             part, options.split, clips=clips, views=options.views, flip=options.flip, checkpoint=options.checkpoint,
-            weights=weights if part is run else None, rectification=options.rectification,
-            choose_on=options.choose_on if part is run else None,
+            weights=weights if part is run else None, rectification=options.rectification if part is run else 0.0,
+            choose_on=options.choose_on if part is run else None, out=options.out,
             device=options.device, devices=options.devices, nodes=options.nodes, workers=options.workers,
             run_code=options.run_code,
         )  # fmt: skip
-    print_once(results(run, options.split))
+    print_once(results(run if options.out is None else load_run(options.out), options.split))
 
 
 def _add_explain(commands: Commands) -> None:

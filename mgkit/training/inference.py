@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -26,7 +27,15 @@ from mgkit.progress import Progress
 from mgkit.results.ensembles.fuse import fuse
 from mgkit.results.ensembles.search import best_weights, refuse_test
 from mgkit.results.run.files import write_embeddings
-from mgkit.results.run.folder import Run, load_run, other_estimators, write_predictions
+from mgkit.results.run.folder import (
+    FORMAT,
+    Run,
+    begin_run,
+    load_run,
+    other_estimators,
+    recorded,
+    write_predictions,
+)
 from mgkit.results.run.records import Embeddings, Predictions
 from mgkit.results.run.view_scores import ViewScores, write_view_scores
 from mgkit.results.stats.metrics import top1
@@ -57,6 +66,7 @@ def test(
     weights: Mapping[str, float] | None = None,
     rectification: float = 0.0,
     choose_on: str | None = None,
+    out: str | Path | None = None,
     batch_size: int | None = None,
     device: str = "auto",
     devices: int | None = None,
@@ -81,6 +91,8 @@ def test(
         choose_on: a validation split: the weights of the pathways (in steps of 0.05), and for a run with prototypes the
             rectification (of `RECTIFICATIONS`), that have the highest Top-1 there, in place of `weights` and
             `rectification`. Of equally good ones those nearest to equal weights without rectification are taken.
+        out: folder that takes the results as a run of its own, without a network, so that one run tested in several
+            ways can be compared; by default they replace those in the run's folder.
         batch_size: views a step; any value gives the same answer. The recipe's by default.
         device: "auto", "cpu", "cuda".
         devices, nodes: processes that share the clips, as for `train`.
@@ -145,14 +157,26 @@ def test(
         settings["chosen_on"] = choose_on
 
     def write() -> None:
-        write_predictions(run.root, split, predictions, settings)
+        root = run.root if out is None else _results_beside(run, network, Path(out)).root
+        write_predictions(root, split, predictions, settings)
         if by_view is not None:
-            write_view_scores(run.root, split, by_view)
+            write_view_scores(root, split, by_view)
         if embeddings is not None:
-            write_embeddings(run.root, split, embeddings)
+            write_embeddings(root, split, embeddings)
 
     on_first(network.fabric, write)
     return predictions
+
+
+def _results_beside(run: Run, network: Network, root: Path) -> Run:
+    """A run for the results of another way of testing, without a network."""
+    config = {
+        "format": FORMAT,
+        "recipe": {"tested": Path(os.path.relpath(run.root, root)).as_posix()},
+        "data": recorded(network.clips, root),
+        "pathways": list(network.recipe.pathways),
+    }
+    return begin_run(root, config, {}, state="finished", epochs=0)
 
 
 def _choose(
@@ -201,18 +225,31 @@ def _choose(
     return weights, value
 
 
-def tested_as(run: Run, split: str, clips: Clips, *, views: int = 1, flip: bool = False) -> bool:
+def tested_as(
+    run: Run,
+    split: str,
+    clips: Clips,
+    *,
+    views: int = 1,
+    flip: bool = False,
+    choose_on: str | None = None,
+    out: Path | None = None,
+) -> bool:
     """Whether what is there of a split is the test that these arguments make, on these clips and the kept weights.
 
     Somebody may have tested the run by hand in another way, or before its training had ended.
     """
-    if split not in run.splits():
+    if out is not None and not (out / "config.json").is_file():
         return False
-    wanted = {
-        "views": views, "flip": flip, "clips": clips.fingerprint, "checkpoint": "best", "weights": None,
-        "rectification": 0.0, "epoch": load_checkpoint(run.checkpoint("best"))["epoch"] + 1,
+    tested = run if out is None else load_run(out)
+    if split not in tested.splits():
+        return False
+    wanted: dict[str, Any] = {
+        "views": views, "flip": flip, "clips": clips.fingerprint, "checkpoint": "best",
+        "epoch": load_checkpoint(run.checkpoint("best"))["epoch"] + 1,
     }  # fmt: skip
-    there = run.test_settings(split)
+    wanted |= {"chosen_on": choose_on} if choose_on else {"weights": None, "rectification": 0.0}
+    there = tested.test_settings(split)
     return all(there.get(name) == value for name, value in wanted.items())
 
 

@@ -426,9 +426,9 @@ class Recipe:
         """
         if "baseline" in value:
             raise MgkitError(f"{where}: this run is a baseline and has no network: use the run of a network.")
-        if "imported" in value or "ensemble" in value:
+        if {"imported", "ensemble", "tested"} & set(value):
             raise MgkitError(
-                f"{where}: this run was made of scores and has no network: use a run that the scores came from."
+                f"{where}: this run was made of scores and has no network: use the run that the scores came from."
             )
         if unknown := sorted(set(value) - {*_GROUPS, "stages"}):
             raise MgkitError(f"{where}: unknown setting {unknown[0]!r}; it was written by another mgkit.")

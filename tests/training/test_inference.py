@@ -286,6 +286,18 @@ def test_weights_and_rectification_are_chosen_on_validation(
         assert (settings["weights"], settings["rectification"]) == (None, 0.0)
     again = quiet(run, weights=settings["weights"], rectification=settings["rectification"])
     np.testing.assert_allclose(again.scores(), chosen.scores(), atol=1e-6)
+    plain = quiet(run)
+    quiet(run, choose_on="val", out=tmp_path / "beside")
+    beside = load_run(tmp_path / "beside")
+    np.testing.assert_array_equal(
+        beside.predictions("test").scores(), chosen.scores()
+    )  # a run of its own ...
+    np.testing.assert_array_equal(
+        run.predictions("test").scores(), plain.scores()
+    )  # ... and the run's are as they were
+    assert beside.clips().split("test").ids == chosen.clip_ids
+    with pytest.raises(MgkitError, match="has no network: use the run that the scores came from"):
+        quiet(beside)
     for wrong, message in (
         ({"choose_on": "test"}, "validation clips.*worthless. Name a validation split.$"),
         ({"choose_on": "val", "rectification": 1.0}, "leave out one"),
@@ -296,3 +308,5 @@ def test_weights_and_rectification_are_chosen_on_validation(
     alone = fit(run.clips(), tiny_pose_only(epochs=1, prototypes=False), tmp_path / "alone")
     with pytest.raises(MgkitError, match="nothing to choose"):
         quiet(alone, choose_on="val")
+    with pytest.raises(MgkitError, match="already holds another run"):
+        quiet(run, out=alone.root)

@@ -125,7 +125,7 @@ class Run:
     @property
     def scores_only(self) -> bool:
         """Whether it has no network: made from imported scores or those of other runs, or a baseline."""
-        return bool({"imported", "ensemble", "baseline"} & set(self.recipe))
+        return bool({"imported", "ensemble", "tested", "baseline"} & set(self.recipe))
 
     @property
     def pathways(self) -> tuple[str, ...]:
