@@ -19,7 +19,6 @@ JUPYTER, VSCODE, COLAB, IPYTHON, PLAIN = (
     "IPython in a terminal",
     "plain Python",
 )
-WITH_WIDGETS = (JUPYTER, VSCODE, COLAB)
 # The settings of this notebook, which `set_up_notebook` writes and nothing else.
 _SETTINGS = {"blur_faces": False}
 

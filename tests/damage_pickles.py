@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from mgkit.errors import MgkitError
-from mgkit.models import load_state
+from mgkit.models import read_checkpoint
 from mgkit.pickles import load_pickle
 
 folder, events = Path(sys.argv[1]), []
@@ -38,15 +38,15 @@ for whole in plain:
     (folder / "plain").write_bytes(whole)
     load_pickle(folder / "plain")
 (folder / "saved").write_bytes(saved.getvalue())
-load_state(folder / "saved")
+read_checkpoint(folder / "saved")
 
 OPERATIONS = (b"R", b"b", b"\x81", b"\x92", b"Q", b"0", b"2", b"(", b"t", b"u", b"cos\nsystem\n")
 draw = random.Random(0)
 sys.addaudithook(watch)
 unnamed = 0
-read = {load_pickle: 0, load_state: 0}
+read = {load_pickle: 0, read_checkpoint: 0}
 for turn in range(3000):
-    load = load_pickle if turn % 2 else load_state
+    load = load_pickle if turn % 2 else read_checkpoint
     damaged = bytearray(draw.choice(plain) if turn % 2 else saved.getvalue())
     for _ in range(draw.choice((1, 1, 2, 8))):
         at = draw.randrange(len(damaged))

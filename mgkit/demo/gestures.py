@@ -40,17 +40,6 @@ class Gesture:
     look: str = ""
     posture: str = ""
 
-    @property
-    def joints_key(self) -> tuple[str, ...]:
-        """What key-points show: gestures with the same key have the same joints."""
-        return self.place, self.posture, self.dynamics
-
-    @property
-    def picture_key(self) -> tuple[str, ...]:
-        """What a single picture shows: gestures with the same key look alike in it."""
-        free = "free" if self.dynamics == "free" else ""
-        return self.place, self.posture, free, str(self.behind), str(self.thing), self.look
-
 
 @dataclass(frozen=True)
 class Place:

@@ -23,7 +23,7 @@ from mgkit.models.losses.prototypes import (
 )
 from mgkit.models.losses.refinement import PrototypicalRefinement, remap_classes
 from mgkit.models.pathways import SinglePathway, TwoPathway, merge_branches
-from mgkit.models.weights.files import load_state, read_checkpoint
+from mgkit.models.weights.files import read_checkpoint
 from mgkit.models.weights.load import load_published, match_names, write_published
 
 __all__ = [
@@ -37,7 +37,6 @@ __all__ = [
     "confusion_sets",
     "fuse_probabilities",
     "load_published",
-    "load_state",
     "match_names",
     "merge_branches",
     "pose_pathway",

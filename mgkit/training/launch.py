@@ -46,7 +46,7 @@ def launch(
             the training finds out is in the job's `look().message`.
     """
     root, chosen = Path(out), Options(**options)
-    check_training(clips, recipe)
+    check_training(recipe)
     if chosen.nodes is not None or chosen.strategy != "auto":
         raise MgkitError(
             "launch starts on this machine: for several put `mgkit train` into a job script (docs/training.md)."

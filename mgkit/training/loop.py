@@ -109,7 +109,7 @@ def train(
             resumes.
         KeyboardInterrupt: passed on after the step is done and saved.
     """
-    check_training(clips, recipe)
+    check_training(recipe)
     chosen = Options(**options)
     fabric = make_fabric(
         chosen.device, chosen.precision, devices=chosen.devices, nodes=chosen.nodes, strategy=chosen.strategy,

@@ -46,7 +46,7 @@ def pretrain(
     Raises:
         MgkitError: as `mg.train`; an unknown split, or a recipe that cannot be pre-trained.
     """
-    check_training(clips, recipe)
+    check_training(recipe)
     made = recipe if recipe.cross_entropy is None else masked(recipe)
     one, name = pooled(clips, splits)
     return train(one, made, out, train_split=name, val_split=None, **options)

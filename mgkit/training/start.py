@@ -95,11 +95,6 @@ def find_start(start: Start | None, recipe: Recipe, clips: Clips) -> dict[str, W
                 )
             path = find_known(given)
             found[key] = Weights(path, classes="new", about=known.about(path))
-        elif not isinstance(given, Run | str | Path):
-            raise MgkitError(
-                f"start: {key!r} is {given!r}; give a finished run, its folder, a file, Weights, or the name of "
-                f"published ones ({some(KNOWN)})."
-            )
         else:
             found[key] = _of_run(given, recipe.pathways if key == "all" else (key,), recipe, clips)
         if not Path(found[key].path).is_file():

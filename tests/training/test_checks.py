@@ -33,7 +33,6 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Clips:
         ({"seed": True}, "seed is True"),
         ({"seed": 2**62}, "seed is"),
         ({"workers": -1}, "workers is -1; use a whole number, 0 or more"),
-        ({"workers": 1.5}, "workers is 1.5"),
         ({"checkpoint_minutes": "5"}, "checkpoint_minutes is '5'"),
         ({"checkpoint_minutes": float("nan")}, "checkpoint_minutes is nan"),
         ({"precision": "foo"}, "precision is 'foo': use auto, 32-true"),
@@ -48,17 +47,6 @@ def test_options_are_refused_by_name(clips: Clips, tmp_path: Path, options: Any,
         with pytest.raises(MgkitError, match=told):
             launch(clips, tiny_pose_only(), tmp_path / "run", **options)
         assert not (tmp_path / "run").exists()
-
-
-@pytest.mark.parametrize("call", [fit, launch])
-def test_a_path_or_a_name_is_no_dataset_and_no_recipe(clips: Clips, tmp_path: Path, call: Any) -> None:
-    with pytest.raises(MgkitError, match=r"clips are 'data/demo': open them first.*load_clips"):
-        call("data/demo", tiny_pose_only(), tmp_path / "run")
-    with pytest.raises(MgkitError, match=r"the recipe is 'demo': give one.*mg\.recipes\.demo\(\)"):
-        call(clips, "demo", tmp_path / "run")
-    with pytest.raises(MgkitError, match="the recipe is a function"):
-        call(clips, recipes.demo, tmp_path / "run")
-    assert not (tmp_path / "run").exists()
 
 
 def test_clips_from_which_nothing_can_be_learned_are_refused(clips: Clips, tmp_path: Path) -> None:

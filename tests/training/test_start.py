@@ -11,7 +11,7 @@ from mgkit.data.clips import Classes, Clips, write_clip_folder
 from mgkit.data.skeletons import Skeleton, get_skeleton
 from mgkit.demo.open import demo_clips as make_demo_clips
 from mgkit.errors import MgkitError
-from mgkit.models import load_state, write_published
+from mgkit.models import read_checkpoint, write_published
 from mgkit.parts import part
 from mgkit.results.run.folder import Run, load_run
 from mgkit.results.run.status import write_status
@@ -205,7 +205,7 @@ def test_a_stage_begins_with_published_weights(clips: Clips, tmp_path: Path) -> 
         clips, still(recipe.stages[1]), tmp_path / "still", start={"all": Weights(file, "new", joints)}
     )
     stem = load_checkpoint(begun.checkpoint("last"))["model"]["backbones.pose.stem.conv.weight"]
-    theirs = load_state(file)["backbone.conv1.conv.weight"]
+    theirs = read_checkpoint(file).state["backbone.conv1.conv.weight"]
     assert torch.equal(stem[:, [0, 2]], theirs[:, [0, 5]])
 
 
@@ -215,7 +215,7 @@ def test_joints_are_found_by_the_name_of_their_layout(tmp_path: Path) -> None:
     file = published(tmp_path / "posec3d.pth", recipe, joints=17, classes=8)
     run = fit(made, recipe, tmp_path / "run", start={"pose": Weights(file, joints="coco17")})
     stem = load_checkpoint(run.checkpoint("last"))["model"]["backbones.pose.stem.conv.weight"]
-    theirs = load_state(file)["backbone.conv1.conv.weight"]
+    theirs = read_checkpoint(file).state["backbone.conv1.conv.weight"]
     ours, coco = get_skeleton("imigue22").joints, get_skeleton("coco17").joints
     for name in ("nose", "left_wrist", "right_shoulder"):
         assert torch.equal(stem[:, ours.index(name)], theirs[:, coco.index(name)])

@@ -18,8 +18,6 @@ Key = tuple[
     int, int, int
 ]  # epoch, position of the clip in the table, number of times it has been drawn before
 
-SAMPLINGS = ("all", "balanced")
-
 
 def epoch_order(
     labels: npt.NDArray[np.int64], seed: int, epoch: int, sampling: str = "all"

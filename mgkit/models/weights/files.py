@@ -25,7 +25,7 @@ from torch import Tensor
 from mgkit.errors import MgkitError, some
 from mgkit.pickles import Damaged, Foreign, NotTorch, TensorRef, plain_name, unpickle, unpickle_stream
 
-__all__ = ["Checkpoint", "load_state", "read_checkpoint"]
+__all__ = ["Checkpoint", "read_checkpoint"]
 
 # Entries that hold the weights of a checkpoint, in the order of preference. MMEngine puts its averaged weights into
 # state_dict and keeps the others as ema_state_dict; timm and others keep the averaged ones under a name of their own.
@@ -57,11 +57,6 @@ class Checkpoint:
     part: str
     left: dict[str, str]
     parts: tuple[str, ...]
-
-
-def load_state(path: str | Path, part: str | None = None) -> dict[str, Tensor]:
-    """The weights in a checkpoint, {name: tensor} on the CPU. Arguments and errors: see read_checkpoint."""
-    return read_checkpoint(path, part).state
 
 
 def read_checkpoint(path: str | Path, part: str | None = None) -> Checkpoint:

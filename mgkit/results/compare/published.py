@@ -83,7 +83,6 @@ class Noise:
         least, most: the smallest and the largest number of clips on which exactly one of the two is right.
         p_least, p_most: McNemar's exact p in these two cases.
         significant_up_to: the largest number of such clips at which the gap is still significant; None = never.
-        level: that p must stay below.
     """
 
     a: float
@@ -99,7 +98,6 @@ class Noise:
     p_least: float
     p_most: float
     significant_up_to: int | None
-    level: float = 0.05
 
     @property
     def gap(self) -> int:
@@ -136,7 +134,7 @@ class Noise:
         )
 
 
-def within_noise(a: float, b: float, n: int = IMIGUE_TEST_CLIPS, *, level: float = 0.05) -> Noise:
+def within_noise(a: float, b: float, n: int = IMIGUE_TEST_CLIPS) -> Noise:
     """Test whether the gap of two published accuracies on the same n clips is more than chance.
 
     Clips are taken as independent and the two systems as fixed. Clips of one person are not independent, and another
@@ -146,7 +144,6 @@ def within_noise(a: float, b: float, n: int = IMIGUE_TEST_CLIPS, *, level: float
     Args:
         a, b: accuracies in [0, 1], with the digits that were printed (0.70254).
         n: clips that both were tested on.
-        level: of the tests.
 
     Raises:
         MgkitError: an accuracy outside [0, 1], or no clips.
@@ -162,8 +159,6 @@ least 0.25)."
     for name, value in (("a", a), ("b", b)):
         if not 0 <= value <= 1:
             raise MgkitError(f"{name} is {value!r}: use a share in [0, 1]; divide per cent by 100.")
-    if not 0 < level < 1:
-        raise MgkitError(f"level is {level!r}: use a number between 0 and 1.")
     right_a, right_b = round(a * n), round(b * n)
     (low_a, high_a), (low_b, high_b) = wilson(right_a, n), wilson(right_b, n)
     share_a, share_b = right_a / n, right_b / n
@@ -174,7 +169,7 @@ least 0.25)."
     most = right_a + right_b - 2 * max(0, right_a + right_b - n)
     fewer = np.arange((most - least) // 2 + 1)
     p = np.minimum(1.0, 2 * stats.binom.cdf(fewer, least + 2 * fewer, 0.5))
-    significant = np.flatnonzero(p < level)
+    significant = np.flatnonzero(p < 0.05)
     return Noise(
         a, b, n, right_a, right_b,
         gap - sqrt((share_a - low_a) ** 2 + (high_b - share_b) ** 2),
@@ -182,7 +177,6 @@ least 0.25)."
         1.0 if error == 0 else 2 * NormalDist().cdf(-abs(gap) / error),
         least, most, float(p[0]), float(p[-1]),
         int(least + 2 * significant[-1]) if len(significant) else None,
-        level,
     )  # fmt: skip
 
 
@@ -191,7 +185,6 @@ def noise(
     n: int = IMIGUE_TEST_CLIPS,
     *,
     neighbours: bool = False,
-    level: float = 0.05,
 ) -> pd.DataFrame:
     """`within_noise` of every pair of published numbers, the closest first, with one plain sentence each.
 
@@ -201,7 +194,6 @@ def noise(
         numbers: index `method` and `top1` in [0, 1]; `table()` by default.
         n: clips that all were tested on.
         neighbours: only pairs that are adjacent in the order of accuracy.
-        level: of the tests.
 
     Returns:
         Columns `better`, `other`, `gap` (in [0, 1]), `clips` (the gap), `low`, `high`, `p_unpaired`, `p_least`,
@@ -217,7 +209,7 @@ def noise(
     ranked = list(order.items())
     rows: list[Mapping[str, Any]] = []
     for (better, high), (other, low) in pairwise(ranked) if neighbours else combinations(ranked, 2):
-        found = within_noise(float(high), float(low), n, level=level)
+        found = within_noise(float(high), float(low), n)
         rows.append(
             {
                 "better": better, "other": other, "gap": found.gap / n, "clips": found.gap, "low": found.low,

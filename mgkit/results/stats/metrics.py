@@ -74,8 +74,8 @@ def topk(labels: npt.ArrayLike, probabilities: npt.ArrayLike, k: int = 5) -> flo
     return float((before.sum(1) < k).mean())
 
 
-def wilson(correct: Any, total: Any, level: float = 0.95) -> tuple[Any, Any]:
-    """Wilson score interval of a proportion: (low, high) in [0, 1], NaN of no trials; of numbers or of arrays.
+def wilson(correct: Any, total: Any) -> tuple[Any, Any]:
+    """95 % Wilson score interval of a proportion: (low, high) in [0, 1], NaN of no trials; of numbers or of arrays.
 
     Trials are taken as independent. Clips of one person are not, so the true interval is wider.
 
@@ -89,7 +89,7 @@ def wilson(correct: Any, total: Any, level: float = 0.95) -> tuple[Any, Any]:
     if (hits < 0).any() or (hits > trials).any():
         raise MgkitError(f"{correct} of {total} is not a proportion.")
     with np.errstate(invalid="ignore", divide="ignore"):
-        low, high = proportion_confint(hits.astype(float), trials.astype(float), 1 - level, method="wilson")
+        low, high = proportion_confint(hits.astype(float), trials.astype(float), method="wilson")
     return (low, high) if trials.ndim else (float(low), float(high))
 
 

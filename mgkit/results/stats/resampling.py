@@ -46,6 +46,7 @@ FLOOR = 1e-12  # of a probability in a logarithm: a single 0 for the true class 
 CHUNK = 200  # bootstrap samples at once
 # Subjects (or clips) below which no interval is given: of 3, every ninth sample is one of them alone.
 FEWEST = 8
+LIMITS = (0.025, 0.975)  # quantiles: every interval here is of 95 %
 
 
 @dataclass(frozen=True, eq=False)
@@ -205,13 +206,12 @@ def intervals(
     subjects: Sequence[str] | None,
     generator: np.random.Generator,
     draws: int,
-    level: float = 0.95,
 ) -> Doubles:
-    """(S, 2) percentile intervals of S measures; NaN with fewer than `FEWEST` subjects (or clips).
+    """(S, 2) 95 % percentile intervals of S measures; NaN with fewer than `FEWEST` subjects (or clips).
 
     Arguments as of `bootstrap`.
     """
     values = bootstrap(measures, subjects, generator, draws)
     if unit_count(subjects, len(measures[0].terms)) < FEWEST:
         return np.full((len(measures), 2), np.nan)
-    return np.quantile(values, [(1 - level) / 2, (1 + level) / 2], axis=1).T
+    return np.quantile(values, LIMITS, axis=1).T

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mgkit.errors import MgkitError
-from mgkit.results.stats.resampling import FEWEST, bootstrap, mean_of, unit_count
+from mgkit.results.stats.resampling import FEWEST, LIMITS, bootstrap, mean_of, unit_count
 
 __all__ = [
     "Estimate",
@@ -85,10 +85,8 @@ def paired(ours: npt.ArrayLike, theirs: npt.ArrayLike) -> Paired:
     return Paired(right, fixed, broken, wrong, exact, middle)
 
 
-def seed_mean(
-    values: Sequence[float], level: float = 0.95, *, within: tuple[float, float] | None = None
-) -> Estimate:
-    """Mean of S repetitions and the t interval of the mean; the interval is NaN with fewer than two.
+def seed_mean(values: Sequence[float], *, within: tuple[float, float] | None = None) -> Estimate:
+    """Mean of S repetitions and the 95 % t interval of the mean; the interval is NaN with fewer than two.
 
     `within` is the range that the mean can have, (0, 1) for an accuracy: of an interval from two seeds, which is often
     wider, only that part can hold it.
@@ -108,20 +106,20 @@ def seed_mean(
     if np.ptp(x) < 1e-12:  # no spread: t is infinite, or 0 / 0
         return Estimate(mean, mean, mean, 1.0 if mean == 0 else 0.0)
     found = stats.ttest_1samp(x, 0)
-    low, high = found.confidence_interval(level)
+    low, high = found.confidence_interval(0.95)
     if within is not None:
         low, high = np.clip((low, high), *within)
     return Estimate(mean, float(low), float(high), float(found.pvalue))
 
 
-def seed_difference(ours: Sequence[float], theirs: Sequence[float], level: float = 0.95) -> Estimate:
+def seed_difference(ours: Sequence[float], theirs: Sequence[float]) -> Estimate:
     """Mean of ours - theirs over the same S seeds, with the interval and p of the paired t-test."""
     a, b = np.asarray(ours, np.float64), np.asarray(theirs, np.float64)
     if a.shape != b.shape:
         raise MgkitError(
             f"there are {len(a)} and {len(b)} seeds, which cannot be paired: use the same seeds."
         )
-    return seed_mean((a - b).tolist(), level)
+    return seed_mean((a - b).tolist())
 
 
 def seeds_apart(ours: Sequence[float], theirs: Sequence[float]) -> float:
@@ -152,9 +150,8 @@ def subject_interval(
     generator: np.random.Generator,
     *,
     draws: int = 2000,
-    level: float = 0.95,
 ) -> Estimate:
-    """Mean difference per clip, with a percentile bootstrap over subjects.
+    """Mean difference per clip, with a 95 % percentile bootstrap over subjects.
 
     See `resampling` for what such an interval covers. With fewer than `FEWEST` subjects interval and p are NaN.
 
@@ -171,16 +168,16 @@ def subject_interval(
     values = bootstrap([mean_of(gain)], subjects, generator, draws)[0]
     if unit_count(subjects, len(gain)) < FEWEST:
         return Estimate(float(gain.mean()), float("nan"), float("nan"))
-    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
+    low, high = np.quantile(values, LIMITS)
     p = min(1.0, 2 * max(1 / draws, min(float((values <= 0).mean()), float((values >= 0).mean()))))
     return Estimate(float(gain.mean()), float(low), float(high), p)
 
 
-def smallest_gain(discordant: float, clips: int, level: float = 0.05, power: float = 0.8) -> float:
+def smallest_gain(discordant: float, clips: int) -> float:
     """The smallest gain in accuracy that a paired test on so many clips would usually show.
 
     Of McNemar's two-sided test (Connor, Biometrics 1987): with a share d of clips on which exactly one of the two is
-    right, a gain g is found in `power` of all cases where sqrt(n) g = z(1 - level/2) sqrt(d) + z(power) sqrt(d - g^2).
+    right, a gain g has p < 0.05 in 80 % of all cases where sqrt(n) g = z(0.975) sqrt(d) + z(0.8) sqrt(d - g^2).
 
     Args:
         discordant: d, in [0, 1].
@@ -196,7 +193,7 @@ def smallest_gain(discordant: float, clips: int, level: float = 0.05, power: flo
 
     if not 0 < discordant <= 1 or clips < 1:
         return float("nan")
-    a, b = norm.ppf(1 - level / 2) * np.sqrt(discordant), norm.ppf(power)
+    a, b = norm.ppf(0.975) * np.sqrt(discordant), norm.ppf(0.8)
     # The square of sqrt(n) g - a = b sqrt(d - g^2), solved for g.
     n = clips + b**2
     g = (a * np.sqrt(clips) + np.sqrt(a**2 * clips - n * (a**2 - b**2 * discordant))) / n

@@ -13,6 +13,7 @@ import pandas as pd
 from mgkit.errors import MgkitError
 from mgkit.results.run.folder import Run, as_run, of_arrays
 from mgkit.results.stats.metrics import ResultTable, confusion_matrix
+from mgkit.results.stats.resampling import LIMITS
 
 
 def prototype_similarity(
@@ -110,7 +111,6 @@ def similarity_and_confusion(
     generator: np.random.Generator,
     *,
     draws: int = 2000,
-    level: float = 0.95,
 ) -> SimilarityConfusion:
     """Relate how similar the prototypes of two classes are to how often the classes are taken for each other.
 
@@ -129,7 +129,6 @@ def similarity_and_confusion(
         names: K class names.
         generator: of the permutations and the bootstrap.
         draws: of each.
-        level: of the interval.
 
     Raises:
         MgkitError: shapes that disagree, a similarity that is not symmetric, or negative counts.
@@ -159,7 +158,7 @@ def similarity_and_confusion(
     )
     pairs = pairs.sort_values("similarity", ascending=False, kind="stable", ignore_index=True)
     grid = np.ix_(used, used)
-    rho, low, high, p = _mantel(alike[grid], confusion[grid], generator, draws, level)
+    rho, low, high, p = _mantel(alike[grid], confusion[grid], generator, draws)
     return SimilarityConfusion(
         pairs, rho, low, high, p, tuple(labels[~seen]), tuple(labels[seen & (support == 0)])
     )
@@ -172,7 +171,6 @@ def run_similarity_and_confusion(
     pathway: str | None = None,
     *,
     draws: int = 2000,
-    level: float = 0.95,
 ) -> SimilarityConfusion:
     """`similarity_and_confusion` of the final prototypes of a pathway and its own predictions on a split.
 
@@ -181,7 +179,7 @@ def run_similarity_and_confusion(
         generator: of the permutations and the bootstrap.
         split: the evaluated split.
         pathway: "rgb" or "pose"; by default the first that has prototypes.
-        draws, level: as there.
+        draws: as there.
     """
     run = as_run(run)
     if pathway is None:
@@ -189,9 +187,7 @@ def run_similarity_and_confusion(
     similarity, _ = prototype_similarity(run, pathway)
     predictions = run.predictions(split)
     counts = confusion_matrix(predictions.labels, predictions.predicted(pathway), predictions.class_count)
-    return similarity_and_confusion(
-        similarity, counts, run.classes.names, generator, draws=draws, level=level
-    )
+    return similarity_and_confusion(similarity, counts, run.classes.names, generator, draws=draws)
 
 
 def _mantel(
@@ -199,7 +195,6 @@ def _mantel(
     y: npt.NDArray[np.float64],
     generator: np.random.Generator,
     draws: int,
-    level: float,
 ) -> tuple[float, float, float, float]:
     """Spearman's rho of the pairs of two (K, K) symmetric matrices, its interval (low, high) and p."""
     from scipy.stats import rankdata
@@ -233,7 +228,7 @@ def _mantel(
     known = np.array(found)[~np.isnan(found)]
     if not len(known):
         return rho, np.nan, np.nan, p
-    low, high = np.quantile(known, [(1 - level) / 2, (1 + level) / 2])
+    low, high = np.quantile(known, LIMITS)
     return rho, float(low), float(high), p
 
 

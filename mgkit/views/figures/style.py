@@ -49,7 +49,6 @@ VENUES: dict[str, tuple[float, float]] = {
     "ceur": (5.79, 5.79),
 }
 LABEL, SMALL, LEAST = 8.0, 7.0, 6.0  # points
-POINT = 1 / 72  # inches
 PAGE = 9.3  # inches, of the highest figure: a page with room for a caption
 DPI = 300
 

@@ -42,11 +42,6 @@ def table(data: pd.DataFrame) -> PaperTable:
     Raises:
         MgkitError: a table that is none of these, or has no row.
     """
-    if not isinstance(data, pd.DataFrame):
-        raise MgkitError(
-            f"a {type(data).__name__} is not a table: pass the result of mg.compare_runs([run, ...]), "
-            "mg.evaluate(run), mg.per_class(run), mg.method_table or study.table()."
-        )
     if not len(data):
         raise MgkitError("the table has no row, so there is nothing to print.")
     kind = str(data.index.name)

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from mgkit.errors import MgkitError
-from mgkit.models import load_state, read_checkpoint
+from mgkit.models import read_checkpoint
 from tests.models.weights import checkpoint_bytes as bytes_of
 
 FORMATS = [{}, {"_use_new_zipfile_serialization": False}]
@@ -99,7 +99,7 @@ def test_every_dtype_and_layout_comes_back(tmp_path, how):
         "parameter": torch.nn.Parameter(torch.randn(3)),
     }
     torch.save(state, tmp_path / "a.pth", **how)
-    loaded = load_state(tmp_path / "a.pth")
+    loaded = read_checkpoint(tmp_path / "a.pth").state
     reference = torch.load(tmp_path / "a.pth", weights_only=True)
     assert list(loaded) == list(state)
     for name, value in reference.items():
@@ -114,7 +114,7 @@ def test_old_storages_that_are_views(tmp_path):
     path = bytes_of.write_legacy(
         tmp_path / "a.pth", bytes_of.checkpoint(value=bytes_of.tensor(size=(2,), of=view))
     )
-    assert torch.equal(load_state(path)["a"], bytes_of.VALUES[1:])
+    assert torch.equal(read_checkpoint(path).state["a"], bytes_of.VALUES[1:])
 
 
 def test_what_is_not_a_plain_tensor_is_left(tmp_path):
@@ -163,12 +163,12 @@ def test_a_part_can_be_chosen(tmp_path):
     torch.save({"state_dict": a, "model_ema": b, "epoch": 3}, path)
     other = "other weights: part='model_ema' takes them"
     assert read_checkpoint(path).left == {"model_ema": other, "epoch": "not weights"}
-    assert list(load_state(path, "model_ema")) == ["b"]
+    assert list(read_checkpoint(path, "model_ema").state) == ["b"]
     with pytest.raises(MgkitError, match=r"no weights under 'ema', but state_dict, model_ema"):
-        load_state(path, "ema")
+        read_checkpoint(path, "ema")
     torch.save({"teacher": a, "student": b}, path)
     with pytest.raises(MgkitError, match="weights under teacher, student: choose one with part="):
-        load_state(path)
+        read_checkpoint(path)
 
 
 # Files that are something else
@@ -185,15 +185,15 @@ def test_a_whole_pickled_model_is_refused_with_its_remedy(tmp_path):
                 MgkitError,
                 match=r"whole\.pth holds a whole pickled object \(mmengine\.config\.Whole\).*state_dict\(\)",
             ):
-                load_state(path)
+                read_checkpoint(path)
 
 
 def test_other_files_are_explained(tmp_path):
     path = tmp_path / "file.pth"
     with pytest.raises(MgkitError, match=r"no checkpoint .*file\.pth"):
-        load_state(path)
+        read_checkpoint(path)
     with pytest.raises(MgkitError, match=r"is a folder, not a checkpoint.*checkpoints/best\.pt"):
-        load_state(tmp_path)
+        read_checkpoint(tmp_path)
     for content, message in [
         (b"", "is empty"),
         (b"<!DOCTYPE html><html>", "not a torch checkpoint; it begins with b'<!DOCTYPE html"),
@@ -204,7 +204,7 @@ def test_other_files_are_explained(tmp_path):
     ]:
         path.write_bytes(content)
         with pytest.raises(MgkitError, match=message):
-            load_state(path)
+            read_checkpoint(path)
     for content, message in [
         ([torch.zeros(1)], r"file\.pth is not a state dict"),
         ({}, "no weights"),
@@ -213,7 +213,7 @@ def test_other_files_are_explained(tmp_path):
     ]:
         torch.save(content, path)
         with pytest.raises(MgkitError, match=message):
-            load_state(path)
+            read_checkpoint(path)
 
 
 def test_archives_of_other_kinds_are_explained(tmp_path):
@@ -223,10 +223,10 @@ def test_archives_of_other_kinds_are_explained(tmp_path):
     ]:
         path = bytes_of.write_zip(tmp_path / "a.pth", bytes_of.checkpoint(), **records)
         with pytest.raises(MgkitError, match=message):
-            load_state(path)
+            read_checkpoint(path)
     np.savez(tmp_path / "a.npz", a=np.zeros(3))
     with pytest.raises(MgkitError, match=r"zip archive, but not one of torch\.save"):
-        load_state(tmp_path / "a.npz")
+        read_checkpoint(tmp_path / "a.npz")
 
 
 @pytest.mark.parametrize("how", FORMATS)
@@ -238,7 +238,7 @@ def test_a_download_that_stopped_early_is_noticed_wherever_it_did(tmp_path, how)
     for length in range(1, len(raw), 7):
         path.write_bytes(raw[:length])
         with pytest.raises(MgkitError, match=r"cut\.pth"):
-            load_state(path)
+            read_checkpoint(path)
 
 
 def test_damaged_bytes_are_noticed(tmp_path):
@@ -249,4 +249,4 @@ def test_damaged_bytes_are_noticed(tmp_path):
     raw[at + 60] = 1
     path.write_bytes(raw)
     with pytest.raises(MgkitError, match="Bad CRC"):
-        load_state(path)
+        read_checkpoint(path)

@@ -18,7 +18,7 @@ import pytest
 import torch
 
 from mgkit.errors import MgkitError
-from mgkit.models import load_state, read_checkpoint
+from mgkit.models import read_checkpoint
 from tests.models.weights import checkpoint_bytes as bytes_of
 from tests.models.weights.checkpoint_bytes import VALUES, body, name, text
 
@@ -143,14 +143,14 @@ def test_nothing_that_a_file_asks_for_is_run(tmp_path, marker, evil, what, form)
         assert marker.is_dir(), "the payload is not one"
         marker.rmdir()
         write = bytes_of.write_zip if form == "zip" else bytes_of.write_legacy
-        state = load_state(write(tmp_path / "hostile.pth", bytes_of.checkpoint(payload)))
+        state = read_checkpoint(write(tmp_path / "hostile.pth", bytes_of.checkpoint(payload))).state
         assert list(state) == ["a"]
         assert torch.equal(state["a"], VALUES)
         assert not marker.exists()
         # In place of a weight it is left out, in place of the whole file it is refused.
         for content in (bytes_of.checkpoint(value=payload), bytes_of.PROTOCOL + payload + b"."):
             with contextlib.suppress(MgkitError):
-                load_state(write(tmp_path / "hostile.pth", content))
+                read_checkpoint(write(tmp_path / "hostile.pth", content))
         assert not marker.exists()
     finally:
         copyreg.remove_extension("evil_module", "run", 0xF0)
@@ -162,7 +162,7 @@ def test_no_pickle_of_an_old_file_is_run(tmp_path, marker, place):
     pickles[place] = bytes_of.PROTOCOL + body(Calls(os.mkdir, str(marker))) + b"0" + pickles[place][2:]
     pickle.loads(bytes_of.PROTOCOL + body(Calls(os.mkdir, str(marker))) + b".")
     marker.rmdir()
-    state = load_state(bytes_of.write_legacy(tmp_path / "hostile.pth", b"", pickles))
+    state = read_checkpoint(bytes_of.write_legacy(tmp_path / "hostile.pth", b"", pickles)).state
     assert torch.equal(state["a"], VALUES)
     assert not marker.exists()
 
@@ -172,7 +172,7 @@ def test_the_type_of_a_storage_is_a_name(tmp_path, marker, evil, module):
     evil.FloatStorage = types.SimpleNamespace(dtype=property(evil.run))
     value = bytes_of.tensor(of=bytes_of.storage(module=module, kind="UntypedStorage"))
     with pytest.raises(MgkitError, match="no weights"):
-        load_state(bytes_of.write_zip(tmp_path / "a.pth", bytes_of.checkpoint(value=value)))
+        read_checkpoint(bytes_of.write_zip(tmp_path / "a.pth", bytes_of.checkpoint(value=value)))
     assert not marker.exists()
 
 
@@ -181,7 +181,7 @@ def test_names_in_messages_are_short_and_plain(tmp_path):
         tmp_path / "a.pth", b"\x80\x02" + name("x\x1b[31m" + "y" * 10_000, "z") + b")R."
     )
     with pytest.raises(MgkitError, match=r"whole pickled object \(x\?\[31my") as caught:
-        load_state(path)
+        read_checkpoint(path)
     assert len(str(caught.value)) < 1000
     weights = b"}" + text("a\x1b[31m") + bytes_of.tensor() + b"s" + text("b") + bytes_of.tensor() + b"s"
     file = read_checkpoint(bytes_of.write_zip(path, b"\x80\x02" + weights + b"."))
@@ -252,10 +252,10 @@ HARMFUL = {
 @pytest.mark.parametrize("what", HARMFUL)
 def test_hostile_shapes_do_no_harm(tmp_path, what, write):
     path = write(tmp_path / "a.pth", bytes_of.checkpoint(HARMFUL[what]))
-    assert torch.equal(load_state(path)["a"], VALUES)
+    assert torch.equal(read_checkpoint(path).state["a"], VALUES)
     for content in (bytes_of.checkpoint(value=HARMFUL[what]), bytes_of.PROTOCOL + HARMFUL[what] + b"."):
         with pytest.raises(MgkitError):
-            load_state(write(path, content))
+            read_checkpoint(write(path, content))
 
 
 BROKEN = {
@@ -294,7 +294,7 @@ def test_broken_files_say_so(tmp_path, what, write):
     with pytest.raises(
         MgkitError, match=r"broken\.pth (cannot be read as a torch checkpoint|holds no weights)"
     ):
-        load_state(path)
+        read_checkpoint(path)
 
 
 def test_a_small_archive_that_unpacks_to_a_large_one_is_refused(tmp_path):
@@ -302,7 +302,7 @@ def test_a_small_archive_that_unpacks_to_a_large_one_is_refused(tmp_path):
         tmp_path / "a.pth", bytes_of.checkpoint(body("0" * 10**6)), compression=zipfile.ZIP_DEFLATED
     )
     with pytest.raises(MgkitError, match="compressed"):
-        load_state(path)
+        read_checkpoint(path)
 
 
 def test_records_that_overlap_are_refused(tmp_path):
@@ -316,7 +316,7 @@ def test_records_that_overlap_are_refused(tmp_path):
     tail = struct.pack("<4s4H2LH", b"PK\x05\x06", 0, 0, 11, 11, len(listed), table, 0)
     (tmp_path / "b.pth").write_bytes(raw[:table] + listed + tail)
     with pytest.raises(MgkitError, match=r"b\.pth cannot be read"):
-        load_state(tmp_path / "b.pth")
+        read_checkpoint(tmp_path / "b.pth")
 
 
 def test_a_tensor_whose_storage_the_file_lacks_is_not_made_of_what_is_in_memory(tmp_path):
@@ -324,7 +324,7 @@ def test_a_tensor_whose_storage_the_file_lacks_is_not_made_of_what_is_in_memory(
     absent = bytes_of.tensor(of=bytes_of.storage(key="1"))
     path = bytes_of.write_legacy(tmp_path / "a.pth", bytes_of.checkpoint(bytes_of.tensor(), value=absent))
     with pytest.raises(MgkitError, match="one of its storages is missing"):
-        load_state(path)
+        read_checkpoint(path)
 
 
 @pytest.mark.parametrize("claim", [-1, 2**60, 2**62])
@@ -333,13 +333,13 @@ def test_a_storage_that_claims_to_be_longer_than_the_file_is_refused(tmp_path, c
     end = len(bytes_of.VALUES) * 4
     path.write_bytes(path.read_bytes()[: -end - 8] + struct.pack("<q", claim) + bytes(end))
     with pytest.raises(MgkitError, match="ends within one of its storages"):
-        load_state(path)
+        read_checkpoint(path)
 
 
 def test_the_number_of_elements_that_a_storage_claims_is_not_believed(tmp_path):
     value = bytes_of.tensor(of=bytes_of.storage(elements=2**50))
     for write in (bytes_of.write_zip, bytes_of.write_legacy):
-        state = load_state(write(tmp_path / "a.pth", bytes_of.checkpoint(value=value)))
+        state = read_checkpoint(write(tmp_path / "a.pth", bytes_of.checkpoint(value=value))).state
         assert torch.equal(state["a"], VALUES)
 
 
@@ -353,7 +353,7 @@ def test_a_tar_archive_is_not_unpacked(tmp_path, monkeypatch):
             entry.size = len(content)
             archive.addfile(entry, io.BytesIO(content))
     with pytest.raises(MgkitError, match="not a torch checkpoint"):
-        load_state("a.pth")
+        read_checkpoint("a.pth")
     assert os.listdir() == ["a.pth"]
 
 
@@ -364,7 +364,7 @@ def test_a_program_of_torch_is_not_run(tmp_path, monkeypatch):
     network = torch.jit.trace(torch.nn.Linear(2, 3), torch.zeros(1, 2))
     torch.jit.save(network, "a.pth")
     with pytest.raises(MgkitError, match="TorchScript program, not weights: save a state dict"):
-        load_state("a.pth")
+        read_checkpoint("a.pth")
     with zipfile.ZipFile("a.pth") as archive:  # hidden in a second root
         records = {name: archive.read(name) for name in archive.namelist()}
     with zipfile.ZipFile("b.pth", "w") as archive:
@@ -373,4 +373,4 @@ def test_a_program_of_torch_is_not_run(tmp_path, monkeypatch):
         archive.writestr("archive/data.pkl", bytes_of.checkpoint())
         archive.writestr("archive/data/0", VALUES.numpy().tobytes())
     with pytest.raises(MgkitError, match="not one of torch"):
-        load_state("b.pth")
+        read_checkpoint("b.pth")

@@ -14,7 +14,7 @@ import torch
 from mgkit.data.batches.spec import Inputs
 from mgkit.data.clips import Clips
 from mgkit.errors import MgkitError
-from mgkit.models import load_published, load_state
+from mgkit.models import load_published, read_checkpoint
 from mgkit.models.weights.folders import check_settings, is_folder_of_weights, weights_in
 from mgkit.models.weights.known import KNOWN, find_known
 from mgkit.parts import part
@@ -74,7 +74,7 @@ def test_a_training_starts_from_a_folder(clips: Clips, folder: Path, tmp_path: P
         run = fit(clips, recipe, tmp_path / name, start={"rgb": given})
         state, theirs = (
             load_checkpoint(run.checkpoint("last"))["model"],
-            load_state(folder / "model.safetensors"),
+            read_checkpoint(folder / "model.safetensors").state,
         )
         block = "encoder.layer.1.intermediate.dense.weight"
         torch.testing.assert_close(
@@ -88,7 +88,7 @@ def test_a_training_starts_from_a_folder(clips: Clips, folder: Path, tmp_path: P
 
 def test_files_of_before_and_of_pretraining_load(folder: Path, tmp_path: Path) -> None:
     """Biases under older names; and without a classifier, but with a decoder and another last norm."""
-    theirs = load_state(folder / "model.safetensors")
+    theirs = read_checkpoint(folder / "model.safetensors").state
     old = {
         key.replace("attention.query.bias", "attention.q_bias").replace(
             "attention.value.bias", "attention.v_bias"
@@ -168,7 +168,7 @@ def test_folders_that_are_not_whole_are_refused(folder: Path, clips: Clips) -> N
     cut = folder / "model.safetensors"
     cut.write_bytes(cut.read_bytes()[:1000])
     with pytest.raises(MgkitError, match=r"model\.safetensors cannot be read as safetensors .*: check that"):
-        load_state(cut)
+        read_checkpoint(cut)
     cut.unlink()
     with pytest.raises(MgkitError, match=r"has no model\.safetensors: copy it there"):
         find_start({"rgb": folder}, recipe, clips)

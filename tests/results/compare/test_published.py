@@ -138,8 +138,6 @@ def test_what_is_no_accuracy_is_refused() -> None:
         within_noise(0.5, float("nan"))
     with pytest.raises(MgkitError, match="n is 0"):
         within_noise(0.5, 0.5, 0)
-    with pytest.raises(MgkitError, match="level is 1"):
-        within_noise(0.5, 0.5, level=1)
     with pytest.raises(MgkitError, match="x has no Top-1"):
         published.noise(pd.DataFrame({"top1": [np.nan, 0.9]}, index=["x", "y"]))
     with pytest.raises(MgkitError, match="each method once"):
