@@ -148,8 +148,6 @@ class Logs:
         self.writer: Any = None
         self.run: Any = None
         self.modules: dict[str, Any] = {}
-        if isinstance(places, str):
-            places = (places,)
         for place in places:
             if place not in PLACES:
                 raise MgkitError(f"log has {place!r}: use {' or '.join(PLACES)}.")

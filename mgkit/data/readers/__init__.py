@@ -1,8 +1,9 @@
 """Readers: one short file per dataset layout, each yielding `RawClip` rows and nothing else.
 
-A reader is `read_NAME(source, *, cache=None, <its own options>) -> RawDataset`. It never cuts, crops, decodes or
-trains; `mgkit.data.prepare.folder` does that, the same way for every dataset. What is odd in the files is either
-reported (`note`) or refused with an error that names file, row and remedy. docs/datasets.md shows how to write one.
+A reader is `read_NAME(source, *, <its own options>) -> RawDataset`; one that asks for `cache` is given a folder for
+what is slow to convert. It never cuts, crops, decodes or trains; `mgkit.data.prepare.folder` does that, the same way
+for every dataset. What is odd in the files is either reported (`note`) or refused with an error that names file, row
+and remedy. docs/datasets.md shows how to write one.
 """
 
 from __future__ import annotations

@@ -33,7 +33,6 @@ Report = list[dict[str, str]]
 def read_folders(
     source: str | Path,
     *,
-    cache: Path | None = None,
     classes: Sequence[str] | None = None,
     split_table: str | Path | Mapping[str, str] | None = None,
     subject_table: str | Path | Mapping[str, str] | None = None,
@@ -43,7 +42,6 @@ def read_folders(
     Args:
         source: the folder. Its folders are classes, or, if all of them are named train, val or test (in any usual
             spelling), splits that hold classes.
-        cache: not used.
         classes: class names in label order; by default the names of the folders, numbers in them in numerical order.
         split_table: csv or mapping `clip, split`, where a clip is its path below `source` without the suffix
             (`wave/001`). Without splits every clip is in "all".

@@ -26,7 +26,6 @@ SPLITS = ("train", "val", "test")
 def read_ma52(
     source: str | Path,
     *,
-    cache: Path | None = None,
     skeletons: Roots = None,
     videos: Roots = None,
     class_file: str | Path | None = None,
@@ -35,7 +34,6 @@ def read_ma52(
 
     Args:
         source: the folder that holds everything, or one of the parts.
-        cache: not used; pickles are quick.
         skeletons: a further folder, or several (`a,b`), if the pickles are elsewhere. Every file is searched for in all
             folders given.
         videos: a further folder, or several, if the videos are elsewhere.

@@ -1,6 +1,6 @@
 """Readers by name, and their options on the command line.
 
-A reader is `read_NAME(source, *, cache=None, <its own options>) -> RawDataset`. Its keyword arguments are its options
+A reader is `read_NAME(source, *, <its own options>) -> RawDataset`. Its keyword arguments are its options
 on the command line (`first_frame=` is `--first-frame`), its docstring is their help, its annotations determine how a
 word is read: nothing has to be written down twice.
 """

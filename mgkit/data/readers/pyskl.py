@@ -39,7 +39,6 @@ Report = list[dict[str, str]]
 def read_pyskl(
     source: str | Path,
     *,
-    cache: Path | None = None,
     videos: str | Path | None = None,
     skeleton: str | Path | Skeleton | None = None,
     classes: Sequence[str] | None = None,
@@ -49,7 +48,6 @@ def read_pyskl(
 
     Args:
         source: the pickle.
-        cache: not used; a pickle is quick.
         videos: folder with one video per clip, named `<frame_dir>.mp4` (or any other format), at any depth, in any
             capital letters, with or without `_rgb`, `_color` or `_video` behind the name.
         skeleton: joint layout: coco17, openpose18, body25, openpose137, imigue22, light_hand35, ma52_28, kinect25,

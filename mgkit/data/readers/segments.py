@@ -31,7 +31,6 @@ OF_VIDEO = ("split", "subject")  # further columns that are used
 def read_segments(
     source: str | Path,
     *,
-    cache: Path | None = None,
     table: str | Path | None = None,
     classes: Sequence[str] | None = None,
     background: float = 0,
@@ -41,7 +40,6 @@ def read_segments(
 
     Args:
         source: the folder that holds the videos, at any depth.
-        cache: not used.
         table: a csv with the columns `video, start, end, class` and, where known, `split` and `subject`, in any order;
             by default `segments.csv` in the folder. A video is its path below the folder, with or without the suffix;
             start and end are seconds of the video. A row without start, end and class names a video in which nothing

@@ -30,7 +30,6 @@ PIXELS = tuple(NUMBERS * joint + at for joint in range(JOINTS) for at in (7, 8))
 def read_smg(
     source: str | Path,
     *,
-    cache: Path | None = None,
     videos: Roots = None,
     frame_base: Literal[0, 1] = 0,
     classes: Literal[17, 16] = 17,
@@ -44,7 +43,6 @@ def read_smg(
 
     Args:
         source: the folder that holds the `Sample` folders, at any depth.
-        cache: not used; csv files are quick.
         videos: a further folder, or several (`a,b`), if the videos are elsewhere.
         frame_base: the number of the first frame in the label files, 0 or 1: published readers disagree. The last
             frame of a row belongs to the clip.

@@ -52,11 +52,7 @@ def methods(
     """
     if metric not in NAMES:
         raise MgkitError(f"metric is {metric!r}: use {' or '.join(map(repr, NAMES))}.")
-    if (
-        not isinstance(table, pd.DataFrame)
-        or not {"modality", "source", "interval_over", metric} <= set(table.columns)
-        or table.empty
-    ):
+    if table.empty or not {"modality", "source", "interval_over", metric} <= set(table):
         raise MgkitError("this is not a table of methods: pass the result of mg.method_table.")
     shown = table[table[metric].notna()]
     if sort:

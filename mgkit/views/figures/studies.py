@@ -31,11 +31,7 @@ def study(table: pd.DataFrame, *, axes: Any = None, venue: str = "cvpr", columns
     Raises:
         MgkitError: `table` is not the table of a study.
     """
-    if (
-        not isinstance(table, pd.DataFrame)
-        or not {"top1", "top1_low", "top1_of_seeds", "gain", "p_seeds_holm"} <= set(table.columns)
-        or table.empty
-    ):
+    if table.empty or not {"top1", "top1_low", "top1_of_seeds", "gain", "p_seeds_holm"} <= set(table):
         raise MgkitError("this is not the table of a study: give the result of study.table().")
     width = width_of(venue, columns)
     figure = new_figure(width, 0.5 + min(0.18 * len(table), 9.0))  # at most a page

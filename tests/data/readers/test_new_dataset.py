@@ -20,7 +20,7 @@ from mgkit.errors import MgkitError
 NODS = Skeleton("nods3", ("nose", "left_ear", "right_ear"), ((0, 1), (0, 2)), ((1, 2),))
 
 
-def read_nods(source: Path, *, cache: Path | None = None, subjects: bool = True) -> RawDataset:
+def read_nods(source: Path, *, subjects: bool = True) -> RawDataset:
     """Read NODS: `index.csv` (`clip,person,what,split`) and `<clip>.npy`, (frames, 3, 2) pixels of 320 x 240."""
     index = Path(source) / "index.csv"
     with index.open(encoding="utf-8") as file:

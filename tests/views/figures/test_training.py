@@ -13,8 +13,8 @@ from mgkit.errors import MgkitError
 from mgkit.results.run.folder import Run
 from mgkit.results.stats.significance import seed_mean
 from mgkit.views import figures
-from mgkit.views.analysis.seeds import over_seeds
 from mgkit.views.figures.style import VENUES
+from mgkit.views.figures.training import over_seeds
 from tests.results.fake_run import fake_clips, fake_run
 from tests.views.figures.test_figures import check, texts
 

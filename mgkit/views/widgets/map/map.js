@@ -4,7 +4,7 @@ import { adds, CanvasView } from "../shared/canvas.js";
 import { channels, choice, clipsOf, diamond, elideAll, element, menu, mounted, onAppearance, onChanges, OUTPUT_NAMES, prepare, ROLE_COLOURS, showNames, themeOf } from "../shared/common.js";
 import { clipWords, groupKeys, kindKeys, scaleKeys, starKeys, starWords } from "./legend.js";
 import { blend, DARK_PALETTE, KIND_SHAPES, ramp, stamp, starPath } from "./marks.js";
-import { Grid, insideLoop } from "./points.js";
+import { insideLoop, nearest } from "./points.js";
 
 const MAP_WIDE = 700, REACH = 9, EDGE = 22, STEPS = 64;
 const COLOUR_NAMES = { class: "class", kind: "TP, FN, FP", subject: "subject", confidence: "confidence", distance: "distance to prototype" };
@@ -86,7 +86,7 @@ class PrototypeMapView extends CanvasView {
                 box.top = Math.min(box.top, array[i + 1]);
                 box.bottom = Math.max(box.bottom, array[i + 1]);
             }
-        this.map = { ...drawn, points, paths, count, box, predicted: integers(drawn.predicted), confidence: floats(drawn.confidence), own: floats(drawn.own), grid: new Grid(points, box) };
+        this.map = { ...drawn, points, paths, count, box, predicted: integers(drawn.predicted), confidence: floats(drawn.confidence), own: floats(drawn.own) };
         // Points are drawn in a shuffled order: otherwise the last class would cover the others.
         this.order = Int32Array.from({ length: count }, (_, i) => i);
         let state = 1;
@@ -401,7 +401,7 @@ class PrototypeMapView extends CanvasView {
     under(x, y) {
         const star = [...this.stars()].reverse().find(([, sx, sy, size]) => Math.hypot(sx - x, sy - y) <= size);
         if (star) return { star: star[0], row: -1 };
-        return { star: -1, row: this.map.grid.nearest(...this.from(x, y), Math.max(REACH, this.radius + 2) / this.at.scale) };
+        return { star: -1, row: nearest(this.map.points, ...this.from(x, y), Math.max(REACH, this.radius + 2) / this.at.scale) };
     }
 
     press(event) {
