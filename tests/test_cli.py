@@ -89,8 +89,8 @@ def test_a_study_from_a_shell(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert "--row NAME=RECIPE" in capsys.readouterr().err
     assert main([*words, "--row", "stgcn", "--row", f"ours={own}:ours"]) == 0
     printed = capsys.readouterr().out
-    assert "gain on" in printed
-    assert [line.split("|")[1].strip() for line in printed.splitlines() if "|" in line][2:] == [
+    assert "Gain over " in printed
+    assert [line.split()[0] for line in printed.splitlines() if line.startswith(("stgcn", "ours"))][:2] == [
         "stgcn",
         "ours",
     ]

@@ -328,9 +328,9 @@ def open_network(
 
 
 def check_whole(**values: int | None) -> None:
-    """Refuse a setting that is neither a whole number from 1 nor None, by name."""
+    """Refuse numbers below 1, by name; None is the default."""
     for name, value in values.items():
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+        if value is not None and value < 1:
             raise MgkitError(f"{name} is {value!r}: use a whole number, 1 or more.")
 
 

@@ -44,7 +44,7 @@ def get_reader(reader: str | Reader) -> Reader:
     return found
 
 
-def parse_options(name: str, words: Sequence[str], prog: str = "mgkit prepare") -> dict[str, Any]:
+def parse_options(name: str, words: Sequence[str]) -> dict[str, Any]:
     """A reader's options from words like `--skeleton coco17 --splits train,test`.
 
     Returns:
@@ -53,13 +53,13 @@ def parse_options(name: str, words: Sequence[str], prog: str = "mgkit prepare") 
     Raises:
         MgkitError: an unknown option, or a value of another type.
     """
-    parser = _parser(get_reader(name), name, prog)
+    parser = _parser(get_reader(name), name)
     given, rest = parser.parse_known_args(list(words))
     if rest:
         known = sorted(action.option_strings[0] for action in parser._actions if action.dest != "help")
         raise MgkitError(
             f"the reader {name} has no option {rest[0]!r}; it has {', '.join(known) or 'none'}: "
-            f"see {prog} {name} --help."
+            f"see mgkit prepare {name} --help."
         )
     return {key: value for key, value in vars(given).items() if value is not None}
 
@@ -79,11 +79,11 @@ class _Parser(argparse.ArgumentParser):
         raise MgkitError(f"{message}; see {self.prog} --help.")
 
 
-def _parser(read: Reader, name: str, prog: str) -> argparse.ArgumentParser:
+def _parser(read: Reader, name: str) -> argparse.ArgumentParser:
     text = inspect.getdoc(read) or ""
     parser = _Parser(
-        prog=f"{prog} {name}",
-        usage=f"{prog} {name} SOURCE OUT [options of prepare] [options of the reader]",
+        prog=f"mgkit prepare {name}",
+        usage=f"mgkit prepare {name} SOURCE OUT [options of prepare] [options of the reader]",
         description=text.split("\n\n")[0],
         allow_abbrev=False,
     )

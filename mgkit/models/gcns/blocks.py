@@ -255,11 +255,10 @@ class MultiScaleTemporalConv(nn.Module):
         channels: int,
         *,
         stride: int = 1,
-        branches: Sequence[Branch] = BRANCHES,
         context_joints: int | None = None,
     ) -> None:
         super().__init__()
-        self.branches = temporal_branches(branches, channels, stride, norm=False, rest=0)
+        self.branches = temporal_branches(BRANCHES, channels, stride, norm=False, rest=0)
         self.add_coeff = None if context_joints is None else nn.Parameter(torch.zeros(context_joints))
         self.transform = nn.Sequential(
             nn.BatchNorm2d(channels), nn.ReLU(inplace=True), nn.Conv2d(channels, channels, 1)

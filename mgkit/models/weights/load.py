@@ -97,17 +97,7 @@ def load_published(
     with _about(source):
         if isinstance(backbone := _only_backbone(model), VideoTransformer):
             check_settings(Path(source).parent, backbone)
-        suited, changed = _suited(file.state, model, joints is not None)
-        state, report = fit(
-            suited,
-            model.state_dict(),
-            _layout(model),
-            pathways_of(model),
-            classes,
-            joints,
-            own_code=not isinstance(model, SinglePathway | TwoPathway),
-        )
-        report = replace(report, adapted={**report.adapted, **changed})
+        state, report = from_mmaction2(file.state, model, classes=classes, joints=joints)
         banks, report = _prototypes(file, source, pathways_of(model), objective, classes, report)
     model.load_state_dict(state)
     _fill(objective, banks)
@@ -228,13 +218,13 @@ def from_mmaction2(
     Raises:
         MgkitError: if shapes differ, the weights are of another architecture, or a mapping does not fit.
     """
-    pathways = () if isinstance(model, CrossModalFusion) else pathways_of(model)
-    suited, changed = (
-        (state_dict, {})
-        if isinstance(model, CrossModalFusion)
-        else _suited(state_dict, model, joints is not None)
-    )
-    state, report = fit(suited, model.state_dict(), _layout(model), pathways, classes, joints)
+    if isinstance(model, CrossModalFusion):
+        return fit(state_dict, model.state_dict(), _layout(model), (), classes, joints)
+    suited, changed = _suited(state_dict, model, joints is not None)
+    state, report = fit(
+        suited, model.state_dict(), _layout(model), pathways_of(model), classes, joints,
+        own_code=not isinstance(model, SinglePathway | TwoPathway),
+    )  # fmt: skip
     return state, replace(report, adapted={**report.adapted, **changed})
 
 

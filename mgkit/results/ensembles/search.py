@@ -38,6 +38,7 @@ __all__ = ["WeightSearch", "best_weights", "convex_weights", "search_weights", "
 
 MOST = 20_000  # weights that are tried on a grid
 BLOCK = 16_000_000  # fused probabilities at once
+TOLERANCE = 1e-6  # of the loss of convex weights, nats
 NAMES = {"top1": "Top-1", "macro_f1": "macro F1", "log_loss": "log-loss"}
 
 
@@ -226,10 +227,10 @@ def simplex_grid(members: int, step: float) -> Doubles:
     return np.concatenate([np.full((1, members), 1 / members), grid])
 
 
-def convex_weights(own: npt.ArrayLike, tolerance: float = 1e-6) -> Doubles:
+def convex_weights(own: npt.ArrayLike) -> Doubles:
     """(M,) weights of the lowest mean log-loss, of (N, M) probabilities of the true class.
 
-    The loss is convex in the weights. It is within 2 `tolerance` nats of its minimum, which is certain: for weights w
+    The loss is convex in the weights. It is within 2e-6 nats of its minimum, which is certain: for weights w
     it is at most max_m mean_n(p_nm / sum_j w_j p_nj) - 1 above it (the Frank-Wolfe gap).
     """
     from scipy.optimize import minimize
@@ -251,11 +252,11 @@ def convex_weights(own: npt.ArrayLike, tolerance: float = 1e-6) -> Doubles:
     w = 0.999 * w + 0.001 / count
     for _ in range(20_000):
         pull = (p / (p @ w)[:, None]).mean(0)
-        if pull.max() - 1 <= tolerance:
+        if pull.max() - 1 <= TOLERANCE:
             few = (
                 np.where(w < 1e-3, 0, w) / w[w >= 1e-3].sum()
             )  # remainders of the search, dropped if nothing is lost
-            return few if np.log(p @ few).mean() >= np.log(p @ w).mean() - tolerance else w
+            return few if np.log(p @ few).mean() >= np.log(p @ w).mean() - TOLERANCE else w
         w = w * pull
     raise MgkitError("the weights of the lowest log-loss were not found: use method='grid'.")
 

@@ -797,11 +797,11 @@ def _toward(start: tuple[float, float], end: tuple[float, float], distance: floa
     return start[0] + share * (end[0] - start[0]), start[1] + share * (end[1] - start[1])
 
 
-def _rounded(points: Sequence[tuple[float, float]], radius: float = 2.5) -> Outline:
+def _rounded(points: Sequence[tuple[float, float]]) -> Outline:
     vertices, codes = [points[0]], [Outline.MOVETO]
     for before, corner, after in zip(points, points[1:], points[2:], strict=False):
         room = [abs(a[0] - corner[0]) + abs(a[1] - corner[1]) for a in (before, after)]
-        reach = min(radius, *(0.5 * value for value in room))
+        reach = min(2.5, *(0.5 * value for value in room))
         vertices += [_toward(corner, before, reach), corner, _toward(corner, after, reach)]
         codes += [Outline.LINETO, Outline.CURVE3, Outline.CURVE3]
     return Outline([*vertices, points[-1]], [*codes, Outline.LINETO])

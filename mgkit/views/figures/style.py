@@ -451,18 +451,18 @@ def ordinal(number: int) -> str:
     return f"{number}{'th' if number % 100 in (11, 12, 13) else ends.get(number % 10, 'th')}"
 
 
-def log_ticks(low: float, high: float, most: int = 6) -> list[float]:
+def log_ticks(low: float, high: float) -> list[float]:
     """Round numbers in [low, high] for a logarithmic axis: 1, 2, 5, 10, ..., or powers of ten; at least two."""
     powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     for steps in ((1, 2, 5), (1, 3), (1,)):
         ticks = [step * 10.0**power for power in powers for step in steps]
         ticks = [tick for tick in ticks if low <= tick <= high]
-        if len(ticks) <= most:
+        if len(ticks) <= 6:
             break
     if len(ticks) < 2:  # a narrow range
         values = np.asarray(MaxNLocator(4, integer=True).tick_values(low, high))
         ticks = [float(value) for value in values if low <= value <= high]
-    return ticks[:: every(most, len(ticks))]
+    return ticks[:: every(6, len(ticks))]
 
 
 def log_axis(axes: Axes, low: float, high: float, label: str) -> None:

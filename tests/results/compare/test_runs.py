@@ -15,11 +15,11 @@ from mgkit.data.clips import Classes
 from mgkit.errors import MgkitError
 from mgkit.results.compare.methods import method_table
 from mgkit.results.compare.runs import compare_runs, differing_settings
-from mgkit.results.compare.studies import study_table, study_text
 from mgkit.results.run.folder import Run, load_run
 from mgkit.results.scores.scores import import_scores
 from mgkit.results.stats.metrics import evaluate, per_class, wilson
 from mgkit.results.stats.significance import holm, paired, smallest_gain
+from mgkit.studies import study_table
 from mgkit.views import figures
 from mgkit.views.figures.tables import table as paper_table
 from tests.results.fake_run import fake_clips, fake_run
@@ -59,7 +59,6 @@ def test_an_epoch_chosen_on_a_test_split_is_said_beside_every_result(
     )
     for table in tables:
         assert said in figures.table(table).note, table.index.name
-    assert said in study_text(tables[-1])
     assert said in results(chosen, "test")
     fixed = changed(chosen, tmp_path / "fixed", recipe={"optimisation": {"keep": "last", "patience": 0}})
     assert "CAUTION" not in repr(fixed)
@@ -309,7 +308,8 @@ def test_a_study_says_what_so_few_clips_can_show(runs: list[Run]) -> None:
     apart = np.mean([x != y for x, y in zip(*hits, strict=True)])
     assert table.loc["b", "smallest_gain"] == pytest.approx(smallest_gain(apart, count), nan_ok=True)
     assert np.isnan(table.loc["a", "smallest_gain"])
-    text = study_text(table.assign(smallest_gain=[np.nan, 0.123]))
-    assert f"| {count} clips show" in text
-    assert "one seed shows a gain from about 12.3 points on" in text
-    assert "one seed shows" not in study_text(table.assign(smallest_gain=np.nan))
+    printed = paper_table(table.assign(smallest_gain=[np.nan, 0.123]))
+    shown = printed.rows[1][printed.header.index(f"{count} clips show")]
+    assert shown == f"[{100 * low:.1f}, {100 * high:.1f}]"
+    assert "one seed shows a gain from about 12.3 points on" in printed.note
+    assert "one seed shows" not in paper_table(table.assign(smallest_gain=np.nan)).note
