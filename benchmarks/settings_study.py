@@ -10,7 +10,8 @@ the temperature tau, the batch size, which clips are lowered, a memory for the F
 for `+ fusion (channel)`: the learning rate and the number of epochs, each next to `laterals` with the same. `gates`
 trains 20 epochs with the module of the authors' later code: its gates free, bounded, and bounded with a tenth of the
 rate. `prototypes` gives the prototypes their chance: from the first epoch of both branches on, a weight that is warmed
-up, a memory, and the rectification chosen on validation. Prints the table and, for the refinement, how many clips had their score lowered.
+up, a memory, and the rectification chosen on validation. Prints the table and, for the refinement, how many clips had
+their score lowered.
 """
 
 from __future__ import annotations
