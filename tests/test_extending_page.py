@@ -104,10 +104,12 @@ def test_the_fusion_module_trains(names: dict[str, Any]) -> None:
     assert run.status()["state"] == "finished"
 
 
+@pytest.mark.slow
 def test_the_figure_is_saved(names: dict[str, Any]) -> None:
     assert {".pdf", ".png", ".csv"} <= {path.suffix for path in names["folder"].glob("confidence*")}
 
 
+@pytest.mark.slow
 def test_the_widget_follows_the_selection(names: dict[str, Any]) -> None:
     view, chosen, run = names["view"], names["chosen"], names["run"]
     assert view.value == "nothing is selected"

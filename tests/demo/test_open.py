@@ -98,8 +98,9 @@ def test_a_run_that_is_there_is_opened(demo_clips: Clips, demo_run: Run) -> None
     assert mg.open_run(demo_clips, demo_run.root).root == demo_run.root
 
 
-def test_the_embedded_run_is_made(demo_clips: Clips, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_embedded_run_is_made(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     asked: list[Any] = []
+    clips = tiny_clips(tmp_path / "clips", videos=False)
     monkeypatch.setattr(demo, "demo_run", lambda path, clips: asked.append(path))
-    mg.open_run(dataclasses.replace(demo_clips, root=tmp_path / "data" / "demo"))
+    mg.open_run(dataclasses.replace(clips, root=tmp_path / "data" / "demo"))
     assert [path.relative_to(tmp_path).as_posix() for path in asked] == ["runs/demo"]

@@ -4,6 +4,8 @@ from torch import distributed as dist
 
 from tests.models.one_process import main
 
+pytestmark = pytest.mark.slow  # starts three processes
+
 
 @pytest.fixture(scope="module")
 def saved(tmp_path_factory, forkserver):

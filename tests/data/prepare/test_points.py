@@ -235,8 +235,11 @@ def test_a_rate_that_is_not_gross_but_the_same_everywhere_is_refused(tmp_path: P
 )
 def test_another_rate_of_clips_of_one_length(tmp_path: Path, frames: int, poses: int, step: str) -> None:
     """20 of 120 frames less in every clip are 25 per second beside 30; 8 may be lost at the ends."""
-    video = film(tmp_path / "v.mp4", frames, (640, 480))
-    clips = [clip(f"c{i}", person(poses, seed=i)[None], video=video) for i in range(5)]
+    video = film(tmp_path / "v.mp4", frames)
+    clips = [
+        clip(f"c{i}", person(poses, at=(30, 24), height=30, seed=i)[None], size=(64, 48), video=video)
+        for i in range(5)
+    ]
     if step:
         with pytest.raises(
             MgkitError, match=f"{poses} beside {frames} frames .* state --pose-step {step}, or"

@@ -174,6 +174,7 @@ def test_wrong_arguments_and_messages_name_the_right_ones(make: Callable[..., Ru
         widget.epoch = 7
 
 
+@pytest.mark.slow
 def test_a_kept_map_opens_without_umap(make: Callable[..., Run]) -> None:
     run = make()
     PrototypeMap(run)

@@ -23,12 +23,21 @@ from mgkit.results.run.status import write_live, write_status
 from mgkit.results.scores.scores import import_scores
 from mgkit.views.widgets import TrainingMonitor
 from mgkit.views.widgets.monitor.monitor import snapshot
+from tests.tiny import tiny_clips
+from tests.training.training import fit, tiny
+
+
+@pytest.fixture(scope="module")
+def staged(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A finished run of three stages."""
+    folder = tmp_path_factory.mktemp("staged")
+    return fit(tiny_clips(folder / "clips"), tiny(epochs=1), folder / "run", val_split="val")
 
 
 @pytest.fixture
-def root(demo_run: Run, tmp_path: Path) -> Path:
-    """A finished staged run, to change."""
-    return Path(shutil.copytree(demo_run.root, tmp_path / "run"))
+def root(staged: Run, tmp_path: Path) -> Path:
+    """A copy of it, to change."""
+    return Path(shutil.copytree(staged.root, tmp_path / "run"))
 
 
 def threads() -> int:
@@ -64,13 +73,13 @@ def test_the_thread_ends_with_the_widget(root: Path) -> None:
         TrainingMonitor(root, interval=0)
 
 
-def test_stages_and_curves_of_a_finished_run(root: Path, demo_run: Run) -> None:
-    monitor = TrainingMonitor(demo_run, interval=60)
+def test_stages_and_curves_of_a_finished_run(staged: Run) -> None:
+    monitor = TrainingMonitor(staged, interval=60)
     monitor.close()
     parts = monitor.shown["parts"]
     assert [part["name"] for part in parts] == ["rgb", "pose", "joint"]
     assert all(part["state"] == "finished" and not part["live"] for part in parts)
-    history = demo_run.history()
+    history = staged.history()
     assert parts[-1]["curves"]["loss"] == history["loss"].tolist()
     assert parts[-1]["epochs_done"] == history["epoch"].tolist()
     assert parts[-1]["current"]
