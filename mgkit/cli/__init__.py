@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _nobody_reads() -> bool:
-    """Whether the other end of stdout is closed (`mgkit doctor | head`); what is left to print then goes nowhere."""
+    """Whether the other end of stdout is closed, as `head` closes it; what is left to print then goes nowhere."""
     if not hasattr(select, "poll"):  # on Windows
         return False
     ends = select.poll()

@@ -41,6 +41,8 @@ FOLDERS = {
     "JUPYTER_RUNTIME_DIR": "runtime", "JUPYTER_CONFIG_DIR": "config", "JUPYTER_DATA_DIR": "data",
     "JUPYTERLAB_SETTINGS_DIR": "settings", "JUPYTERLAB_WORKSPACES_DIR": "workspaces", "IPYTHONDIR": "ipython",
 }  # fmt: skip
+# Without the parsers of web addresses, see tests/conftest.py: to build them is half of what the server takes to start.
+SERVER = "import sys; sys.modules['rfc3987_syntax'] = None; from jupyterlab.labapp import main; main()"
 TOKEN = "t"  # the server listens on this machine only, as long as the tests run
 
 
@@ -74,7 +76,7 @@ class Lab:
         }  # fmt: skip
         with (root / "lab.log").open("wb") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "jupyterlab", *(f"--{key}={value}" for key, value in options.items())],
+                [sys.executable, "-c", SERVER, *(f"--{key}={value}" for key, value in options.items())],
                 env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
