@@ -11,6 +11,7 @@ Every recipe takes changes: `ctrgcn(stream="bone", epochs=30)`. Networks are imp
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -677,35 +678,13 @@ def masked(recipe: Recipe, **settings: Any) -> Recipe:
     ).with_(**alone)
 
 
-RECIPES = {
-    "paper": paper,
-    "fusion": fusion,
-    "rgb-only": rgb_only,
-    "pose-only": pose_only,
-    "pose-small": pose_small,
-    "demo": demo,
-    "small": small,
-    "small-skeleton": small_skeleton,
-    "stgcn": stgcn,
-    "stgcnpp": stgcnpp,
-    "stgcnpp-strong": stgcnpp_strong,
-    "aagcn": aagcn,
-    "ctrgcn": ctrgcn,
-    "dgstgcn": dgstgcn,
-    "hyperformer": hyperformer,
-    "ehct": ehct,
-    "tsm": tsm,
-    "video-swin-tiny": video_swin_tiny,
-    "video-swin-small": video_swin_small,
-    "video-swin-base": video_swin_base,
-    "mvit-v2-small": mvit_v2_small,
-    "videomae-small": videomae_small,
-    "videomae-base": videomae_base,
-    "videomae-large": videomae_large,
-    "vjepa2-large": vjepa2_large,
-    "videoprism-base": videoprism_base,
-    "poseconv3d-semantic": poseconv3d_semantic,
-}
+_READY: tuple[Callable[..., Recipe], ...] = (
+    paper, fusion, rgb_only, pose_only, pose_small, demo, small, small_skeleton, stgcn, stgcnpp, stgcnpp_strong,
+    aagcn, ctrgcn, dgstgcn, hyperformer, ehct, tsm, video_swin_tiny, video_swin_small, video_swin_base,
+    mvit_v2_small, videomae_small, videomae_base, videomae_large, vjepa2_large, videoprism_base,
+    poseconv3d_semantic,
+)  # fmt: skip
+RECIPES = {one.__name__.replace("_", "-"): one for one in _READY}
 
 
 # --- what a recipe makes --------------------------------------------------------------------------------------------
