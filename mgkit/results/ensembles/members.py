@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +25,7 @@ Member = Run | Scores | str | Path
 Temperatures = Sequence[float | Temperature] | Mapping[str, float | Temperature]
 FUSION = "ensemble"  # the name of the fusion among its members
 Given = Sequence[Member] | Mapping[str, Member]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,17 +130,7 @@ def weights_of(
     """(M,) weights that sum to 1; equal ones by default."""
     if weights is None:
         return np.full(len(names), 1 / len(names))
-    if isinstance(weights, Mapping):
-        odd = sorted(set(names) ^ set(weights))
-        if odd:
-            raise MgkitError(
-                f"weights and members differ in {some(odd)}: give one weight for each of {some(names)}."
-            )
-        weights = [weights[name] for name in names]
-    try:
-        values = np.asarray(weights, np.float64)
-    except (TypeError, ValueError):
-        values = np.full(0, np.nan)
+    values = np.asarray(_in_order(weights, names, "weights"), np.float64)
     if values.shape != (len(names),) or not np.isfinite(values).all() or (values < 0).any():
         raise MgkitError(
             f"weights are {weights!r}: give one number of 0 or more for each of {len(names)} members ({some(names)})."
@@ -148,17 +140,20 @@ def weights_of(
     return values / values.max() / (values / values.max()).sum()
 
 
+def _in_order(given: Sequence[T] | Mapping[str, T], names: Sequence[str], what: str) -> Sequence[T]:
+    """What is given for the members, in their order."""
+    if not isinstance(given, Mapping):
+        return given
+    if odd := sorted(set(names) ^ set(given)):
+        raise MgkitError(f"{what} and members differ in {some(odd)}: give one for each of {some(names)}.")
+    return [given[name] for name in names]
+
+
 def _heat(given: Temperatures | None, names: Sequence[str]) -> npt.NDArray[np.float64]:
     """(M,) temperatures."""
     if given is None:
         return np.ones(len(names))
-    if isinstance(given, Mapping):
-        odd = sorted(set(names) ^ set(given))
-        if odd:
-            raise MgkitError(
-                f"temperatures and members differ in {some(odd)}: give one for each of {some(names)}."
-            )
-        given = [given[name] for name in names]
+    given = _in_order(given, names, "temperatures")
     values = [float(one.value if isinstance(one, Temperature) else one) for one in given]
     if len(values) != len(names):
         raise MgkitError(f"there are {len(values)} temperatures for {len(names)} members: give one each.")

@@ -31,11 +31,11 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property, wraps
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -67,9 +67,6 @@ from mgkit.results.run.view_scores import ViewScores, read_view_scores, views_pa
 
 if TYPE_CHECKING:
     from mgkit.results.run.review import Notes
-
-P = ParamSpec("P")
-T = TypeVar("T")
 
 
 class ClipShape(NamedTuple):
@@ -440,13 +437,8 @@ def run_folder(clips: Clips, suffix: str = "") -> Path:
 
 
 def as_run(run: Run | str | Path) -> Run:
-    """A run, or that of a run folder; anything else raises a `MgkitError` that says what to pass."""
-    if isinstance(run, Run):
-        return run
-    if isinstance(run, str | Path):
-        return load_run(run)
-    more = ", one at a time" if isinstance(run, Sequence) else ""
-    raise MgkitError(f"{_kind(run)} is not a run: pass mg.load_run(<run folder>), or the folder{more}.")
+    """A run, or that of a run folder."""
+    return run if isinstance(run, Run) else load_run(run)
 
 
 def as_predictions(run: Run | Predictions | str | Path, split: str = "test") -> Predictions:
@@ -458,43 +450,13 @@ def as_clips(clips: Clips | Run | str | Path) -> Clips:
     """Clips as they are, those that a run recorded, or those of a clip folder.
 
     Raises:
-        MgkitError: something else, or a run whose clip folder is missing.
+        MgkitError: a run whose clip folder is missing.
     """
     if isinstance(clips, Clips):
         return clips
     if isinstance(clips, Run):
         return clips.clips()
-    if isinstance(clips, str | Path):
-        return load_run(clips).clips() if (Path(clips) / "config.json").is_file() else load_clips(clips)
-    raise MgkitError(
-        f"{_kind(clips)} does not have clips: pass mg.load_clips(<clip folder>), or a run that knows its clips."
-    )
-
-
-def of_arrays(instead: str) -> Callable[[Callable[P, T]], Callable[P, T]]:
-    """Let a function of arrays say what to call where its first argument is a run, its folder or its predictions."""
-
-    def decorate(function: Callable[P, T]) -> Callable[P, T]:
-        @wraps(function)
-        def checked(*args: P.args, **options: P.kwargs) -> T:
-            if args and isinstance(args[0], Run | Predictions | str | Path):
-                raise MgkitError(
-                    f"{function.__name__} takes arrays, not a {type(args[0]).__name__}: {instead}."
-                )
-            return function(*args, **options)
-
-        return checked
-
-    return decorate
-
-
-def _kind(thing: object) -> str:
-    """What something is, for messages: "a list of Run", "None"."""
-    if thing is None:
-        return "None"
-    inside = f" of {type(thing[0]).__name__}" if isinstance(thing, list | tuple) and thing else ""
-    name = type(thing).__name__
-    return f"{'an' if name[0] in 'AEIOU' else 'a'} {name}{inside}"
+    return load_run(clips).clips() if (Path(clips) / "config.json").is_file() else load_clips(clips)
 
 
 def write_predictions(

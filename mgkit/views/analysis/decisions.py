@@ -9,12 +9,11 @@ import numpy.typing as npt
 import pandas as pd
 
 from mgkit.errors import MgkitError
-from mgkit.results.run.folder import Run, as_run, of_arrays
+from mgkit.results.run.folder import Run, as_run
 
 Doubles = npt.NDArray[np.float64]
 
 
-@of_arrays("pass run.predictions(split).scores(output)")
 def entropy(probabilities: npt.ArrayLike) -> Doubles:
     """(N,) entropy of each row of (N, K) probabilities in [0, 1]: -sum p log p / log K.
 
@@ -28,7 +27,6 @@ def entropy(probabilities: npt.ArrayLike) -> Doubles:
     return _entropy(p) / np.log(max(p.shape[1], 2)) + 0.0  # never -0
 
 
-@of_arrays("with p = run.predictions(split), pass p.scores('rgb') and p.scores('pose')")
 def pathway_disagreement(rgb: npt.ArrayLike, pose: npt.ArrayLike) -> Doubles:
     """(N,) Jensen-Shannon divergence of two sets of (N, K) probabilities, to the base 2 (Lin, 1991).
 
@@ -45,7 +43,6 @@ def pathway_disagreement(rgb: npt.ArrayLike, pose: npt.ArrayLike) -> Doubles:
     return _divergence(np.stack([p, q], 1))
 
 
-@of_arrays("pass run.view_scores(split).scores(output)")
 def view_variation(scores: npt.ArrayLike) -> Doubles:
     """(N,) variation of the prediction over the views of a clip: (N, V, K) probabilities to [0, 1].
 
@@ -59,7 +56,6 @@ def view_variation(scores: npt.ArrayLike) -> Doubles:
     return _divergence(_probabilities(scores, "(clips, views, classes)"))
 
 
-@of_arrays("pass run.view_scores(split).scores(output)")
 def views_disagree(scores: npt.ArrayLike) -> Doubles:
     """(N,) share in [0, 1] of the views whose most probable class is not that of the mean over the views.
 

@@ -20,7 +20,7 @@ from mgkit.data.clips import Classes
 from mgkit.errors import MgkitError, some
 from mgkit.files import atomic
 from mgkit.results.compare.runs import aligned_runs
-from mgkit.results.run.folder import Run, as_run, of_arrays
+from mgkit.results.run.folder import Run, as_run
 from mgkit.results.run.records import Floats, Ints, Predictions
 from mgkit.results.stats.metrics import confusion_matrix
 
@@ -467,7 +467,6 @@ class Separability:
     silhouettes: npt.NDArray[np.float64]
 
 
-@of_arrays("of a run, use run_separability(run)")
 def separability(vectors: npt.ArrayLike, labels: npt.ArrayLike, names: Sequence[str]) -> Separability:
     """Distances within and between classes, and silhouettes, of N embeddings under the cosine distance.
 

@@ -25,7 +25,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from mgkit.errors import MgkitError, some
-from mgkit.results.run.folder import Run, as_predictions, as_run, of_arrays
+from mgkit.results.run.folder import Run, as_predictions, as_run
 from mgkit.results.run.records import Embeddings, Predictions
 from mgkit.results.stats.metrics import ResultTable, confusion_matrix
 from mgkit.views.analysis.decisions import entropy, pathway_disagreement, view_variation, views_disagree
@@ -365,9 +365,6 @@ class ConfidentJoint:
     guess: npt.NDArray[np.int64]
 
 
-@of_arrays(
-    "with p = run.predictions(split), pass p.labels and p.scores(output); label_errors(run) lists the clips"
-)
 def confident_joint(labels: npt.ArrayLike, probabilities: npt.ArrayLike) -> ConfidentJoint:
     """The confident joint of given labels and classes (Northcutt, Jiang and Chuang, JAIR 2021), uncalibrated.
 

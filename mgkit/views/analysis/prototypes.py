@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from mgkit.errors import MgkitError
-from mgkit.results.run.folder import Run, as_run, of_arrays
+from mgkit.results.run.folder import Run, as_run
 from mgkit.results.stats.metrics import ResultTable, confusion_matrix
 from mgkit.results.stats.resampling import LIMITS
 
@@ -103,7 +103,6 @@ def refinement_history(run: Run | str | Path) -> pd.DataFrame:
     return ResultTable(pd.concat(tables, ignore_index=True))
 
 
-@of_arrays("of a run, use run_similarity_and_confusion(run, generator)")
 def similarity_and_confusion(
     similarity: npt.ArrayLike,
     counts: npt.ArrayLike,
