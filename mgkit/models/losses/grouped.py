@@ -50,7 +50,7 @@ def class_groups(counts: Sequence[int] | npt.NDArray[np.integer] | Tensor, group
         >>> class_groups([9, 800, 100, 0, 1000, 70], groups=3)
         tensor([2, 0, 1, 2, 0, 1])
     """
-    values = _integers(counts, "counts")
+    values = [index(value) for value in counts]
     if not values or min(values) < 0 or max(values) == 0:
         raise MgkitError(
             f"counts must be the training clips of each class, not negative and not all 0; got {values}."
@@ -92,13 +92,6 @@ def _even_runs(values: list[int], groups: int) -> list[int]:
                 squares, lengths = before[end]
                 best[start] = min(best[start], ((end - start) ** 2 + squares, [end - start, *lengths]))
     return best[0][1]
-
-
-def _integers(values: Sequence[int] | npt.NDArray[np.integer] | Tensor, name: str) -> list[int]:
-    try:
-        return [index(value) for value in values]
-    except TypeError:
-        raise MgkitError(f"{name} must be whole numbers, one for each class; got {values!r}.") from None
 
 
 class GroupedHead(PathwayHead):
@@ -169,7 +162,7 @@ class GroupedHead(PathwayHead):
         nn.init.zeros_(self.group_classifier.bias)
         group = [-1] * classes
         if class_group is not None:
-            group = _integers(class_group, "class_group")
+            group = [index(value) for value in class_group]
         elif class_counts is not None:
             group = class_groups(class_counts, groups).tolist()
         self.register_buffer("class_group", torch.tensor(group))

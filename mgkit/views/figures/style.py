@@ -263,11 +263,9 @@ def _place(axes: Any) -> SubFigure:
     """A subfigure as it is, or one in the place of axes in a grid, which are removed."""
     if isinstance(axes, SubFigure):
         return axes
-    spec = axes.get_subplotspec() if isinstance(axes, Axes) else None
-    if spec is None:
+    if (spec := axes.get_subplotspec()) is None:
         raise MgkitError(
-            f"axes is {type(axes).__name__}: give a subfigure of your figure (figure.subfigures), or axes that are in "
-            "a grid (figure.subplots)."
+            "axes are in no grid: give those of figure.subplots, or a subfigure of your figure (figure.subfigures)."
         )
     parent = axes.figure
     axes.remove()

@@ -93,7 +93,6 @@ def test_many_classes_are_grouped_without_waiting():
         ([3, -1], 1, "not negative"),
         ([3, 1], 3, "2 classes make 1 to 2 groups; got groups=3"),
         ([3, 1], 0, "groups=0"),
-        ([3.5, 1.0], 1, "whole numbers"),
     ],
 )
 def test_wrong_counts_are_explained(counts, groups, message):
@@ -242,7 +241,6 @@ def test_a_file_with_groups_that_are_none_is_explained():
         ({"class_group": [0, 0, 0, 1, 1, 1]}, "a class in each group"),
         ({"class_group": [0, 1, 2]}, "each of 6 classes"),
         ({"class_group": [0, 1, 2, 3, 0, 0]}, "0 to 2"),
-        ({"class_group": [0.0, 1.0, 2.0, 0.5, 0.0, 0.0]}, "whole numbers"),
         ({"share": 1.5}, "0 to 1; got 1.5"),
         ({"share": math.nan}, "0 to 1; got nan"),
     ],

@@ -91,9 +91,8 @@ def test_every_figure_is_drawn_into_a_subfigure(
 def test_places_that_will_not_do(make_run: Callable[..., Run]) -> None:
     run = make_run(9)
     free = Figure(layout="constrained").add_axes((0, 0, 1, 1))
-    for wrong in (free, Figure(), "left"):
-        with pytest.raises(MgkitError, match="give a subfigure"):
-            figures.confusion(run, axes=wrong)
+    with pytest.raises(MgkitError, match="axes are in no grid"):
+        figures.confusion(run, axes=free)
     plain = Figure(figsize=(8, 4))
     with pytest.raises(MgkitError, match="constrained"):
         figures.prototype_map(run, axes=plain.subplots(1, 2)[0])
