@@ -10,6 +10,8 @@ a person who sits still before the same wall looks much the same in every clip.
 from __future__ import annotations
 
 import re
+import shutil
+import textwrap
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import combinations
@@ -138,7 +140,35 @@ def natural(name: str) -> list[tuple[int, int, str]]:
     return [(0, int(part), part) if part.isdecimal() else (1, 0, part) for part in parts]
 
 
-def report_table(report: list[dict[str, str]]) -> pd.DataFrame:
+class ReportTable(pd.DataFrame):
+    """A report as a table that is shown in full, folded to the width of the page or the terminal."""
+
+    @property
+    def _constructor(self) -> type[pd.DataFrame]:
+        return pd.DataFrame  # what is made of it is a table like any other
+
+    def __repr__(self) -> str:
+        width = max(80, shutil.get_terminal_size().columns)
+        return (
+            "\n".join(
+                textwrap.fill(
+                    line, width, subsequent_indent="    ", break_long_words=False, break_on_hyphens=False
+                )
+                for line in _lines(self)
+            )
+            or "nothing was odd"
+        )
+
+    def _repr_html_(self) -> str:
+        if self.empty:
+            return "<p>nothing was odd</p>"
+        with pd.option_context("display.max_colwidth", None):
+            text = pd.DataFrame(self).to_html(index=False, border=0, justify="left")
+        cell = "text-align: left; vertical-align: top; white-space: normal; overflow-wrap: anywhere"
+        return text.replace("<td>", f'<td style="{cell}">')
+
+
+def report_table(report: list[dict[str, str]]) -> ReportTable:
     """The report of a clip folder in one table: `what`, `how many`, `clips` (the first few), `detail` (of the first).
 
     What was left out comes first, then warnings about the splits, then the rest by number.
@@ -150,7 +180,7 @@ def report_table(report: list[dict[str, str]]) -> pd.DataFrame:
         details = dict.fromkeys(entry["detail"] for entry in entries)
         rank = 0 if what.startswith("left out") else 1 if what in SPLIT_FAULTS else 2
         rows.append((rank, -len(entries), what, some(ids, 3), some(details, 3)))
-    return pd.DataFrame(
+    return ReportTable(
         [(what, -count, clips, detail) for _, count, what, clips, detail in sorted(rows)],
         columns=["what", "how many", "clips", "detail"],
     )
@@ -158,7 +188,11 @@ def report_table(report: list[dict[str, str]]) -> pd.DataFrame:
 
 def report_lines(report: list[dict[str, str]]) -> Iterator[str]:
     """A report as lines of text: what (how many): details of the first few."""
-    for row in report_table(report).to_dict("records"):
+    return _lines(report_table(report))
+
+
+def _lines(table: pd.DataFrame) -> Iterator[str]:
+    for row in table.to_dict("records"):
         where = f"{row['clips']}: " if row["clips"] else ""
         yield f"{row['what']} ({row['how many']}): {where}{row['detail']}"
 

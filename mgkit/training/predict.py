@@ -572,17 +572,18 @@ class _Job:
             return self.finished
         if not self.rows:
             raise MgkitError(f"{self.lost[0]}.")
-        found = _stacked(self.answers)
         frames = np.asarray(self.bounds, np.int64)[self.rows]
         order = np.lexsort((frames[:, 0], frames.sum(axis=1)))
-        seen = found.pop("seen")[order]
+        # One array after another, so that the answers are hardly held twice.
+        found = {
+            name: np.concatenate([one.pop(name) for one in self.answers])[order]
+            for name in list(self.answers[0])
+        }
+        self.answers.clear()
+        seen = found.pop("seen")
 
         def named(kind: str) -> dict[str, npt.NDArray[np.float32]]:
-            return {
-                name.removeprefix(kind): array[order]
-                for name, array in found.items()
-                if name.startswith(kind)
-            }
+            return {name.removeprefix(kind): array for name, array in found.items() if name.startswith(kind)}
 
         notes = list(self.footage.notes)
         if self.lost:
@@ -746,8 +747,8 @@ def _digest_of(item: _Item, footage: Footage) -> str:
     if item.video is not None:
         stat = item.video.stat()
         found.update(f"{item.video.name} {stat.st_size} {stat.st_mtime_ns}".encode())
-    if footage.points is not None:
-        found.update(np.ascontiguousarray(footage.points).tobytes())
+    for row in () if footage.points is None else footage.points:
+        found.update(np.ascontiguousarray(row).data)
     return found.hexdigest()[:16]
 
 

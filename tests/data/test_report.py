@@ -69,6 +69,22 @@ def test_the_report_puts_what_is_left_out_on_top(tmp_path: Path) -> None:
     assert tiny_clips(tmp_path, counts={"train": 1}, videos=False).report_table().empty
 
 
+def test_a_report_is_shown_in_full(tmp_path: Path) -> None:
+    """pandas cuts a cell after fifty letters, and with it the remedy."""
+    detail = (
+        "the poses are of another estimator than those of the other split <b>, which costs accuracy: " * 3
+    )
+    table = report_table([{"what": "several estimators", "clip_id": "", "detail": f"{detail}choose one"}])
+    text = repr(table)
+    assert " ".join(text.split()) == f"several estimators (1): {' '.join(detail.split())} choose one"
+    assert max(map(len, text.splitlines())) <= 120
+    page = table._repr_html_()
+    for part in ("choose one</td>", "&lt;b&gt;", "white-space: normal"):
+        assert part in page
+    assert "nothing was odd" in repr(report_table([]))
+    assert "nothing was odd" in report_table([])._repr_html_()
+
+
 def test_an_empty_selection_has_no_summary_and_no_folds(tmp_path: Path) -> None:
     clips = tiny_clips(tmp_path / "clips")
     for ask in (clips.select([]).summary, lambda: clips.select([]).folds(2)):

@@ -41,7 +41,7 @@ from mgkit.data.prepare.plan import MARGIN, Job, Made, Pose, make
 from mgkit.data.prepare.points import SMOOTHING, PoseRules
 from mgkit.data.readers import RawClip, RawDataset, note
 from mgkit.data.readers.estimated import with_poses
-from mgkit.data.readers.options import get_reader, listed
+from mgkit.data.readers.options import get_reader, listed, plain_reader
 from mgkit.data.skeletons import Skeleton
 from mgkit.errors import MgkitError, counted, some
 from mgkit.files import exclusive, sha256_of, write_json
@@ -77,7 +77,7 @@ def prepare(
 
     Args:
         reader: the layout of the source, one of `mgkit.data.readers.options.READERS`, or your own function
-            `reader(source, **options) -> RawDataset`.
+            `reader(source, **options) -> RawDataset`, also as a `functools.partial` with some of them.
         source: the dataset: a folder; for "pyskl" the pickle.
         out: the clip folder. An unfinished one is completed; a finished one is returned as it is, unless a source
             file has another size or time: then what depends on it is made again, and clips that left the source are
@@ -118,6 +118,7 @@ def prepare(
     if smooth not in (None, "none", *SMOOTHING):
         raise MgkitError(f"smooth is {smooth!r}: use {' or '.join([*SMOOTHING, 'none'])}.")
     # What the folder is made by: it must be the same in every call.
+    reader, options = plain_reader(reader, options)
     read = get_reader(reader)
     out, source = Path(out), Path(source)
     made_by = reader if isinstance(reader, str) else f"{reader.__module__}.{reader.__qualname__}"

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from mgkit.data.prepare.people import Array, seen
+from mgkit.data.prepare.people import Array, few_frames, seen
 from mgkit.data.readers import note
 from mgkit.errors import MgkitError, counted, some
 
@@ -47,6 +47,7 @@ class Look:
 
 def look_of(pose: Array, frame: tuple[int, int], frames: int, poses: int, *, turned: bool) -> Look:
     """The look of key-points (M, T, V, 3) in which somebody is seen; see `Look`."""
+    pose = few_frames(pose)
     there = pose[seen(pose)].astype(np.float64)
     points, scores = there[:, :2], np.maximum(there[:, 2], 1e-6)
     weights = scores / scores.sum()

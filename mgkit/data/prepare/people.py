@@ -11,6 +11,7 @@ import numpy.typing as npt
 from mgkit.errors import some
 
 Array = npt.NDArray[np.float32]
+FEW = 10_000  # frames that show what key-points look like
 SAME = 0.1  # of the size of a person: two rows that are never further apart hold the same one
 
 
@@ -22,6 +23,14 @@ def seen(points: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
 def anybody(pose: Array) -> npt.NDArray[np.bool_]:
     """(M, T): in which frames each row holds somebody."""
     return np.asarray(seen(pose).any(-1))
+
+
+def few_frames(pose: Array) -> Array:
+    """At most ten thousand of the frames (M, T, V, 3) in which somebody is seen, evenly: enough to judge the whole."""
+    if pose.shape[1] <= FEW:
+        return pose
+    frames = np.flatnonzero(anybody(pose).any(0))
+    return pose[:, frames[:: -(-len(frames) // FEW) or 1]]
 
 
 def steady(pose: Array, frame: tuple[int, int]) -> tuple[Array, list[tuple[str, str]]]:
@@ -42,7 +51,7 @@ def steady(pose: Array, frame: tuple[int, int]) -> tuple[Array, list[tuple[str, 
     there = anybody(pose)  # (M, T)
     rows = np.flatnonzero(there.any(1))
     if len(rows) < 2:
-        return pose[rows if len(rows) else slice(1)], []
+        return (pose if len(pose) == 1 else pose[rows if len(rows) else slice(1)]), []
     size = max(extent(pose), 0.05 * max(frame))
     pose, traded = _reidentified(pose[rows], there[rows], size / 2, 0.02 * max(frame))
     pose = _joined(pose, size)

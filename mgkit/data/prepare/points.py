@@ -19,7 +19,7 @@ import numpy.typing as npt
 
 from mgkit.data.prepare.cut import SourceInfo
 from mgkit.data.prepare.looks import Look, look_of
-from mgkit.data.prepare.people import Array, extent, seen, steady
+from mgkit.data.prepare.people import Array, extent, few_frames, seen, steady
 from mgkit.data.readers import RawClip, frame_size_of, note
 from mgkit.errors import MgkitError, counted, some
 
@@ -27,6 +27,8 @@ USUAL_RATE = 25.0  # frames per second of a video that does not state any
 UNITS = {"shares": (0.0, 1.0), "centred": (-1.0, 1.0), "percent": (0.0, 100.0)}  # of the two sides
 GROSS = 1.6  # poses per frame, or the reverse, from which on a clip cannot be used as it is
 SMOOTHING = {"savgol7": 7}  # frames of the window: Savitzky and Golay's filter of order 2, which has no delay
+BLOCK = 4096  # frames that are looked at in one go, so that the memory for it does not grow with a video
+NOT_SEEN = np.uint64(2**64 - 1)  # a pair of NaN, which no seen point has
 SLACK = 5  # frames: a smaller difference is a loss at the ends, not another rate
 
 
@@ -135,7 +137,8 @@ def incoming(
     notes = _drop_filler(pose, low, low + sides, clip.clip_id)
     if rules.units is None:
         _check_units(pose, picture, clip)
-    pose[..., :2] = (pose[..., :2] - low) * (np.asarray(frame, dtype=np.float32) / sides)
+    pose[..., :2] -= low
+    pose[..., :2] *= np.asarray(frame, dtype=np.float32) / sides
     # Rows before the rate: values are blended only within one person.
     pose, done = steady(pose, frame)
     notes += [note(what, detail, clip.clip_id) for what, detail in done]
@@ -217,6 +220,7 @@ def _one_moves(pose: Array) -> bool:
 
 def _check_units(pose: Array, frame: tuple[int, int], clip: RawClip) -> None:
     """Refuse points that all lie within a few pixels of the corner of the frame: they are in other units."""
+    pose = few_frames(pose)
     points, limit = pose[seen(pose)][:, :2], min(max(3.0, 0.02 * min(frame)), 16.0)
     if not len(points) or np.quantile(np.abs(points).max(-1), 0.95) > limit:
         return
@@ -294,28 +298,33 @@ def _drop_filler(pose: Array, low: float, high: Array, clip_id: str) -> list[dic
     """
     joints = pose.shape[2]
     there = seen(pose)
-    flat = np.flatnonzero(there)  # (N,) places; as three numbers each an hour of video would take 50 MB
-    points = np.ascontiguousarray(pose[there][:, :2])
-    # As 64 bits each, which is many times quicker than by row.
-    bits, index = np.unique(points.view(np.uint64)[:, 0], return_inverse=True)
-    pairs = bits[:, None].view(np.float32)
+    # Nearly all pairs of an hour of video are neither shared nor whole twice: only the others are collected.
+    pairs = np.unique(
+        np.concatenate([_suspects(row, seen_in, low, high) for row, seen_in in zip(pose, there, strict=True)])
+    )
+    if not len(pairs):
+        return []
+    flat, index = _places(pose, there, pairs)
+    pairs = pairs[:, None].view(np.float32)
     # Joints of one person in one frame that share a pair.
-    at = index * (len(pose) * pose.shape[1]) + flat // joints
-    places, together = np.unique(at, return_counts=True)
-    del at
-    pair_of = places // (len(pose) * pose.shape[1])
+    frames = len(pose) * pose.shape[1]
+    places, together = np.unique(index * frames + flat // joints, return_counts=True)
+    pair_of = places // frames
 
     def times(chosen: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
         return np.bincount(pair_of[chosen], minlength=len(pairs))
 
     outside = ((pairs < low) | (pairs > high)).any(-1)
-    twice = (pairs[:, 0] == pairs[:, 1]) & (pairs[:, 0] == np.round(pairs[:, 0]))
-    filler = twice & ((pairs[:, 0] < min(low, 0)) | (pairs[:, 0] == low) | (pairs[:, 0] > 4 * high.max()))
+    filler = _whole_twice(pairs, low, high)
     shared = outside & ((times(together >= 3) >= 1) | (times(together >= 2) >= 5))
-    if shared.any() and not shared[index].all():
-        low_by, high_by = np.quantile(points[~shared[index]], [0.05, 0.95], axis=0)
-        away = np.maximum(low_by - pairs, pairs - high_by).max(-1)
-        filler |= shared & (away > 0.5 * (high_by - low_by).max())
+    if shared.any():
+        others = there.copy()
+        others[np.unravel_index(flat[shared[index]], there.shape)] = False
+        if others.any():
+            bounds = [np.quantile(pose[..., axis][others], [0.05, 0.95]) for axis in range(2)]
+            low_by, high_by = np.stack(bounds, axis=1)
+            away = np.maximum(low_by - pairs, pairs - high_by).max(-1)
+            filler |= shared & (away > 0.5 * (high_by - low_by).max())
     filler |= times((2 * together >= joints) & (together >= 3)) >= 3
     notes = []
     for i in np.flatnonzero(filler):
@@ -332,3 +341,43 @@ def _drop_filler(pose: Array, low: float, high: Array, clip_id: str) -> list[dic
     if filler.any():
         pose[np.unravel_index(flat[filler[index]], there.shape)] = np.nan
     return notes
+
+
+def _bits(points: npt.NDArray[Any]) -> npt.NDArray[np.uint64]:
+    """Each pair (..., 2) as one number, which are compared many times quicker."""
+    return np.ascontiguousarray(points, np.float32).view(np.uint64)[..., 0]
+
+
+def _whole_twice(pairs: Array, low: float, high: Array) -> npt.NDArray[np.bool_]:
+    """Pairs (..., 2) of one whole number that no picture has there: -1, -9999, 1e9, or the corner."""
+    one = pairs[..., 0]
+    odd = (one < min(low, 0)) | (one == low) | (one > 4 * high.max())
+    return np.asarray(odd & (one == pairs[..., 1]) & (one == np.round(one)))
+
+
+def _suspects(row: Array, there: npt.NDArray[np.bool_], low: float, high: Array) -> npt.NDArray[np.uint64]:
+    """The pairs of a person (T, V, 3), as bits, that may be filler: whole twice, or shared by joints of one frame."""
+    found = [np.zeros(0, np.uint64)]
+    for first in range(0, len(row), BLOCK):
+        points, known = row[first : first + BLOCK, :, :2], there[first : first + BLOCK]
+        bits = _bits(points)
+        found.append(bits[known & _whole_twice(points, low, high)])
+        order = np.sort(np.where(known, bits, NOT_SEEN), axis=1)
+        again = (order[:, 1:] == order[:, :-1]) & (order[:, 1:] != NOT_SEEN)
+        found.append(np.unique(order[:, 1:][again]))
+    return np.unique(np.concatenate(found))
+
+
+def _places(
+    pose: Array, there: npt.NDArray[np.bool_], pairs: npt.NDArray[np.uint64]
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Where any of some pairs (sorted, as bits) is seen, as places in `there`, and which of them it is."""
+    flat, index = [], []
+    for number, (row, known) in enumerate(zip(pose, there, strict=True)):
+        for first in range(0, len(row), BLOCK):
+            bits = _bits(row[first : first + BLOCK, :, :2]).reshape(-1)
+            at = np.minimum(np.searchsorted(pairs, bits), len(pairs) - 1)
+            held = np.flatnonzero((pairs[at] == bits) & known[first : first + BLOCK].reshape(-1))
+            flat.append(held + (number * pose.shape[1] + first) * pose.shape[2])
+            index.append(at[held])
+    return np.concatenate(flat), np.concatenate(index)

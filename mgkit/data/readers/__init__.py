@@ -167,13 +167,15 @@ def pose_notes(
             "kept"
         )
         found.append(note("several persons", detail, clip_id))
-    with np.errstate(invalid="ignore"):
-        beyond = np.maximum(-pose[..., :2], pose[..., :2] - np.asarray(frame, dtype=np.float32)).max(-1)
-        outside = seen & (beyond > 0)
-    if outside.any():
+    beyond = []  # pixels, of the points outside
+    for first in range(0, pose.shape[1], 4096):  # an hour of video in one go would take as much again
+        points = pose[:, first : first + 4096, :, :2][seen[:, first : first + 4096]]
+        far = np.maximum(-points, points - np.asarray(frame, dtype=np.float32)).max(-1)
+        beyond.append(far[far > 0])
+    if outside := sum(map(len, beyond)):
+        farthest = max(far.max() for far in beyond if len(far))
         detail = (
-            f"{outside.sum()} of {counted(seen.sum(), 'point')}, by up to "
-            f"{counted(round(beyond[outside].max()), 'pixel')}: kept"
+            f"{outside} of {counted(seen.sum(), 'point')}, by up to {counted(round(farthest), 'pixel')}: kept"
         )
         found.append(note("points outside the frame", detail, clip_id))
     return found

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import collections.abc
+import functools
 import importlib
 import inspect
 import re
@@ -42,6 +43,20 @@ def get_reader(reader: str | Reader) -> Reader:
     module, _, name = READERS[reader].partition(":")
     found: Reader = getattr(importlib.import_module(module), name)
     return found
+
+
+def plain_reader(reader: str | Reader, options: dict[str, Any]) -> tuple[str | Reader, dict[str, Any]]:
+    """A reader that has a name, and its options: a `functools.partial` is taken apart, so that these are recorded."""
+    if isinstance(reader, str):
+        return reader, options
+    found: Any = reader
+    while isinstance(found, functools.partial):
+        if found.args:
+            raise MgkitError(
+                f"the reader {found.func!r} is a partial with values by place: give them by name."
+            )
+        found, options = found.func, {**found.keywords, **options}
+    return (found if hasattr(found, "__qualname__") else found.__call__), options  # of an object
 
 
 def parse_options(name: str, words: Sequence[str]) -> dict[str, Any]:

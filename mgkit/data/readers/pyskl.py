@@ -155,6 +155,10 @@ def load_annotations(
             "or leave it out for one split."
         )
     for name, listed in split.items():
+        if not str(name).strip():
+            raise MgkitError(
+                f"{source}: 'split' has a split without a name ({name!r}): name it, or leave it out."
+            )
         listed = listed.tolist() if isinstance(listed, np.ndarray) else listed
         if not isinstance(listed, list | tuple) or not all(isinstance(clip_id, str) for clip_id in listed):
             raise MgkitError(

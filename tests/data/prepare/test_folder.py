@@ -265,6 +265,33 @@ def test_bad_calls(tmp_path: Path) -> None:
         prepare("pyskl", tmp_path, tmp_path / "out", size=33)
 
 
+def test_a_reader_with_options_of_its_own(tmp_path: Path) -> None:
+    """As a `functools.partial` they are recorded like those of the call, which come first."""
+
+    def read(source: Path, *, name: str = "wave", frames: int = 6) -> RawDataset:
+        pose = np.ones((1, frames, len(TRIANGLE), 3), np.float32) * np.arange(10, 10 + frames)[:, None, None]
+        clips = [RawClip("a", "train", 0, size=(64, 64), source="a", pose=lambda: pose)]
+        return RawDataset(clips, Classes((name,)), TRIANGLE, [])
+
+    class Reader:
+        def __call__(self, source: Path) -> RawDataset:
+            return read(source)
+
+    (source := tmp_path / "source").mkdir()
+    options: dict[str, Any] = {"size": 32, "workers": 1, "progress": False, "pose_units": "pixels"}
+    first = prepare(partial(partial(read, name="nod"), frames=8), source, tmp_path / "one", **options)
+    assert first.classes.names == ("nod",)
+    assert first.table["frames"].tolist() == [8]
+    second = prepare(partial(read, name="nod"), source, tmp_path / "one", name="rub", **options)
+    assert second.classes.names == ("rub",)
+    plain = prepare(read, source, tmp_path / "two", name="nod", frames=8, **options)
+    again = prepare(partial(read, name="nod", frames=8), source, tmp_path / "two", **options)
+    assert plain.classes == again.classes
+    assert prepare(Reader(), source, tmp_path / "three", **options).classes.names == ("wave",)
+    with pytest.raises(MgkitError, match="values by place: give them by name"):
+        prepare(partial(read, source), source, tmp_path / "four", **options)
+
+
 def test_the_crop_holds_the_person_and_ignores_a_thrown_joint() -> None:
     generator = np.random.default_rng(0)
     pose = np.ones((1, 50, 10, 3), np.float32)

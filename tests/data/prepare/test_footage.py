@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -112,3 +113,16 @@ def test_key_points_pass_the_checks_of_prepare(film: Path) -> None:
     with pytest.raises(MgkitError, match="video and pose of different sizes"):
         open_footage("a", film, points(), PENN13, size=(160, 121))
     np.testing.assert_array_equal(read_frames(film, [0]).shape, (1, 60, 80, 3))
+
+
+def test_the_checks_of_a_long_recording_take_little_memory_beside_it() -> None:
+    """The copy that becomes the footage, and masks."""
+    points = np.tile(person(500), (1, 60, 1, 1)).reshape(1, 30_000, len(PENN13), 3)
+    points[..., :2] += np.random.default_rng(0).normal(0, 2, points[..., :2].shape).astype(np.float32)
+    tracemalloc.start()
+    found = open_footage("hour", None, points, PENN13, fps=25, size=(160, 120))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert found.frames == 30_000
+    np.testing.assert_array_equal(found.points, points)
+    assert peak < 3.5 * points.nbytes

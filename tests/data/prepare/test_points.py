@@ -14,6 +14,7 @@ import pytest
 import mgkit as mg
 from mgkit.cli import main
 from mgkit.data.clips import load_clips
+from mgkit.data.prepare import points
 from mgkit.data.prepare.points import PoseRules, smoothed
 from mgkit.data.readers.pyskl import write_pyskl
 from mgkit.data.video import probe
@@ -384,6 +385,57 @@ def test_a_body_in_one_point_is_a_filler(tmp_path: Path) -> None:
     clips = prepared(tmp_path, [clip("c", pose)])
     assert np.flatnonzero(np.isnan(clips.pose("c")).all((0, 2, 3))).tolist() == [10, 11, 12, 13]
     assert notes(clips, "nobody seen") == {"c": "in 4 of 24 frames"}
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_fillers_are_those_of_a_count_point_by_point(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also in blocks of a few frames, which share what they found."""
+    rng = np.random.default_rng(seed)
+    pose = np.stack([person(60, at=(40.0, 60.0)), person(60, at=(120.0, 60.0))]).astype(np.float32)
+    pose[..., :2] += rng.normal(0, 3, pose[..., :2].shape)
+    pose[rng.random(pose.shape[:3]) < 0.1] = np.nan
+    corner, outside, inside = (0.0, 0.0), (-400.0, 900.0), (70.5, 30.25)
+    for value, share in (
+        (corner, 0.02),
+        (outside, 0.15),
+        (inside, rng.choice([0.1, 0.5])),
+        ((-1.0, -1.0), 0.01),
+    ):
+        pose[rng.random(pose.shape[:3]) < share, :2] = value
+    pose[~np.isfinite(pose).all(-1)] = np.nan
+    high = np.array((160.0, 120.0), np.float32)
+    wanted, kinds = slow_fillers(pose, high)
+    monkeypatch.setattr(points, "BLOCK", 7)
+    told = points._drop_filler(pose, 0.0, high, "c")
+    assert len(told) == kinds >= 2
+    np.testing.assert_array_equal(np.isnan(pose).all(-1), wanted)
+
+
+def slow_fillers(pose: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, int]:
+    """(M, T, V): what is not seen without the fillers, and how many there are: pair by pair, frame by frame."""
+    lost = np.isnan(pose).any(-1)
+    pairs = {tuple(pair) for pair in pose[~lost][:, :2].tolist()}
+    held = {pair: (pose[..., :2] == np.array(pair, np.float32)).all(-1) & ~lost for pair in pairs}
+    joints = {pair: there.sum(2) for pair, there in held.items()}
+    shared = {
+        pair
+        for pair, count in joints.items()
+        if (min(pair) < 0 or (np.array(pair) > high).any())
+        and ((count >= 3).any() or (count >= 2).sum() >= 5)
+    }
+    others = pose[~lost & ~np.any([held[pair] for pair in shared] or [np.zeros_like(lost)], axis=0)][:, :2]
+    low_by, high_by = np.quantile(others, [0.05, 0.95], axis=0)
+    found = set()
+    for pair, count in joints.items():
+        one, two = pair
+        away = max(*(low_by - pair), *(np.array(pair) - high_by))
+        if (
+            (one == two and one == round(one) and (one <= 0 or one > 4 * high.max()))
+            or (pair in shared and away > 0.5 * (high_by - low_by).max())
+            or ((2 * count >= pose.shape[2]) & (count >= 3)).sum() >= 3
+        ):
+            found.add(pair)
+    return lost | np.any([held[pair] for pair in found], axis=0), len(found)
 
 
 def test_fillers_of_other_units(tmp_path: Path) -> None:

@@ -157,6 +157,7 @@ def test_folds_beside_train_and_test_need_a_choice(tmp_path: Path) -> None:
         ),
         ([annotation("a")], "train", "'split' is a str, not a dictionary"),
         ([annotation("a")], {"train": "a"}, "the split 'train' is not a list of clip ids"),
+        ([annotation("a")], {"": ["a"]}, r"x\.pkl: 'split' has a split without a name \(''\): name it"),
         ([annotation("a")], {"train": {"a": 1}}, "the split 'train' is not a list of clip ids"),
         ([annotation("a")], {"train": [0]}, "the split 'train' is not a list of clip ids"),
         ([annotation("a")], {"train": []}, r"the splits taken \(train\) list no clip"),
