@@ -121,6 +121,15 @@ def test_pages_and_notebooks_name_what_there_is() -> None:
                 assert hasattr(value, inner), f"{page.name}: mg.{name}.{inner}"
 
 
+def test_the_public_names_are_those_that_the_architecture_page_lists() -> None:
+    import mgkit
+
+    page = (PACKAGE.parent / "docs/architecture.md").read_text(encoding="utf-8")
+    section = page.split("## Public names")[1].split("\n## ")[0]
+    listed = [word for words in re.findall(r"`([a-zA-Z_\s]+)`", section) for word in words.split()]
+    assert sorted(listed) == sorted(set(mgkit.__all__) - {"__version__"})
+
+
 def test_every_public_name_loads() -> None:
     import mgkit
 
