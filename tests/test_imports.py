@@ -28,7 +28,7 @@ LEVELS = {
     "data": [
         {"table", "skeletons", "keypoints", "splits", "ledger", "video", "word_vectors"},
         {"report", "body"},
-        {"head"},
+        {"faces"},
         {"clips"},
         {"readers", "batches"},
         {"prepare"},

@@ -34,7 +34,7 @@ import pandas as pd
 
 from mgkit.data import report as reports
 from mgkit.data import video
-from mgkit.data.head import Heads, find_heads
+from mgkit.data.faces import Heads, find_heads
 from mgkit.data.ledger import damaged, wrong_size
 from mgkit.data.skeletons import Skeleton
 from mgkit.data.splits import (
@@ -187,7 +187,7 @@ class Clips:
         return np.asarray(rows).reshape(persons, frames, len(self.skeleton), 3)
 
     def heads(self, clip_id: str) -> Heads:
-        """Where the heads are in each frame, in pixels of the prepared video, to blur them (`mgkit.data.head`)."""
+        """Where the heads are in each frame, in pixels of the prepared video, to blur them (`mgkit.data.faces`)."""
         row = self.row(clip_id)
         pose = self.pose(clip_id) if row["pose_offset"] >= 0 else None
         return find_heads(pose, self.skeleton, int(row["frames"]), float(row["fps"]))

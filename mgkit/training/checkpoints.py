@@ -23,7 +23,6 @@ from torch.optim.swa_utils import AveragedModel
 from mgkit.errors import MgkitError
 from mgkit.files import atomic
 from mgkit.training.epoch import Selection, Tally
-from mgkit.training.inference import load_checkpoint, restore
 from mgkit.training.machine import largest, on_first, random_states
 
 _OURS = ("status", "history", "prototypes", "environment", "config", "start", "live", "last", "best", "step")
@@ -171,3 +170,33 @@ def remove_left_overs(out: Path) -> None:
         for path in folder.glob(".*"):
             if _LEFT_OVER.fullmatch(path.name):
                 path.unlink(missing_ok=True)
+
+
+def load_checkpoint(path: Any) -> dict[str, Any]:
+    """A checkpoint of ours, read without running any code in it."""
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise MgkitError(
+            f"{path} cannot be read ({error.strerror or error}): see to that, then try again."
+        ) from None
+    except Exception as error:
+        raise MgkitError(
+            f"{path} cannot be read as a checkpoint ({type(error).__name__}): delete it if the run is unfinished, "
+            "else its run folder, and train again."
+        ) from None
+    if not isinstance(state, dict) or state.get("format") != 1:
+        raise MgkitError(f"{path} is not a checkpoint of this version of mgkit.")
+    return state
+
+
+def restore(state: dict[str, Any], path: Any, **parts: Any) -> None:
+    """Load each named part (model, objective, optimizer) of a checkpoint, or say that it is another recipe's."""
+    for name, part in parts.items():
+        try:
+            part.load_state_dict(state[name])
+        except (KeyError, RuntimeError, TypeError, ValueError, AttributeError):
+            raise MgkitError(
+                f"{path} does not fit this recipe (its {name}): it belongs to another run, or config.json was changed. "
+                "Restore both, or delete the run folder and train again."
+            ) from None

@@ -40,6 +40,7 @@ from mgkit.results.run.records import Embeddings, Predictions
 from mgkit.results.run.view_scores import ViewScores, write_view_scores
 from mgkit.results.stats.metrics import top1
 from mgkit.training.build import build_model, build_objective, check_workers, embedding_widths
+from mgkit.training.checkpoints import load_checkpoint, restore
 from mgkit.training.code import recipe_of
 from mgkit.training.machine import (
     cpu_threads,
@@ -332,36 +333,6 @@ def check_whole(**values: int | None) -> None:
     for name, value in values.items():
         if value is not None and value < 1:
             raise MgkitError(f"{name} is {value!r}: use a whole number, 1 or more.")
-
-
-def load_checkpoint(path: Any) -> dict[str, Any]:
-    """A checkpoint of ours, read without running any code in it."""
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError as error:
-        raise MgkitError(
-            f"{path} cannot be read ({error.strerror or error}): see to that, then try again."
-        ) from None
-    except Exception as error:
-        raise MgkitError(
-            f"{path} cannot be read as a checkpoint ({type(error).__name__}): delete it if the run is unfinished, "
-            "else its run folder, and train again."
-        ) from None
-    if not isinstance(state, dict) or state.get("format") != 1:
-        raise MgkitError(f"{path} is not a checkpoint of this version of mgkit.")
-    return state
-
-
-def restore(state: dict[str, Any], path: Any, **parts: Any) -> None:
-    """Load each named part (model, objective, optimizer) of a checkpoint, or say that it is another recipe's."""
-    for name, part in parts.items():
-        try:
-            part.load_state_dict(state[name])
-        except (KeyError, RuntimeError, TypeError, ValueError, AttributeError):
-            raise MgkitError(
-                f"{path} does not fit this recipe (its {name}): it belongs to another run, or config.json was changed. "
-                "Restore both, or delete the run folder and train again."
-            ) from None
 
 
 def predict(

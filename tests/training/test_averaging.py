@@ -19,9 +19,8 @@ from mgkit.errors import MgkitError
 from mgkit.results.run.folder import Run
 from mgkit.training import loop, recipes
 from mgkit.training.build import build_model
-from mgkit.training.checkpoints import Checkpoints
+from mgkit.training.checkpoints import Checkpoints, load_checkpoint
 from mgkit.training.epoch import add_to_mean
-from mgkit.training.inference import load_checkpoint
 from mgkit.training.inference import test as run_test
 from mgkit.training.recipe import Recipe
 from tests.tiny import tiny_clips

@@ -17,7 +17,8 @@ from mgkit.models import fuse_probabilities
 from mgkit.results.run.folder import Run, load_run
 from mgkit.results.scores.scores import import_scores
 from mgkit.training import recipes
-from mgkit.training.inference import load_checkpoint, open_network
+from mgkit.training.checkpoints import load_checkpoint
+from mgkit.training.inference import open_network
 from mgkit.training.inference import test as run_test
 from mgkit.training.loop import train
 from mgkit.training.recipe import Recipe

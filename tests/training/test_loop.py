@@ -12,7 +12,7 @@ from mgkit.data.clips import Clips
 from mgkit.errors import MgkitError
 from mgkit.results.run.folder import Run, load_run
 from mgkit.training import loop, recipes
-from mgkit.training.inference import load_checkpoint
+from mgkit.training.checkpoints import load_checkpoint
 from mgkit.training.inference import test as run_test
 from mgkit.training.loop import train
 from mgkit.training.recipe import Recipe

@@ -20,8 +20,8 @@ from mgkit.training.build import (
     build_objective,
     embedding_widths,
 )
+from mgkit.training.checkpoints import load_checkpoint
 from mgkit.training.explain import explain, over_skeleton
-from mgkit.training.inference import load_checkpoint
 from mgkit.training.inference import test as run_test
 from mgkit.training.machine import make_optimizer
 from mgkit.training.recipe import Recipe

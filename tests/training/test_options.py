@@ -19,8 +19,8 @@ from mgkit.models.losses.objective import Mixing
 from mgkit.results.run.folder import load_run
 from mgkit.training import checkpoints, recipes
 from mgkit.training.build import build_model, build_objective, class_weights
+from mgkit.training.checkpoints import load_checkpoint
 from mgkit.training.epoch import Selection
-from mgkit.training.inference import load_checkpoint
 from mgkit.training.inference import test as run_test
 from mgkit.training.recipe import CrossEntropy
 from mgkit.training.reporting import Logs

@@ -13,7 +13,7 @@ from mgkit.data.clips import Classes, Clips, load_clips, write_clip_folder
 from mgkit.errors import MgkitError
 from mgkit.results.run.folder import Run, load_run
 from mgkit.training import recipes
-from mgkit.training.inference import load_checkpoint
+from mgkit.training.checkpoints import load_checkpoint
 from mgkit.training.inference import test as run_test
 from mgkit.training.pretrain import pooled, pretrain
 from mgkit.training.recipe import Recipe

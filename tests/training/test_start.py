@@ -17,7 +17,7 @@ from mgkit.results.run.folder import Run, load_run
 from mgkit.results.run.status import write_status
 from mgkit.training import recipes
 from mgkit.training.build import build_model
-from mgkit.training.inference import load_checkpoint
+from mgkit.training.checkpoints import load_checkpoint
 from mgkit.training.inference import test as run_test
 from mgkit.training.loop import train
 from mgkit.training.recipe import Recipe

@@ -23,7 +23,7 @@ from mgkit.data.clips import Clips, load_clips
 from mgkit.results.run.folder import Run, create_run
 from mgkit.training import loop, recipes
 from mgkit.training.build import build_model, build_objective, embedding_widths
-from mgkit.training.inference import load_checkpoint
+from mgkit.training.checkpoints import load_checkpoint
 from mgkit.training.inference import test as run_test
 from mgkit.training.loop import train
 from mgkit.training.recipe import Recipe

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from mgkit.data.clips import Clips
-from mgkit.data.head import UNKNOWN_FPS, Heads, blur_heads
+from mgkit.data.faces import UNKNOWN_FPS, Heads, blur_heads
 from mgkit.data.skeletons import Skeleton
 from mgkit.errors import MgkitError, counted, some
 from mgkit.notebook import blurs_faces

@@ -19,7 +19,7 @@ from mgkit.models.weights.folders import check_settings, is_folder_of_weights, w
 from mgkit.models.weights.known import KNOWN, find_known
 from mgkit.parts import part
 from mgkit.training import recipes
-from mgkit.training.inference import load_checkpoint
+from mgkit.training.checkpoints import load_checkpoint
 from mgkit.training.start import Weights, find_start
 from tests.tiny import tiny_clips
 from tests.training.training import fit

@@ -15,7 +15,7 @@ from mgkit.errors import MgkitError
 from mgkit.models.weights import known
 from mgkit.models.weights.known import KNOWN, KnownWeights, find_known
 from mgkit.training import recipes
-from mgkit.training.inference import load_checkpoint
+from mgkit.training.checkpoints import load_checkpoint
 from tests.tiny import tiny_clips
 from tests.training.training import TINY, fit
 

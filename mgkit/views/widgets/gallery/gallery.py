@@ -11,7 +11,7 @@ import numpy.typing as npt
 import traitlets
 
 from mgkit.data.clips import Clips
-from mgkit.data.head import blur_heads
+from mgkit.data.faces import blur_heads
 from mgkit.data.skeletons import Skeleton
 from mgkit.errors import MgkitError, counted
 from mgkit.notebook import blurs_faces

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from mgkit.data.batches.streams import stream_frames
 from mgkit.data.clips import Clips
-from mgkit.data.head import Heads, blur_heads
+from mgkit.data.faces import Heads, blur_heads
 from mgkit.errors import MgkitError
 from mgkit.parts import Part
 

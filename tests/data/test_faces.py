@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mgkit.data.head import CELLS, SHORT, WHILE, blur_heads, find_heads, head_joints
+from mgkit.data.faces import CELLS, SHORT, WHILE, blur_heads, find_heads, head_joints
 from mgkit.data.skeletons import LAYOUTS, Skeleton
 
 FPS = 20.0
