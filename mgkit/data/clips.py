@@ -434,7 +434,7 @@ class Clips:
         return reports.missing_joints(self.table, self.classes.names, self.skeleton, self.pose, by)
 
     def report_table(self) -> pd.DataFrame:
-        """The report in one table: what, how many, which clips, details of the first; what was left out is on top."""
+        """The report in one table: what, how many, the first clips with their details; what was left out is on top."""
         return reports.report_table(self.report)
 
     @cached_property

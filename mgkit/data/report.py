@@ -169,21 +169,37 @@ class ReportTable(pd.DataFrame):
 
 
 def report_table(report: list[dict[str, str]]) -> ReportTable:
-    """The report of a clip folder in one table: `what`, `how many`, `clips` (the first few), `detail` (of the first).
+    """The report of a clip folder or of key-points in one table: `what`, `how many`, `detail` (of the first few).
 
     What was left out comes first, then warnings about the splits, then the rest by number.
     """
     rows = []
     for what in dict.fromkeys(entry["what"] for entry in report):
         entries = [entry for entry in report if entry["what"] == what]
-        ids = [entry["clip_id"] for entry in entries if entry["clip_id"]]
-        details = dict.fromkeys(entry["detail"] for entry in entries)
         rank = 0 if what.startswith("left out") else 1 if what in SPLIT_FAULTS else 2
-        rows.append((rank, -len(entries), what, some(ids, 3), some(details, 3)))
+        rows.append((rank, -len(entries), what, _details(entries)))
     return ReportTable(
-        [(what, -count, clips, detail) for _, count, what, clips, detail in sorted(rows)],
-        columns=["what", "how many", "clips", "detail"],
+        [(what, -count, detail) for _, count, what, detail in sorted(rows)],
+        columns=["what", "how many", "detail"],
     )
+
+
+def _details(entries: list[dict[str, str]]) -> str:
+    """What is said of the first few clips: "a, b and 2 more: this" if it is the same of all, else each with its own,
+    "a in 9 of 40 frames; b in 16 of 40 frames; and 2 more"."""
+    details = {entry["detail"] for entry in entries}
+    if len(details) == 1:
+        ids = [entry["clip_id"] for entry in entries if entry["clip_id"]]
+        return _said(some(ids, 3), *details)
+    pairs = list(dict.fromkeys((entry["clip_id"], entry["detail"].rstrip(".")) for entry in entries))
+    more = [f"and {len(pairs) - 3} more"] if len(pairs) > 3 else []
+    return "; ".join([*(_said(*pair) for pair in pairs[:3]), *more])
+
+
+def _said(clips: str, detail: str) -> str:
+    if not clips:
+        return detail
+    return f"{clips} {detail}" if detail.startswith("in ") else f"{clips}: {detail}"
 
 
 def report_lines(report: list[dict[str, str]]) -> Iterator[str]:
@@ -193,8 +209,7 @@ def report_lines(report: list[dict[str, str]]) -> Iterator[str]:
 
 def _lines(table: pd.DataFrame) -> Iterator[str]:
     for row in table.to_dict("records"):
-        where = f"{row['clips']}: " if row["clips"] else ""
-        yield f"{row['what']} ({row['how many']}): {where}{row['detail']}"
+        yield f"{row['what']} ({row['how many']}): {row['detail']}"
 
 
 # --- what two splits share ------------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mgkit.data.clips import write_clip_folder
-from mgkit.data.report import report_table
+from mgkit.data.report import report_lines, report_table
 from mgkit.errors import MgkitError
 from tests.tiny import CLASSES, TRIANGLE, tiny_clips, tiny_pose, tiny_row
 
@@ -63,10 +63,31 @@ def test_the_report_puts_what_is_left_out_on_top(tmp_path: Path) -> None:
     table = report_table(report)
     assert table["what"].tolist() == ["left out: end before start", "same subject", "lengths differ"]
     assert table["how many"].tolist() == [1, 1, 5]
-    assert table.loc[2, "clips"] == "c0, c1, c2 and 2 more"
-    assert table.loc[2, "detail"] == "the same"
+    assert table["detail"].tolist() == ["x: a.csv, row 3", "S1", "c0, c1, c2 and 2 more: the same"]
     assert report_table([]).empty
     assert tiny_clips(tmp_path, counts={"train": 1}, videos=False).report_table().empty
+
+
+def test_each_clip_of_a_report_stands_with_its_own_detail() -> None:
+    report = [
+        {"what": "nobody seen", "clip_id": f"c{i}", "detail": f"in {i} of 40 frames"} for i in range(1, 5)
+    ]
+    report += [
+        {"what": "hands seen", "clip_id": "c1", "detail": "left in 5 %, right in 90 %"},
+        {"what": "hands seen", "clip_id": "c2", "detail": "left in 0 %, right in 1 %"},
+        {"what": "several files", "clip_id": "", "detail": "a.csv is not used."},
+        {"what": "several files", "clip_id": "c3", "detail": "b.csv is not used."},
+    ]
+    paired = {
+        "nobody seen (4)": "c1 in 1 of 40 frames; c2 in 2 of 40 frames; c3 in 3 of 40 frames; and 1 more",
+        "hands seen (2)": "c1: left in 5 %, right in 90 %; c2: left in 0 %, right in 1 %",
+        "several files (2)": "a.csv is not used; c3: b.csv is not used",
+    }
+    lines = [f"{what}: {detail}" for what, detail in paired.items()]
+    assert list(report_lines(report)) == lines
+    assert " ".join(repr(report_table(report)).split()) == " ".join(lines)
+    for detail in paired.values():
+        assert f">{detail}</td>" in report_table(report)._repr_html_()
 
 
 def test_a_report_is_shown_in_full(tmp_path: Path) -> None:

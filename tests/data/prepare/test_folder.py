@@ -233,7 +233,8 @@ def test_a_single_broken_video_is_left_out_by_name(tmp_path: Path, layout: Path)
     clips = run(source, out, layout, workers=1, tolerated=0.4)
     assert clips.ids == ["clip 0 ü", "clip 2 ü"]
     top = clips.report_table().iloc[0]
-    assert (top["what"], top["how many"], top["clips"]) == ("left out: video cannot be read", 1, "clip 1 ü")
+    assert (top["what"], top["how many"]) == ("left out: video cannot be read", 1)
+    assert top["detail"].startswith("clip 1 ü: ")
     assert "clip 1 ü.mp4 is not a video" in top["detail"]
     with pytest.raises(MgkitError, match="1 of 3 clips cannot be made, and 0 may be left out"):
         run(source, tmp_path / "strict", layout, workers=1, tolerated=0.4, strict=True)
@@ -382,7 +383,7 @@ def test_clips_of_untrimmed_videos(videos: Path, tmp_path: Path) -> None:
         back = clips.pose(clip_id)[..., :2] * row["crop_width"] / 32 + (row["crop_x"], row["crop_y"])
         np.testing.assert_allclose(back, pose, atol=1e-3)
     odd = clips.report_table().set_index("what")
-    assert odd.loc["one frame", "clips"] == "b_3"
+    assert odd.loc["one frame", "detail"] == "b_3: the clip is a single frame of b.mp4"
     assert odd.loc["same video", "detail"] == "b.mp4 has 1 clip in train and 1 in val"
 
 
