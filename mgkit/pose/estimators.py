@@ -3,7 +3,8 @@
 An estimator is a function `estimate(frames, fps) -> points`: frames (T, H, W, 3) uint8 RGB, contiguous, in the order of
 the video and as many at a time as `BLOCK` holds; points (M, T, V, 3) in pixels, score in [0, 1], NaN = not seen; None
 where nobody is. One that carries something from one call to the next has an attribute `reset`, called before another
-video; it may state its `layout` (a name or a `Skeleton`) and its `version` as attributes, too.
+video, which it then sees in one go; one without may be given a long video in spans, by several processes. It may state
+its `layout` (a name or a `Skeleton`) and its `version` as attributes, too.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.util
 import os
+import pickle
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -51,6 +54,7 @@ class Estimator:
             processes; None = the whole video.
         warm: frames before a span that are shown to it too, since it follows what it has seen.
         several: it may find several people in a picture.
+        at_once: it takes no time to begin, so that short videos need not share one start of it.
     """
 
     name: str
@@ -61,6 +65,7 @@ class Estimator:
     span: int | None = None
     warm: int = 0
     several: bool = True
+    at_once: bool = False
 
 
 def get_estimator(
@@ -267,12 +272,28 @@ def _own(target: str | Estimate, layout: str | Path | Skeleton | None) -> Estima
         )
     model = sha256_of(file) if file.suffix == ".py" and file.is_file() else ""
     version = str(getattr(function, "version", ""))
-    return Estimator(name, version, model, get_skeleton(stated), partial(_start, target))
+    return Estimator(
+        name, version, model, get_skeleton(stated), partial(_start, target),
+        span=None if hasattr(function, "reset") else SPAN, at_once=True,
+    )  # fmt: skip
 
 
 @contextmanager
 def _start(target: str | Estimate) -> Iterator[Estimate]:
     yield load_target(target) if isinstance(target, str) else target
+
+
+def not_sent(estimator: Estimator) -> str:
+    """Why an estimator cannot be sent to other processes; "" if it can."""
+    try:
+        pickle.dumps(estimator)
+    except (pickle.PicklingError, AttributeError, TypeError) as error:
+        return str(error)
+    target = (getattr(estimator.start, "args", ()) or (estimator.start,))[0]
+    module = getattr(target, "__module__", "")
+    if module == "__main__" and not hasattr(sys.modules["__main__"], "__file__"):
+        return f"{estimator.name} is in no file"  # of a notebook: pickle names it, and nobody finds it there
+    return ""
 
 
 # --- what they need -------------------------------------------------------------------------------------------------

@@ -6,7 +6,6 @@ A long video is shared by the processes in spans, a short one goes with others; 
 
 from __future__ import annotations
 
-import pickle
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -33,7 +32,7 @@ from mgkit.data.video.decode import Index
 from mgkit.errors import MgkitError, counted, meant, some
 from mgkit.files import LONGEST_NAME, atomic, exclusive, write_json
 from mgkit.parallel import cores, run_jobs
-from mgkit.pose.estimators import BLOCK, Estimate, Estimator, get_estimator
+from mgkit.pose.estimators import BLOCK, Estimate, Estimator, get_estimator, not_sent
 from mgkit.pose.person import WHOM, choose, half, sightings
 from mgkit.progress import Progress, spoken
 
@@ -135,7 +134,8 @@ def estimate(
             "all", where an estimator finds several.
         layout: give the points in this one, as far as it follows from the estimator's (imigue22, coco17, ...); for a
             function that does not state its layout, the layout that it gives.
-        workers: processes, each with an estimator; one per core by default.
+        workers: processes, each with an estimator; by default one per core, or this one alone for a function that
+            cannot be sent to others, as one of a notebook.
         progress: show progress and the time left.
 
     Returns:
@@ -296,13 +296,13 @@ def _estimated(
     count, total, began, failed = 0, sum(stop - start for _, start, stop in left), time.monotonic(), set()
     jobs = _jobs(estimator, whom, left)
     if min(workers or cores(), len(jobs)) > 1:
-        try:
-            pickle.dumps(estimator)
-        except (pickle.PicklingError, AttributeError, TypeError) as error:
+        reason = not_sent(estimator)
+        if reason and workers is not None:
             raise MgkitError(
-                f"the estimator cannot be sent to other processes ({error}): keep the function in a .py file and give "
+                f"the estimator cannot be sent to other processes ({reason}): keep the function in a .py file and give "
                 "'file.py:function', or give workers=1."
-            ) from None
+            )
+        workers = 1 if reason else workers
     whole = [video for video in videos if len(done[video.name]) == len(video.spans(estimator.span))]
     yield from ((video, _joined(done.pop(video.name))) for video in whole)
     for job, results in run_jobs(_work, jobs, workers):
@@ -325,14 +325,14 @@ def _estimated(
 
 
 def _jobs(estimator: Estimator, whom: str, spans: Sequence[tuple[_Video, int, int]]) -> list[_Job]:
-    """Spans in the order of their videos; short videos share a job, since an estimator takes a while to begin."""
+    """Spans in the order of their videos; short videos share a job where an estimator takes a while to begin."""
     groups: list[list[tuple[_Video, int, int]]] = []
     room = 0
     for span in spans:
         length = span[2] - span[1]
         if room < length:
             groups.append([])
-            room = estimator.span or 0  # a function begins at once
+            room = 0 if estimator.at_once else estimator.span or 0
         groups[-1].append(span)
         room -= length
     return [_Job(estimator, whom, tuple(group)) for group in groups]

@@ -15,7 +15,7 @@ from mgkit.data.skeletons import COCO17, HOLISTIC75
 from mgkit.data.video import probe, read_frames
 from mgkit.errors import MgkitError
 from mgkit.pose import estimators, weights
-from mgkit.pose.estimators import get_estimator, holistic
+from mgkit.pose.estimators import SPAN, get_estimator, holistic
 from tests.data.video.made import encode
 
 OWN = str(Path(__file__).with_name("dots.py")) + ":"
@@ -39,7 +39,10 @@ def clap(sample_dir: Path) -> np.ndarray:
 def test_a_function_in_a_file_states_its_layout_and_version() -> None:
     found = get_estimator(OWN + "estimate")
     assert (found.name, found.version, found.layout) == (OWN + "estimate", "1", COCO17)
-    assert found.span is None  # it may follow people from frame to frame
+    assert found.span == SPAN
+    assert (
+        get_estimator(OWN + "counter").span is None
+    )  # it has `reset`: it follows something from frame to frame
     with found.start() as function:
         assert function(np.zeros((2, 4, 4, 3), np.uint8), 25.0).shape == (1, 2, 17, 3)
 

@@ -8,6 +8,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from mgkit.cli import EXIT_USER_ERROR, main
 from mgkit.data.video import probe, read_frames
 from mgkit.errors import MgkitError
 from mgkit.pose import folder as module
-from mgkit.pose.estimators import SPAN, Estimator, get_estimator
+from mgkit.pose.estimators import Estimator, get_estimator
 from tests.data.video.made import encode, encode_sizes, sound_only, turned
 from tests.pose.dots import estimate as dots
 
@@ -215,13 +216,27 @@ def test_what_cannot_be_done_is_refused_in_a_sentence(
     assert not list(tmp_path.rglob("*.npz"))
 
 
-def test_a_function_of_a_notebook_works_in_this_process(tmp_path: Path) -> None:
-    encode(tmp_path / "a.mp4", 4)
-    poses = mg.pose.estimate(
-        tmp_path / "a.mp4", estimator=lambda frames, fps: np.ones((1, len(frames), 3, 3)),
-        layout=Path(__file__).with_name("triangle.json"), **small(tmp_path / "poses"),
-    )  # fmt: skip
+@pytest.mark.parametrize("kind", ["lambda", "of __main__"])
+def test_a_function_of_a_notebook_works_in_this_process(
+    tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def estimate(frames: Any, fps: float) -> Any:
+        return np.ones((1, len(frames), 3, 3))
+
+    if kind == "of __main__":  # pickle writes down its name, with which another process can do nothing
+        main_module = ModuleType("__main__")
+        monkeypatch.setitem(sys.modules, "__main__", main_module)
+        estimate.__module__, estimate.__qualname__ = "__main__", "estimate"
+        main_module.estimate = estimate  # type: ignore[attr-defined]
+    (tmp_path / "videos").mkdir()
+    for name in "ab":
+        encode(tmp_path / "videos" / f"{name}.mp4", 4)
+    call = {"estimator": estimate, "layout": Path(__file__).with_name("triangle.json")}
+    poses = mg.pose.estimate(tmp_path / "videos", **small(tmp_path / "poses", workers=None, **call))
     assert poses["a"].skeleton.joints == ("top", "left_foot", "right_foot")
+    assert poses.made == 2
+    with pytest.raises(MgkitError, match="cannot be sent to other processes"):
+        mg.pose.estimate(tmp_path / "videos", **small(tmp_path / "of two", workers=2, **call))
 
 
 SLOW = """
@@ -324,7 +339,7 @@ def test_the_player_opens_on_a_video_that_is_finished(tmp_path: Path) -> None:
 def test_a_short_video_shares_a_job_and_a_long_one_has_its_own() -> None:
     lengths = [400, 400, 400, 1000, 20, 20]
     spans = [(None, 0, length) for length in lengths]
-    one = replace(get_estimator(DOTS), span=SPAN)
+    one = replace(get_estimator(DOTS), at_once=False)
     jobs = module._jobs(one, "largest", spans)  # type: ignore[arg-type]
     assert [[stop for _, _, stop in job.spans] for job in jobs] == [[400, 400], [400], [1000], [20, 20]]
     jobs = module._jobs(get_estimator(DOTS), "largest", spans)  # type: ignore[arg-type]
