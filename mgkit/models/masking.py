@@ -326,6 +326,11 @@ class MaskedTokens(MaskedFrames):
     def predicted(self, x: Tensor) -> dict[str, PathwayOutput]:  # (N, 3, T, S, S)
         if x.is_meta:  # which tokens are seen is decided by numbers
             return self.whole(x)
+        if not len(x):  # the blocks cannot tell shapes of no clips; gradients are then zeros
+            found = self.predicted(x.new_zeros(1, *x.shape[1:]))["rgb"]
+            assert found.embedding is not None
+            none = {"error": found.auxiliary["error"][:0]}
+            return {"rgb": PathwayOutput(found.logits[:0], found.embedding[:0], auxiliary=none)}
         hidden = hidden_tubes(len(x), self.grid, self.share, x.device)  # (N, g, g)
         visible = ~hidden[:, None].expand(-1, self.backbone.grid[0], -1, -1).flatten(1)  # (N, L)
         seen = self.backbone.tokens(x, visible)  # (N, seen, C)

@@ -39,6 +39,7 @@ class Weights:
             found by name; "new"; or a list as for classes.
         finished: the weights are those of a finished run: they stand for a stage instead of being its first ones.
         about: source and licence, as start.txt names them.
+        sha256: of the file, "" where it was not computed yet.
     """
 
     path: str | Path
@@ -46,6 +47,7 @@ class Weights:
     joints: str | Skeleton | Sequence[int | None] | None = None
     finished: bool = False
     about: str = ""
+    sha256: str = ""
 
 
 Start = Mapping[str, Run | Weights | str | Path]
@@ -94,7 +96,8 @@ def find_start(start: Start | None, recipe: Recipe, clips: Clips) -> dict[str, W
                     f"{given!r}}}."
                 )
             path = find_known(given)
-            found[key] = Weights(path, classes="new", about=known.about(path))
+            digest = sha256_of(path)
+            found[key] = Weights(path, classes="new", about=known.about(path, digest), sha256=digest)
         else:
             found[key] = _of_run(given, recipe.pathways if key == "all" else (key,), recipe, clips)
         if not Path(found[key].path).is_file():
@@ -175,7 +178,7 @@ def start_settings(start: Mapping[str, Weights], recipe: Recipe) -> dict[str, An
     """What of the start decides the result, as plain values: runs that began elsewhere are never taken for another."""
     return {
         key: {
-            "sha256": sha256_of(weights.path),
+            "sha256": weights.sha256 or sha256_of(weights.path),
             "classes": _mapped(weights.classes),
             "joints": _mapped(weights.joints),
         }

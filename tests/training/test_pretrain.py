@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import signal
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +23,7 @@ from mgkit.training.recipe import Recipe
 from tests.tiny import TRIANGLE, tiny_clips, tiny_pose, tiny_row
 from tests.training.test_resume import Trip, raising
 from tests.training.training import fit
+from tests.training.training import main as train_once
 
 pytestmark = pytest.mark.slow
 
@@ -159,6 +163,32 @@ def test_a_video_transformer_is_pre_trained_as_videomae_is(clips: Clips, tmp_pat
     assert np.isfinite(run.history()["loss_masked_rgb"]).all()
     assert fit(clips, small, tmp_path / "run", start={"rgb": run}).status()["state"] == "finished"
     assert "used" in (tmp_path / "run" / "start.txt").read_text()
+
+
+def test_killed_while_it_learns_from_frames_it_ends_with_the_same_weights(
+    clips: Clips, tmp_path: Path, forkserver: ForkServerContext
+) -> None:
+    pytest.importorskip("transformers")
+    small = recipes.videomae_small(
+        rgb_frames=2, pose_frames=8, rgb_size=32, width=12, blocks=2, heads=2, patch=8
+    )
+    made = recipes.masked(small.with_(epochs=2, batch_size=4, warmup_epochs=0), patch=8, share=0.75, width=32)
+    words = json.dumps(made.to_dict())
+    options = {"val_split": None, "checkpoint_minutes": 0}
+    train_once(str(clips.root), str(tmp_path / "whole"), words, json.dumps(options))
+    kill = json.dumps({**options, "kill_at": 6})
+    process = forkserver.Process(
+        target=train_once, args=(str(clips.root), str(tmp_path / "run"), words, kill)
+    )
+    process.start()
+    process.join(300)
+    assert process.exitcode == -signal.SIGKILL
+    assert (tmp_path / "run" / "checkpoints" / "step.pt").is_file()
+    train_once(str(clips.root), str(tmp_path / "run"), words, json.dumps(options))
+    whole, killed = load_run(tmp_path / "whole"), load_run(tmp_path / "run")
+    assert whole.history()["loss"].equals(killed.history()["loss"])
+    for name, value in weights(whole).items():
+        assert torch.equal(value, weights(killed)[name]), name
 
 
 def test_what_cannot_be_pre_trained_is_refused(clips: Clips, tmp_path: Path) -> None:

@@ -150,6 +150,40 @@ def test_two_processes_predict_every_clip_once_and_as_one_does(pair: tuple[Run, 
         assert np.abs(second.vectors[name]).sum(1).min() > 0  # none left out
 
 
+FRAMES: dict[str, Any] = {"rgb_frames": 2, "pose_frames": 8, "rgb_size": 32, "patch": 8}
+MASKED = {
+    "key-points": recipes.masked(recipes.stgcn(pose_frames=8, width=8, blocks=(1, 1), embedding_dim=8)).with_(
+        epochs=2, batch_size=6
+    ),
+    # The second process has no clip of the last batch, of which the blocks would see no token.
+    "tokens": recipes.masked(
+        recipes.videomae_small(**FRAMES, width=12, blocks=1, heads=2), patch=8, width=32
+    ).with_(epochs=2, batch_size=5, warmup_epochs=0),
+}
+
+
+@pytest.mark.parametrize("name", MASKED)
+def test_two_processes_pre_train_as_one_does(
+    name: str, clips: Clips, tmp_path: Path, forkserver: ForkServerContext
+) -> None:
+    if name == "tokens":
+        pytest.importorskip("transformers")
+    options: dict[str, Any] = {"val_split": None, "precision": "64-true", "hide_same": True}
+    one = in_this_process(clips, tmp_path / "one", MASKED[name], **options)
+    status, errors = in_processes(forkserver, clips, tmp_path / "two", MASKED[name], **options)
+    assert status == 0, errors
+    two = load_run(tmp_path / "two")
+    assert two.environment()["processes"] == 2
+    for column in (c for c in one.history() if c not in TIMES):
+        np.testing.assert_allclose(one.history()[column], two.history()[column], **CLOSE, err_msg=column)
+    assert one.history()["loss"].iloc[-1] != one.history()["loss"].iloc[0]
+    for left, right in zip(states(one), states(two), strict=True):
+        for key, value in left.items():
+            torch.testing.assert_close(
+                value, right[key], atol=1e-4, rtol=1e-4, msg=lambda m, k=key: f"{k}: {m}"
+            )
+
+
 def test_a_killed_run_of_two_processes_goes_on_in_two_and_in_one(
     clips: Clips, tmp_path: Path, forkserver: ForkServerContext
 ) -> None:

@@ -2,7 +2,8 @@
 
 As a program it trains once: `python -m tests.training.training CLIPS OUT RECIPE.json [OPTIONS.json]`; the options are
 those of `train`, and "test" (a split to test afterwards), "kill_at" (die by SIGKILL before that part of a batch),
-"stop_at" (the first process alone gets a SIGTERM there) or "largest_file" (bytes beyond which no file grows, as if the
+"stop_at" (the first process alone gets a SIGTERM there), "hide_same" (a pre-training hides the same of all clips: its
+draws, like those of dropout, are each process's own) or "largest_file" (bytes beyond which no file grows, as if the
 disk were full).
 """
 
@@ -20,6 +21,7 @@ import numpy as np
 import torch
 
 from mgkit.data.clips import Clips, load_clips
+from mgkit.models import masking
 from mgkit.results.run.folder import Run, create_run
 from mgkit.training import loop, recipes
 from mgkit.training.build import build_model, build_objective, embedding_widths
@@ -105,6 +107,7 @@ def main(clips: str, out: str, recipe: str, options: str = "{}") -> None:
     torch.set_num_threads(1)
     chosen: dict[str, Any] = {"workers": 0, "device": "cpu", "progress": False, **json.loads(options)}
     split, kill_at, stop_at = (chosen.pop(key, None) for key in ("test", "kill_at", "stop_at"))
+    hide_same = chosen.pop("hide_same", False)
     if largest := chosen.pop("largest_file", None):
         import resource  # not on Windows
 
@@ -122,10 +125,24 @@ def main(clips: str, out: str, recipe: str, options: str = "{}") -> None:
             return real(*arguments)
 
         loop.batch_inputs = killed  # type: ignore[assignment]
-    run = train(load_clips(clips), Recipe.from_dict(json.loads(recipe)), out, **chosen)
+    drawn = masking.hidden_joints, masking.hidden_tubes
+    if hide_same:
+        masking.hidden_joints, masking.hidden_tubes = _half_of_joints, _half_of_tubes
+    try:
+        run = train(load_clips(clips), Recipe.from_dict(json.loads(recipe)), out, **chosen)
+    finally:  # it may be the process of all tests
+        masking.hidden_joints, masking.hidden_tubes = drawn
     if split:
         shared = {key: chosen[key] for key in ("devices", "device", "workers", "progress") if key in chosen}
         run_test(run, split, views=2, flip=True, **shared)
+
+
+def _half_of_joints(shape: tuple[int, ...], *_: Any) -> torch.Tensor:
+    return (torch.arange(shape[2])[:, None] + torch.arange(shape[3])).remainder(2).bool().expand(shape)
+
+
+def _half_of_tubes(clips: int, grid: int, *_: Any) -> torch.Tensor:
+    return torch.arange(grid * grid).remainder(2).bool().view(grid, grid).expand(clips, -1, -1)
 
 
 def one_of_several(rank: int, processes: int, port: int, errors: str, *words: str) -> None:

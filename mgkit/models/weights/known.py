@@ -53,13 +53,13 @@ class KnownWeights:
         """Name of the repository on the hub of `transformers`; "" of a file of its own."""
         return self.url.removeprefix(_HUB) if self.url.startswith(_HUB) else ""
 
-    def about(self, path: Path | None = None) -> str:
+    def about(self, path: Path | None = None, sha256: str = "") -> str:
         """What start.txt says of the weights, with revision and hash of a file of them."""
         said = f"{self.repository or self.file}: {self.network}; {self.source}; {self.licence}"
         if not self.repository or path is None:
             return said
         revision = path.parent.name if path.parent.parent.name == "snapshots" else "unknown"
-        return f"{said}; revision {revision}; {path.name}, SHA-256 {sha256_of(path)}"
+        return f"{said}; revision {revision}; {path.name}, SHA-256 {sha256}"
 
 
 _HUB = "https://huggingface.co/"

@@ -14,11 +14,12 @@ import torch
 from mgkit.data.batches.spec import Inputs
 from mgkit.data.clips import Clips
 from mgkit.errors import MgkitError
+from mgkit.files import sha256_of
 from mgkit.models import load_published, read_checkpoint
 from mgkit.models.weights.folders import check_settings, is_folder_of_weights, weights_in
 from mgkit.models.weights.known import KNOWN, find_known
 from mgkit.parts import part
-from mgkit.training import recipes
+from mgkit.training import recipes, start
 from mgkit.training.checkpoints import load_checkpoint
 from mgkit.training.start import Weights, find_start
 from tests.tiny import tiny_clips
@@ -212,8 +213,12 @@ def hub(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return place
 
 
-def test_a_training_starts_from_it_by_name(hub: Path, clips: Clips, tmp_path: Path) -> None:
+def test_a_training_starts_from_it_by_name(
+    hub: Path, clips: Clips, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert find_known("videomae-small-k400") == hub / "model.safetensors"
+    hashed: list[Path] = []
+    monkeypatch.setattr(start, "sha256_of", lambda path: (hashed.append(Path(path)), sha256_of(path))[1])
     recipe = recipes.videomae_small(**TINY)
     run = fit(clips, recipe, tmp_path / "run", start={"rgb": "videomae-small-k400"})
     text = (run.root / "start.txt").read_text()
@@ -221,6 +226,7 @@ def test_a_training_starts_from_it_by_name(hub: Path, clips: Clips, tmp_path: Pa
     assert "CC-BY-NC-4.0: not for commercial use" in text
     assert f"revision abc123; model.safetensors, SHA-256 {digest}" in text
     assert "the classes are new" in text
+    assert hashed == [hub / "model.safetensors"]  # large files: once is enough
 
 
 def test_without_a_network_it_says_where_to_put_the_files(hub: Path) -> None:
