@@ -63,7 +63,8 @@ if split == "train":  # there is no other: each clip is tested by the one of thr
     people = clips.table["subject"].nunique() >= 3
     folds = mg.if_possible(clips.folds, 3, group="subject" if people else "clip", stratify=False)
     splits = {"folds": folds}
-rows = mg.recipes.ablation(None if EPOCHS is None else mg.recipes.demo(epochs=EPOCHS))
+recipe = None if EPOCHS is None else mg.recipes.demo(epochs=EPOCHS)
+rows = mg.recipes.ablation(recipe, validation=validation is not None)
 list(rows)
 
 # %% [markdown]

@@ -452,9 +452,8 @@ def study(options: Any) -> None:
     changes = recipes.parse_changes(options.changes)
     rows: dict[str, Any] = {}
     if options.ablation:
-        rows |= recipes.ablation(recipes.demo(**changes) if changes else None)
-        if options.folds:
-            del rows["+ rectification"]  # which is chosen on a validation split
+        validation = not options.folds and options.val_split != "none"
+        rows |= recipes.ablation(recipes.demo(**changes) if changes else None, validation=validation)
     for word in options.row:
         name, sign, recipe = word.partition("=")
         mine = dict(changes)
@@ -463,7 +462,8 @@ def study(options: Any) -> None:
     found = study(
         load_clips(options.clips), rows, options.out, seeds=options.seeds, folds=options.folds,
         split=options.split, device=options.device, workers=options.workers,
-        **({"val_split": None} if options.val_split == "none" else {"val_split": options.val_split}),
+        **({"val_split": None} if options.val_split == "none" else
+           {"val_split": options.val_split, "choose_on": options.val_split}),
     )  # fmt: skip
     print(f"{found.text(against=options.against)}\n\nnext: {command('show', found.root)}")
 

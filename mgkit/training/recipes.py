@@ -247,18 +247,19 @@ def demo(**changes: Any) -> Recipe:
     return joint.with_(stages=stages).with_(**changes)
 
 
-def ablation(base: Recipe | None = None) -> dict[str, Recipe | tuple[str, ...]]:
+def ablation(base: Recipe | None = None, *, validation: bool = True) -> dict[str, Recipe | tuple[str, ...]]:
     """The rows of a study (`mg.study`) that switches on one part of the method after the other.
 
     All two-pathway rows start from the same two branches, trained without prototypes. "joint training" is the control:
     it trains the merged branches for as long as the rows below it, with nothing that connects them. "+ rectification"
-    trains nothing: it tests the networks with prototypes again, with what validation chooses (`mg.study`'s `choose_on`;
-    leave this row out where there are folds in place of a validation split).
+    trains nothing: it tests the networks with prototypes again, with what validation chooses (`choose_on` of
+    `mg.study`).
 
     Args:
         base: a staged two-pathway recipe; by default `demo()` with 16, 12 and 5 epochs for RGB, pose and joint
             training. Its `alpha`, `temperature`, ... hold for the rows with prototypes, its fusion module for the
             rows with fusion.
+        validation: whether there are validation clips to choose on; without them "+ rectification" is left out.
 
     Raises:
         MgkitError: `base` has no stages, or no fusion module or prototypes to switch on.
@@ -283,7 +284,7 @@ def ablation(base: Recipe | None = None) -> dict[str, Recipe | tuple[str, ...]]:
         "+ fusion (time)": free.with_(**{"fusion.axis": "time"}),
         "+ fusion (held back)": fused.with_(**HELD_BACK),
         "+ prototypes": plain.with_(**refined),
-        "+ rectification": ("+ prototypes",),
+        **({"+ rectification": ("+ prototypes",)} if validation else {}),
         "+ both": fused.with_(**refined),
     }
 

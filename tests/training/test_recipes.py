@@ -317,6 +317,7 @@ def test_rows_of_the_ablation_differ_in_the_part_they_name() -> None:
     assert [name for name, yes in bounded.items() if yes] == ["+ fusion (held back)", "+ both"]
     assert rows["late fusion"] == ("RGB", "pose")
     assert rows["+ rectification"] == ("+ prototypes",)
+    assert list(recipes.ablation(validation=False)) == [name for name in rows if name != "+ rectification"]
     for row in joint.values():  # all start from the same branches, which are rows themselves
         assert [stage.to_dict() for stage in row.stages] == [rows["RGB"].to_dict(), rows["pose"].to_dict()]
     with pytest.raises(MgkitError, match="staged recipe with fusion and prototypes"):
