@@ -143,12 +143,12 @@ class Logs:
         MgkitError: an unknown place, or its package is not installed.
     """
 
-    def __init__(self, places: Sequence[str], out: Path) -> None:
+    def __init__(self, places: str | Sequence[str], out: Path) -> None:
         self.out = out
         self.writer: Any = None
         self.run: Any = None
         self.modules: dict[str, Any] = {}
-        for place in places:
+        for place in (places,) if isinstance(places, str) else places:
             if place not in PLACES:
                 raise MgkitError(f"log has {place!r}: use {' or '.join(PLACES)}.")
             try:

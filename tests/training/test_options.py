@@ -432,7 +432,7 @@ def test_a_log_that_cannot_be_is_refused(tmp_path: Path, monkeypatch: pytest.Mon
         Logs(("mlflow",), tmp_path)
     monkeypatch.setitem(sys.modules, "wandb", None)
     with pytest.raises(MgkitError, match="needs the package wandb: pip install wandb"):
-        Logs(("wandb",), tmp_path)
+        Logs("wandb", tmp_path)
 
 
 def test_a_process_killed_after_its_checkpoint_has_logged_that_epoch(
