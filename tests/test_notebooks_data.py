@@ -20,12 +20,15 @@ from typing import Any
 
 import jupytext
 import numpy as np
+import pandas as pd
 import pytest
 
 import mgkit as mg
 from mgkit.data.clips import Classes, Clips, write_clip_folder
+from mgkit.data.readers.pyskl import load_annotations
 from mgkit.data.video import write_video
 from mgkit.notebook import Reason
+from mgkit.pose.estimators import Estimator, get_estimator
 from mgkit.results.run.files import append_history
 from mgkit.results.run.folder import Run, create_run, load_run, run_folder, write_predictions
 from mgkit.results.run.jobs import Job
@@ -269,3 +272,90 @@ def test_every_notebook_runs_on_every_kind_of_data(
     assert all(sentence.endswith(".") and "\n" not in sentence for sentence in sentences)
     if KINDS[name].run == "both" and KINDS[name].prototypes and script.stem != "05_prototypes":
         assert not sentences, "nothing is missing here"
+
+
+# Of the real clips: what somebody has coded, in seconds; a video without a gesture, and golf is the new one.
+CODED = """video,start,end,class,subject,split
+hmdb_climb,0.5,1.5,reach,a,train
+hmdb_climb,3.0,4.0,swing,a,train
+hmdb_climb,6.0,7.0,reach,a,train
+hmdb_punch,0.5,1.5,swing,b,train
+hmdb_punch,3.5,4.5,reach,b,train
+hmdb_swing_baseball,0.5,1.5,swing,c,val
+hmdb_swing_baseball,2.5,3.5,reach,c,val
+hmdb_shoot_bow,,,,d,val
+"""
+
+
+class Known:
+    """In place of MediaPipe, which tests do without: the key-points that it once gave for these very clips. A clip is
+    recognised by its number of frames, all of which come in one call."""
+
+    layout = "holistic75"
+    version = "1"
+
+    def __init__(self, pickle: Path) -> None:
+        self.points = {}
+        for one in load_annotations(pickle, labelled=False)[0].values():
+            points = np.concatenate([one["keypoint"], one["keypoint_score"][..., None]], -1).astype(
+                np.float32
+            )
+            points[points[..., 2] <= 0] = np.nan
+            self.points[points.shape[1]] = points
+
+    def reset(self) -> None:
+        """Nothing is carried on; having it means that a video is not estimated in spans."""
+
+    def __call__(self, frames: np.ndarray, fps: float) -> np.ndarray:
+        return self.points[len(frames)]
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_the_notebook_on_videos_runs_on_recordings_of_people(
+    sample_dir: Path, tmp_path: Path, quick: None, main: dict[str, Any], monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    data, new, fetched = tmp_path / "mine", tmp_path / "new" / "hmdb_golf.mp4", list[str]()
+    for path in sorted((sample_dir / "clips").glob("*.mp4")):
+        target = new if path.name == new.name else data / path.name
+        target.parent.mkdir(exist_ok=True)
+        shutil.copyfile(path, target)
+    (data / "segments.csv").write_text(CODED, encoding="utf-8")
+    known = Known(sample_dir / "hmdb5_holistic75.pkl")
+
+    def stand_in(estimator: str, **settings: Any) -> Estimator:
+        assert estimator == "holistic"
+        return get_estimator(known)
+
+    monkeypatch.setattr("mgkit.pose.folder.get_estimator", stand_in)
+    monkeypatch.setattr("mgkit.pose.folder.BLOCK", 1 << 30)
+    monkeypatch.setattr(mg.pose, "fetch", lambda: fetched.append("weights"))
+    monkeypatch.setattr(mg.pose, "estimate", partial(mg.pose.estimate, workers=1))
+    monkeypatch.setattr(mg, "prepare", partial(mg.prepare, workers=1))
+    script = Path(__file__).resolve().parents[1] / "notebooks" / "12_your_own_videos.py"
+    given = {"DATA": str(data), "NEW": str(new), "RUN": str(tmp_path / "run"), "STEPS": 2}
+    assert not run_cells(script, given, main), "nothing is missing here"
+
+    poses, clips, said = main["poses"], main["clips"], main["said"]
+    assert fetched == ["weights"]
+    assert sorted(poses.names) == ["hmdb_climb", "hmdb_punch", "hmdb_shoot_bow", "hmdb_swing_baseball"]
+    for name in poses.names:
+        points = poses[name].points
+        np.testing.assert_array_equal(points, known.points[points.shape[1]])
+    assert {"nobody seen", "hands seen"} <= set(poses.report_table()["what"])
+    assert clips.classes.names == ("reach", "swing", "non_gesture")
+    labels = clips.table.groupby(["split", "label"]).size()
+    assert labels["train"].tolist() == [3, 2, 2]  # a background clip for two gestures
+    assert labels["val"].tolist() == [1, 1, 1]
+    assert (clips.table["persons"] == 1).all()
+    # The windows of the new recording have the length of the training clips, one second of 30 frames.
+    assert len(said) > 5
+    np.testing.assert_array_equal(said.frames[:, 1] - said.frames[:, 0], 30)
+    assert said.frames[0, 0] == 0
+    assert 89 - 30 // 4 < said.frames[-1, 1] <= 89
+    np.testing.assert_allclose(said.scores().sum(1), 1, atol=1e-5)
+    assert (new.parent / "hmdb_golf.prediction.npz").is_file()
+    assert (new.parent / "poses" / "hmdb_golf.npz").is_file()
+    answers = pd.read_csv(f"{data}-answers.csv")
+    assert set(answers["class"]) <= {"reach", "swing"}
+    assert answers["end"].max() <= 89 / 30 + 1e-6 or answers.empty
