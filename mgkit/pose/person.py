@@ -12,6 +12,7 @@ from mgkit.data.skeletons import Skeleton
 from mgkit.data.video import Frames
 from mgkit.errors import counted
 
+SEVERAL = "several people"
 WHOM = ("largest", "left", "right", "all")
 JUMP = 0.5  # of the size of a person, from one frame to the next: nobody moves like that
 SURE = 0.3  # mean score from which on a hand counts as seen
@@ -48,9 +49,9 @@ def choose(
     there = anybody(points)
     most = int(there.sum(0).max()) if there.size else 0
     if most > 1:
-        kept = "all are kept" if whom == "all" else "one is followed"
+        kept = "all are kept" if whom == "all" else "one is followed; another by person left, right or all"
         frames = f"{int((there.sum(0) > 1).sum())} of {counted(points.shape[1], 'frame')}"
-        notes.append(note("several people", f"up to {most} in a frame, in {frames}: {kept}", name))
+        notes.append(note(SEVERAL, f"up to {most} in a frame, in {frames}: {kept}", name))
     if whom == "all":
         points, done = steady(points, size)
         notes += [note(what, detail, name) for what, detail in done]

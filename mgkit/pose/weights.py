@@ -62,8 +62,15 @@ def task_file(quality: str = "full", model: str | Path | None = None) -> Path:
         raise MgkitError(
             f"the weights of holistic ({quality}) are not here: `{words}` gets them once, or give --model."
         )
-    if sha256_of(path) != read_json(path.with_suffix(".json")).get("sha256"):
-        raise MgkitError(f"{path} is not as it was made (its SHA-256 is another): delete it, then `{words}`.")
+    try:
+        made = read_json(path.with_suffix(".json"))["sha256"]
+    except (MgkitError, KeyError, TypeError):
+        made = ""  # the record is lost or damaged, and so nothing is known of the weights
+    if sha256_of(path) != made:
+        raise MgkitError(
+            f"{path} is not as it was made (its SHA-256 is not the one in {path.stem}.json): delete it, then "
+            f"`{words}`."
+        )
     return path
 
 

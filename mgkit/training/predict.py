@@ -44,6 +44,7 @@ from mgkit.errors import MgkitError, counted, some
 from mgkit.files import atomic, sha256_of
 from mgkit.models import PrototypicalRefinement
 from mgkit.pose.estimators import Estimate
+from mgkit.pose.person import SEVERAL
 from mgkit.progress import Progress, spoken
 from mgkit.results.run.folder import ClipShape, Run, as_run
 from mgkit.results.scores.prediction import Prediction, PredictionList, load_prediction
@@ -180,6 +181,8 @@ def predict(
                         if entry["what"] == OTHER and not said:
                             said.append(entry["detail"])  # once for a folder
                             bar.say(f"CAUTION: {entry['detail']}")
+                        elif entry["what"] == SEVERAL:
+                            bar.say(f"{item.name}: {SEVERAL}, {entry['detail']}")
                     yield job
 
         found = PredictionList(_answered(jobs(), len(items), asked, bar, lost))
@@ -422,6 +425,10 @@ def _opened(item: _Item, plan: _Plan, network: Network) -> Footage:
         item.name, item.video, points, layout, fps=rules.fps or fps, size=size, rules=rules
     )
     footage.notes.extend(report)
+    if isinstance(poses, Path) and origin:  # what `mgkit pose` found odd, but what is seen here again
+        there = {entry["what"] for entry in footage.notes}
+        notes = read_keypoints(poses, points=False).notes
+        footage.notes.extend([entry for entry in notes if entry["what"] not in there])
     if footage.points is not None and not np.isfinite(footage.points[..., :2]).all(-1).any():
         raise MgkitError(
             f"{item.name}: nobody is seen in any of its {counted(footage.frames, 'frame')}, and the run needs "

@@ -148,7 +148,10 @@ def test_one_of_two_people_is_followed_or_all_are_kept(tmp_path: Path) -> None:
     one = mg.pose.estimate(tmp_path / "a.mp4", estimator=OWN + "two", **small(tmp_path / "one"))
     assert np.all(one["a"].points[0, :, 0, 0] == 10)
     assert [(e["what"], e["detail"]) for e in one.report] == [
-        ("several people", "up to 2 in a frame, in 8 of 8 frames: one is followed")
+        (
+            "several people",
+            "up to 2 in a frame, in 8 of 8 frames: one is followed; another by person left, right or all",
+        )
     ]
     every = mg.pose.estimate(
         tmp_path / "a.mp4", estimator=OWN + "two", **small(tmp_path / "all", person="all")

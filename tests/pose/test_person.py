@@ -38,7 +38,10 @@ def test_the_largest_is_followed_through_rows_in_any_order() -> None:
     expected[4] = np.nan
     assert np.array_equal(chosen[0], expected, equal_nan=True)
     assert [(n["what"], n["detail"]) for n in notes] == [
-        ("several people", "up to 2 in a frame, in 8 of 9 frames: one is followed")
+        (
+            "several people",
+            "up to 2 in a frame, in 8 of 9 frames: one is followed; another by person left, right or all",
+        )
     ]
 
 

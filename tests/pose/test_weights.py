@@ -94,6 +94,13 @@ def test_another_wheel_and_changed_weights_are_refused(
     path.write_bytes(path.read_bytes() + b" ")
     with pytest.raises(MgkitError, match="is not as it was made"):
         task_file()
+    for record in ("{", "[]", None):  # damaged, of something else, or gone
+        made_by = path.with_suffix(".json")
+        made_by.unlink() if record is None else made_by.write_text(record)
+        with pytest.raises(
+            MgkitError, match="is not the one in holistic-full.json.*: delete it, then `mgkit pose"
+        ):
+            task_file()
     (tmp_path / "a.task").write_text("x")
     with pytest.raises(MgkitError, match=r"a.task is not a .task file"):
         task_file(model=tmp_path / "a.task")

@@ -394,6 +394,26 @@ def test_key_points_are_estimated_on_the_way(pose: Run, raw: Raw, tmp_path: Path
     np.testing.assert_array_equal(again.probabilities["pose"], one.probabilities["pose"])
 
 
+def test_a_second_person_in_the_video_is_said(
+    pose: Run, raw: Raw, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    video = tmp_path / "v2.mp4"
+    video.write_bytes((raw.root / "v2.mp4").read_bytes())
+    both_people = np.concatenate([raw.poses["v2"] * (0.3, 0.3, 1), raw.poses["v2"]])
+
+    def estimate(frames: np.ndarray, fps: float) -> np.ndarray:
+        return both_people[:, : len(frames)]
+
+    estimate.layout = "penn13"  # type: ignore[attr-defined]
+    one = ask(pose, video, estimator=estimate, progress=True)
+    want = ask(pose, raw.root / "v2.mp4")  # of the larger one alone
+    np.testing.assert_allclose(one.probabilities["pose"], want.probabilities["pose"], atol=1e-6)
+    count = len(both_people[0])
+    detail = f"up to 2 in a frame, in {count} of {count} frames: one is followed"
+    assert {"several people", "another estimator"} <= {entry["what"] for entry in one.notes}
+    assert f"v2: several people, {detail}; another by person left" in capsys.readouterr().err
+
+
 def test_key_points_are_smoothed_as_those_of_the_training(raw: Raw, tmp_path: Path) -> None:
     """Each window by itself, as `prepare` smooths each clip."""
 
