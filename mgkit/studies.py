@@ -234,15 +234,15 @@ def study(
     folders = _checked(recipes, numbers, options)
     if odd := [name for name in start or {} if not isinstance(recipes.get(name), Recipe)]:
         raise MgkitError(f"start names {odd[0]!r}, which is not a row with a recipe: {some(recipes)} are.")
-    parts = _folds(clips, folds)
     chosen = [name for name, row in recipes.items() if not isinstance(row, Recipe) and len(row) == 1]
-    if parts and chosen:
+    if folds is not None and chosen:
         raise MgkitError(
             f"the row {chosen[0]!r} chooses on validation clips, which folds do not have: leave it out."
         )
     if chosen:
         refuse_test(choose_on, "Name a validation split as choose_on.")
         clips.split(choose_on)
+    parts = _folds(clips, folds)
     if parts:
         split = "val"
         options = {**options, "val_split": None}
@@ -378,9 +378,14 @@ def _checked(recipes: Mapping[str, Row], seeds: Sequence[int], options: Mapping[
                 raise MgkitError(
                     f"the row {name!r} is {row!r}: give a recipe, or the names of rows above it."
                 )
-            if len(row) == 1 and not isinstance(recipes[row[0]], Recipe):
+            one = recipes[row[0]]
+            if len(row) == 1 and not isinstance(one, Recipe):
                 raise MgkitError(
                     f"the row {name!r} is {row!r}, which has no network: name a row with a recipe."
+                )
+            if len(row) == 1 and isinstance(one, Recipe) and len(one.pathways) < 2 and one.refinement is None:
+                raise MgkitError(
+                    f"the row {name!r} has nothing to choose: {row[0]!r} has one pathway, and no prototypes."
                 )
         folders[name] = folder
     return folders
