@@ -24,6 +24,7 @@ import pandas as pd
 import pytest
 
 import mgkit as mg
+from mgkit import notebook
 from mgkit.data.clips import Classes, Clips, write_clip_folder
 from mgkit.data.readers.pyskl import load_annotations
 from mgkit.data.video import write_video
@@ -205,8 +206,9 @@ def flat(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def main() -> Iterator[dict[str, Any]]:
-    """The names of a fresh `__main__`, as a kernel has one."""
+def main(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
+    """The names of a fresh `__main__`, as a kernel has one; what a notebook sets up ends with it."""
+    monkeypatch.setattr(notebook, "_SETTINGS", dict(notebook._SETTINGS))
     before, module = sys.modules["__main__"], ModuleType("__main__")
     sys.modules["__main__"] = module
     yield vars(module)

@@ -277,8 +277,8 @@ def test_looking_at_weights_leaves_the_random_state_alone(
     assert torch.equal(torch.get_rng_state(), before)
 
 
-@pytest.mark.parametrize("start", ["somewhere", {"pose": None}, {"pose": 3}])
-def test_what_is_no_start_is_explained(clips: Clips, tmp_path: Path, start: Any) -> None:
+def test_what_is_no_start_is_explained(clips: Clips, tmp_path: Path) -> None:
+    somewhere: Any = "somewhere"
     with pytest.raises(MgkitError, match="start"):
-        fit(clips, recipes.demo(**TINY).stages[1], tmp_path / "run", start=start)
+        fit(clips, recipes.demo(**TINY).stages[1], tmp_path / "run", start=somewhere)
     assert not (tmp_path / "run").exists()
