@@ -119,9 +119,13 @@ class Study:
         found = [self._finished(name, seed, folder) for seed in self.seeds for folder in inside]
         return [run for run in found if run is not None]
 
+    def cell(self, name: str, seed: int) -> Path:
+        """The folder of a row and a seed, which is a run folder, or holds those of the folds."""
+        return self.root / self.folders[name] / f"seed{seed}"
+
     def _finished(self, name: str, seed: int, folder: str) -> Run | None:
         """The run of a row and a seed, in a folder below that of the seed; None where none is finished."""
-        path = self.root / self.folders[name] / f"seed{seed}" / folder
+        path = self.cell(name, seed) / folder
         run = load_run(path) if (path / "config.json").is_file() else None
         return run if run is not None and run.status()["state"] == "finished" else None
 
@@ -270,8 +274,7 @@ def study(
                 if cost and not run.has_cost():
                     measure(run, device=device, speed=False)
             elif name in chosen:
-                source = load_run(made.root / made.folders[row[0]] / f"seed{seed}")
-                beside = made.root / made.folders[name] / f"seed{seed}"
+                source, beside = load_run(made.cell(row[0], seed)), made.cell(name, seed)
                 work.test(source, its, split, views=views, flip=flip, choose_on=choose_on, out=beside)
             elif not parts and rank() == 0:
                 _fuse(made, name, row, seed, (split, *also))
@@ -378,17 +381,20 @@ def _checked(recipes: Mapping[str, Row], seeds: Sequence[int], options: Mapping[
                 raise MgkitError(
                     f"the row {name!r} is {row!r}: give a recipe, or the names of rows above it."
                 )
-            one = recipes[row[0]]
-            if len(row) == 1 and not isinstance(one, Recipe):
-                raise MgkitError(
-                    f"the row {name!r} is {row!r}, which has no network: name a row with a recipe."
-                )
-            if len(row) == 1 and isinstance(one, Recipe) and len(one.pathways) < 2 and one.refinement is None:
-                raise MgkitError(
-                    f"the row {name!r} has nothing to choose: {row[0]!r} has one pathway, and no prototypes."
-                )
+            if len(row) == 1:
+                _check_chosen(name, row[0], recipes[row[0]])
         folders[name] = folder
     return folders
+
+
+def _check_chosen(name: str, of: str, row: Row) -> None:
+    """Refuse a row of one row that has no network, or nothing that validation could choose."""
+    if not isinstance(row, Recipe):
+        raise MgkitError(f"the row {name!r} is {(of,)!r}, which has no network: name a row with a recipe.")
+    if len(row.pathways) < 2 and row.refinement is None:
+        raise MgkitError(
+            f"the row {name!r} has nothing to choose: {of!r} has one pathway, and no prototypes."
+        )
 
 
 def _refuse_missing(made: Study, recipes: Mapping[str, Row]) -> None:
@@ -422,17 +428,16 @@ def _folds(clips: Clips, folds: int | Sequence[Clips] | None) -> list[Clips]:
 
 def _fuse(made: Study, name: str, members: Sequence[str], seed: int, splits: Sequence[str]) -> None:
     """Write the mean of the probabilities of other rows as a run."""
-    root = made.root / made.folders[name] / f"seed{seed}"
-    runs = {member: made.root / made.folders[member] / f"seed{seed}" for member in members}
+    root, runs = made.cell(name, seed), {member: made.cell(member, seed) for member in members}
     for split in splits:
         ensemble(runs, split).to_run(root, name=name)
 
 
 def _merge(made: Study, name: str, row: Row, seed: int, parts: Sequence[Clips]) -> None:
     """Write the predictions of all folds of a seed as one run, each clip by the fold that held it out."""
-    root = made.root / made.folders[name] / f"seed{seed}"
+    root = made.cell(name, seed)
     if not isinstance(row, Recipe):
-        runs = {member: made.root / made.folders[member] / f"seed{seed}" / MERGED for member in row}
+        runs = {member: made.cell(member, seed) / MERGED for member in row}
         ensemble(runs, made.split).to_run(root / MERGED, name=name)
         return
     found = [load_run(root / f"fold{i}").predictions(made.split) for i in range(len(parts))]
@@ -479,12 +484,11 @@ def study_table(
         Index `row`. Columns `seeds` (how many); `top1` (mean over seeds, in [0, 1]) with its 95 % t interval
         `top1_low`, `top1_high` (within [0, 1]; missing for one seed) and `top1_of_seeds` (the list); `macro_f1`,
         `mean_class_accuracy` (means); `clips` tested and what so few show: the Wilson interval of `top1`, `clips_low`,
-        `clips_high`;
-        `against`; `gain` on that row over the seeds that both have, with the t interval `gain_low`, `gain_high` and the
-        paired t-test `p_seeds`, `p_seeds_holm` after Holm over the rows; `subject_low`, `subject_high`, `p_subjects`,
-        `p_subjects_holm` of the bootstrap; `resampled` ("24 subjects", or clips if subjects are unknown;
-        with fewer than 8 the bootstrap is missing); `smallest_gain`, what a gain of this row would have to be for one
-        seed on these clips to show it in four of five cases (`smallest_gain`).
+        `clips_high`; `against`; `gain` on that row over the seeds that both have, with the t interval `gain_low`,
+        `gain_high` and the paired t-test `p_seeds`, `p_seeds_holm` after Holm over the rows; `subject_low`,
+        `subject_high`, `p_subjects`, `p_subjects_holm` of the bootstrap; `resampled` ("24 subjects", or clips if
+        subjects are unknown; with fewer than 8 the bootstrap is missing); `smallest_gain`, what a gain of this row
+        would have to be for one seed on these clips to show it in four of five cases.
 
     Raises:
         MgkitError: no tested run, an unknown row, rows that were tested on different clips.

@@ -85,11 +85,11 @@ def test(options: Any) -> None:
     run.checkpoint(options.checkpoint)  # an unfinished run is refused before any part of it is tested
     # The branches too: a fusion is worth its cost only if it beats the parts it was made of.
     stages = [] if options.out is not None else [run.stage(name) for name in run.stages()]
-    for part in (*stages, run):
+    fused = {"weights": weights, "rectification": options.rectification, "choose_on": options.choose_on}
+    for part, own in (*((stage, {}) for stage in stages), (run, fused)):
         test(
             part, options.split, clips=clips, views=options.views, flip=options.flip, checkpoint=options.checkpoint,
-            weights=weights if part is run else None, rectification=options.rectification if part is run else 0.0,
-            choose_on=options.choose_on if part is run else None, out=options.out,
+            **own, out=options.out,
             device=options.device, devices=options.devices, nodes=options.nodes, workers=options.workers,
             run_code=options.run_code,
         )  # fmt: skip

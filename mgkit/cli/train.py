@@ -450,10 +450,11 @@ def study(options: Any) -> None:
     if options.narrow and options.ablation:
         raise MgkitError("--narrow is for systems of one pathway; the rows of --ablation are narrow already.")
     changes = recipes.parse_changes(options.changes)
+    validation = None if options.val_split == "none" else options.val_split
     rows: dict[str, Any] = {}
     if options.ablation:
-        validation = not options.folds and options.val_split != "none"
-        rows |= recipes.ablation(recipes.demo(**changes) if changes else None, validation=validation)
+        chosen = validation is not None and not options.folds
+        rows |= recipes.ablation(recipes.demo(**changes) if changes else None, validation=chosen)
     for word in options.row:
         name, sign, recipe = word.partition("=")
         mine = dict(changes)
@@ -461,9 +462,8 @@ def study(options: Any) -> None:
         rows[name] = recipes.narrow(made, **mine) if options.narrow else made.with_(**mine)
     found = study(
         load_clips(options.clips), rows, options.out, seeds=options.seeds, folds=options.folds,
-        split=options.split, device=options.device, workers=options.workers,
-        **({"val_split": None} if options.val_split == "none" else
-           {"val_split": options.val_split, "choose_on": options.val_split}),
+        split=options.split, device=options.device, workers=options.workers, val_split=validation,
+        **({} if validation is None else {"choose_on": validation}),
     )  # fmt: skip
     print(f"{found.text(against=options.against)}\n\nnext: {command('show', found.root)}")
 

@@ -36,6 +36,7 @@ STOP_WORDS = frozenset(
 OWN_WORDS = "names"  # the source that consists of nothing but the names themselves
 SENTENCE = "sentence:"  # prefix of a source that is a sentence-embedding model
 LARGEST = float(np.finfo(np.float32).max)
+LONGEST = 1 << 20  # bytes; a line of 4096 numbers has about 60,000
 
 
 @dataclass(frozen=True)
@@ -174,6 +175,8 @@ def read_word_vectors(path: str | Path, words: Iterable[str]) -> dict[str, np.nd
         found[name] = np.array([float(field) for field in fields[1:]], dtype=np.float32)
         if len(found) == len(wanted):
             return found
+    if not seen:
+        raise MgkitError(f"{path} has no word vectors, it is empty: download or copy it again.")
     if seen < announced:
         raise MgkitError(
             f"{path} ends after {seen} of the {announced} words that its first line announces: download or copy it "
@@ -192,18 +195,32 @@ def _is_number(field: bytes) -> bool:
 def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
     """Number (from 1) and content of each line, without white space at its end."""
     try:
+        if path.is_dir():
+            raise MgkitError(f"{path} is a folder: give a file of word vectors in it.")
         with path.open("rb") as stream:
-            unpack = gzip.open if stream.read(2) == b"\x1f\x8b" else open
+            head = stream.read(4)
+        if head == b"PK\x03\x04":
+            raise MgkitError(f"{path} is a zip archive: unpack it and give one of its files.")
+        unpack = gzip.open if head[:2] == b"\x1f\x8b" else open
         with cast(IO[bytes], unpack(path, "rb")) as stream:
-            for number, line in enumerate(stream, 1):
+            number = 0
+            while line := stream.readline(LONGEST):
+                number += 1
+                if len(line) == LONGEST:
+                    raise MgkitError(
+                        f"{path}, line {number} is longer than word vectors are: is it the binary format? Give a text "
+                        "file like glove.6B.300d.txt."
+                    )
                 yield number, (line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line).rstrip()
     except FileNotFoundError:
         raise MgkitError(
             f"there is no file of word vectors {path}. GloVe's are on nlp.stanford.edu/projects/glove: unpack "
             "glove.6B.zip and give its glove.6B.300d.txt."
         ) from None
-    except (OSError, EOFError, zlib.error) as error:
-        raise MgkitError(f"{path} cannot be read ({error}): download or copy it again.") from None
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise MgkitError(f"{path} is damaged ({error}): download or copy it again.") from None
+    except OSError as error:
+        raise MgkitError(f"{path} cannot be read ({error.strerror or error}).") from None
 
 
 def _sentence_vectors(names: Sequence[str], model: str) -> np.ndarray:

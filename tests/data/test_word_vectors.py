@@ -111,7 +111,9 @@ def test_memory_does_not_grow_with_the_file(tmp_path):
 @pytest.mark.parametrize(
     "content, message",
     [
-        (b"2 3\n", "ends after 0 of the 2 words"),
+        (b"", "has no word vectors, it is empty"),
+        (b"\n \n", "has no word vectors, it is empty"),
+        (b"2 3\n", "has no word vectors, it is empty"),
         (b"<!DOCTYPE html>\n<html>", r"line 1: this is not the text format.*begins with b'<!DOCTYPE html>'"),
         (b"version https://git-lfs.github.com/spec/v1\n", "line 1: this is not the text format"),
         (b"the\ntouch 1 2\n", "line 1: this is not the text format"),
@@ -126,10 +128,11 @@ def test_memory_does_not_grow_with_the_file(tmp_path):
         (b"the 1 2\ntouch -inf 2\n", "'-inf' in the vector of 'touch'"),
         (b"the 1 2\ntouch 1e99 2\n", "'1e99' in the vector of 'touch'"),
         (b"the 1 2\nt\xf6uch 1\n", "line 2: 't\ufffduch' has 1 numbers"),
-        (b"PK\x03\x04 and so on", "line 1: this is not the text format"),
-        (b"\x1f\x8b not gzip", "cannot be read .*: download or copy it again"),
-        (gzip.compress(GLOVE.encode(), mtime=0)[:-20], "cannot be read"),
+        (b"PK\x03\x04 and so on", "is a zip archive: unpack it"),
+        (b"\x1f\x8b not gzip", "is damaged"),
+        (gzip.compress(GLOVE.encode(), mtime=0)[:-20], "is damaged"),
         (b"400000 2\nthe \x00\x01\x02\x03\n", "line 2: 'the' has 1 numbers"),  # word2vec's binary format
+        (b"x" * (1 << 21), "line 1 is longer than word vectors are"),
     ],
 )
 def test_what_is_wrong_is_named_with_file_and_line(tmp_path, content, message):
@@ -142,7 +145,7 @@ def test_what_is_wrong_is_named_with_file_and_line(tmp_path, content, message):
 def test_no_file_and_a_folder_are_explained(tmp_path):
     with pytest.raises(MgkitError, match=r"no file of word vectors .*absent\.txt\. GloVe's are on"):
         read_word_vectors(tmp_path / "absent.txt", ["touch"])
-    with pytest.raises(MgkitError, match="cannot be read .*Is a directory"):
+    with pytest.raises(MgkitError, match="is a folder"):
         read_word_vectors(tmp_path, ["touch"])
 
 

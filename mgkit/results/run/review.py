@@ -13,6 +13,7 @@ and `Notes.odd` says so, as it does of notes on clips that the run does not have
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import csv
 import html
@@ -26,7 +27,6 @@ from pathlib import Path
 
 import pandas as pd
 
-from mgkit.data.readers.tables import read_text
 from mgkit.data.splits import BETWEEN, TAGS, WRONG_LABEL, split_tags
 from mgkit.errors import MgkitError, counted, some
 from mgkit.files import atomic, exclusive
@@ -316,15 +316,23 @@ def read_notes(path: Path, run: Run) -> tuple[dict[str, Note], list[str]]:
         MgkitError: the file is damaged or not valid, or its folder is gone.
     """
     remedy = "correct it, or move it away to begin again; it is never overwritten"
-    if not path.parent.is_dir():  # moved, or a share that is away: the notes are somewhere
-        raise MgkitError(f"{path.parent} is gone: put it back, or open the run where it is now.")
-    if not path.exists():
-        return {}, []
     try:
-        text, found = read_text(path)
-    except MgkitError as error:
-        raise MgkitError(f"{str(error).removesuffix('.')}; else {remedy}.") from None
-    wide = "UTF-16" in found
+        content = path.read_bytes()
+        wide = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+        text = content.decode("utf-16" if wide else "utf-8-sig")
+    except FileNotFoundError:
+        if not path.parent.is_dir():  # moved, or a share that is away: the notes are somewhere
+            raise MgkitError(
+                f"{path.parent} is gone: put it back, or open the run where it is now."
+            ) from None
+        return {}, []
+    except OSError as error:
+        raise MgkitError(f"{path} cannot be read ({error.strerror}).") from None
+    except UnicodeDecodeError as error:
+        raise MgkitError(
+            f"{path} is not UTF-8 text (byte {error.start}); if a spreadsheet saved it, save it there as CSV UTF-8; "
+            f"else {remedy}."
+        ) from None
     head = text.splitlines()[:1]
     mark = next((mark for mark in ";\t" if tuple(next(csv.reader(head, delimiter=mark), [])) == COLUMNS), ",")
     reader = csv.reader(io.StringIO(text, newline=""), strict=True, delimiter=mark)
@@ -361,7 +369,12 @@ def read_notes(path: Path, run: Run) -> tuple[dict[str, Note], list[str]]:
 def as_csv(notes: Iterable[Note]) -> str:
     """Notes as the text of a file."""
     stream = io.StringIO(newline="")
-    csv.writer(stream, lineterminator="\n").writerows([COLUMNS, *map(_row, notes)])
+    writer = csv.writer(stream, lineterminator="\n")
+    quoted = csv.writer(stream, lineterminator="\n", quoting=csv.QUOTE_ALL)
+    writer.writerow(COLUMNS)
+    for row in map(_row, notes):
+        # csv quotes a field with a line feed, but not one with a lone carriage return, which ends a row, too.
+        (quoted if any("\r" in field for field in row) else writer).writerow(row)
     return stream.getvalue()
 
 

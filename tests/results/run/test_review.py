@@ -201,11 +201,11 @@ def test_a_text_that_could_not_be_read_again_is_refused(run: Run) -> None:
 
 def test_returns_from_a_spreadsheet_survive_a_change(run: Run) -> None:
     """Old spreadsheets end a line within a cell by a carriage return, and ids come from anywhere."""
-    (run.root / "review.csv").write_bytes(HEAD.encode() + b'x9,test,,,"one\rtwo",\n')
+    (run.root / "review.csv").write_bytes(HEAD.encode() + b'"c\r0",test,,,"one\rtwo",\n')
     run.notes().set("c1", ["occluded"])
     again = run.notes()
-    assert set(again) == {"x9", "c1"}
-    assert again["x9"].text == "one\ntwo"
+    assert set(again) == {"c\r0", "c1"}
+    assert again["c\r0"].text == "one\rtwo"
     assert f"1 note on clips that {run.root} does not have" in repr(again)
 
 
