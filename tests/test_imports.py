@@ -93,6 +93,15 @@ def test_import_mgkit_loads_nothing_heavy() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+@pytest.mark.slow
+def test_who_has_skeletons_loads_no_estimator() -> None:
+    code = """import sys, mgkit as mg
+mg.prepare, mg.train, mg.test, mg.evaluate, mg.predict, mg.spotting, mg.widgets.ClipPlayer, mg.figures.prediction
+loaded = [name for name in sys.modules if name.startswith(("mgkit.pose", "mediapipe", "onnxruntime"))]
+assert not loaded, loaded"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 def test_the_list_of_commands_waits_for_nothing_heavy() -> None:
     code = """import sys
 from mgkit.cli import main

@@ -29,6 +29,8 @@ from mgkit.files import atomic
 
 Points = npt.NDArray[np.float32]
 
+SEVERAL = "several people"  # what a note on them says
+
 # Joints that are the middle of two others, and not seen if one of these is not.
 MIDDLES = {"neck": ("left_shoulder", "right_shoulder"), "mid_hip": ("left_hip", "right_hip")}
 

@@ -150,41 +150,50 @@ class Holistic:
         options = vision.HolisticLandmarkerOptions(
             base_options=BaseOptions(model_asset_path=str(self._task)), running_mode=vision.RunningMode.IMAGE
         )
-        with quiet():
-            try:
-                self._landmarker = vision.HolisticLandmarker.create_from_options(options)
-            except (RuntimeError, ValueError, OSError) as error:
-                reason = " ".join(str(error).split())[:200]
-                raise MgkitError(
-                    f"{self._task} cannot be used by mediapipe ({reason}): make it again with `mgkit pose fetch`, or "
-                    "give another one with --model."
-                ) from None
+        self._landmarker = self._asked(vision.HolisticLandmarker.create_from_options, options)
 
     def close(self) -> None:
         """Give back what MediaPipe holds; one that is not closed keeps its threads and memory."""
-        if self._landmarker is not None:
+        landmarker, self._landmarker = self._landmarker, None
+        if landmarker is not None:
             with quiet():
-                self._landmarker.close()
-            self._landmarker = None
+                try:
+                    landmarker.close()
+                except (
+                    RuntimeError
+                ):  # one that has failed says so again, and would once more when it is deleted
+                    landmarker._handle = None
 
     def __call__(self, frames: Frames, fps: float) -> Points:
         import mediapipe as mp
 
         points = np.full((1, len(frames), len(HOLISTIC75), 3), np.nan, np.float32)
         sides = np.array(frames.shape[2:0:-1], np.float32)
-        with quiet():
-            for i, frame in enumerate(frames):
-                # Of an array with gaps between its rows mp.Image reads something else, without a word.
-                image = mp.Image(image_format=mp.ImageFormat.SRGB, data=np.ascontiguousarray(frame))
-                found = self._landmarker.detect(image)
-                fill(
-                    points[0, i],
-                    found.pose_landmarks,
-                    found.left_hand_landmarks,
-                    found.right_hand_landmarks,
-                    sides,
-                )
+        for i, frame in enumerate(frames):
+            # Of an array with gaps between its rows mp.Image reads something else, without a word.
+            image = mp.Image(image_format=mp.ImageFormat.SRGB, data=np.ascontiguousarray(frame))
+            found = self._asked(self._landmarker.detect, image)
+            fill(
+                points[0, i],
+                found.pose_landmarks,
+                found.left_hand_landmarks,
+                found.right_hand_landmarks,
+                sides,
+            )
         return points
+
+    def _asked(self, function: Callable[[Any], Any], given: Any) -> Any:
+        """What MediaPipe gives; networks that do not fit show when they are opened, or at the first person."""
+        with quiet():
+            try:
+                return function(given)
+            except (RuntimeError, ValueError, OSError) as error:
+                # After the name of each calculator in the way comes what is wrong.
+                reason = " ".join(str(error).split()).rpartition("RET_CHECK failure ")[2][:200]
+        raise MgkitError(
+            f"{self._task} cannot be used by mediapipe ({reason}): make it again with `mgkit pose fetch`, or give "
+            "another one with --model."
+        )
 
 
 def fill(row: Points, body: Any, left: Any, right: Any, sides: npt.NDArray[np.float32]) -> None:

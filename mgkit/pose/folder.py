@@ -201,7 +201,11 @@ def estimate(
         if not names:
             lines = [entry["detail"].rstrip(".") for entry in report if entry["what"].startswith(LEFT_OUT)]
             rest = f" and {len(lines) - 3} more" if len(lines) > 3 else ""
-            raise MgkitError(f"no video of {videos} can be used: {'; '.join(lines[:3])}{rest}.")
+            raise SourceError(
+                f"{lines[0]}."
+                if videos.is_file()
+                else f"no video of {videos} can be used: {'; '.join(lines[:3])}{rest}."
+            )
         for name in names:
             report += read_keypoints(out / f"{name}.npz", points=False).notes
         write_json(out / "report.json", report)
@@ -265,7 +269,7 @@ def _known(out: Path, origin: Origin) -> dict[Path, Origin]:
         except MgkitError:
             continue
         pairs = {
-            "estimator": (there.name, origin.name), "weights": (there.model[:12], origin.model[:12]),
+            "estimator": (there.name, origin.name), "set of weights": (there.model[:12], origin.model[:12]),
             **{key: (there.options.get(key), value) for key, value in origin.options.items()},
         }  # fmt: skip
         for what, (before, now) in pairs.items():

@@ -5,14 +5,13 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from mgkit.data.keypoints import Points
+from mgkit.data.keypoints import SEVERAL, Points
 from mgkit.data.prepare.people import anybody, apart, extent, seen, steady
 from mgkit.data.readers import note
 from mgkit.data.skeletons import Skeleton
 from mgkit.data.video import Frames
 from mgkit.errors import counted
 
-SEVERAL = "several people"
 WHOM = ("largest", "left", "right", "all")
 JUMP = 0.5  # of the size of a person, from one frame to the next: nobody moves like that
 SURE = 0.3  # mean score from which on a hand counts as seen

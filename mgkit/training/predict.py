@@ -18,7 +18,7 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -26,7 +26,8 @@ import numpy.typing as npt
 from mgkit.data.batches.dataset import ClipDataset
 from mgkit.data.batches.spec import view_times
 from mgkit.data.clips import Clips, load_clips
-from mgkit.data.keypoints import convert, read_keypoints
+from mgkit.data.keypoints import SEVERAL, convert, read_keypoints
+from mgkit.data.prepare.cut import SourceError
 from mgkit.data.prepare.footage import Footage, Span, clips_of, decoded, of_clip, open_footage, span_of
 from mgkit.data.prepare.points import PoseRules
 from mgkit.data.readers import note
@@ -43,14 +44,15 @@ from mgkit.data.skeletons import Skeleton
 from mgkit.errors import MgkitError, counted, some
 from mgkit.files import atomic, sha256_of
 from mgkit.models import PrototypicalRefinement
-from mgkit.pose.estimators import Estimate
-from mgkit.pose.person import SEVERAL
 from mgkit.progress import Progress, spoken
 from mgkit.results.run.folder import ClipShape, Run, as_run
 from mgkit.results.scores.prediction import Prediction, PredictionList, load_prediction
 from mgkit.training import inference
 from mgkit.training.inference import Network, check_whole, open_network
 from mgkit.training.machine import cpu_threads
+
+if TYPE_CHECKING:
+    from mgkit.pose.estimators import Estimate
 
 Points = npt.NDArray[np.float32]
 Source = str | Path | npt.NDArray[np.floating[Any]]
@@ -454,6 +456,8 @@ def _estimated(item: _Item, plan: _Plan, layout: Skeleton) -> Path:
         estimate(
             item.video, folder, plan.estimator, person=plan.person, layout=layout, progress=plan.progress
         )
+    except SourceError:
+        raise  # the video itself is at fault
     except MgkitError as error:
         raise MgkitError(
             f"{item.name}: the run needs key-points, there are none (poses, --poses), and they cannot be estimated: "

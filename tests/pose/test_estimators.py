@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 import inspect
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -165,6 +167,28 @@ def test_landmarkers_are_closed(task: Path, clap: np.ndarray, monkeypatch: pytes
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("name", ["pose_detector", "pose_landmarks_detector", "face_detector"])
+def test_networks_under_wrong_names_are_a_sentence(
+    task: Path, clap: np.ndarray, tmp_path: Path, name: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """MediaPipe opens such a file, and fails at the first frame, when it is closed, and when it is deleted."""
+    with zipfile.ZipFile(task) as file:
+        parts = {part: file.read(part) for part in file.namelist()}
+    parts[f"{name}.tflite"] = parts["hand_landmarks_detector.tflite"]
+    with zipfile.ZipFile(tmp_path / "mixed.task", "w") as file:
+        for part, content in parts.items():
+            file.writestr(zipfile.ZipInfo(part), content)
+    with (
+        pytest.raises(MgkitError, match=r"mixed.task cannot be used by mediapipe \(.*\): make it again with"),
+        holistic(tmp_path / "mixed.task") as estimate,
+    ):
+        estimate(clap[:1], 25.0)
+    del estimate
+    gc.collect()
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.slow
 def test_a_turned_video_of_odd_width_to_key_points(task: Path, clap: np.ndarray, tmp_path: Path) -> None:
     """From the file on: a telephone's video gives what its upright frames give."""
     import av
@@ -197,8 +221,6 @@ def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_weights_that_are_not_used_by_mediapipe_are_a_sentence(tmp_path: Path, empty_cache: Path) -> None:
     pytest.importorskip("mediapipe", reason="needs mediapipe: pip install 'mgkit[pose]'")
-    import zipfile
-
     with zipfile.ZipFile(tmp_path / "other.task", "w") as file:
         file.writestr("notes.txt", "x")
     encode(tmp_path / "a.mp4", 2)

@@ -506,7 +506,14 @@ def test_bad_input_is_one_sentence(both: Run, pose: Run, raw: Raw, tmp_path: Pat
     np.savez(tmp_path / "odd.npz", scores=points)
     refused(pose, "odd.npz has no array 'points'", video, poses=tmp_path / "odd.npz")
     (tmp_path / "cut.mp4").write_bytes((raw.root / "long" / "long.mp4").read_bytes()[:3000])
-    refused(pose, "cut.mp4 is cut off", tmp_path / "cut.mp4", poses=points)
+    refused(pose, "^[^ ]*cut.mp4 is cut off", tmp_path / "cut.mp4", poses=points)
+
+    def wrong(frames: np.ndarray, fps: float) -> np.ndarray:
+        return np.zeros((1, len(frames), 16, 3))
+
+    wrong.layout = "penn13"  # type: ignore[attr-defined]
+    refused(pose, "^[^ ]*cut.mp4 is cut off", tmp_path / "cut.mp4", estimator=wrong)
+    refused(pose, "there are none .* cannot be estimated: .* gave points of shape", video, estimator=wrong)
     (tmp_path / "empty").mkdir()
     refused(pose, "holds neither videos nor key-points", tmp_path / "empty")
     refused(both, "views is 0", video, poses=points, views=0)
