@@ -126,6 +126,12 @@ def test_a_training_starts_from_a_file_of_weights(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
+        (
+            ["study", "nowhere", "study", "--row", "tsm", "--base", "small"],
+            "--base is the recipe of --ablation",
+        ),
+        (["study", "nowhere", "study", "--ablation", "--base", "tsm"], "an ablation takes a staged recipe"),
+        (["study", "nowhere", "study", "--ablation", "--base", "smal"], "there is no recipe 'smal'"),
         (["train", "nowhere", "run"], "there is no clip folder nowhere"),
         (["test", "nowhere"], "nowhere"),
         (["show", "nowhere"], "there is no clip folder nowhere"),

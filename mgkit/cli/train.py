@@ -417,6 +417,11 @@ def _add_study(commands: Commands) -> None:
         help="the rows that switch on one part of the paper's method after the other",
     )
     parser.add_argument(
+        "--base",
+        metavar="RECIPE",
+        help="of --ablation: the two-pathway recipe whose parts are switched on (default: demo with fewer epochs)",
+    )
+    parser.add_argument(
         "--narrow", action="store_true", help="make systems of one pathway small enough for two CPU cores"
     )
     parser.add_argument(
@@ -449,12 +454,16 @@ def study(options: Any) -> None:
         raise MgkitError("name the recipes to compare with --row NAME=RECIPE, or give --ablation.")
     if options.narrow and options.ablation:
         raise MgkitError("--narrow is for systems of one pathway; the rows of --ablation are narrow already.")
+    if options.base and not options.ablation:
+        raise MgkitError("--base is the recipe of --ablation, which was not given.")
     changes = recipes.parse_changes(options.changes)
     validation = None if options.val_split == "none" else options.val_split
     rows: dict[str, Any] = {}
     if options.ablation:
         chosen = validation is not None and not options.folds
-        rows |= recipes.ablation(recipes.demo(**changes) if changes else None, validation=chosen)
+        mine = dict(changes)
+        base = _named_recipe(options.base, mine) if options.base else None
+        rows |= recipes.ablation(base, validation=chosen, **mine)
     for word in options.row:
         name, sign, recipe = word.partition("=")
         mine = dict(changes)

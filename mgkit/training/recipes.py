@@ -247,7 +247,9 @@ def demo(**changes: Any) -> Recipe:
     return joint.with_(stages=stages).with_(**changes)
 
 
-def ablation(base: Recipe | None = None, *, validation: bool = True) -> dict[str, Recipe | tuple[str, ...]]:
+def ablation(
+    base: Recipe | None = None, *, validation: bool = True, **changes: Any
+) -> dict[str, Recipe | tuple[str, ...]]:
     """The rows of a study (`mg.study`) that switches on one part of the method after the other.
 
     All two-pathway rows start from the same two branches, trained without prototypes. "joint training" is the control:
@@ -260,12 +262,14 @@ def ablation(base: Recipe | None = None, *, validation: bool = True) -> dict[str
             training. Its `alpha`, `temperature`, ... hold for the rows with prototypes, its fusion module for the
             rows with fusion.
         validation: whether there are validation clips to choose on; without them "+ rectification" is left out.
+        changes: of settings of `base`.
 
     Raises:
         MgkitError: `base` has no stages, or no fusion module or prototypes to switch on.
     """
     if base is None:
         base = demo(**{"rgb.epochs": 16, "pose.epochs": 12, "joint.epochs": 5})
+    base = base.with_(**changes)
     if not base.stages or base.refinement is None or not base.has("fusion.axis"):
         raise MgkitError(
             "an ablation takes a staged recipe with fusion and prototypes: recipes.demo(), paper() or fusion(...)."

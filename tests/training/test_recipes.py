@@ -320,6 +320,10 @@ def test_rows_of_the_ablation_differ_in_the_part_they_name() -> None:
     assert list(recipes.ablation(validation=False)) == [name for name in rows if name != "+ rectification"]
     for row in joint.values():  # all start from the same branches, which are rows themselves
         assert [stage.to_dict() for stage in row.stages] == [rows["RGB"].to_dict(), rows["pose"].to_dict()]
+    small = recipes.ablation(recipes.small(), prototypes=True, **{"joint.steps": 30})
+    assert small["RGB"]["rgb_width"] == 16
+    assert small["RGB"]["steps"] == 1500
+    assert {row["steps"] for row in small.values() if isinstance(row, recipes.Recipe) and row.stages} == {30}
     with pytest.raises(MgkitError, match="staged recipe with fusion and prototypes"):
         recipes.ablation(recipes.pose_only())
     with pytest.raises(MgkitError, match="staged recipe with fusion and prototypes"):
