@@ -93,7 +93,7 @@ def prepare(options: Any) -> None:
     print_report(clips.report, options.report)
 
 
-def print_report(report: list[dict[str, str]], whole: bool = False) -> None:
+def print_report(report: list[dict[str, str]], whole: bool = False, of: str = "clips") -> None:
     """Print what was odd: all of it, or the first of each kind."""
     from mgkit.data.report import report_lines
 
@@ -102,7 +102,7 @@ def print_report(report: list[dict[str, str]], whole: bool = False) -> None:
             print("\t".join((entry["what"], entry["clip_id"], entry["detail"])))
         return
     lines = list(report_lines(report))
-    print("nothing odd" if not lines else "odd (count): clips")
+    print("nothing odd" if not lines else f"odd (count): {of}")
     for line in lines:
         print(f"  {line}")
 

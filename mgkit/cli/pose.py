@@ -71,7 +71,7 @@ def pose(options: Any) -> None:
 
     if str(options.videos) == FETCH and options.out is None:
         path = fetch(options.quality, network=options.network, wheel=options.wheel)
-        print(f"the weights of holistic ({options.quality}) are in {path}")
+        print(f"the weights of holistic ({options.quality}) are in {path}, their SHA-256 in {path.stem}.json")
         return
     if options.out is None:
         raise MgkitError(f"name the folder for the key-points, too: `mgkit pose {options.videos} poses`.")
@@ -82,4 +82,4 @@ def pose(options: Any) -> None:
         person=options.person, layout=options.layout, workers=options.workers,
     )  # fmt: skip
     print(poses)
-    print_report(poses.report, options.report)
+    print_report(poses.report, options.report, "videos")

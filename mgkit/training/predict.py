@@ -305,42 +305,32 @@ def read_points(path: Path, skeleton: Skeleton) -> tuple[Points, float, tuple[in
     Raises:
         MgkitError: a broken file, one without `points`, or a layout that the one wanted does not follow from.
     """
+    ours, stored = False, dict[str, Any]()
     try:
-        with np.load(path, allow_pickle=False) if path.suffix.lower() == ".npz" else _Array(path) as stored:
-            if "points" not in stored:
-                raise MgkitError(f"{path} has no array 'points' (persons, frames, joints, 3): write one.")
-            own = not {"skeleton", "estimator"} <= set(stored)  # not of `mgkit pose`
-            points = np.asarray(stored["points"], np.float32) if own else np.zeros(0, np.float32)
-            fps = float(stored["fps"]) if "fps" in stored else 0.0
-            sides = np.asarray(stored["size"]).reshape(-1).tolist() if "size" in stored else []
-    except MgkitError:
-        raise
+        if path.suffix.lower() == ".npy":
+            stored["points"] = np.load(path, allow_pickle=False)
+        else:
+            with np.load(path, allow_pickle=False) as file:
+                ours = {"skeleton", "estimator"} <= set(file)  # of `mgkit pose`
+                stored |= {
+                    name: file[name] for name in ("points", "fps", "size") if name in file and not ours
+                }
+        points = np.asarray(stored.get("points", ()), np.float32)
+        fps, sides = float(stored.get("fps", 0)), [int(side) for side in np.ravel(stored.get("size", ()))]
     except (OSError, ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile) as error:
         raise MgkitError(
             f"{path} cannot be read as key-points ({type(error).__name__}): write them as .npz or .npy again."
         ) from None
-    size = (int(sides[0]), int(sides[1])) if len(sides) == 2 else None
-    rate = fps if np.isfinite(fps) and fps > 0 else 0.0
-    if own:
-        return points, rate, size, ""
-    found = read_keypoints(path)
-    try:
-        return found.to(skeleton).points, rate, size, found.origin.name
-    except MgkitError as error:
-        raise MgkitError(f"{path}: {error}") from None
-
-
-class _Array(dict[str, Any]):
-    """A `.npy` as if it were a `.npz` with `points`."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__(points=np.load(path, allow_pickle=False))
-
-    def __enter__(self) -> _Array:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        pass
+    if ours:
+        found = read_keypoints(path)
+        try:
+            return found.to(skeleton).points, found.fps, found.size, found.origin.name
+        except MgkitError as error:
+            raise MgkitError(f"{path}: {error}") from None
+    if "points" not in stored:
+        raise MgkitError(f"{path} has no array 'points' (persons, frames, joints, 3): write one.")
+    size = (sides[0], sides[1]) if len(sides) == 2 else None
+    return points, fps if np.isfinite(fps) and fps > 0 else 0.0, size, ""
 
 
 # --- how it is looked at --------------------------------------------------------------------------------------------

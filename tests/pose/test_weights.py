@@ -120,6 +120,7 @@ def test_pip_is_asked_for_one_wheel_and_its_failure_is_a_sentence(
     said = capsys.readouterr().err
     assert "pip cannot download mediapipe==0.10.21 (ERROR: No matching distribution found)" in said
     assert "--wheel" in said
+    assert "pose: pip downloads mediapipe==0.10.21 for the weights in it" in said
     (words,) = asked
     assert words[:4] == [sys.executable, "-m", "pip", "download"]
     assert {"--no-deps", "--only-binary=:all:", "mediapipe==0.10.21"} <= set(words)
