@@ -142,6 +142,7 @@ mg.widgets.ClipPlayer(said.clips([surest]))
 # %% [markdown]
 # ## Its segments
 # From which probability on is it a gesture? That is chosen on the validation videos, per class, never on the new one.
+# `as_played` gives the seconds of a player, also where the frame rate varies.
 
 # %%
 truth = mg.spotting.truth(clips.split("val"))
@@ -153,7 +154,7 @@ chosen = mg.spotting.choose(windows, truth, mg.spotting.Rule.of(clips.classes), 
 chosen
 
 # %%
-answers = chosen.rule.segments(said.windows())
+answers = said.as_played(chosen.rule.segments(said.windows()))
 answers.round(2)
 
 # %% [markdown]

@@ -414,7 +414,7 @@ def _finished(
     size = (info.width, info.height)
     points, notes = choose(points, whom, size, video.name)
     odd = [
-        note(entry["what"], entry["detail"], video.name)
+        note(entry["what"], entry["detail"].removeprefix(f"{video.path.name}: "), video.name)
         for entry in oddities(Path(video.path.name), info, [])
     ]
     notes = [*odd, *notes, *sightings(points, given, video.name)]

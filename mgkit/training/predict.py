@@ -592,7 +592,7 @@ class _Job:
         made = Prediction(
             self.item.name, network.clips.classes, network.clips.skeleton, frames[order], float(self.footage.fps),
             named("probability_"), named("embedding_"), _prototypes(network), seen, self.settings, notes,
-            footage=self.footage,
+            played=_played(self.footage, frames[order]), footage=self.footage,
         )  # fmt: skip
         if self.path is None:
             return made
@@ -725,6 +725,14 @@ def _ahead(chunks: Iterator[list[_Window]], threaded: bool) -> Iterator[list[_Wi
         while (chunk := coming.result()) is not None:
             coming = pool.submit(next, chunks, None)
             yield chunk
+
+
+def _played(footage: Footage, frames: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    """(N, 2) start and end of windows as a player shows them, of a video whose rate varies; else (0, 2)."""
+    if footage.times is None:
+        return np.zeros((0, 2))
+    step = 1 / footage.fps if footage.fps else 0.0
+    return np.append(footage.times, footage.times[-1] + step)[frames]
 
 
 def _stacked(answers: Sequence[dict[str, npt.NDArray[Any]]]) -> dict[str, npt.NDArray[Any]]:

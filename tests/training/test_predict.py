@@ -27,6 +27,7 @@ from mgkit.results.run.folder import Run, load_run
 from mgkit.results.scores.prediction import Prediction, PredictionList, load_prediction
 from mgkit.training import inference, recipes
 from mgkit.training import predict as module
+from tests.data.video.made import encode
 from tests.made.points import person
 from tests.training.training import untrained
 
@@ -194,6 +195,19 @@ def test_a_video_is_windows_where_it_is_longer_than_a_clip(pose: Run, raw: Raw, 
     assert Counter(both_lengths.values())[2] > 5  # in the middle both lengths have the same middles
     with pytest.raises(MgkitError, match=r"lasts 0.56 s, less than a window of 2 s"):
         ask(pose, raw.root / "v1.mp4", window=2)
+
+
+def test_windows_of_a_video_of_variable_rate_have_the_seconds_of_a_player(
+    pose: Run, raw: Raw, tmp_path: Path
+) -> None:
+    count = 60
+    times = np.cumsum([0, *[20, 20, 80, 40] * count])[:count]
+    video = encode(tmp_path / "phone.mp4", count, size=SIZE[::-1], times=times.tolist())
+    one = ask(pose, video, poses=raw.poses["long"][:, :count], window=0.6, stride=0.1)
+    step = times[-1] / (count - 1) / 1000
+    ends = np.append(times / 1000, times[-1] / 1000 + step)
+    np.testing.assert_allclose(one.seconds, ends[one.frames], atol=2e-3)
+    np.testing.assert_allclose(load_prediction(tmp_path / "phone.prediction.npz").seconds, one.seconds)
 
 
 def test_no_frame_is_decoded_twice(

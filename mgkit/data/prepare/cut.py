@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mgkit.data.report import LOOKS
-from mgkit.data.video.decode import Index, OneSize, can_seek, inspect, numbered, opened, short
+from mgkit.data.video.decode import Index, OneSize, can_seek, frame_times, inspect, numbered, opened, short
 from mgkit.data.video.encode import h264_stream
 from mgkit.errors import MgkitError
 from mgkit.files import atomic
@@ -172,6 +172,10 @@ class Source:
     def sizes(self) -> OneSize:
         """What tells a picture of another size than the first one; made before any frame is decoded."""
         return OneSize(self.path, self._stream, self.index, (self.info.width, self.info.height))
+
+    def times(self) -> npt.NDArray[np.float64]:
+        """(T,) seconds from the first frame to each, as a player shows them."""
+        return frame_times(self.index, self._stream, self.info.fps)
 
     def planes(self, frame: av.VideoFrame) -> tuple[tuple[Plane, ...], tuple[int, bool]]:
         """Brightness (H, W) and the two colour planes (H/2, W/2) of a frame, upright; its colour space and range."""

@@ -47,6 +47,7 @@ class Footage:
         size: (width, height) of the frame in pixels.
         smooth: frames of the filter that the key-points of each span pass through; 0 = none.
         prepared: it is a clip of a clip folder, whose pictures are taken as they are.
+        times: (T,) seconds of each frame as a player shows them, of a video whose rate varies; None = even.
         notes: what was odd.
     """
 
@@ -58,6 +59,7 @@ class Footage:
     size: tuple[int, int]
     smooth: int = 0
     prepared: bool = False
+    times: npt.NDArray[np.float64] | None = None
     notes: list[dict[str, str]] = field(default_factory=list)
 
 
@@ -87,15 +89,19 @@ def open_footage(
     """
     rules = rules or PoseRules()
     info: SourceInfo | None = None
+    times = None
     if video is not None:
         with open_source(video) as source:
             info = source.info
+            if not info.steady:
+                times = source.times()
     elif points is None:
         raise MgkitError(f"{name}: give a video, key-points, or both.")
     odd = oddities(video, info, []) if video is not None and info is not None else []
     if points is None:
         assert info is not None
-        return Footage(name, video, None, info.frames, info.fps, (info.width, info.height), notes=odd)
+        size = (info.width, info.height)
+        return Footage(name, video, None, info.frames, info.fps, size, times=times, notes=odd)
     if points.ndim != 4 or points.shape[2:] != (len(skeleton), 3):
         raise MgkitError(
             f"{name}: the key-points have shape {points.shape}, and the layout {skeleton.name} asks for (persons, "
@@ -118,7 +124,7 @@ def open_footage(
     frames = pose.shape[1] if info is None else min(pose.shape[1], info.frames)
     rate = info.fps if info is not None else fps or rules.fps or 0.0
     notes = [*odd, *notes, *pose_notes(name, pose, frame)]
-    return Footage(name, video, pose[:, :frames], frames, rate, frame, smooth, notes=notes)
+    return Footage(name, video, pose[:, :frames], frames, rate, frame, smooth, times=times, notes=notes)
 
 
 def of_clip(clips: Clips, clip_id: str) -> Footage:

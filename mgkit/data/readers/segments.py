@@ -20,7 +20,7 @@ from mgkit.data.readers.background import Source, add_background
 from mgkit.data.readers.files import VIDEO_SUFFIXES, may_be_video, splits_of, video_name, walk
 from mgkit.data.readers.tables import delimiter_of, read_text
 from mgkit.data.report import natural
-from mgkit.data.video.decode import inspect, opened
+from mgkit.data.video.decode import frame_times, inspect, opened
 from mgkit.errors import MgkitError, meant, some
 
 TABLE = "segments.csv"
@@ -233,8 +233,7 @@ class _Clock:
         with opened(path) as (container, stream):
             info, index, _ = inspect(path, container, stream)
             fps = info.fps or 25.0
-            unit = 1 / fps if index.counted or stream.time_base is None else float(stream.time_base)
-        return cls((index.times - index.times[0]) * unit, 1 / fps)
+            return cls(frame_times(index, stream, fps), 1 / fps)
 
     def frame(self, seconds: float) -> int:
         """The frame that begins nearest to a time; one past the end of the video goes on at its rate."""

@@ -103,6 +103,12 @@ def inspect(path: Path, container: InputContainer, stream: VideoStream) -> tuple
     return VideoInfo(frames=len(index), fps=fps, width=width, height=height), index, turns
 
 
+def frame_times(index: Index, stream: VideoStream, fps: float) -> npt.NDArray[np.float64]:
+    """(n,) seconds from the first frame to each, as the file states them, else at a rate."""
+    unit = 1 / fps if index.counted or stream.time_base is None else float(stream.time_base)
+    return (index.times - index.times[0]) * unit
+
+
 def read_frames(
     path: str | Path, indices: Sequence[int] | npt.NDArray[np.integer], library: str = "pyav"
 ) -> Frames:

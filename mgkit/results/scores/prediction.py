@@ -5,6 +5,7 @@ fps                       frames per second, 0 = not known
 probability_<output>      (N, K) float32, of rgb, pose, fused
 embedding_<pathway>       (N, D) float32
 prototypes_<pathway>      (K, D) float32, NaN = a class that was never seen as a true positive
+played                    (N, 2) seconds of a player, of a video whose rate varies; else (0, 2)
 seen                      (N,) share of the frames in which somebody is seen; NaN = without key-points
 about                     the rest as JSON text: name, classes, skeleton, settings, notes
 """
@@ -54,6 +55,8 @@ class Prediction:
         settings: how it was made.
         notes: what was odd, each {"what", "clip_id", "detail"}.
         path: the file it was saved to.
+        played: (N, 2) start and end of each window as a player shows them, seconds, where the rate of the video
+            varies; else (0, 2).
     """
 
     name: str
@@ -68,6 +71,7 @@ class Prediction:
     settings: dict[str, Any] = field(default_factory=dict)
     notes: list[dict[str, str]] = field(default_factory=list)
     path: Path | None = None
+    played: npt.NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, 2)))
     footage: Footage | None = field(default=None, repr=False)
 
     def __len__(self) -> int:
@@ -85,13 +89,33 @@ class Prediction:
 
     @property
     def seconds(self) -> npt.NDArray[np.float64]:
-        """(N, 2) start and end of each window in seconds."""
+        """(N, 2) start and end of each window in seconds, as a player shows them."""
+        return self.played if len(self.played) else self._even
+
+    @property
+    def _even(self) -> npt.NDArray[np.float64]:
         return self.frames / self.fps if self.fps else np.full(self.frames.shape, np.nan)
 
     @property
     def times(self) -> npt.NDArray[np.float64]:
-        """(N,) middle of each window in seconds; windows of several lengths have common middles."""
-        return np.asarray(self.seconds.mean(axis=1))
+        """(N,) middle of each window in seconds; windows of several lengths have common middles.
+
+        Here and in `windows` frames are counted at their mean rate, as in `mg.spotting.truth`, see `as_played`.
+        """
+        return np.asarray(self._even.mean(axis=1))
+
+    def as_played(self, segments: pd.DataFrame) -> pd.DataFrame:
+        """Segments that were made of `windows`, with `start` and `end` as a player shows them.
+
+        They are other seconds only where the frame rate of the video varies, as a telephone's may.
+        """
+        if not len(self.played):
+            return segments
+        frames, first = np.unique(self.frames, return_index=True)
+        known = self.played.reshape(-1)[first]
+        return segments.assign(
+            **{end: np.interp(segments[end] * self.fps, frames, known) for end in ("start", "end")}
+        )
 
     def scores(self, output: str | None = None) -> Floats:
         """(N, K) probabilities of an output, of `best` by default."""
@@ -159,14 +183,15 @@ class Prediction:
         scores = self.scores(output)[np.arange(len(self)), predicted]
         # A window of the middle belongs to both its neighbours: a stretch ends half way to the next one.
         times = self.times
-        between = np.concatenate([[self.seconds[0, 0]], (times[1:] + times[:-1]) / 2, [self.seconds[-1, 1]]])
-        return pd.DataFrame(
+        between = np.concatenate([[self._even[0, 0]], (times[1:] + times[:-1]) / 2, [self._even[-1, 1]]])
+        table = pd.DataFrame(
             {
                 "name": self.name, "start": between[first], "end": between[last],
                 "class": [self.classes.names[predicted[at]] for at in first],
                 "probability": np.add.reduceat(scores, first) / (last - first), "windows": last - first,
             }
         )  # fmt: skip
+        return self.as_played(table)
 
     def windows(
         self, output: str | None = None, *, video: str | None = None, unseen: bool = False
@@ -185,7 +210,7 @@ class Prediction:
             raise MgkitError(f"the frames per second of {self.name} are not known: state them (pose_fps).")
         chosen = np.ones(len(self), bool) if unseen else ~(self.seen == 0)
         gaps = np.diff(np.unique(self.frames.sum(axis=1))) / 2 / self.fps
-        step = float(gaps.min()) if len(gaps) else float(np.diff(self.seconds[0])[0])
+        step = float(gaps.min()) if len(gaps) else float(np.diff(self._even[0])[0])
         return Windows(
             video or self.name, self.times[chosen], self.scores(output)[chosen].astype(np.float64), step
         )
@@ -223,11 +248,9 @@ class Prediction:
         """The id of a window among `clips`."""
         if len(self) == 1:
             return self.name
-        start, stop = self.frames[row].tolist()
+        start, stop = self.seconds[row].tolist()
         return (
-            f"{self.name} @ {start / self.fps:.2f}-{stop / self.fps:.2f} s"
-            if self.fps
-            else f"{self.name} @ {start}"
+            f"{self.name} @ {start:.2f}-{stop:.2f} s" if self.fps else f"{self.name} @ {self.frames[row, 0]}"
         )
 
     # --- on disk ---
@@ -246,7 +269,7 @@ class Prediction:
         arrays |= {f"prototypes_{name}": array for name, array in self.prototypes.items()}
         with atomic(path) as temporary:
             np.savez_compressed(
-                temporary, frames=self.frames, fps=np.float64(self.fps), seen=self.seen,
+                temporary, frames=self.frames, fps=np.float64(self.fps), seen=self.seen, played=self.played,
                 about=np.array(json.dumps(about, ensure_ascii=False)), **arrays,
             )  # fmt: skip
         return path
@@ -409,6 +432,7 @@ def load_prediction(path: str | Path) -> Prediction:
             vectors=named("embedding", PATHWAYS),
             prototypes=named("prototypes", PATHWAYS),
             seen=arrays["seen"],
+            played=arrays["played"],
             settings=about["settings"],
             notes=about["notes"],
             path=path,
@@ -419,7 +443,7 @@ def load_prediction(path: str | Path) -> Prediction:
         if isinstance(error, MgkitError):
             raise
         raise MgkitError(
-            f"{path} is not a prediction of mgkit, or is damaged ({type(error).__name__}): predict again."
+            f"{path} is not a prediction of mgkit, or is damaged ({type(error).__name__}): delete it and predict again."
         ) from None
 
 

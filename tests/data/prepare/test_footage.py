@@ -16,6 +16,7 @@ from mgkit.data.skeletons import PENN13
 from mgkit.data.video import read_frames, write_video
 from mgkit.data.video.decode import picture
 from mgkit.errors import MgkitError
+from tests.data.video.made import encode
 from tests.made.points import person
 
 SIZE, FRAMES = (80, 60), 30
@@ -76,6 +77,16 @@ def test_frames_are_decoded_when_they_are_asked_for(film: Path) -> None:
     np.testing.assert_array_equal(clips.pose("one"), span.pose)
     np.testing.assert_array_equal(clips.frames("one", [3]), clips.frames("two", [3]))
     assert clips.frames("two", [0]).shape == (1, 32, 32, 3)
+
+
+def test_times_are_those_of_a_player_where_the_rate_varies(film: Path, tmp_path: Path) -> None:
+    steps = [20, 60, 33, 80] * 5
+    times = np.cumsum([0, *steps])[:20]
+    encode(tmp_path / "phone.mp4", 20, times=times.tolist())
+    found = open_footage("phone", tmp_path / "phone.mp4", None, PENN13).times
+    assert found is not None
+    np.testing.assert_allclose(found, times / 1000, atol=1e-3)
+    assert open_footage("film", film, None, PENN13).times is None
 
 
 def test_without_key_points_the_whole_frame_is_shown(film: Path) -> None:

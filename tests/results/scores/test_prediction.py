@@ -7,6 +7,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from mgkit.data.clips import Classes
@@ -120,6 +121,25 @@ def test_windows_become_segments() -> None:
     assert found[["video", "class"]].to_numpy().tolist() == [["film", "nod"]]
     assert found["start"][0] == pytest.approx((3 * 5 + 10 - 2.5) / 25)
     assert found["end"][0] == pytest.approx((6 * 5 + 10 + 2.5) / 25)
+
+
+def test_segments_are_told_in_the_seconds_of_a_player(tmp_path: Path) -> None:
+    """Half a video at 30 frames a second and half at 10, whose mean rate says neither."""
+    one = replace(made(40, pathways=("pose",)), fps=15.0)
+    times = np.concatenate([np.arange(110) / 30, 110 / 30 + np.arange(130) / 10])
+    phone = replace(one, played=times[one.frames])
+    np.testing.assert_array_equal(phone.seconds, times[one.frames])
+    np.testing.assert_array_equal(phone.times, one.times)  # of windows, which are evenly spaced
+    spans = pd.DataFrame({"start": np.array([0, 55, 150]) / 15, "end": np.array([10, 110, 205]) / 15})
+    np.testing.assert_allclose(
+        phone.as_played(spans), times[np.array([[0, 10], [55, 110], [150, 205]])], atol=1e-9
+    )
+    pd.testing.assert_frame_equal(one.as_played(spans), spans)
+    assert phone.stretches()["end"].iloc[-1] == phone.seconds[-1, 1]
+    assert phone.frame()["start"].tolist() == phone.seconds[:, 0].tolist()
+    assert phone.clip_id(30) == f"film @ {times[150]:.2f}-{times[170]:.2f} s"
+    phone.save(tmp_path / "phone.npz")
+    np.testing.assert_array_equal(load_prediction(tmp_path / "phone.npz").seconds, phone.seconds)
 
 
 def test_what_is_said() -> None:
