@@ -80,6 +80,7 @@ class Clips:
     report: list[dict[str, str]] = field(default_factory=list)
     split_table: str = ""
     relabelled: bool = False
+    labels_are = "true"  # those of clips that nobody has coded are predicted, or mean nothing
 
     def __len__(self) -> int:
         return len(self.table)

@@ -21,6 +21,7 @@ from mgkit.data.keypoints import KeyPoints, Origin, Points, convert, read_keypoi
 from mgkit.data.ledger import digest
 from mgkit.data.prepare.checks import check_places
 from mgkit.data.prepare.cut import SourceError, SourceInfo, open_source
+from mgkit.data.prepare.footage import Footage, clips_of, span_of
 from mgkit.data.prepare.plan import oddities
 from mgkit.data.readers import LEFT_OUT, note
 from mgkit.data.readers.files import may_be_video, video_name, walk
@@ -220,16 +221,9 @@ def as_clips(video: str | Path, keypoints: str | Path | KeyPoints) -> Clips:
         keypoints: its `.npz`.
     """
     found = keypoints if isinstance(keypoints, KeyPoints) else read_keypoints(keypoints)
-    video, (persons, frames), (width, height) = Path(video), found.points.shape[:2], found.size
-    row = {
-        "clip_id": video.stem, "split": "all", "label": 0, "subject": "", "source": video.name, "start": 0,
-        "end": frames, "frames": frames, "fps": found.fps, "width": width, "height": height, "video": video.name,
-        "persons": persons, "crop_x": 0.0, "crop_y": 0.0, "crop_width": float(width), "crop_height": float(height),
-        "pose_offset": 0 if persons else -1,
-    }  # fmt: skip
-    clips = Clips(video.parent, pd.DataFrame([row]), Classes(("video",)), found.skeleton, found.notes)
-    clips.__dict__["_poses"] = found.points.reshape(-1, *found.points.shape[2:])  # in place of poses.npy
-    return clips
+    name, video, frames = Path(video).stem, Path(video), found.points.shape[1]
+    footage = Footage(name, video, found.points, frames, found.fps, found.size, prepared=True)
+    return clips_of({name: span_of(footage, 0, frames, 0)}, Classes(("not coded",)), found.skeleton)
 
 
 # --- what there is --------------------------------------------------------------------------------------------------

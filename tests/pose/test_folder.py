@@ -338,6 +338,8 @@ def test_the_player_opens_on_a_video_that_is_finished(tmp_path: Path) -> None:
     mg.pose.estimate(tmp_path / "a.mp4", estimator=DOTS, **small(tmp_path / "poses"))
     clips = mg.pose.as_clips(tmp_path / "a.mp4", tmp_path / "poses" / "a.npz")
     assert clips.pose("a").shape == (1, 6, 17, 3)
+    assert np.array_equal(clips.frames("a", [4]), read_frames(tmp_path / "a.mp4", [4]))
+    assert clips.labels_are == ""  # nobody has coded it
     player = mg.widgets.ClipPlayer(clips)
     assert player.content["clips"][0]["jpegs"] if "clips" in player.content else player.content
     player.close()

@@ -270,6 +270,7 @@ class SpanClips(Clips):
     """
 
     spans: Mapping[str, Span] = field(default_factory=dict)
+    labels_are: str = ""
 
     def pose_at(self, place: int) -> Points:
         clip_id = self.table["clip_id"].iloc[place]
@@ -287,7 +288,7 @@ class SpanClips(Clips):
 def clips_of(
     spans: Mapping[str, Span], classes: Classes, skeleton: Skeleton, labels: Sequence[int] | None = None
 ) -> SpanClips:
-    """Spans as clips, keyed by their id; their labels mean nothing unless some are given."""
+    """Spans as clips, keyed by their id; their labels mean nothing unless some are given, which are predictions."""
     rows = []
     for i, (clip_id, span) in enumerate(spans.items()):
         footage, crop = span.footage, span.crop
@@ -299,4 +300,6 @@ def clips_of(
                 0 if span.pose is None else len(span.pose), -1 if span.pose is None else 0, *box,
             )
         )  # fmt: skip
-    return SpanClips(Path(), pd.DataFrame(rows, columns=list(COLUMNS)), classes, skeleton, spans=dict(spans))
+    said = "" if labels is None else "predicted"
+    table = pd.DataFrame(rows, columns=list(COLUMNS))
+    return SpanClips(Path(), table, classes, skeleton, spans=dict(spans), labels_are=said)

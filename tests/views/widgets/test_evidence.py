@@ -7,6 +7,7 @@ import json
 import numpy as np
 
 from mgkit.data.clips import Clips
+from mgkit.data.prepare.footage import Footage, clips_of, span_of
 from mgkit.results.run.records import Predictions
 from mgkit.views.widgets.player.panels import caption, verdict
 
@@ -66,6 +67,16 @@ def test_a_clip_that_was_not_tested() -> None:
 
 def test_caption(player_clips: Clips) -> None:
     assert caption(player_clips, "a") == {
-        "clip_id": "a", "true": "red moving", "group": "red", "subject": "S1", "split": "test", "source": "film.mp4",
-        "start": 100, "end": 140,
+        "clip_id": "a", "true": "red moving", "label": "true", "group": "red", "subject": "S1", "split": "test",
+        "source": "film.mp4", "start": 100, "end": 140,
     }  # fmt: skip
+
+
+def test_what_a_network_has_said_is_not_called_true(player_clips: Clips) -> None:
+    points = np.zeros((1, 9, len(player_clips.skeleton), 3), np.float32)
+    footage = Footage("film", None, points, 9, 25.0, (64, 64))
+    spans = {"film": span_of(footage, 0, 9, 32)}
+    said = clips_of(spans, player_clips.classes, player_clips.skeleton, [1])
+    assert [caption(said, "film")[key] for key in ("label", "true")] == ["predicted", said.classes.names[1]]
+    uncoded = clips_of(spans, player_clips.classes, player_clips.skeleton)
+    assert caption(uncoded, "film")["label"] == ""

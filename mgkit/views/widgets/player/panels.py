@@ -31,12 +31,14 @@ NEIGHBOURS = {"nearest_correct": "nearest correct clip", "exemplar": "class exem
 
 
 def caption(clips: Clips, clip_id: str) -> dict[str, Any]:
-    """The origin of a clip: `clip_id`, `true` (class name), `group`, `subject`, `split`, `source`, `start`, `end`."""
+    """The origin of a clip: `clip_id`, `true` (class name), `label` (what that is: "true", "predicted", or "" where the
+    clip has none), `group`, `subject`, `split`, `source`, `start`, `end`."""
     row, classes = clips.row(clip_id), clips.classes
     label = int(row["label"])
     return {
         "clip_id": clip_id,
         "true": classes.names[label],
+        "label": clips.labels_are,
         "group": None if classes.groups is None else classes.groups[label],
         "subject": row["subject"],
         "split": row["split"],

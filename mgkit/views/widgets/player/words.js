@@ -69,7 +69,8 @@ function distances({ own, other }) {
 
 export function evidenceOf(panel) {
   const { caption, verdict } = panel;
-  const line = h("p", { class: "mg-p-verdict" }, h("span", {}, "true ", h("b", {}, caption.true)));
+  const line = h("p", { class: "mg-p-verdict" },
+    caption.label && h("span", {}, `${caption.label} `, h("b", {}, caption.true)));
   if (verdict) line.append(h("span", {}, mark(verdict.correct), `${verdict.output} predicts `, h("b", {}, verdict.predicted)));
   return line;
 }
