@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, NamedTuple, cast
@@ -20,12 +20,13 @@ from mgkit.data.batches.device import batch_inputs, on_device
 from mgkit.data.batches.samplers import EpochSampler
 from mgkit.data.batches.spec import Inputs
 from mgkit.data.clips import Clips
-from mgkit.errors import MgkitError, counted, some
+from mgkit.errors import MgkitError, some
 from mgkit.models import PathwayOutput, PrototypicalRefinement, fuse_probabilities, rectify
 from mgkit.models.layers import cosine_similarity, rank, sum_over_processes, world_size
 from mgkit.progress import Progress
+from mgkit.results.compare.runs import subjects_of
 from mgkit.results.ensembles.fuse import fuse
-from mgkit.results.ensembles.search import best_weights, refuse_test
+from mgkit.results.ensembles.search import Choice, choose, refuse_test, simplex_grid
 from mgkit.results.run.files import write_embeddings
 from mgkit.results.run.folder import (
     FORMAT,
@@ -38,7 +39,6 @@ from mgkit.results.run.folder import (
 )
 from mgkit.results.run.records import Embeddings, Predictions
 from mgkit.results.run.view_scores import ViewScores, write_view_scores
-from mgkit.results.stats.metrics import top1
 from mgkit.training.build import build_model, build_objective, check_workers, embedding_widths
 from mgkit.training.checkpoints import load_checkpoint, restore
 from mgkit.training.code import recipe_of
@@ -91,7 +91,9 @@ def test(
             prototype is added to the logits. 0, the default, leaves them alone. Choose it on the validation split.
         choose_on: a validation split: the weights of the pathways (in steps of 0.05), and for a run with prototypes the
             rectification (of `RECTIFICATIONS`), that have the highest Top-1 there, in place of `weights` and
-            `rectification`. Of equally good ones those nearest to equal weights without rectification are taken.
+            `rectification`. Of equally good ones those nearest to equal weights without rectification are taken, and
+            these themselves where choosing gains nothing on validation clips that are left out of it
+            (`mgkit.results.ensembles.search.choose`).
         out: folder that takes the results as a run of its own, without a network, so that one run tested in several
             ways can be compared; by default they replace those in the run's folder.
         batch_size: views a step; any value gives the same answer. The recipe's by default.
@@ -129,7 +131,7 @@ def test(
     chosen = network.clips.split(split)
     workers = default_workers(recipe.pathways, network.device) if workers is None else workers
     if choose_on is not None:
-        weights, rectification = _choose(network, choose_on, weights, rectification, workers, progress)
+        weights, rectification = _choose(run, network, choose_on, weights, rectification, workers, progress)
     bar = Progress(f"test {split}", progress and network.fabric.is_global_zero)
     if caution := other_estimators(run, network.clips):
         bar.say(f"{run.root.name}: CAUTION: {caution}")
@@ -181,6 +183,7 @@ def _results_beside(run: Run, network: Network, root: Path) -> Run:
 
 
 def _choose(
+    run: Run,
     network: Network,
     split: str,
     given: Mapping[str, float] | None,
@@ -188,7 +191,7 @@ def _choose(
     workers: int,
     progress: bool,
 ) -> tuple[dict[str, float] | None, float]:
-    """The weights of the pathways and the rectification of the highest Top-1 on a validation split."""
+    """The weights of the pathways and the rectification of the highest Top-1 on a validation split, if that pays."""
     if given is not None or rectification:
         raise MgkitError(
             "weights and rectification are either given or chosen on a split: leave out one of the two."
@@ -198,8 +201,9 @@ def _choose(
         raise MgkitError("there is nothing to choose: the run has one pathway, and no prototypes.")
     refuse_test(split, "Name a validation split.")
     clips = network.clips.split(split)
-    found: list[tuple[float, float, dict[str, float] | None]] = []  # Top-1, rectification, weights
-    weights: dict[str, float] | None
+    grid = simplex_grid(len(pathways), 0.05)  # equal weights first
+    settings: list[tuple[float, npt.NDArray[np.float64]]] = []  # rectification, weights
+    right: list[npt.NDArray[np.bool_]] = []
     bar = Progress(f"choose on {split}", progress and network.fabric.is_global_zero)
     with bar, cpu_threads(network.device, workers):
         for value in RECTIFICATIONS if len(network.prototypes) else (0.0,):
@@ -209,21 +213,39 @@ def _choose(
                 batch_size=network.recipe.optimisation.batch_size, workers=workers, progress=bar,
             )  # fmt: skip
             scores = np.stack([predictions.scores(name) for name in pathways])  # (P, N, K)
-            if not found:
-                found.append((top1(predictions.labels, predictions.predicted()), 0.0, None))
-            if len(pathways) > 1:
-                best = best_weights(scores, predictions.labels, "grid", "top1", 0.05)
-                weights = dict(zip(pathways, best.tolist(), strict=True))
-                found.append((top1(predictions.labels, fuse(scores, best).argmax(1)), value, weights))
-            else:
-                found.append((top1(predictions.labels, predictions.predicted()), value, None))
-        accuracy, value, weights = max(found, key=lambda one: one[0])  # of equally good ones the first
-        shares = ", ".join(f"{name} {weight:.2f}" for name, weight in (weights or {}).items())
-        bar.say(
-            f"chosen on {counted(len(clips), 'clip')} of {split}: {shares or 'equal weights'}, rectification {value:g} "
-            f"(Top-1 {100 * accuracy:.1f} % there, {100 * found[0][0]:.1f} % with equal weights and none)"
+            for weights in grid:
+                settings.append((value, weights))
+                right.append(fuse(scores, weights).argmax(1) == predictions.labels)
+        # Those nearest to equal weights and to no rectification first.
+        near = sorted(range(len(grid)), key=lambda i: float(((grid[i] - grid[0]) ** 2).sum()))
+        order = [start + i for start in range(0, len(settings), len(grid)) for i in near]
+        found = choose(
+            np.stack(right)[order], predictions.labels, subjects_of(run, predictions.clip_ids, clips)
         )
-    return weights, value
+        value, weights = settings[order[found.index]]
+        named = None if found.index == 0 else dict(zip(pathways, weights.tolist(), strict=True))
+        bar.say(_chosen(split, found, settings[order[found.best]], pathways))
+    return (None if len(pathways) == 1 else named), value
+
+
+def _chosen(split: str, found: Choice, best: tuple[float, Sequence[float]], pathways: Sequence[str]) -> str:
+    """What was chosen on a split, and what that is worth."""
+    what = ", ".join(f"{name} {weight:.2f}" for name, weight in zip(pathways, best[1], strict=True))
+    what += f", rectification {best[0]:g}" if best[0] else ""
+    interval = (
+        ""
+        if np.isnan(found.low)
+        else f", 95 % {100 * found.low:+.1f} to {100 * found.high:+.1f} over {found.drawn}"
+    )
+    there = (
+        f"Top-1 {100 * found.apparent_gain:+.1f} points there, {100 * found.gain:+.1f} on clips left out of the "
+        f"choice{interval}"
+    )
+    if found.best == 0:
+        return f"{split}: nothing is better there than equal weights without rectification"
+    if found.index:
+        return f"chosen on {split}: {what} ({there})"
+    return f"{split}: equal weights without rectification are kept, {what} gains nothing ({there})"
 
 
 def tested_as(

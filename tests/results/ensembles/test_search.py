@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from mgkit.errors import MgkitError
-from mgkit.results.ensembles.search import best_weights, convex_weights, search_weights, simplex_grid
+from mgkit.results.ensembles.search import best_weights, choose, convex_weights, search_weights, simplex_grid
 from mgkit.results.scores.scores import Scores
 from mgkit.results.stats.metrics import macro_f1, top1
 from tests.results.fake_run import fake_clips, fake_run
@@ -228,3 +228,59 @@ def test_best_weights_of_arrays() -> None:
     p = np.stack([m.probabilities for m in members])
     w = best_weights(p, members[0].truth(), "grid", "macro_f1", 0.1)
     assert w.tolist() == search_weights(members, metric="macro_f1", step=0.1, draws=10).weights.tolist()
+
+
+def slow_gain(right: np.ndarray, labels: np.ndarray, folds: int, rounds: int) -> float:
+    """The gain of the best candidate over the first, each clip by the choice made without its part."""
+    generator, gains = np.random.default_rng(0), []
+    for _ in range(rounds):
+        order = generator.permutation(len(labels))
+        order = sorted(order, key=lambda i: labels[i])  # a stable sort: spread by class
+        parts = [order[f::folds] for f in range(folds)]
+        for held in parts:
+            rest = [i for i in range(len(labels)) if i not in held]
+            hits = [sum(bool(candidate[i]) for i in rest) for candidate in right]
+            best = hits.index(max(hits))
+            gains += [int(right[best][i]) - int(right[0][i]) for i in held]
+    return sum(gains) / len(gains)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_choice_pays_on_clips_left_out_or_the_first_candidate_stands(seed: int) -> None:
+    draw = np.random.default_rng(seed)
+    labels = draw.integers(0, 3, 41)
+    right = draw.random((7, 41)) < np.array([0.6, *[0.6 + 0.05 * (seed % 3)] * 6])[:, None]
+    found = choose(right, labels)
+    assert found.gain == pytest.approx(slow_gain(right, labels, 5, 4))
+    assert found.best == int(right.sum(1).argmax())
+    assert found.apparent_gain == pytest.approx((right.sum(1).max() - right[0].sum()) / 41)
+    assert found.index == (found.best if found.gain > 0 else 0)
+    assert found.low <= found.gain <= found.high
+    assert found.drawn == "41 clips"
+
+
+def test_chance_is_not_chosen_and_a_gain_is() -> None:
+    draw = np.random.default_rng(0)
+    kept = [choose(draw.random((105, 100)) < 0.8, np.zeros(100, int), draws=10).index == 0 for _ in range(20)]
+    assert sum(kept) > 8  # of a hundred equal candidates the best is nearly always better there
+    clear = draw.random((105, 100)) < 0.6
+    clear[40] |= draw.random(100) < 0.8
+    assert choose(clear, np.zeros(100, int), draws=10).index == 40
+    first = np.stack([clear[40], clear[40], ~clear[40]])
+    assert choose(first, np.zeros(100, int)).index == 0  # of equally good ones the first
+
+
+def test_a_choice_keeps_subjects_together() -> None:
+    """One person's clips prefer another candidate than everybody else's: without them nothing speaks for it."""
+    subjects = [f"s{i}" for i in range(5) for _ in range(20)]
+    right = np.zeros((2, 100), bool)
+    right[0, 20:60], right[1, :20], right[1, 40:70] = True, True, True
+    labels = np.zeros(100, int)
+    by_clip, by_person = choose(right, labels), choose(right, labels, subjects)
+    assert by_clip.index == by_clip.best == 1
+    assert by_person.drawn == "5 subjects"
+    assert by_person.gain < by_clip.gain
+    assert choose(right, labels, ["s0"] * 100).drawn == "100 clips"
+    alone = choose(right[:, :1], labels[:1])
+    assert alone.index == 0
+    assert np.isnan(alone.gain)
