@@ -338,6 +338,44 @@ def test_toggles_change_what_is_drawn(page: Page, player_run: Run) -> None:
     assert bare.errors == []
 
 
+def test_pictures_are_the_frames_or_what_the_network_is_fed(page: Page, player_clips: Clips) -> None:
+    """A click changes them there and back, on any frame; what does not move is grey in a difference."""
+    inputs = Inputs(reads=("frames",), rgb_frames=4, rgb_size=64, rgb_stream="difference")
+    player = ClipPlayer(player_clips, "a", inputs=inputs, skeleton=False, frame=7)
+    bare = begin(page, player, frame=7)
+    choice = page.locator("[data-trait=pictures]")
+
+    def shown(frame: int) -> list[int]:
+        """Brightness of the six stripes, the highest bit of the frame's number first."""
+        wait(bare, "a", frame)
+        found, picture = snap(bare)
+        assert found == frame
+        height, width = picture.shape[:2]
+        return [int(picture[height // 4, int((bit + 0.5) * width / 6)].mean()) for bit in range(6)]
+
+    def press(name: str) -> None:
+        choice.get_by_role("button", name=name).click()
+        page.wait_for_function("name => window.model.get('pictures') === name", arg=name)
+        bare.settle()
+
+    for name, frame in (("clip", 7), ("network", 7), ("network", 8), ("clip", 8), ("network", 8)):
+        if player.frame != frame:
+            page.locator(".mg-player").press("ArrowRight")
+        if player.pictures != name:
+            press(name)
+        assert player.pictures == name
+        here, after = (np.array([number >> bit & 1 for bit in range(5, -1, -1)]) for number in (frame, frame + 1))
+        expected = 40 + 170 * here if name == "clip" else np.clip(128 + 170 * (after - here), 0, 255)
+        np.testing.assert_allclose(shown(frame), expected, atol=12, err_msg=f"{name} {frame}")
+    assert bare.errors == []
+
+
+def test_pictures_cannot_be_chosen_where_the_network_is_fed_the_frames(page: Page, player_clips: Clips) -> None:
+    bare = begin(page, ClipPlayer(player_clips, "a", inputs=Inputs(reads=("frames",), rgb_frames=4)))
+    expect(page.locator("[data-trait=pictures]")).to_be_hidden()
+    assert bare.errors == []
+
+
 def test_a_network_that_is_fed_key_points(page: Page, player_clips: Clips) -> None:
     """No choice of heatmaps that it was never fed; the frames whose key-points it was fed are marked."""
     inputs = Inputs(reads=("keypoints",), pose_frames=8)
