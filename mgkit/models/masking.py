@@ -288,7 +288,9 @@ class MaskedFrames(Masked):
         pixels = hidden.repeat_interleave(self.patch, 1).repeat_interleave(self.patch, 2)[:, None, None]
         output, features = self.encode(x * ~pixels)
         size = (x.shape[2] // self.deep, self.grid, self.grid)
-        at_cubes = F.interpolate(features.float(), size, mode="trilinear", align_corners=False)
+        at_cubes = F.interpolate(features.float(), size, mode="trilinear", align_corners=False).to(
+            features.dtype
+        )
         guess = self.decoder(at_cubes.permute(0, 2, 3, 4, 1)).float()  # (N, T', g, g, values)
         wanted = patches(x.float(), self.patch, self.deep)
         squared = (guess - wanted).square().mean(-1) * hidden[:, None]

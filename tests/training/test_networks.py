@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 import torch
 
+from mgkit.data.batches.dataset import ClipDataset, collate
+from mgkit.data.batches.device import batch_inputs
 from mgkit.data.clips import Clips
 from mgkit.data.skeletons import BODY25, COCO17, IMIGUE22, KINECT25, PENN13, Skeleton
 from mgkit.errors import MgkitError
@@ -153,6 +155,27 @@ def test_a_narrow_videomae_learns_from_nothing(clips: Clips, tmp_path: Path) -> 
     run = fit(clips, SYSTEMS["videomae"].with_(**changes), tmp_path / "run")
     loss = run.history()["loss"].to_numpy()
     assert loss[-1] < 0.7 * loss[0]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stream", ["difference", "taylor", "magnify"])
+def test_a_video_transformer_is_fed_the_stream_throughout(stream: str, clips: Clips, tmp_path: Path) -> None:
+    """In training, in testing and where its decisions are explained; frames give the same weights other scores."""
+    recipe = SYSTEMS["videomae"].with_(rgb_stream=stream, epochs=1)
+    run = fit(clips, recipe, tmp_path / "run")
+    found = run_test(run, "test", device="cpu", workers=0, progress=False)
+    model = made(recipe)[0].eval()
+    model.load_state_dict(load_checkpoint(run.checkpoint("best"))["model"])
+    test, scores = clips.split("test"), []
+    for inputs in (recipe.inputs, recipe.with_(rgb_stream="frames").inputs):
+        dataset = ClipDataset(test, inputs, training=False)
+        batch = collate([dataset[0, position, 0] for position in range(len(test))])
+        with torch.no_grad():
+            scores.append(model(batch_inputs(batch, inputs, clips.skeleton))["rgb"].logits.softmax(1).numpy())
+    np.testing.assert_allclose(found.scores("rgb"), scores[0], atol=1e-5)
+    assert np.abs(found.scores("rgb") - scores[1]).max() > 1e-4
+    saliency = explain(run, "test", device="cpu", workers=0, progress=False)
+    assert saliency.clip_ids == test.ids
 
 
 @pytest.mark.parametrize("name", SYSTEMS)

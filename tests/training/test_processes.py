@@ -155,6 +155,12 @@ MASKED = {
     "key-points": recipes.masked(recipes.stgcn(pose_frames=8, width=8, blocks=(1, 1), embedding_dim=8)).with_(
         epochs=2, batch_size=6
     ),
+    "frames": recipes.masked(
+        recipes.rgb_only(
+            rgb_frames=2, pose_frames=8, rgb_size=32, rgb_width=4, rgb_blocks=(1, 1, 1, 1), embedding_dim=8
+        ),
+        patch=8,
+    ).with_(epochs=2, batch_size=6),
     # The second process has no clip of the last batch, of which the blocks would see no token.
     "tokens": recipes.masked(
         recipes.videomae_small(**FRAMES, width=12, blocks=1, heads=2), patch=8, width=32
