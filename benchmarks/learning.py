@@ -1,12 +1,16 @@
 """What helps where few clips are labelled: pre-training, pseudo-labels, choosing what to label.
 
-    python benchmarks/learning.py pretrain data/penn runs/learning --seeds 3
+    python benchmarks/learning.py pretrain data/penn runs/learning --seeds 5 --steps 2000 --pretraining 4000
+    python benchmarks/learning.py frames data/ablation runs/learning --seeds 3 --steps 600 --pretraining 1000
 
 `pretrain`: a share of the training clips keeps its labels (drawn class by class, another draw for each seed); a narrow
 skeleton network is pre-trained on all of them without labels. Rows: trained from nothing, fine-tuned from the
 pre-trained weights, and a linear probe (logistic regression) on features of the pre-trained network and of one with
 random weights. All trainings of a seed have as many steps. There is no validation split: the last weights are tested,
 once.
+
+`frames`: the same of the pictures of the embedded clips, with a narrow VideoMAE; one pre-training (seed 0) serves all
+seeds, and nothing is fine-tuned on a twentieth of the labels, which is three clips a class.
 
 `probe`: the same probes of one pre-training (seed 0) over many draws of the labelled clips, with the floor.
 
@@ -113,17 +117,40 @@ def pretrain(clips: Clips, out: Path, seed: int, options: Any) -> list[dict[str,
     made = recipe(options.steps)
     masked = mg.recipes.masked(recipe(options.pretraining))
     first = mg.pretrain(clips, masked, out / f"masked-{seed}", splits=["train"], seed=seed, **HERE)
-    still = masked.with_(epochs=1, steps=0, warmup_epochs=0, learning_rate=1e-12)
-    random = mg.pretrain(clips, still, out / f"random-{seed}", splits=["train"], seed=seed, **HERE)
+    random = mg.pretrain(
+        clips, untrained(masked), out / f"random-{seed}", splits=["train"], seed=seed, **HERE
+    )
+    return compared(clips, made, first, random, out, seed, SHARES)
+
+
+def frames(clips: Clips, out: Path, seed: int, options: Any) -> list[dict[str, Any]]:
+    """The rows of one seed, of a narrow VideoMAE."""
+    made = mg.recipes.narrow(mg.recipes.videomae_small(learning_rate=4e-3, epochs=2))
+    masked = mg.recipes.masked(made, patch=8, share=0.75).with_(
+        steps=options.pretraining, batch_size=16, learning_rate=2e-3, learning_rate_batch=16
+    )
+    first = mg.pretrain(clips, masked, out / "masked", splits=["train"], **HERE)
+    random = mg.pretrain(clips, untrained(masked), out / "random", splits=["train"], **HERE)
+    return compared(clips, made.with_(steps=options.steps), first, random, out, seed, SHARES[1:])
+
+
+def untrained(masked: mg.Recipe) -> mg.Recipe:
+    """One pass for the statistics of BatchNorm, with steps too small to change a weight."""
+    return masked.with_(epochs=1, steps=0, warmup_epochs=0, learning_rate=1e-12)
+
+
+def compared(
+    clips: Clips, made: mg.Recipe, first: Run, random: Run, out: Path, seed: int, tuned: Sequence[float]
+) -> list[dict[str, Any]]:
+    """Probes of a pre-trained and of a random network for every share of the labels, and trainings for some."""
     rows = []
     for share in SHARES:
         few, name = labelled(clips, share, seed), f"{round(100 * share)}-{seed}"
-        found = {
-            "from nothing": top1(trained(few, made, out / f"scratch-{name}", seed)),
-            "fine-tuned": top1(trained(few, made, out / f"tuned-{name}", seed, start={"pose": first})),
-            "probe, random weights": probed(random, few),
-            "probe, pre-trained": probed(first, few),
-        }
+        found = {"probe, random weights": probed(random, few), "probe, pre-trained": probed(first, few)}
+        if share in tuned:
+            start = {first.pathways[0]: first}
+            found["from nothing"] = top1(trained(few, made, out / f"scratch-{name}", seed))
+            found["fine-tuned"] = top1(trained(few, made, out / f"tuned-{name}", seed, start=start))
         rows += [{"labels": f"{share:.0%}", "row": row, "top1": value} for row, value in found.items()]
     return rows
 
@@ -149,11 +176,8 @@ def features(
     """Features of every clip, from a network that was pre-trained without labels on the training clips, or was not."""
     masked = mg.recipes.masked(recipe(options.pretraining, stream=stream))
     name = f"masked-{stream}"
-    if random:  # one pass for the statistics of BatchNorm, with steps too small to change a weight
-        masked, name = (
-            masked.with_(epochs=1, steps=0, warmup_epochs=0, learning_rate=1e-12),
-            f"random-{stream}",
-        )
+    if random:
+        masked, name = untrained(masked), f"random-{stream}"
     run = mg.pretrain(clips, masked, out.parent / name, splits=["train"], **HERE)
     found: dict[str, np.ndarray] = {}
     for split in ("train", "test"):
@@ -272,21 +296,31 @@ def choose(clips: Clips, out: Path, seed: int, options: Any) -> list[dict[str, A
 
 
 PARTS: dict[str, Callable[[Clips, Path, int, Any], list[dict[str, Any]]]] = {
-    "pretrain": pretrain, "probe": probe, "pseudo": pseudo, "choose": choose,
+    "pretrain": pretrain, "frames": frames, "probe": probe, "pseudo": pseudo, "choose": choose,
 }  # fmt: skip
 
 
-def table(found: pd.DataFrame, keys: Sequence[str], against: str) -> str:
-    """Mean over seeds with 95 % t interval, and the difference to one row with its own, seeds paired; in points."""
-    lines = [f"| {' | '.join(keys)} | Top-1 | gain on {against} |", "|" + "---|" * (len(keys) + 2)]
+BASES = {
+    "fine-tuned": "from nothing",
+    "probe, pre-trained": "probe, random weights",
+}  # of other parts the first row
+
+
+def table(found: pd.DataFrame, keys: Sequence[str]) -> str:
+    """Mean over seeds with 95 % t interval, and the gain on the row's base with its own, seeds paired; in points."""
+    lines = [f"| {' | '.join(keys)} | Top-1 | gain | on |", "|" + "---|" * (len(keys) + 3)]
+    first = found[keys[-1]].iloc[0]
     for key, rows in found.groupby(list(keys), sort=False):
-        base = found
+        base = BASES.get(key[-1], "" if key[-1] in BASES.values() else first)
+        theirs = found[found[keys[-1]] == base]
         for name, value in zip(keys[:-1], key[:-1], strict=True):
-            base = base[base[name] == value]
-        ours, theirs = rows["top1"].to_numpy(), base.loc[base[keys[-1]] == against, "top1"].to_numpy()
-        mean = seed_mean(ours, within=(0, 1))
-        gain = "" if key[-1] == against else _shown(seed_difference(ours, theirs), "+")
-        lines.append(f"| {' | '.join(map(str, key))} | {_shown(mean)} | {gain} |")
+            theirs = theirs[theirs[name] == value]
+        ours, gain = rows["top1"].to_numpy(), ""
+        if base and base != key[-1]:
+            gain = f"{_shown(seed_difference(ours, theirs['top1'].to_numpy()), '+')} | {base}"
+        lines.append(
+            f"| {' | '.join(map(str, key))} | {_shown(seed_mean(ours, within=(0, 1)))} | {gain or '|'} |"
+        )
     return "\n".join(lines)
 
 
@@ -326,7 +360,7 @@ def main() -> None:
             .round(3)
             .to_string()
         )
-    print(table(found, keys, found[keys[-1]].iloc[0]))
+    print(table(found, keys))
 
 
 if __name__ == "__main__":

@@ -6,14 +6,17 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import Any
+from unittest import mock
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
+from torch.utils.checkpoint import checkpoint
 from torch.utils.flop_counter import FlopCounterMode
 
-from mgkit.models import recompute_blocks
-from mgkit.models.cnns.resnet3d import Bottleneck
+from mgkit.data.skeletons import Skeleton
+from mgkit.models import layers, recompute_blocks
 from mgkit.training.build import build_model
 from mgkit.training.recipe import Recipe
 
@@ -34,7 +37,9 @@ class Floors:
         return 3 * forward, forward
 
 
-def on_meta(recipe: Recipe, classes: int, joints: int, batch: int) -> tuple[nn.Module, dict[str, Tensor]]:
+def on_meta(
+    recipe: Recipe, classes: int, joints: int | Skeleton, batch: int
+) -> tuple[nn.Module, dict[str, Tensor]]:
     """The network of a recipe with inputs of this batch size, without memory."""
     with torch.device("meta"):
         fed = recipe.inputs.on(joints)
@@ -43,7 +48,7 @@ def on_meta(recipe: Recipe, classes: int, joints: int, batch: int) -> tuple[nn.M
     return model, inputs
 
 
-def network_floors(recipe: Recipe, classes: int, joints: int, batch: int, item: int) -> Floors:
+def network_floors(recipe: Recipe, classes: int, joints: int | Skeleton, batch: int, item: int) -> Floors:
     """Floors of one step, with activations of `item` bytes a value; every layer reads and writes its values once."""
     model, inputs = on_meta(recipe, classes, joints, batch)
     moved = 0
@@ -110,7 +115,18 @@ def kept_bytes(call: Callable[[], object], parameters: set[int]) -> int:
     return sum(size for _, size in storages.values())
 
 
-def activation_bytes(recipe: Recipe, classes: int, joints: int, *, recomputed: bool) -> int:
+class FusedAttention(torch.autograd.Function):
+    """What PyTorch's fused attention keeps on a GPU; on the meta device PyTorch keeps the products of all tokens."""
+
+    @staticmethod
+    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+        clips, heads, tokens, _ = query.shape
+        result = query.new_empty(clips, tokens, heads, value.shape[-1]).transpose(1, 2)  # in this order in memory
+        ctx.save_for_backward(query, key, value, result, query.new_empty(query.shape[:-1]))
+        return result
+
+
+def activation_bytes(recipe: Recipe, classes: int, joints: int | Skeleton, *, recomputed: bool) -> int:
     """Float32 bytes a clip that a training step holds: what is kept, and with recomputation the largest block too."""
     largest = 0
 
@@ -118,20 +134,23 @@ def activation_bytes(recipe: Recipe, classes: int, joints: int, *, recomputed: b
         nonlocal largest
         model, inputs = on_meta(recipe, classes, joints, batch)
         own = {p.untyped_storage()._cdata for p in (*model.parameters(), *model.buffers())}
+        largest = 0
         if recomputed:
             recompute_blocks(model)
-            largest = 0
 
-            def inner(block: nn.Module, given: tuple[Tensor, ...]) -> None:
-                nonlocal largest
-                assert isinstance(block, Bottleneck)
-                x = given[0].detach().requires_grad_()
-                largest = max(largest, kept_bytes(lambda: block.run(x), own))
+        def block(function: Callable[[Tensor], Tensor], x: Tensor, **options: Any) -> Any:
+            nonlocal largest
+            largest = max(largest, kept_bytes(lambda: function(x.detach().requires_grad_()), own))
+            return checkpoint(function, x, **options)
 
-            for module in model.modules():
-                if isinstance(module, Bottleneck):
-                    module.register_forward_pre_hook(inner)
-        return kept_bytes(lambda: model.train()(inputs), own) + largest
+        def fused(query: Tensor, key: Tensor, value: Tensor, **_: Any) -> Any:
+            return FusedAttention.apply(query, key, value)
+
+        with (
+            mock.patch.object(layers, "checkpoint", block),
+            mock.patch("torch.nn.functional.scaled_dot_product_attention", fused),
+        ):
+            return kept_bytes(lambda: model.train()(inputs), own) + largest
 
     return kept(2) - kept(1)
 
