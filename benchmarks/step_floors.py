@@ -121,7 +121,9 @@ class FusedAttention(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         clips, heads, tokens, _ = query.shape
-        result = query.new_empty(clips, tokens, heads, value.shape[-1]).transpose(1, 2)  # in this order in memory
+        result = query.new_empty(clips, tokens, heads, value.shape[-1]).transpose(
+            1, 2
+        )  # in this order in memory
         ctx.save_for_backward(query, key, value, result, query.new_empty(query.shape[:-1]))
         return result
 

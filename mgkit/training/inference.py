@@ -222,13 +222,15 @@ def _choose(
         found = choose(
             np.stack(right)[order], predictions.labels, subjects_of(run, predictions.clip_ids, clips)
         )
-        value, weights = settings[order[found.index]]
-        named = None if found.index == 0 else dict(zip(pathways, weights.tolist(), strict=True))
+        value, weights = settings[order[found.taken]]
+        named = None if found.taken == 0 else dict(zip(pathways, weights.tolist(), strict=True))
         bar.say(_chosen(split, found, settings[order[found.best]], pathways))
     return (None if len(pathways) == 1 else named), value
 
 
-def _chosen(split: str, found: Choice, best: tuple[float, Sequence[float]], pathways: Sequence[str]) -> str:
+def _chosen(
+    split: str, found: Choice, best: tuple[float, npt.NDArray[np.float64]], pathways: Sequence[str]
+) -> str:
     """What was chosen on a split, and what that is worth."""
     what = ", ".join(f"{name} {weight:.2f}" for name, weight in zip(pathways, best[1], strict=True))
     what += f", rectification {best[0]:g}" if best[0] else ""
@@ -243,7 +245,7 @@ def _chosen(split: str, found: Choice, best: tuple[float, Sequence[float]], path
     )
     if found.best == 0:
         return f"{split}: nothing is better there than equal weights without rectification"
-    if found.index:
+    if found.taken:
         return f"chosen on {split}: {what} ({there})"
     return f"{split}: equal weights without rectification are kept, {what} gains nothing ({there})"
 

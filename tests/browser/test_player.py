@@ -364,13 +364,17 @@ def test_pictures_are_the_frames_or_what_the_network_is_fed(page: Page, player_c
         if player.pictures != name:
             press(name)
         assert player.pictures == name
-        here, after = (np.array([number >> bit & 1 for bit in range(5, -1, -1)]) for number in (frame, frame + 1))
+        here, after = (
+            np.array([number >> bit & 1 for bit in range(5, -1, -1)]) for number in (frame, frame + 1)
+        )
         expected = 40 + 170 * here if name == "clip" else np.clip(128 + 170 * (after - here), 0, 255)
         np.testing.assert_allclose(shown(frame), expected, atol=12, err_msg=f"{name} {frame}")
     assert bare.errors == []
 
 
-def test_pictures_cannot_be_chosen_where_the_network_is_fed_the_frames(page: Page, player_clips: Clips) -> None:
+def test_pictures_cannot_be_chosen_where_the_network_is_fed_the_frames(
+    page: Page, player_clips: Clips
+) -> None:
     bare = begin(page, ClipPlayer(player_clips, "a", inputs=Inputs(reads=("frames",), rgb_frames=4)))
     expect(page.locator("[data-trait=pictures]")).to_be_hidden()
     assert bare.errors == []

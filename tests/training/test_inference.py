@@ -285,9 +285,9 @@ def test_weights_and_rectification_are_chosen_on_validation(
             tried.append(({"rgb": 1 - n / 20, "pose": n / 20}, value))
             right.append(mixed.argmax(1) == each.labels)
     found = choose(np.stack(right), each.labels, subjects_of(run, each.clip_ids))
-    weights, value = tried[found.index]
+    weights, value = tried[found.taken]
     assert settings["rectification"] == value
-    assert settings["weights"] == (None if found.index == 0 else pytest.approx(weights))
+    assert settings["weights"] == (None if found.taken == 0 else pytest.approx(weights))
     again = quiet(run, weights=settings["weights"], rectification=settings["rectification"])
     np.testing.assert_allclose(again.scores(), chosen.scores(), atol=1e-6)
     plain = quiet(run)

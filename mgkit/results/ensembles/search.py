@@ -213,15 +213,15 @@ class Choice(NamedTuple):
     """What `choose` took of several candidates, and what that gains over the first of them, in [-1, 1].
 
     Attributes:
-        index: of the candidate that was taken.
-        best: of the one that gets most clips right.
+        taken: place of the candidate that was taken.
+        best: place of the one that gets most clips right.
         apparent_gain: of the best, on the clips it was found on. It flatters.
         gain, low, high: of choosing, on clips that were left out of it, with the 95 % bootstrap interval over `drawn`,
             NaN where these are too few.
         drawn: "24 subjects" or "100 clips".
     """
 
-    index: int
+    taken: int
     best: int
     apparent_gain: float
     gain: float
@@ -265,7 +265,8 @@ def choose(
     best = int(right.mean(1).argmax())
     apparent = float(right[best].mean() - right[0].mean())
     if not gains:  # a clip alone
-        return Choice(0, best, apparent, *[float("nan")] * 3, resampled(subjects, len(labels)))
+        unknown = float("nan")
+        return Choice(0, best, apparent, unknown, unknown, unknown, resampled(subjects, len(labels)))
     each = mean_of(np.mean(gains, axis=0))
     ((low, high),) = intervals([each], subjects, source, draws).tolist()
     gain = each.value()

@@ -254,20 +254,20 @@ def test_a_choice_pays_on_clips_left_out_or_the_first_candidate_stands(seed: int
     assert found.gain == pytest.approx(slow_gain(right, labels, 5, 4))
     assert found.best == int(right.sum(1).argmax())
     assert found.apparent_gain == pytest.approx((right.sum(1).max() - right[0].sum()) / 41)
-    assert found.index == (found.best if found.gain > 0 else 0)
+    assert found.taken == (found.best if found.gain > 0 else 0)
     assert found.low <= found.gain <= found.high
     assert found.drawn == "41 clips"
 
 
 def test_chance_is_not_chosen_and_a_gain_is() -> None:
     draw = np.random.default_rng(0)
-    kept = [choose(draw.random((105, 100)) < 0.8, np.zeros(100, int), draws=10).index == 0 for _ in range(20)]
+    kept = [choose(draw.random((105, 100)) < 0.8, np.zeros(100, int), draws=10).taken == 0 for _ in range(20)]
     assert sum(kept) > 8  # of a hundred equal candidates the best is nearly always better there
     clear = draw.random((105, 100)) < 0.6
     clear[40] |= draw.random(100) < 0.8
-    assert choose(clear, np.zeros(100, int), draws=10).index == 40
+    assert choose(clear, np.zeros(100, int), draws=10).taken == 40
     first = np.stack([clear[40], clear[40], ~clear[40]])
-    assert choose(first, np.zeros(100, int)).index == 0  # of equally good ones the first
+    assert choose(first, np.zeros(100, int)).taken == 0  # of equally good ones the first
 
 
 def test_a_choice_keeps_subjects_together() -> None:
@@ -277,10 +277,10 @@ def test_a_choice_keeps_subjects_together() -> None:
     right[0, 20:60], right[1, :20], right[1, 40:70] = True, True, True
     labels = np.zeros(100, int)
     by_clip, by_person = choose(right, labels), choose(right, labels, subjects)
-    assert by_clip.index == by_clip.best == 1
+    assert by_clip.taken == by_clip.best == 1
     assert by_person.drawn == "5 subjects"
     assert by_person.gain < by_clip.gain
     assert choose(right, labels, ["s0"] * 100).drawn == "100 clips"
     alone = choose(right[:, :1], labels[:1])
-    assert alone.index == 0
+    assert alone.taken == 0
     assert np.isnan(alone.gain)
