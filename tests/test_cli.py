@@ -3,7 +3,6 @@ from __future__ import annotations
 import os
 import pickle
 import shlex
-import shutil
 import signal
 import subprocess
 import sys
@@ -15,6 +14,8 @@ import pytest
 from mgkit.cli import EXIT_INTERRUPTED, EXIT_USER_ERROR, main
 from mgkit.cli import options as shared
 from mgkit.data.clips import Clips, load_clips
+from mgkit.data.prepare.folder import prepare
+from mgkit.data.video import write_video
 from mgkit.results.run.folder import Run, create_run, load_run
 from tests.tiny import tiny_clips
 
@@ -154,30 +155,30 @@ def test_what_the_user_can_mend_is_one_sentence(
     assert error.count("\n") == 1
 
 
-def test_a_damaged_folder_is_told_of(demo_copy: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    victim = next((demo_copy / "videos").iterdir())
+def test_a_damaged_folder_is_told_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "raw" / "wave").mkdir(parents=True)
+    for name in ("a", "b"):
+        write_video(tmp_path / "raw" / "wave" / f"{name}.mp4", np.zeros((10, 32, 32, 3), np.uint8), 25)
+    folder = str(prepare("folders", tmp_path / "raw", tmp_path / "clips", size=32, progress=False).root)
+    victim = tmp_path / "clips" / "videos" / "wave" / "a.mp4"
     content = bytearray(victim.read_bytes())
     content[-10] ^= 1
     victim.write_bytes(bytes(content))
-    assert main(["show", str(demo_copy)]) == 0
-    assert main(["show", str(demo_copy), "--check"]) == EXIT_USER_ERROR
+    assert main(["show", folder]) == 0
+    assert main(["show", folder, "--check"]) == EXIT_USER_ERROR
     captured = capsys.readouterr()
-    assert f"videos/{victim.name} differs in content from what was written" in captured.out
+    assert "videos/wave/a.mp4 differs in content from what was written" in captured.out
     assert "run the same `mgkit prepare` again" in captured.err
     victim.write_bytes(bytes(content[:-1]))
-    assert main(["show", str(demo_copy)]) == EXIT_USER_ERROR
+    assert main(["show", folder]) == EXIT_USER_ERROR
     assert "1 file damaged or replaced" in capsys.readouterr().err
 
 
-@pytest.fixture
-def demo_copy(demo_clips: Clips, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(demo_clips.root, tmp_path / "copy"))
-
-
-def test_folds_from_a_shell(demo_copy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["folds", str(demo_copy), "2", "--group", "subject", "--seed", "3"]) == 0
+def test_folds_from_a_shell(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    clips = tiny_clips(tmp_path / "copy", videos=False, subjects=3)
+    assert main(["folds", str(clips.root), "2", "--group", "subject", "--seed", "3"]) == 0
     printed = capsys.readouterr().out
-    path = demo_copy / "splits" / "subject-2-seed3-fold1.csv"
+    path = clips.root / "splits" / "subject-2-seed3-fold1.csv"
     assert str(path) in printed
     assert "fold 0" in printed
     words = shlex.split(printed.split("next: ")[1])

@@ -34,8 +34,10 @@ def tiny_pose(label: int, seed: int, frames: int = 10) -> np.ndarray:
     return pose
 
 
-def tiny_clips(root: Path, *, counts: dict[str, int] | None = None, videos: bool = True) -> Clips:
-    """`counts` clips a class and split (default: 3 train, 1 val, 1 test)."""
+def tiny_clips(
+    root: Path, *, counts: dict[str, int] | None = None, videos: bool = True, subjects: int = 1
+) -> Clips:
+    """`counts` clips a class and split (default: 3 train, 1 val, 1 test), of `subjects` people in turn."""
     rows, poses = [], []
     (root / "videos").mkdir(parents=True, exist_ok=True)
     for split, count in (counts or {"train": 3, "val": 1, "test": 1}).items():
@@ -51,6 +53,7 @@ def tiny_clips(root: Path, *, counts: dict[str, int] | None = None, videos: bool
                         x, y = centre
                         frame[y - 4 : y + 4, x - 4 : x + 4] = (220, 40, 40) if label < 2 else (40, 40, 220)
                     write_video(root / video, frames, 25)
-                rows.append(tiny_row(clip_id, label, split=split, video=video))
+                subject = f"S{len(rows) % subjects + 1}"
+                rows.append(tiny_row(clip_id, label, split=split, video=video, subject=subject))
                 poses.append(pose)
     return write_clip_folder(root, rows, poses, CLASSES, TRIANGLE)

@@ -204,6 +204,7 @@ def test_smg_tree(smg: Tree) -> None:
     assert len({c.subject for c in smg.clips}) == 3
 
 
+@pytest.mark.slow
 def test_smg_frames_from_one_and_flat(smg: Tree, tmp_path: Path) -> None:
     other = write_smg(tmp_path / "flat", train=2, test=1, size=64, first_frame=1, split_folders=False)
     assert other.clips == smg.clips

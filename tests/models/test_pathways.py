@@ -212,16 +212,18 @@ def test_merging_branches_without_embedding_keeps_the_models():
 @pytest.mark.parametrize(
     ("file", "build"),
     [
-        (
+        pytest.param(
             "rgbposeconv3d_tiny",
             lambda: two_pathway(
                 32, 17, rgb_width=16, pose_width=8, fusion=None, embedding_dim=None, dropout=0.0
             ),
+            marks=pytest.mark.slow,
         ),
         ("slowonly_pose_tiny", lambda: pose_only(32, 17, width=8, embedding_dim=None, dropout=0.0)),
-        (
+        pytest.param(
             "slowonly_pose_li_tiny",
             lambda: pose_only(32, 22, width=8, halve_time=True, embedding_dim=None, dropout=0.0),
+            marks=pytest.mark.slow,
         ),
         ("slowonly_rgb_tiny", lambda: rgb_only(32, width=16, embedding_dim=None, dropout=0.0)),
     ],

@@ -57,6 +57,7 @@ def test_maps_of_a_quarter_of_the_size_equal_the_published_ones(reference_dir: P
     np.testing.assert_allclose(maps[0].transpose(0, 1), arrays["hm_scaling"], atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("run", [0, 1])
 def test_maps_at_the_end_of_the_published_pipeline(reference_dir: Path, run: int) -> None:
     """Its key-points after sampling, crop, resize and flip, which moves the scores of left and right too."""

@@ -67,6 +67,7 @@ def test_imigue_from_spreadsheets(imigue: Any, tmp_path: Path) -> None:
     assert len(list(tmp_path.glob("*.npy"))) == len(imigue.frames)
 
 
+@pytest.mark.slow
 def test_imigue_from_light_hand_files_with_hands_the_wrong_way_round(imigue: Any) -> None:
     data = read_imigue(imigue.root, keypoints="light_hand")
     right = total = 0

@@ -108,6 +108,7 @@ def test_head_and_loss_learn_the_vectors():
     )
 
 
+@pytest.mark.slow
 def test_poseconv3d_learns_classes_and_their_names():
     generator = torch.Generator().manual_seed(0)
     model = pose_only(3, 5, width=4, blocks=(1, 1, 1), embedding_dim=6, dropout=0.0, generator=generator)

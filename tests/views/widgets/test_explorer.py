@@ -427,6 +427,7 @@ def test_closing_leaves_nothing_behind(player_run: Run) -> None:
     assert shown(explorer) == ["a"], "nobody listens any more"
 
 
+@pytest.mark.slow
 def test_clicking_through_many_clips_does_not_grow(player_clips: Clips, tmp_path: Path) -> None:
     explorer = ErrorExplorer(numbered_run(tmp_path / "run", player_clips))
     explorer.filter(outcome="all")
