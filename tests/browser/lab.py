@@ -27,7 +27,7 @@ from typing import Any
 
 import nbformat
 from jupyter_client import BlockingKernelClient
-from playwright.sync_api import Locator, Page
+from playwright.sync_api import ConsoleMessage, Error, Locator, Page
 
 ROOT = Path(__file__).resolve().parents[2]
 PATIENCE = 120.0  # seconds until a wait is given up: only a failing test ever waits that long
@@ -128,13 +128,21 @@ _ERRORS = f"""() => {{
 _RAN = f"""() => ({_ERRORS})().length > 0 || ({_READY})() && Array.from({_NOTEBOOK}.content.model.cells).every(
     cell => cell.type !== "code" || cell.executionCount)"""
 
+# A kernel that is gone cannot be ended, and what was edited is not asked about.
+_CLOSE = f"""async () => {{
+    const notebook = {_NOTEBOOK};
+    await notebook.sessionContext.shutdown().catch(() => null);
+    notebook.dispose();
+}}"""
+
 
 class Notebook:
     """A notebook of code cells, open in the browser with a kernel of its own.
 
     Args:
         lab: the server.
-        page: a fresh page of the browser.
+        page: a page of the browser. If JupyterLab is open in it, it opens the notebook: to load JupyterLab is most of
+            what a notebook in a fresh page costs.
         cells: source of the code cells; each is dedented.
         name: of the file.
     """
@@ -147,9 +155,13 @@ class Notebook:
         )
         nbformat.write(notebook, lab.notebooks / name)
         page.set_default_timeout(1000 * PATIENCE)
-        page.on("console", lambda message: self.console.append(f"{message.type}: {message.text[:300]}"))
-        page.on("pageerror", lambda error: self.console.append(f"page error: {str(error)[:300]}"))
-        page.goto(f"{lab.url(f'doc/tree/{name}')}&reset", wait_until="domcontentloaded")
+        self._name = name
+        page.on("console", self._hear)
+        page.on("pageerror", self._hear_error)
+        if page.evaluate("() => !window.jupyterapp"):
+            page.goto(f"{lab.url(f'doc/tree/{name}')}&reset", wait_until="domcontentloaded")
+        else:
+            page.evaluate("path => { window.jupyterapp.commands.execute('docmanager:open', {path}) }", name)
         self._opened()
         kernel = page.evaluate(f"{_KERNEL}.id")
         self._client = BlockingKernelClient(connection_file=str(lab.connection_file(kernel)))
@@ -165,8 +177,14 @@ class Notebook:
     ) -> None:
         self.close()
 
+    def _hear(self, message: ConsoleMessage) -> None:
+        self.console.append(f"{message.type}: {message.text[:300]}")
+
+    def _hear_error(self, error: Error) -> None:
+        self.console.append(f"page error: {str(error)[:300]}")
+
     def _opened(self) -> None:
-        self.page.wait_for_function("() => window.jupyterapp && document.querySelector('.jp-NotebookPanel')")
+        self.page.wait_for_function(f"name => {_NOTEBOOK}?.context?.path === name", arg=self._name)
         self.page.evaluate("() => window.jupyterapp.restored.then(() => null)")
         self.page.wait_for_function(_READY)
 
@@ -225,6 +243,9 @@ class Notebook:
         return self.page.locator(".jp-Cell").nth(number)
 
     def close(self) -> None:
+        """End the kernel and close the notebook unsaved; JupyterLab stays open in the page."""
         self._client.stop_channels()
+        self.page.remove_listener("console", self._hear)
+        self.page.remove_listener("pageerror", self._hear_error)
         if not self.page.is_closed():
-            self.page.close()
+            self.page.evaluate(_CLOSE)

@@ -3,30 +3,11 @@
 from __future__ import annotations
 
 import anywidget
-import pytest
 import traitlets
 from playwright.sync_api import Page
 
 from mgkit.views.widgets.shared.bundle import FOLDER
 from tests.browser.bare import BarePage
-from tests.browser.lab import Lab, Notebook
-
-COUNTER = """
-    import anywidget, traitlets
-    class Counter(anywidget.AnyWidget):
-        _esm = '''export default { render({model, el}) {
-            const button = document.createElement("button");
-            const put = () => { button.textContent = `n=${model.get("n")}` };
-            put();
-            model.on("change:n", put);
-            button.onclick = () => { model.set("n", model.get("n") + 1); model.save_changes() };
-            el.append(button);
-        } }'''
-        _css = "button { color: rgb(1, 2, 3) }"
-        n = traitlets.Int(0).tag(sync=True)
-    counter = Counter()
-    counter
-"""
 
 
 class Echo(anywidget.AnyWidget):
@@ -81,35 +62,6 @@ def test_a_bare_page_tells_of_errors_in_the_page(page: Page) -> None:
     page.wait_for_timeout(50)
     bare.settle()
     assert any("boom" in error for error in bare.errors)
-
-
-@pytest.mark.slow
-def test_jupyterlab_joins_page_and_kernel(lab: Lab, page: Page) -> None:
-    with Notebook(lab, page, [COUNTER], "counter.ipynb") as notebook:
-        notebook.run_all()
-        button = notebook.cell(0).locator("button", has_text="n=")
-        button.click()
-        assert notebook.until("counter.n") == 1
-        notebook.execute("counter.n = 41")
-        page.wait_for_function("[...document.querySelectorAll('button')].some(b => b.textContent === 'n=41')")
-        button.click()
-        notebook.until("counter.n == 42")
-        notebook.reload()
-        button.click()
-        notebook.until("counter.n == 43")
-
-
-@pytest.mark.slow
-def test_the_harness_can_fail(lab: Lab, page: Page) -> None:
-    with Notebook(lab, page, ["got = []", "raise ValueError('boom')"], "failing.ipynb") as notebook:
-        with pytest.raises(AssertionError, match="cell 1: ValueError: boom"):
-            notebook.run_all()
-        with pytest.raises(AssertionError, match=r"got is still \[\]"):
-            notebook.until("got", seconds=0.5)
-        with pytest.raises(AssertionError, match="NameError"):
-            notebook.evaluate("nothing_of_that_name")
-        with pytest.raises(AssertionError, match="ZeroDivisionError"):
-            notebook.execute("1 / 0")
 
 
 def test_scripts_are_modules_that_a_browser_reads_as_they_are(page: Page) -> None:

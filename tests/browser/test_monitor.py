@@ -3,21 +3,14 @@
 from __future__ import annotations
 
 import copy
-import json
-import os
-import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Page, expect
 
-from mgkit.files import write_json
-from mgkit.training import recipes
 from mgkit.views.widgets import TrainingMonitor
 from tests.browser.bare import BarePage
-from tests.browser.lab import PATIENCE, Lab, Notebook
-from tests.tiny import tiny_clips
 
 LIVE = {
     "stage": "joint", "epoch": 3, "epochs": 4, "step": 5, "steps": 10, "clips": 40, "of": 80, "clips_per_second": 12.5,
@@ -158,64 +151,3 @@ def test_a_failure_is_told_and_an_empty_folder_waited_for(page: Page, tmp_path: 
     expect(page.locator(".mgk-state")).to_have_text("Not started yet")
     assert page.locator("[data-panel]:visible").count() == 0
     assert not bare.errors
-
-
-@pytest.mark.slow
-def test_a_training_outlives_its_kernel(lab: Lab, page: Page, browser: Browser, tmp_path: Path) -> None:
-    clips = tiny_clips(tmp_path / "clips", counts={"train": 1, "val": 1}, videos=False)
-    recipe = recipes.pose_small(
-        pose_frames=8,
-        heatmap_size=8,
-        pose_width=4,
-        embedding_dim=8,
-        batch_size=4,
-        epochs=100_000,
-        warmup_epochs=0,
-    )
-    write_json(tmp_path / "recipe.json", recipe.to_dict())
-    out = tmp_path / "run"
-    launch = f"""
-        recipe = mg.Recipe.from_dict(json.load(open({str(tmp_path / "recipe.json")!r})))
-        job = mg.launch(mg.load_clips({str(clips.root)!r}), recipe, {str(out)!r}, device="cpu", workers=0)
-    """
-    cells = [
-        "import json, mgkit as mg",
-        f"monitor = mg.widgets.TrainingMonitor({str(out)!r}, interval=0.2); monitor",
-    ]
-    try:
-        with Notebook(lab, page, cells, "outlives.ipynb") as notebook:
-            notebook.run_all()
-            cell = notebook.cell(1)
-            expect(cell.locator(".mgk-state")).to_have_text("Not started yet")
-            notebook.execute(launch)
-            expect(cell.locator(".mgk-state")).to_have_text("Running", timeout=1000 * PATIENCE)
-            cell.locator("polyline[data-line=loss]").wait_for(state="attached")
-
-            kernel = notebook.evaluate("__import__('os').getpid()")
-            os.kill(kernel, signal.SIGKILL)
-            pid = json.loads((out / "job.json").read_text())["pid"]
-            os.kill(pid, 0)  # it lives
-        epochs = len((out / "history.csv").read_text().splitlines())
-
-        # Another page, another kernel: what a person has after a restart.
-        with Notebook(lab, browser.new_page(), cells, "again.ipynb") as notebook:
-            notebook.run_all()
-            cell = notebook.cell(1)
-            expect(cell.locator(".mgk-state")).to_have_text("Running", timeout=1000 * PATIENCE)
-            notebook.until(f"len(monitor.job.run().history()) > {epochs}")
-            cell.locator(".mgk-stop").click()
-            cell.get_by_role("button", name="Stop after this step?").click()
-            expect(cell.locator(".mgk-state")).to_have_text("Stopped", timeout=1000 * PATIENCE)
-            assert notebook.evaluate("monitor.job.state") == "interrupted"
-            epochs = notebook.evaluate("len(monitor.job.run().history())")
-            cell.locator(".mgk-resume").click()
-            cell.get_by_role("button", name="Resume training?").click()
-            expect(cell.locator(".mgk-state")).to_have_text("Running", timeout=1000 * PATIENCE)
-            notebook.until(f"len(monitor.job.run().history()) > {epochs}")
-            notebook.evaluate("monitor.job.stop().name")
-            assert not [line for line in notebook.console if line.startswith("page error")], notebook.console
-    finally:
-        from mgkit.results.run.jobs import attach
-
-        if out.is_dir() and attach(out).look().here:
-            attach(out).stop(hard=True)

@@ -19,7 +19,7 @@ from mgkit.results.run.folder import Run
 from mgkit.views.widgets import ClipPlayer, Selection
 from mgkit.views.widgets.player.panels import seen_heatmaps
 from tests.browser.bare import BarePage
-from tests.browser.lab import PATIENCE, Lab, Notebook
+from tests.browser.lab import PATIENCE
 from tests.player_clips import FRAMES, HEIGHT, WIDTH, number_of, numbered_clips, numbered_run, walking_pose
 
 Picture = npt.NDArray[np.uint8]
@@ -556,42 +556,3 @@ def test_pictures_of_clips_gone_by_are_released(page: Page, player_run: Run) -> 
 
 # ---------------------------------------------------------------------------------------------------------------------
 # JupyterLab
-
-
-@pytest.mark.slow
-def test_in_jupyterlab_keys_belong_to_the_player_and_frames_are_exact(
-    lab: Lab, page: Page, player_run: Run
-) -> None:
-    cells = [
-        f"import mgkit as mg\nrun = mg.load_run({str(player_run.root)!r})\n"
-        "selection = mg.widgets.Selection(['a', 'b'], 'two clips')",
-        "player = mg.widgets.ClipPlayer(run, selection=selection)\nplayer",
-    ]
-    notebook = Notebook(lab, page, cells)
-    notebook.run_all()
-    root = page.locator(".mg-player")
-    root.wait_for()
-    page.wait_for_function(SHOWS, arg=["a", "0"])
-    root.locator(".mg-p-canvas").first.click()
-    for key in (
-        "ArrowRight",
-        "ArrowRight",
-        "x",
-        "d",
-        "d",
-        "ArrowRight",
-    ):  # x and d d would cut and delete the cell
-        page.keyboard.press(key)
-    page.wait_for_function(SHOWS, arg=["a", "3"])
-    notebook.until("player.frame == 3")
-    page.keyboard.press("n")
-    page.wait_for_function(SHOWS, arg=["b", "0"])
-    notebook.until("selection.focus == 'b' and selection.source == 'ClipPlayer'")
-    page.keyboard.press("Shift+ArrowRight")
-    page.wait_for_function(SHOWS, arg=["b", "10"])
-    frame, url = page.locator(".mg-p-canvas").first.evaluate(SNAP)
-    raw = np.frombuffer(base64.b64decode(url.split(",")[1]), np.uint8)
-    assert number_of(cv2.imdecode(raw, cv2.IMREAD_COLOR)) == 10 == int(frame)
-    assert page.locator(".jp-Cell").count() == 2
-    assert page.locator(".mg-player").count() == 1
-    notebook.close()

@@ -12,7 +12,6 @@ from playwright.sync_api import Page
 from mgkit.data.clips import Clips
 from mgkit.results.run.folder import Run
 from mgkit.views.widgets import ClipPlayer
-from tests.browser.lab import Lab, Notebook
 from tests.browser.test_player import begin, snap, wait
 from tests.player_clips import HEIGHT, WIDTH, explained_run, walking_pose
 
@@ -144,34 +143,3 @@ def test_bars_fit_a_narrow_page(page: Page, player_clips: Clips, tmp_path: Path)
             arg=width,
         )
     assert bare.errors == []
-
-
-def test_in_jupyterlab_the_toggle_reaches_the_kernel_and_its_answer_the_page(
-    lab: Lab, page: Page, player_clips: Clips, tmp_path: Path
-) -> None:
-    run = explained_run(tmp_path / "run", player_clips)
-    cells = [
-        f"import mgkit as mg\nplayer = mg.widgets.ClipPlayer(mg.load_run({str(run.root)!r}), 'a', frame=30)\nplayer"
-    ]
-    notebook = Notebook(lab, page, cells)
-    notebook.run_all()
-    page.locator(".mg-player").wait_for()
-    assert not page.locator(".mg-p-bars").is_visible()
-    page.get_by_role("button", name="Saliency").click()
-    notebook.until(
-        "player.saliency and player.content['panels'][0]['saliency']['pose']['frames'] == [0, 10, 20, 30]"
-    )
-    page.locator(".mg-p-bars").wait_for()
-    assert bars(page)[..., 3].any()
-    page.wait_for_function(
-        """([r, g, b]) => {
-            const canvas = document.querySelector('.mg-p-canvas');
-            const pixels = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data;
-            let count = 0;
-            for (let i = 0; i < pixels.length; i += 4)
-                if (Math.abs(pixels[i] - r) + Math.abs(pixels[i + 1] - g) + Math.abs(pixels[i + 2] - b) < 20) count++;
-            return count > 20;
-        }""",
-        arg=TOP.tolist(),
-    )
-    notebook.close()

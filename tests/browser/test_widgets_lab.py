@@ -1,20 +1,97 @@
-"""The widgets in JupyterLab: a click reaches the kernel and every linked view, and a page that is reloaded goes on."""
+"""What shows in JupyterLab alone: a click reaches the kernel and every linked view, a page that is reloaded goes on,
+and a training outlives its kernel.
+
+All in one file, so that one process drives one JupyterLab and loads it once.
+"""
 
 from __future__ import annotations
 
+import base64
+import csv
+import json
 import math
+import os
+import signal
+from contextlib import closing
 from pathlib import Path
 
+import cv2
 import nbformat
+import numpy as np
 import pytest
 from nbconvert import HTMLExporter
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, BrowserContext, Page, expect
 
-from tests.browser.lab import Lab, Notebook
+from mgkit.data.clips import Clips
+from mgkit.files import write_json
+from mgkit.results.run.folder import Run
+from mgkit.training import recipes
+from tests.browser.lab import PATIENCE, Lab, Notebook
+from tests.browser.test_player import SHOWS, SNAP
+from tests.browser.test_player_saliency import TOP, bars
+from tests.player_clips import explained_run, number_of, numbered_clips, numbered_run
 from tests.results.fake_run import fake_clips, fake_run
+from tests.tiny import tiny_clips
 from tests.views.widgets.conftest import FUSED, POSE, RGB, made_run
 
 pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def open_page(context: BrowserContext) -> Page:
+    return context.new_page()
+
+
+@pytest.fixture
+def page(open_page: Page) -> Page:
+    """The same for all, with JupyterLab from the first notebook on."""
+    open_page.set_viewport_size({"width": 1280, "height": 900})
+    return open_page
+
+
+COUNTER = """
+    import anywidget, traitlets
+    class Counter(anywidget.AnyWidget):
+        _esm = '''export default { render({model, el}) {
+            const button = document.createElement("button");
+            const put = () => { button.textContent = `n=${model.get("n")}` };
+            put();
+            model.on("change:n", put);
+            button.onclick = () => { model.set("n", model.get("n") + 1); model.save_changes() };
+            el.append(button);
+        } }'''
+        _css = "button { color: rgb(1, 2, 3) }"
+        n = traitlets.Int(0).tag(sync=True)
+    counter = Counter()
+    counter
+"""
+
+
+def test_jupyterlab_joins_page_and_kernel(lab: Lab, page: Page) -> None:
+    with Notebook(lab, page, [COUNTER], "counter.ipynb") as notebook:
+        notebook.run_all()
+        button = notebook.cell(0).locator("button", has_text="n=")
+        button.click()
+        assert notebook.until("counter.n") == 1
+        notebook.execute("counter.n = 41")
+        page.wait_for_function("[...document.querySelectorAll('button')].some(b => b.textContent === 'n=41')")
+        button.click()
+        notebook.until("counter.n == 42")
+        notebook.reload()
+        button.click()
+        notebook.until("counter.n == 43")
+
+
+def test_the_harness_can_fail(lab: Lab, page: Page) -> None:
+    with Notebook(lab, page, ["got = []", "raise ValueError('boom')"], "failing.ipynb") as notebook:
+        with pytest.raises(AssertionError, match="cell 1: ValueError: boom"):
+            notebook.run_all()
+        with pytest.raises(AssertionError, match=r"got is still \[\]"):
+            notebook.until("got", seconds=0.5)
+        with pytest.raises(AssertionError, match="NameError"):
+            notebook.evaluate("nothing_of_that_name")
+        with pytest.raises(AssertionError, match="ZeroDivisionError"):
+            notebook.execute("1 / 0")
 
 
 def pixels(notebook: Notebook, cell: int, colour: str) -> int:
@@ -224,3 +301,235 @@ def test_a_saved_notebook_shows_the_picture_where_no_kernel_has_the_widget(
     exported, _ = HTMLExporter(template_name="classic").from_notebook_node(saved)
     assert exported.count("Static preview of") == 2
     assert "widget-view" not in exported
+
+
+def picture(page: Page) -> np.ndarray:
+    """(H, W, 3) what the player shows of its first clip."""
+    url = page.locator(".mg-p-canvas").first.evaluate("canvas => canvas.toDataURL('image/png')")
+    return cv2.imdecode(np.frombuffer(base64.b64decode(url.split(",")[1]), np.uint8), cv2.IMREAD_COLOR)
+
+
+def noted(run: Path) -> dict[str, dict[str, str]]:
+    with (run / "review.csv").open(encoding="utf-8", newline="") as stream:
+        return {row["clip_id"]: row for row in csv.DictReader(stream)}
+
+
+def test_from_a_filter_to_a_note_that_stays(lab: Lab, page: Page, tmp_path: Path) -> None:
+    clips = numbered_clips(tmp_path / "clips", copies=3)
+    run = numbered_run(tmp_path / "run", clips).root
+    page.set_viewport_size({"width": 1366, "height": 768})
+    cells = [
+        f"import mgkit as mg; run = mg.load_run({str(run)!r})",
+        "explorer = mg.widgets.ErrorExplorer(run); explorer",
+    ]
+    with Notebook(lab, page, cells, "explorer.ipynb") as notebook:
+        notebook.run_all()
+        explorer = notebook.cell(1).locator(".mgk-explorer")
+        explorer.locator(".mgk-card img").first.wait_for()
+        assert notebook.evaluate("list(explorer.selection)") == ["a"], "the only clip that is wrong"
+        page.wait_for_function(SHOWS, arg=["a", "0"])
+        box = explorer.bounding_box()
+        assert box is not None
+        assert box["height"] <= 660, "it fits the screen of a laptop"
+        assert explorer.evaluate("root => root.scrollWidth <= root.clientWidth + 1")
+
+        # Filter, then a click on a picture: that clip in the kernel, and in the player.
+        explorer.get_by_role("button", name="All", exact=True).click()
+        notebook.until("len(explorer.selection) == 12")
+        explorer.get_by_label("Class", exact=True).select_option("red moving")
+        notebook.until("explorer.filters.label == 1 and len(explorer.selection) == 9")
+        explorer.locator(".mgk-card[data-clip=b1] img").wait_for()
+        explorer.locator(".mgk-card[data-clip=b1]").click()
+        notebook.until("explorer.clip_id == 'b1'")
+        page.wait_for_function(SHOWS, arg=["b1", "0"])
+        explorer.get_by_title("One frame forward").click()
+        explorer.get_by_title("One frame forward").click()
+        page.wait_for_function(SHOWS, arg=["b1", "2"])
+        assert number_of(picture(page)) == 2
+        notebook.until("explorer.player.frame == 2")
+
+        # A cell of the matrix, and the next clip by key.
+        canvas = explorer.locator(".mgk-x-views canvas")
+        where = canvas.evaluate("canvas => ({...canvas.dataset})")
+        left, top, size = (float(where[name]) for name in ("left", "top", "cell"))
+        canvas.click(position={"x": left + 1.5 * size, "y": top + 1.5 * size})
+        right = notebook.until("len(explorer.selection) == 8 and list(explorer.selection)")
+        explorer.get_by_text("TP of red moving (Fused)").first.wait_for()
+        explorer.locator(".mgk-cards").focus()
+        page.keyboard.press("n")
+        following = right[(right.index("b1") + 1) % len(right)]
+        notebook.until(f"explorer.clip_id == {following!r}")
+        page.wait_for_function(SHOWS, arg=[following, "0"])
+        page.keyboard.press("p")
+        notebook.until("explorer.clip_id == 'b1'")
+
+        # A note: by click, by key, and in words; in the file at once.
+        explorer.get_by_role("button", name="occluded").click()
+        notebook.until("explorer.notes.get('b1') is not None")
+        assert noted(run)["b1"]["tags"] == "occluded"
+        page.keyboard.press("2")
+        notebook.until("explorer.notes['b1'].tags == ('ambiguous', 'occluded')")
+        page.keyboard.press("t")
+        page.keyboard.type("nobody moves, 1 hand")
+        page.keyboard.press("Enter")
+        notebook.until("explorer.notes['b1'].text == 'nobody moves, 1 hand'")
+        assert noted(run)["b1"]["note"] == "nobody moves, 1 hand"
+        expect(explorer.locator(".mgk-card[data-clip=b1] .mgk-noted")).to_have_text("✎ 2")
+
+        # The list of notes, and the file to take along.
+        explorer.get_by_role("tab", name="Notes (1)").click()
+        expect(explorer.locator(".mgk-noted-list button")).to_have_attribute("data-clip", "b1")
+        with page.expect_download() as download:
+            explorer.get_by_role("button", name="Download CSV").click()
+        assert Path(download.value.path()).read_bytes() == (run / "review.csv").read_bytes()
+        explorer.get_by_role("tab", name="Confusion").click()
+
+        # Keys stay in the explorer: no cell was cut, added or left.
+        assert page.locator(".jp-Cell").count() == 2
+
+        # The page is reloaded: everything is as it was, and still linked to the kernel.
+        notebook.reload()
+        explorer.locator(".mgk-card[data-clip=b1] img").wait_for()
+        expect(explorer.locator("[aria-current=true]")).to_have_attribute("data-clip", "b1")
+        expect(explorer.get_by_role("button", name="occluded")).to_have_attribute("aria-pressed", "true")
+        expect(explorer.get_by_label("Comment")).to_have_value("nobody moves, 1 hand")
+        explorer.get_by_role("button", name="occluded").click()
+        notebook.until("explorer.notes['b1'].tags == ('ambiguous',)")
+
+        # A new explorer, and another kernel for that matter, reads the notes.
+        assert (
+            notebook.evaluate("mg.widgets.ErrorExplorer(mg.load_run(run.root)).notes['b1'].text")
+            == "nobody moves, 1 hand"
+        )
+        assert not [line for line in notebook.console if line.startswith("page error")], notebook.console
+
+
+def test_in_jupyterlab_keys_belong_to_the_player_and_frames_are_exact(
+    lab: Lab, page: Page, player_run: Run
+) -> None:
+    cells = [
+        f"import mgkit as mg\nrun = mg.load_run({str(player_run.root)!r})\n"
+        "selection = mg.widgets.Selection(['a', 'b'], 'two clips')",
+        "player = mg.widgets.ClipPlayer(run, selection=selection)\nplayer",
+    ]
+    with Notebook(lab, page, cells, "player.ipynb") as notebook:
+        notebook.run_all()
+        root = page.locator(".mg-player")
+        root.wait_for()
+        page.wait_for_function(SHOWS, arg=["a", "0"])
+        root.locator(".mg-p-canvas").first.click()
+        for key in (
+            "ArrowRight",
+            "ArrowRight",
+            "x",
+            "d",
+            "d",
+            "ArrowRight",
+        ):  # x and d d would cut and delete the cell
+            page.keyboard.press(key)
+        page.wait_for_function(SHOWS, arg=["a", "3"])
+        notebook.until("player.frame == 3")
+        page.keyboard.press("n")
+        page.wait_for_function(SHOWS, arg=["b", "0"])
+        notebook.until("selection.focus == 'b' and selection.source == 'ClipPlayer'")
+        page.keyboard.press("Shift+ArrowRight")
+        page.wait_for_function(SHOWS, arg=["b", "10"])
+        frame, url = page.locator(".mg-p-canvas").first.evaluate(SNAP)
+        raw = np.frombuffer(base64.b64decode(url.split(",")[1]), np.uint8)
+        assert number_of(cv2.imdecode(raw, cv2.IMREAD_COLOR)) == 10 == int(frame)
+        assert page.locator(".jp-Cell").count() == 2
+        assert page.locator(".mg-player").count() == 1
+
+
+def test_in_jupyterlab_the_toggle_reaches_the_kernel_and_its_answer_the_page(
+    lab: Lab, page: Page, player_clips: Clips, tmp_path: Path
+) -> None:
+    run = explained_run(tmp_path / "run", player_clips)
+    cells = [
+        f"import mgkit as mg\nplayer = mg.widgets.ClipPlayer(mg.load_run({str(run.root)!r}), 'a', frame=30)\nplayer"
+    ]
+    with Notebook(lab, page, cells, "saliency.ipynb") as notebook:
+        notebook.run_all()
+        page.locator(".mg-player").wait_for()
+        assert not page.locator(".mg-p-bars").is_visible()
+        page.get_by_role("button", name="Saliency").click()
+        notebook.until(
+            "player.saliency and player.content['panels'][0]['saliency']['pose']['frames'] == [0, 10, 20, 30]"
+        )
+        page.locator(".mg-p-bars").wait_for()
+        assert bars(page)[..., 3].any()
+        page.wait_for_function(
+            """([r, g, b]) => {
+                const canvas = document.querySelector('.mg-p-canvas');
+                const pixels = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height).data;
+                let count = 0;
+                for (let i = 0; i < pixels.length; i += 4)
+                    if (Math.abs(pixels[i] - r) + Math.abs(pixels[i + 1] - g) + Math.abs(pixels[i + 2] - b) < 20)
+                        count++;
+                return count > 20;
+            }""",
+            arg=TOP.tolist(),
+        )
+
+
+# The last here: JupyterLab says in the page that a kernel has died.
+def test_a_training_outlives_its_kernel(lab: Lab, page: Page, browser: Browser, tmp_path: Path) -> None:
+    clips = tiny_clips(tmp_path / "clips", counts={"train": 1, "val": 1}, videos=False)
+    recipe = recipes.pose_small(
+        pose_frames=8,
+        heatmap_size=8,
+        pose_width=4,
+        embedding_dim=8,
+        batch_size=4,
+        epochs=100_000,
+        warmup_epochs=0,
+    )
+    write_json(tmp_path / "recipe.json", recipe.to_dict())
+    out = tmp_path / "run"
+    launch = f"""
+        recipe = mg.Recipe.from_dict(json.load(open({str(tmp_path / "recipe.json")!r})))
+        job = mg.launch(mg.load_clips({str(clips.root)!r}), recipe, {str(out)!r}, device="cpu", workers=0)
+    """
+    cells = [
+        "import json, mgkit as mg",
+        f"monitor = mg.widgets.TrainingMonitor({str(out)!r}, interval=0.2); monitor",
+    ]
+    try:
+        with Notebook(lab, page, cells, "outlives.ipynb") as notebook:
+            notebook.run_all()
+            cell = notebook.cell(1)
+            expect(cell.locator(".mgk-state")).to_have_text("Not started yet")
+            notebook.execute(launch)
+            expect(cell.locator(".mgk-state")).to_have_text("Running", timeout=1000 * PATIENCE)
+            cell.locator("polyline[data-line=loss]").wait_for(state="attached")
+
+            kernel = notebook.evaluate("__import__('os').getpid()")
+            os.kill(kernel, signal.SIGKILL)
+            pid = json.loads((out / "job.json").read_text())["pid"]
+            os.kill(pid, 0)  # it lives
+        os.kill(pid, signal.SIGSTOP)  # and leaves the processor to the page that opens
+        epochs = len((out / "history.csv").read_text().splitlines())
+
+        # Another page, another kernel: what a person has after a restart.
+        with closing(browser.new_page()) as again, Notebook(lab, again, cells, "again.ipynb") as notebook:
+            notebook.run_all()
+            cell = notebook.cell(1)
+            expect(cell.locator(".mgk-state")).to_have_text("Running", timeout=1000 * PATIENCE)
+            os.kill(pid, signal.SIGCONT)
+            notebook.until(f"len(monitor.job.run().history()) > {epochs}")
+            cell.locator(".mgk-stop").click()
+            cell.get_by_role("button", name="Stop after this step?").click()
+            expect(cell.locator(".mgk-state")).to_have_text("Stopped", timeout=1000 * PATIENCE)
+            assert notebook.evaluate("monitor.job.state") == "interrupted"
+            epochs = notebook.evaluate("len(monitor.job.run().history())")
+            cell.locator(".mgk-resume").click()
+            cell.get_by_role("button", name="Resume training?").click()
+            expect(cell.locator(".mgk-state")).to_have_text("Running", timeout=1000 * PATIENCE)
+            notebook.until(f"len(monitor.job.run().history()) > {epochs}")
+            notebook.evaluate("monitor.job.stop().name")
+            assert not [line for line in notebook.console if line.startswith("page error")], notebook.console
+    finally:
+        from mgkit.results.run.jobs import attach
+
+        if out.is_dir() and attach(out).look().here:
+            attach(out).stop(hard=True)
