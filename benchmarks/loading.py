@@ -6,7 +6,7 @@
 
 Everything runs on the same clips, the same frames of them and one core: 8 RGB frames and 32 poses of each clip for
 224- and 56-pixel inputs. Variants take turns, each in the processor time and wall time of this process. The rows with
-a loader process count wall time alone.
+a loader process give wall time, and the processor time of that process.
 """
 
 from __future__ import annotations
@@ -16,6 +16,9 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
+from collections.abc import Callable, Iterable
+from multiprocessing import active_children
 from pathlib import Path
 
 os.environ["OMP_NUM_THREADS"] = "1"
@@ -31,8 +34,9 @@ from benchmarks.made import make_clips
 from benchmarks.timing import interleaved, line, machine
 from mgkit.data import video
 from mgkit.data.batches import dataset as batches
-from mgkit.data.batches.dataset import ClipDataset, collate, worker_options
+from mgkit.data.batches.dataset import ClipDataset
 from mgkit.data.batches.device import RGB_MEAN, RGB_STD, batch_inputs
+from mgkit.data.batches.loader import Loader
 from mgkit.data.batches.samplers import EpochSampler
 from mgkit.data.batches.spec import Inputs
 from mgkit.data.clips import Clips, load_clips
@@ -118,11 +122,8 @@ def speed(clips: Clips, rounds: int) -> None:
         f"{lengths.median():.0f}), {size:.1f} kB a frame; 8 + 32 frames a clip, batches of {BATCH}"
     )
 
-    def loader(workers: int) -> DataLoader:
-        return DataLoader(
-            dataset, batch_size=BATCH, sampler=sampler, collate_fn=collate,
-            **worker_options(workers, torch.device("cpu")),
-        )  # fmt: skip
+    def loader(workers: int) -> Loader:
+        return Loader(dataset, sampler.in_batches(BATCH), BATCH, workers=workers, device=torch.device("cpu"))
 
     def plain() -> None:
         for start in range(0, len(keys), BATCH):
@@ -159,18 +160,44 @@ def speed(clips: Clips, rounds: int) -> None:
     alone = DataLoader(
         Reads(reads), batch_size=BATCH, num_workers=1, persistent_workers=True, prefetch_factor=2
     )
-    outside = {
-        "one loader process, mgkit": lambda: [None for _ in persistent],
-        "one loader process, decoding alone": lambda: [None for _ in alone],
-    }
-    times = interleaved(outside, rounds, len(keys))
-    print("With a loader process: wall time a clip")
+    spent: dict[str, list[float]] = {}
+
+    def through(name: str, loader: Iterable[object]) -> Callable[[], object]:
+        """An epoch of a loader, and what its process spends on it."""
+        others = {child.pid for child in active_children()}
+        for _ in loader:
+            pass
+        (process,) = {child.pid for child in active_children()} - others
+
+        def epoch() -> None:
+            before = processor_time(process)
+            for _ in loader:
+                pass
+            time.sleep(0.05)  # it has the end of the epoch to deal with
+            spent.setdefault(name, []).append(1e3 * (processor_time(process) - before) / len(keys))
+
+        return epoch
+
+    ours, floor = "one loader process, mgkit", "one loader process, decoding alone"
+    times = interleaved({ours: through(ours, persistent), floor: through(floor, alone)}, rounds, len(keys))
+    print("With a loader process: wall time a clip, and processor time of the process")
     for name, (_, wall) in times.items():
         print(line(name, wall) + f"  {1e3 / np.median(wall):6.1f} clips/s")
-    over = (
-        np.median(times["one loader process, mgkit"][1] / times["one loader process, decoding alone"][1]) - 1
-    )
-    print(f"  the loader takes {100 * over:+.0f} % of decoding alone in such a process (median of rounds)")
+        print(
+            line("  its processor time", np.array(spent[name][1:]))
+        )  # without the round that does not count
+    for what, (one, other) in {
+        "wall time": (times[ours][1], times[floor][1]),
+        "processor time": (np.array(spent[ours]), np.array(spent[floor])),
+    }.items():
+        over = 100 * (np.median(one / other) - 1)
+        print(f"  the loader takes {over:+.0f} % {what} of decoding alone (median of rounds)")
+
+
+def processor_time(process: int | None) -> float:
+    """Seconds that the threads of a process have run, as Linux counts them."""
+    threads = Path(f"/proc/{process}/task").iterdir()
+    return sum(int((thread / "schedstat").read_text().split()[0]) for thread in threads) / 1e9
 
 
 MEMORY = """

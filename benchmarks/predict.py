@@ -30,8 +30,9 @@ import torch
 
 import mgkit as mg
 from benchmarks.timing import machine
-from mgkit.data.batches.dataset import ClipDataset, collate
+from mgkit.data.batches.dataset import ClipDataset
 from mgkit.data.batches.device import batch_inputs
+from mgkit.data.batches.loader import collate
 from mgkit.data.clips import Classes, Clips, write_clip_folder
 from mgkit.data.skeletons import IMIGUE22
 from mgkit.demo.recording import Interview, draw_interview

@@ -20,8 +20,9 @@ import torch
 from scipy.stats import spearmanr
 from torch import Tensor
 
-from mgkit.data.batches.dataset import ClipDataset, collate
+from mgkit.data.batches.dataset import ClipDataset
 from mgkit.data.batches.device import batch_inputs
+from mgkit.data.batches.loader import collate
 from mgkit.results.run.folder import load_run
 from mgkit.training.explain import (
     GRID,

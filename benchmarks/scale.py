@@ -11,6 +11,7 @@ as pandas reads it.
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import os
 import shutil
 import sys
@@ -27,10 +28,10 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from torch.utils.data import DataLoader
 
 from benchmarks.timing import machine
-from mgkit.data.batches.dataset import ClipDataset, collate, worker_options
+from mgkit.data.batches.dataset import ClipDataset
+from mgkit.data.batches.loader import Loader
 from mgkit.data.batches.samplers import StepSampler
 from mgkit.data.batches.spec import Inputs
 from mgkit.data.clips import Clips, load_clips
@@ -147,12 +148,10 @@ def measure(folder: Path, workers: int) -> None:
     sampler: StepSampler = step("order of an epoch", lambda: StepSampler(dataset, 64))
     step("resume in the middle of one", lambda: sampler.begin(1, sampler.steps // 2))
     step("balanced order", lambda: StepSampler(dataset, 64, sampling="balanced"))
-    loader = DataLoader(
-        dataset, batch_sampler=sampler, collate_fn=collate, **worker_options(workers, torch.device("cpu"))
-    )
+    loader = Loader(dataset, sampler, 64, workers=workers, device=torch.device("cpu"))
     batches = iter(loader)
     step(f"100 batches of 64 by {workers} loader processes", lambda: [next(batches) for _ in range(100)])
-    own = [private(worker.pid) for worker in batches._workers]  # type: ignore[attr-defined]
+    own = [private(child.pid) for child in multiprocessing.active_children() if child.pid]
     print(f"\nA loader process has {max(own):.2f} GB of its own.")
 
 

@@ -195,16 +195,25 @@ class Clips:
 
     def video(self, clip_id: str) -> Path | None:
         """Path of the prepared video, or None when the clip has none."""
-        name = self.row(clip_id)["video"]
+        return self._video(self._place(clip_id))
+
+    def _video(self, place: int) -> Path | None:
+        name = self._videos[place]
         return self.root / name if name else None
 
     def frames(
         self, clip_id: str, indices: Sequence[int] | npt.NDArray[np.integer[Any]]
     ) -> npt.NDArray[np.uint8]:
         """Frames (n, H, W, 3) uint8 RGB of the prepared video, in the order of `indices`; errors as `read_frames`."""
-        path = self.video(clip_id)
+        return self.frames_at(self._place(clip_id), indices)
+
+    def frames_at(
+        self, place: int, indices: Sequence[int] | npt.NDArray[np.integer[Any]]
+    ) -> npt.NDArray[np.uint8]:
+        """As `frames`, of the clip in a row of `table`: for loaders, which would look up what they know."""
+        path = self._video(place)
         if path is None:
-            raise MgkitError(f"clip {clip_id!r} of {self.root} has no video.")
+            raise MgkitError(f"clip {self.table['clip_id'].iloc[place]!r} of {self.root} has no video.")
         return video.read_frames(path, indices)
 
     @cached_property
@@ -441,6 +450,10 @@ class Clips:
     @cached_property
     def _places(self) -> Places:
         return Places(self.table["clip_id"])
+
+    @cached_property
+    def _videos(self) -> Any:  # an array of pandas
+        return self.table["video"].array
 
     @cached_property
     def _pose_columns(self) -> tuple[npt.NDArray[np.int64], ...]:

@@ -15,8 +15,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from mgkit.data.batches.dataset import ClipDataset, collate
+from mgkit.data.batches.dataset import ClipDataset
 from mgkit.data.batches.device import batch_inputs
+from mgkit.data.batches.loader import collate
 from mgkit.data.batches.spec import Inputs
 from mgkit.data.clips import Clips
 from mgkit.data.skeletons import Skeleton

@@ -20,10 +20,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
 
-from mgkit.data.batches.dataset import ClipDataset, collate, worker_options
+from mgkit.data.batches.dataset import ClipDataset
 from mgkit.data.batches.device import batch_inputs
+from mgkit.data.batches.loader import Loader
 from mgkit.data.batches.samplers import EpochSampler
 from mgkit.data.batches.spec import view_times
 from mgkit.data.clips import Clips
@@ -235,10 +235,8 @@ def _explained(
     """The saliency of clips, batch by batch, in their order."""
     spec = network.inputs
     dataset = ClipDataset(clips, spec, training=False)
-    loader = DataLoader(
-        dataset, batch_size=batch_size, sampler=EpochSampler(dataset), collate_fn=collate,
-        **worker_options(workers, network.device),
-    )  # fmt: skip
+    batches = EpochSampler(dataset).in_batches(batch_size)
+    loader = Loader(dataset, batches, batch_size, workers=workers, device=network.device)
     network.model.eval().requires_grad_(False)
     network.prototypes.requires_grad_(False)
     lengths = clips.table["frames"].to_numpy()

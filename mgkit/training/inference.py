@@ -13,10 +13,10 @@ import numpy.typing as npt
 import torch
 from lightning_fabric import Fabric
 from torch import nn
-from torch.utils.data import DataLoader
 
-from mgkit.data.batches.dataset import ClipDataset, collate, worker_options
+from mgkit.data.batches.dataset import ClipDataset
 from mgkit.data.batches.device import batch_inputs, on_device
+from mgkit.data.batches.loader import Loader
 from mgkit.data.batches.samplers import EpochSampler
 from mgkit.data.batches.spec import Inputs
 from mgkit.data.clips import Clips
@@ -379,9 +379,7 @@ def predict(
     processes take a share of the clips each, and all of them get the whole.
     """
     sampler = EpochSampler(dataset, rank(), world_size())
-    loader = DataLoader(
-        dataset, batch_size=batch_size, sampler=sampler, collate_fn=collate, **worker_options(workers, device)
-    )
+    loader = Loader(dataset, sampler.in_batches(batch_size), batch_size, workers=workers, device=device)
     count, classes = len(dataset), len(dataset.clips.classes)
     pathways = dataset.spec.pathways
     names = [*pathways, "fused"] if len(pathways) > 1 else list(pathways)

@@ -24,10 +24,10 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
-from torch.utils.data import DataLoader
 
-from mgkit.data.batches.dataset import ClipDataset, collate, worker_options
+from mgkit.data.batches.dataset import ClipDataset
 from mgkit.data.batches.device import batch_inputs, mixed, on_device
+from mgkit.data.batches.loader import Loader
 from mgkit.data.batches.samplers import StepSampler
 from mgkit.data.clips import Clips
 from mgkit.data.video import probe
@@ -432,11 +432,8 @@ class Training:
             train_set, self.settings.batch_size, parts=self.settings.accumulation, rank=fabric.global_rank,
             processes=fabric.world_size, sampling=self.settings.sampling,
         )  # fmt: skip
-        self.loader = DataLoader(
-            train_set,
-            batch_sampler=self.sampler,
-            collate_fn=collate,
-            **worker_options(workers, fabric.device),
+        self.loader = Loader(
+            train_set, self.sampler, self.settings.batch_size, workers=workers, device=fabric.device
         )
 
     def run(self) -> str:

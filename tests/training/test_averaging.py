@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from mgkit.data.batches.dataset import ClipDataset, collate
+from mgkit.data.batches.dataset import ClipDataset
 from mgkit.data.batches.device import batch_inputs
+from mgkit.data.batches.loader import collate
 from mgkit.data.batches.samplers import epoch_order
 from mgkit.data.clips import Clips
 from mgkit.errors import MgkitError

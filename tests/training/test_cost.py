@@ -12,8 +12,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mgkit.data.batches.dataset import ClipDataset, collate
+from mgkit.data.batches.dataset import ClipDataset
 from mgkit.data.batches.device import batch_inputs
+from mgkit.data.batches.loader import collate
 from mgkit.data.clips import Classes, Clips
 from mgkit.data.skeletons import get_skeleton
 from mgkit.errors import MgkitError

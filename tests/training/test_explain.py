@@ -11,8 +11,9 @@ import torch
 from torch import Tensor
 
 from mgkit.cli import main
-from mgkit.data.batches.dataset import ClipDataset, collate
+from mgkit.data.batches.dataset import ClipDataset
 from mgkit.data.batches.device import batch_inputs
+from mgkit.data.batches.loader import collate
 from mgkit.data.clips import Clips, write_clip_folder
 from mgkit.data.skeletons import COCO17
 from mgkit.errors import MgkitError

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from mgkit.data.batches.dataset import ClipDataset, collate
+from mgkit.data.batches.dataset import ClipDataset
 from mgkit.data.batches.device import batch_inputs
+from mgkit.data.batches.loader import collate
 from mgkit.data.clips import Classes, Clips, write_clip_folder
 from mgkit.errors import MgkitError
 from mgkit.files import read_json, write_json

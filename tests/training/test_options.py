@@ -204,8 +204,9 @@ def test_accumulation_is_the_training_of_the_whole_batch(clips: Clips, tmp_path:
 @pytest.mark.parametrize("mixup", [0.0, 0.4])
 def test_a_step_is_that_of_a_plain_loop(clips: Clips, tmp_path: Path, mixup: float) -> None:
     """One epoch against SGD written out: momentum, weight decay, clipping of the gradient's norm, the learning rate."""
-    from mgkit.data.batches.dataset import ClipDataset, collate
+    from mgkit.data.batches.dataset import ClipDataset
     from mgkit.data.batches.device import batch_inputs
+    from mgkit.data.batches.loader import collate
     from mgkit.data.batches.samplers import StepSampler, epoch_order
 
     recipe = tiny_pose_only(

@@ -1,4 +1,4 @@
-"""Clip rows to batches: time sampling, one affine per clip, and the device side that makes network inputs of them.
+"""Clip rows to samples: time sampling, one affine per clip, and what a batch of them is.
 
 A worker ships uint8 frames and a few kilobytes of key-points. Resampling, normalisation and heatmaps happen on the
 device, for frames and key-points with the same matrix, so that both pathways see the same crop and the same mirror.
@@ -8,15 +8,15 @@ interruption or the order of loading changes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple, NoReturn
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, NoReturn
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset, default_collate
+from torch.utils.data import Dataset
 
 from mgkit.data.batches.augment import crop_affine, random_box, shifted, square_around, turned
 from mgkit.data.batches.pose import (
@@ -50,14 +50,13 @@ class Batch(NamedTuple):
     keypoints: Tensor | None  # (N, M, T' or 2 T', V, 3) float32, clip pixels, NaN = not seen
     affines: Tensor  # (N, 2, 3) float32
 
-    def to(self, device: torch.device) -> Batch:
-        def moved(value: Tensor | None) -> Tensor | None:
-            return None if value is None else value.to(device, non_blocking=True)
+    def each(self, change: Callable[[Tensor], Tensor]) -> Batch:
+        """The batch with every tensor changed."""
+        frames, keypoints = (None if t is None else change(t) for t in (self.frames, self.keypoints))
+        return Batch(change(self.rows), change(self.labels), frames, keypoints, change(self.affines))
 
-        rows, labels, affines = (
-            t.to(device, non_blocking=True) for t in (self.rows, self.labels, self.affines)
-        )
-        return Batch(rows, labels, moved(self.frames), moved(self.keypoints), affines)
+    def to(self, device: torch.device) -> Batch:
+        return self.each(lambda tensor: tensor.to(device, non_blocking=True))
 
 
 # --- samples --------------------------------------------------------------------------------------------------------
@@ -123,6 +122,19 @@ class ClipDataset(Dataset[Sample]):
     def views_per_clip(self) -> int:
         return self.views * (2 if self.flip else 1)
 
+    @property
+    def sample_bytes(self) -> int:
+        """Bytes of the frames and key-points of a sample, at most."""
+        spec, size = self.spec, 0
+        if "rgb" in spec.pathways:
+            width, height = map(int, self._sizes.max(axis=0))
+            size += spec.rgb_frames * height * width * 3
+        if "pose" in spec.pathways:
+            people = int(self.clips.table["persons"].max())
+            joints = len(self.spec.skeleton or self.clips.skeleton)
+            size += 4 * people * spec.pose_frames * (2 if spec.motion else 1) * joints * 3
+        return size
+
     def label(self, key: tuple[int, int, int]) -> int:
         """The label of a view: that of its clip or, mirrored, of the class that the mirror makes of it."""
         return self._label(key[1], bool(self.spec.mirror_pairs) and self._draw(key)[1])
@@ -170,7 +182,7 @@ class ClipDataset(Dataset[Sample]):
 
     def __getitem__(self, key: tuple[int, int, int]) -> Sample:
         position, view = key[1:]
-        spec, clip_id, length = self.spec, self._ids[position], int(self._lengths[position])
+        spec, length = self.spec, int(self._lengths[position])
         times, mirrored, generator = self._draw(key)
         posed = "pose" in spec.pathways or spec.centre != "picture"
         whole_clip = self.clips.pose_at(position) if posed else None
@@ -190,7 +202,10 @@ class ClipDataset(Dataset[Sample]):
                 frame_times = rgb_times(times, spec.rgb_frames, generator)
             else:
                 frame_times = uniform_times(length, spec.rgb_frames, generator, self._shift(view))
-            frames = stream_frames(self.clips, clip_id, frame_times, spec.rgb_stream)
+            if spec.parts:
+                frames = stream_frames(self.clips, self._ids[position], frame_times, spec.rgb_stream)
+            else:
+                frames = self.clips.frames_at(position, frame_times)
         if "pose" in spec.pathways and whole_clip is not None:
             if moves is not None:
                 whole_clip = np.array(whole_clip)
@@ -245,44 +260,3 @@ def _refuse_lack(clips: Clips, without: pd.Series, what: str, needed: str) -> No
         f"{clips.root}: no {what} in {len(lacking)} of {counted(len(clips), 'clip')} (first: {lacking.iloc[0]}), "
         f"which {needed}"
     )
-
-
-def collate(samples: Sequence[Sample]) -> Batch:
-    """Stack samples; smaller frames are padded at the right and bottom, fewer persons with NaN."""
-    frames = [sample.frames for sample in samples if sample.frames is not None]
-    keypoints = [sample.keypoints for sample in samples if sample.keypoints is not None]
-    return Batch(
-        torch.tensor([s.row for s in samples]),
-        torch.tensor([s.label for s in samples]),
-        _stacked(frames, 0) if frames else None,
-        _stacked(keypoints, np.nan) if keypoints else None,
-        torch.from_numpy(np.stack([s.affine for s in samples])),
-    )
-
-
-def _stacked(arrays: Sequence[npt.NDArray[Any]], fill: float) -> Tensor:
-    """Arrays stacked, smaller ones filled up at the end of each axis."""
-    shape = tuple(max(sizes) for sizes in zip(*(array.shape for array in arrays), strict=True))
-    whole = []
-    for array in arrays:
-        if array.shape != shape:
-            padded = np.full(shape, fill, array.dtype)
-            padded[tuple(slice(size) for size in array.shape)] = array
-            array = padded
-        whole.append(torch.from_numpy(array))
-    # In a loader process this stacks into shared memory, which spares the copy on the way to the trainer.
-    return default_collate(whole)
-
-
-# --- on the device --------------------------------------------------------------------------------------------------
-
-
-def worker_options(workers: int, device: torch.device) -> dict[str, Any]:
-    """Keyword arguments of a DataLoader for this many workers."""
-    # A generator of its own: a loader otherwise takes numbers from torch's global one, which dropout uses.
-    options: dict[str, Any] = {
-        "num_workers": workers, "pin_memory": device.type == "cuda", "generator": torch.Generator()
-    }  # fmt: skip
-    if workers:
-        options.update(persistent_workers=True, prefetch_factor=2)
-    return options

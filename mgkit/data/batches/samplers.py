@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import numpy.typing as npt
-from torch.utils.data import Sampler
+from torch.utils.data import BatchSampler, Sampler
 
 from mgkit.data.batches.dataset import ClipDataset
 
@@ -136,7 +136,7 @@ class StepSampler(Sampler[list[Key]]):
         return [np.array_split(part, self.processes)[self.rank] for part in parts]
 
 
-class EpochSampler(Sampler[tuple[int, int, int]]):
+class EpochSampler(Sampler[Key]):
     """The keys of one epoch: every clip once in random order (training), or every view in order (testing).
 
     In testing each of several processes takes every `processes`-th clip from `rank` on: together they have each once.
@@ -150,7 +150,11 @@ class EpochSampler(Sampler[tuple[int, int, int]]):
     def __len__(self) -> int:
         return len(self.positions) * (1 if self.dataset.training else self.dataset.views_per_clip)
 
-    def __iter__(self) -> Iterator[tuple[int, int, int]]:
+    def in_batches(self, size: int) -> Sampler[list[Key]]:
+        """The keys of each batch of so many views; the last one may have fewer."""
+        return BatchSampler(self, size, drop_last=False)  # type: ignore[arg-type, return-value]  # typed for numbers
+
+    def __iter__(self) -> Iterator[Key]:
         if self.dataset.training:
             order = np.random.default_rng([self.dataset.seed, self.epoch]).permutation(len(self.dataset))
             return iter([(self.epoch, int(position), 0) for position in order])

@@ -6,16 +6,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from torch.utils.data import DataLoader
 
 from mgkit.data.batches.augment import crop_affine, random_box
-from mgkit.data.batches.dataset import Batch, ClipDataset, collate, rgb_times, uniform_times, worker_options
+from mgkit.data.batches.dataset import ClipDataset, rgb_times, uniform_times
 from mgkit.data.batches.device import RGB_MEAN, RGB_STD, batch_inputs, resample_frames, transform_keypoints
+from mgkit.data.batches.loader import collate
 from mgkit.data.batches.samplers import EpochSampler
 from mgkit.data.batches.spec import Inputs
 from mgkit.data.clips import Clips
 from mgkit.errors import MgkitError
-from mgkit.training.machine import unwrapped_errors
 from tests.tiny import TRIANGLE, tiny_clips
 
 SPEC = Inputs(rgb_frames=2, pose_frames=8, rgb_size=16, heatmap_size=8)
@@ -164,61 +163,6 @@ def test_every_epoch_has_every_clip_in_an_order_of_its_own(clips: Clips) -> None
     later = list(sampler)
     assert sorted(p for _, p, _ in first) == list(range(len(clips))) == sorted(p for _, p, _ in later)
     assert [p for _, p, _ in first] != [p for _, p, _ in later]
-
-
-def test_batches_do_not_depend_on_workers_prefetching_or_where_one_resumes(clips: Clips) -> None:
-    """Three epochs through one loader, and the last of them alone, as after an interruption."""
-
-    def epochs(which: range, workers: int, **options: int) -> list[list[Batch]]:
-        sampler = EpochSampler(ClipDataset(clips, SPEC, training=True, seed=5))
-        loader = DataLoader(
-            sampler.dataset, batch_size=3, sampler=sampler, collate_fn=collate,
-            **{**worker_options(workers, torch.device("cpu")), **options},
-        )  # fmt: skip
-        seen = []
-        for epoch in which:
-            sampler.epoch = epoch
-            seen.append(list(loader))
-        return seen
-
-    torch.manual_seed(0)
-    expected = epochs(range(3), 0)
-    torch.manual_seed(1)
-    np.random.seed(1)  # noqa: NPY002
-    for found in (epochs(range(3), 2), epochs(range(2, 3), 1, prefetch_factor=5), epochs(range(2, 3), 0)):
-        for ours, theirs in zip(expected[-len(found) :], found, strict=True):
-            for left, right in zip(ours, theirs, strict=True):
-                for a, b in zip(left, right, strict=True):
-                    torch.testing.assert_close(a, b, equal_nan=True, rtol=0, atol=0)
-
-
-@pytest.mark.parametrize("workers", [0, 1])
-def test_a_worker_says_in_one_sentence_what_is_wrong(tmp_path: Path, workers: int) -> None:
-    own = tiny_clips(tmp_path / "ein Ordner", counts={"train": 1})
-    (own.root / own.table["video"][2]).write_bytes(b"")
-    sampler = EpochSampler(ClipDataset(own, SPEC, training=False))
-    loader = DataLoader(
-        sampler.dataset, sampler=sampler, collate_fn=collate, **worker_options(workers, torch.device("cpu"))
-    )
-    with pytest.raises(MgkitError) as error, unwrapped_errors():
-        list(loader)
-    assert str(error.value) == f"{own.root / own.table['video'][2]} is an empty file: copy the video again."
-
-
-def test_batches_of_a_worker_lie_in_shared_memory(clips: Clips) -> None:
-    """Else they would be copied there on their way."""
-    sampler = EpochSampler(ClipDataset(clips, SPEC, training=True))
-    loader = DataLoader(
-        sampler.dataset, batch_size=2, sampler=sampler, collate_fn=lambda samples: _shared(collate(samples)),
-        **worker_options(1, torch.device("cpu")),
-    )  # fmt: skip
-    assert all(loader)
-
-
-def _shared(batch: Batch) -> bool:
-    assert batch.frames is not None
-    assert batch.keypoints is not None
-    return batch.frames.is_shared() and batch.keypoints.is_shared()
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])

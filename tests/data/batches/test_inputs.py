@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from mgkit.data.batches.dataset import ClipDataset, collate
+from mgkit.data.batches.dataset import ClipDataset
 from mgkit.data.batches.device import batch_inputs
+from mgkit.data.batches.loader import collate
 from mgkit.data.batches.samplers import StepSampler
 from mgkit.data.batches.spec import Inputs
 from mgkit.data.clips import Classes, Clips, write_clip_folder

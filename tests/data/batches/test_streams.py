@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from mgkit.data.batches.augment import crop_affine, square_around, turned
-from mgkit.data.batches.dataset import Batch, ClipDataset, collate, uniform_times
+from mgkit.data.batches.dataset import Batch, ClipDataset, uniform_times
 from mgkit.data.batches.device import batch_inputs, transform_keypoints
+from mgkit.data.batches.loader import collate
 from mgkit.data.batches.pose import select_persons, skeleton_stream
 from mgkit.data.batches.spec import STREAMS, Inputs
 from mgkit.data.clips import Clips, write_clip_folder

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mgkit.data.batches.dataset import ClipDataset, collate
+from mgkit.data.batches.dataset import ClipDataset
 from mgkit.data.batches.device import batch_inputs
+from mgkit.data.batches.loader import collate
 from mgkit.data.batches.spec import Inputs
 from mgkit.data.batches.streams import difference, magnify, stream_frames, taylor
 from mgkit.data.clips import Clips

@@ -182,8 +182,9 @@ def seen_heatmaps(clips: Clips, clip_id: str, spec: Inputs, view: View = MIDDLE)
         (3, T, S, S) uint8, 255 = 1: the groups in the order of `GROUPS`, T = `spec.pose_frames`, S =
         `spec.heatmap_size`. The maximum over the groups is the maximum over all joints (or limbs).
     """
-    from mgkit.data.batches.dataset import ClipDataset, collate
+    from mgkit.data.batches.dataset import ClipDataset
     from mgkit.data.batches.device import batch_inputs
+    from mgkit.data.batches.loader import collate
 
     alone = spec.only("pose")
     dataset = ClipDataset(clips.select([clip_id]), alone, training=False, views=view.of)
