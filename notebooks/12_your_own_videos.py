@@ -46,8 +46,9 @@ mg.set_up_notebook()
 #     day1/anna,12.4,13.9,touch chin,anna,train
 #     day2/ben,,,,ben,val
 #
-# Start and end are seconds, as a player shows them; `day2/ben` has no gesture. Keep each person in one split. Phone
-# videos are fine: turned ones, those of variable frame rate, any size and format.
+# A video is its path in the folder without the suffix. Start and end are seconds, as a player shows them; `day2/ben` has
+# no gesture. Keep each person in one split. Phone videos are fine: turned ones, those of variable frame rate, any size
+# and format.
 
 # %% tags=["parameters"]
 DATA = "../data/drawn-interviews"  # a folder of videos; drawn ones are made if it has this name
@@ -132,7 +133,7 @@ said
 
 # %% tags=["picture"]
 gesture = said.scores().copy()
-gesture[:, [k for k in [clips.classes.background] if k is not None]] = 0
+gesture[:, clips.classes.background] = 0
 surest = int(gesture.max(axis=1).argmax())
 mg.figures.prediction(said, surest)
 

@@ -15,7 +15,6 @@ from __future__ import annotations
 import functools
 import json
 import zipfile
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -205,11 +204,6 @@ def convert(points: Points, source: Skeleton, target: Skeleton) -> Points:
             out[..., i, 2] = ends[..., 2].min(-1)
     out[~np.isfinite(out).all(-1)] = np.nan
     return out
-
-
-def estimators(origins: Sequence[Origin]) -> str:
-    """The estimators of some key-points, with their versions, as one phrase; "" for none."""
-    return " and ".join(sorted({origin.name for origin in origins}))
 
 
 def _text(value: Any) -> npt.NDArray[np.str_]:
