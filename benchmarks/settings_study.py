@@ -103,16 +103,15 @@ def lowered(study: Any) -> pd.DataFrame:
     found: dict[str, dict[str, float]] = {}
     for name in study.names:
         histories = [run.history() for run in study.runs(name)]
-        if not all("lowered_fn_rgb" in history for history in histories):
-            continue
         last = pd.DataFrame([history.iloc[-1] for history in histories]).mean()
-        clips = last["tp_rgb"] + last["fn_rgb"]
         found[name] = {
-            f"{kind} {pathway}": last[f"lowered_{kind}_{pathway}"] / clips
+            f"{kind} {pathway}": last[f"lowered_{kind}_{pathway}"]
+            / (last[f"tp_{pathway}"] + last[f"fn_{pathway}"])
             for kind in ("fn", "fp")
             for pathway in ("rgb", "pose")
+            if f"lowered_{kind}_{pathway}" in last
         }
-    return pd.DataFrame(found).T
+    return pd.DataFrame({name: shares for name, shares in found.items() if shares}).T
 
 
 def main() -> None:
