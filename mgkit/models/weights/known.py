@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib.util
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from urllib.error import URLError
 
@@ -31,6 +32,7 @@ class KnownWeights:
         pathway: "rgb" or "pose".
         source: who trained it, on what.
         licence: of the file, and what else is to be minded.
+        revision: of a repository whose main branch has no such file; "" is the main branch.
     """
 
     url: str
@@ -38,6 +40,7 @@ class KnownWeights:
     pathway: str
     source: str
     licence: str
+    revision: str = ""
 
     @property
     def file(self) -> str:
@@ -52,6 +55,11 @@ class KnownWeights:
     def repository(self) -> str:
         """Name of the repository on the hub of `transformers`; "" of a file of its own."""
         return self.url.removeprefix(_HUB) if self.url.startswith(_HUB) else ""
+
+    @property
+    def page(self) -> str:
+        """Where a person finds the files."""
+        return f"{self.url}/tree/{self.revision}" if self.revision else self.url
 
     def about(self, path: Path | None = None, sha256: str = "") -> str:
         """What start.txt says of the weights, with revision and hash of a file of them."""
@@ -152,8 +160,9 @@ KNOWN = {
         f"{_HUB}google/videoprism-base-f16r288",
         "VideoPrism-B, pre-trained on videos and captions (videoprism_base)",
         "rgb",
-        "the authors, Google",
+        "the authors, Google, converted by the one who brought the network to transformers",
         "Apache-2.0; the videos have terms of their own",
+        "2be2ef51d0d611d0fadf21a6d1470a4ad4af9249",  # of an open pull request: the main branch is for JAX alone
     ),
 }
 
@@ -202,22 +211,24 @@ def _from_hub(name: str, known: KnownWeights) -> Path:
     from huggingface_hub import constants, hf_hub_download
     from huggingface_hub.errors import EntryNotFoundError, HfHubHTTPError
 
+    fetch = partial(hf_hub_download, known.repository, revision=known.revision or None)
+
     try:  # what is there is not asked for again
-        return Path(hf_hub_download(known.repository, "model.safetensors", local_files_only=True))
+        return Path(fetch("model.safetensors", local_files_only=True))
     except (EntryNotFoundError, OSError):
         pass
     for settings in ("video_preprocessor_config.json", "preprocessor_config.json"):
         try:
-            hf_hub_download(known.repository, settings)
+            fetch(settings)
         except (EntryNotFoundError, OSError, HfHubHTTPError):
             continue  # not every repository has both
     try:  # the weights last: where they are, all is there
-        hf_hub_download(known.repository, "config.json")
-        path = Path(hf_hub_download(known.repository, "model.safetensors"))
+        fetch("config.json")
+        path = Path(fetch("model.safetensors"))
     except (OSError, ValueError, HfHubHTTPError) as error:
         raise MgkitError(
             f"the weights {name!r} are not on this machine and cannot be fetched ({_reason(error)}): put config.json, "
-            f"preprocessor_config.json and model.safetensors of {known.url} into a folder and start from that, or "
+            f"preprocessor_config.json and model.safetensors of {known.page} into a folder and start from that, or "
             f"bring the cache of a machine that has them, {constants.HF_HUB_CACHE}."
         ) from None
     return path

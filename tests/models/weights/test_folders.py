@@ -237,3 +237,26 @@ def test_without_a_network_it_says_where_to_put_the_files(hub: Path) -> None:
         r"videomae-small-finetuned-kinetics into a folder and start from that",
     ):
         find_known("videomae-small-k400")
+
+
+def test_weights_that_the_main_branch_lacks_are_fetched_at_their_commit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import huggingface_hub
+
+    asked: list[tuple[str, str | None]] = []
+
+    def missing(repository: str, file: str, revision: str | None = None, **_: Any) -> str:
+        asked.append((repository, revision))
+        raise FileNotFoundError("no network")
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", missing)
+    for name in ("videoprism-base", "vjepa2-large"):
+        known = KNOWN[name]
+        with pytest.raises(
+            MgkitError, match=rf"model\.safetensors of {known.url}(/tree/{known.revision})? into"
+        ):
+            find_known(name)
+        assert set(asked) == {(known.repository, known.revision or None)}
+        asked.clear()
+    assert len(KNOWN["videoprism-base"].revision) == 40
