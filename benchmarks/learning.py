@@ -326,6 +326,8 @@ def table(found: pd.DataFrame, keys: Sequence[str]) -> str:
 
 def _shown(estimate: Any, sign: str = "") -> str:
     value, low, high = (100 * x for x in (estimate.mean, estimate.low, estimate.high))
+    if not low <= high:  # one seed has no interval
+        return f"{value:{sign}.1f}"
     return f"{value:{sign}.1f} ({low:{sign}.1f} to {high:{sign}.1f})"
 
 

@@ -14,9 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from mgkit.errors import MgkitError
-from mgkit.models.builders import Inputs, check_reads
+from mgkit.models.builders import Inputs
 from mgkit.models.pathways import HEAD, SinglePathway
-from mgkit.models.vits.transformer import VideoTransformer, as_map
+from mgkit.models.vits.transformer import VideoTransformer, as_map, single
 from mgkit.parts import Part
 
 __all__ = ["MViT", "mvit_v2"]
@@ -143,16 +143,8 @@ def mvit_v2(
     Raises:
         MgkitError: if the settings describe no network.
     """
-    check_reads("mvit_v2", inputs, "frames")
-    backbone = MViT(
-        frames=inputs.rgb_frames,
-        size=inputs.rgb_size,
-        width=width,
-        blocks=tuple(blocks),
-        heads=heads,
-        drop_path=drop_path,
-        layer_decay=layer_decay,
-        pixels=pixels,
-        generator=generator,
-    )
-    return SinglePathway("rgb", backbone, classes, head=head, class_counts=class_counts, generator=generator)
+    return single(
+        "mvit_v2", MViT, classes, inputs,
+        width=width, blocks=tuple(blocks), heads=heads, drop_path=drop_path, layer_decay=layer_decay, pixels=pixels,
+        head=head, generator=generator, class_counts=class_counts,
+    )  # fmt: skip

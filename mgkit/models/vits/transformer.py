@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import importlib.util
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import ModuleType
 from typing import Any, ClassVar, cast
 
@@ -17,9 +17,12 @@ import torch
 from torch import Tensor, nn
 
 from mgkit.errors import MgkitError, some
+from mgkit.models.builders import Inputs, check_reads
 from mgkit.models.layers import recomputed
+from mgkit.models.pathways import SinglePathway
+from mgkit.parts import Part
 
-__all__ = ["PIXELS", "VideoTransformer", "check_pixels", "library", "skipping"]
+__all__ = ["PIXELS", "VideoTransformer", "check_pixels", "library", "single", "skipping"]
 
 NEEDED = "5.24"  # of transformers: the first release whose layers were compared with these networks
 
@@ -157,6 +160,23 @@ class VideoTransformer(nn.Module):
         if self.recompute and self.training and torch.is_grad_enabled():
             return recomputed(lambda tokens: block(tokens, *others), block, x)
         return block(x, *others)
+
+
+def single(
+    name: str,
+    backbone: Callable[..., VideoTransformer],
+    classes: int,
+    inputs: Inputs,
+    *,
+    head: Part,
+    generator: torch.Generator | None,
+    class_counts: Any,
+    **settings: Any,
+) -> SinglePathway:
+    """The network of one video transformer with its head, what every builder here ends with."""
+    check_reads(name, inputs, "frames")
+    made = backbone(frames=inputs.rgb_frames, size=inputs.rgb_size, generator=generator, **settings)
+    return SinglePathway("rgb", made, classes, head=head, class_counts=class_counts, generator=generator)
 
 
 def as_map(tokens: Tensor, grid: Sequence[int]) -> Tensor:

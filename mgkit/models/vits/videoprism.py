@@ -12,9 +12,9 @@ from typing import Any, ClassVar, cast
 import torch
 from torch import Tensor, nn
 
-from mgkit.models.builders import Inputs, check_reads
+from mgkit.models.builders import Inputs
 from mgkit.models.pathways import HEAD, SinglePathway
-from mgkit.models.vits.transformer import VideoTransformer, as_map, check_tokens, library, skipping
+from mgkit.models.vits.transformer import VideoTransformer, as_map, check_tokens, library, single, skipping
 from mgkit.parts import Part
 
 __all__ = ["VideoPrism", "videoprism"]
@@ -144,18 +144,8 @@ def videoprism(
         MgkitError: without `transformers`, or with one that does not have VideoPrism, or if the settings describe no
             network.
     """
-    check_reads("videoprism", inputs, "frames")
-    backbone = VideoPrism(
-        frames=inputs.rgb_frames,
-        size=inputs.rgb_size,
-        width=width,
-        blocks=blocks,
-        time_blocks=time_blocks,
-        heads=heads,
-        patch=patch,
-        drop_path=drop_path,
-        layer_decay=layer_decay,
-        pixels=pixels,
-        generator=generator,
-    )
-    return SinglePathway("rgb", backbone, classes, head=head, class_counts=class_counts, generator=generator)
+    return single(
+        "videoprism", VideoPrism, classes, inputs,
+        width=width, blocks=blocks, time_blocks=time_blocks, heads=heads, patch=patch, drop_path=drop_path,
+        layer_decay=layer_decay, pixels=pixels, head=head, generator=generator, class_counts=class_counts,
+    )  # fmt: skip

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from mgkit.errors import MgkitError
-from mgkit.models.builders import Inputs, check_reads
+from mgkit.models.builders import Inputs
 from mgkit.models.pathways import HEAD, SinglePathway
-from mgkit.models.vits.transformer import VideoTransformer, as_map, check_tokens, library
+from mgkit.models.vits.transformer import VideoTransformer, as_map, check_tokens, library, single
 from mgkit.parts import Part
 
 __all__ = ["VJEPA2", "vjepa2"]
@@ -122,19 +122,9 @@ def vjepa2(
     Raises:
         MgkitError: without `transformers`, or if the settings describe no network.
     """
-    check_reads("vjepa2", inputs, "frames")
-    backbone = VJEPA2(
-        frames=inputs.rgb_frames,
-        size=inputs.rgb_size,
-        width=width,
-        blocks=blocks,
-        heads=heads,
-        patch=patch,
-        tubelet=tubelet,
-        pool_blocks=pool_blocks,
-        drop_path=drop_path,
-        layer_decay=layer_decay,
-        pixels=pixels,
-        generator=generator,
-    )
-    return SinglePathway("rgb", backbone, classes, head=head, class_counts=class_counts, generator=generator)
+    return single(
+        "vjepa2", VJEPA2, classes, inputs,
+        width=width, blocks=blocks, heads=heads, patch=patch, tubelet=tubelet, pool_blocks=pool_blocks,
+        drop_path=drop_path, layer_decay=layer_decay, pixels=pixels, head=head, generator=generator,
+        class_counts=class_counts,
+    )  # fmt: skip
