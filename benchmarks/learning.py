@@ -1,7 +1,7 @@
 """What helps where few clips are labelled: pre-training, pseudo-labels, choosing what to label.
 
     python benchmarks/learning.py pretrain data/penn runs/learning --seeds 5 --steps 2000 --pretraining 4000
-    python benchmarks/learning.py frames data/ablation runs/learning --seeds 3 --steps 600 --pretraining 1000
+    python benchmarks/learning.py frames data/ablation runs/learning --network videomae --steps 600 --pretraining 1000
 
 `pretrain`: a share of the training clips keeps its labels (drawn class by class, another draw for each seed); a narrow
 skeleton network is pre-trained on all of them without labels. Rows: trained from nothing, fine-tuned from the
@@ -9,8 +9,8 @@ pre-trained weights, and a linear probe (logistic regression) on features of the
 random weights. All trainings of a seed have as many steps. There is no validation split: the last weights are tested,
 once.
 
-`frames`: the same of the pictures of the embedded clips, with a narrow VideoMAE; one pre-training (seed 0) serves all
-seeds, and nothing is fine-tuned on a twentieth of the labels, which is three clips a class.
+`frames`: the same of the pictures of the embedded clips, with a narrow VideoMAE or ResNet. One pre-training (seed 0)
+serves all seeds, and nothing is fine-tuned on a twentieth of the labels, which is three clips a class.
 
 `probe`: the same probes of one pre-training (seed 0) over many draws of the labelled clips, with the floor.
 
@@ -124,10 +124,18 @@ def pretrain(clips: Clips, out: Path, seed: int, options: Any) -> list[dict[str,
 
 
 def frames(clips: Clips, out: Path, seed: int, options: Any) -> list[dict[str, Any]]:
-    """The rows of one seed, of a narrow VideoMAE."""
-    made = mg.recipes.narrow(mg.recipes.videomae_small(learning_rate=4e-3, epochs=2))
+    """The rows of one seed, of a narrow network of frames."""
+    made = {
+        "videomae": mg.recipes.videomae_small(learning_rate=4e-3, epochs=2),
+        "resnet": mg.recipes.rgb_only(prototypes=False, rgb_size=64, keep="last", epochs=2),
+    }[options.network]
+    made, out = mg.recipes.narrow(made), out / options.network
     masked = mg.recipes.masked(made, patch=8, share=0.75).with_(
-        steps=options.pretraining, batch_size=16, learning_rate=2e-3, learning_rate_batch=16
+        steps=options.pretraining,
+        batch_size=16,
+        optimizer="adamw",
+        learning_rate=2e-3,
+        learning_rate_batch=16,
     )
     first = mg.pretrain(clips, masked, out / "masked", splits=["train"], **HERE)
     random = mg.pretrain(clips, untrained(masked), out / "random", splits=["train"], **HERE)
@@ -344,6 +352,7 @@ def main() -> None:
     parser.add_argument(
         "--precision", type=float, default=0.9, help="wanted of pseudo-labels on validation clips"
     )
+    parser.add_argument("--network", choices=("videomae", "resnet"), default="videomae", help="of `frames`")
     parser.add_argument("--pretraining", type=int, default=400, help="steps of the pre-training")
     options = parser.parse_args()
     clips, rows = mg.load_clips(options.clips), []
