@@ -546,7 +546,8 @@ def _load(root: Path) -> Clips:
     if not path.is_file():
         raise MgkitError(f"{root} is not a clip folder (no clips.parquet): make one with `mgkit prepare`.")
     try:
-        table = pd.read_parquet(path)
+        # Column by column, and none is held twice: ten million clips are 2 GB.
+        table = pd.read_parquet(path, engine="pyarrow", to_pandas_kwargs={"self_destruct": True})
     except (OSError, ValueError) as error:
         raise MgkitError(f"{path} cannot be read ({error}): run `mgkit prepare` again.") from None
     classes = Classes.from_dict(read_json(root / "classes.json"), where=str(root / "classes.json"))
@@ -634,12 +635,13 @@ def _check_files(root: Path, table: pd.DataFrame, skeleton: Skeleton) -> None:
         MgkitError: `poses.npy` is missing, broken, of another layout or too short, or a video is missing or has another
             size than it was written with.
     """
-    posed = table[table["pose_offset"] >= 0]
-    if len(posed):
+    posed = table["pose_offset"] >= 0
+    if posed.any():
         path = root / "poses.npy"
         if not path.is_file():
+            poses = counted(int(posed.sum()), "clip")
             raise MgkitError(
-                f"{path} is missing, and with it the pose of {counted(len(posed), 'clip')}: run `mgkit prepare` again."
+                f"{path} is missing, and with it the pose of {poses}: run `mgkit prepare` again."
             )
         try:
             stored = np.load(path, mmap_mode="r")
@@ -650,17 +652,18 @@ def _check_files(root: Path, table: pd.DataFrame, skeleton: Skeleton) -> None:
             raise MgkitError(f"{path} has shape {shape}; skeleton.json asks for (rows, {len(skeleton)}, 3).")
         if kind != np.float32:
             raise MgkitError(f"{path} holds {kind}, not float32: run `mgkit prepare` again.")
-        beyond = posed[posed["pose_offset"] + posed["persons"] * posed["frames"] > shape[0]]
-        if len(beyond):
+        beyond = posed & (table["pose_offset"] + table["persons"] * table["frames"] > shape[0])
+        if beyond.any():
+            ids = some(table.loc[beyond, "clip_id"])
             raise MgkitError(
-                f"{path} has {counted(shape[0], 'row')}, too few for clip {some(beyond['clip_id'])}: it was cut short "
+                f"{path} has {counted(shape[0], 'row')}, too few for clip {ids}: it was cut short "
                 "or belongs to another clips.parquet; run `mgkit prepare` again."
             )
     lost = [name for name in table["video"] if name and not os.path.isfile(os.path.join(root, name))]
     if lost:
         raise MgkitError(f"{root} lacks {len(lost)} of its videos ({some(lost)}): run `mgkit prepare` again.")
     changed = wrong_size(
-        root, [*table["video"][table["video"] != ""], *(["poses.npy"] if len(posed) else [])]
+        root, [*table["video"][table["video"] != ""], *(["poses.npy"] if posed.any() else [])]
     )
     if changed:
         raise MgkitError(

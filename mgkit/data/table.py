@@ -227,7 +227,8 @@ def check_table(table: pd.DataFrame, classes: Classes, where: str) -> pd.DataFra
             raise MgkitError(
                 f"{where}: column {column} has an empty cell in row {int(table[column].isna().argmax())}."
             )
-    table = pd.DataFrame({column: _typed(table[column], kind, where) for column, kind in COLUMNS.items()})
+    typed = {column: _typed(table[column], kind, where) for column, kind in COLUMNS.items()}
+    table = pd.DataFrame(typed, copy=False)
     if not ascending(table["clip_id"]):
         table = table.sort_values("clip_id", ignore_index=True)
         repeated = table.loc[table["clip_id"].duplicated(), "clip_id"]
@@ -255,12 +256,15 @@ def check_table(table: pd.DataFrame, classes: Classes, where: str) -> pd.DataFra
         raise MgkitError(
             f"{where}: persons and pose_offset of clip {some(odd['clip_id'])} contradict each other."
         )
-    posed = table[table["persons"] > 0].sort_values("pose_offset")
-    rows = (posed["persons"] * posed["frames"]).to_numpy()
-    shared = posed["pose_offset"].to_numpy()[1:] < (posed["pose_offset"].to_numpy() + rows)[:-1]
-    if shared.any():
+    begins = table["pose_offset"].to_numpy()
+    ends = begins + (table["persons"] * table["frames"]).to_numpy()
+    posed = np.flatnonzero(table["persons"] > 0)
+    if (begins[posed[1:]] < begins[posed[:-1]]).any():
+        posed = posed[np.argsort(begins[posed])]
+    shared = posed[1:][begins[posed[1:]] < ends[posed[:-1]]]
+    if len(shared):
         raise MgkitError(
-            f"{where}: the poses of clip {some(posed['clip_id'][1:][shared])} begin inside those of another clip: run "
+            f"{where}: the poses of clip {some(table['clip_id'].iloc[shared])} begin inside those of another clip: run "
             "`mgkit prepare` again."
         )
     empty = table[(table["frames"] < 1) | (table["width"] < 1) | (table["height"] < 1)]
@@ -277,7 +281,9 @@ def _typed(column: pd.Series[Any], kind: str, where: str) -> pd.Series[Any]:
         fits = column.map(lambda value: isinstance(value, str)).to_numpy(dtype=bool)
     elif isinstance(column.dtype, np.dtype) and column.dtype.kind in "iuf":
         values = column.to_numpy()
-        fits = np.isfinite(values) & ((kind == "float64") | (values == np.floor(values)))
+        fits = np.isfinite(values)
+        if kind == "int64" and values.dtype.kind == "f":
+            fits &= values == np.floor(values)
     else:  # bool, or objects: nothing is bent to fit
         fits = np.zeros(len(column), dtype=bool)
         for i, value in enumerate(column):

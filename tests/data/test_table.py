@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mgkit.data.table import Places, ascending, find_ids
+from mgkit.data.clips import load_clips
+from mgkit.data.table import Places, ascending, check_table, find_ids
 from mgkit.errors import MgkitError
 from tests.tiny import tiny_clips
 
@@ -41,3 +42,15 @@ def test_few_of_many_are_selected_as_many_are(tmp_path: Path) -> None:
     assert clips.select(reversed(clips.ids)).ids == clips.ids[::-1]
     with pytest.raises(MgkitError, match="no clip x"):
         clips.select(["x"])
+
+
+def test_checking_a_table_holds_no_number_twice(tmp_path: Path) -> None:
+    """Of ten million clips a copy would be a gigabyte; and what was read can be written to."""
+    clips = tiny_clips(tmp_path, counts={"train": 2}, videos=False)
+    checked = check_table(clips.table, clips.classes, "here")
+    for column in ("label", "pose_offset", "crop_x"):
+        assert np.shares_memory(checked[column].to_numpy(), clips.table[column].to_numpy())
+    table = load_clips(tmp_path).table
+    table.loc[0, "frames"] = 7
+    assert table["frames"].tolist()[:2] == [7, 10]
+    assert clips.table["frames"].tolist()[:2] == [10, 10]
