@@ -16,6 +16,7 @@ from mgkit.data.clips import Clips
 from mgkit.data.skeletons import Skeleton
 from mgkit.data.splits import UNUSED
 from mgkit.errors import MgkitError, counted, some
+from mgkit.progress import Progress
 from mgkit.results.run.folder import Run, create_run, load_run, run_folder, write_predictions
 from mgkit.results.run.records import Predictions
 from mgkit.results.run.status import write_status
@@ -33,6 +34,7 @@ def extra_trees(
     moments: int = 16,
     trees: int = 500,
     seed: int = 0,
+    progress: bool = True,
 ) -> Run:
     """Train extremely randomised trees (Geurts et al., 2006) on key-points, and predict every other split.
 
@@ -45,6 +47,7 @@ def extra_trees(
         moments: of the features, see `keypoint_features`.
         trees: how many; each split of a tree looks at the square root of the number of features.
         seed: of the trees.
+        progress: show how far it is.
 
     Returns:
         A run with the pathway "pose", with predictions of each split but `train_split`. If the folder holds it already
@@ -88,19 +91,24 @@ def extra_trees(
     )
     if run.status()["state"] == "finished" and set(others) <= set(run.splits()):
         return run
-    forest = ExtraTreesClassifier(trees, max_features="sqrt", n_jobs=-1, random_state=seed)
-    forest.fit(keypoint_features(train, moments), train.labels)
+    forest = ExtraTreesClassifier(max_features="sqrt", n_jobs=-1, random_state=seed, warm_start=True)
+    features = keypoint_features(train, moments, progress=progress)
+    with Progress("extra trees", progress, unit="trees") as bar:
+        for grown in range(0, trees, 50):  # a few at a time: they are those of one go
+            more = min(50, trees - grown)
+            forest.set_params(n_estimators=grown + more).fit(features, train.labels)
+            bar.advance(more, trees)
     for split in others:
         part = clips.split(split)
         scores = np.zeros((len(part), len(clips.classes)), np.float32)  # 0 of a class without a training clip
-        scores[:, known] = forest.predict_proba(keypoint_features(part, moments))
+        scores[:, known] = forest.predict_proba(keypoint_features(part, moments, progress=progress))
         predictions = Predictions(part.ids, part.labels, {"pose": scores}, classes=clips.classes)
         write_predictions(run.root, split, predictions, {"baseline": "extra_trees"})
     write_status(run.root, "finished", 0, 0)
     return load_run(run.root)
 
 
-def keypoint_features(clips: Clips, moments: int = 16) -> Floats:
+def keypoint_features(clips: Clips, moments: int = 16, *, progress: bool = False) -> Floats:
     """One row of numbers per clip: where its joints are, how they move, and how often they are seen.
 
     The person with the highest sum of scores counts. Joints are centred on the middle of the shoulders of each frame
@@ -113,13 +121,18 @@ def keypoint_features(clips: Clips, moments: int = 16) -> Floats:
     Args:
         clips: N clips with poses of V joints.
         moments: times per clip.
+        progress: show how far it is.
 
     Returns:
         (N, F) float32 with F = 2 (V + 1) (2 * moments - 1) + V: places (moments, V + 1, 2) in shoulder widths, the
         shoulders' middle last, relative to its median; velocities (moments - 1, V + 1, 2) in shoulder widths per frame;
         and the share of frames in which each joint is seen, (V,). All of a joint that is never seen is 0.
     """
-    rows = [_features(clips.pose(clip_id), clips.skeleton, moments) for clip_id in clips.ids]
+    rows = []
+    with Progress("key-point features", progress) as bar:
+        for place in range(len(clips)):
+            rows.append(_features(clips.pose_at(place), clips.skeleton, moments))
+            bar.advance(1, len(clips))
     length = 2 * (len(clips.skeleton) + 1) * (2 * moments - 1) + len(clips.skeleton)
     return np.stack(rows) if rows else np.zeros((0, length), np.float32)
 

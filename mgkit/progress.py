@@ -22,9 +22,12 @@ def live(show: bool = True) -> bool:
     return show and (sys.stderr.isatty() or has_kernel())
 
 
+BAR = "{desc}: {percentage:3.0f}% {bar} {n_fmt}/{total_fmt} {rate_fmt}"
+
+
 class Progress:
     """A text bar over clips (or another `unit`); in a log (no terminal, no notebook) a line per minute, and what `say`
-    is given.
+    is given. Both have the time left; where the text of a bar says it ("1:15 left"), of more than the bar, that stands.
 
     Use as a context manager; `advance` moves it, `say` writes a line above it.
     """
@@ -67,12 +70,13 @@ class Progress:
                 total=total,
                 desc=self.label,
                 unit=f" {self.unit}",
-                bar_format="{desc}: {percentage:3.0f}% {bar} {n_fmt}/{total_fmt} {rate_fmt}{postfix}",
+                bar_format=BAR,
                 mininterval=0.3,
                 dynamic_ncols=True,
                 leave=False,
                 file=out(),
             )
+        self._bar.bar_format = BAR + ("" if " left" in self._text else ", {remaining} left") + "{postfix}"
         if text:
             self._bar.set_postfix_str(text, refresh=not clips)  # it stays until there is another one
         self._bar.update(clips)

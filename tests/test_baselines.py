@@ -147,6 +147,17 @@ def without(clips: Clips, left_out: Any) -> Clips:
     return clips.with_splits(list(clips.table["split"].mask(left_out, "unused")), "some")
 
 
+def test_trees_are_those_of_a_forest_grown_in_one_go(clips: Clips, tmp_path: Path) -> None:
+    from sklearn.ensemble import ExtraTreesClassifier
+
+    run = extra_trees(clips, tmp_path / "run", trees=120, seed=3)
+    train, test = clips.split("train"), clips.split("test")
+    forest = ExtraTreesClassifier(120, max_features="sqrt", random_state=3)
+    forest.fit(keypoint_features(train), train.labels)
+    expected = forest.predict_proba(keypoint_features(test))
+    np.testing.assert_allclose(run.predictions("test").scores(), expected, atol=1e-6)
+
+
 def test_it_is_a_run_like_any_other(clips: Clips, tmp_path: Path) -> None:
     run = extra_trees(clips, trees=50)
     assert run.root == tmp_path / "runs" / "tiny-extra_trees"

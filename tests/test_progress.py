@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 import sys
 
 import pytest
@@ -28,6 +29,23 @@ def test_a_terminal_gets_a_bar_and_lines_above_it(
     assert "train" in said
     assert "/10" in said
     assert "epoch 1\n" in said
+
+
+def test_a_bar_has_the_time_left_once(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    with Progress("prepare") as bar:
+        for _ in range(4):
+            bar.advance(2, 10, "clip")
+            bar._bar.refresh()
+        plain = capsys.readouterr().err.split("\r")
+        bar.advance(1, 10, "loss 1.0, 1:15 left")
+        bar._bar.refresh()
+        told = capsys.readouterr().err.split("\r")
+    assert re.search(r"8/10 .*, \d\d:\d\d left, clip", plain[-1])
+    assert re.search(r"9/10 .*, loss 1.0, 1:15 left", told[-1])
+    assert told[-1].count("left") == 1
 
 
 def test_nothing_is_shown_where_nothing_is_wanted(capsys: pytest.CaptureFixture[str]) -> None:
