@@ -1,6 +1,8 @@
 """How fast `mgkit prepare` cuts a dataset of untrimmed videos, against the obvious serial way.
 
     python benchmarks/prepare.py [--videos 4] [--minutes 1.5] [--clips 14] [--runs 3] [--workers N]
+    python benchmarks/prepare.py --poses-only             # the same key-points without videos
+    python benchmarks/prepare.py --memory --poses-only --clips 250 --frames 8 --minutes 3      # no times
 
 The input is made on the spot, in the shape of iMiGUE: untrimmed videos of 1280 x 720, several clips each (median
 about 40 frames), and one xlsx of 411 columns (137 points x 3) a video. Both ways make the same thing of it: for each
@@ -8,18 +10,20 @@ clip a 256 x 256 video around the person, H.264 of the same settings, and its ke
 
 The obvious way, one clip after another in one process: pandas with openpyxl for the xlsx, OpenCV seeking to the first
 frame of each clip, cropping, resizing, and PyAV writing the same H.264. Times are wall-clock seconds; the ratio
-is of medians over the runs, which alternate.
+is of medians over the runs, which alternate. A second call finds everything made; the obvious way makes it again.
 """
 
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import os
-import platform
+import resource
 import statistics
 import sys
 import tempfile
 import time
+from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,6 +31,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks.timing import machine
 from mgkit.data.clips import Classes
 from mgkit.data.prepare.cut import person_crop
 from mgkit.data.prepare.folder import prepare
@@ -42,15 +49,16 @@ JOINTS = [*range(8), 15, 16, 17, 18, *range(99, 116, 4), *range(120, 137, 4)]
 # --- the input ------------------------------------------------------------------------------------------------------
 
 
-def make_input(folder: Path, videos: int, frames: int, clips: int) -> None:
-    """Videos, poses and `labels.csv` (video, start, end) as one would download them."""
+def make_input(folder: Path, videos: int, frames: int, clips: int, length: int, filmed: bool) -> None:
+    """Videos (where `filmed`), poses and `labels.csv` (video, start, end) as one would download them."""
     lines = []
     for number in range(videos):
         rng = np.random.default_rng([number, 7])
         points = _points(frames, rng)
-        _write_source(folder / f"{number:04d}.mp4", points, rng)
+        if filmed:
+            _write_source(folder / f"{number:04d}.mp4", points, rng)
         _write_xlsx(folder / f"{number:04d}.xlsx", points)
-        lengths = np.clip(rng.lognormal(np.log(40), 0.7, clips).astype(int), 6, 400)
+        lengths = np.clip(rng.lognormal(np.log(length), 0.7, clips).astype(int), 6, 400)
         free = frames - int(lengths.sum())
         starts = np.sort(rng.integers(0, free, clips)) + np.concatenate([[0], np.cumsum(lengths)[:-1]])
         lines += [f"{number:04d},{a},{a + n}" for a, n in zip(starts, lengths, strict=True)]
@@ -122,12 +130,17 @@ def read(source: Path) -> RawDataset:
     """A reader as the project has them: the xlsx is read where it is needed, once a video."""
     clips = [
         RawClip(
-            clip_id=f"{name}_{i}", split="train", label=0, size=(WIDTH, HEIGHT), video=source / f"{name}.mp4",
+            clip_id=f"{name}_{i}", split="train", label=0, size=(WIDTH, HEIGHT), video=_video(source, name), fps=FPS,
             source=name, start=start, end=end, pose=partial(lazy_pose, str(source / f"{name}.xlsx"), start, end),
         )
         for i, (name, start, end) in enumerate(_labels(source))
     ]  # fmt: skip
     return RawDataset(clips, Classes(("gesture",)), IMIGUE22, [source / "labels.csv"])
+
+
+def _video(source: Path, name: str) -> Path | None:
+    path = source / f"{name}.mp4"
+    return path if path.is_file() else None
 
 
 _last: dict[str, npt.NDArray[np.float64]] = {}
@@ -160,8 +173,12 @@ def obvious(source: Path, out: Path) -> None:
             )
             last = name
         pose = _pose(table, start, end)
+        np.save(out / f"{name}_{i}.npy", pose)
+        path = _video(source, name)
+        if path is None:
+            continue
         crop = person_crop(pose, (WIDTH, HEIGHT))
-        video = cv2.VideoCapture(str(source / f"{name}.mp4"))
+        video = cv2.VideoCapture(str(path))
         video.set(cv2.CAP_PROP_POS_FRAMES, start)
         frames = []
         for _ in range(end - start):
@@ -170,7 +187,6 @@ def obvious(source: Path, out: Path) -> None:
             frames.append(_cropped(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), crop))
         video.release()
         write_video(out / f"{name}_{i}.mp4", frames, FPS)
-        np.save(out / f"{name}_{i}.npy", pose)
 
 
 def _cropped(picture: Any, crop: Any) -> Any:
@@ -190,6 +206,9 @@ def main() -> None:
     parser.add_argument("--videos", type=int, default=4)
     parser.add_argument("--minutes", type=float, default=1.5, help="length of each video")
     parser.add_argument("--clips", type=int, default=14, help="clips a video")
+    parser.add_argument("--frames", type=int, default=40, help="median length of a clip")
+    parser.add_argument("--poses-only", action="store_true", help="without videos")
+    parser.add_argument("--memory", action="store_true", help="measure memory, and no time")
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--workers", type=int, default=cores())
     options = parser.parse_args()
@@ -198,16 +217,26 @@ def main() -> None:
         source = Path(place) / "source"
         source.mkdir()
         began = time.perf_counter()
-        make_input(source, options.videos, frames, options.clips)
+        make_input(
+            source, options.videos, frames, options.clips, options.frames, filmed=not options.poses_only
+        )
         labels = _labels(source)
         print(
-            f"{platform.machine()}, {cores()} cores; {options.videos} videos of {frames} frames "
+            f"{machine()}; {options.videos} videos of {frames} frames "
             f"{WIDTH} x {HEIGHT}, {len(labels)} clips of {sum(b - a for _, a, b in labels)} frames; made in "
             f"{time.perf_counter() - began:.0f} s",
             file=sys.stderr,
         )
-        seconds: dict[str, list[float]] = {"obvious": [], "mgkit": []}
-        work: dict[str, list[float]] = {"obvious": [], "mgkit": []}
+        if options.memory:
+            with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as fresh:
+                before, caller, worker = fresh.submit(
+                    peaks, source, Path(place) / "mgkit", options.workers
+                ).result()
+            print(f"libraries loaded      {before:6.0f} MB")
+            print(f"`prepare`, at most    {caller:6.0f} MB, and its largest worker {worker:.0f} MB")
+            return
+        seconds: dict[str, list[float]] = {"obvious": [], "mgkit": [], "again": []}
+        work: dict[str, list[float]] = {"obvious": [], "mgkit": [], "again": []}
 
         def timed(name: str, call: Any) -> Any:
             began, before = time.perf_counter(), _processor()
@@ -226,19 +255,27 @@ def main() -> None:
                 partial(prepare, read, source, target, size=SIZE, workers=options.workers, progress=False),
             )
             assert len(clips) == len(labels)
-            print({name: round(times[-1], 2) for name, times in seconds.items()}, file=sys.stderr)
-        began = time.perf_counter()
-        prepare(read, source, Path(place) / "mgkit0", size=SIZE, progress=False)
-        again = time.perf_counter() - began
+            print({name: round(seconds[name][-1], 2) for name in ("obvious", "mgkit")}, file=sys.stderr)
+        for _ in range(options.runs):
+            timed("again", partial(prepare, read, source, Path(place) / "mgkit0", size=SIZE, progress=False))
     middle = {name: statistics.median(times) for name, times in seconds.items()}
     busy = {name: statistics.median(times) for name, times in work.items()}
-    for name, title in (("obvious", "obvious way"), ("mgkit", f"mgkit, {options.workers} workers")):
-        rate = len(labels) / middle[name]
-        print(f"{title:18} {middle[name]:7.2f} s  {rate:6.2f} clips/s  {busy[name]:7.2f} s of processor time")
-    print(
-        f"ratio              {middle['obvious'] / middle['mgkit']:7.2f}  {busy['obvious'] / busy['mgkit']:33.2f}"
-    )
-    print(f"second call        {again:7.2f} s")
+    titles = {"obvious": "obvious way", "mgkit": f"mgkit, {options.workers} workers", "again": "second call"}
+    for name, title in titles.items():
+        print(
+            f"{title:18} {middle[name]:7.2f} s  {len(labels) / middle[name]:8.2f} clips/s  {busy[name]:7.2f} s of "
+            f"processor time; obvious / this {middle['obvious'] / middle[name]:8.2f} and "
+            f"{busy['obvious'] / busy[name]:.2f}"
+        )
+
+
+def peaks(source: Path, out: Path, workers: int) -> tuple[float, float, float]:
+    """Megabytes of this process before and at most while it prepares, and at most of one of its workers."""
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    prepare(read, source, out, size=SIZE, workers=workers, progress=False)
+    kinds = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+    caller, worker = (resource.getrusage(kind).ru_maxrss for kind in kinds)
+    return before / 1e3, caller / 1e3, worker / 1e3
 
 
 def _processor() -> float:
