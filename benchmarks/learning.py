@@ -10,7 +10,7 @@ random weights. All trainings of a seed have as many steps. There is no validati
 once.
 
 `frames`: the same of the pictures of the embedded clips, with a narrow VideoMAE or ResNet. One pre-training (seed 0)
-serves all seeds, and nothing is fine-tuned on a twentieth of the labels, which is three clips a class.
+serves all seeds, and nothing is fine-tuned on a twentieth of the labels, which is two or three clips a class.
 
 `probe`: the same probes of one pre-training (seed 0) over many draws of the labelled clips, with the floor.
 
