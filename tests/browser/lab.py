@@ -58,6 +58,7 @@ class Lab:
 
     def __init__(self, root: Path) -> None:
         self.root, self.notebooks = root, root / "notebooks"
+        self.kernel: str | None = None  # an idle one that remembers nothing, for the next notebook
         self.notebooks.mkdir(parents=True)
         for name, values in SETTINGS.items():
             path = root / "settings" / f"{name}.jupyterlab-settings"
@@ -129,20 +130,27 @@ _RAN = f"""() => ({_ERRORS})().length > 0 || ({_READY})() && Array.from({_NOTEBO
     cell => cell.type !== "code" || cell.executionCount)"""
 
 # A kernel that is gone cannot be ended, and what was edited is not asked about.
-_CLOSE = f"""async () => {{
+_CLOSE = f"""async keep => {{
     const notebook = {_NOTEBOOK};
-    await notebook.sessionContext.shutdown().catch(() => null);
+    if (!keep) await notebook.sessionContext.shutdown().catch(() => null);
     notebook.dispose();
 }}"""
+_FORGET = """
+    import ipywidgets
+    ipywidgets.Widget.close_all()
+    get_ipython().run_line_magic("reset", "-f")
+"""
 
 
 class Notebook:
-    """A notebook of code cells, open in the browser with a kernel of its own.
+    """A notebook of code cells, open in the browser. Its kernel begins without variables and widgets.
+
+    To load JupyterLab, to start a kernel and to import mgkit is most of what a notebook costs. So the page may be one
+    in which JupyterLab is open, and the kernel is that of the notebook before.
 
     Args:
         lab: the server.
-        page: a page of the browser. If JupyterLab is open in it, it opens the notebook: to load JupyterLab is most of
-            what a notebook in a fresh page costs.
+        page: a page of the browser.
         cells: source of the code cells; each is dedented.
         name: of the file.
     """
@@ -161,10 +169,12 @@ class Notebook:
         if page.evaluate("() => !window.jupyterapp"):
             page.goto(f"{lab.url(f'doc/tree/{name}')}&reset", wait_until="domcontentloaded")
         else:
-            page.evaluate("path => { window.jupyterapp.commands.execute('docmanager:open', {path}) }", name)
+            given = {"path": name, **({"kernel": {"id": lab.kernel}} if lab.kernel else {})}
+            page.evaluate("given => { window.jupyterapp.commands.execute('docmanager:open', given) }", given)
         self._opened()
-        kernel = page.evaluate(f"{_KERNEL}.id")
-        self._client = BlockingKernelClient(connection_file=str(lab.connection_file(kernel)))
+        self.keep = True  # the kernel, for the next notebook
+        self.kernel, lab.kernel = page.evaluate(f"{_KERNEL}.id"), None
+        self._client = BlockingKernelClient(connection_file=str(lab.connection_file(self.kernel)))
         self._client.load_connection_file()
         self._client.start_channels()
         self._client.wait_for_ready(PATIENCE)
@@ -175,6 +185,7 @@ class Notebook:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.keep &= error is None
         self.close()
 
     def _hear(self, message: ConsoleMessage) -> None:
@@ -243,9 +254,12 @@ class Notebook:
         return self.page.locator(".jp-Cell").nth(number)
 
     def close(self) -> None:
-        """End the kernel and close the notebook unsaved; JupyterLab stays open in the page."""
+        """Close the notebook unsaved; JupyterLab stays open in the page."""
+        if self.keep:
+            self.execute(_FORGET)
+            self.lab.kernel = self.kernel
         self._client.stop_channels()
         self.page.remove_listener("console", self._hear)
         self.page.remove_listener("pageerror", self._hear_error)
         if not self.page.is_closed():
-            self.page.evaluate(_CLOSE)
+            self.page.evaluate(_CLOSE, self.keep)

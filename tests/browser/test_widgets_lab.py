@@ -279,6 +279,7 @@ def test_a_saved_notebook_shows_the_picture_where_no_kernel_has_the_widget(
         session = "window.jupyterapp.shell.currentWidget.sessionContext"
         page.evaluate("() => window.jupyterapp.commands.execute('docmanager:save').then(() => null)")
         page.evaluate(f"() => {session}.shutdown().then(() => null)")
+        notebook.keep = False
         page.reload(wait_until="domcontentloaded")
         page.get_by_text("model not found").nth(1).wait_for(state="attached")  # a new kernel has no widget
         assert [picture.is_visible() for picture in pictures.all()] == [True, True]
@@ -505,6 +506,7 @@ def test_a_training_outlives_its_kernel(lab: Lab, page: Page, browser: Browser, 
 
             kernel = notebook.evaluate("__import__('os').getpid()")
             os.kill(kernel, signal.SIGKILL)
+            notebook.keep = False
             pid = json.loads((out / "job.json").read_text())["pid"]
             os.kill(pid, 0)  # it lives
         os.kill(pid, signal.SIGSTOP)  # and leaves the processor to the page that opens

@@ -62,10 +62,10 @@ def test_widths_are_exact_at_every_venue(tmp_path: Path, name: str, venue: str) 
 def test_small_and_large_sets(tmp_path: Path, name: str, classes: int, subjects: int, splits: int) -> None:
     clips = made(tmp_path, classes, subjects, HOLISTIC75 if classes > 32 else TRIANGLE, splits)
     figure = DRAW[name](clips)
-    check(figure, figure.figure.get_figwidth())
-    first = figure.save(tmp_path / "one")
-    again = DRAW[name](clips).save(tmp_path / "two")
-    assert [a.read_bytes() for a in first] == [b.read_bytes() for b in again]
+    pdf = check(figure, figure.figure.get_figwidth())
+    again = [path.read_bytes() for path in DRAW[name](clips).save(tmp_path / "again")]
+    table = figure.data.to_csv(index=False, float_format="%.6g", lineterminator="\n")
+    assert again == [pdf, figure.png(), table.encode()]
 
 
 def test_class_counts_are_those_of_the_table(tmp_path: Path) -> None:
