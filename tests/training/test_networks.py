@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from mgkit.data.batches.dataset import ClipDataset, collate
+from mgkit.data.batches.dataset import ClipDataset
 from mgkit.data.batches.device import batch_inputs
+from mgkit.data.batches.loader import collate
 from mgkit.data.clips import Clips
 from mgkit.data.skeletons import BODY25, COCO17, IMIGUE22, KINECT25, PENN13, Skeleton
 from mgkit.errors import MgkitError
