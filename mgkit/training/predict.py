@@ -512,6 +512,7 @@ class _Job:
     answers: list[dict[str, npt.NDArray[Any]]] = field(default_factory=list)
     lost: list[str] = field(default_factory=list)  # why others have none
     done: int = 0  # of `bounds`
+    before: int = 0  # of those, the ones of an earlier call
     kept: int = 0  # of `answers`, those that are on disk
     kept_rows: int = 0
     since: float = field(default_factory=time.monotonic)
@@ -565,7 +566,7 @@ class _Job:
             self.rows += found.pop("rows").tolist()
             self.done, self.lost = int(found.pop("done")), json.loads(str(found.pop("lost")))
             self.answers.append(found)
-        self.kept, self.kept_rows = len(self.answers), len(self.rows)
+        self.kept, self.kept_rows, self.before = len(self.answers), len(self.rows), self.done
 
     def prediction(self, network: Network) -> Prediction:
         """What all the rows make together; saved, where it has a place."""
@@ -643,6 +644,10 @@ def _answered(
         for job in jobs:
             if job.finished is None and job.parts is not None:
                 job.resume()
+                if job.before:
+                    bar.say(
+                        f"{job.item.name}: {job.before:,} of {counted(len(job.bounds), 'window')} answered before"
+                    )
             waiting.append(job)
             yield from _windows(job, asked)
 
@@ -677,7 +682,7 @@ def _answered(
                 left = (time.monotonic() - began) / answered * (len(job.bounds) - job.done)
                 text = f"{spoken(left)} left" if len(job.bounds) > 1 and bar.live else ""
                 if sources == 1:
-                    bar.advance(len(spans), len(job.bounds), text)
+                    bar.advance(len(spans), len(job.bounds) - job.before, text)
                 elif text:
                     bar.advance(
                         0,

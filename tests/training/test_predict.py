@@ -23,6 +23,7 @@ from mgkit.data.video import write_video
 from mgkit.errors import MgkitError
 from mgkit.files import write_json
 from mgkit.pickles import write_pickle
+from mgkit.progress import Progress
 from mgkit.results.run.folder import Run, load_run
 from mgkit.results.scores.prediction import Prediction, PredictionList, load_prediction
 from mgkit.training import inference, recipes
@@ -262,7 +263,12 @@ def killed(run: str, video: str, out: str, calls: int) -> None:
 
 
 def test_what_a_killed_call_has_answered_is_not_asked_again(
-    pose: Run, raw: Raw, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, forkserver: ForkServerContext
+    pose: Run,
+    raw: Raw,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    forkserver: ForkServerContext,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     video = raw.root / "long" / "long.mp4"
     want = ask(pose, video, out=tmp_path / "want")
@@ -283,8 +289,13 @@ def test_what_a_killed_call_has_answered_is_not_asked_again(
         return real(model, prototypes, dataset, **options)
 
     monkeypatch.setattr(inference, "predict", counting)
-    found = ask(pose, video, out=tmp_path / "out")
+    shown: list[tuple[int, int]] = []
+    monkeypatch.setattr(Progress, "advance", lambda bar, n, total, text="": shown.append((n, total)))
+    found = ask(pose, video, out=tmp_path / "out", progress=True)
     assert sum(asked) == len(want) - 18
+    assert f"long: 18 of {len(want)} windows answered before" in capsys.readouterr().err
+    assert sum(n for n, _ in shown) == len(want) - 18  # a bar over what is left, with its time
+    assert {total for _, total in shown} == {len(want) - 18}
     assert not parts.exists()
     np.testing.assert_array_equal(found.frames, want.frames)
     for name in want.outputs:
