@@ -167,7 +167,7 @@ def memory_table(recipe: Recipe, classes: int, joints: int, gigabytes: float = 2
         f"{values / 1e6:.1f} M parameters: {fixed / 1e9:.2f} GB with gradients and momentum. Estimates from the "
         f"tensors that autograd keeps, for a GPU of {gigabytes:g} GB of which 85 % can be used.",
         "",
-        "| activations | a clip, float32 | largest batch | a clip, bfloat16 | largest batch |",
+        "| activations | per clip, float32 | largest batch | per clip, bfloat16 | largest batch |",
         "|---|---|---|---|---|",
     ]
     for name, recomputed in (("all kept", False), ("blocks recomputed", True)):
