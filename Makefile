@@ -68,7 +68,7 @@ demo: env ## train on the embedded data, which is drawn into data/demo: the whol
 lab: env ## open the notebooks in JupyterLab
 	$(PY) -m jupyterlab --LabApp.default_url=/lab/tree/notebooks $(ARGS)
 
-check: env ## lint, types and the quick tests, one to two minutes on two cores: for daily work
+check: env ## lint, types and the quick tests, about a minute on two cores: for daily work
 	@$(call BESIDE_LINT,$(PY) -m pytest $(IN_PROCESSES) -m "not slow" $(ARGS))
 
 test: env ## lint, types and all tests: what CI runs
