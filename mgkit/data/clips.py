@@ -195,25 +195,16 @@ class Clips:
 
     def video(self, clip_id: str) -> Path | None:
         """Path of the prepared video, or None when the clip has none."""
-        return self._video(self._place(clip_id))
-
-    def _video(self, place: int) -> Path | None:
-        name = self._videos[place]
+        name = self._videos[self._place(clip_id)]  # not `row`, which makes a dictionary of all columns
         return self.root / name if name else None
 
     def frames(
         self, clip_id: str, indices: Sequence[int] | npt.NDArray[np.integer[Any]]
     ) -> npt.NDArray[np.uint8]:
         """Frames (n, H, W, 3) uint8 RGB of the prepared video, in the order of `indices`; errors as `read_frames`."""
-        return self.frames_at(self._place(clip_id), indices)
-
-    def frames_at(
-        self, place: int, indices: Sequence[int] | npt.NDArray[np.integer[Any]]
-    ) -> npt.NDArray[np.uint8]:
-        """As `frames`, of the clip in a row of `table`: for loaders, which would look up what they know."""
-        path = self._video(place)
+        path = self.video(clip_id)
         if path is None:
-            raise MgkitError(f"clip {self.table['clip_id'].iloc[place]!r} of {self.root} has no video.")
+            raise MgkitError(f"clip {clip_id!r} of {self.root} has no video.")
         return video.read_frames(path, indices)
 
     @cached_property

@@ -202,10 +202,7 @@ class ClipDataset(Dataset[Sample]):
                 frame_times = rgb_times(times, spec.rgb_frames, generator)
             else:
                 frame_times = uniform_times(length, spec.rgb_frames, generator, self._shift(view))
-            if spec.parts:
-                frames = stream_frames(self.clips, self._ids[position], frame_times, spec.rgb_stream)
-            else:
-                frames = self.clips.frames_at(position, frame_times)
+            frames = stream_frames(self.clips, self._ids[position], frame_times, spec.rgb_stream)
         if "pose" in spec.pathways and whole_clip is not None:
             if moves is not None:
                 whole_clip = np.array(whole_clip)

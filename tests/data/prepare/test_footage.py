@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from mgkit.data.batches.dataset import ClipDataset
+from mgkit.data.batches.spec import Inputs
 from mgkit.data.clips import Classes
 from mgkit.data.prepare.cut import open_source, person_crop, square
 from mgkit.data.prepare.footage import clips_of, decoded, open_footage, span_of
@@ -77,6 +79,20 @@ def test_frames_are_decoded_when_they_are_asked_for(film: Path) -> None:
     np.testing.assert_array_equal(clips.pose("one"), span.pose)
     np.testing.assert_array_equal(clips.frames("one", [3]), clips.frames("two", [3]))
     assert clips.frames("two", [0]).shape == (1, 32, 32, 3)
+
+
+def test_a_network_is_fed_the_frames_of_the_span_and_no_others(film: Path) -> None:
+    """A span that does not begin with its video, as a whole frame and cropped to somebody."""
+    for given in (None, points()):
+        span = span_of(open_footage("a", film, given, PENN13), 14, 26, 32)
+        clips = clips_of({"one": span}, Classes(("a",)), PENN13)
+        spec = Inputs(reads=("frames",), rgb_frames=4, pose_frames=4, rgb_size=32).on(PENN13)
+        fed = ClipDataset(clips, spec, training=False)[0, 0, 0].frames
+        assert fed is not None
+        every = span.frames(np.arange(12))
+        places = [int(np.abs(every.astype(int) - frame).sum((1, 2, 3)).argmin()) for frame in fed]
+        assert places == sorted(set(places))
+        np.testing.assert_array_equal(fed, every[places])
 
 
 def test_times_are_those_of_a_player_where_the_rate_varies(film: Path, tmp_path: Path) -> None:
