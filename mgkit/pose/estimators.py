@@ -159,9 +159,8 @@ class Holistic:
             with quiet():
                 try:
                     landmarker.close()
-                except (
-                    RuntimeError
-                ):  # one that has failed says so again, and would once more when it is deleted
+                except RuntimeError:
+                    # One that has failed says so again, and would once more when it is deleted.
                     landmarker._handle = None
 
     def __call__(self, frames: Frames, fps: float) -> Points:

@@ -201,7 +201,9 @@ def _choose(
         raise MgkitError("there is nothing to choose: the run has one pathway, and no prototypes.")
     refuse_test(split, "Name a validation split.")
     clips = network.clips.split(split)
-    grid = simplex_grid(len(pathways), 0.05)  # equal weights first
+    # Those nearest to equal weights first, and all of them without rectification before any with it.
+    grid = simplex_grid(len(pathways), 0.05)
+    grid = grid[np.argsort(((grid - grid[0]) ** 2).sum(1), kind="stable")]
     settings: list[tuple[float, npt.NDArray[np.float64]]] = []  # rectification, weights
     right: list[npt.NDArray[np.bool_]] = []
     bar = Progress(f"choose on {split}", progress and network.fabric.is_global_zero)
@@ -216,16 +218,11 @@ def _choose(
             for weights in grid:
                 settings.append((value, weights))
                 right.append(fuse(scores, weights).argmax(1) == predictions.labels)
-        # Those nearest to equal weights and to no rectification first.
-        near = sorted(range(len(grid)), key=lambda i: float(((grid[i] - grid[0]) ** 2).sum()))
-        order = [start + i for start in range(0, len(settings), len(grid)) for i in near]
-        found = choose(
-            np.stack(right)[order], predictions.labels, subjects_of(run, predictions.clip_ids, clips)
-        )
-        value, weights = settings[order[found.taken]]
-        named = None if found.taken == 0 else dict(zip(pathways, weights.tolist(), strict=True))
-        bar.say(_chosen(split, found, settings[order[found.best]], pathways))
-    return (None if len(pathways) == 1 else named), value
+        found = choose(np.stack(right), predictions.labels, subjects_of(run, predictions.clip_ids, clips))
+        bar.say(_chosen(split, found, settings[found.best], pathways))
+    value, weights = settings[found.taken]
+    plain = found.taken == 0 or len(pathways) == 1
+    return (None if plain else dict(zip(pathways, weights.tolist(), strict=True))), value
 
 
 def _chosen(

@@ -35,7 +35,7 @@ class Loader:
     """The batches of a dataset, in the order of a sampler; each iteration is an epoch.
 
     The processes live as long as the loader. A batch may be kept for as long as one likes: where all pieces of memory
-    are taken, the next one is made in memory of its own.
+    are in use, new memory is allocated for the next one.
 
     Args:
         dataset: the clips.
@@ -61,7 +61,7 @@ class Loader:
         size = largest * (dataset.sample_bytes + LINE) + 5 * LINE
         memory = [shared_memory(size) for _ in range(count)]
         self._draws = _Draws(sampler, count)
-        # A generator of its own: a loader otherwise takes numbers from torch's global one, which dropout uses.
+        # Without a generator a loader draws from torch's global one, which dropout uses.
         options: dict[str, Any] = {"pin_memory": device.type == "cuda", "generator": torch.Generator()}
         if workers:
             options.update(num_workers=workers, persistent_workers=True, prefetch_factor=prefetch)
@@ -180,7 +180,7 @@ def _keep_freed_memory(worker: int) -> None:
 def shared_memory(size: int) -> Tensor:
     """(size,) uint8 that processes share, of which only what is written to is taken.
 
-    On Linux it has no name and is no part of /dev/shm: a process that is killed leaves nothing behind, and a container
+    On Linux it is anonymous and not in /dev/shm: a process that is killed leaves nothing behind, and a container
     that keeps /dev/shm small does not stop the loader.
     """
     if sys.platform != "linux":

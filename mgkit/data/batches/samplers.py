@@ -151,7 +151,7 @@ class EpochSampler(Sampler[Key]):
         return len(self.positions) * (1 if self.dataset.training else self.dataset.views_per_clip)
 
     def in_batches(self, size: int) -> Sampler[list[Key]]:
-        """The keys of each batch of so many views; the last one may have fewer."""
+        """The keys of an epoch in batches of `size` views; the last batch may be smaller."""
         return BatchSampler(self, size, drop_last=False)  # type: ignore[arg-type, return-value]  # typed for numbers
 
     def __iter__(self) -> Iterator[Key]:
