@@ -29,13 +29,14 @@ class Progress:
     """A text bar over clips (or another `unit`); in a log (no terminal, no notebook) a line per minute, and what `say`
     is given. Both have the time left; where the text of a bar says it ("1:15 left"), of more than the bar, that stands.
 
-    Use as a context manager; `advance` moves it, `say` writes a line above it.
+    Use as a context manager; `advance` moves it, `say` writes a line above it. What is mostly done at once gets its bar
+    `after` some seconds only.
     """
 
     LOG_EVERY = 60.0  # seconds between the lines of a log
 
-    def __init__(self, label: str, show: bool = True, unit: str = "clips") -> None:
-        self.label, self.show, self.unit = label, show, unit
+    def __init__(self, label: str, show: bool = True, unit: str = "clips", after: float = 0.0) -> None:
+        self.label, self.show, self.unit, self.after = label, show, unit, after
         self.live = live(show)
         self._bar: Any = None
         self._done, self._text = 0, ""
@@ -72,6 +73,7 @@ class Progress:
                 unit=f" {self.unit}",
                 bar_format=BAR,
                 mininterval=0.3,
+                delay=self.after,
                 dynamic_ncols=True,
                 leave=False,
                 file=out(),

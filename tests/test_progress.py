@@ -48,6 +48,17 @@ def test_a_bar_has_the_time_left_once(
     assert told[-1].count("left") == 1
 
 
+@pytest.mark.parametrize("after", [0.0, 100.0])
+def test_what_is_done_at_once_gets_no_bar(
+    after: float, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    with Progress("compare", after=after) as bar:
+        bar.advance(1, 2)
+        bar.advance(1, 2)
+    assert ("compare" in capsys.readouterr().err) == (after == 0)
+
+
 def test_nothing_is_shown_where_nothing_is_wanted(capsys: pytest.CaptureFixture[str]) -> None:
     with Progress("train", show=False) as bar:
         bar.advance(1, 1)

@@ -12,6 +12,7 @@ import pandas as pd
 
 from mgkit.data.clips import Clips
 from mgkit.errors import MgkitError, counted, some
+from mgkit.progress import Progress
 from mgkit.results.run.folder import Run, as_run, cautions
 from mgkit.results.run.records import Predictions
 from mgkit.results.scores.scores import Scores
@@ -37,6 +38,7 @@ def compare_runs(
     common: bool = False,
     background: bool = True,
     draws: int = 2000,
+    progress: bool = True,
 ) -> pd.DataFrame:
     """One row per run: the settings that differ, the results, and the paired difference from a baseline.
 
@@ -56,6 +58,7 @@ def compare_runs(
         background: False compares on labelled clips as if there were no background class (`prepare ... --background`),
             also runs that were trained with it and without it.
         draws: bootstrap samples over subjects, always from the same seed.
+        progress: show a bar if it takes longer than a second.
 
     Returns:
         Index `run`. Columns: `seeds`, as text; `output`; `clips`;
@@ -94,21 +97,23 @@ def compare_runs(
 
     # One row per group: settings, accuracies, and the paired difference from the group of the baseline.
     rows = []
-    for group, differing in zip(groups, settings, strict=True):
-        row: dict[str, Any] = dict(differing)
-        row["seeds"] = ", ".join(str(seed_of(opened[i])) for i in group)
-        if note:
-            row["left_out"] = ", ".join(
-                str(len(opened[i].predictions(split)) - len(scores[i])) for i in group
-            )
-        row |= _results([scores[i] for i in group], output)
-        if group is not base:
-            row |= _against(
-                {seed_of(opened[i], i): scores[i] for i in group},
-                {seed_of(opened[i], i): scores[i] for i in base},
-                output, subjects, draws,
-            )  # fmt: skip
-        rows.append(row)
+    with Progress("compare", progress, unit="rows", after=1.0) as bar:
+        for group, differing in zip(groups, settings, strict=True):
+            row: dict[str, Any] = dict(differing)
+            row["seeds"] = ", ".join(str(seed_of(opened[i])) for i in group)
+            if note:
+                row["left_out"] = ", ".join(
+                    str(len(opened[i].predictions(split)) - len(scores[i])) for i in group
+                )
+            row |= _results([scores[i] for i in group], output)
+            if group is not base:
+                row |= _against(
+                    {seed_of(opened[i], i): scores[i] for i in group},
+                    {seed_of(opened[i], i): scores[i] for i in base},
+                    output, subjects, draws,
+                )  # fmt: skip
+            rows.append(row)
+            bar.advance(1, len(groups))
     table = ResultTable(rows, index=pd.Index(titles, name="run"))
     if "p" in table:
         table["p_holm"] = holm(table["p"].tolist())

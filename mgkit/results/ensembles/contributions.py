@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from mgkit.errors import MgkitError, counted
+from mgkit.progress import Progress
 from mgkit.results.ensembles.fuse import Ensemble, fuse
 from mgkit.results.ensembles.members import Members
 from mgkit.results.ensembles.search import best_weights
@@ -28,6 +29,7 @@ def leave_one_out(
     step: float = 0.05,
     draws: int = 2000,
     generator: np.random.Generator | None = None,
+    progress: bool = True,
 ) -> pd.DataFrame:
     """The loss of the ensemble without each of its members.
 
@@ -40,6 +42,7 @@ def leave_one_out(
             again without each, by `method`, `metric` and `step` (as in `search_weights`).
         draws: bootstrap samples, of subjects if they are known, else of clips.
         generator: of the resampling; by default always the same.
+        progress: show a bar if it takes longer than a second.
 
     Returns:
         Index `member`. `weight`; `top1_alone`; `top1`, of the ensemble, and `top1_without`; `top1_change`, what the
@@ -54,26 +57,28 @@ def leave_one_out(
     full, others = _weights(found, validation, method, metric, step)
     whole = fuse(p, full)
     rows: dict[str, dict[str, Any]] = {}
-    for i, name in enumerate(m.names):
-        source = np.random.default_rng(0) if generator is None else generator
-        rest = fuse(np.delete(p, i, 0), others[i])
-        right, without = whole.argmax(1) == labels, rest.argmax(1) == labels
-        row: dict[str, Any] = {"weight": full[i]}
-        changes: list[Measure] = []
-        for key in ("top1", "macro_f1"):
-            a, b = measure(key, labels, whole), measure(key, labels, rest)
-            changes.append(combined([a, b], lambda values: values[0] - values[1]))
-            row |= {
-                f"{key}_alone": measure(key, labels, p[i]).value(), key: a.value(), f"{key}_without": b.value(),
-                f"{key}_change": changes[-1].value(),
-            }  # fmt: skip
-        for key, (low, high) in zip(
-            ("top1", "macro_f1"), intervals(changes, m.subjects, source, draws), strict=True
-        ):
-            row |= {f"{key}_low": float(low), f"{key}_high": float(high)}
-        row["fixed"], row["broken"] = int((right & ~without).sum()), int((~right & without).sum())
-        row["interval_over"] = resampled(m.subjects, len(labels))
-        rows[name] = row
+    with Progress("members", progress, unit="members", after=1.0) as bar:
+        for i, name in enumerate(m.names):
+            source = np.random.default_rng(0) if generator is None else generator
+            rest = fuse(np.delete(p, i, 0), others[i])
+            right, without = whole.argmax(1) == labels, rest.argmax(1) == labels
+            row: dict[str, Any] = {"weight": full[i]}
+            changes: list[Measure] = []
+            for key in ("top1", "macro_f1"):
+                a, b = measure(key, labels, whole), measure(key, labels, rest)
+                changes.append(combined([a, b], lambda values: values[0] - values[1]))
+                row |= {
+                    f"{key}_alone": measure(key, labels, p[i]).value(), key: a.value(), f"{key}_without": b.value(),
+                    f"{key}_change": changes[-1].value(),
+                }  # fmt: skip
+            for key, (low, high) in zip(
+                ("top1", "macro_f1"), intervals(changes, m.subjects, source, draws), strict=True
+            ):
+                row |= {f"{key}_low": float(low), f"{key}_high": float(high)}
+            row["fixed"], row["broken"] = int((right & ~without).sum()), int((~right & without).sum())
+            row["interval_over"] = resampled(m.subjects, len(labels))
+            rows[name] = row
+            bar.advance(1, len(m))
     order = ["weight"]
     for key in ("top1", "macro_f1"):
         order += [f"{key}_alone", key, *(f"{key}_{part}" for part in ("without", "change", "low", "high"))]

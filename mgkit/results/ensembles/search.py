@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from mgkit.data.splits import is_test
 from mgkit.errors import MgkitError, counted, some
+from mgkit.progress import Progress
 from mgkit.results.ensembles.fuse import fuse
 from mgkit.results.ensembles.members import Given, Members, Temperatures, gather
 from mgkit.results.stats.metrics import class_f1, class_mean
@@ -146,6 +147,7 @@ def search_weights(
     generator: np.random.Generator | None = None,
     even_on_test: bool = False,
     common: bool = False,
+    progress: bool = True,
 ) -> WeightSearch:
     """Search the weights of a late fusion on validation clips.
 
@@ -168,6 +170,7 @@ def search_weights(
         generator: of dividing and resampling; by default always the same.
         even_on_test: search on a test split after all, e.g. to see how much that flatters.
         common: search over members that were tested on different clips, on the clips that all have.
+        progress: show a bar if it takes longer than a second.
 
     Raises:
         MgkitError: members that do not fit (`gather`), no labels, a test split, or a grid of too many weights.
@@ -186,7 +189,7 @@ def search_weights(
     labels, count = found.truth(), len(found)
     source = np.random.default_rng(0) if generator is None else generator
     parts = _parted(labels, found.subjects, folds, rounds, source)  # (R, N)
-    chosen = _chosen(found.probabilities, labels, method, metric, step, parts)
+    chosen = _chosen(found.probabilities, labels, method, metric, step, parts, progress)
     equal_p = fuse(found.probabilities, np.full(count, 1 / count))
     sign = -1.0 if metric == "log_loss" else 1.0
     base = measure(metric, labels, equal_p)
@@ -396,14 +399,22 @@ def _chosen(
     metric: str,
     step: float,
     parts: npt.NDArray[Any],
+    progress: bool = False,
 ) -> Doubles:
     """(1 + R F, M) the weights chosen on all clips, then on all but part f of round r."""
     if method == "grid":
-        return _best_of(simplex_grid(len(probabilities), step), probabilities, labels, metric, parts)
+        return _best_of(
+            simplex_grid(len(probabilities), step), probabilities, labels, metric, parts, progress
+        )
     own = probabilities[:, np.arange(len(labels)), labels].T
     training = [np.ones(len(labels), bool)]
     training += [part != f for part in parts for f in range(int(parts.max()) + 1)]
-    return np.stack([convex_weights(own[rows]) for rows in training])
+    found = []
+    with Progress("search", progress, unit="parts", after=1.0) as bar:
+        for rows in training:
+            found.append(convex_weights(own[rows]))
+            bar.advance(1, len(training))
+    return np.stack(found)
 
 
 def _best_of(
@@ -412,22 +423,20 @@ def _best_of(
     labels: npt.NDArray[Any],
     metric: str,
     parts: npt.NDArray[Any],
+    progress: bool = False,
 ) -> Doubles:
     """(1 + R F, M) the best of the weights (G, M) on all clips, then on all but part f of round r."""
     count, clips, classes = probabilities.shape
     flat = probabilities.reshape(count, -1)
     size = max(1, BLOCK // (clips * classes))
-    scores = np.concatenate(
-        [
-            _training_scores(
-                (tried[i : i + size].astype(np.float32) @ flat).reshape(-1, clips, classes),
-                labels,
-                metric,
-                parts,
-            )
-            for i in range(0, len(tried), size)
-        ]
-    )  # (G, 1 + R F)
+    blocks = []
+    with Progress("search", progress, unit="weights", after=1.0) as bar:
+        for i in range(0, len(tried), size):
+            weights = tried[i : i + size]
+            fused = (weights.astype(np.float32) @ flat).reshape(-1, clips, classes)
+            blocks.append(_training_scores(fused, labels, metric, parts))
+            bar.advance(len(weights), len(tried))
+    scores = np.concatenate(blocks)  # (G, 1 + R F)
     away = ((tried - 1 / count) ** 2).sum(1)
     best = []
     for column in scores.T:

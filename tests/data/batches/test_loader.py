@@ -167,7 +167,8 @@ def test_a_killed_process_is_an_error_and_leaves_nothing_behind(clips: Clips) ->
     assert "DataLoader worker" in said, done.stderr
     assert not held
     left = set(os.listdir("/dev/shm")) - named
-    assert not [name for name in left if not name.startswith("sem.")]
+    # of torch and of Python: a browser in the next process has files there as well
+    assert not [name for name in left if name.startswith(("torch_", "psm_"))]
 
 
 @pytest.fixture
