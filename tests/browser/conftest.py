@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
@@ -21,27 +22,44 @@ FLAGS = [
 ]  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    # A module, not a session: as long as playwright runs, asyncio.run is refused in this thread.
-    path = os.environ.get("MGKIT_CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
-    if path is None:
-        message = f"needs Chromium: {INSTALL}"
-        pytest.fail(message) if os.environ.get("CI") else pytest.skip(message)
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, headless=True, args=FLAGS)
-        yield browser
-        browser.close()
+# Of all files here, for a start and the first page cost more than most tests: what ends it, and the open context.
+_OPEN = pytest.StashKey[tuple[ExitStack, BrowserContext]]()
 
 
 @pytest.fixture(scope="module")
-def context(browser: Browser) -> Iterator[BrowserContext]:
-    """Of all pages of a module. The one that stays open keeps their process, whose start is most of what a page costs,
-    and JupyterLab's scripts are read and compiled once."""
-    context = browser.new_context(viewport={"width": 1280, "height": 900})
-    context.new_page()
-    yield context
-    context.close()
+def context(request: pytest.FixtureRequest) -> BrowserContext:
+    """Of all pages. The one that stays open keeps their process, whose start is most of what a page costs, and
+    JupyterLab's scripts are read and compiled once."""
+    stash = request.session.stash
+    if _OPEN not in stash:
+        path = os.environ.get("MGKIT_CHROMIUM") or next(filter(None, map(shutil.which, NAMES)), None)
+        if path is None:
+            message = f"needs Chromium: {INSTALL}"
+            pytest.fail(message) if os.environ.get("CI") else pytest.skip(message)
+        with ExitStack() as stack:
+            playwright = stack.enter_context(sync_playwright())
+            browser = playwright.chromium.launch(executable_path=path, headless=True, args=FLAGS)
+            stack.callback(browser.close)
+            context = browser.new_context(viewport={"width": 1280, "height": 900})
+            stack.callback(context.close)
+            context.new_page()
+            stash[_OPEN] = stack.pop_all(), context
+            request.session.addfinalizer(stash[_OPEN][0].close)  # also after Ctrl-C
+    return stash[_OPEN][1]
+
+
+@pytest.fixture(scope="module")
+def browser(context: BrowserContext) -> Browser:
+    assert context.browser is not None
+    return context.browser
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
+    """End the browser with the last test here: as long as playwright runs, asyncio.run is refused in this thread."""
+    if (nextitem is None or nextitem.path.parent != item.path.parent) and _OPEN in item.session.stash:
+        item.session.stash[_OPEN][0].close()
+        del item.session.stash[_OPEN]
 
 
 @pytest.fixture
