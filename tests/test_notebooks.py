@@ -9,6 +9,7 @@ import re
 import runpy
 import shutil
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import numpy as np
 import pytest
 from jupyter_client import KernelManager
 from nbclient import NotebookClient
+from nbformat import NotebookNode
 from PIL import Image
 
 from mgkit.data.clips import Clips
@@ -36,15 +38,21 @@ def test_there_are_notebooks() -> None:
     assert len({script.stem[:2] for script in SCRIPTS}) == len(SCRIPTS)
 
 
-def cells(script: Path, tag: str) -> list[str]:
+@cache
+def read(script: Path) -> NotebookNode:
+    """A notebook, read once for all tests, which leave it as it is."""
+    return jupytext.read(script)
+
+
+def cells(notebook: NotebookNode, tag: str) -> list[str]:
     """The text of the cells with a tag."""
-    return [cell.source for cell in jupytext.read(script).cells if tag in cell.metadata.get("tags", ())]
+    return [cell.source for cell in notebook.cells if tag in cell.metadata.get("tags", ())]
 
 
 @EACH
 def test_each_begins_alike(script: Path) -> None:
     """Title, picture of what comes out, run time; the first cell that works anywhere; one path that decides."""
-    title = jupytext.read(script).cells[0].source
+    title = read(script).cells[0].source
     assert title.startswith(f"# {int(script.stem[:2])} · ")
     (picture,) = re.findall(r"!\[.+\]\((\.\./docs/images/notebooks/.+\.png)\)", title)
     assert Path(picture).stem == script.stem
@@ -52,8 +60,8 @@ def test_each_begins_alike(script: Path) -> None:
     assert path.is_file(), f"run `make notebooks`: {picture} is not there"
     assert path.stat().st_size <= TOOL["PICTURE_BYTES"]
     assert "| 2 CPU cores | GPU |" in title
-    assert cells(script, "setup") == cells(SCRIPTS[0], "setup")
-    (parameters,) = cells(script, "parameters")
+    assert cells(read(script), "setup") == cells(read(SCRIPTS[0]), "setup")
+    (parameters,) = cells(read(script), "parameters")
     paths = [line for line in parameters.splitlines() if '"../' in line]
     assert len(paths) == 1
     assert paths[0].startswith("DATA = ")
@@ -61,7 +69,7 @@ def test_each_begins_alike(script: Path) -> None:
 
 @EACH
 def test_links_lead_somewhere(script: Path) -> None:
-    for cell in jupytext.read(script).cells:
+    for cell in read(script).cells:
         if cell.cell_type == "markdown":
             for target in re.findall(r"\]\(([^)#:]+)\)", cell.source):
                 assert (script.parent / target).is_file(), target
@@ -70,7 +78,7 @@ def test_links_lead_somewhere(script: Path) -> None:
 @EACH
 def test_code_names_no_class_of_the_embedded_data(script: Path) -> None:
     """Code with a class name in it runs on the embedded data only."""
-    code = [cell.source for cell in jupytext.read(script).cells if cell.cell_type == "code"]
+    code = [cell.source for cell in read(script).cells if cell.cell_type == "code"]
     for name in DEMO_CLASSES:
         assert not [source for source in code if f'"{name}"' in source], name
 
@@ -83,7 +91,7 @@ def test_the_repository_is_named_everywhere_by_one_call(tmp_path: Path) -> None:
         TOOL["name_repository"](tmp_path, f"https://github.com/{owner}/mgkit.git")
         for script in sorted(tmp_path.glob("*.py")):
             assert TOOL["in_step"](script)
-            (setup,) = cells(script, "setup")
+            (setup,) = cells(jupytext.read(script), "setup")
             assert f'MGKIT = "git+https://github.com/{owner}/mgkit"' in setup
             ast.parse(setup)
             titles = [c.source for c in jupytext.read(script).cells if TOOL["BADGE"] in c.source]
@@ -108,9 +116,7 @@ def test_the_kept_result_of_the_ablation_is_that_of_its_page() -> None:
         return {row[0]: row[1:] for row in cells if len(row) == 6 and re.fullmatch(r"[\d.]+", row[1])}
 
     script = ROOT / "notebooks" / "09_ablation.py"
-    kept = rows(
-        "\n".join(cell.source for cell in jupytext.read(script).cells if "## A result" in cell.source)
-    )
+    kept = rows("\n".join(cell.source for cell in read(script).cells if "## A result" in cell.source))
     page = (ROOT / "docs" / "ablation.md").read_text(encoding="utf-8")
     assert len(kept) == 9
     assert kept == rows(page[page.index("| 5 seeds |") : page.index("## Findings")])
@@ -151,7 +157,7 @@ def test_committed_outputs_are_small_and_without_errors(script: Path) -> None:
 
 @EACH
 def test_only_the_public_api_is_imported(script: Path) -> None:
-    code = "\n".join(c.source for c in jupytext.read(script).cells if c.cell_type == "code")
+    code = "\n".join(c.source for c in read(script).cells if c.cell_type == "code")
     for node in ast.walk(ast.parse(code)):
         if isinstance(node, ast.ImportFrom):
             assert not (node.module or "").startswith("mgkit")
@@ -173,7 +179,7 @@ def kernel() -> Iterator[KernelManager]:
 
 @pytest.fixture(scope="module")
 def few_clips(demo_clips: Clips) -> Clips:
-    """The first of each class in each split, for notebooks that train many networks."""
+    """The first of each class in each split, for notebooks that train networks."""
     table = demo_clips.table
     used = ~table.duplicated(["split", "label"])
     clips = demo_clips.with_splits(table["split"].where(used, UNUSED).tolist(), "few")
@@ -186,15 +192,15 @@ def few_clips(demo_clips: Clips) -> Clips:
 def test_notebook_runs(
     script: Path, demo_clips: Clips, few_clips: Clips, demo_run: Run, tmp_path: Path, kernel: KernelManager
 ) -> None:
-    (given,) = cells(script, "parameters")
-    seeds = "SEEDS = " in given
-    parameters: dict[str, Any] = {"DATA": str(few_clips.path if seeds else demo_clips.root)}
+    (given,) = cells(read(script), "parameters")
+    seeds, epochs = "SEEDS = " in given, "EPOCHS = " in given
+    parameters: dict[str, Any] = {"DATA": str(few_clips.path if seeds or epochs else demo_clips.root)}
     if "MINUTES = " in given:  # it draws recordings and trains on them
         folder = tmp_path / "drawn-interviews"
         parameters = {"DATA": str(folder), "RUN": str(tmp_path / "run"), "STEPS": 10, "MINUTES": 0.3}
     elif "STEPS = " in given:
         parameters["RUN"] = str(tmp_path / "run")
-    elif "EPOCHS = " in given:  # it trains
+    elif epochs:  # it trains
         parameters |= {"EPOCHS": 1, "RUN": str(tmp_path / "run")}
     elif "RUN = " in given:
         text, root = script.read_text(encoding="utf-8"), demo_run.root

@@ -13,7 +13,7 @@ import linecache
 import shutil
 import sys
 from collections.abc import Callable, Iterator
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -215,14 +215,22 @@ def main(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
     sys.modules["__main__"] = before
 
 
+@cache
+def code(script: Path) -> list[tuple[int, str, bool]]:
+    """(number, source, whether it is the one of the parameters) of each cell of code, read once for all cases."""
+    found = enumerate(jupytext.read(script).cells)
+    return [
+        (number, cell.source, "parameters" in cell.metadata.get("tags", ()))
+        for number, cell in found
+        if cell.cell_type == "code"
+    ]
+
+
 def run_cells(script: Path, parameters: dict[str, Any], names: dict[str, Any]) -> list[str]:
     """Execute the cells of a notebook and show what each ends with; returns the sentences that stand for a result."""
     sentences = []
-    for number, cell in enumerate(jupytext.read(script).cells):
-        if cell.cell_type != "code":
-            continue
-        source = cell.source
-        if "parameters" in cell.metadata.get("tags", ()):
+    for number, source, given in code(script):
+        if given:
             source += "".join(f"\n{name} = {value!r}" for name, value in parameters.items())
         file = f"ipykernel/{script.stem}-{number}.py"  # where the code of a run's parts is looked up
         linecache.cache[file] = len(source), None, source.splitlines(True), file
