@@ -3,9 +3,10 @@
     python benchmarks/scale.py --clips 10000000
 
 The table is of that many clips of 40 frames without videos; their key-points are a file of the right size that holds
-nothing on the disk but what is read. Each step runs in one process, whose resident memory is taken after it; what a
-loader process has of its own (its private memory) is taken after a hundred batches. The baseline is the table itself
-as pandas reads it.
+nothing on the disk but what is read. Each part runs in a process of its own, whose resident memory is taken after each
+step: the table as pandas reads it, the baseline; what is done before training, without torch; training; and, with
+--folds, folds, which take long. What a loader process has of its own (its private memory) is taken after a hundred
+batches.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +29,9 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-import torch
 
 from benchmarks.timing import machine
-from mgkit.data.batches.dataset import ClipDataset
-from mgkit.data.batches.loader import Loader
-from mgkit.data.batches.samplers import StepSampler
-from mgkit.data.batches.spec import Inputs
+from mgkit.data.batches.samplers import epoch_order
 from mgkit.data.clips import Clips, load_clips
 from mgkit.data.skeletons import get_skeleton
 from mgkit.files import write_json
@@ -105,46 +103,92 @@ def main() -> None:
     )
     parser.add_argument("--clips", type=int, default=10_000_000)
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--folds", action="store_true", help="make folds by subject too")
     parser.add_argument("--folder", type=Path, help="where to write (default: a temporary folder)")
     options = parser.parse_args()
     folder = options.folder or Path(tempfile.mkdtemp(prefix="scale-"))
     try:
         if not (folder / "classes.json").is_file():
-            write_folder(folder, options.clips)
+            alone(lambda: write_folder(folder, options.clips))
         print(f"{options.clips:,} clips, {machine()}\n")
-        print("| step | time | memory after it | most so far |\n|---|---|---|---|")
-        measure(folder, options.workers)
+        parts = {
+            "as pandas reads it": baseline,
+            "looking": look,
+            "training": partial(train, workers=options.workers),
+        }
+        for name, part in {**parts, **({"folds": make_folds} if options.folds else {})}.items():
+            print(
+                f"\n| {name} | time of a processor | memory after it | most so far |\n|---|---|---|---|",
+                flush=True,
+            )
+            alone(lambda part=part: part(folder))
     finally:
         if options.folder is None:
             shutil.rmtree(folder)
 
 
+def alone(call: Callable[[], object]) -> None:
+    """Do something in a process of its own, which leaves no memory behind."""
+    child = os.fork()
+    if not child:
+        try:
+            call()
+            sys.stdout.flush()
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
+
+
 def step(name: str, call: Callable[[], Any]) -> Any:
     """Do one step and print its line."""
-    began = time.perf_counter()
+    began = time.process_time()
     made = call()
-    took = time.perf_counter() - began
+    took = time.process_time() - began
     print(f"| {name} | {took:.1f} s | {memory():.2f} GB | {memory(name='VmHWM'):.2f} GB |", flush=True)
     return made
 
 
-def measure(folder: Path, workers: int) -> None:
-    """Print the table."""
+def baseline(folder: Path) -> None:
+    """The table as it is, nothing checked."""
     step("imports", lambda: None)
-    pids = os.fork()
-    if not pids:  # in a process of its own, so that it leaves no memory behind
-        step("the table as pandas reads it", lambda: pd.read_parquet(folder / "clips.parquet"))
-        os._exit(0)
-    os.waitpid(pids, 0)
+    step("`pandas.read_parquet`", lambda: pd.read_parquet(folder / "clips.parquet"))
+
+
+def look(folder: Path) -> None:
+    """What is done before any training: no torch is loaded."""
+    step("imports", lambda: None)
     clips: Clips = step("`load_clips`", lambda: load_clips(folder))
+    step("filter by a column", lambda: clips.where(clips.column("frames") >= FRAMES))
     ids = [f"clip{i:09d}" for i in np.random.default_rng(0).integers(0, len(clips), 10_000)]
-    step("filter by a column", lambda: (clips.table["frames"] >= FRAMES).sum())
     step("`select` of 10,000 clips", lambda: clips.select(dict.fromkeys(ids)))
     step("the poses of 1,000 clips by id", lambda: [clips.pose(i) for i in ids[:1000]])
-    train: Clips = step('`split("train")`', lambda: clips.split("train"))
+    chosen: Clips = step('`split("train")`', lambda: clips.split("train"))
+    order = step("order of an epoch", lambda: epoch_order(chosen.labels, 0, 1))
+    del order
+    step("balanced order", lambda: epoch_order(chosen.labels, 0, 1, "balanced"))
+    assert "torch" not in sys.modules
+    step("`table`, which takes all columns", lambda: clips.table)
+
+
+def make_folds(folder: Path) -> None:
+    """Folds of all clips."""
+    clips = load_clips(folder)
     step("5 folds by subject", lambda: clips.folds(5))
+
+
+def train(folder: Path, workers: int) -> None:
+    """What a training process does with its clips."""
+    import torch
+
+    from mgkit.data.batches.dataset import ClipDataset
+    from mgkit.data.batches.loader import Loader
+    from mgkit.data.batches.samplers import StepSampler
+    from mgkit.data.batches.spec import Inputs
+
+    step("imports, with torch", lambda: None)
+    clips: Clips = step('`load_clips`, `split("train")`', lambda: load_clips(folder).split("train"))
     spec = Inputs(reads=("keypoints",))
-    dataset: ClipDataset = step("`ClipDataset`", lambda: ClipDataset(train, spec, training=True))
+    dataset: ClipDataset = step("`ClipDataset`", lambda: ClipDataset(clips, spec, training=True))
     sampler: StepSampler = step("order of an epoch", lambda: StepSampler(dataset, 64))
     step("resume in the middle of one", lambda: sampler.begin(1, sampler.steps // 2))
     step("balanced order", lambda: StepSampler(dataset, 64, sampling="balanced"))

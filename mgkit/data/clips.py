@@ -25,6 +25,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -49,8 +50,8 @@ from mgkit.data.splits import (
     split_path,
     write_split,
 )
-from mgkit.data.table import Classes, Places, check_table, find_ids
-from mgkit.errors import MgkitError, counted, some
+from mgkit.data.table import COLUMNS, Classes, Places, Rows, check_table, find_ids, read_table
+from mgkit.errors import MgkitError, counted, meant, some
 from mgkit.files import atomic, read_json, write_json
 
 __all__ = ["Classes", "Clips", "Folds", "load_clips", "write_clip_folder"]
@@ -61,11 +62,12 @@ ORIGIN = "poses.json"
 
 @dataclass(frozen=True, eq=False)
 class Clips:
-    """A clip folder, or a selection of its rows. Make one with `load_clips`; select with `split` or `select`.
+    """A clip folder, or a selection of its rows. Make one with `load_clips`; select with `split`, `select` or `where`.
 
     Attributes:
         root: the clip folder.
-        table: one row per clip with the columns of `mgkit.data.table.COLUMNS`, in `clip_id` order.
+        table: one row per clip with the columns of `mgkit.data.table.COLUMNS`, in `clip_id` order. It is made when
+            first asked for; of millions of clips ask for a `column`, which takes a tenth of the memory.
         classes: class names, groups, non-gesture class.
         skeleton: the key-point layout.
         report: entries on what was found odd when the folder was prepared.
@@ -74,7 +76,7 @@ class Clips:
     """
 
     root: Path
-    table: pd.DataFrame
+    table: pd.DataFrame  # held as `rows`, see below the class
     classes: Classes
     skeleton: Skeleton
     report: list[dict[str, str]] = field(default_factory=list)
@@ -82,11 +84,20 @@ class Clips:
     relabelled: bool = False
     labels_are = "true"  # those of clips that nobody has coded are predicted, or mean nothing
 
+    @property
+    def rows(self) -> Rows:
+        """The rows as they are held, in few bytes."""
+        held: Rows = self.__dict__["_rows"]
+        return held
+
+    def _with(self, rows: Rows, **changes: Any) -> Clips:
+        return replace(self, table=rows, **changes)  # type: ignore[arg-type]
+
     def __len__(self) -> int:
-        return len(self.table)
+        return len(self.rows)
 
     def __repr__(self) -> str:
-        parts = ", ".join(f"{name} {count}" for name, count in self.table["split"].value_counts().items())
+        parts = ", ".join(f"{name} {count}" for name, count in self.column("split").value_counts().items())
         kinds = f"{counted(len(self.classes), 'class', 'classes')}, {self.skeleton.name}"
         return f"Clips({str(self.path)!r}: {counted(len(self), 'clip')} ({parts}), {kinds})"
 
@@ -95,18 +106,24 @@ class Clips:
         """The folder, or the split table in it: `load_clips` of it gives these clips with these splits."""
         return split_path(self.root, self.split_table) if self.split_table else self.root
 
+    def column(self, name: str) -> pd.Series[Any]:
+        """One column of `table`, without the others: `clips.where(clips.column("frames") >= 16)`."""
+        if name not in self.rows:
+            raise MgkitError(f"there is no column {name!r}{meant(name, list(COLUMNS)) or '.'}")
+        return self.rows.column(name)
+
     @property
     def ids(self) -> list[str]:
-        return list(self.table["clip_id"])
+        return list(self.column("clip_id"))
 
     @property
     def labels(self) -> npt.NDArray[np.int64]:
         """(N,) labels in the order of `table`."""
-        return self.table["label"].to_numpy(dtype=np.int64)
+        return self.column("label").to_numpy(dtype=np.int64)
 
     @property
     def splits(self) -> list[str]:
-        return sorted(self.table["split"].unique())
+        return sorted(self.rows.narrow("split").unique())
 
     @property
     def shown_split(self) -> str:
@@ -116,12 +133,12 @@ class Clips:
     @property
     def has_video(self) -> bool:
         """Every clip of this selection has a video."""
-        return bool((self.table["video"] != "").all())
+        return bool((self.rows.narrow("video") != "").all())
 
     @property
     def has_pose(self) -> bool:
         """Every clip of this selection has a pose."""
-        return bool((self.table["pose_offset"] >= 0).all())
+        return bool((self.rows.narrow("pose_offset") >= 0).all())
 
     @property
     def has_seen_joint(self) -> bool:
@@ -144,13 +161,20 @@ class Clips:
 
     def split(self, name: str) -> Clips:
         """The clips of one split; an empty or unknown one raises a `MgkitError` that lists what there is."""
-        chosen = self.table[self.table["split"] == name]
-        if chosen.empty:
+        chosen = self.rows.narrow("split") == name
+        if not chosen.any():
             there = some(self.splits) if len(self) else "none"
             raise MgkitError(
                 f"{self.root} has no clip in split {name!r}; its splits are {there}: name one of them."
             )
-        return replace(self, table=chosen.reset_index(drop=True))
+        return self.where(chosen)
+
+    def where(self, mask: pd.Series[bool] | npt.NDArray[np.bool_]) -> Clips:
+        """The clips for which a mask (N,) of booleans, one per clip in the order of `table`, is true."""
+        chosen = np.asarray(mask)
+        if chosen.shape != (len(self),) or chosen.dtype != bool:
+            raise MgkitError(f"a mask must be {len(self)} booleans, one per clip in the order of the table.")
+        return self._with(self.rows.take(np.flatnonzero(chosen)))
 
     def select(self, clip_ids: Iterable[str]) -> Clips:
         """The clips with these ids, in this order; unknown ids raise a `MgkitError` that names them."""
@@ -158,16 +182,17 @@ class Clips:
         if 64 * len(wanted) < len(self):  # few of many: looking each up takes less than indexing all
             rows = np.array([self._places.of(clip_id) for clip_id in wanted], dtype=np.int64)
         else:
-            rows = find_ids(self.table["clip_id"], wanted)
+            rows = find_ids(self.column("clip_id"), wanted)
         if (rows < 0).any():
             raise MgkitError(
                 f"{self.root} has no clip {some([wanted[i] for i in np.flatnonzero(rows < 0)])}."
             )
-        return replace(self, table=self.table.iloc[rows].reset_index(drop=True))
+        return self._with(self.rows.take(rows))
 
     def row(self, clip_id: str) -> dict[str, Any]:
         """One clip's row as a plain dictionary."""
-        return {str(key): value for key, value in self.table.iloc[self._place(clip_id)].items()}
+        place = np.array([self._place(clip_id)])
+        return {str(key): value for key, value in self.rows.take(place).table.iloc[0].items()}
 
     def _place(self, clip_id: str) -> int:
         place = self._places.of(clip_id)
@@ -183,7 +208,7 @@ class Clips:
         """As `pose`, of the clip in a row of `table`: for loaders, which would look up what they know."""
         first, persons, frames = (int(column[place]) for column in self._pose_columns)
         if first < 0:
-            raise MgkitError(f"clip {self.table['clip_id'].iloc[place]!r} of {self.root} has no pose.")
+            raise MgkitError(f"clip {self.rows.value('clip_id', place)!r} of {self.root} has no pose.")
         rows = self._poses[first : first + persons * frames]
         return np.asarray(rows).reshape(persons, frames, len(self.skeleton), 3)
 
@@ -210,7 +235,9 @@ class Clips:
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 over ids, splits, labels, class names and layout: results of equal ones can be compared."""
-        lines = [f"{i}\t{s}\t{n}" for i, s, n in zip(self.ids, self.table["split"], self.labels, strict=True)]
+        lines = [
+            f"{i}\t{s}\t{n}" for i, s, n in zip(self.ids, self.column("split"), self.labels, strict=True)
+        ]
         parts = ["\n".join(lines), "\n".join(self.classes.names), "\n".join(self.skeleton.joints)]
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
@@ -247,7 +274,7 @@ class Clips:
                 f"splits must be {counted(len(self), 'name')}, one per clip in the order of the table."
             )
         split_path(self.root, name)  # refuses a name that cannot be one
-        table, relabelled = self.table.assign(split=list(splits)), self.relabelled
+        rows, relabelled = self.rows.assign(split=list(splits)), self.relabelled
         if labels is not None:
             new = np.asarray(labels)
             if new.shape != (len(self),) or new.dtype.kind not in "iu":
@@ -257,22 +284,20 @@ class Clips:
                     f"labels must be in 0 to {len(self.classes) - 1}, the classes of {self.root}."
                 )
             relabelled = relabelled or bool((new != self.labels).any())
-            table = table.assign(label=new.astype(np.int64))
+            rows = rows.assign(label=new.astype(np.int64))
         if sources is not None:
-            table, relabelled = table.assign(label_source=list(sources)), True
-        return replace(
-            self, table=table, split_table=name, relabelled=relabelled, report=[*self.report, *report]
-        )
+            rows, relabelled = rows.assign(label_source=list(sources)), True
+        return self._with(rows, split_table=name, relabelled=relabelled, report=[*self.report, *report])
 
     def save_splits(self) -> Path:
         """Write the split table of `with_splits`; repeating it changes nothing, another one of its name is refused."""
         if not self.split_table:
             raise MgkitError(f"these are the official splits of {self.root}: use with_splits to change them.")
-        table = self.table[["clip_id", "split"]]
+        table = pd.DataFrame({name: self.column(name) for name in ("clip_id", "split")}, copy=False)
         if self.relabelled:
             table = table.assign(label=[self.classes.names[label] for label in self.labels])
-        if "label_source" in self.table:
-            table = table.assign(label_source=self.table["label_source"])
+        if "label_source" in self.rows:
+            table = table.assign(label_source=self.column("label_source"))
         write_split(self.path, table)
         return self.path
 
@@ -307,8 +332,10 @@ class Clips:
             MgkitError: fewer groups than folds, a subject that is not known, an unknown split, one whose name leaves
                 open whether it is a test split, or a split table of that name with other splits.
         """
+        names = ["clip_id", "split", "label", *({group} & {"subject", "source"})]
+        table = pd.DataFrame({name: self.column(name) for name in names}, copy=False)
         columns, report = plan_folds(
-            self.table, self.classes.names, k,
+            table, self.classes.names, k,
             group=group, splits=splits, stratify=stratify, seed=seed, where=self.root,
         )  # fmt: skip
         words = [
@@ -417,8 +444,8 @@ class Clips:
         `load_clips` compares sizes only, which takes no time. `tick` is called after each file with the number done
         and the total.
         """
-        files = [video for video in self.table["video"] if video]
-        if (self.table["pose_offset"] >= 0).any():
+        files = [video for video in self.column("video") if video]
+        if (self.rows.narrow("pose_offset") >= 0).any():
             files.append("poses.npy")
         return damaged(self.root, files, tick)
 
@@ -430,7 +457,7 @@ class Clips:
 
     def missing_joints(self, by: str | None = "subject") -> pd.DataFrame:
         """Share of frames in which each joint (rows) was not seen, in per cent, by subject, source, split or class."""
-        if not (self.table["pose_offset"] >= 0).any():
+        if not (self.rows.narrow("pose_offset") >= 0).any():
             raise MgkitError(f"no clip of this selection of {self.root} has a pose.")
         return reports.missing_joints(self.table, self.classes.names, self.skeleton, self.pose, by)
 
@@ -440,15 +467,15 @@ class Clips:
 
     @cached_property
     def _places(self) -> Places:
-        return Places(self.table["clip_id"])
+        return Places(self.column("clip_id"))
 
     @cached_property
     def _videos(self) -> Any:  # an array of pandas
-        return self.table["video"].array
+        return self.rows.narrow("video").array
 
     @cached_property
-    def _pose_columns(self) -> tuple[npt.NDArray[np.int64], ...]:
-        return tuple(self.table[name].to_numpy() for name in ("pose_offset", "persons", "frames"))
+    def _pose_columns(self) -> tuple[npt.NDArray[np.integer[Any]], ...]:
+        return tuple(self.rows.narrow(name).to_numpy() for name in ("pose_offset", "persons", "frames"))
 
     @cached_property
     def _poses(self) -> npt.NDArray[np.float32]:
@@ -459,6 +486,18 @@ class Clips:
         state = dict(self.__dict__)
         state.pop("_poses", None)
         return state
+
+
+def _whole(clips: Clips) -> pd.DataFrame:
+    return clips.rows.table
+
+
+def _hold(clips: Clips, table: pd.DataFrame | Rows) -> None:
+    clips.__dict__["_rows"] = table if isinstance(table, Rows) else Rows(table, whole=True)
+
+
+# A field that is given as a table, or as rows, and made a table when it is asked for.
+Clips.table = property(_whole, _hold)  # type: ignore[assignment]
 
 
 @dataclass(frozen=True, eq=False)
@@ -488,14 +527,14 @@ class Folds(Sequence[Clips]):
         names = self.clips[0].classes.names
         columns = {}
         for i, fold in enumerate(self.clips):
-            labels = fold.labels[(fold.table["split"] == "val").to_numpy()]
+            labels = fold.labels[(fold.rows.narrow("split") == "val").to_numpy()]
             columns[f"fold {i}"] = np.bincount(labels, minlength=len(names))
         table = pd.DataFrame(columns, index=pd.Index(names, name="class"))
         table["all"] = table.sum(axis=1)
         return table
 
     def __repr__(self) -> str:
-        sizes = ", ".join(str(int((fold.table["split"] == "val").sum())) for fold in self.clips)
+        sizes = ", ".join(str(int((fold.rows.narrow("split") == "val").sum())) for fold in self.clips)
         notes = f"; {counted(len(self.report), 'note')} in .report" if self.report else ""
         return f"Folds({len(self)}: {sizes} validation clips{notes})"
 
@@ -522,9 +561,7 @@ def load_clips(root: str | Path, splits: str | None = None) -> Clips:
     clips = _load(root)
     if splits is None:
         return clips
-    found = read_split(
-        split_path(root, splits), clips.ids, clips.table["label"].tolist(), clips.classes.names
-    )
+    found = read_split(split_path(root, splits), clips.ids, clips.labels.tolist(), clips.classes.names)
     return clips.with_splits(found.splits, splits, labels=found.labels, sources=found.sources)
 
 
@@ -536,14 +573,9 @@ def _load(root: Path) -> Clips:
         raise MgkitError(f"{root} is not finished: run the same `mgkit prepare` again, it resumes.")
     if not path.is_file():
         raise MgkitError(f"{root} is not a clip folder (no clips.parquet): make one with `mgkit prepare`.")
-    try:
-        # Column by column, and none is held twice: ten million clips are 2 GB.
-        table = pd.read_parquet(path, engine="pyarrow", to_pandas_kwargs={"self_destruct": True})
-    except (OSError, ValueError) as error:
-        raise MgkitError(f"{path} cannot be read ({error}): run `mgkit prepare` again.") from None
     classes = Classes.from_dict(read_json(root / "classes.json"), where=str(root / "classes.json"))
     skeleton = Skeleton.from_dict(read_json(root / "skeleton.json"), where=str(root / "skeleton.json"))
-    table = check_table(table, classes, where=str(path))
+    rows = read_table(path, classes)
     report = read_json(root / "report.json") if (root / "report.json").is_file() else []
     if not isinstance(report, list) or not all(
         isinstance(entry, dict) and {"what", "clip_id", "detail"} <= set(entry) for entry in report
@@ -551,9 +583,8 @@ def _load(root: Path) -> Clips:
         raise MgkitError(
             f"{root / 'report.json'} is not a report (a list of what, clip_id, detail): delete it."
         )
-    clips = Clips(root, table, classes, skeleton, report)
-    _check_files(root, table, skeleton)
-    return clips
+    _check_files(root, rows, skeleton)
+    return Clips(root, rows, classes, skeleton, report)  # type: ignore[arg-type]
 
 
 def write_clip_folder(
@@ -619,14 +650,14 @@ def write_clip_folder(
     return load_clips(root)
 
 
-def _check_files(root: Path, table: pd.DataFrame, skeleton: Skeleton) -> None:
+def _check_files(root: Path, rows: Rows, skeleton: Skeleton) -> None:
     """Check that the files of a clip folder are there and are those that were written, without reading a video.
 
     Raises:
         MgkitError: `poses.npy` is missing, broken, of another layout or too short, or a video is missing or has another
             size than it was written with.
     """
-    posed = table["pose_offset"] >= 0
+    posed = rows.narrow("pose_offset") >= 0
     if posed.any():
         path = root / "poses.npy"
         if not path.is_file():
@@ -643,19 +674,19 @@ def _check_files(root: Path, table: pd.DataFrame, skeleton: Skeleton) -> None:
             raise MgkitError(f"{path} has shape {shape}; skeleton.json asks for (rows, {len(skeleton)}, 3).")
         if kind != np.float32:
             raise MgkitError(f"{path} holds {kind}, not float32: run `mgkit prepare` again.")
-        beyond = posed & (table["pose_offset"] + table["persons"] * table["frames"] > shape[0])
+        beyond = posed & (rows.pose_ends() > shape[0])
         if beyond.any():
-            ids = some(table.loc[beyond, "clip_id"])
+            ids = some(rows.narrow("clip_id")[beyond])
             raise MgkitError(
                 f"{path} has {counted(shape[0], 'row')}, too few for clip {ids}: it was cut short "
                 "or belongs to another clips.parquet; run `mgkit prepare` again."
             )
-    lost = [name for name in table["video"] if name and not os.path.isfile(os.path.join(root, name))]
+    videos = rows.narrow("video")
+    videos = videos[videos != ""]
+    lost = [name for name in videos if not os.path.isfile(os.path.join(root, name))]
     if lost:
         raise MgkitError(f"{root} lacks {len(lost)} of its videos ({some(lost)}): run `mgkit prepare` again.")
-    changed = wrong_size(
-        root, [*table["video"][table["video"] != ""], *(["poses.npy"] if posed.any() else [])]
-    )
+    changed = wrong_size(root, chain(videos, ["poses.npy"] if posed.any() else []))
     if changed:
         raise MgkitError(
             f"{root} has {counted(len(changed), 'file')} damaged or replaced, {some(changed, 3)}: run the same "

@@ -9,6 +9,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from numbers import Real
 from pathlib import Path
 from typing import Any
@@ -193,6 +194,106 @@ class Places:
         return place if self._order is None else int(self._order[place])
 
 
+class Rows:
+    """The rows of a clip table in few bytes, until somebody asks for the table.
+
+    Columns are narrow (see `narrow`), and a selection of half of them or more is their numbers beside the columns that
+    it shares. `table` puts the whole in the types of `COLUMNS` and keeps it in their place, so that it is made once
+    and what is written to it stays. A table that is given whole is kept as it is.
+    """
+
+    def __init__(
+        self,
+        columns: pd.DataFrame,
+        places: npt.NDArray[np.integer[Any]] | None = None,
+        *,
+        whole: bool = False,
+    ) -> None:
+        self._columns, self._places, self._whole = columns, places, whole
+
+    def __len__(self) -> int:
+        return len(self._columns if self._places is None else self._places)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._columns
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """All columns, in the types of `COLUMNS`."""
+        if not self._whole:
+            columns = {name: self.column(str(name)) for name in self._columns}
+            self._columns, self._places, self._whole = pd.DataFrame(columns, copy=False), None, True
+        return self._columns
+
+    def column(self, name: str) -> pd.Series[Any]:
+        """One column in its type of `COLUMNS`."""
+        column = self.narrow(name)
+        return column if self._whole else column.astype(COLUMNS.get(name, "str"))  # type: ignore[call-overload]
+
+    def narrow(self, name: str) -> pd.Series[Any]:
+        """One column as it is held: to compare with a value, not to compute with, which would overflow."""
+        column = self._columns[name]
+        return column if self._places is None else pd.Series(column.array.take(self._places), name=name)
+
+    def value(self, name: str, place: int) -> Any:
+        """One value of a column, as it is held."""
+        return self._columns[name].array[place if self._places is None else self._places[place]]
+
+    def pose_ends(self) -> npt.NDArray[np.int64]:
+        """(N,) one past the last row of each clip in `poses.npy`."""
+        ends = self.narrow("persons").to_numpy().astype(np.int64)
+        ends *= self.narrow("frames").to_numpy()
+        ends += self.narrow("pose_offset").to_numpy()
+        return ends
+
+    def take(self, places: npt.NDArray[np.integer[Any]]) -> Rows:
+        """Some of the rows, by number."""
+        if self._places is not None:
+            places = self._places[places]
+        if self._whole or 2 * len(places) < len(self._columns):
+            return Rows(self._columns.take(places).reset_index(drop=True), whole=self._whole)
+        return Rows(self._columns, places.astype(np.min_scalar_type(-len(self._columns))))
+
+    def assign(self, **columns: Sequence[Any] | npt.NDArray[Any]) -> Rows:
+        """The same rows with other columns."""
+        if self._whole:
+            return Rows(self._columns.assign(**columns), whole=True)
+        rows = self._selected()
+        return Rows(rows.assign(**{name: narrow(pd.Series(new)) for name, new in columns.items()}))
+
+    def _selected(self) -> pd.DataFrame:
+        rows = self._columns
+        return rows if self._places is None else rows.take(self._places).reset_index(drop=True)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """What is sent to another process: no row that is not selected."""
+        return partial(Rows, whole=self._whole), (self._selected(),)
+
+
+MANY = 1_000_000  # rows by which a column of texts is judged
+
+
+def narrow(column: pd.Series[Any]) -> pd.Series[Any]:
+    """The same values in the smallest type that holds them; `astype` gives exactly the column back.
+
+    Integers become int8 to int32, floating-point numbers float16 or float32 where no digit is lost, and texts of which
+    each occurs twice or more on average a categorical.
+    """
+    if column.dtype.kind == "i" and len(column):
+        low, high = int(column.min()), int(column.max())
+        kinds = [k for k in ("int8", "int16", "int32") if np.iinfo(k).min <= low and high <= np.iinfo(k).max]
+        return column.astype(kinds[0]) if kinds else column  # type: ignore[call-overload]
+    if column.dtype.kind == "f":
+        for kind in ("float16", "float32"):
+            with np.errstate(over="ignore"):
+                smaller = column.astype(kind)
+            if (smaller == column).all():
+                return smaller
+    elif column.dtype.kind not in "iu" and 2 * column.iloc[:MANY].nunique() <= min(len(column), MANY):
+        return column.astype("category")
+    return column
+
+
 def find_ids(ids: pd.Series[str], wanted: Sequence[str]) -> npt.NDArray[np.int64]:
     """(n,) the row of each wanted id, -1 for one that is not there."""
     found = pc.index_in(pa.array(wanted, pa.large_string()), value_set=pa.array(ids, pa.large_string()))
@@ -205,11 +306,40 @@ def ascending(ids: pd.Series[str]) -> bool:
     return bool(pc.all(pc.less(words[:-1], words[1:])).as_py() is not False)
 
 
+def read_table(path: Path, classes: Classes) -> Rows:
+    """Read `clips.parquet` and check it as `check_table` does.
+
+    It is read, checked and made small column by column: the whole table would take three times the memory.
+    """
+    from pyarrow import parquet
+
+    try:
+        stored = parquet.ParquetFile(path)
+        names, count = stored.schema_arrow.names, stored.metadata.num_rows
+    except (OSError, ValueError) as error:
+        raise _unreadable(path, error) from None
+    _refuse_lack(names, count, str(path))
+    small = {}
+    for name, kind in COLUMNS.items():
+        try:
+            column = stored.read([name]).to_pandas(ignore_metadata=True)[name]
+        except (OSError, ValueError) as error:
+            raise _unreadable(path, error) from None
+        small[name] = narrow(_typed(column, kind, str(path)))
+        del column
+        pa.default_memory_pool().release_unused()
+    return Rows(_check_rows(pd.DataFrame(small, copy=False), classes, str(path)))
+
+
+def _unreadable(path: Path, error: Exception) -> MgkitError:
+    return MgkitError(f"{path} cannot be read ({error}): run `mgkit prepare` again.")
+
+
 def check_table(table: pd.DataFrame, classes: Classes, where: str) -> pd.DataFrame:
     """Check a table and return it with the columns and types of `COLUMNS`, in `clip_id` order.
 
     Args:
-        table: one that was read, or is about to be written.
+        table: one that is about to be written.
         classes: the class list.
         where: the file, for the messages.
 
@@ -217,18 +347,22 @@ def check_table(table: pd.DataFrame, classes: Classes, where: str) -> pd.DataFra
         MgkitError: a missing column, an empty cell, a value of another type, a repeated or empty id, a label outside
             the classes, a video outside the folder, or poses that overlap. The message names the clip or the row.
     """
-    missing = [column for column in COLUMNS if column not in table]
+    _refuse_lack([str(name) for name in table], len(table), where)
+    typed = {name: _typed(table[name], kind, where) for name, kind in COLUMNS.items()}
+    return _check_rows(pd.DataFrame(typed, copy=False), classes, where)
+
+
+def _refuse_lack(columns: Sequence[str], rows: int, where: str) -> None:
+    """Refuse a table without a column of `COLUMNS`, or without rows."""
+    missing = [column for column in COLUMNS if column not in columns]
     if missing:
         raise MgkitError(f"{where} lacks the column {some(missing)}: run `mgkit prepare` again.")
-    if table.empty:
+    if not rows:
         raise MgkitError(f"{where} has no clips.")
-    for column in COLUMNS:
-        if table[column].isna().any():
-            raise MgkitError(
-                f"{where}: column {column} has an empty cell in row {int(table[column].isna().argmax())}."
-            )
-    typed = {column: _typed(table[column], kind, where) for column, kind in COLUMNS.items()}
-    table = pd.DataFrame(typed, copy=False)
+
+
+def _check_rows(table: pd.DataFrame, classes: Classes, where: str) -> pd.DataFrame:
+    """Check columns against each other, whether they are narrow or not, and return the table in `clip_id` order."""
     if not ascending(table["clip_id"]):
         table = table.sort_values("clip_id", ignore_index=True)
         repeated = table.loc[table["clip_id"].duplicated(), "clip_id"]
@@ -256,13 +390,17 @@ def check_table(table: pd.DataFrame, classes: Classes, where: str) -> pd.DataFra
         raise MgkitError(
             f"{where}: persons and pose_offset of clip {some(odd['clip_id'])} contradict each other."
         )
-    begins = table["pose_offset"].to_numpy()
-    ends = begins + (table["persons"] * table["frames"]).to_numpy()
-    posed = np.flatnonzero(table["persons"] > 0)
-    if (begins[posed[1:]] < begins[posed[:-1]]).any():
-        posed = posed[np.argsort(begins[posed])]
-    shared = posed[1:][begins[posed[1:]] < ends[posed[:-1]]]
-    if len(shared):
+    posed = (table["persons"] > 0).to_numpy()
+    begins, ends = table["pose_offset"].to_numpy(), Rows(table).pose_ends()
+    if not posed.all():
+        begins, ends = begins[posed], ends[posed]
+    order = None
+    if (begins[1:] < begins[:-1]).any():
+        order = np.argsort(begins)
+        begins, ends = begins[order], ends[order]
+    overlap = 1 + np.flatnonzero(begins[1:] < ends[:-1])
+    if len(overlap):
+        shared = np.flatnonzero(posed)[overlap if order is None else order[overlap]]
         raise MgkitError(
             f"{where}: the poses of clip {some(table['clip_id'].iloc[shared])} begin inside those of another clip: run "
             "`mgkit prepare` again."
@@ -274,7 +412,11 @@ def check_table(table: pd.DataFrame, classes: Classes, where: str) -> pd.DataFra
 
 
 def _typed(column: pd.Series[Any], kind: str, where: str) -> pd.Series[Any]:
-    """A column in its type; a value that does not fit is refused by row."""
+    """A column in its type; an empty cell and a value that does not fit are refused by row."""
+    if column.isna().any():
+        raise MgkitError(
+            f"{where}: column {column.name} has an empty cell in row {int(column.isna().argmax())}."
+        )
     if kind == "str" and isinstance(column.dtype, pd.StringDtype):  # has nothing but text, or is empty
         fits = np.ones(len(column), dtype=bool)
     elif kind == "str":

@@ -219,7 +219,7 @@ def check_network(recipe: Recipe, clips: Clips, smallest: int) -> tuple[list[str
         MgkitError: no such network can be made or trained; the message names the part, or the settings.
     """
     if recipe.inputs.keypoints:
-        most = int(clips.table["persons"].max())
+        most = int(clips.rows.narrow("persons").max())
         if recipe.inputs.persons > max(2, most):  # published networks are of two, whatever the clips
             raise MgkitError(f"persons is {recipe.inputs.persons}, but no clip shows more than {most}.")
     with torch.random.fork_rng(devices=[]):

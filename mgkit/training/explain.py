@@ -239,7 +239,7 @@ def _explained(
     loader = Loader(dataset, batches, batch_size, workers=workers, device=network.device)
     network.model.eval().requires_grad_(False)
     network.prototypes.requires_grad_(False)
-    lengths = clips.table["frames"].to_numpy()
+    lengths = clips.column("frames").to_numpy()
 
     def odds(inputs: Mapping[str, Tensor]) -> Tensor:
         outputs: Mapping[str, PathwayOutput] = network.model(inputs)

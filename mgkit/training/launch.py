@@ -102,7 +102,7 @@ def option_words(options: Options) -> list[str]:
 def _check_same(root: Path, clips: Clips, recipe: Recipe, settings: dict[str, Any]) -> None:
     """Refuse what the training would refuse, before job.json and recipe.json of the run there are overwritten."""
     there = load_run(root).config
-    count = int((clips.table["split"] == settings["train_split"]).sum())
+    count = int((clips.rows.narrow("split") == settings["train_split"]).sum())
     mine = {
         "recipe": recipe.for_clips(count).to_dict(), "settings": settings, "data": {"fingerprint": clips.fingerprint},
     }  # fmt: skip

@@ -115,7 +115,7 @@ def train(
         chosen.device, chosen.precision, devices=chosen.devices, nodes=chosen.nodes, strategy=chosen.strategy,
         unused_parameters=recipe.refinement is None or bool(own_parts(recipe)),
     )  # fmt: skip
-    count = int((clips.table["split"] == chosen.train_split).sum())
+    count = int((clips.rows.narrow("split") == chosen.train_split).sum())
     _train_recipe(Plan(fabric, clips, chosen), recipe.for_clips(count), Path(out), start)
     return load_run(out)
 
@@ -647,7 +647,11 @@ def _write_text(path: Path, text: str) -> None:
 
 def check_videos(parts: list[Clips]) -> None:
     """Open every video once; one that is broken, or shorter than its row says, is named before any training."""
-    jobs = [(c.root / row["video"], int(row["frames"])) for c in parts for row in c.table.to_dict("records")]
+    jobs = [
+        (clips.root / name, int(frames))
+        for clips in parts
+        for name, frames in zip(clips.column("video"), clips.column("frames"), strict=True)
+    ]
 
     def fault(job: tuple[Path, int]) -> str | None:
         path, frames = job

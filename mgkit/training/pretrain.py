@@ -72,7 +72,7 @@ def pooled(clips: Clips, splits: Sequence[str] | None) -> tuple[Clips, str]:
         )
     if len(wanted) == 1:
         return clips, wanted[0]
-    column = ["train" if name in wanted else UNUSED for name in clips.table["split"]]
+    column = ["train" if name in wanted else UNUSED for name in clips.column("split")]
     stem = "-".join(filter(None, (clips.split_table, "all", *sorted(wanted))))
     made = clips.with_splits(column, stem)
     made.save_splits()

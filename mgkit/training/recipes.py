@@ -75,7 +75,7 @@ def fitting(recipe: Recipe, clips: Clips) -> Recipe:
     Raises:
         MgkitError: neither the recipe nor one of its branches reads what all clips have.
     """
-    used = clips.select(clips.table.loc[clips.table["split"] != UNUSED, "clip_id"])
+    used = clips.where(clips.rows.narrow("split") != UNUSED)
     have = {"rgb": used.has_video, "pose": used.has_pose}
     for one in (recipe, *recipe.stages):
         if all(have[pathway] for pathway in one.pathways):

@@ -90,33 +90,33 @@ class ClipDataset(Dataset[Sample]):
     ) -> None:
         if "rgb" in spec.pathways and not clips.has_video:
             _refuse_lack(
-                clips, clips.table["video"] == "", "video",
+                clips, clips.rows.narrow("video") == "", "video",
                 "the RGB pathway needs: prepare with videos, or train a pose-only recipe.",
             )  # fmt: skip
         if "pose" in spec.pathways and not clips.has_pose:
             _refuse_lack(
-                clips, clips.table["pose_offset"] < 0, "pose",
+                clips, clips.rows.narrow("pose_offset") < 0, "pose",
                 "the pose pathway needs: prepare with poses, or train an RGB-only recipe.",
             )  # fmt: skip
         if spec.centre != "picture" and not clips.has_pose:
             _refuse_lack(
-                clips, clips.table["pose_offset"] < 0, "pose",
+                clips, clips.rows.narrow("pose_offset") < 0, "pose",
                 f"centre={spec.centre!r} needs to find the body: prepare with poses, or use centre='picture'.",
             )  # fmt: skip
         self.clips, self.spec, self.training, self.seed = clips, spec.on(clips.skeleton), training, seed
         self.views, self.flip, self.augment = views, flip, tuple(augment)
-        table = clips.table
-        # In columns: a dictionary per clip takes 1 kB in every loader process.
-        self._ids = table["clip_id"].array
-        self._labels, self._lengths = clips.labels, table["frames"].to_numpy()  # (N,) each
-        self._sizes = table[["width", "height"]].to_numpy()  # (N, 2)
+        # In narrow columns: a dictionary per clip takes 1 kB in every loader process.
+        self._labels, self._lengths, *sizes = (
+            clips.rows.narrow(name).to_numpy() for name in ("label", "frames", "width", "height")
+        )  # (N,) each
+        self._sizes = np.stack(sizes, axis=1)  # (N, 2)
         part = self.spec.skeleton or clips.skeleton
         self._joints = None if len(part) == len(clips.skeleton) else clips.skeleton.positions(part)
         self._flip_index = part.flip_index
         self.mirrored_class = spec.mirrored(clips.classes)
 
     def __len__(self) -> int:
-        return len(self._ids)
+        return len(self._labels)
 
     @property
     def views_per_clip(self) -> int:
@@ -130,7 +130,7 @@ class ClipDataset(Dataset[Sample]):
             width, height = map(int, self._sizes.max(axis=0))
             size += spec.rgb_frames * height * width * 3
         if "pose" in spec.pathways:
-            people = int(self.clips.table["persons"].max())
+            people = int(self.clips.rows.narrow("persons").max())
             joints = len(self.spec.skeleton or self.clips.skeleton)
             size += 4 * people * spec.pose_frames * (2 if spec.motion else 1) * joints * 3
         return size
@@ -202,7 +202,9 @@ class ClipDataset(Dataset[Sample]):
                 frame_times = rgb_times(times, spec.rgb_frames, generator)
             else:
                 frame_times = uniform_times(length, spec.rgb_frames, generator, self._shift(view))
-            frames = stream_frames(self.clips, self._ids[position], frame_times, spec.rgb_stream)
+            frames = stream_frames(
+                self.clips, self.clips.rows.value("clip_id", position), frame_times, spec.rgb_stream
+            )
         if "pose" in spec.pathways and whole_clip is not None:
             if moves is not None:
                 whole_clip = np.array(whole_clip)
@@ -252,7 +254,7 @@ class ClipDataset(Dataset[Sample]):
 
 def _refuse_lack(clips: Clips, without: pd.Series, what: str, needed: str) -> NoReturn:
     """Refuse clips of which some have no video or pose."""
-    lacking = clips.table.loc[without, "clip_id"]
+    lacking = clips.column("clip_id")[without]
     raise MgkitError(
         f"{clips.root}: no {what} in {len(lacking)} of {counted(len(clips), 'clip')} (first: {lacking.iloc[0]}), "
         f"which {needed}"

@@ -6,13 +6,15 @@ nor on the number of parts a batch is taken in, nor on where in the epoch an int
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-from torch.utils.data import BatchSampler, Sampler
 
-from mgkit.data.batches.dataset import ClipDataset
+# An order of clips is drawn without torch, which takes as much memory as ten million of them.
+if TYPE_CHECKING:
+    from mgkit.data.batches.dataset import ClipDataset
 
 Key = tuple[
     int, int, int
@@ -34,7 +36,9 @@ def epoch_order(
     generator = np.random.default_rng([seed, epoch])
     count = len(labels)
     if sampling == "all":
-        return np.stack([generator.permutation(count), np.zeros(count, np.int64)], axis=1)
+        order = np.zeros((count, 2), np.int64)
+        order[:, 0] = generator.permutation(count)
+        return order
     present = generator.permutation(np.unique(labels))  # the first of them get the draws that are left over
     draws = []
     for i, label in enumerate(present):
@@ -46,7 +50,7 @@ def epoch_order(
     return np.concatenate(draws)[generator.permutation(count)]
 
 
-class StepSampler(Sampler[list[Key]]):
+class StepSampler:
     """`batch_sampler` of a `DataLoader`: this process's share of each part of each step of an epoch.
 
     A batch is cut into `parts` that are taken one after the other (gradient accumulation), whatever the number of
@@ -136,7 +140,7 @@ class StepSampler(Sampler[list[Key]]):
         return [np.array_split(part, self.processes)[self.rank] for part in parts]
 
 
-class EpochSampler(Sampler[Key]):
+class EpochSampler:
     """The keys of one epoch: every clip once in random order (training), or every view in order (testing).
 
     In testing each of several processes takes every `processes`-th clip from `rank` on: together they have each once.
@@ -150,8 +154,10 @@ class EpochSampler(Sampler[Key]):
     def __len__(self) -> int:
         return len(self.positions) * (1 if self.dataset.training else self.dataset.views_per_clip)
 
-    def in_batches(self, size: int) -> Sampler[list[Key]]:
+    def in_batches(self, size: int) -> Iterable[list[Key]]:
         """The keys of an epoch in batches of `size` views; the last batch may be smaller."""
+        from torch.utils.data import BatchSampler
+
         return BatchSampler(self, size, drop_last=False)  # type: ignore[arg-type, return-value]  # typed for numbers
 
     def __iter__(self) -> Iterator[Key]:

@@ -526,7 +526,7 @@ def recorded(clips: Clips, root: Path, train: str = "train") -> dict[str, Any]:
     length and size of those of the training split."""
     counts = {
         name: np.bincount(
-            clips.labels[clips.table["split"].to_numpy() == name], minlength=len(clips.classes)
+            clips.labels[(clips.rows.narrow("split") == name).to_numpy()], minlength=len(clips.classes)
         ).tolist()
         for name in clips.splits
     }
@@ -554,12 +554,12 @@ def other_estimators(run: Run, clips: Clips) -> str:
 
 def shape_of(clips: Clips, train: str) -> ClipShape:
     """The shape of the clips of a split, of all clips where there is no such split."""
-    table = clips.table[clips.table["split"] == train]
-    table = table if len(table) else clips.table
-    length = table["frames"]
+    chosen = clips.rows.narrow("split") == train
+    used = clips.where(chosen) if chosen.any() else clips
+    length = used.column("frames")
     return ClipShape(
-        int(length.median()), int(length.max()), float(table["fps"].median()), int(table["width"].median()),
-        bool((table["pose_offset"] >= 0).all()), clips.smoothing,
+        int(length.median()), int(length.max()), float(used.column("fps").median()),
+        int(used.column("width").median()), used.has_pose, clips.smoothing,
     )  # fmt: skip
 
 
