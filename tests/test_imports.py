@@ -78,8 +78,8 @@ def test_files_of_a_folder_import_only_from_below(folder: str) -> None:
 @pytest.mark.slow
 def test_results_and_views_do_without_torch() -> None:
     code = (
-        "import sys, mgkit.data.batches.samplers, mgkit.results.run.folder, mgkit.results.stats.metrics, mgkit.views.figures, mgkit.views.analysis, "
-        "mgkit.views.widgets\n"
+        "import sys, mgkit.data.batches.samplers, mgkit.results.run.folder, mgkit.results.stats.metrics, "
+        "mgkit.views.figures, mgkit.views.analysis, mgkit.views.widgets\n"
     )
     code += "assert 'torch' not in sys.modules and 'umap' not in sys.modules, 'heavy import'"
     subprocess.run([sys.executable, "-c", code], check=True)

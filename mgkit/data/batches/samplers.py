@@ -40,14 +40,19 @@ def epoch_order(
         order[:, 0] = generator.permutation(count)
         return order
     present = generator.permutation(np.unique(labels))  # the first of them get the draws that are left over
-    draws = []
+    draws, drawn = np.empty((count, 2), np.int64), 0
     for i, label in enumerate(present):
         mine = np.flatnonzero(labels == label)
         wanted = count // len(present) + (i < count % len(present))
         rounds = -(-wanted // len(mine))
         clips = np.concatenate([generator.permutation(mine) for _ in range(rounds)])[:wanted]
-        draws.append(np.stack([clips, np.repeat(np.arange(rounds), len(mine))[:wanted]], axis=1))
-    return np.concatenate(draws)[generator.permutation(count)]
+        draws[drawn : drawn + wanted, 0] = clips
+        draws[drawn : drawn + wanted, 1] = np.repeat(np.arange(rounds), len(mine))[:wanted]
+        drawn += wanted
+    order = generator.permutation(count)
+    for column in draws.T:
+        column[:] = column[order]
+    return draws
 
 
 class StepSampler:
