@@ -14,6 +14,7 @@ from mgkit.baselines import extra_trees, keypoint_features
 from mgkit.data.body import find_body, main_person
 from mgkit.data.clips import Clips, write_clip_folder
 from mgkit.data.skeletons import get_skeleton
+from mgkit.data.table import Rows
 from mgkit.errors import MgkitError
 from tests.tiny import CLASSES, TRIANGLE, tiny_clips, tiny_pose, tiny_row
 
@@ -211,7 +212,7 @@ def test_what_it_refuses(clips: Clips, tmp_path: Path) -> None:
     same = without(clips, (clips.table["split"] == "train") & (clips.labels != 0))
     with pytest.raises(MgkitError, match="of one class"):
         extra_trees(same, tmp_path / "run")
-    unposed = replace(clips, table=clips.table.assign(pose_offset=-1))
+    unposed = replace(clips, rows=Rows(clips.table.assign(pose_offset=-1)))
     with pytest.raises(MgkitError, match="no pose in "):
         extra_trees(unposed, tmp_path / "run")
     with pytest.raises(MgkitError, match="at least one"):

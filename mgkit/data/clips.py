@@ -66,8 +66,7 @@ class Clips:
 
     Attributes:
         root: the clip folder.
-        table: one row per clip with the columns of `mgkit.data.table.COLUMNS`, in `clip_id` order. It is made when
-            first asked for; of millions of clips ask for a `column`, which takes a tenth of the memory.
+        rows: one row per clip, held in few bytes; see `table` and `column`.
         classes: class names, groups, non-gesture class.
         skeleton: the key-point layout.
         report: entries on what was found odd when the folder was prepared.
@@ -76,7 +75,7 @@ class Clips:
     """
 
     root: Path
-    table: pd.DataFrame  # held as `rows`, see below the class
+    rows: Rows
     classes: Classes
     skeleton: Skeleton
     report: list[dict[str, str]] = field(default_factory=list)
@@ -85,13 +84,12 @@ class Clips:
     labels_are = "true"  # those of clips that nobody has coded are predicted, or mean nothing
 
     @property
-    def rows(self) -> Rows:
-        """The rows as they are held, in few bytes."""
-        held: Rows = self.__dict__["_rows"]
-        return held
+    def table(self) -> pd.DataFrame:
+        """One row per clip with the columns of `mgkit.data.table.COLUMNS`, in `clip_id` order.
 
-    def _with(self, rows: Rows, **changes: Any) -> Clips:
-        return replace(self, table=rows, **changes)  # type: ignore[arg-type]
+        It is made when first asked for; of millions of clips ask for a `column`, which takes a tenth of the memory.
+        """
+        return self.rows.table
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -174,7 +172,7 @@ class Clips:
         chosen = np.asarray(mask)
         if chosen.shape != (len(self),) or chosen.dtype != bool:
             raise MgkitError(f"a mask must be {len(self)} booleans, one per clip in the order of the table.")
-        return self._with(self.rows.take(np.flatnonzero(chosen)))
+        return replace(self, rows=self.rows.take(np.flatnonzero(chosen)))
 
     def select(self, clip_ids: Iterable[str]) -> Clips:
         """The clips with these ids, in this order; unknown ids raise a `MgkitError` that names them."""
@@ -187,7 +185,7 @@ class Clips:
             raise MgkitError(
                 f"{self.root} has no clip {some([wanted[i] for i in np.flatnonzero(rows < 0)])}."
             )
-        return self._with(self.rows.take(rows))
+        return replace(self, rows=self.rows.take(rows))
 
     def row(self, clip_id: str) -> dict[str, Any]:
         """One clip's row as a plain dictionary."""
@@ -287,7 +285,9 @@ class Clips:
             rows = rows.assign(label=new.astype(np.int64))
         if sources is not None:
             rows, relabelled = rows.assign(label_source=list(sources)), True
-        return self._with(rows, split_table=name, relabelled=relabelled, report=[*self.report, *report])
+        return replace(
+            self, rows=rows, split_table=name, relabelled=relabelled, report=[*self.report, *report]
+        )
 
     def save_splits(self) -> Path:
         """Write the split table of `with_splits`; repeating it changes nothing, another one of its name is refused."""
@@ -488,18 +488,6 @@ class Clips:
         return state
 
 
-def _whole(clips: Clips) -> pd.DataFrame:
-    return clips.rows.table
-
-
-def _hold(clips: Clips, table: pd.DataFrame | Rows) -> None:
-    clips.__dict__["_rows"] = table if isinstance(table, Rows) else Rows(table, whole=True)
-
-
-# A field that is given as a table, or as rows, and made a table when it is asked for.
-Clips.table = property(_whole, _hold)  # type: ignore[assignment]
-
-
 @dataclass(frozen=True, eq=False)
 class Folds(Sequence[Clips]):
     """The folds of `Clips.folds`: a sequence of clips, each with the splits "train" and "val".
@@ -584,7 +572,7 @@ def _load(root: Path) -> Clips:
             f"{root / 'report.json'} is not a report (a list of what, clip_id, detail): delete it."
         )
     _check_files(root, rows, skeleton)
-    return Clips(root, rows, classes, skeleton, report)  # type: ignore[arg-type]
+    return Clips(root, rows, classes, skeleton, report)
 
 
 def write_clip_folder(

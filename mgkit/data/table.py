@@ -199,7 +199,12 @@ class Rows:
 
     Columns are narrow (see `narrow`), and a selection of half of them or more is their numbers beside the columns that
     it shares. `table` puts the whole in the types of `COLUMNS` and keeps it in their place, so that it is made once
-    and what is written to it stays. A table that is given whole is kept as it is.
+    and what is written to it stays.
+
+    Args:
+        columns: a table with the columns of `COLUMNS`.
+        places: the selected rows of it, by number; None = all.
+        whole: the columns are in the types of `COLUMNS`; otherwise they may be narrow.
     """
 
     def __init__(
@@ -207,7 +212,7 @@ class Rows:
         columns: pd.DataFrame,
         places: npt.NDArray[np.integer[Any]] | None = None,
         *,
-        whole: bool = False,
+        whole: bool = True,
     ) -> None:
         self._columns, self._places, self._whole = columns, places, whole
 
@@ -252,14 +257,14 @@ class Rows:
             places = self._places[places]
         if self._whole or 2 * len(places) < len(self._columns):
             return Rows(self._columns.take(places).reset_index(drop=True), whole=self._whole)
-        return Rows(self._columns, places.astype(np.min_scalar_type(-len(self._columns))))
+        return Rows(self._columns, places.astype(np.min_scalar_type(-len(self._columns))), whole=False)
 
     def assign(self, **columns: Sequence[Any] | npt.NDArray[Any]) -> Rows:
         """The same rows with other columns."""
         if self._whole:
-            return Rows(self._columns.assign(**columns), whole=True)
-        rows = self._selected()
-        return Rows(rows.assign(**{name: narrow(pd.Series(new)) for name, new in columns.items()}))
+            return Rows(self._columns.assign(**columns))
+        small = {name: narrow(pd.Series(new)) for name, new in columns.items()}
+        return Rows(self._selected().assign(**small), whole=False)
 
     def _selected(self) -> pd.DataFrame:
         rows = self._columns
@@ -328,7 +333,7 @@ def read_table(path: Path, classes: Classes) -> Rows:
         small[name] = narrow(_typed(column, kind, str(path)))
         del column
         pa.default_memory_pool().release_unused()
-    return Rows(_check_rows(pd.DataFrame(small, copy=False), classes, str(path)))
+    return Rows(_check_rows(pd.DataFrame(small, copy=False), classes, str(path)), whole=False)
 
 
 def _unreadable(path: Path, error: Exception) -> MgkitError:

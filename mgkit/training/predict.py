@@ -140,7 +140,7 @@ def predict(
             raise MgkitError(f"{name} is {wrong[0]!r}: give seconds, above 0.")
     rules = PoseRules.of(pose_fps, pose_step, pose_units, pose_size)
     several, items = _items(source, poses)
-    empty = Clips(run.root, clips_of({}, run.classes, run.skeleton).table, run.classes, run.skeleton)
+    empty = Clips(run.root, clips_of({}, run.classes, run.skeleton).rows, run.classes, run.skeleton)
     network = open_network(run, empty, checkpoint, device, weights, rectification, run_code=run_code)
     shape = run.clip_shape()
     target = None if out is None else Path(out)

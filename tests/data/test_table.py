@@ -92,7 +92,7 @@ def rows_of(count: int) -> tuple[Rows, pd.DataFrame]:
             "crop_x": np.arange(count) / 4,
         }
     )
-    return Rows(pd.DataFrame({name: narrow(column) for name, column in table.items()})), table
+    return Rows(pd.DataFrame({name: narrow(column) for name, column in table.items()}), whole=False), table
 
 
 def test_rows_of_rows_are_those_of_the_table() -> None:

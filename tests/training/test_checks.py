@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from mgkit.data.clips import Clips, write_clip_folder
+from mgkit.data.table import Rows
 from mgkit.errors import MgkitError
 from mgkit.results.run.folder import load_run
 from mgkit.training import recipes
@@ -51,7 +52,7 @@ def test_options_are_refused_by_name(clips: Clips, tmp_path: Path, options: Any,
 
 def test_clips_from_which_nothing_can_be_learned_are_refused(clips: Clips, tmp_path: Path) -> None:
     """One class only, or no joint in any clip, would train to 100 % or to chance without a word."""
-    one = replace(clips, table=clips.table[clips.table["label"] == 2].reset_index(drop=True))
+    one = replace(clips, rows=Rows(clips.table[clips.table["label"] == 2].reset_index(drop=True)))
     with pytest.raises(MgkitError, match="all 3 clips of the training split of .* one class, 'blue still'"):
         fit(one, tiny_pose_only(), tmp_path / "run")
     rows = [tiny_row(f"{split}{i}", i % 2, split=split) for split in ("train", "val") for i in range(4)]

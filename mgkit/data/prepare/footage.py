@@ -25,7 +25,7 @@ from mgkit.data.prepare.plan import MARGIN, frame_size, moved, oddities
 from mgkit.data.prepare.points import SMOOTHING, PoseRules, Unusable, incoming, smoothed
 from mgkit.data.readers import RawClip, pose_notes
 from mgkit.data.skeletons import Skeleton
-from mgkit.data.table import COLUMNS, Classes
+from mgkit.data.table import COLUMNS, Classes, Rows
 from mgkit.data.video import Frames
 from mgkit.data.video.decode import picture
 from mgkit.errors import MgkitError, some
@@ -302,4 +302,4 @@ def clips_of(
         )  # fmt: skip
     said = "" if labels is None else "predicted"
     table = pd.DataFrame(rows, columns=list(COLUMNS))
-    return SpanClips(Path(), table, classes, skeleton, spans=dict(spans), labels_are=said)
+    return SpanClips(Path(), Rows(table), classes, skeleton, spans=dict(spans), labels_are=said)

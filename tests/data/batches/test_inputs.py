@@ -16,6 +16,7 @@ from mgkit.data.batches.samplers import StepSampler
 from mgkit.data.batches.spec import Inputs
 from mgkit.data.clips import Classes, Clips, write_clip_folder
 from mgkit.data.skeletons import COCO17, LAYOUTS
+from mgkit.data.table import Rows
 from mgkit.errors import MgkitError
 from tests.tiny import tiny_row
 
@@ -86,7 +87,7 @@ def test_a_clip_with_nobody_is_shown_whole(tmp_path: Path) -> None:
 
 
 def test_bodies_need_poses_and_frames_do_not_move_along(clips: Clips) -> None:
-    unposed = replace(clips, table=clips.table.assign(pose_offset=-1, video="videos/x.mp4"))
+    unposed = replace(clips, rows=Rows(clips.table.assign(pose_offset=-1, video="videos/x.mp4")))
     with pytest.raises(MgkitError, match="centre='body' needs to find the body"):
         ClipDataset(unposed, Inputs(reads=("frames",), centre="body"), training=False)
     with pytest.raises(MgkitError, match="not moved along"):
@@ -134,7 +135,7 @@ def test_moves_and_cuts_in_time_are_drawn_within_their_bounds(clips: Clips) -> N
     change = (moved - plain)[0, :, :, :2]
     assert (change - change[0, 0]).abs().max() < 1e-5  # one move for all frames and joints
     assert 0 < change.abs().max() <= 0.5  # in halves of the crop
-    long = replace(clips, table=clips.table)
+    long = replace(clips, rows=Rows(clips.table))
     dataset = ClipDataset(long, replace(still, time_crop=(0.5, 0.5)), training=True, seed=0)
     spans, firsts = set(), set()
     for epoch in range(60):

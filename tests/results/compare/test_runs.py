@@ -12,6 +12,7 @@ import pytest
 
 from mgkit.cli.options import results
 from mgkit.data.clips import Classes
+from mgkit.data.table import Rows
 from mgkit.errors import MgkitError
 from mgkit.results.compare.methods import method_table
 from mgkit.results.compare.runs import compare_runs, differing_settings
@@ -237,7 +238,7 @@ def test_one_run_or_a_path_is_no_list(runs: list[Run]) -> None:
 
 def test_three_subjects_bear_no_interval_and_are_counted(tmp_path: Path) -> None:
     clips = fake_clips(tmp_path / "clips", 4, 20)
-    few = replace(clips, table=clips.table.assign(subject=[f"p{i % 3}" for i in range(len(clips))]))
+    few = replace(clips, rows=Rows(clips.table.assign(subject=[f"p{i % 3}" for i in range(len(clips))])))
     runs = [fake_run(tmp_path / f"run{s}", clips, epochs=1, splits=("test",), seed=s) for s in range(2)]
     table = compare_runs(runs, clips=few)
     assert table["interval_over"].tolist()[1] == "3 subjects"

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from mgkit.data.clips import Clips, load_clips
+from mgkit.data.table import Rows
 from mgkit.errors import MgkitError
 from mgkit.views.widgets.player import packing as module
 from mgkit.views.widgets.player.packing import PackCache, Packed, pack_clip, pack_heatmaps
@@ -69,7 +70,7 @@ def test_a_clip_with_nothing_to_show_says_so(player_clips: Clips) -> None:
     from dataclasses import replace
 
     table = player_clips.table.assign(video="", persons=0, pose_offset=-1)
-    packed = pack_clip(replace(player_clips, table=table), "a")
+    packed = pack_clip(replace(player_clips, rows=Rows(table)), "a")
     assert packed.data == b""
     assert packed.meta["problems"] == ["Clip a has neither a video nor a pose to show."]
 
