@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import multiprocessing
-import os
 import shutil
 import sys
 import tempfile
@@ -109,7 +108,7 @@ def main() -> None:
     folder = options.folder or Path(tempfile.mkdtemp(prefix="scale-"))
     try:
         if not (folder / "classes.json").is_file():
-            alone(lambda: write_folder(folder, options.clips))
+            alone(write_folder, folder, options.clips)
         print(f"{options.clips:,} clips, {machine()}\n")
         parts = {
             "as pandas reads it": baseline,
@@ -121,22 +120,17 @@ def main() -> None:
                 f"\n| {name} | time of a processor | memory after it | most so far |\n|---|---|---|---|",
                 flush=True,
             )
-            alone(lambda part=part: part(folder))
+            alone(part, folder)
     finally:
         if options.folder is None:
             shutil.rmtree(folder)
 
 
-def alone(call: Callable[[], object]) -> None:
-    """Do something in a process of its own, which leaves no memory behind."""
-    child = os.fork()
-    if not child:
-        try:
-            call()
-            sys.stdout.flush()
-        finally:
-            os._exit(0)
-    os.waitpid(child, 0)
+def alone(call: Callable[..., object], *arguments: object) -> None:
+    """Do something in a process of its own, which leaves no memory behind and counts its own libraries."""
+    process = multiprocessing.get_context("spawn").Process(target=call, args=arguments)
+    process.start()
+    process.join()
 
 
 def step(name: str, call: Callable[[], Any]) -> Any:
@@ -178,6 +172,7 @@ def make_folds(folder: Path) -> None:
 
 def train(folder: Path, workers: int) -> None:
     """What a training process does with its clips."""
+    multiprocessing.set_start_method(None, force=True)  # a process that was spawned would spawn its own
     import torch
 
     from mgkit.data.batches.dataset import ClipDataset
