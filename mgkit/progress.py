@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Iterator, Sequence
 from types import TracebackType
-from typing import Any, TextIO
+from typing import Any, TextIO, TypeVar
 
 from tqdm import tqdm
 
 from mgkit.notebook import has_kernel
+
+Item = TypeVar("Item")
 
 
 def out() -> TextIO:
@@ -50,6 +53,13 @@ class Progress:
     ) -> None:
         if self._bar is not None:
             self._bar.close()
+
+    def each(self, items: Sequence[Item]) -> Iterator[Item]:
+        """The items one after the other: the bar moves when one is done, and is closed after the last."""
+        with self:
+            for item in items:
+                yield item
+                self.advance(1, len(items))
 
     def advance(self, clips: int, total: int, text: str = "") -> None:
         """Move by some clips of a total (0 only shows the text); the bar is made at the first call."""

@@ -107,7 +107,8 @@ class Clips:
     def column(self, name: str) -> pd.Series[Any]:
         """One column of `table`, without the others: `clips.where(clips.column("frames") >= 16)`."""
         if name not in self.rows:
-            raise MgkitError(f"there is no column {name!r}{meant(name, list(COLUMNS)) or '.'}")
+            near = meant(name, COLUMNS) or f": use one of {some(list(COLUMNS), 20)}."
+            raise MgkitError(f"there is no column {name!r}{near}")
         return self.rows.column(name)
 
     @property
@@ -189,8 +190,7 @@ class Clips:
 
     def row(self, clip_id: str) -> dict[str, Any]:
         """One clip's row as a plain dictionary."""
-        place = np.array([self._place(clip_id)])
-        return {str(key): value for key, value in self.rows.take(place).table.iloc[0].items()}
+        return self.rows.row(self._place(clip_id))
 
     def _place(self, clip_id: str) -> int:
         place = self._places.of(clip_id)

@@ -244,6 +244,13 @@ class Rows:
         """One value of a column, as it is held."""
         return self._columns[name].array[place if self._places is None else self._places[place]]
 
+    def row(self, place: int) -> dict[str, Any]:
+        """One row, its values in the types of `COLUMNS`."""
+        place = place if self._places is None else int(self._places[place])
+        held = {str(name): value for name, value in self._columns.iloc[place].items()}
+        numbers = {name: np.dtype(kind).type(held[name]) for name, kind in COLUMNS.items() if kind != "str"}
+        return held | numbers
+
     def pose_ends(self) -> npt.NDArray[np.int64]:
         """(N,) one past the last row of each clip in `poses.npy`."""
         ends = self.narrow("persons").to_numpy().astype(np.int64)

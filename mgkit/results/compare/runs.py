@@ -97,23 +97,22 @@ def compare_runs(
 
     # One row per group: settings, accuracies, and the paired difference from the group of the baseline.
     rows = []
-    with Progress("compare", progress, unit="rows", after=1.0) as bar:
-        for group, differing in zip(groups, settings, strict=True):
-            row: dict[str, Any] = dict(differing)
-            row["seeds"] = ", ".join(str(seed_of(opened[i])) for i in group)
-            if note:
-                row["left_out"] = ", ".join(
-                    str(len(opened[i].predictions(split)) - len(scores[i])) for i in group
-                )
-            row |= _results([scores[i] for i in group], output)
-            if group is not base:
-                row |= _against(
-                    {seed_of(opened[i], i): scores[i] for i in group},
-                    {seed_of(opened[i], i): scores[i] for i in base},
-                    output, subjects, draws,
-                )  # fmt: skip
-            rows.append(row)
-            bar.advance(1, len(groups))
+    bar = Progress("compare", progress, unit="rows", after=1.0)
+    for group, differing in bar.each(list(zip(groups, settings, strict=True))):
+        row: dict[str, Any] = dict(differing)
+        row["seeds"] = ", ".join(str(seed_of(opened[i])) for i in group)
+        if note:
+            row["left_out"] = ", ".join(
+                str(len(opened[i].predictions(split)) - len(scores[i])) for i in group
+            )
+        row |= _results([scores[i] for i in group], output)
+        if group is not base:
+            row |= _against(
+                {seed_of(opened[i], i): scores[i] for i in group},
+                {seed_of(opened[i], i): scores[i] for i in base},
+                output, subjects, draws,
+            )  # fmt: skip
+        rows.append(row)
     table = ResultTable(rows, index=pd.Index(titles, name="run"))
     if "p" in table:
         table["p_holm"] = holm(table["p"].tolist())

@@ -57,28 +57,27 @@ def leave_one_out(
     full, others = _weights(found, validation, method, metric, step)
     whole = fuse(p, full)
     rows: dict[str, dict[str, Any]] = {}
-    with Progress("members", progress, unit="members", after=1.0) as bar:
-        for i, name in enumerate(m.names):
-            source = np.random.default_rng(0) if generator is None else generator
-            rest = fuse(np.delete(p, i, 0), others[i])
-            right, without = whole.argmax(1) == labels, rest.argmax(1) == labels
-            row: dict[str, Any] = {"weight": full[i]}
-            changes: list[Measure] = []
-            for key in ("top1", "macro_f1"):
-                a, b = measure(key, labels, whole), measure(key, labels, rest)
-                changes.append(combined([a, b], lambda values: values[0] - values[1]))
-                row |= {
-                    f"{key}_alone": measure(key, labels, p[i]).value(), key: a.value(), f"{key}_without": b.value(),
-                    f"{key}_change": changes[-1].value(),
-                }  # fmt: skip
-            for key, (low, high) in zip(
-                ("top1", "macro_f1"), intervals(changes, m.subjects, source, draws), strict=True
-            ):
-                row |= {f"{key}_low": float(low), f"{key}_high": float(high)}
-            row["fixed"], row["broken"] = int((right & ~without).sum()), int((~right & without).sum())
-            row["interval_over"] = resampled(m.subjects, len(labels))
-            rows[name] = row
-            bar.advance(1, len(m))
+    bar = Progress("members", progress, unit="members", after=1.0)
+    for i, name in enumerate(bar.each(m.names)):
+        source = np.random.default_rng(0) if generator is None else generator
+        rest = fuse(np.delete(p, i, 0), others[i])
+        right, without = whole.argmax(1) == labels, rest.argmax(1) == labels
+        row: dict[str, Any] = {"weight": full[i]}
+        changes: list[Measure] = []
+        for key in ("top1", "macro_f1"):
+            a, b = measure(key, labels, whole), measure(key, labels, rest)
+            changes.append(combined([a, b], lambda values: values[0] - values[1]))
+            row |= {
+                f"{key}_alone": measure(key, labels, p[i]).value(), key: a.value(), f"{key}_without": b.value(),
+                f"{key}_change": changes[-1].value(),
+            }  # fmt: skip
+        for key, (low, high) in zip(
+            ("top1", "macro_f1"), intervals(changes, m.subjects, source, draws), strict=True
+        ):
+            row |= {f"{key}_low": float(low), f"{key}_high": float(high)}
+        row["fixed"], row["broken"] = int((right & ~without).sum()), int((~right & without).sum())
+        row["interval_over"] = resampled(m.subjects, len(labels))
+        rows[name] = row
     order = ["weight"]
     for key in ("top1", "macro_f1"):
         order += [f"{key}_alone", key, *(f"{key}_{part}" for part in ("without", "change", "low", "high"))]

@@ -409,12 +409,8 @@ def _chosen(
     own = probabilities[:, np.arange(len(labels)), labels].T
     training = [np.ones(len(labels), bool)]
     training += [part != f for part in parts for f in range(int(parts.max()) + 1)]
-    found = []
-    with Progress("search", progress, unit="parts", after=1.0) as bar:
-        for rows in training:
-            found.append(convex_weights(own[rows]))
-            bar.advance(1, len(training))
-    return np.stack(found)
+    bar = Progress("search", progress, unit="parts", after=1.0)
+    return np.stack([convex_weights(own[rows]) for rows in bar.each(training)])
 
 
 def _best_of(
@@ -429,14 +425,14 @@ def _best_of(
     count, clips, classes = probabilities.shape
     flat = probabilities.reshape(count, -1)
     size = max(1, BLOCK // (clips * classes))
-    blocks = []
-    with Progress("search", progress, unit="weights", after=1.0) as bar:
-        for i in range(0, len(tried), size):
-            weights = tried[i : i + size]
-            fused = (weights.astype(np.float32) @ flat).reshape(-1, clips, classes)
-            blocks.append(_training_scores(fused, labels, metric, parts))
-            bar.advance(len(weights), len(tried))
-    scores = np.concatenate(blocks)  # (G, 1 + R F)
+    blocks = [tried[i : i + size].astype(np.float32) for i in range(0, len(tried), size)]
+    bar = Progress("search", progress, unit="blocks of weights", after=1.0)
+    scores = np.concatenate(
+        [
+            _training_scores((weights @ flat).reshape(-1, clips, classes), labels, metric, parts)
+            for weights in bar.each(blocks)
+        ]
+    )  # (G, 1 + R F)
     away = ((tried - 1 / count) ** 2).sum(1)
     best = []
     for column in scores.T:
