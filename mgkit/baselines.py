@@ -128,11 +128,8 @@ def keypoint_features(clips: Clips, moments: int = 16, *, progress: bool = False
         shoulders' middle last, relative to its median; velocities (moments - 1, V + 1, 2) in shoulder widths per frame;
         and the share of frames in which each joint is seen, (V,). All of a joint that is never seen is 0.
     """
-    rows = []
-    with Progress("key-point features", progress) as bar:
-        for place in range(len(clips)):
-            rows.append(_features(clips.pose_at(place), clips.skeleton, moments))
-            bar.advance(1, len(clips))
+    bar = Progress("key-point features", progress)
+    rows = [_features(clips.pose_at(place), clips.skeleton, moments) for place in bar.each(range(len(clips)))]
     length = 2 * (len(clips.skeleton) + 1) * (2 * moments - 1) + len(clips.skeleton)
     return np.stack(rows) if rows else np.zeros((0, length), np.float32)
 

@@ -59,6 +59,16 @@ def test_what_is_done_at_once_gets_no_bar(
     assert ("compare" in capsys.readouterr().err) == (after == 0)
 
 
+def test_a_bar_goes_along_a_loop_and_is_closed_where_it_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    bar, moved = Progress("compare"), []
+    for item in bar.each("abc"):
+        moved.append((item, bar._done))
+    assert moved == [("a", 0), ("b", 1), ("c", 2)]
+    assert bar._done == 3
+    assert bar._bar.disable  # closed
+
+
 def test_nothing_is_shown_where_nothing_is_wanted(capsys: pytest.CaptureFixture[str]) -> None:
     with Progress("train", show=False) as bar:
         bar.advance(1, 1)

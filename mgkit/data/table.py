@@ -247,9 +247,9 @@ class Rows:
     def row(self, place: int) -> dict[str, Any]:
         """One row, its values in the types of `COLUMNS`."""
         place = place if self._places is None else int(self._places[place])
-        held = {str(name): value for name, value in self._columns.iloc[place].items()}
-        numbers = {name: np.dtype(kind).type(held[name]) for name, kind in COLUMNS.items() if kind != "str"}
-        return held | numbers
+        kinds = {name: np.dtype(kind).type for name, kind in COLUMNS.items() if kind != "str"}
+        held = self._columns.iloc[place].items()
+        return {str(name): kinds[name](value) if name in kinds else value for name, value in held}
 
     def pose_ends(self) -> npt.NDArray[np.int64]:
         """(N,) one past the last row of each clip in `poses.npy`."""

@@ -148,3 +148,13 @@ def test_a_folder_is_opened_in_few_bytes_and_shown_in_the_types_of_the_columns(t
         clips.where(np.ones(3, dtype=bool))
     with pytest.raises(MgkitError, match="did you mean 'subject'"):
         clips.column("subjects")
+
+
+def test_a_row_has_the_types_of_the_columns_however_it_is_held() -> None:
+    """Products of narrow numbers would overflow."""
+    small, table = rows_of(300)
+    for rows in (small, small.take(np.arange(10, 300)), small.take(np.arange(10, 20)), Rows(table)):
+        place = 5 if len(rows) == 300 else 0
+        row, expected = rows.row(place), dict(rows.table.iloc[place].items())
+        assert row == expected
+        assert {name: type(value) for name, value in row.items()} == {n: type(v) for n, v in expected.items()}
