@@ -21,7 +21,7 @@
 #
 # | | 2 CPU cores | GPU |
 # |---|---|---|
-# | the few epochs below | two minutes | shorter (not measured) |
+# | the few epochs below | a minute | shorter (not measured) |
 # | the whole demo recipe | 4 minutes | shorter (not measured) |
 
 # %% tags=["setup"]

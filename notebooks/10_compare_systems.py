@@ -22,7 +22,7 @@
 # | | 2 CPU cores | GPU |
 # |---|---|---|
 # | once the runs are there | a quarter of a minute | the same: nothing is trained |
-# | training them, narrow | ten minutes | shorter (not measured) |
+# | training them, narrow | five minutes | shorter (not measured) |
 #
 # Interrupt it whenever you like: the same cell resumes.
 

@@ -21,7 +21,7 @@
 #
 # | | 2 CPU cores | GPU |
 # |---|---|---|
-# | drawn interviews | two minutes | shorter (not measured) |
+# | drawn interviews | a minute | shorter (not measured) |
 # | recordings of people | + 0.07 s a frame of each core for key-points | the same: they are estimated on the processor |
 
 # %% tags=["setup"]

@@ -151,11 +151,24 @@ def test_notebook_and_script_are_in_step(script: Path) -> None:
     assert TOOL["in_step"](script), f"run `make notebooks`: {script.name} and its .ipynb differ"
 
 
+def test_what_is_of_one_machine_or_one_run_is_not_kept() -> None:
+    """The folder of the checkout, addresses of objects, random ids."""
+    plain = nbformat.v4.new_output("execute_result", {"text/plain": f"<Run object at 0x7f3f of {ROOT}/runs>"})
+    printed = nbformat.v4.new_output("stream", name="stdout", text=f"made in {ROOT}/data/ablation\n")
+    cell = nbformat.v4.new_code_cell("x", outputs=[plain, printed])
+    (tidied,) = TOOL["tidy"](nbformat.v4.new_notebook(cells=[cell])).cells
+    assert tidied.id == "cell-1"
+    assert tidied.outputs[0].data["text/plain"] == "<Run object of ../runs>"
+    assert tidied.outputs[1].text == "made in ../data/ablation\n"
+
+
 @EACH
 def test_committed_outputs_are_small_and_without_errors(script: Path) -> None:
     path = script.with_suffix(".ipynb")
     assert path.stat().st_size < 1_500_000
-    cells = [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+    notebook = nbformat.read(path, as_version=4)
+    assert [cell.id for cell in notebook.cells] == [f"cell-{i + 1}" for i in range(len(notebook.cells))]
+    cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
     assert all(cell.execution_count for cell in cells)
     assert not [out for cell in cells for out in cell.outputs if out.output_type == "error"]
 

@@ -78,11 +78,13 @@ def run(
 
 
 def tidy(notebook: NotebookNode) -> NotebookNode:
-    """Leave out what changes at every run: bars and messages, times, and outputs that no viewer of the file shows."""
+    """Leave out what changes at every run or is of this machine: bars, messages, times, ids, addresses, the folder of
+    the checkout; and outputs that no viewer of the file shows."""
     notebook.metadata.pop(
         "widgets", None
     )  # their state, which nobody can show without a kernel: pictures, twice
-    for cell in notebook.cells:
+    for number, cell in enumerate(notebook.cells, 1):
+        cell["id"] = f"cell-{number}"
         cell.metadata.pop("execution", None)
         if cell.cell_type != "code":
             continue
@@ -90,8 +92,12 @@ def tidy(notebook: NotebookNode) -> NotebookNode:
             out for out in _as_seen(cell.outputs) if "data" not in out or set(out.data) & set(KEPT)
         ]
         for out in cell.outputs:
+            if "text" in out:
+                out.text = _of_any_machine(out.text)
             if "data" in out:
                 out.data = {kind: value for kind, value in out.data.items() if kind in KEPT}
+                if "text/plain" in out.data:
+                    out.data["text/plain"] = _of_any_machine(out.data["text/plain"])
                 if "image/png" in out.data:
                     out.data["image/png"] = _small(out.data["image/png"])
                 if "text/html" in out.data:
@@ -99,6 +105,10 @@ def tidy(notebook: NotebookNode) -> NotebookNode:
                         INSIDE, lambda m: m[1] + _small(m[2]), out.data["text/html"]
                     )
     return notebook
+
+
+def _of_any_machine(text: str) -> str:
+    return re.sub(r" at 0x[0-9a-f]+", "", text.replace(str(NOTEBOOKS.parent), ".."))
 
 
 def _as_seen(outputs: list[NotebookNode]) -> list[NotebookNode]:
@@ -196,7 +206,13 @@ def main() -> int:
     parser.add_argument("--repository", help="address on GitHub, for badges and first cells; runs nothing")
     parser.add_argument("names", nargs="*", help="only these, e.g. 03_train")
     options = parser.parse_args()
-    scripts = [s for s in sorted(NOTEBOOKS.glob("*.py")) if not options.names or s.stem in options.names]
+    scripts = sorted(NOTEBOOKS.glob("*.py"))
+    unknown = set(options.names) - {script.stem for script in scripts}
+    if unknown:
+        parser.error(
+            f"there is no notebook {sorted(unknown)[0]}; there are {', '.join(s.stem for s in scripts)}"
+        )
+    scripts = [script for script in scripts if not options.names or script.stem in options.names]
     if options.repository:
         name_repository(NOTEBOOKS, options.repository)
         return 0
