@@ -63,7 +63,9 @@ from mgkit.training.cost import say_duration
 from mgkit.training.epoch import Live, Tally, add_to_mean, epoch_line, gate_sizes, still_rising
 from mgkit.training.inference import predict
 from mgkit.training.machine import (
+    CoreTimes,
     cpu_threads,
+    crowded,
     default_workers,
     environment,
     make_fabric,
@@ -390,6 +392,7 @@ class Training:
         self.train_set, self.val_set, self.workers = train_set, val_set, workers
         self.logs, self.stop, self.settings, self.spec = logs, stop, recipe.optimisation, train_set.spec
         self.progress = plan.options.progress and plan.fabric.is_global_zero
+        self.crowded = ""  # said once
         fabric, clips = plan.fabric, train_set.clips
 
         # Network and loss, from the seed, from weights given, or from a checkpoint.
@@ -473,8 +476,13 @@ class Training:
             tally.restore(at.tally, fabric.device)
             restore_random_states(fabric, at.random, self.options.seed, at.epoch, at.step)
         bar = Progress(f"{self.recipe.name} {at.epoch + 1}/{self.settings.epochs}", self.progress)
+        before = CoreTimes.now()
         with bar, unwrapped_errors():
             self._steps(tally, bar, rate, began)
+        if fabric.device.type == "cpu" and not self.crowded:
+            self.crowded = crowded(before, CoreTimes.now(), torch.get_num_threads())
+            if self.crowded:
+                bar.say(f"{self.recipe.name}: {self.crowded}")
 
         seconds = time.monotonic() - began
         row = {"epoch": at.epoch + 1, "learning_rate": rate, **tally.row()}

@@ -9,12 +9,15 @@ import os
 import platform
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, TypeVar
 
+import psutil
 import torch
 from lightning_fabric import Fabric
 from lightning_fabric.plugins.environments import SLURMEnvironment
@@ -204,6 +207,50 @@ def cpu_threads(device: torch.device, workers: int, sharing: int = 1) -> Iterato
             yield
     finally:
         torch.set_num_threads(before)
+
+
+@dataclass(frozen=True)
+class CoreTimes:
+    """Seconds, each since some time in the past.
+
+    Attributes:
+        clock: that have gone by.
+        own: of processor time that this process took.
+        idle: that cores of this machine had nothing to do, or waited for a disk, added up over them.
+    """
+
+    clock: float
+    own: float
+    idle: float
+
+    @classmethod
+    def now(cls) -> CoreTimes:
+        times = psutil.cpu_times()
+        return cls(time.monotonic(), time.process_time(), times.idle + getattr(times, "iowait", 0.0))
+
+
+def crowded(began: CoreTimes, ended: CoreTimes, threads: int) -> str:
+    """What to say of training steps whose threads did not get the cores that they need; "" where they did.
+
+    Each operation waits for the slowest of its threads, so on cores that others use, fewer threads are faster
+    (docs/performance.md). Their number is not changed here: sums would be rounded in another order, and a training
+    that is repeated would give other weights whenever something else ran beside it.
+
+    Args:
+        began, ended: around the steps.
+        threads: of torch.
+    """
+    seconds = ended.clock - began.clock
+    if threads == 1 or seconds < 2:  # the counters move in hundredths of a second
+        return ""
+    to_have = (ended.own - began.own + ended.idle - began.idle) / seconds
+    if to_have > 0.75 * threads:
+        return ""
+    fewer = max(1, int(to_have))
+    return (
+        f"other programs use the cores: {threads} threads had {to_have:.1f} between them. With OMP_NUM_THREADS={fewer} "
+        "set before Python starts, training would probably be faster (results then differ in rounding)"
+    )
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
@@ -15,7 +16,7 @@ from mgkit.results.run.folder import Run
 from mgkit.training import machine, recipes
 from mgkit.training.explain import explain
 from mgkit.training.loop import train
-from mgkit.training.machine import cpu_threads, default_workers, flushed_denormals
+from mgkit.training.machine import CoreTimes, cpu_threads, crowded, default_workers, flushed_denormals
 from tests.tiny import tiny_clips
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
@@ -147,3 +148,29 @@ def test_threads_leave_the_workers_their_cores_and_never_exceed_what_is_set(
             assert torch.get_num_threads() == 5
     finally:
         torch.set_num_threads(here)
+
+
+def test_a_training_says_when_others_have_its_cores() -> None:
+    """Four threads for ten seconds: on free cores, beside programs that leave one core, beside some that leave none."""
+    began = CoreTimes(100.0, 7.0, 5000.0)
+    assert crowded(began, CoreTimes(110.0, 7.0 + 30, 5000.0 + 9), threads=4) == ""
+    assert (
+        crowded(began, CoreTimes(110.0, 7.0 + 10, 5000.0 + 30), threads=4) == ""
+    )  # it waits for a file, not for cores
+    said = crowded(began, CoreTimes(110.0, 7.0 + 13, 5000.0 + 0.4), threads=4)
+    assert "4 threads had 1.3 between them" in said
+    assert "OMP_NUM_THREADS=1 " in said
+    assert "OMP_NUM_THREADS=2 " in crowded(began, CoreTimes(110.0, 7.0 + 20, 5000.0 + 5), threads=4)
+    assert "OMP_NUM_THREADS=1 " in crowded(began, CoreTimes(110.0, 7.0 + 4, 5000.0), threads=4)
+    assert crowded(began, CoreTimes(110.0, 7.0 + 4, 5000.0), threads=1) == ""
+    assert crowded(began, CoreTimes(101.0, 7.1, 5000.0), threads=4) == ""  # too short to tell
+
+
+def test_core_times_count_this_process_and_the_idle_cores() -> None:
+    began = CoreTimes.now()
+    while time.process_time() < began.own + 0.05:
+        pass
+    ended = CoreTimes.now()
+    assert ended.own - began.own >= 0.05
+    assert ended.clock > began.clock
+    assert ended.idle >= began.idle
