@@ -110,7 +110,7 @@ def test_locked_packages_install_on_each_python_offered() -> None:
             metadata = importlib.metadata.metadata(name)
         except importlib.metadata.PackageNotFoundError:
             continue  # of another platform
-        wants = SpecifierSet(metadata["Requires-Python"] or "")
+        wants = SpecifierSet(metadata.get("Requires-Python", ""))
         if Version(metadata["Version"]) == version:
             refused += [f"{name} {version} wants Python {wants}, not {v}" for v in pythons if v not in wants]
     assert not refused, "install older ones in .venv, then `make lock`:\n" + "\n".join(refused)
