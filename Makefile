@@ -77,7 +77,7 @@ test: env ## lint, types and all tests: what CI runs
 lint: env ## ruff check, ruff format --check, mypy
 	@$(LINT)
 
-notebooks: env ## run every notebooks/*.py and write its .ipynb with outputs (after make demo: some minutes)
+notebooks: env ## run every notebooks/*.py and write its .ipynb with outputs (after make demo: a quarter of an hour)
 	$(PY) tools/notebooks.py $(ARGS)
 
 format: env ## let ruff fix and format the code

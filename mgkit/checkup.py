@@ -168,7 +168,7 @@ def waiting_threads() -> Finding:
         return Finding(what, f"wait as OMP_WAIT_POLICY={policy} says")
     if turns:
         return Finding(what, f"sleep after {turns} turns of waiting (GOMP_SPINCOUNT)")
-    advice = "Import mgkit before torch: on busy cores a step takes several times as long without it."
+    advice = "Import mgkit before torch: on busy cores a step may take several times as long without it."
     return Finding(what, "spin for long while they wait: torch was imported before mgkit", "note", advice)
 
 

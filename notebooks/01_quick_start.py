@@ -73,7 +73,7 @@ run
 # Top-1 alone misleads: one class may hold a third of the clips. `majority` is the score of always predicting the most
 # frequent training class, `extra_trees` that of a forest of trees on the key-points, which takes seconds to train: a
 # network that does not beat it is not worth its hours. The interval is a 95 % Wilson interval. On the embedded data
-# the fused Top-1 is 88 to 97 %: with another seed, or on another processor, which rounds differently, the same training
+# the fused Top-1 is 88 to 98 %: with another seed, or on another processor, which rounds differently, the same training
 # ends elsewhere.
 
 # %%

@@ -20,7 +20,7 @@
 #
 # | | 2 CPU cores | GPU |
 # |---|---|---|
-# | after `make demo`, testing with 10 views | a minute | shorter (not measured) |
+# | after `make demo`, testing with 10 views | half a minute | shorter (not measured) |
 
 # %% tags=["setup"]
 from importlib.util import find_spec

@@ -17,11 +17,11 @@
 # ![The error explorer: confusion matrix, the clips behind a cell, one of them next to the nearest correct clip, and tags](../docs/images/notebooks/06_errors.png)
 #
 # From a number to the clips behind it, to a list of clips with wrong labels, to a confusion matrix for the paper.
-# You do not need to read the code: choose *Run > Run All Cells*, wait a minute, then click.
+# You do not need to read the code: choose *Run > Run All Cells*, wait half a minute, then click.
 #
 # | | 2 CPU cores | GPU |
 # |---|---|---|
-# | after `make demo` | 1 min | shorter (not measured) |
+# | after `make demo` | half a minute | shorter (not measured) |
 
 # %% tags=["setup"]
 from importlib.util import find_spec

@@ -21,7 +21,7 @@
 #
 # | | 2 CPU cores | GPU |
 # |---|---|---|
-# | after `make demo` | a minute, including the first map | the same: nothing runs on it |
+# | after `make demo` | half a minute, including the first map | the same: nothing runs on it |
 
 # %% tags=["setup"]
 from importlib.util import find_spec

@@ -128,7 +128,7 @@ study.runs(first, folds=True)[0].history().tail(1).T
 # Like the paper's Table 2, with what that leaves out: intervals over people; macro-F1 and mean class accuracy, since one
 # class holds much of the data; the cost of each system; and whether it differs significantly from the best one.
 #
-# On the embedded data these are narrow networks that learnt for a minute from 400 clips, starting from nothing. Video
+# On the embedded data these are narrow networks that learnt for half a minute from 400 clips, starting from nothing. Video
 # Swin has hardly begun to learn, and nothing here is a result about the systems.
 
 # %%

@@ -1,6 +1,6 @@
 """Make the notebooks: each `notebooks/*.py` becomes an .ipynb with its outputs, run from top to bottom.
 
-python tools/notebooks.py            # run all and write them and their pictures (some minutes)
+python tools/notebooks.py            # run all and write them and their pictures (a quarter of an hour)
 python tools/notebooks.py --check    # only say whether each .ipynb holds the cells of its .py
 python tools/notebooks.py --repository https://github.com/OWNER/NAME   # badges and first cells that name it
 """
@@ -78,8 +78,8 @@ def run(
 
 
 def tidy(notebook: NotebookNode) -> NotebookNode:
-    """Leave out what changes at every run or is of this machine: bars, messages, times, ids, addresses, the folder of
-    the checkout; and outputs that no viewer of the file shows."""
+    """Leave out bars and messages, times of cells, random ids, addresses of objects, the folder of the checkout, and
+    outputs that no viewer of the file shows. What a cell itself prints of its speed stays."""
     notebook.metadata.pop(
         "widgets", None
     )  # their state, which nobody can show without a kernel: pictures, twice
@@ -95,9 +95,11 @@ def tidy(notebook: NotebookNode) -> NotebookNode:
             if "text" in out:
                 out.text = _of_any_machine(out.text)
             if "data" in out:
-                out.data = {kind: value for kind, value in out.data.items() if kind in KEPT}
-                if "text/plain" in out.data:
-                    out.data["text/plain"] = _of_any_machine(out.data["text/plain"])
+                out.data = {
+                    kind: _of_any_machine(value) if kind.startswith("text/") else value
+                    for kind, value in out.data.items()
+                    if kind in KEPT
+                }
                 if "image/png" in out.data:
                     out.data["image/png"] = _small(out.data["image/png"])
                 if "text/html" in out.data:
@@ -108,7 +110,8 @@ def tidy(notebook: NotebookNode) -> NotebookNode:
 
 
 def _of_any_machine(text: str) -> str:
-    return re.sub(r" at 0x[0-9a-f]+", "", text.replace(str(NOTEBOOKS.parent), ".."))
+    folder = rf"(?<![\w/.-]){re.escape(str(NOTEBOOKS.parent))}(?![\w.-])"
+    return re.sub(r" at 0x[0-9a-fA-F]+", "", re.sub(folder, "..", text))
 
 
 def _as_seen(outputs: list[NotebookNode]) -> list[NotebookNode]:

@@ -392,7 +392,8 @@ class Training:
         self.train_set, self.val_set, self.workers = train_set, val_set, workers
         self.logs, self.stop, self.settings, self.spec = logs, stop, recipe.optimisation, train_set.spec
         self.progress = plan.options.progress and plan.fabric.is_global_zero
-        self.crowded = ""  # said once
+        self.since: CoreTimes | None = None  # where the steps began that are looked at for other programs
+        self.crowded = ""
         fabric, clips = plan.fabric, train_set.clips
 
         # Network and loss, from the seed, from weights given, or from a checkpoint.
@@ -476,13 +477,10 @@ class Training:
             tally.restore(at.tally, fabric.device)
             restore_random_states(fabric, at.random, self.options.seed, at.epoch, at.step)
         bar = Progress(f"{self.recipe.name} {at.epoch + 1}/{self.settings.epochs}", self.progress)
-        before = CoreTimes.now()
+        self.since = self.since or CoreTimes.now()
         with bar, unwrapped_errors():
             self._steps(tally, bar, rate, began)
-        if fabric.device.type == "cpu" and not self.crowded:
-            self.crowded = crowded(before, CoreTimes.now(), torch.get_num_threads())
-            if self.crowded:
-                bar.say(f"{self.recipe.name}: {self.crowded}")
+        self._say_if_crowded(bar)
 
         seconds = time.monotonic() - began
         row = {"epoch": at.epoch + 1, "learning_rate": rate, **tally.row()}
@@ -502,6 +500,15 @@ class Training:
         on_first(fabric, partial(self._end_epoch, chosen, row))
         if self.checkpoints.due(self.stop.asked) == 2:
             raise KeyboardInterrupt
+
+    def _say_if_crowded(self, bar: Progress) -> None:
+        """Once a stage, that other programs use the cores; quick epochs are looked at together."""
+        now, since = CoreTimes.now(), self.since
+        if self.fabric.device.type != "cpu" or self.crowded or since is None or now.clock - since.clock < 2:
+            return
+        self.since, self.crowded = None, crowded(since, now, torch.get_num_threads())
+        if self.crowded:
+            bar.say(f"{self.recipe.name}: {self.crowded}")
 
     def _steps(self, tally: Tally, bar: Progress, rate: float, began: float) -> None:
         """The steps of an epoch that are left; after each, what follows the training is told, and saved if due."""

@@ -214,9 +214,10 @@ class CoreTimes:
     """Seconds, each since some time in the past.
 
     Attributes:
-        clock: that have gone by.
+        clock: elapsed.
         own: of processor time that this process took.
-        idle: that cores of this machine had nothing to do, or waited for a disk, added up over them.
+        idle: that the cores of this process had nothing to do, or waited for a disk, added up over them. Quotas of
+            containers are not known here: beside one, the other cores of the machine look idle.
     """
 
     clock: float
@@ -225,8 +226,10 @@ class CoreTimes:
 
     @classmethod
     def now(cls) -> CoreTimes:
-        times = psutil.cpu_times()
-        return cls(time.monotonic(), time.process_time(), times.idle + getattr(times, "iowait", 0.0))
+        of_cores = psutil.cpu_times(percpu=True)
+        mine = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(len(of_cores))
+        idle = sum(of_cores[i].idle + getattr(of_cores[i], "iowait", 0.0) for i in mine if i < len(of_cores))
+        return cls(time.monotonic(), time.process_time(), idle)
 
 
 def crowded(began: CoreTimes, ended: CoreTimes, threads: int) -> str:
@@ -237,19 +240,19 @@ def crowded(began: CoreTimes, ended: CoreTimes, threads: int) -> str:
     that is repeated would give other weights whenever something else ran beside it.
 
     Args:
-        began, ended: around the steps.
+        began, ended: around the steps, two seconds or more (the counters move in hundredths).
         threads: of torch.
     """
-    seconds = ended.clock - began.clock
-    if threads == 1 or seconds < 2:  # the counters move in hundredths of a second
+    if threads == 1 or not ended.idle:  # some containers count no idle time at all
         return ""
-    to_have = (ended.own - began.own + ended.idle - began.idle) / seconds
-    if to_have > 0.75 * threads:
+    to_have = (ended.own - began.own + ended.idle - began.idle) / (ended.clock - began.clock)
+    if to_have > threads - 0.5:
         return ""
     fewer = max(1, int(to_have))
     return (
-        f"other programs use the cores: {threads} threads had {to_have:.1f} between them. With OMP_NUM_THREADS={fewer} "
-        "set before Python starts, training would probably be faster (results then differ in rounding)"
+        f"other programs use the cores: {threads} threads got the time of {to_have:.1f} cores. Fewer would probably be "
+        f"faster: OMP_NUM_THREADS={fewer}, or torch.set_num_threads({fewer}) in a notebook (results then differ in "
+        "rounding)"
     )
 
 

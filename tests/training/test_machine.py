@@ -12,12 +12,14 @@ import pytest
 import torch
 
 from mgkit.data.batches import pose as heatmaps
+from mgkit.parallel import cores
 from mgkit.results.run.folder import Run
 from mgkit.training import machine, recipes
 from mgkit.training.explain import explain
 from mgkit.training.loop import train
 from mgkit.training.machine import CoreTimes, cpu_threads, crowded, default_workers, flushed_denormals
 from tests.tiny import tiny_clips
+from tests.training.training import tiny_pose_only
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 
@@ -150,23 +152,51 @@ def test_threads_leave_the_workers_their_cores_and_never_exceed_what_is_set(
         torch.set_num_threads(here)
 
 
-def test_a_training_says_when_others_have_its_cores() -> None:
-    """Four threads for ten seconds: on free cores, beside programs that leave one core, beside some that leave none."""
+def test_steps_whose_cores_others_use_are_told_from_those_that_wait_for_files() -> None:
+    """Four threads for ten seconds."""
     began = CoreTimes(100.0, 7.0, 5000.0)
-    assert crowded(began, CoreTimes(110.0, 7.0 + 30, 5000.0 + 9), threads=4) == ""
+
+    def said(own: float, idle: float, threads: int = 4) -> str:
+        return crowded(began, CoreTimes(110.0, 7.0 + own, 5000.0 + idle), threads)
+
+    assert said(own=30, idle=9) == ""
+    assert said(own=10, idle=30) == ""  # it waits for a file, not for cores
+    assert "4 threads got the time of 1.3 cores" in said(own=13, idle=0.4)
+    assert "OMP_NUM_THREADS=1, or torch.set_num_threads(1) " in said(own=13, idle=0.4)
+    assert "OMP_NUM_THREADS=3, " in said(own=27, idle=3)  # one other program
+    assert "OMP_NUM_THREADS=1, " in said(own=4, idle=0)
+    assert said(own=4, idle=0, threads=1) == ""
     assert (
-        crowded(began, CoreTimes(110.0, 7.0 + 10, 5000.0 + 30), threads=4) == ""
-    )  # it waits for a file, not for cores
-    said = crowded(began, CoreTimes(110.0, 7.0 + 13, 5000.0 + 0.4), threads=4)
-    assert "4 threads had 1.3 between them" in said
-    assert "OMP_NUM_THREADS=1 " in said
-    assert "OMP_NUM_THREADS=2 " in crowded(began, CoreTimes(110.0, 7.0 + 20, 5000.0 + 5), threads=4)
-    assert "OMP_NUM_THREADS=1 " in crowded(began, CoreTimes(110.0, 7.0 + 4, 5000.0), threads=4)
-    assert crowded(began, CoreTimes(110.0, 7.0 + 4, 5000.0), threads=1) == ""
-    assert crowded(began, CoreTimes(101.0, 7.1, 5000.0), threads=4) == ""  # too short to tell
+        crowded(CoreTimes(100.0, 7.0, 0.0), CoreTimes(110.0, 21.0, 0.0), 2) == ""
+    )  # idle time is not counted
 
 
-def test_core_times_count_this_process_and_the_idle_cores() -> None:
+@pytest.mark.slow
+@pytest.mark.skipif(cores() < 2, reason="one thread waits for no other")
+def test_a_training_says_once_that_others_use_its_cores(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """On a clock of its own: a second at each look, of which the first two go by before anything is said."""
+    looks = iter(range(100))
+    monkeypatch.setattr(
+        CoreTimes,
+        "now",
+        classmethod(lambda cls: (lambda i: cls(float(i), 0.3 * i, 7.0 + 0.1 * i))(next(looks))),
+    )
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        clips = tiny_clips(tmp_path / "clips", counts={"train": 1})
+        train(clips, tiny_pose_only(epochs=6), tmp_path / "run", val_split=None, device="cpu")
+    finally:
+        torch.set_num_threads(before)
+    out = capsys.readouterr()
+    lines = [line for line in (out.out + out.err).splitlines() if "other programs use the cores" in line]
+    assert len(lines) == 1
+    assert "2 threads got the time of 0.4 cores" in lines[0]
+
+
+def test_core_times_are_of_this_process_and_its_cores() -> None:
     began = CoreTimes.now()
     while time.process_time() < began.own + 0.05:
         pass

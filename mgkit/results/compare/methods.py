@@ -70,7 +70,7 @@ def method_table(
         names: of the methods: one per run, or a mapping from the name of a run (its folder's) to it. Runs of one name
             become one row; they must have the same settings but the seed, unless they know no seed (scores from
             elsewhere, ensembles). By default the names of the runs.
-        modality: the same, if `modality_of` does not know it.
+        modality: the same, if `modality_of` does not know it; a mapping may name the methods instead.
         baseline: the reference of the tests: the method with the highest Top-1, a method, or a run. The best was
             chosen on these very clips, which flatters it: p-values against it err on the side of finding differences.
         published: True puts the published iMiGUE numbers below (`mg.published.table()`), a table of that shape those.
@@ -108,7 +108,8 @@ def method_table(
     titles = run_names(opened)
     called = _given(names, opened, titles, "names")
     groups = _rows(opened, split, titles, called)
-    kinds = _given(modality, opened, titles, "modality")
+    shown = [name or title for name, title in zip(called, titles, strict=True)]
+    kinds = _given(modality, opened, shown, "modality")
     subjects = subjects_of(opened[0], scores[0].clip_ids, clips)
     over = resampled(subjects, len(labels))
     meant = opened[0].classes if background else opened[0].classes.without_background()

@@ -132,6 +132,8 @@ def test_scores_from_elsewhere_are_grouped_by_name(tmp_path: Path) -> None:
     assert table["interval_over"].tolist() == ["6 clips", "6 clips"]
     assert table["modality"].tolist() == ["-", "-"]
     assert method_table(given, modality={"a": "RGB"}, draws=50).loc["a", "modality"] == "RGB"
+    named = method_table(given, names=["x", "x", "y"], modality={"x": "RGB & Skeleton"}, draws=50)
+    assert named["modality"].tolist() == ["RGB & Skeleton", "-"]
     with pytest.raises(MgkitError, match="different modalities"):
         method_table(given, names=["x"] * 3, modality=["RGB", "RGB", "Skeleton"], draws=50)
 
