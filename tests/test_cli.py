@@ -245,6 +245,29 @@ def test_ctrl_c_says_how_to_go_on(
     assert "the same command resumes" in capsys.readouterr().err
 
 
+def test_ctrl_c_in_the_middle_of_an_import_is_ctrl_c_too(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    class Stopped:
+        def __set_name__(self, owner: type, name: str) -> None:
+            raise KeyboardInterrupt
+
+    def importing(options: object) -> int:
+        type("Half", (), {"imported": Stopped()})  # Python 3.11 says RuntimeError
+        return 0
+
+    def broken(options: object) -> int:
+        raise RuntimeError("another error")
+
+    words = ["show", str(tmp_path)]
+    monkeypatch.setattr("mgkit.cli.data.show", importing)
+    assert main(words) == EXIT_INTERRUPTED
+    assert "the same command resumes" in capsys.readouterr().err
+    monkeypatch.setattr("mgkit.cli.data.show", broken)
+    with pytest.raises(RuntimeError, match="another error"):
+        main(words)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_training_hears_a_stop_at_any_time(
     number: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path

@@ -41,14 +41,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except MgkitError as error:
         print(f"mgkit: {error}", file=sys.stderr)
         return EXIT_USER_ERROR
-    except KeyboardInterrupt:
-        print("\nmgkit: interrupted; the same command resumes.", file=sys.stderr)
-        return EXIT_INTERRUPTED
     except BrokenPipeError:
         if not _nobody_reads():
             raise
         return EXIT_UNREAD
+    except (KeyboardInterrupt, Exception) as error:
+        if not _interrupted(error):
+            raise
+        print("\nmgkit: interrupted; the same command resumes.", file=sys.stderr)
+        return EXIT_INTERRUPTED
     return status or 0
+
+
+def _interrupted(error: BaseException | None) -> bool:
+    """Whether Ctrl-C is behind an error: in the middle of an import Python makes a RuntimeError of it."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__ or error.__context__
+    return error is not None
 
 
 def _nobody_reads() -> bool:

@@ -279,7 +279,7 @@ def test_an_interrupted_call_resumes_and_loses_nothing(tmp_path: Path, how: int)
     kept = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "poses").glob("[0-9].npz")}
     assert 0 < len(kept) < 6
     if how == signal.SIGINT:
-        assert process.returncode == 130
+        assert process.returncode == 130, said
         assert "the same command resumes" in said
         assert "Traceback" not in said
     assert main(words) == 0
