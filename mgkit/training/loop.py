@@ -392,8 +392,8 @@ class Training:
         self.train_set, self.val_set, self.workers = train_set, val_set, workers
         self.logs, self.stop, self.settings, self.spec = logs, stop, recipe.optimisation, train_set.spec
         self.progress = plan.options.progress and plan.fabric.is_global_zero
-        self.since: CoreTimes | None = None  # where the steps began that are looked at for other programs
-        self.crowded = ""
+        # Since when is looked whether other programs use the cores: on a GPU never, and no longer once it is said.
+        self.since = CoreTimes.now() if plan.fabric.device.type == "cpu" else None
         fabric, clips = plan.fabric, train_set.clips
 
         # Network and loss, from the seed, from weights given, or from a checkpoint.
@@ -477,7 +477,6 @@ class Training:
             tally.restore(at.tally, fabric.device)
             restore_random_states(fabric, at.random, self.options.seed, at.epoch, at.step)
         bar = Progress(f"{self.recipe.name} {at.epoch + 1}/{self.settings.epochs}", self.progress)
-        self.since = self.since or CoreTimes.now()
         with bar, unwrapped_errors():
             self._steps(tally, bar, rate, began)
         self._say_if_crowded(bar)
@@ -503,12 +502,13 @@ class Training:
 
     def _say_if_crowded(self, bar: Progress) -> None:
         """Once a stage, that other programs use the cores; quick epochs are looked at together."""
-        now, since = CoreTimes.now(), self.since
-        if self.fabric.device.type != "cpu" or self.crowded or since is None or now.clock - since.clock < 2:
+        now = CoreTimes.now()
+        if self.since is None or now.clock - self.since.clock < 2:
             return
-        self.since, self.crowded = None, crowded(since, now, torch.get_num_threads())
-        if self.crowded:
-            bar.say(f"{self.recipe.name}: {self.crowded}")
+        said = crowded(self.since, now, torch.get_num_threads())
+        self.since = None if said else now
+        if said:
+            bar.say(f"{self.recipe.name}: {said}")
 
     def _steps(self, tally: Tally, bar: Progress, rate: float, began: float) -> None:
         """The steps of an epoch that are left; after each, what follows the training is told, and saved if due."""

@@ -233,14 +233,14 @@ class CoreTimes:
 
 
 def crowded(began: CoreTimes, ended: CoreTimes, threads: int) -> str:
-    """What to say of training steps whose threads did not get the cores that they need; "" where they did.
+    """What to say of a training whose threads did not get the cores that they need; "" where they did.
 
     Each operation waits for the slowest of its threads, so on cores that others use, fewer threads are faster
     (docs/performance.md). Their number is not changed here: sums would be rounded in another order, and a training
-    that is repeated would give other weights whenever something else ran beside it.
+    that is repeated would give other weights whenever something else ran next to it.
 
     Args:
-        began, ended: around the steps, two seconds or more (the counters move in hundredths).
+        began, ended: two seconds or more apart (the counters move in hundredths).
         threads: of torch.
     """
     if threads == 1 or not ended.idle:  # some containers count no idle time at all
